@@ -1,0 +1,72 @@
+package fs
+
+import (
+	"io"
+
+	"sharefs"
+	"sharefs/versions"
+)
+
+// Tree is what the edge asks of the live tree; [versions.Tree] is the one behind every mount. Inodes are named by number:
+// no method takes a path, so nothing ever depends on how deep a file lies.
+//
+// A method that returns the attributes of a child (Lookup, Create, Mknod, Mkdir, Symlink, Link, Tmpfile, and ReadDir for each
+// entry that plus hands out) takes one reference on it for the kernel; Forget gives references back. An inode lives while it
+// has a name, a reference or an open handle.
+type Tree interface {
+	Lookup(parent sharefs.Ino, name string) (sharefs.Attr, error)
+	Forget(ino sharefs.Ino, n uint64)
+	Getattr(ino sharefs.Ino) (sharefs.Attr, error)
+	Setattr(ino sharefs.Ino, set *versions.SetAttr, who versions.Caller) (sharefs.Attr, error)
+	Readlink(ino sharefs.Ino) (string, error)
+
+	Mknod(parent sharefs.Ino, name string, mode, rdev uint32, who versions.Caller) (sharefs.Attr, error)
+	Mkdir(parent sharefs.Ino, name string, mode uint32, who versions.Caller) (sharefs.Attr, error)
+	Symlink(parent sharefs.Ino, name, target string, who versions.Caller) (sharefs.Attr, error)
+	Link(ino, parent sharefs.Ino, name string) (sharefs.Attr, error)
+	Unlink(parent sharefs.Ino, name string) error
+	Rmdir(parent sharefs.Ino, name string) error
+	// Rename takes RENAME_NOREPLACE and RENAME_EXCHANGE of renameat2(2).
+	Rename(oldParent sharefs.Ino, oldName string, newParent sharefs.Ino, newName string, flags uint32) error
+
+	// ReadDir calls emit for each name after cookie from (0: from the start), without "." and "..", until emit returns false. With plus the
+	// attributes come along, and an entry for which emit returned true has taken a reference.
+	ReadDir(dir sharefs.Ino, from uint64, plus bool, emit func(sharefs.Dentry, *sharefs.Attr) bool) error
+	// Parent returns the directory that holds dir; the root holds itself.
+	Parent(dir sharefs.Ino) (sharefs.Ino, error)
+
+	Getxattr(ino sharefs.Ino, name string) ([]byte, error)
+	// Setxattr takes XATTR_CREATE and XATTR_REPLACE of setxattr(2).
+	Setxattr(ino sharefs.Ino, name string, value []byte, flags uint32) error
+	Listxattr(ino sharefs.Ino) ([]string, error)
+	Removexattr(ino sharefs.Ino, name string) error
+
+	// Open and Create take the flags of open(2). The mark that a writer may be at work is on disk before a handle that can write is returned.
+	Open(ino sharefs.Ino, flags uint32, who versions.Caller) (*versions.Handle, error)
+	Create(parent sharefs.Ino, name string, flags, mode uint32, who versions.Caller) (sharefs.Attr, *versions.Handle, error)
+	Tmpfile(parent sharefs.Ino, flags, mode uint32, who versions.Caller) (sharefs.Attr, *versions.Handle, error)
+
+	Statfs() (versions.Space, error)
+	// Sync makes everything acknowledged so far survive power loss; SyncInode the names and attributes of one inode (fsync of a directory).
+	Sync() error
+	SyncInode(ino sharefs.Ino) error
+
+	History
+}
+
+// History is what the edge asks of the past of a file.
+type History interface {
+	// Versions lists the history of a file, oldest first; what is settled but not yet captured is in it.
+	Versions(ino sharefs.Ino) ([]sharefs.Version, error)
+	// OpenVersion opens one of them by its number.
+	OpenVersion(ino sharefs.Ino, number uint64) (VersionReader, error)
+	// VersionAt finds the version that the name held at an instant; where the name did not exist then, that of the file which has it now.
+	VersionAt(parent sharefs.Ino, name string, at sharefs.HLC) (sharefs.Version, error)
+}
+
+// VersionReader reads one version; ReadAt may be called from several goroutines.
+type VersionReader interface {
+	io.ReaderAt
+	io.Closer
+	Size() int64
+}
