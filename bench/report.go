@@ -1,0 +1,164 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	beginMark = "<!-- bench: begin -->"
+	endMark   = "<!-- bench: end -->"
+)
+
+// A gate is what a row of ShareFS is to reach against one of the others.
+type gate struct {
+	against string  // a subject's name; empty for an absolute figure
+	atLeast float64 // times as fast as the other; or the figure itself
+	atMost  float64 // times as long as the other; or the figure itself
+}
+
+type row struct {
+	name    string
+	unit    string
+	higher  bool // higher figures are better
+	gates   []gate
+	figures map[string][]float64
+}
+
+type table struct {
+	title string
+	note  string
+	rows  []*row
+}
+
+type tables struct {
+	names []string
+	all   []*table
+}
+
+func newTables(subjects []*subject) *tables {
+	t := &tables{}
+	for _, s := range subjects {
+		t.names = append(t.names, s.name)
+	}
+	return t
+}
+
+func (t *tables) table(title, note string) *table {
+	n := &table{title: title, note: note}
+	t.all = append(t.all, n)
+	return n
+}
+
+func (t *table) row(name, unit string, higher bool, gates ...gate) *row {
+	for _, r := range t.rows {
+		if r.name == name {
+			return r
+		}
+	}
+	r := &row{name: name, unit: unit, higher: higher, gates: gates, figures: map[string][]float64{}}
+	t.rows = append(t.rows, r)
+	return r
+}
+
+func (r *row) add(subject string, figure float64) {
+	r.figures[subject] = append(r.figures[subject], figure)
+	fmt.Fprintf(os.Stderr, "%s  %-28s %-9s %10.2f %s\n", time.Now().Format("15:04:05"), r.name, subject, figure, r.unit)
+}
+
+func (r *row) median(subject string) (float64, bool) {
+	f := slices.Clone(r.figures[subject])
+	if len(f) == 0 {
+		return 0, false
+	}
+	slices.Sort(f)
+	if n := len(f); n%2 == 0 {
+		return (f[n/2-1] + f[n/2]) / 2, true
+	}
+	return f[len(f)/2], true
+}
+
+// verdict tells each gate with the ratio reached.
+func (r *row) verdict() string {
+	own, ok := r.median("ShareFS")
+	if !ok {
+		return ""
+	}
+	var said []string
+	for _, g := range r.gates {
+		got, what := own, r.unit
+		if g.against != "" {
+			other, ok := r.median(g.against)
+			if !ok || other == 0 || own == 0 {
+				continue
+			}
+			got, what = own/other, "× "+g.against
+			if g.atLeast > 0 && !r.higher {
+				got = other / own // a speed, from times
+			}
+		}
+		goal, met := fmt.Sprintf("≥ %.4g", g.atLeast), got >= g.atLeast
+		if g.atMost > 0 {
+			goal, met = fmt.Sprintf("≤ %.4g", g.atMost), got <= g.atMost
+		}
+		mark := "met"
+		if !met {
+			mark = "**missed**"
+		}
+		said = append(said, fmt.Sprintf("%.2f %s (%s: %s)", got, what, goal, mark))
+	}
+	return strings.Join(said, "; ")
+}
+
+func (t *tables) print(w io.Writer) {
+	fmt.Fprintf(w, "%s, %d CPUs, %s, %s\n", time.Now().Format("2006-01-02"), runtime.NumCPU(), kernel(), runtime.Version())
+	for _, table := range t.all {
+		if len(table.rows) == 0 {
+			continue
+		}
+		fmt.Fprintf(w, "\n### %s\n\n%s\n\n| | unit | %s | ShareFS against the goal |\n|---|---|%s---|\n", table.title, table.note,
+			strings.Join(t.names, " | "), strings.Repeat("---|", len(t.names)))
+		for _, r := range table.rows {
+			fmt.Fprintf(w, "| %s | %s |", r.name, r.unit)
+			for _, n := range t.names {
+				if m, ok := r.median(n); ok {
+					fmt.Fprintf(w, " %.4g |", m)
+				} else {
+					fmt.Fprint(w, " |")
+				}
+			}
+			fmt.Fprintf(w, " %s |\n", r.verdict())
+		}
+	}
+}
+
+// writeInto replaces what stands between the markers of a document.
+func (t *tables) writeInto(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	head, rest, ok := strings.Cut(string(text), beginMark)
+	_, tail, ok2 := strings.Cut(rest, endMark)
+	if !ok || !ok2 {
+		return fmt.Errorf("%s has no %s … %s to write between", file, beginMark, endMark)
+	}
+	var b strings.Builder
+	b.WriteString(head + beginMark + "\n")
+	t.print(&b)
+	b.WriteString("\n" + endMark + tail)
+	return os.WriteFile(file, []byte(b.String()), 0o644)
+}
+
+func kernel() string {
+	text, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return "unknown kernel"
+	}
+	return "Linux " + strings.TrimSpace(string(text))
+}
