@@ -98,6 +98,9 @@ type Attr struct {
 	Mtime  Time
 	Ctime  Time
 	Btime  Time // birth
+
+	// Changing says that content, size and times may move without a request (somebody can write): a cache of them ages at once.
+	Changing bool
 }
 
 // IsDir, IsRegular and IsSymlink read the type out of the mode.
