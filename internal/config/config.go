@@ -1,0 +1,164 @@
+// Package config reads share.toml, the configuration of one store. It is strict: a key that is not known, a value of the wrong
+// type or out of its range is an error that names it, because a slip in a file nobody looks at again must not go unseen.
+//
+//	[mount]
+//	passthrough = "auto"      # or "off": content always goes through the daemon
+//	atime       = "relatime"  # or "noatime", "strictatime"
+//
+//	[versions]
+//	settle      = "1s"        # a file must be quiet for so long before its version is taken; "0s" keeps every close
+//
+//	[journal]
+//	max_delay   = "5s"        # what no fsync asked for is on disk at the latest after so long
+//
+// Options of the mount (-o) win over the file, the file wins over the defaults.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"sharefs"
+	"sharefs/internal/mountopt"
+)
+
+// Config is share.toml.
+type Config struct {
+	Mount    Mount    `toml:"mount"`
+	Versions Versions `toml:"versions"`
+	Journal  Journal  `toml:"journal"`
+}
+
+// Mount holds defaults of the mount's options.
+type Mount struct {
+	Passthrough mountopt.Passthrough `toml:"passthrough"`
+	Atime       mountopt.Atime       `toml:"atime"`
+}
+
+// Versions says how versions are made.
+type Versions struct {
+	Settle Duration `toml:"settle"`
+}
+
+// Journal bounds what a power loss may take.
+type Journal struct {
+	MaxDelay Duration `toml:"max_delay"`
+}
+
+// Duration is a time with its unit in the file: "1s".
+type Duration time.Duration
+
+// UnmarshalText reads what time.ParseDuration reads.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a time with its unit, such as \"1s\"", text)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalText writes what UnmarshalText reads.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// Bounds of journal.max_delay: below the first the disk does nothing but sync, above the second a power loss takes minutes.
+const (
+	minDelay = 10 * time.Millisecond
+	maxDelay = time.Minute
+)
+
+// Default is the configuration of a new store.
+func Default() Config {
+	return Config{
+		Mount:    Mount{Passthrough: mountopt.PassthroughAuto, Atime: mountopt.RelAtime},
+		Versions: Versions{Settle: Duration(time.Second)},
+		Journal:  Journal{MaxDelay: Duration(5 * time.Second)},
+	}
+}
+
+// File is what a new store's share.toml says: every key with its default, so that the file is its own manual.
+const File = `# Configuration of this ShareFS store. A key that is not known is an error.
+# Options of the mount (-o) win over this file.
+
+[mount]
+passthrough = "auto"     # "off": content always goes through the daemon
+atime       = "relatime" # or "noatime", "strictatime"
+
+[versions]
+settle      = "1s"       # a file must be quiet for so long before its version is taken; "0s" keeps every close
+
+[journal]
+max_delay   = "5s"       # what no fsync asked for is on disk at the latest after so long
+`
+
+// Load reads the file; a missing one gives the defaults.
+func Load(path string) (Config, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return Default(), nil
+	}
+	if err != nil {
+		return Config{}, &sharefs.Error{Op: "read configuration", Kind: sharefs.KindOf(err), Err: err}
+	}
+	return Parse(path, text)
+}
+
+// Parse reads text; path is for errors, which are [sharefs.Error] of KindInvalid.
+func Parse(path string, text []byte) (Config, error) {
+	c := Default()
+	meta, err := toml.NewDecoder(bytes.NewReader(text)).Decode(&c)
+	if err != nil {
+		detail := strings.ReplaceAll(strings.TrimPrefix(err.Error(), "toml: "), "\n", " ")
+		var at toml.ParseError
+		if errors.As(err, &at) {
+			detail = fmt.Sprintf("line %d: %s", at.Position.Line, at.Message)
+			if at.LastKey != "" {
+				detail = fmt.Sprintf("line %d: %s: %s", at.Position.Line, at.LastKey, at.Message)
+			}
+		}
+		return Config{}, invalid(path, detail)
+	}
+	if odd := meta.Undecoded(); len(odd) > 0 {
+		key := odd[0].String()
+		detail := fmt.Sprintf("key %s is not known", key)
+		if near := mountopt.Nearest(key, Keys()); near != "" {
+			detail += "; did you mean " + near + "?"
+		}
+		return Config{}, invalid(path, detail)
+	}
+	if err := c.check(); err != nil {
+		return Config{}, invalid(path, err.Error())
+	}
+	return c, nil
+}
+
+// Keys lists all keys, in the order of the file.
+func Keys() []string {
+	return []string{"mount.passthrough", "mount.atime", "versions.settle", "journal.max_delay"}
+}
+
+func (c *Config) check() error {
+	if _, err := mountopt.ParsePassthrough(string(c.Mount.Passthrough)); err != nil {
+		return fmt.Errorf("mount.passthrough is \"auto\" or \"off\", not %q", c.Mount.Passthrough)
+	}
+	if _, err := mountopt.ParseAtime(string(c.Mount.Atime)); err != nil {
+		return fmt.Errorf("mount.atime is \"noatime\", \"relatime\" or \"strictatime\", not %q", c.Mount.Atime)
+	}
+	if s := time.Duration(c.Versions.Settle); s < 0 || s > mountopt.MaxSettle {
+		return fmt.Errorf("versions.settle is from \"0s\" to \"24h\", not \"%v\"", s)
+	}
+	if d := time.Duration(c.Journal.MaxDelay); d < minDelay || d > maxDelay {
+		return fmt.Errorf("journal.max_delay is from \"10ms\" to \"1m\", not \"%v\"", d)
+	}
+	return nil
+}
+
+func invalid(path, detail string) error {
+	return &sharefs.Error{Op: "configuration", Path: path, Kind: sharefs.KindInvalid, Detail: detail}
+}

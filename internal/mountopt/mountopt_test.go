@@ -1,0 +1,154 @@
+package mountopt
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+)
+
+func TestWhatMountAndFstabHandOver(t *testing.T) {
+	second := time.Second
+	zero := time.Duration(0)
+	for list, want := range map[string]Options{
+		"":               {},
+		",,":             {},
+		"ro":             {ReadOnly: yes()},
+		"ro,rw":          {ReadOnly: no()},
+		"rw,remount,ro":  {ReadOnly: yes(), Remount: true},
+		"noatime":        {Atime: NoAtime},
+		"noatime,atime":  {Atime: RelAtime},
+		"strictatime":    {Atime: StrictAtime},
+		"noexec,exec":    {Exec: yes()},
+		"user":           {Exec: no(), Suid: no(), Dev: no()},
+		"user=alice,dev": {Exec: no(), Suid: no(), Dev: yes()},
+		"defaults,noauto,nofail,_netdev,x-systemd.automount,x-gvfs-name=a b,comment=hello,X-mount.mkdir": {
+			ReadOnly: no(), Exec: yes(), Suid: yes(), Dev: yes()},
+		"allow_other,default_permissions,nonempty": {AllowOther: true, NonEmpty: true},
+		"settle=1s,passthrough=off":                {Settle: &second, Passthrough: PassthroughOff},
+		"settle=0":                                 {Settle: &zero},
+		`store=/srv/a\,b,fsname="c,d"`:             {Store: "/srv/a,b", Source: "c,d"},
+		`store=/a=b`:                               {Store: "/a=b"},
+		`store=/back\\slash,fsname=\"q\"`:          {Store: `/back\slash`, Source: `"q"`},
+		"rw,nosuid,nodev,relatime,user_id=0,group_id=0,max_read=1,remount,ro": {ReadOnly: yes(), Remount: true, Suid: no(), Dev: no(), Atime: RelAtime, kernelOnly: "max_read"},
+	} {
+		got, err := Parse(list)
+		if err != nil {
+			t.Errorf("%q: %v", list, err)
+			continue
+		}
+		if !reflect.DeepEqual(*got, want) {
+			t.Errorf("%q gives %s, want %s", list, got, &want)
+		}
+	}
+}
+
+func TestSeveralListsAddUp(t *testing.T) {
+	got, err := Parse("ro,settle=2s", "rw,noatime")
+	if err != nil || Is(got.ReadOnly, true) || got.Atime != NoAtime || *got.Settle != 2*time.Second {
+		t.Fatalf("%v, %v", got, err)
+	}
+}
+
+func TestEachErrorNamesItsOption(t *testing.T) {
+	for list, want := range map[string]string{
+		"rw,noatme":               "option noatme: is not known; did you mean noatime?",
+		"zzz":                     "option zzz: is not known",
+		"ro=1":                    "option ro: takes no value",
+		"settle":                  "option settle: needs a value, such as settle=1s",
+		"settle=":                 "option settle: needs a value, such as settle=1s",
+		"settle=5":                "option settle: is a time with its unit, such as 1s, 500ms or 0, not 5",
+		"settle=-1s":              "option settle: cannot be negative: -1s",
+		"settle=48h":              "option settle: is at most 24h, not 48h",
+		"passthrough=maybe":       "option passthrough: is auto or off, not maybe",
+		`fsname="open`:            "option fsname: its value has no closing quote",
+		"view=all":                "option view: is not supported: this release mounts the live tree only",
+		"sync":                    "option sync: is not supported: programs that need it call fsync(2), which is honoured",
+		"bind":                    "option bind: is not supported: it works on a mount that is there, and mount(8) does it alone",
+		"user_id=5":               "option user_id: is not supported: the mount sets it by itself",
+		"subtype=ext4":            "option subtype: is always sharefs here, not ext4",
+		"remount,passthrough=off": "option passthrough: is not supported: it cannot change in a remount; unmount first",
+		"allow_root":              "option allow_root: is not supported: use allow_other",
+		"=x":                      "option: is not known",
+		"ro\x00,rw":               "option: a zero byte stands in the list of options",
+		strings.Repeat("a", 99):   "option " + strings.Repeat("a", 99) + ": is not known",
+	} {
+		_, err := Parse(list)
+		if err == nil || err.Error() != want {
+			t.Errorf("%q: %v, want %s", list, err, want)
+		}
+		if err != nil && !errors.Is(err, sharefs.KindInvalid) && !errors.Is(err, sharefs.KindNotSupported) {
+			t.Errorf("%q: of another kind: %v", list, err)
+		}
+	}
+}
+
+func TestEveryOptionSaysWhatItDoes(t *testing.T) {
+	for name, s := range specs {
+		if s.refuse == "" && s.flag == nil && s.value == nil {
+			t.Errorf("%s does nothing", name)
+		}
+		if s.value != nil && s.flag == nil && s.example == "" {
+			t.Errorf("%s needs a value and shows none", name)
+		}
+	}
+}
+
+func TestFlagsForTheKernel(t *testing.T) {
+	for _, c := range []struct {
+		list string
+		root bool
+		want uintptr
+	}{
+		{"", true, 0},
+		{"", false, unix.MS_NOSUID | unix.MS_NODEV},
+		{"ro,noexec,nosuid,nodev,noatime,nosymfollow", true,
+			unix.MS_RDONLY | unix.MS_NOEXEC | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOATIME | unix.MS_NOSYMFOLLOW},
+		{"users,exec", true, unix.MS_NOSUID | unix.MS_NODEV},
+		{"strictatime", true, unix.MS_STRICTATIME},
+		{"relatime", true, unix.MS_RELATIME},
+	} {
+		o, err := Parse(c.list)
+		if err != nil || o.Flags(c.root) != c.want {
+			t.Errorf("%q root=%v: %#x, %v, want %#x", c.list, c.root, o.Flags(c.root), err, c.want)
+		}
+	}
+}
+
+func TestNearestFindsSlipsOnly(t *testing.T) {
+	for name, want := range map[string]string{"setle": "settle", "noatime": "noatime", "xx": "", "r0": "", "allow-other": "allow_other"} {
+		if got := Nearest(name, Names()); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+// FuzzParse holds that nothing panics and that what is accepted, written and read again is the same.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{"ro,noatime,settle=1s", `store=/a\,b,fsname="c,d"`, "remount,rw,user_id=0", `x-y="`, "settle=-1h", "user=a,exec", "\\"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, list string) {
+		o, err := Parse(list)
+		if err != nil {
+			var e *sharefs.Error
+			if !errors.As(err, &e) || e.Op != "option" {
+				t.Fatalf("%q: an error of another type: %v", list, err)
+			}
+			return
+		}
+		again, err := Parse(o.String())
+		if err != nil {
+			t.Fatalf("%q becomes %q: %v", list, o, err)
+		}
+		o.kernelOnly = ""
+		if !reflect.DeepEqual(o, again) {
+			t.Fatalf("%q becomes %q, which is read as %q", list, o, again)
+		}
+	})
+}
