@@ -14,12 +14,15 @@ import (
 // entry that plus hands out) takes one reference on it for the kernel; Forget gives references back. An inode lives while it
 // has a name, a reference or an open handle.
 type Tree interface {
+	//
+	// Lookup answers "." for any inode that lives, files too, and ".." for a directory: open_by_handle_at(2) asks so after a remount.
 	Lookup(parent sharefs.Ino, name string) (sharefs.Attr, error)
 	Forget(ino sharefs.Ino, n uint64)
 	Getattr(ino sharefs.Ino) (sharefs.Attr, error)
 	Setattr(ino sharefs.Ino, set *versions.SetAttr, who versions.Caller) (sharefs.Attr, error)
 	Readlink(ino sharefs.Ino) (string, error)
 
+	// The mode that makes a file is the program's own; the tree applies Caller.Umask to it unless the parent has a default ACL.
 	Mknod(parent sharefs.Ino, name string, mode, rdev uint32, who versions.Caller) (sharefs.Attr, error)
 	Mkdir(parent sharefs.Ino, name string, mode uint32, who versions.Caller) (sharefs.Attr, error)
 	Symlink(parent sharefs.Ino, name, target string, who versions.Caller) (sharefs.Attr, error)
@@ -60,8 +63,17 @@ type History interface {
 	Versions(ino sharefs.Ino) ([]sharefs.Version, error)
 	// OpenVersion opens one of them by its number.
 	OpenVersion(ino sharefs.Ino, number uint64) (VersionReader, error)
-	// VersionAt finds the version that the name held at an instant; where the name did not exist then, that of the file which has it now.
-	VersionAt(parent sharefs.Ino, name string, at sharefs.HLC) (sharefs.Version, error)
+	// VersionAt finds the version that the name held at an instant, and the inode that bore the name then; where the name did not exist
+	// then, that of the file which has it now.
+	VersionAt(parent sharefs.Ino, name string, at sharefs.HLC) (sharefs.Ino, sharefs.Version, error)
+	// Past finds the regular file that bears the name or, where none does, the one that bore it last. It takes no reference.
+	Past(parent sharefs.Ino, name string) (sharefs.Ino, error)
+	// Commit makes what the file holds now a version, with a note, without waiting until it is quiet. Where it is a version already it
+	// reports false, and a note replaces that version's.
+	Commit(ino sharefs.Ino, note string) (sharefs.Version, bool, error)
+	// Restore gives the file the content and mode of one of its versions, after what it holds now was made a version.
+	// KindNotExist: no such version; KindExist: it is live already.
+	Restore(ino sharefs.Ino, number uint64, who versions.Caller) error
 }
 
 // VersionReader reads one version; ReadAt may be called from several goroutines.

@@ -6,7 +6,7 @@ import "sharefs"
 // to check (default_permissions); the tree needs the ids to give what is made an owner and for the rules that hang on them.
 type Caller struct {
 	UID, GID, PID uint32
-	Umask         uint32 // already applied by the kernel unless the parent has a default ACL, where it must not be
+	Umask         uint32 // for the tree to apply to the mode of what is made, unless the parent has a default ACL
 }
 
 // SetAttr tells which attributes an operation sets; a nil field stays as it is.
