@@ -104,7 +104,7 @@ func parseKey(text, prefix string, bad func(string) error) (key [32]byte, err er
 		return key, bad("it does not begin with " + strings.TrimSpace(prefix))
 	}
 	raw, err := base64.StdEncoding.Strict().DecodeString(body)
-	if err != nil || len(raw) != len(key) {
+	if err != nil || len(raw) != len(key) || strings.ContainsAny(body, "\r\n") { // which the decoder skips
 		return key, bad("it is not 32 bytes in base64")
 	}
 	return [32]byte(raw), nil
