@@ -94,8 +94,11 @@ func makeSource(ctx context.Context, dir string, count int) error {
 	from := filepath.Join(strings.TrimSpace(string(root)), "src")
 	left := count
 	err = filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.Name() == "testdata" && d.IsDir() {
-			return errors.Join(err, skip(d))
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && d.Name() == "testdata" {
+			return fs.SkipDir
 		}
 		to := filepath.Join(tree, path[len(from):])
 		if d.IsDir() {
@@ -125,13 +128,6 @@ func makeSource(ctx context.Context, dir string, count int) error {
 		if out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput(); err != nil {
 			return fmt.Errorf("%v: %w: %s", argv, err, out)
 		}
-	}
-	return nil
-}
-
-func skip(d fs.DirEntry) error {
-	if d != nil && d.IsDir() {
-		return fs.SkipDir
 	}
 	return nil
 }
