@@ -1,0 +1,246 @@
+package pack
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"sync/atomic"
+
+	"sharefs"
+)
+
+// flushLen is how much is gathered before it is written, in bytes.
+const flushLen = 1 << 20
+
+// active is the pack that grows. Store.append guards it, except where an atomic says otherwise.
+type active struct {
+	hdr     Header
+	file    *handle
+	nonce   [12]byte // 8 random bytes and the counter of the next record
+	size    int64    // with what is in buf
+	written atomic.Int64
+	synced  int64 // zero: not even the name survives power loss
+	buf     []byte
+	entries []entry
+	names   bool // the directory is synced
+}
+
+// entry is a line of the index.
+type entry struct {
+	id     sharefs.ChunkID
+	off    uint32
+	sealed uint32
+	plain  uint32
+	typ    Type
+	codec  Codec
+}
+
+// Append puts a record behind the others and returns its place. It does not look whether the chunk is there already.
+// plain may have up to MaxPlain bytes and is not kept. An error voids all locations since the last Sync.
+func (s *Store) Append(typ Type, id sharefs.ChunkID, plain []byte) (Loc, error) {
+	if len(plain) > MaxPlain || typ < TypeChunk || typ >= typeIndex {
+		return Loc{}, &sharefs.Error{Op: "append", Kind: sharefs.KindInvalid, Detail: "a record of that type or length cannot be"}
+	}
+	scratch := s.bufs.Get().(*[]byte)
+	defer s.bufs.Put(scratch)
+	body, codec := s.codecs.compress(*scratch, plain)
+	if codec != Stored {
+		*scratch = body
+	}
+	s.append.Lock()
+	defer s.append.Unlock()
+	if err := s.ready(); err != nil {
+		return Loc{}, err
+	}
+	c := s.cur
+	e := c.add(typ, codec, id, body, len(plain))
+	s.records.Add(1)
+	s.plainBytes.Add(uint64(len(plain)))
+	s.sealedBytes.Add(uint64(e.sealed) + recordHeaderLen)
+	loc := Loc{Pack: c.hdr.ID, Off: e.off, Sealed: e.sealed, Plain: e.plain}
+	var err error
+	switch {
+	case c.size >= s.cfg.Target:
+		err = s.seal()
+	case len(c.buf) >= flushLen:
+		err = s.flush()
+	}
+	return loc, err
+}
+
+// add seals a body into the buffer and the index.
+func (c *active) add(typ Type, codec Codec, id sharefs.ChunkID, body []byte, plain int) entry {
+	h := recordHeader{typ: typ, codec: codec, sealed: uint32(len(body) + tagLen), plain: uint32(plain), nonce: c.nonce, id: id}
+	binary.BigEndian.PutUint32(c.nonce[8:], binary.BigEndian.Uint32(c.nonce[8:])+1)
+	var head [recordHeaderLen]byte
+	h.encode(head[:])
+	at := len(c.buf)
+	c.buf = append(c.buf, head[:]...)
+	c.buf = c.file.aead.Seal(c.buf, h.nonce[:], body, head[:boundLen])
+	h.body = checksum(c.buf[at+recordHeaderLen:])
+	h.encode(c.buf[at:])
+	e := entry{id: id, off: uint32(c.size), sealed: h.sealed, plain: h.plain, typ: typ, codec: codec}
+	if typ != typeIndex {
+		c.entries = append(c.entries, e)
+	}
+	c.size += recordHeaderLen + int64(h.sealed)
+	return e
+}
+
+// ready makes sure that there is a pack to append to.
+func (s *Store) ready() error {
+	switch {
+	case s.closed:
+		return errClosed
+	case s.cfg.ReadOnly:
+		return &sharefs.Error{Op: "append", Kind: sharefs.KindReadOnly}
+	case s.cur != nil:
+		return nil
+	}
+	if err := s.takeUp(); err != nil || s.cur != nil {
+		return err
+	}
+	return s.begin()
+}
+
+// begin makes a new pack.
+func (s *Store) begin() error {
+	c := &active{hdr: Header{Epoch: s.cfg.Epoch}}
+	rand.Read(c.hdr.ID[:])
+	rand.Read(c.nonce[:8])
+	if s.cfg.Clock != nil {
+		c.hdr.Created = s.cfg.Clock.Next()
+	}
+	aead, err := s.aead(&c.hdr)
+	if err != nil {
+		return err
+	}
+	f, err := s.cfg.FS.Create(c.hdr.ID.growing())
+	if err != nil {
+		return failed("create", c.hdr.ID, err)
+	}
+	c.file = s.share(&handle{id: c.hdr.ID, file: f, aead: aead})
+	c.buf = append(c.buf, c.hdr.encode()...)
+	c.size = packHeaderLen
+	s.setCurrent(c)
+	return nil
+}
+
+func (s *Store) setCurrent(c *active) {
+	s.cur = c
+	s.writing.Store(c)
+}
+
+// flush writes what is gathered.
+func (s *Store) flush() error {
+	c := s.cur
+	if len(c.buf) == 0 {
+		return nil
+	}
+	if _, err := c.file.file.WriteAt(c.buf, c.written.Load()); err != nil {
+		return s.giveUp("write", err)
+	}
+	c.written.Store(c.size)
+	c.buf = c.buf[:0]
+	return nil
+}
+
+// Sync makes everything appended so far survive power loss. An error voids all locations since the last Sync that
+// returned nil.
+func (s *Store) Sync() error {
+	s.append.Lock()
+	defer s.append.Unlock()
+	return s.syncLocked()
+}
+
+func (s *Store) syncLocked() error {
+	c := s.cur
+	if c == nil || c.synced == c.size {
+		return nil
+	}
+	if err := s.flush(); err != nil {
+		return err
+	}
+	if err := c.file.file.Sync(); err != nil {
+		return s.giveUp("sync", err)
+	}
+	if !c.names {
+		if err := s.cfg.FS.SyncDir(openDir); err != nil {
+			return s.giveUp("sync", err)
+		}
+		c.names = true
+	}
+	c.synced = c.size
+	s.syncs.Add(1)
+	return nil
+}
+
+// seal writes index and footer, syncs and moves the pack to its lasting place. Everything in it survives power loss then.
+func (s *Store) seal() error {
+	c := s.cur
+	body := make([]byte, 0, len(c.entries)*indexEntryLen)
+	for i := range c.entries {
+		body = c.entries[i].append(body)
+	}
+	plain := len(body)
+	packed, codec := s.codecs.compress(nil, body)
+	at := c.size
+	e := c.add(typeIndex, codec, sharefs.ChunkID{}, packed, plain)
+	foot := footer{index: uint64(at), records: uint32(len(c.entries)), length: recordHeaderLen + e.sealed}
+	c.buf = append(c.buf, foot.encode()...)
+	c.size += footerLen
+	if err := s.flush(); err != nil {
+		return err
+	}
+	if err := c.file.file.Sync(); err != nil {
+		return s.giveUp("sync", err)
+	}
+	if err := s.place(c.hdr.ID); err != nil {
+		return s.giveUp("seal", err)
+	}
+	s.syncs.Add(1)
+	s.sealed.Add(1)
+	s.setCurrent(nil)
+	c.file.unpin(s)
+	return nil
+}
+
+// place moves a sealed pack from open/ to its lasting place.
+func (s *Store) place(id ID) error {
+	if err := s.cfg.FS.Rename(id.growing(), id.name()); err != nil {
+		return err
+	}
+	if err := s.cfg.FS.SyncDir(id.dir()); err != nil {
+		return err
+	}
+	return s.cfg.FS.SyncDir(openDir)
+}
+
+// giveUp leaves the growing pack as it was at the last Sync, for the next process to seal.
+func (s *Store) giveUp(op string, cause error) error {
+	c := s.cur
+	s.setCurrent(nil)
+	s.givenUp.Add(1)
+	id := c.hdr.ID
+	// What fails here fails beside a failure that is reported, and costs only room: a record past the synced length is not
+	// pointed to by anybody.
+	if f, err := s.cfg.FS.Open(id.growing(), true); err == nil {
+		if c.synced > 0 {
+			f.Truncate(c.synced)
+		}
+		f.Close()
+		if c.synced == 0 {
+			s.cfg.FS.Remove(id.growing())
+		}
+	}
+	c.file.unpin(s)
+	s.forgetPack(id)
+	return failed(op, id, cause)
+}
+
+func (e *entry) append(b []byte) []byte {
+	b = append(b, e.id[:]...)
+	b = binary.BigEndian.AppendUint32(b, e.off)
+	b = binary.BigEndian.AppendUint32(b, e.sealed)
+	b = binary.BigEndian.AppendUint32(b, e.plain)
+	return append(b, byte(e.typ), byte(e.codec), 0, 0)
+}

@@ -1,0 +1,266 @@
+package pack
+
+import (
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"path"
+	"sort"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// memFS is a disk in memory that can fail at a chosen operation and lose power. Content survives a power loss as far as it was
+// synced, names as far as a directory was synced after them; later names are lost from the newest on, as a journaling
+// file system loses them, later writes in any combination and torn.
+type memFS struct {
+	mu      sync.Mutex
+	names   map[string]*node
+	durable map[string]*node
+	pending []nameOp // not yet durable, oldest first
+
+	failAt int   // count down to the operation that fails; 0: none
+	fail   error // with this
+	ops    int
+}
+
+type nameOp struct {
+	apply func(map[string]*node)
+	dirs  []string
+}
+
+type node struct {
+	data, synced []byte
+	writes       []pendingWrite // since the last sync, oldest first
+}
+
+type pendingWrite struct {
+	off      int64
+	data     []byte // nil: a truncation to off
+	truncate bool
+}
+
+func newMemFS() *memFS {
+	return &memFS{names: map[string]*node{}, durable: map[string]*node{}}
+}
+
+// step counts an operation and says whether it fails.
+func (m *memFS) step() error {
+	m.ops++
+	if m.failAt > 0 {
+		if m.failAt--; m.failAt == 0 {
+			return m.fail
+		}
+	}
+	return nil
+}
+
+func (m *memFS) change(op nameOp) {
+	op.apply(m.names)
+	m.pending = append(m.pending, op)
+}
+
+func (m *memFS) Create(name string) (File, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.step(); err != nil {
+		return nil, err
+	}
+	if m.names[name] != nil {
+		return nil, fs.ErrExist
+	}
+	n := &node{}
+	m.change(nameOp{func(names map[string]*node) { names[name] = n }, []string{path.Dir(name)}})
+	return &memFile{m, n, true}, nil
+}
+
+func (m *memFS) Open(name string, write bool) (File, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n := m.names[name]; n != nil {
+		return &memFile{m, n, write}, nil
+	}
+	return nil, fs.ErrNotExist
+}
+
+func (m *memFS) Rename(from, to string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.step(); err != nil {
+		return err
+	}
+	n := m.names[from]
+	if n == nil {
+		return fs.ErrNotExist
+	}
+	m.change(nameOp{func(names map[string]*node) { delete(names, from); names[to] = n }, []string{path.Dir(from), path.Dir(to)}})
+	return nil
+}
+
+func (m *memFS) Remove(name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.names[name] == nil {
+		return fs.ErrNotExist
+	}
+	m.change(nameOp{func(names map[string]*node) { delete(names, name) }, []string{path.Dir(name)}})
+	return nil
+}
+
+func (m *memFS) List(dir string) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	seen := map[string]bool{}
+	for name := range m.names {
+		if dir == "." {
+			seen[strings.SplitN(name, "/", 2)[0]] = true
+		} else if rest, ok := strings.CutPrefix(name, dir+"/"); ok {
+			seen[rest] = true
+		}
+	}
+	var all []string
+	for name := range seen {
+		all = append(all, name)
+	}
+	sort.Strings(all)
+	return all, nil
+}
+
+func (m *memFS) SyncDir(dir string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.step(); err != nil {
+		return err
+	}
+	last := -1
+	for i, op := range m.pending {
+		for _, d := range op.dirs {
+			if d == dir {
+				last = i
+			}
+		}
+	}
+	for _, op := range m.pending[:last+1] {
+		op.apply(m.durable)
+	}
+	m.pending = append([]nameOp(nil), m.pending[last+1:]...)
+	return nil
+}
+
+// powerLoss returns what a disk holds after the power failed now.
+func (m *memFS) powerLoss(r *rand.Rand) *memFS {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	after := newMemFS()
+	names := map[string]*node{}
+	for name, n := range m.durable {
+		names[name] = n
+	}
+	for _, op := range m.pending[:r.IntN(len(m.pending)+1)] {
+		op.apply(names)
+	}
+	for name, n := range names {
+		data := append([]byte(nil), n.synced...)
+		for _, w := range n.writes {
+			switch r.IntN(4) {
+			case 0:
+			case 1:
+				if !w.truncate {
+					data = put(data, w.data[:r.IntN(len(w.data)+1)], w.off)
+				}
+			default:
+				data = w.apply(data)
+			}
+		}
+		kept := &node{data: data, synced: append([]byte(nil), data...)}
+		after.names[name], after.durable[name] = kept, kept
+	}
+	return after
+}
+
+func (w *pendingWrite) apply(data []byte) []byte {
+	if !w.truncate {
+		return put(data, w.data, w.off)
+	}
+	if w.off <= int64(len(data)) {
+		return data[:w.off:w.off]
+	}
+	return append(data, make([]byte, w.off-int64(len(data)))...)
+}
+
+func put(data, b []byte, off int64) []byte {
+	if end := off + int64(len(b)); end > int64(len(data)) {
+		data = append(data, make([]byte, end-int64(len(data)))...)
+	}
+	copy(data[off:], b)
+	return data
+}
+
+type memFile struct {
+	fs    *memFS
+	n     *node
+	write bool
+}
+
+func (f *memFile) ReadAt(b []byte, off int64) (int, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if off >= int64(len(f.n.data)) {
+		return 0, io.EOF
+	}
+	n := copy(b, f.n.data[off:])
+	if n < len(b) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (f *memFile) WriteAt(b []byte, off int64) (int, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if !f.write {
+		return 0, syscall.EBADF
+	}
+	err := f.fs.step()
+	if err != nil {
+		b = b[:len(b)/2]
+	}
+	w := pendingWrite{off: off, data: append([]byte(nil), b...)}
+	f.n.data = w.apply(f.n.data)
+	f.n.writes = append(f.n.writes, w)
+	return len(b), err
+}
+
+func (f *memFile) Truncate(size int64) error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if err := f.fs.step(); err != nil {
+		return err
+	}
+	w := pendingWrite{off: size, truncate: true}
+	f.n.data = w.apply(f.n.data)
+	f.n.writes = append(f.n.writes, w)
+	return nil
+}
+
+func (f *memFile) Sync() error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if err := f.fs.step(); err != nil {
+		// As Linux does it: what could not be written is dropped and never tried again.
+		f.n.writes = nil
+		return err
+	}
+	f.n.synced = append([]byte(nil), f.n.data...)
+	f.n.writes = nil
+	return nil
+}
+
+func (f *memFile) Size() (int64, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	return int64(len(f.n.data)), nil
+}
+
+func (f *memFile) Close() error { return nil }

@@ -1,0 +1,97 @@
+package pack
+
+import (
+	"crypto/cipher"
+	"io"
+
+	"sharefs"
+)
+
+// Read returns the plain body of the record at loc in dst's memory where it is large enough. The record must be the one of
+// chunk id. What was read back is not what was written: an error of kind corrupt.
+func (s *Store) Read(loc Loc, id sharefs.ChunkID, dst []byte) ([]byte, error) {
+	if loc.Off < packHeaderLen || loc.Sealed < tagLen || loc.Plain > MaxPlain || loc.Sealed-tagLen > loc.Plain {
+		return nil, damaged("a location is impossible")
+	}
+	h, err := s.pin(loc.Pack)
+	if err != nil {
+		return nil, err
+	}
+	defer h.unpin(s)
+	if err := s.settled(loc); err != nil {
+		return nil, err
+	}
+	scratch := s.bufs.Get().(*[]byte)
+	defer s.bufs.Put(scratch)
+	raw := sized(*scratch, recordHeaderLen+int(loc.Sealed))
+	*scratch = raw
+	if err := readFull(h.file, raw, int64(loc.Off)); err != nil {
+		return nil, failed("read", loc.Pack, err)
+	}
+	rec, err := decodeRecord(raw)
+	if err != nil {
+		return nil, failed("read", loc.Pack, err)
+	}
+	if rec.id != id || rec.sealed != loc.Sealed || rec.plain != loc.Plain {
+		return nil, failed("read", loc.Pack, damaged("another record lies at the chunk's place"))
+	}
+	dst = sized(dst, int(loc.Plain))
+	if err := s.open(h.aead, &rec, raw, dst); err != nil {
+		return nil, failed("read", loc.Pack, err)
+	}
+	return dst, nil
+}
+
+// open unseals and expands the record in raw (header and sealed body) into dst, which has the plain length. raw is used up.
+func (s *Store) open(aead cipher.AEAD, rec *recordHeader, raw, dst []byte) error {
+	bound, body := raw[:boundLen], raw[recordHeaderLen:]
+	into := dst[:0]
+	if rec.codec == Zstd {
+		into = body[:0]
+	}
+	packed, err := aead.Open(into, rec.nonce[:], body, bound)
+	if err != nil {
+		if checksum(body) == rec.body {
+			return damaged("a seal does not open though its checksum is right: another key, or forged")
+		}
+		return damaged("a record was changed on disk")
+	}
+	if rec.codec == Zstd {
+		return s.codecs.expand(dst, packed)
+	}
+	return nil
+}
+
+// settled makes sure that the record at loc has reached its file.
+func (s *Store) settled(loc Loc) error {
+	end := int64(loc.Off) + recordHeaderLen + int64(loc.Sealed)
+	if w := s.writing.Load(); w == nil || w.hdr.ID != loc.Pack || end <= w.written.Load() {
+		return nil
+	}
+	s.append.Lock()
+	defer s.append.Unlock()
+	if s.cur == nil || s.cur.hdr.ID != loc.Pack {
+		return nil
+	}
+	return s.flush()
+}
+
+// sized returns b with length n, in its memory where that is large enough.
+func sized(b []byte, n int) []byte {
+	if cap(b) >= n {
+		return b[:n]
+	}
+	return make([]byte, n)
+}
+
+// readFull reads exactly len(b) bytes; fewer are corruption.
+func readFull(f File, b []byte, off int64) error {
+	n, err := f.ReadAt(b, off)
+	switch {
+	case n == len(b):
+		return nil
+	case err == nil || err == io.EOF:
+		return damaged("the pack ends too early")
+	}
+	return err
+}
