@@ -1,0 +1,301 @@
+package kv
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/versions/kv/journal"
+)
+
+// Keys of the bucket "meta".
+var (
+	metaBucket  = []byte("meta")
+	keyFormat   = []byte("format")
+	keyApplied  = []byte("applied")
+	keyEpoch    = []byte("epoch")
+	keyBoundary = []byte("boundary")
+)
+
+const (
+	format = 1
+
+	// Readers make a growing bbolt wait when it must map the file anew (a reader of 300 ms made it wait a second), so it
+	// maps more than it will need. That costs addresses, not memory.
+	mapSize         = 8 << 30
+	mapSizeReadOnly = 1 << 30
+	lockTimeout     = time.Second
+)
+
+// Open opens the database of a store, and makes it where there is none. It replays the journal: when Open returns, every commit
+// that was ever synced is there, and of later ones a prefix. Errors: [sharefs.KindBusy] where another process has it,
+// [sharefs.KindCorrupt] where synced data is damaged, [sharefs.KindInvalid] where the spaces differ from those it was made with.
+func Open(cfg Config) (*DB, error) {
+	if cfg.MaxDelay <= 0 {
+		cfg.MaxDelay = DefaultMaxDelay
+	}
+	if cfg.MemtableSize <= 0 {
+		cfg.MemtableSize = DefaultMemtableSize
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = new(sharefs.Clock)
+	}
+	if cfg.retry <= 0 {
+		cfg.retry = time.Second
+	}
+	db := &DB{cfg: cfg, clock: cfg.Clock, active: new(table),
+		work: make(chan struct{}, 1), dirty: make(chan struct{}, 1), quit: make(chan struct{}), reads: resident{wake: make(chan struct{}, 1)}}
+	db.room = sync.NewCond(&db.commitMu)
+	if err := db.defineSpaces(); err != nil {
+		return nil, err
+	}
+	if err := db.openBolt(); err != nil {
+		return nil, err
+	}
+	if err := db.openJournal(); err != nil {
+		db.bolt.Close()
+		return nil, err
+	}
+	db.clock.Restore(max(db.epoch, db.boundary))
+	db.tasks.Go(db.trim)
+	if !cfg.ReadOnly {
+		db.tasks.Go(db.apply)
+		db.tasks.Go(db.flush)
+		db.wake(db.work)
+	}
+	return db, nil
+}
+
+func (db *DB) openBolt() error {
+	path := filepath.Join(db.cfg.Dir, "meta.db")
+	opts := &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
+		InitialMmapSize: mapSize, ReadOnly: db.cfg.ReadOnly, NoSync: db.cfg.noSync}
+	if db.cfg.ReadOnly {
+		opts.InitialMmapSize = mapSizeReadOnly
+	}
+	_, err := os.Stat(path)
+	fresh := errors.Is(err, os.ErrNotExist)
+	b, err := bbolt.Open(path, 0o600, opts)
+	if errors.Is(err, unix.ENOMEM) { // the process may not map so much (RLIMIT_AS)
+		opts.InitialMmapSize = 0
+		b, err = bbolt.Open(path, 0o600, opts)
+	}
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return &sharefs.Error{Op: "open", Path: path, Kind: sharefs.KindBusy, Detail: "another process has it open"}
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
+		return &sharefs.Error{Op: "open", Path: path, Kind: sharefs.KindCorrupt, Err: err}
+	case err != nil:
+		return wrap("open", path, err)
+	}
+	db.bolt = b
+	if db.cfg.ReadOnly {
+		err = b.View(db.readMeta)
+	} else {
+		if fresh && !db.cfg.noSync {
+			err = journal.Dir(db.cfg.Dir).SyncDir() // the name of meta.db
+		}
+		if err == nil {
+			err = b.Update(db.makeMeta)
+		}
+		if err == nil {
+			err = b.View(db.readMeta)
+		}
+	}
+	if err != nil {
+		b.Close()
+		return wrap("open", path, err)
+	}
+	return nil
+}
+
+// makeMeta makes the buckets that are missing.
+func (db *DB) makeMeta(tx *bbolt.Tx) error {
+	m, err := tx.CreateBucketIfNotExists(metaBucket)
+	if err != nil {
+		return err
+	}
+	if m.Get(keyFormat) == nil {
+		if err := m.Put(keyFormat, be(format)); err != nil {
+			return err
+		}
+	}
+	for _, s := range db.spaces {
+		if s == nil {
+			continue
+		}
+		if _, err := tx.CreateBucketIfNotExists(s.live); err != nil {
+			return err
+		}
+		if s.ID == boundaries {
+			continue
+		}
+		if s.Versioned {
+			if _, err := tx.CreateBucketIfNotExists(s.past); err != nil {
+				return err
+			}
+		}
+		if key := spaceKey(s.ID); m.Get(key) == nil {
+			if err := m.Put(key, s.definition()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func spaceKey(id uint8) []byte { return append([]byte("space/"), id) }
+
+func (s *space) definition() []byte {
+	if s.Versioned {
+		return append([]byte{1}, s.Name...)
+	}
+	return append([]byte{0}, s.Name...)
+}
+
+func (db *DB) readMeta(tx *bbolt.Tx) error {
+	m := tx.Bucket(metaBucket)
+	if m == nil {
+		return &sharefs.Error{Op: "open", Path: db.cfg.Dir, Kind: sharefs.KindCorrupt, Detail: "meta.db has no bucket meta"}
+	}
+	if f := number(m.Get(keyFormat)); f != format {
+		return &sharefs.Error{Op: "open", Path: db.cfg.Dir, Kind: sharefs.KindNotSupported, Detail: "meta.db has a format that this program does not know"}
+	}
+	for _, s := range db.spaces {
+		if s == nil || s.ID == boundaries {
+			continue
+		}
+		if d := m.Get(spaceKey(s.ID)); d != nil && string(d) != string(s.definition()) {
+			return &sharefs.Error{Op: "open", Path: db.cfg.Dir, Kind: sharefs.KindInvalid, Detail: "space " + s.Name + " was defined otherwise"}
+		}
+	}
+	db.applied.Store(number(m.Get(keyApplied)))
+	db.last.Store(db.applied.Load())
+	db.epoch = sharefs.HLC(number(m.Get(keyEpoch)))
+	db.boundary = sharefs.HLC(number(m.Get(keyBoundary)))
+	return nil
+}
+
+// openJournal replays into the frozen table what bbolt does not have yet.
+func (db *DB) openJournal() error {
+	fs := db.cfg.FS
+	if fs == nil {
+		dir := filepath.Join(db.cfg.Dir, "journal")
+		if err := os.Mkdir(dir, 0o700); err == nil {
+			if err := journal.Dir(db.cfg.Dir).SyncDir(); err != nil {
+				return wrap("open", dir, err)
+			}
+		} else if db.cfg.ReadOnly {
+			if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+				return nil
+			}
+		} else if !errors.Is(err, os.ErrExist) {
+			return wrap("open", dir, err)
+		}
+		fs = journal.Dir(dir)
+	}
+	t := new(table)
+	load := func(r journal.Record) error {
+		stamp, rows, ok := parseBatch(r.Payload)
+		if !ok {
+			return &sharefs.Error{Op: "open", Path: db.cfg.Dir, Kind: sharefs.KindCorrupt, Detail: "the journal holds a record that is no batch"}
+		}
+		db.replayed(stamp, rows)
+		t.add(r.Seq, stamp, rows, &db.versioned)
+		t.epoch, t.boundary = db.epoch, db.boundary
+		return nil
+	}
+	if db.cfg.ReadOnly {
+		last, err := journal.Read(fs, db.applied.Load(), load)
+		db.last.Store(last)
+		db.active = t
+		return err
+	}
+	j, err := journal.Open(fs, db.applied.Load(), load)
+	if err != nil {
+		return err
+	}
+	db.journal = j
+	if t.last != 0 {
+		db.frozen = t
+		db.last.Store(t.last)
+	}
+	return nil
+}
+
+// replayed follows the epochs through a replayed batch.
+func (db *DB) replayed(stamp sharefs.HLC, rows []byte) {
+	if stamp != 0 {
+		db.epoch = stamp
+	}
+	for len(rows) > 0 {
+		var c change
+		if c, rows, _ = nextChange(rows); c.space == boundaries {
+			db.epoch, db.boundary = 0, sharefs.HLC(number(c.value))
+		}
+	}
+}
+
+// Close syncs and applies everything and ends the use of the database; the journal is empty then. Calls that come later fail. After an
+// error what was not applied is in the journal still, and the next Open finds it.
+func (db *DB) Close() error {
+	db.commitMu.Lock()
+	if db.closed {
+		db.commitMu.Unlock()
+		return nil
+	}
+	db.closed = true
+	var err error
+	if db.journal != nil {
+		err = db.checkpoint()
+	}
+	db.commitMu.Unlock()
+	close(db.quit)
+	db.tasks.Wait()
+	if db.journal != nil {
+		var e error
+		if err == nil {
+			e = db.journal.Discard()
+		} else {
+			_ = db.journal.SyncTo(db.last.Load())
+			e = db.journal.Close()
+		}
+		err = cmp.Or(err, e)
+	}
+	if e := db.bolt.Close(); err == nil && e != nil {
+		err = wrap("close", db.cfg.Dir, e)
+	}
+	return err
+}
+
+func be(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+// number reads what be wrote; anything else is 0.
+func number(p []byte) uint64 {
+	if len(p) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(p)
+}
+
+// wrap gives an error its place, unless it has one.
+func wrap(op, path string, err error) error {
+	var e *sharefs.Error
+	if err == nil || errors.As(err, &e) {
+		return err
+	}
+	kind := sharefs.KindOf(err)
+	if errors.Is(err, unix.EDQUOT) {
+		kind = sharefs.KindNoSpace
+	}
+	return &sharefs.Error{Op: op, Path: path, Kind: kind, Err: err}
+}
