@@ -1,8 +1,6 @@
 package fs
 
 import (
-	"io"
-
 	"sharefs"
 	"sharefs/versions"
 )
@@ -62,7 +60,7 @@ type History interface {
 	// Versions lists the history of a file, oldest first; what is settled but not yet captured is in it.
 	Versions(ino sharefs.Ino) ([]sharefs.Version, error)
 	// OpenVersion opens one of them by its number.
-	OpenVersion(ino sharefs.Ino, number uint64) (VersionReader, error)
+	OpenVersion(ino sharefs.Ino, number uint64) (versions.VersionReader, error)
 	// VersionAt finds the version that the name held at an instant, and the inode that bore the name then; where the name did not exist
 	// then, that of the file which has it now.
 	VersionAt(parent sharefs.Ino, name string, at sharefs.HLC) (sharefs.Ino, sharefs.Version, error)
@@ -74,11 +72,4 @@ type History interface {
 	// Restore gives the file the content and mode of one of its versions, after what it holds now was made a version.
 	// KindNotExist: no such version; KindExist: it is live already.
 	Restore(ino sharefs.Ino, number uint64, who versions.Caller) error
-}
-
-// VersionReader reads one version; ReadAt may be called from several goroutines.
-type VersionReader interface {
-	io.ReaderAt
-	io.Closer
-	Size() int64
 }

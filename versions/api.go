@@ -1,6 +1,10 @@
 package versions
 
-import "sharefs"
+import (
+	"io"
+
+	"sharefs"
+)
 
 // Caller is who asks for an operation: the credentials that the kernel sends with each request. Permission is the kernel's
 // to check (default_permissions); the tree needs the ids to give what is made an owner and for the rules that hang on them.
@@ -36,4 +40,11 @@ type Kernel interface {
 	// DropBacking gives up an idle passthrough registration of the inode's backing file, so that nothing but real users
 	// holds the file. It reports whether the registration is gone; it stays while handles are open.
 	DropBacking(ino sharefs.Ino) bool
+}
+
+// VersionReader reads one version; ReadAt may be called from several goroutines.
+type VersionReader interface {
+	io.ReaderAt
+	io.Closer
+	Size() int64
 }
