@@ -12,7 +12,6 @@ import (
 // entry that plus hands out) takes one reference on it for the kernel; Forget gives references back. An inode lives while it
 // has a name, a reference or an open handle.
 type Tree interface {
-	//
 	// Lookup answers "." for any inode that lives, files too, and ".." for a directory: open_by_handle_at(2) asks so after a remount.
 	Lookup(parent sharefs.Ino, name string) (sharefs.Attr, error)
 	Forget(ino sharefs.Ino, n uint64)
@@ -31,7 +30,8 @@ type Tree interface {
 	Rename(oldParent sharefs.Ino, oldName string, newParent sharefs.Ino, newName string, flags uint32) error
 
 	// ReadDir calls emit for each name after cookie from (0: from the start), without "." and "..", until emit returns false. With plus the
-	// attributes come along, and an entry for which emit returned true has taken a reference.
+	// attributes come along, and an entry for which emit returned true has taken a reference. Cookies are 3 to 2^63-1: those below are
+	// for "." and "..", and offsets of lseek(2) are signed.
 	ReadDir(dir sharefs.Ino, from uint64, plus bool, emit func(sharefs.Dentry, *sharefs.Attr) bool) error
 	// Parent returns the directory that holds dir; the root holds itself.
 	Parent(dir sharefs.Ino) (sharefs.Ino, error)
@@ -59,6 +59,8 @@ type Tree interface {
 type History interface {
 	// Versions lists the history of a file, oldest first; what is settled but not yet captured is in it.
 	Versions(ino sharefs.Ino) ([]sharefs.Version, error)
+	// Version finds one of them by its number, however long the history is; KindNotExist: there is none.
+	Version(ino sharefs.Ino, number uint64) (sharefs.Version, error)
 	// OpenVersion opens one of them by its number.
 	OpenVersion(ino sharefs.Ino, number uint64) (versions.VersionReader, error)
 	// VersionAt finds the version that the name held at an instant, and the inode that bore the name then; where the name did not exist
@@ -66,6 +68,8 @@ type History interface {
 	VersionAt(parent sharefs.Ino, name string, at sharefs.HLC) (sharefs.Ino, sharefs.Version, error)
 	// Past finds the regular file that bears the name or, where none does, the one that bore it last. It takes no reference.
 	Past(parent sharefs.Ino, name string) (sharefs.Ino, error)
+	// FileID is the file's identity on every host.
+	FileID(ino sharefs.Ino) (sharefs.FileID, error)
 	// Commit makes what the file holds now a version, with a note, without waiting until it is quiet. Where it is a version already it
 	// reports false, and a note replaces that version's.
 	Commit(ino sharefs.Ino, note string) (sharefs.Version, bool, error)
