@@ -1,34 +1,29 @@
 package mountopt
 
-import (
-	"strings"
+import "strings"
 
-	"golang.org/x/sys/unix"
-)
-
-// Flags returns the bits for mount(2). What was not said is nosuid and nodev for a mount by an ordinary user, and allowed
-// for one by root, as on other filesystems.
-func (o *Options) Flags(root bool) uintptr {
-	var flags uintptr
-	add := func(bit uintptr, on bool) {
+// Kernel lists the options that the kernel is to keep, the words of mount(8). What was not said is nosuid and nodev for a mount
+// by an ordinary user, and allowed for one by root, as on other filesystems.
+func (o *Options) Kernel(root bool) []string {
+	list := []string{"default_permissions"}
+	pick := func(on bool, is, not string) {
 		if on {
-			flags |= bit
+			list = append(list, is)
+		} else {
+			list = append(list, not)
 		}
 	}
-	add(unix.MS_RDONLY, Is(o.ReadOnly, false))
-	add(unix.MS_NOEXEC, !Is(o.Exec, true))
-	add(unix.MS_NOSUID, !Is(o.Suid, root))
-	add(unix.MS_NODEV, !Is(o.Dev, root))
-	add(unix.MS_NOSYMFOLLOW, !Is(o.SymFollow, true))
-	switch o.Atime {
-	case NoAtime:
-		flags |= unix.MS_NOATIME
-	case StrictAtime:
-		flags |= unix.MS_STRICTATIME
-	case RelAtime:
-		flags |= unix.MS_RELATIME
+	pick(Is(o.ReadOnly, false), "ro", "rw")
+	pick(Is(o.Exec, true), "exec", "noexec")
+	pick(Is(o.Suid, root), "suid", "nosuid")
+	pick(Is(o.Dev, root), "dev", "nodev")
+	if !Is(o.SymFollow, true) {
+		list = append(list, "nosymfollow")
 	}
-	return flags
+	if o.Atime != "" {
+		list = append(list, string(o.Atime))
+	}
+	return list
 }
 
 // String writes the options as a list that [Parse] reads back to the same.

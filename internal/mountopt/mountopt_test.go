@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"sharefs"
 )
 
@@ -99,23 +97,24 @@ func TestEveryOptionSaysWhatItDoes(t *testing.T) {
 	}
 }
 
-func TestFlagsForTheKernel(t *testing.T) {
+func TestWhatTheKernelKeeps(t *testing.T) {
 	for _, c := range []struct {
 		list string
 		root bool
-		want uintptr
+		want string
 	}{
-		{"", true, 0},
-		{"", false, unix.MS_NOSUID | unix.MS_NODEV},
-		{"ro,noexec,nosuid,nodev,noatime,nosymfollow", true,
-			unix.MS_RDONLY | unix.MS_NOEXEC | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOATIME | unix.MS_NOSYMFOLLOW},
-		{"users,exec", true, unix.MS_NOSUID | unix.MS_NODEV},
-		{"strictatime", true, unix.MS_STRICTATIME},
-		{"relatime", true, unix.MS_RELATIME},
+		{"", true, "rw exec suid dev"},
+		{"", false, "rw exec nosuid nodev"},
+		{"ro,noexec,nosuid,nodev,noatime,nosymfollow", true, "ro noexec nosuid nodev nosymfollow noatime"},
+		{"users,exec", true, "rw exec nosuid nodev"},
+		{"strictatime", true, "rw exec suid dev strictatime"},
 	} {
 		o, err := Parse(c.list)
-		if err != nil || o.Flags(c.root) != c.want {
-			t.Errorf("%q root=%v: %#x, %v, want %#x", c.list, c.root, o.Flags(c.root), err, c.want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(o.Kernel(c.root), " "); got != "default_permissions "+c.want {
+			t.Errorf("%q root=%v: %s, want %s", c.list, c.root, got, c.want)
 		}
 	}
 }

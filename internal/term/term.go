@@ -45,6 +45,15 @@ func Clean(s string) string {
 	return b.String()
 }
 
+// CleanLine is [Clean] for a line of text, which may hold tabs.
+func CleanLine(s string) string {
+	parts := strings.Split(s, "\t")
+	for i := range parts {
+		parts[i] = Clean(parts[i])
+	}
+	return strings.Join(parts, "\t")
+}
+
 func clean(s string) bool {
 	for i := 0; i < len(s); {
 		r, size := utf8.DecodeRuneInString(s[i:])

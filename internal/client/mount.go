@@ -1,0 +1,165 @@
+// Package client talks to a mount through its files alone: the table of mounts says where it is, FILE@@/meta what versions a file
+// has, FILE@@N what one held, extended attributes make and restore versions, .share/ctl/status.json says how the mount is. What the
+// kernel lets a user do with a file is therefore what the tool can do.
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/internal/mountinfo"
+	"sharefs/internal/status"
+	"sharefs/internal/term"
+)
+
+// Mount is one ShareFS that is mounted.
+type Mount struct {
+	Point    string // the mount point
+	Source   string // the store's name or path, as /proc/mounts shows it
+	ReadOnly bool
+	Options  string
+}
+
+// Mounts lists the ShareFS mounts that this process can see.
+func Mounts() ([]Mount, error) {
+	table, err := mountinfo.Read()
+	if err != nil {
+		return nil, err
+	}
+	var out []Mount
+	for i := range table {
+		if table[i].Type == mountinfo.Type && mountinfo.At(table, table[i].Point) == &table[i] {
+			out = append(out, fromTable(&table[i]))
+		}
+	}
+	return out, nil
+}
+
+func fromTable(m *mountinfo.Mount) Mount {
+	return Mount{Point: m.Point, Source: m.Source, ReadOnly: m.ReadOnly(), Options: m.Options}
+}
+
+// MountOf returns the mount that path lies in; the path must exist, at least the directory that holds it.
+func MountOf(path string) (*Mount, error) {
+	real, err := realPath(path)
+	if err != nil {
+		return nil, err
+	}
+	table, err := mountinfo.Read()
+	if err != nil {
+		return nil, err
+	}
+	m := mountinfo.Holding(table, real)
+	if m == nil || m.Type != mountinfo.Type {
+		return nil, &sharefs.Error{Path: term.Quote(path), Kind: sharefs.KindInvalid, Detail: "not in a ShareFS mount"}
+	}
+	out := fromTable(m)
+	return &out, nil
+}
+
+// Here returns the mount that dir lies in, or, where dir lies in none and exactly one is mounted, that one.
+func Here(dir string) (*Mount, error) {
+	m, err := MountOf(dir)
+	if err == nil || !errors.Is(err, sharefs.KindInvalid) {
+		return m, err
+	}
+	all, listErr := Mounts()
+	if listErr != nil {
+		return nil, listErr
+	}
+	switch len(all) {
+	case 0:
+		return nil, &sharefs.Error{Kind: sharefs.KindNotExist, Detail: "no ShareFS is mounted: sharefs-mount DIRECTORY mounts one"}
+	case 1:
+		return &all[0], nil
+	}
+	points := make([]string, len(all))
+	for i := range all {
+		points[i] = term.Quote(all[i].Point)
+	}
+	return nil, &sharefs.Error{Kind: sharefs.KindInvalid, Detail: "several are mounted (" + strings.Join(points, ", ") + "): name one with -C DIR"}
+}
+
+// realPath makes a path absolute and free of symbolic links; its last name need not exist.
+func realPath(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", pathError(path, err)
+	}
+	real, err := filepath.EvalSymlinks(abs)
+	if errors.Is(err, os.ErrNotExist) {
+		var dir string
+		if dir, err = filepath.EvalSymlinks(filepath.Dir(abs)); err == nil {
+			return filepath.Join(dir, filepath.Base(abs)), nil
+		}
+	}
+	if err != nil {
+		return "", pathError(path, err)
+	}
+	return real, nil
+}
+
+// pathError names the path as the user gave it, and the way out where a daemon has ended.
+func pathError(path string, err error) error {
+	kind, detail := sharefs.KindOf(err), ""
+	switch {
+	case errors.Is(err, unix.ENOTCONN), errors.Is(err, unix.ECONNABORTED):
+		detail = "the ShareFS mounted there has ended: sharefs-mount mounts it again"
+	case kind != sharefs.KindOther:
+		return &sharefs.Error{Path: term.Quote(path), Kind: kind, Detail: kind.String()}
+	}
+	var inner *os.PathError
+	if errors.As(err, &inner) {
+		err = inner.Err
+	}
+	return &sharefs.Error{Path: term.Quote(path), Kind: kind, Detail: detail, Err: err}
+}
+
+// ctl is where a mount tells of itself.
+const ctl = ".share/ctl"
+
+// StatusText returns what .share/ctl/NAME says.
+func (m *Mount) StatusText(name string) ([]byte, error) {
+	path := filepath.Join(m.Point, ctl, name)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, pathError(path, err)
+	}
+	return text, nil
+}
+
+// Status reads status.json.
+func (m *Mount) Status() (*status.Status, error) {
+	text, err := m.StatusText("status.json")
+	if err != nil {
+		return nil, err
+	}
+	s := new(status.Status)
+	if err := json.Unmarshal(text, s); err != nil {
+		return nil, &sharefs.Error{Op: "read status of", Path: term.Quote(m.Point), Kind: sharefs.KindCorrupt, Err: err}
+	}
+	return s, nil
+}
+
+// Tell writes one line to .share/ctl/ctl.
+func (m *Mount) Tell(line string) error {
+	path := filepath.Join(m.Point, ctl, "ctl")
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return pathError(path, err)
+	}
+	_, err = f.WriteString(line + "\n")
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return pathError(path, err)
+	}
+	return nil
+}

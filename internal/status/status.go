@@ -1,0 +1,98 @@
+// Package status is what a mount tells of itself: as data in .share/ctl/status.json, as text in .share/ctl/status. The fields' names
+// carry their units; counts are since the mount began, unless the name says "now".
+package status
+
+import "time"
+
+// Status is status.json.
+type Status struct {
+	Version string    `json:"version"` // of ShareFS
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	Mount   Mount     `json:"mount"`
+	Content Content   `json:"content"`
+	Now     Now       `json:"now"`
+	Journal Journal   `json:"journal"`
+	Capture Capture   `json:"capture"`
+	Space   Space     `json:"space"`
+
+	// Requests that the kernel sent to the daemon since the mount began, by opcode.
+	Requests map[string]uint64 `json:"requests_since_mount"`
+
+	// Problems are what somebody should see to; empty when all is well.
+	Problems []string `json:"problems"`
+}
+
+// Mount says what is mounted where.
+type Mount struct {
+	Point         string `json:"point"`
+	Source        string `json:"source"`
+	Store         string `json:"store"` // directory
+	ReadOnly      bool   `json:"read_only"`
+	StoreReadOnly bool   `json:"store_read_only"` // the disk below the store cannot be written
+	Peer          string `json:"peer"`            // public key of this store's identity, hexadecimal
+	Atime         string `json:"atime"`
+	SettleMS      int64  `json:"settle_ms"`
+}
+
+// Content says how the content of live files reaches programs.
+type Content struct {
+	Passthrough bool   `json:"passthrough"`
+	Reason      string `json:"reason"` // why not; empty with passthrough
+	KillPriv    bool   `json:"kill_priv"`
+	SelfTest    Test   `json:"self_test"`
+}
+
+// Test is what the self-test found (package selftest).
+type Test struct {
+	State  string `json:"state"` // running, passed, failed, "not run"
+	Detail string `json:"detail"`
+	Writes uint64 `json:"daemon_writes"`
+	Xattrs uint64 `json:"daemon_getxattrs"`
+}
+
+// Now is what is held in memory at this moment.
+type Now struct {
+	CachedInodes  int   `json:"cached_inodes"`
+	CachedNames   int   `json:"cached_names"`
+	OpenFiles     int   `json:"open_files"`
+	BackingIDs    int   `json:"backing_ids"`    // files registered with the kernel for passthrough
+	OpenWriters   int   `json:"open_writers"`   // files that somebody has open for writing
+	Settling      int   `json:"settling"`       // files that wait for their quiet time
+	Lingering     int   `json:"lingering"`      // files that a mapping or a program of an earlier mount still holds
+	Removing      int   `json:"removing"`       // removed files whose content is not yet cleared away
+	ResidentBytes int64 `json:"resident_bytes"` // memory of the daemon
+}
+
+// Journal is the write-ahead log and the database behind it.
+type Journal struct {
+	Commits       uint64 `json:"commits_since_mount"`
+	Syncs         uint64 `json:"syncs_since_mount"`
+	UnsyncedNow   uint64 `json:"unsynced_commits_now"`  // a power loss would take them
+	UnappliedNow  uint64 `json:"unapplied_commits_now"` // in the journal, not yet in the database
+	JournalBytes  int64  `json:"journal_bytes_now"`
+	MemtableBytes int64  `json:"memtable_bytes_now"`
+	DatabaseBytes int64  `json:"database_bytes_now"`
+	Waits         uint64 `json:"waits_since_mount"` // changes that had to wait because the database was behind
+	Error         string `json:"error,omitempty"`
+}
+
+// Capture is the making of versions.
+type Capture struct {
+	QueueNow    int    `json:"queue_now"` // closed files whose version is still to be captured
+	QueueBytes  int64  `json:"queue_bytes_now"`
+	Captured    uint64 `json:"captured_since_mount"`
+	Unchanged   uint64 `json:"unchanged_since_mount"` // closed without a change of content: no version
+	Dropped     uint64 `json:"dropped_since_mount"`   // states that were replaced within the settle time
+	TooLarge    uint64 `json:"too_large_since_mount"` // changed again before they could be set aside
+	Failed      uint64 `json:"failed_since_mount"`
+	PlainBytes  uint64 `json:"plain_bytes_since_mount"`  // read
+	StoredBytes uint64 `json:"stored_bytes_since_mount"` // written to packs after deduplication and compression
+	Error       string `json:"error,omitempty"`
+}
+
+// Space is the disk below the store.
+type Space struct {
+	TotalBytes     uint64 `json:"total_bytes"`
+	AvailableBytes uint64 `json:"available_bytes"`
+}

@@ -1,0 +1,103 @@
+package status
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	"sharefs/internal/term"
+)
+
+// JSON is status.json.
+func (s *Status) JSON() []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(s); err != nil { // there is nothing in it that cannot be encoded
+		return []byte("{}\n")
+	}
+	return b.Bytes()
+}
+
+// Text is what people read; now is when.
+func (s *Status) Text(now time.Time) string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-12s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	mode := ""
+	if s.Mount.ReadOnly {
+		mode = ", read-only"
+	}
+	if s.Mount.StoreReadOnly {
+		mode = ", read-only as is the disk below"
+	}
+	line("ShareFS", "%s, process %d, mounted since %s (%s)", s.Version, s.PID, term.Time(s.Started), term.Span(now.Sub(s.Started).Round(time.Millisecond)))
+	line("Mount", "%s%s", term.Quote(s.Mount.Point), mode)
+	line("Store", "%s in %s", term.Quote(s.Mount.Source), term.Quote(s.Mount.Store))
+	line("Disk", "%s of %s available", term.Size(s.Space.AvailableBytes), term.Size(s.Space.TotalBytes))
+	if s.Content.Passthrough {
+		line("Content", "passthrough: reads and writes go to the disk without the daemon")
+	} else {
+		line("Content", "served: reads and writes go through the daemon (%s)", s.Content.Reason)
+	}
+	line("Self-test", "%s: %s", s.Content.SelfTest.State, s.Content.SelfTest.Detail)
+	line("Versions", "%s captured since mount, %s waiting now (%s); a file settles after %s", term.Count(s.Capture.Captured),
+		term.Count(uint64(s.Capture.QueueNow)), term.Size(uint64(s.Capture.QueueBytes)), term.Span(time.Duration(s.Mount.SettleMS)*time.Millisecond))
+	line("", "%s read, %s stored since mount", term.Size(s.Capture.PlainBytes), term.Size(s.Capture.StoredBytes))
+	line("", "%s closed unchanged, %s replaced before they settled, %s too large to set aside, %s failed since mount", term.Count(s.Capture.Unchanged),
+		term.Count(s.Capture.Dropped), term.Count(s.Capture.TooLarge), term.Count(s.Capture.Failed))
+	line("Open now", "%s files, %s for writing, %s settling, %s held by mappings or earlier programs", term.Count(uint64(s.Now.OpenFiles)),
+		term.Count(uint64(s.Now.OpenWriters)), term.Count(uint64(s.Now.Settling)), term.Count(uint64(s.Now.Lingering)))
+	line("Memory now", "%s resident, %s inodes and %s names cached", term.Size(uint64(s.Now.ResidentBytes)), term.Count(uint64(s.Now.CachedInodes)),
+		term.Count(uint64(s.Now.CachedNames)))
+	line("Journal", "%s changes since mount; now %s not synced, %s not applied, %s in the journal", term.Count(s.Journal.Commits),
+		term.Count(s.Journal.UnsyncedNow), term.Count(s.Journal.UnappliedNow), term.Size(uint64(s.Journal.JournalBytes)))
+	line("Requests", "%s since mount%s", term.Count(total(s.Requests)), most(s.Requests, 6))
+	if len(s.Problems) == 0 {
+		line("Problems", "none")
+	}
+	for i, p := range s.Problems {
+		name := "Problems"
+		if i > 0 {
+			name = ""
+		}
+		line(name, "%s", term.Clean(p))
+	}
+	return b.String()
+}
+
+func total(counts map[string]uint64) (sum uint64) {
+	for _, n := range counts {
+		sum += n
+	}
+	return sum
+}
+
+// most names the n most frequent requests.
+func most(counts map[string]uint64, n int) string {
+	names := make([]string, 0, len(counts))
+	for name, count := range counts {
+		if count > 0 {
+			names = append(names, name)
+		}
+	}
+	sort.Slice(names, func(i, j int) bool {
+		if counts[names[i]] != counts[names[j]] {
+			return counts[names[i]] > counts[names[j]]
+		}
+		return names[i] < names[j]
+	})
+	if len(names) == 0 {
+		return ""
+	}
+	names = names[:min(n, len(names))]
+	for i, name := range names {
+		names[i] = name + " " + term.Count(counts[name])
+	}
+	return ": " + strings.Join(names, ", ")
+}
