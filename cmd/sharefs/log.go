@@ -1,0 +1,173 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sharefs/internal/client"
+	"sharefs/internal/term"
+)
+
+// number is a flag for a count of at least 1.
+type number struct {
+	n   uint64
+	set bool
+}
+
+func (n *number) String() string {
+	if !n.set {
+		return ""
+	}
+	return strconv.FormatUint(n.n, 10)
+}
+
+func (n *number) Type() string { return "N" }
+
+func (n *number) Set(s string) error {
+	v, err := strconv.ParseUint(s, 10, 63)
+	if err != nil || v == 0 {
+		return fmt.Errorf("takes a number from 1, not %s", term.Quote(s))
+	}
+	n.n, n.set = v, true
+	return nil
+}
+
+func (a *app) log() *cobra.Command {
+	var last number
+	var reverse bool
+	cmd := &cobra.Command{
+		Use:   "log FILE",
+		Short: "List the versions of a file, newest first",
+		Long: `List the versions of a file, newest first.
+
+Each line is one version: its number, when it settled (the file had been closed
+and quiet for a moment), its size, by how much it is larger or smaller than the
+version before, marks, and the note that "sharefs commit" gave it. Marks:
+
+  live   The file holds this version now
+  open   Taken while a program still had the file open: a state between saves`,
+		Args:              exactly("FILE"),
+		ValidArgsFunction: completeFiles,
+		RunE: func(_ *cobra.Command, args []string) error {
+			f, err := client.Open(args[0])
+			if err != nil {
+				return err
+			}
+			h, err := f.History()
+			if err != nil {
+				return err
+			}
+			if f.Select != "" {
+				v, err := f.Version(h)
+				if err != nil {
+					return err
+				}
+				return a.writeLog(f, h, lines(h.Versions, func(x *client.Version) bool { return x.Number == v.Number }))
+			}
+			all := lines(h.Versions, func(*client.Version) bool { return true })
+			if last.set && last.n < uint64(len(all)) {
+				all = all[uint64(len(all))-last.n:]
+			}
+			if !reverse {
+				for i, j := 0, len(all)-1; i < j; i, j = i+1, j-1 {
+					all[i], all[j] = all[j], all[i]
+				}
+			}
+			return a.writeLog(f, h, all)
+		},
+	}
+	cmd.Flags().VarP(&last, "number", "n", "Show the newest `N` versions only")
+	cmd.Flags().BoolVar(&reverse, "reverse", false, "Show the oldest version first")
+	return cmd
+}
+
+// logLine is one version in the log.
+type logLine struct {
+	Number uint64 `json:"number"`
+	Time   string `json:"time"` // RFC 3339, the same digits as in the text
+	Size   uint64 `json:"size"`
+	Change int64  `json:"change"` // bytes more than the version before
+	Mode   string `json:"mode"`
+	UID    uint32 `json:"uid"`
+	GID    uint32 `json:"gid"`
+	Mtime  string `json:"mtime"`
+	Live   bool   `json:"live"`
+	Open   bool   `json:"open"` // taken while a program still had the file open
+	Note   string `json:"note"`
+	at     time.Time
+}
+
+// lines makes the lines of those versions that want picks.
+func lines(versions []client.Version, want func(*client.Version) bool) []logLine {
+	out := make([]logLine, 0, len(versions))
+	var before uint64
+	for i := range versions {
+		v := &versions[i]
+		if want(v) {
+			out = append(out, logLine{
+				Number: v.Number, Time: v.Time.Local().Format(term.JSONTimeLayout), Size: v.Size, Change: int64(v.Size - before), Mode: v.Mode,
+				UID: v.UID, GID: v.GID, Mtime: v.Mtime.Local().Format(time.RFC3339Nano), Live: v.Live, Open: v.Timed, Note: v.Note, at: v.Time,
+			})
+		}
+		before = v.Size
+	}
+	return out
+}
+
+func (a *app) writeLog(f *client.File, h *client.History, all []logLine) error {
+	if a.json {
+		return a.writeJSON(struct {
+			File     string    `json:"file"`
+			FileID   string    `json:"file_id"`
+			Removed  bool      `json:"removed"`
+			Changed  bool      `json:"changed"` // the live content is none of the versions
+			Versions []logLine `json:"versions"`
+		}{f.Path, h.FileID, !f.Live, f.Live && h.Live == 0, all})
+	}
+	if len(h.Versions) == 0 {
+		return a.printf("%s has no versions yet: one is made when it is closed and has been quiet for a moment.\n", term.Quote(f.Given))
+	}
+	switch {
+	case !f.Live:
+		if err := a.printf("%s is removed; sharefs restore %s brings it back.\n", term.Quote(f.Given),
+			term.Quote(fmt.Sprintf("%s@@%d", f.Given, h.Versions[len(h.Versions)-1].Number))); err != nil {
+			return err
+		}
+	case h.Live == 0:
+		if err := a.printf("%s has changed since its last version.\n", term.Quote(f.Given)); err != nil {
+			return err
+		}
+	}
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "VERSION\tSETTLED\tSIZE\tCHANGE\tMARK\tNOTE")
+	for i := range all {
+		l := &all[i]
+		mark := ""
+		if l.Live {
+			mark = "live"
+		}
+		if l.Open {
+			mark = "open"
+		}
+		if l.Open && l.Live {
+			mark = "live, open"
+		}
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", l.Number, term.Time(l.at), term.Size(l.Size), change(l.Change), mark, term.Clean(l.Note))
+	}
+	return w.Flush()
+}
+
+// change is a difference of sizes with its sign.
+func change(by int64) string {
+	switch {
+	case by == 0:
+		return "="
+	case by < 0:
+		return "-" + term.Size(uint64(-by))
+	}
+	return "+" + term.Size(uint64(by))
+}

@@ -1,0 +1,180 @@
+// Command sharefs shows the history of files in a ShareFS mount and brings earlier versions back. It talks to the mount through the
+// mount's own files (package client), so it can do what its user may do there.
+//
+// Exit status: 0 done, 1 failed, 2 wrongly called; diff: 0 equal, 1 different, 2 trouble.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/internal/mountpoint"
+	"sharefs/internal/term"
+)
+
+func main() {
+	mountpoint.ServeProbe()
+	os.Exit(run(os.Args[1:]))
+}
+
+// Exit statuses.
+const (
+	exitDone = iota
+	exitFailed
+	exitUsage
+)
+
+// app is what the commands share.
+type app struct {
+	out      io.Writer
+	terminal bool // out is one
+	paint    term.Painter
+	json     bool
+	dir      string // -C
+	exit     int    // of a command that did its work and has something to tell by it (diff, doctor)
+}
+
+// usageError is a command that was wrongly called.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func run(args []string) int {
+	a := &app{out: os.Stdout, terminal: term.IsTerminal(os.Stdout), paint: term.NewPainter(os.Stdout)}
+	root := a.command()
+	root.SetArgs(args)
+	cmd, err := root.ExecuteC()
+	switch {
+	case err == nil:
+		return a.exit
+	case errors.Is(err, unix.EPIPE):
+		return exitDone // the reader has seen enough
+	}
+	fmt.Fprintln(os.Stderr, "sharefs: "+message(err))
+	trouble := cmd != nil && cmd.Name() == "diff"
+	if wrong := (usageError{}); errors.As(err, &wrong) {
+		fmt.Fprintf(os.Stderr, "Try '%s --help'.\n", cmd.CommandPath())
+		return exitUsage
+	}
+	if trouble {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// message is one clean line.
+func message(err error) string { return term.Clean(strings.TrimSpace(err.Error())) }
+
+func (a *app) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sharefs",
+		Short: "Show the history of files in a ShareFS mount and bring earlier versions back",
+		Long: `Show the history of files in a ShareFS mount and bring earlier versions back.
+
+FILE@@N is version N of FILE, FILE@@TIME what it held at that time (-2h,
+yesterday, 2026-11-20, 2026-11-20T10:00). They are files: every program can
+read them, and ls FILE@@/ lists them.`,
+		Example: `  sharefs log report.txt            Versions of report.txt, newest first
+  sharefs diff report.txt@@3        What changed from version 3 until now
+  sharefs restore report.txt@@3     Bring version 3 back
+  sharefs -C ~/Share status         How the mount at ~/Share is`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			hint := ""
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				hint = "; did you mean " + near[0] + "?"
+			}
+			return usage("%s is not a command%s", term.Quote(args[0]), hint)
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if a.dir == "" {
+				return nil
+			}
+			if err := os.Chdir(a.dir); err != nil {
+				return &sharefs.Error{Op: "-C", Path: term.Quote(a.dir), Kind: sharefs.KindOf(err), Detail: sharefs.KindOf(err).String()}
+			}
+			return nil
+		},
+	}
+	root.SuggestionsMinimumDistance = 2
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		var invalid *pflag.InvalidValueError
+		if errors.As(err, &invalid) {
+			return usage("--%s %s", invalid.GetFlag().Name, errors.Unwrap(err))
+		}
+		return usageError{err}
+	})
+	root.SetUsageTemplate(strings.NewReplacer(
+		"  {{.CommandPath}} [command]", "  {{.CommandPath}} COMMAND",
+		"{{if .Runnable}}\n  {{.UseLine}}{{end}}", "{{if and .Runnable .HasParent}}\n  {{.UseLine}}{{end}}",
+		`"{{.CommandPath}} [command] --help"`, `"{{.CommandPath}} COMMAND --help"`,
+		"Available Commands:", "Commands:",
+	).Replace(root.UsageTemplate()))
+	root.PersistentFlags().StringVarP(&a.dir, "directory", "C", "", "Work as if started in `DIR`")
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "Write JSON")
+	root.AddCommand(a.status(), a.log(), a.cat(), a.diff(), a.restore(), a.commit(), a.doctor(), a.version())
+	root.SetHelpCommand(&cobra.Command{Use: "help [COMMAND]", Short: "Show help for a command", RunE: func(cmd *cobra.Command, args []string) error {
+		target, _, err := root.Find(args)
+		if err != nil || target == root && len(args) > 0 {
+			return usage("%s is not a command", term.Quote(strings.Join(args, " ")))
+		}
+		return target.Help()
+	}})
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		c.Flags().BoolP("help", "h", false, "Show this help")
+		if c.Name() == "completion" {
+			c.Short = "Write a completion script for a shell"
+		}
+	}
+	root.Flags().BoolP("help", "h", false, "Show this help")
+	return root
+}
+
+// exactly demands n arguments and says what is missing by its name in the usage line.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < len(names) {
+			return usage("%s is missing", strings.Join(names[len(args):], " "))
+		}
+		if len(args) > len(names) {
+			return usage("too many arguments: %s", term.Quote(args[len(names)]))
+		}
+		return nil
+	}
+}
+
+// writeJSON writes one value, indented.
+func (a *app) writeJSON(v any) error {
+	enc := json.NewEncoder(a.out)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// printf writes text for people.
+func (a *app) printf(format string, args ...any) error {
+	_, err := fmt.Fprintf(a.out, format, args...)
+	return err
+}
+
+// completeFiles leaves completion of file names to the shell.
+func completeFiles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveDefault
+}

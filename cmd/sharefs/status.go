@@ -1,0 +1,81 @@
+package main
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sharefs"
+	"sharefs/internal/build"
+	"sharefs/internal/client"
+	"sharefs/internal/mountpoint"
+	"sharefs/internal/term"
+)
+
+func (a *app) status() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show how a mount is",
+		Long: `Show how a mount is: what serves its content, how many versions were captured
+and still wait, what is open, what needs attention. The same as
+cat MOUNT/.share/ctl/status.`,
+		Args: exactly(),
+		RunE: func(*cobra.Command, []string) error {
+			m, err := a.here()
+			if err != nil {
+				return err
+			}
+			name := "status"
+			if a.json {
+				name = "status.json"
+			}
+			text, err := m.StatusText(name)
+			if err != nil {
+				return err
+			}
+			if a.json || !bool(a.paint) {
+				_, err = a.out.Write(text)
+				return err
+			}
+			for line := range strings.Lines(string(text)) {
+				label, rest := line[:min(12, len(line))], line[min(12, len(line)):]
+				if err := a.printf("%s%s", a.paint.Paint(term.Strong, label), rest); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// here finds the mount that a command without a FILE is about, and sees that it answers.
+func (a *app) here() (*client.Mount, error) {
+	m, err := client.Here(".")
+	if err != nil {
+		return nil, err
+	}
+	if err := mountpoint.Alive(m.Point, mountpoint.DefaultPatience); err != nil {
+		detail := "does not answer: sharefs doctor says more"
+		if !errors.Is(err, mountpoint.ErrHung) {
+			detail = "has ended without unmounting: sharefs-mount " + term.Quote(m.Source) + " " + term.Quote(m.Point) + " mounts it again"
+		}
+		return nil, &sharefs.Error{Op: "mount", Path: term.Quote(m.Point), Kind: sharefs.KindBusy, Detail: detail}
+	}
+	return m, nil
+}
+
+func (a *app) version() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Show the version of this program",
+		Args:  exactly(),
+		RunE: func(*cobra.Command, []string) error {
+			info := build.Read()
+			if a.json {
+				return a.writeJSON(info)
+			}
+			return a.printf("sharefs %s\n", info)
+		},
+	}
+}

@@ -1,0 +1,83 @@
+// Package doctor looks at a machine and its mounts and says what is there, what is missing, and how to get it.
+package doctor
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// Grade is how good a finding is; a larger one is worse.
+type Grade int
+
+// The grades.
+const (
+	Good   Grade = iota
+	Notice       // ShareFS works, but not as well as it could
+	Wrong        // something does not work
+)
+
+func (g Grade) String() string { return [...]string{"ok", "note", "wrong"}[g] }
+
+// MarshalJSON writes the grade as its word.
+func (g Grade) MarshalJSON() ([]byte, error) { return json.Marshal(g.String()) }
+
+// UnmarshalJSON reads the word.
+func (g *Grade) UnmarshalJSON(text []byte) error {
+	var word string
+	if err := json.Unmarshal(text, &word); err != nil {
+		return err
+	}
+	for grade := Good; grade <= Wrong; grade++ {
+		if grade.String() == word {
+			*g = grade
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no grade", word)
+}
+
+// Finding is one thing that was looked at.
+type Finding struct {
+	What   string `json:"what"`
+	Grade  Grade  `json:"grade"`
+	Found  string `json:"found"`
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// Examine looks at everything: first the machine, then each mount.
+func Examine() []Finding { return append(machine(), mounts()...) }
+
+func machine() []Finding {
+	return []Finding{kernel(), device(), helper(), privileges(), others(), openFiles(), watches()}
+}
+
+func good(what, format string, args ...any) Finding {
+	return Finding{What: what, Grade: Good, Found: fmt.Sprintf(format, args...)}
+}
+
+func notice(what, remedy, format string, args ...any) Finding {
+	return Finding{What: what, Grade: Notice, Found: fmt.Sprintf(format, args...), Remedy: remedy}
+}
+
+func wrong(what, remedy, format string, args ...any) Finding {
+	return Finding{What: what, Grade: Wrong, Found: fmt.Sprintf(format, args...), Remedy: remedy}
+}
+
+// parseKernel reads major and minor of a release such as "6.18.44-fc".
+func parseKernel(release string) (major, minor int, ok bool) {
+	n, err := fmt.Sscanf(release, "%d.%d", &major, &minor)
+	return major, minor, err == nil && n == 2
+}
+
+// allowsOther reports whether fuse.conf lets ordinary users mount with allow_other: the word stands on a line of its own
+// (mount.fuse3(8)).
+func allowsOther(conf string) bool {
+	for line := range strings.Lines(conf) {
+		line, _, _ = strings.Cut(line, "#")
+		if strings.TrimSpace(line) == "user_allow_other" {
+			return true
+		}
+	}
+	return false
+}

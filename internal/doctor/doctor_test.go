@@ -1,0 +1,98 @@
+package doctor
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"sharefs/internal/mountinfo"
+	"sharefs/internal/status"
+)
+
+func TestKernelReleases(t *testing.T) {
+	for release, want := range map[string][2]int{"6.18.44-fc-v595": {6, 18}, "5.15.0-91-generic": {5, 15}, "6.9": {6, 9}, "x": {-1, 0}, "6": {-1, 0}} {
+		major, minor, ok := parseKernel(release)
+		if ok != (want[0] >= 0) || ok && (major != want[0] || minor != want[1]) {
+			t.Errorf("%s: %d.%d, %v", release, major, minor, ok)
+		}
+	}
+}
+
+func TestFuseConf(t *testing.T) {
+	for conf, want := range map[string]bool{
+		"": false, "#user_allow_other\n": false, "mount_max = 10\nuser_allow_other\n": true, "  user_allow_other # yes": true, "user_allow_others": false,
+	} {
+		if got := allowsOther(conf); got != want {
+			t.Errorf("%q: %v", conf, got)
+		}
+	}
+}
+
+func TestAStatusIsJudged(t *testing.T) {
+	worst := func(s *status.Status) (g Grade, text string) {
+		for _, f := range judge(s) {
+			g = max(g, f.Grade)
+			text += f.What + ": " + f.Found + "\n"
+		}
+		return g, text
+	}
+	s := &status.Status{Content: status.Content{Passthrough: true, SelfTest: status.Test{State: "passed", Detail: "x"}}}
+	if g, text := worst(s); g != Good {
+		t.Error(text)
+	}
+	s.Content.Passthrough, s.Content.Reason = false, "passthrough=off"
+	if g, text := worst(s); g != Notice || !strings.Contains(text, "passthrough: off: passthrough=off") {
+		t.Error(text)
+	}
+	s.Content.SelfTest.State = "failed"
+	if g, text := worst(s); g != Wrong || !strings.Contains(text, "self-test: failed: x") {
+		t.Error(text)
+	}
+	s.Content.SelfTest.State = "running"
+	if g, _ := worst(s); g != Notice {
+		t.Error("a test that runs is no notice")
+	}
+	s.Problems = []string{"the disk is full"}
+	if g, text := worst(s); g != Wrong || !strings.Contains(text, "problem: the disk is full") {
+		t.Error(text)
+	}
+}
+
+func TestKindsOfDisk(t *testing.T) {
+	for kind, want := range map[string]Grade{"ext4": Good, "xfs": Good, "overlay": Good, "tmpfs": Notice, "nfs4": Notice, mountinfo.Type: Notice} {
+		if f := filesystem("/s", &mountinfo.Mount{Type: kind, Point: "/"}); f.Grade != want {
+			t.Errorf("%s: %+v", kind, f)
+		}
+	}
+	if f := disk("/proc/does/not/exist"); f.Found == "" {
+		t.Error("nothing is said of a disk")
+	}
+}
+
+func TestTheMachineIsLookedAtWhole(t *testing.T) {
+	seen := map[string]bool{}
+	for _, f := range machine() {
+		if f.Found == "" || f.Grade == Wrong && f.Remedy == "" {
+			t.Errorf("%+v", f)
+		}
+		seen[f.What] = true
+	}
+	for _, what := range []string{"kernel", "/dev/fuse", "fusermount3", "privileges", "allow_other", "open files", "inotify"} {
+		if !seen[what] {
+			t.Errorf("nothing is said of %s", what)
+		}
+	}
+}
+
+func TestGradesTravelAsWords(t *testing.T) {
+	for g := Good; g <= Wrong; g++ {
+		text, err := json.Marshal(g)
+		var back Grade
+		if err != nil || json.Unmarshal(text, &back) != nil || back != g {
+			t.Errorf("%v: %s, %v", g, text, err)
+		}
+	}
+	if new(Grade).UnmarshalJSON([]byte(`"fine"`)) == nil {
+		t.Error("an unknown word is read")
+	}
+}

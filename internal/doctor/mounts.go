@@ -1,0 +1,144 @@
+package doctor
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/internal/client"
+	"sharefs/internal/mountinfo"
+	"sharefs/internal/mountpoint"
+	"sharefs/internal/status"
+	"sharefs/internal/store"
+	"sharefs/internal/term"
+)
+
+// lowSpace is what a disk should have left, in bytes: a pack, a journal and some time to act.
+const lowSpace = 1 << 30
+
+// mounts looks at each ShareFS mount; where there is none, at the place where the default store would lie.
+func mounts() []Finding {
+	all, err := client.Mounts()
+	if err != nil {
+		return []Finding{wrong("mounts", "", "%v", err)}
+	}
+	if len(all) == 0 {
+		out := []Finding{good("mounts", "none; sharefs-mount DIRECTORY mounts one")}
+		if dir, err := store.Resolve(""); err == nil {
+			out = append(out, disk(dir))
+		}
+		return out
+	}
+	var out []Finding
+	for i := range all {
+		out = append(out, mount(&all[i])...)
+	}
+	return out
+}
+
+// mount looks at one.
+func mount(m *client.Mount) []Finding {
+	const what = "mount"
+	at := term.Quote(m.Point)
+	err := mountpoint.Alive(m.Point, mountpoint.DefaultPatience)
+	switch {
+	case errors.Is(err, mountpoint.ErrHung):
+		return []Finding{wrong(what, "End its daemon (its process is named in the store's lock file), then run umount -l "+at+".", "%s does not answer", at)}
+	case errors.Is(err, unix.EACCES):
+		return []Finding{good(what, "%s is another user's", at)}
+	case err != nil:
+		return []Finding{wrong(what, "Run sharefs-mount "+term.Quote(m.Source)+" "+at+", which takes the dead mount away first.", "%s has ended without unmounting", at)}
+	}
+	s, err := m.Status()
+	if err != nil {
+		if sharefs.KindOf(err) == sharefs.KindAccess {
+			return []Finding{good(what, "%s is another user's", at)}
+		}
+		return []Finding{wrong(what, "", "%s: its status cannot be read: %v", at, err)}
+	}
+	out := []Finding{good(what, "%s answers (process %d, ShareFS %s)", at, s.PID, s.Version)}
+	return append(append(out, judge(s)...), below(s)...)
+}
+
+// judge reads a status.
+func judge(s *status.Status) []Finding {
+	var out []Finding
+	content, test := s.Content, s.Content.SelfTest
+	if content.Passthrough {
+		out = append(out, good("passthrough", "on"))
+	} else {
+		out = append(out, notice("passthrough", "", "off: %s", content.Reason))
+	}
+	switch test.State {
+	case "passed", "not run":
+		out = append(out, good("self-test", "%s: %s", test.State, test.Detail))
+	case "running":
+		out = append(out, notice("self-test", "Ask again in a moment.", "still running"))
+	default:
+		out = append(out, wrong("self-test", "", "%s: %s", test.State, test.Detail))
+	}
+	for _, p := range s.Problems {
+		out = append(out, wrong("problem", "", "%s", p))
+	}
+	return out
+}
+
+// below looks at the store of a mount and the disk that it lies on.
+func below(s *status.Status) []Finding {
+	dir := s.Mount.Store
+	out := []Finding{disk(dir)}
+	table, err := mountinfo.Read()
+	if err != nil {
+		return out
+	}
+	if m := mountinfo.Holding(table, dir); m != nil {
+		out = append(out, filesystem(dir, m))
+	}
+	return out
+}
+
+// disk looks at the free space where dir is, or will be.
+func disk(dir string) Finding {
+	const what = "disk"
+	at := dir
+	for {
+		if _, err := os.Stat(at); err == nil || at == "/" {
+			break
+		}
+		at = filepath.Dir(at)
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(at, &st); err != nil {
+		return notice(what, "", "%s: %v", term.Quote(at), err)
+	}
+	free := st.Bavail * uint64(st.Bsize)
+	if free < lowSpace {
+		return notice(what, "Free some space: each change keeps its past.", "%s left below %s", term.Size(free), term.Quote(dir))
+	}
+	if st.Files > 0 && st.Ffree < 10_000 {
+		return notice(what, "Free some inodes: each live file needs one.", "%s inodes left below %s", term.Count(st.Ffree), term.Quote(dir))
+	}
+	return good(what, "%s free below %s", term.Size(free), term.Quote(dir))
+}
+
+// filesystem says what the kind of disk means for a store.
+func filesystem(dir string, m *mountinfo.Mount) Finding {
+	const what = "disk type"
+	switch m.Type {
+	case mountinfo.Type:
+		return notice(what, "Move the store to a plain disk.",
+			"the store %s lies in another ShareFS (%s): everything is kept twice, and there is no passthrough", term.Quote(dir), term.Quote(m.Point))
+	case "xfs", "btrfs", "bcachefs":
+		return good(what, "%s, which can clone files: setting a version aside costs nothing", m.Type)
+	case "ext4", "ext3", "f2fs", "zfs":
+		return good(what, "%s", m.Type)
+	case "tmpfs", "ramfs":
+		return notice(what, "Put the store on a disk if it is to outlive the machine's power.", "%s: the store lies in memory", m.Type)
+	case "nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs":
+		return notice(what, "Put the store on a local disk.", "%s: changes by other hosts go unseen, and leases may not work", m.Type)
+	}
+	return good(what, "%s", m.Type)
+}
