@@ -1,0 +1,287 @@
+package versions
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/versions/writers"
+)
+
+// file is what the tree knows in memory of a regular inode that is open, or whose row does not tell its attributes, or that an
+// operation works on. There is one for each inode at most, and none for most.
+type file struct {
+	ino sharefs.Ino
+	// content is held by whoever opens the file for writing, cuts it, sets its times or takes its content as it stands (capture), so
+	// that none of these meets another. It comes before every other lock and may be held for as long as copying the file takes.
+	content sync.Mutex
+
+	pins int // handles, operations and reasons to remember the file; guarded by the shard's mutex
+
+	// Guarded by Tree.mu.
+	marked    bool // there is a mark row
+	markFresh bool // and this is what it says
+
+	mu sync.Mutex // guards what follows and the descriptors; the last lock to be taken
+	// hot: the backing file tells size, blocks and times, not the row. Set with content and Tree.mu held, before anything can change;
+	// reset when nobody can write any more and the row has been brought up to date.
+	hot bool
+	// fresh: the backing file's times are older than what the row says unless something was written since.
+	fresh   bool
+	readers bool // somebody may have read it since the row's atime was brought up to date
+	handles int
+	writers int           // of the handles
+	gen     uint64        // counts what makes a verdict that nobody writes obsolete
+	base    writers.Stamp // of the content when the row was last brought up to date
+	seq     uint64        // the commit after which a crash finds the mark
+	rd, wr  descriptor
+}
+
+// descriptor is a descriptor of a backing file that all handles of the inode share.
+type descriptor struct {
+	fd    int // -1: closed
+	users int
+}
+
+// files is the table of them and the pool of their descriptors.
+type files struct {
+	live   *liveDir
+	shards [cacheShards]struct {
+		mu sync.Mutex
+		m  map[sharefs.Ino]*file
+		_  [40]byte // a cache line of its own
+	}
+	open  atomic.Int64 // descriptors
+	limit int64        // of open: beyond it idle ones are closed
+
+	mu   sync.Mutex // guards idle
+	fifo []*file    // files in the order in which descriptors were opened; some have none any more
+}
+
+// maxDescriptors bounds the pool however many the process may open.
+const maxDescriptors = 4096
+
+func newFiles(live *liveDir) *files {
+	fs := &files{live: live, limit: 256}
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err == nil {
+		fs.limit = int64(min(max(r.Cur/4, 64), maxDescriptors))
+	}
+	for i := range fs.shards {
+		fs.shards[i].m = map[sharefs.Ino]*file{}
+	}
+	return fs
+}
+
+// pin returns the file of an inode and keeps it until unpin.
+func (fs *files) pin(ino sharefs.Ino) *file {
+	s := &fs.shards[ino%cacheShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.m[ino]
+	if f == nil {
+		f = &file{ino: ino, rd: descriptor{fd: -1}, wr: descriptor{fd: -1}}
+		s.m[ino] = f
+	}
+	f.pins++
+	return f
+}
+
+// find returns the file of an inode if there is one, and keeps it until unpin.
+func (fs *files) find(ino sharefs.Ino) *file {
+	s := &fs.shards[ino%cacheShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.m[ino]
+	if f != nil {
+		f.pins++
+	}
+	return f
+}
+
+// unpin takes pin or find back. A file that nothing pins is forgotten.
+func (fs *files) unpin(f *file) {
+	s := &fs.shards[f.ino%cacheShards]
+	s.mu.Lock()
+	f.pins--
+	last := f.pins == 0
+	if last {
+		delete(s.m, f.ino)
+	}
+	s.mu.Unlock()
+	if last {
+		f.mu.Lock()
+		fs.shut(&f.rd)
+		fs.shut(&f.wr)
+		f.mu.Unlock()
+	}
+}
+
+// has reports whether anything pins the file of an inode.
+func (fs *files) has(ino sharefs.Ino) bool {
+	s := &fs.shards[ino%cacheShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.m[ino] != nil
+}
+
+// each calls fn for every file there is, pinned.
+func (fs *files) each(fn func(*file)) {
+	for i := range fs.shards {
+		s := &fs.shards[i]
+		s.mu.Lock()
+		all := make([]*file, 0, len(s.m))
+		for _, f := range s.m {
+			f.pins++
+			all = append(all, f)
+		}
+		s.mu.Unlock()
+		for _, f := range all {
+			fn(f)
+			fs.unpin(f)
+		}
+	}
+}
+
+// use returns a descriptor of the backing file, for reading or for both, that stays open until done is called with it. A descriptor that
+// can write is asked for only by somebody whom the tracker of writers knows.
+func (fs *files) use(f *file, write bool) (*descriptor, error) {
+	f.mu.Lock()
+	d := &f.rd
+	flags := unix.O_RDONLY
+	if write {
+		d, flags = &f.wr, unix.O_RDWR
+	}
+	opened := false
+	if d.fd < 0 {
+		fd, err := fs.live.open(f.ino, flags)
+		if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+			f.mu.Unlock()
+			fs.trim(0)
+			f.mu.Lock()
+			fd, err = d.fd, nil
+			if fd < 0 {
+				fd, err = fs.live.open(f.ino, flags)
+			}
+		}
+		if err != nil {
+			f.mu.Unlock()
+			return nil, failed("open a backing file", err)
+		}
+		if d.fd < 0 {
+			opened = true
+			d.fd = fd
+		}
+	}
+	d.users++
+	f.mu.Unlock()
+	if opened {
+		fs.entered(f)
+	}
+	return d, nil
+}
+
+// done gives a descriptor back. It stays open for the next one as long as a handle is.
+func (fs *files) done(f *file, d *descriptor) {
+	f.mu.Lock()
+	d.users--
+	if d == &f.wr && f.writers == 0 || f.handles == 0 {
+		fs.shut(d)
+	}
+	f.mu.Unlock()
+}
+
+// give makes a descriptor for reading that was opened elsewhere the file's own.
+func (fs *files) give(f *file, fd int) {
+	f.mu.Lock()
+	if f.rd.fd >= 0 {
+		unix.Close(fd)
+		f.mu.Unlock()
+		return
+	}
+	f.rd.fd = fd
+	f.mu.Unlock()
+	fs.entered(f)
+}
+
+// take returns the descriptor for reading, if it is open and nobody uses it, to the caller for good.
+func (fs *files) take(f *file) (fd int, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.rd.fd < 0 || f.rd.users > 0 {
+		return -1, false
+	}
+	fd = f.rd.fd
+	f.rd.fd = -1
+	fs.open.Add(-1)
+	return fd, true
+}
+
+// shut closes a descriptor that nobody uses; f.mu is held.
+func (fs *files) shut(d *descriptor) {
+	if d.fd >= 0 && d.users == 0 {
+		unix.Close(d.fd)
+		d.fd = -1
+		fs.open.Add(-1)
+	}
+}
+
+// entered counts a descriptor that was opened, and closes idle ones of other files beyond the limit.
+func (fs *files) entered(f *file) {
+	n := fs.open.Add(1)
+	fs.mu.Lock()
+	fs.fifo = append(fs.fifo, f)
+	long := int64(len(fs.fifo)) > 2*fs.limit
+	fs.mu.Unlock()
+	if n > fs.limit || long {
+		fs.trim(fs.limit * 3 / 4)
+	}
+}
+
+// trim closes idle descriptors, those opened first before others, until no more than n are left, and forgets files that have none.
+func (fs *files) trim(n int64) {
+	fs.mu.Lock()
+	all := fs.fifo
+	fs.fifo = nil
+	fs.mu.Unlock()
+	kept := all[:0]
+	seen := make(map[*file]bool, len(all))
+	for _, f := range all {
+		if seen[f] {
+			continue
+		}
+		seen[f] = true
+		f.mu.Lock()
+		if fs.open.Load() > n {
+			fs.shut(&f.rd)
+			fs.shut(&f.wr)
+		}
+		if f.rd.fd >= 0 || f.wr.fd >= 0 {
+			kept = append(kept, f)
+		}
+		f.mu.Unlock()
+	}
+	fs.mu.Lock()
+	fs.fifo = append(kept, fs.fifo...)
+	fs.mu.Unlock()
+}
+
+// close closes all descriptors; nothing may use them any more.
+func (fs *files) close() {
+	fs.trim(0)
+}
+
+// count returns how many files are pinned.
+func (fs *files) count() int {
+	n := 0
+	for i := range fs.shards {
+		s := &fs.shards[i]
+		s.mu.Lock()
+		n += len(s.m)
+		s.mu.Unlock()
+	}
+	return n
+}

@@ -1,0 +1,282 @@
+package versions
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+)
+
+// The row of a regular inode tells its size and times while nobody can change them. Before somebody can, a mark row is written, and from
+// then on the backing file tells: under passthrough the daemon sees no write. Once nobody can write any more (package writers says
+// so) the row is brought up to date from the backing file; the mark goes when the content is safe from power loss too, some seconds
+// later and many at a time, so that the marks which a start finds name all files whose row may be wrong.
+//
+// On disk (space mark, key: inode): 1 byte, bit 0: the times of the backing file are those of its making, and the row's hold unless
+// later ones are found.
+const markFresh = 1
+
+func markValue(fresh bool) []byte {
+	if fresh {
+		return []byte{markFresh}
+	}
+	return []byte{0}
+}
+
+// unmarkDelay is how long marks are kept in order to be removed together, after one sync of the backing files.
+const unmarkDelay = 5 * time.Second
+
+// change says what is going to happen to the content of a file.
+type change uint8
+
+const (
+	changeSome change = iota // any of it may change
+	changeAll                // all of it goes
+)
+
+// arm readies a file for being changed by a writer: nothing of it can change before arm returns. The tracker of writers holds the file
+// afterwards, and every call needs its disarm. Edit, if there is one, changes the row in the same commit. f.content is held.
+func (t *Tree) arm(f *file, c change, mappable bool, edit func(*tx, *row) error) error {
+	if err := t.beforeChange(f, c); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.gen++
+	hot, base := f.hot, f.base
+	f.mu.Unlock()
+	var st unix.Stat_t
+	if !hot {
+		var err error
+		if st, err = t.statBacking(f.ino); err != nil {
+			return err
+		}
+		base = stampOf(&st)
+	}
+	t.track.Hold(f.ino, base, mappable)
+	if hot && edit == nil {
+		return nil
+	}
+	err := t.mark(f, hot, &st, edit)
+	if err != nil {
+		t.track.Release(f.ino)
+	}
+	return err
+}
+
+// beforeChange lets the past keep what the file holds. Without a settle time each close counts, also one a moment ago.
+func (t *Tree) beforeChange(f *file, c change) error {
+	f.mu.Lock()
+	hot, writing := f.hot, f.writers > 0
+	f.mu.Unlock()
+	if hot && !writing && t.cfg.Settle == 0 {
+		rests, err := t.settleNow(f)
+		if err != nil {
+			return err
+		}
+		hot = !rests
+	}
+	if hot {
+		return nil
+	}
+	return t.hooks.beforeChange(f, c)
+}
+
+// mark commits the mark and the edit of arm.
+func (t *Tree) mark(f *file, hot bool, st *unix.Stat_t, edit func(*tx, *row) error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	x := t.begin()
+	r, err := x.row(f.ino)
+	if err != nil {
+		return err
+	}
+	fresh := false
+	if !hot {
+		atime, mtime, _ := timesOf(st)
+		fresh = mtime < r.mtime
+		if mtime > r.mtime {
+			// The times that utimensat gave the backing file were never acknowledged: the daemon was killed in between.
+			if err := t.live.setTimes(f.ino, max(atime, r.atime), r.mtime); err != nil {
+				return failed("set times", err)
+			}
+		}
+		if !f.marked || f.markFresh != fresh {
+			x.b.Put(spaceMark, inoKey(f.ino), markValue(fresh))
+		}
+	}
+	if edit != nil {
+		if r, err = x.edit(f.ino); err != nil {
+			return err
+		}
+		if err := edit(x, r); err != nil {
+			return err
+		}
+	}
+	var seq uint64
+	if x.b.Len() > 0 || len(x.rows) > 0 {
+		if err := x.commit(); err != nil {
+			return err
+		}
+		seq = t.lastSeq.Load()
+	}
+	if hot {
+		return nil
+	}
+	if !f.marked {
+		t.files.pin(f.ino)
+	}
+	f.marked, f.markFresh = true, fresh
+	f.mu.Lock()
+	f.hot, f.fresh, f.base = true, fresh, stampOf(st)
+	f.seq = max(f.seq, seq)
+	f.mu.Unlock()
+	return nil
+}
+
+// disarm takes one arm back.
+func (t *Tree) disarm(f *file) { t.track.Release(f.ino) }
+
+// statBacking returns what the disk says of a backing file. One that is missing while its inode is empty is made: the power may have
+// gone after the inode's commit was synced and before the disk had written the name of its backing file down.
+func (t *Tree) statBacking(ino sharefs.Ino) (unix.Stat_t, error) {
+	st, err := t.live.stat(ino)
+	if errors.Is(err, unix.ENOENT) && !t.cfg.ReadOnly {
+		r, err := t.row(ino)
+		if err != nil {
+			return st, err
+		}
+		if r.size == 0 && r.isRegular() {
+			fd, err := t.live.create(ino)
+			if err != nil && !errors.Is(err, unix.EEXIST) {
+				return st, failed("make a backing file", err)
+			}
+			if err == nil {
+				unix.Close(fd)
+			}
+			st, err = t.live.stat(ino)
+			return st, failed("read a backing file", err)
+		}
+	}
+	return st, failed("read a backing file", err)
+}
+
+// loadMarks finds the files that somebody had open for writing when the daemon ended, or that were closed so shortly before that the
+// row may be wrong. Their writers may be at work still.
+func (t *Tree) loadMarks() error {
+	type mark struct {
+		ino   sharefs.Ino
+		fresh bool
+	}
+	var marks []mark
+	err := t.db.Scan(spaceMark, nil, nil, func(key, value []byte) bool {
+		marks = append(marks, mark{keyIno(key), len(value) == 1 && value[0]&markFresh != 0})
+		return true
+	})
+	if err != nil {
+		return failed("read the marks", err)
+	}
+	var orphaned []sharefs.Ino
+	for _, m := range marks {
+		r, err := t.row(m.ino)
+		if errors.Is(err, sharefs.KindStale) {
+			orphaned = append(orphaned, m.ino)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := t.recreate(r); err != nil {
+			return err
+		}
+		f := t.files.pin(m.ino)
+		f.marked, f.markFresh, f.hot, f.fresh = true, m.fresh, true, m.fresh
+		if t.track != nil {
+			f.base = t.hooks.marked(m.ino)
+			t.track.Adopt(m.ino, f.base)
+		}
+	}
+	if len(orphaned) == 0 || t.cfg.ReadOnly {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	x := t.begin()
+	for _, ino := range orphaned {
+		x.b.Delete(spaceMark, inoKey(ino))
+	}
+	return x.commit()
+}
+
+// recreate makes the backing file of a marked inode that power loss took before its name was on the disk. Nothing of its content had been
+// synced then, so that empty is what it was.
+func (t *Tree) recreate(r *row) error {
+	_, err := t.live.stat(r.ino)
+	if !errors.Is(err, unix.ENOENT) || t.cfg.ReadOnly {
+		return nil
+	}
+	fd, err := t.live.create(r.ino)
+	if err != nil {
+		return failed("make a backing file", err)
+	}
+	return failed("make a backing file", unix.Close(fd))
+}
+
+// unmark removes the marks of files whose rows are up to date, after their content was made safe from power loss.
+func (t *Tree) unmark() error {
+	s := &t.settler
+	s.mu.Lock()
+	cool := s.cool
+	s.cool = nil
+	s.mu.Unlock()
+	if len(cool) == 0 {
+		return nil
+	}
+	if err := t.live.sync(); err != nil {
+		s.mu.Lock()
+		s.cool = append(cool, s.cool...)
+		s.mu.Unlock()
+		return failed("sync the backing files", err)
+	}
+	const batch = 256
+	for len(cool) > 0 {
+		n := min(batch, len(cool))
+		if err := t.unmarkBatch(cool[:n]); err != nil {
+			s.mu.Lock()
+			s.cool = append(cool, s.cool...)
+			s.mu.Unlock()
+			return err
+		}
+		cool = cool[n:]
+	}
+	return nil
+}
+
+// unmarkBatch removes the marks of files that have cooled down and were not opened for writing again.
+func (t *Tree) unmarkBatch(cool []cooled) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	x := t.begin()
+	var gone []*file
+	for _, c := range cool {
+		c.f.mu.Lock()
+		still := !c.f.hot && c.f.gen == c.gen
+		c.f.mu.Unlock()
+		if still && c.f.marked {
+			x.b.Delete(spaceMark, inoKey(c.f.ino))
+			gone = append(gone, c.f)
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	if err := x.commit(); err != nil {
+		return err
+	}
+	for _, f := range gone {
+		f.marked = false
+		t.files.unpin(f)
+	}
+	return nil
+}

@@ -1,0 +1,108 @@
+package versions
+
+import (
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+)
+
+// Open opens a regular file; flags are those of open(2), O_TRUNC among them. Errors: KindStale, KindIsDir, KindLoop for a symlink,
+// KindNoDevice for what the kernel opens itself.
+func (t *Tree) Open(ino sharefs.Ino, flags uint32, who Caller) (*Handle, error) {
+	h := &Handle{t: t, flags: flags}
+	if h.CanWrite() || flags&unix.O_TRUNC != 0 {
+		if err := t.writable("open"); err != nil {
+			return nil, err
+		}
+	}
+	// The reference keeps the inode from being removed for good until the handle does.
+	if !t.refs.add(ino, 1) {
+		return nil, stale(ino)
+	}
+	defer t.Forget(ino, 1)
+	r, err := t.row(ino)
+	if err != nil {
+		return nil, err
+	}
+	switch r.kind() {
+	case sharefs.ModeRegular:
+	case sharefs.ModeDir:
+		return nil, fail("open", sharefs.KindIsDir)
+	case sharefs.ModeSymlink:
+		return nil, fail("open", sharefs.KindLoop)
+	default:
+		return nil, fail("open", sharefs.KindNoDevice)
+	}
+	h.f = t.files.pin(ino)
+	if !h.CanWrite() && flags&unix.O_TRUNC == 0 {
+		t.opened(h)
+		return h, nil
+	}
+	if err := t.openChange(h, who); err != nil {
+		t.files.unpin(h.f)
+		return nil, err
+	}
+	return h, nil
+}
+
+// openChange opens a file for writing, or cuts it, or both.
+func (t *Tree) openChange(h *Handle, who Caller) error {
+	f := h.f
+	f.content.Lock()
+	locked := true
+	unlock := func() {
+		if locked {
+			f.content.Unlock()
+		}
+		locked = false
+	}
+	defer unlock()
+	r, err := t.row(f.ino)
+	if err != nil {
+		return err
+	}
+	// A write under passthrough is not seen, so that whoever might write counts as having done so.
+	var edit func(*tx, *row) error
+	if who.UID != 0 && r.hasPriv() {
+		edit = func(x *tx, r *row) error { x.killPriv(r); return nil }
+	}
+	cut := h.flags&unix.O_TRUNC != 0
+	f.mu.Lock()
+	rested := !f.hot
+	f.mu.Unlock()
+	if h.CanWrite() {
+		c := changeSome
+		if cut {
+			c = changeAll
+		}
+		if err := t.arm(f, c, h.mappable(), edit); err != nil {
+			return err
+		}
+	}
+	if cut {
+		if err := t.truncate(f, 0, edit); err != nil {
+			if h.CanWrite() {
+				t.disarm(f)
+			}
+			return err
+		}
+	}
+	t.opened(h)
+	unlock()
+	if edit != nil || rested && h.mappable() {
+		// The kernel has the mode from before, or would believe for an hour in times that a mapping is about to move.
+		t.forgetAttr(f.ino)
+	}
+	return nil
+}
+
+// opened counts a handle.
+func (t *Tree) opened(h *Handle) {
+	f := h.f
+	f.mu.Lock()
+	f.handles++
+	if h.CanWrite() {
+		f.writers++
+	}
+	f.mu.Unlock()
+}

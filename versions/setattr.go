@@ -1,0 +1,209 @@
+package versions
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+)
+
+// Setattr sets attributes and returns those that result. A SetAttr that sets nothing is what chown(2) with -1 for both leaves: it
+// counts as a change of owner. Errors: KindStale, KindIsDir and KindInvalid for the size of what is no regular file, and what the disk reports
+// (KindTooLarge, KindNoSpace).
+func (t *Tree) Setattr(ino sharefs.Ino, set *SetAttr, who Caller) (sharefs.Attr, error) {
+	if err := t.writable("set attributes"); err != nil {
+		return sharefs.Attr{}, err
+	}
+	r, err := t.row(ino)
+	if err != nil {
+		return sharefs.Attr{}, err
+	}
+	if r.isRegular() && (set.Size != nil || set.Atime != nil || set.Mtime != nil) {
+		err = t.setContentAttr(ino, set, who)
+	} else if set.Size != nil {
+		kind := sharefs.KindInvalid
+		if r.isDir() {
+			kind = sharefs.KindIsDir
+		}
+		err = fail("truncate", kind)
+	} else {
+		err = t.setRow(ino, set, nil)
+	}
+	if err != nil {
+		return sharefs.Attr{}, err
+	}
+	return t.Getattr(ino)
+}
+
+// setContentAttr sets attributes of a regular file that its backing file has a part in.
+func (t *Tree) setContentAttr(ino sharefs.Ino, set *SetAttr, who Caller) error {
+	f := t.files.pin(ino)
+	defer t.files.unpin(f)
+	f.content.Lock()
+	defer f.content.Unlock()
+	if set.Size != nil {
+		if err := t.truncate(f, *set.Size, func(x *tx, r *row) error {
+			if set.KillPriv || who.UID != 0 {
+				x.killPriv(r)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		rest := *set
+		rest.Size, rest.KillPriv = nil, false
+		if rest == (SetAttr{Handle: set.Handle}) {
+			return nil
+		}
+		set = &rest
+	}
+	if set.Atime == nil && set.Mtime == nil {
+		return t.setRow(ino, set, nil)
+	}
+	return t.setTimes(f, set)
+}
+
+// truncate sets the size of a file; f.content is held. Edit changes the row before.
+func (t *Tree) truncate(f *file, size uint64, edit func(*tx, *row) error) error {
+	r, err := t.row(f.ino)
+	switch {
+	case err != nil:
+		return err
+	case size > 1<<63-1:
+		return fail("truncate", sharefs.KindTooLarge)
+	case !r.hasPriv():
+		edit = nil
+	}
+	c := changeSome
+	if size == 0 {
+		c = changeAll
+	}
+	if err := t.arm(f, c, false, edit); err != nil {
+		return err
+	}
+	defer t.disarm(f)
+	d, err := t.files.use(f, true)
+	if err != nil {
+		return err
+	}
+	defer t.files.done(f, d)
+	_, err = ignoringEINTR(func() (int, error) { return 0, unix.Ftruncate(d.fd, int64(size)) })
+	return failed("truncate", err)
+}
+
+// setTimes sets times, and whatever else is asked for, of a regular file; f.content is held. The backing file gets the same times first,
+// because it tells them while the file is open, and if the daemon is killed in between the row still says what was acknowledged.
+func (t *Tree) setTimes(f *file, set *SetAttr) error {
+	a, err := t.Getattr(f.ino)
+	if err != nil {
+		return err
+	}
+	atime, mtime := a.Atime, a.Mtime
+	if set.Atime != nil {
+		atime = *set.Atime
+	}
+	if set.Mtime != nil {
+		mtime = *set.Mtime
+	}
+	st, err := t.statBacking(f.ino)
+	if err != nil {
+		return err
+	}
+	if err := t.live.setTimes(f.ino, atime, mtime); err != nil {
+		return failed("set times", err)
+	}
+	all := *set
+	all.Atime, all.Mtime = &atime, &mtime
+	if err := t.setRow(f.ino, &all, f); err != nil {
+		atime, mtime, _ = timesOf(&st)
+		return errors.Join(err, failed("set times back", t.live.setTimes(f.ino, atime, mtime)))
+	}
+	return nil
+}
+
+// setRow commits attributes. With a file, times were given to its backing file, which the mark has to say.
+func (t *Tree) setRow(ino sharefs.Ino, set *SetAttr, f *file) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	x := t.begin()
+	r, err := x.edit(ino)
+	if err != nil {
+		return err
+	}
+	if err := x.setAttr(r, set); err != nil {
+		return err
+	}
+	if f != nil && f.marked && f.markFresh {
+		x.b.Put(spaceMark, inoKey(ino), markValue(false))
+	}
+	if err := x.commit(); err != nil {
+		return err
+	}
+	if set.Atime != nil {
+		t.atimes.forget(ino)
+	}
+	if f != nil {
+		f.markFresh = false
+		f.mu.Lock()
+		f.fresh = false
+		if f.marked {
+			f.seq = max(f.seq, r.seq)
+		}
+		f.mu.Unlock()
+	}
+	return nil
+}
+
+// setAttr changes a row as Setattr is asked to, but for the size.
+func (x *tx) setAttr(r *row, set *SetAttr) error {
+	chown := set.UID != nil || set.GID != nil || *set == (SetAttr{Handle: set.Handle})
+	if set.UID != nil {
+		r.uid = *set.UID
+	}
+	if set.GID != nil {
+		r.gid = *set.GID
+	}
+	if chown && !r.isDir() || set.KillPriv {
+		x.killPriv(r) // chown(2) does so whoever calls it
+	}
+	if set.Mode != nil {
+		r.mode = r.mode&sharefs.ModeType | *set.Mode&sharefs.ModePerm
+		if r.flags&rowACL != 0 {
+			if err := x.chmodACL(r); err != nil {
+				return err
+			}
+		}
+	}
+	if set.Atime != nil {
+		r.atime = *set.Atime
+	}
+	if set.Mtime != nil {
+		r.mtime = *set.Mtime
+	}
+	r.ctime = x.now
+	if set.Ctime != nil {
+		r.ctime = *set.Ctime
+	}
+	return nil
+}
+
+// killPriv drops what would let a file that was changed run with the rights of another: setuid, setgid where the group may execute
+// (elsewhere it means mandatory locking), and file capabilities.
+func (x *tx) killPriv(r *row) {
+	r.mode &^= sharefs.ModeSetuid
+	if r.mode&0o010 != 0 {
+		r.mode &^= sharefs.ModeSetgid
+	}
+	if r.flags&rowCaps != 0 {
+		x.b.Delete(spaceXattr, xattrKey(r.ino, xattrCaps))
+		r.flags &^= rowCaps
+		r.xattrs--
+	}
+	r.ctime = x.now
+}
+
+// hasPriv reports whether killPriv would change a row.
+func (r *row) hasPriv() bool {
+	return r.mode&sharefs.ModeSetuid != 0 || r.mode&sharefs.ModeSetgid != 0 && r.mode&0o010 != 0 || r.flags&rowCaps != 0
+}

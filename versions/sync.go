@@ -1,0 +1,54 @@
+package versions
+
+import (
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+)
+
+// Statfs tells how much room the disk under the store has. What removed files still hold counts as free.
+func (t *Tree) Statfs() (Space, error) {
+	var s unix.Statfs_t
+	if _, err := ignoringEINTR(func() (int, error) { return 0, unix.Statfs(t.live.path, &s) }); err != nil {
+		return Space{}, failed("ask for room", err)
+	}
+	t.orphans.mu.Lock()
+	going := t.orphans.blocks * 512
+	t.orphans.mu.Unlock()
+	block := uint64(s.Bsize)
+	return Space{
+		BlockSize: uint32(s.Bsize), Total: s.Blocks * block, Free: s.Bfree*block + going, Available: s.Bavail*block + going,
+		Inodes: s.Files, InodesFree: s.Ffree,
+	}, nil
+}
+
+// Sync makes everything acknowledged so far survive power loss: content, names and attributes.
+func (t *Tree) Sync() error {
+	if t.cfg.ReadOnly {
+		return nil
+	}
+	if err := t.live.sync(); err != nil {
+		return failed("sync", err)
+	}
+	return failed("sync", t.db.Sync())
+}
+
+// SyncInode makes the names in a directory, or the attributes and the name of anything else, survive power loss. The content of a file is its
+// handle's to sync.
+func (t *Tree) SyncInode(ino sharefs.Ino) error {
+	if t.cfg.ReadOnly {
+		return nil
+	}
+	r, err := t.row(ino)
+	if err != nil {
+		return err
+	}
+	seq := r.seq
+	if f := t.files.find(ino); f != nil {
+		f.mu.Lock()
+		seq = max(seq, f.seq)
+		f.mu.Unlock()
+		t.files.unpin(f)
+	}
+	return failed("sync", t.db.SyncTo(seq))
+}

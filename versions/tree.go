@@ -1,0 +1,272 @@
+package versions
+
+import (
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sharefs"
+	"sharefs/versions/kv"
+	"sharefs/versions/kv/journal"
+	"sharefs/versions/writers"
+)
+
+// Atime says when reading moves the access time of what is read.
+type Atime uint8
+
+const (
+	// Relatime moves it when it is not after the last change, or a day old (the kernel's default since Linux 2.6.30).
+	Relatime Atime = iota
+	// Noatime never moves it.
+	Noatime
+	// Strictatime moves it at each read of a directory or symlink. Of regular files it moves as the disk under the store has it.
+	Strictatime
+)
+
+// Config is what a tree is opened with.
+type Config struct {
+	Dir      string // of the store; live/ and the key-value store lie in it
+	ShareKey [32]byte
+	Peer     sharefs.PeerID
+	Settle   time.Duration // how long nobody may have had a file open for writing before it counts as closed
+	Timed    time.Duration // how long a file may stay open before its changes make a version nevertheless; 0: for ever
+	Atime    Atime
+	ReadOnly bool
+	Log      *slog.Logger   // nil: nowhere
+	Clock    *sharefs.Clock // nil: one of its own
+	MaxDelay time.Duration  // how long what was acknowledged may stay unsynced; 0: 5 s
+	Journal  journal.FS     // nil: the operating system
+}
+
+// Sizes of what is kept in memory; each cached inode or name is about 200 bytes.
+const (
+	cachedRows  = 1 << 16
+	cachedDents = 1 << 16
+)
+
+// Tree is the live tree with its past. All methods may be called from several goroutines.
+//
+// Changes are made one at a time under mu and are one commit each; what readers see is replaced after the commit, so that they take no
+// lock but that of a cache shard. Locks are taken in the order file.content, Tree.mu, then file.mu or a shard's.
+type Tree struct {
+	cfg   Config
+	db    *kv.DB
+	live  *liveDir
+	clock *sharefs.Clock
+	hash  func(name string) uint64
+	log   *slog.Logger
+	atime atomic.Uint32 // an Atime
+
+	mu      sync.Mutex // held by whoever changes names or inodes, across the commit
+	tx      tx         // the one at work; guarded by mu
+	lastSeq atomic.Uint64
+
+	rows    *cache[sharefs.Ino, *row]
+	dents   *cache[dentID, dent]
+	refs    *refs
+	files   *files
+	orphans orphans
+	stock   *stock
+	track   *writers.Tracker // nil in a tree that is read only
+	settler settler
+	atimes  atimes
+	instant instant
+	kernel  atomic.Pointer[Kernel]
+	ids     fileIDs
+	hooks   hooks
+
+	stop   chan struct{}
+	ended  sync.WaitGroup
+	closed atomic.Bool
+}
+
+// Open opens the tree of a store, whose directory must exist; an empty one gets an empty tree, whose root belongs to the process's user.
+// It errors with KindReadOnly if the tree is to be opened read only and there is none, and with what the disk reports.
+func Open(cfg Config) (*Tree, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = &sharefs.Clock{}
+	}
+	if cfg.MaxDelay == 0 {
+		cfg.MaxDelay = 5 * time.Second
+	}
+	t := &Tree{
+		cfg: cfg, clock: cfg.Clock, log: cfg.Log,
+		rows:  newCache[sharefs.Ino, *row](cachedRows, func(i sharefs.Ino) uint64 { return uint64(i) }),
+		dents: newCache[dentID, dent](cachedDents, func(d dentID) uint64 { return d.cookie ^ uint64(d.parent) }),
+		refs:  newRefs(),
+		stop:  make(chan struct{}),
+	}
+	t.atime.Store(uint32(cfg.Atime))
+	t.tx.t = t
+	t.orphans.waiting = map[sharefs.Ino]orphan{}
+	t.orphans.wake = make(chan struct{}, 1)
+	t.settler.wake = make(chan struct{}, 1)
+	t.instant.wake = make(chan struct{}, 1)
+	if err := t.open(); err != nil {
+		t.shut()
+		return nil, err
+	}
+	if !cfg.ReadOnly {
+		t.ended.Go(t.stock.run)
+		t.ended.Go(t.settler.loop(t))
+		t.ended.Go(t.reaper)
+		t.ended.Go(t.instants)
+	}
+	return t, nil
+}
+
+// open does what can fail of Open.
+func (t *Tree) open() (err error) {
+	if t.live, err = openLive(t.cfg.Dir, t.cfg.ReadOnly); err != nil {
+		return err
+	}
+	t.files = newFiles(t.live)
+	t.db, err = kv.Open(kv.Config{
+		Dir: t.cfg.Dir, Spaces: spaceDefs(), Clock: t.clock, MaxDelay: t.cfg.MaxDelay, FS: t.cfg.Journal, ReadOnly: t.cfg.ReadOnly,
+	})
+	if err != nil {
+		return err
+	}
+	if err := t.loadGlobals(); err != nil {
+		return err
+	}
+	if t.cfg.ReadOnly {
+		t.hooks.defaults()
+		return t.loadMarks()
+	}
+	t.track, err = writers.New(writers.Config{
+		Dir: t.live.path, Open: t.live.openProbe, Notify: t.settler.notify, Settle: t.cfg.Settle, Timed: t.cfg.Timed,
+	})
+	if err != nil {
+		return err
+	}
+	t.hooks.defaults()
+	if err := t.loadMarks(); err != nil {
+		return err
+	}
+	if err := t.loadOrphans(); err != nil {
+		return err
+	}
+	// What a killed daemon had acknowledged may not have reached the disk: from here on it counts as synced.
+	return failed("open the store", t.db.Sync())
+}
+
+// loadGlobals reads what there is once for each store, and makes it and the root directory in an empty one.
+func (t *Tree) loadGlobals() error {
+	key, ok, err := t.db.Get(spaceGlobal, globalHashKey)
+	if err != nil {
+		return failed("open the store", err)
+	}
+	if !ok {
+		if t.cfg.ReadOnly {
+			return &sharefs.Error{Op: "open the store", Path: t.cfg.Dir, Kind: sharefs.KindReadOnly, Detail: "there is no tree in it, and none can be made"}
+		}
+		if key, err = t.makeTree(); err != nil {
+			return err
+		}
+	}
+	if err := t.setHashKey(key); err != nil {
+		return err
+	}
+	t.stock, err = openStock(t)
+	return err
+}
+
+// makeTree writes the first rows of a store in one commit and returns the key of its hash.
+func (t *Tree) makeTree() ([]byte, error) {
+	key := make([]byte, 16)
+	randomBytes(key)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	x := t.begin()
+	x.b.Put(spaceGlobal, globalHashKey, key)
+	root := &row{
+		ino: sharefs.RootIno, mode: sharefs.ModeDir | 0o755, nlink: 2, uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()),
+		atime: x.now, mtime: x.now, ctime: x.now, btime: x.now, parent: sharefs.RootIno,
+	}
+	x.rows = append(x.rows, root)
+	return key, x.commit()
+}
+
+// SetKernel names who is told of changes that no request asked for.
+func (t *Tree) SetKernel(k Kernel) { t.kernel.Store(&k) }
+
+// SetAtime changes the rule for access times, as a remount does.
+func (t *Tree) SetAtime(a Atime) { t.atime.Store(uint32(a)) }
+
+// forgetAttr tells the kernel that the attributes it may hold of an inode are wrong. No lock may be held.
+func (t *Tree) forgetAttr(ino sharefs.Ino) {
+	if k := t.kernel.Load(); k != nil {
+		(*k).ForgetAttr(ino)
+	}
+}
+
+// Close ends the tree: what is known of open files is written down, files without a name are removed, all is synced. Handles and
+// references are void afterwards. It returns the first thing that went wrong.
+func (t *Tree) Close() error {
+	if t.closed.Swap(true) {
+		return nil
+	}
+	close(t.stop)
+	t.ended.Wait()
+	var err error
+	if !t.cfg.ReadOnly {
+		err = t.quiesce()
+	}
+	if err2 := t.shut(); err == nil {
+		err = err2
+	}
+	return err
+}
+
+// quiesce leaves as little as possible for the next start to look after.
+func (t *Tree) quiesce() error {
+	var first error
+	note := func(err error) {
+		if err != nil && first == nil {
+			first = err
+		}
+	}
+	t.track.Drain(t.settler.notify)
+	note(t.settler.work(t))
+	note(t.flushAtimes())
+	note(t.unmark())
+	note(t.reapAll())
+	note(t.stock.discard())
+	note(t.closeEpoch())
+	return first
+}
+
+// shut closes what was opened.
+func (t *Tree) shut() error {
+	var err error
+	if t.track != nil {
+		t.track.Close()
+	}
+	if t.stock != nil {
+		t.stock.close()
+	}
+	if t.files != nil {
+		t.files.close()
+	}
+	if t.db != nil {
+		err = t.db.Close()
+	}
+	if t.live != nil {
+		t.live.close()
+	}
+	return failed("close the store", err)
+}
+
+// writable refuses changes to a tree that is read only.
+func (t *Tree) writable(op string) error {
+	if t.cfg.ReadOnly {
+		return fail(op, sharefs.KindReadOnly)
+	}
+	return nil
+}
