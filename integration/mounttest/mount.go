@@ -1,0 +1,364 @@
+package mounttest
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs/internal/status"
+)
+
+// Mount is one mounted ShareFS.
+type Mount struct {
+	Dir   string // the mount point
+	Store string // the store's directory
+	Mode  Mode
+	Log   string // the daemon's log
+
+	t       testing.TB
+	options []string
+	cmd     *exec.Cmd
+	done    chan struct{} // closed when the daemon has ended
+	exit    error         // how; to be read after done
+	allowed bool          // it was killed, so that its end is no failure
+	checked int           // bytes of the log that were looked at
+	mu      sync.Mutex    // guards checked
+}
+
+// Option changes how a mount is made.
+type Option func(*Mount)
+
+// Options adds mount options (-o).
+func Options(list ...string) Option {
+	return func(m *Mount) { m.options = append(m.options, list...) }
+}
+
+// On puts the store into a directory that the test made, such as one on a disk of its own.
+func On(store string) Option { return func(m *Mount) { m.Store = store } }
+
+// At mounts at a directory that the test made.
+func At(dir string) Option { return func(m *Mount) { m.Dir = dir } }
+
+// Start mounts a store of its own. When the test ends, the mount, its daemon and its files are gone; the test fails when they do not
+// go, when the daemon did not end well, or when its log tells of a panic or a race.
+func Start(t testing.TB, mode Mode, options ...Option) *Mount {
+	t.Helper()
+	m := &Mount{t: t, Mode: mode}
+	for _, o := range options {
+		o(m)
+	}
+	dir := TempDir(t)
+	if m.Dir == "" {
+		m.Dir = filepath.Join(dir, "mnt")
+	}
+	if m.Store == "" {
+		m.Store = filepath.Join(dir, "store")
+	}
+	m.Log = filepath.Join(dir, "daemon.log")
+	if err := os.MkdirAll(m.Dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if mode == Served {
+		m.options = append(m.options, "passthrough=off")
+	}
+	t.Cleanup(m.cleanup)
+	m.Mount()
+	return m
+}
+
+// TempDir is t.TempDir with a path that every user may walk.
+func TempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := dir; at != filepath.Clean(os.TempDir()) && len(at) > 1; at = filepath.Dir(at) {
+		info, err := os.Stat(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm()&0o011 != 0o011 && os.Chmod(at, info.Mode().Perm()|0o055) != nil {
+			break // not ours
+		}
+	}
+	return dir
+}
+
+// Path names something in the mount.
+func (m *Mount) Path(elem ...string) string { return filepath.Join(append([]string{m.Dir}, elem...)...) }
+
+// PID is the daemon's process.
+func (m *Mount) PID() int { return m.cmd.Process.Pid }
+
+// Mount mounts (again, after [Mount.Unmount] or [Mount.Kill]) and returns when the mount can be used.
+func (m *Mount) Mount() {
+	m.t.Helper()
+	if err := m.TryMount(); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// TryMount is [Mount.Mount] for a test that expects a failure.
+func (m *Mount) TryMount(extra ...string) error {
+	log, err := os.OpenFile(m.Log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	args := []string{"-f", "--store", m.Store}
+	if o := append(append([]string(nil), m.options...), extra...); len(o) > 0 {
+		args = append(args, "-o", strings.Join(o, ","))
+	}
+	cmd := exec.Command(Bin(m.t, "sharefs-mount"), append(args, m.Dir)...)
+	cmd.Stderr = log
+	cmd.Env = append(os.Environ(), "GORACE=halt_on_error=0 exitcode=0") // the log is searched for races
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}                 // Ctrl-C at the test is for the test, which unmounts
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	remember(m.Dir)
+	m.cmd, m.allowed, m.done = cmd, false, make(chan struct{})
+	first := make(chan string, 1)
+	done := m.done
+	go func() {
+		r := bufio.NewReader(out)
+		line, _ := r.ReadString('\n')
+		first <- line
+		for {
+			if _, err := r.ReadString('\n'); err != nil {
+				break
+			}
+		}
+		m.exit = cmd.Wait()
+		close(done)
+	}()
+	select {
+	case line := <-first:
+		if strings.HasPrefix(line, "mounted at ") {
+			return nil
+		}
+	case <-time.After(Patience):
+		_ = cmd.Process.Kill()
+		<-done
+		return fmt.Errorf("the mount could not be used within %v; log:\n%s", Patience, m.logTail())
+	}
+	<-done
+	m.allowed = true
+	return fmt.Errorf("%w: %s", ErrNotMounted, m.logTail())
+}
+
+// ErrNotMounted is what [Mount.TryMount] returns when the daemon ended by itself; the message has its log.
+var ErrNotMounted = errors.New("not mounted")
+
+// Alive reports whether the daemon runs.
+func (m *Mount) Alive() bool {
+	if m.done == nil {
+		return false
+	}
+	select {
+	case <-m.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// Unmount ends the mount as a user would, waits until all is saved, and fails the test if that goes wrong.
+func (m *Mount) Unmount() {
+	m.t.Helper()
+	var out []byte
+	WaitFor(m.t, "unmount "+m.Dir, func() bool {
+		var err error
+		out, err = umount(m.Dir)
+		// What a program of the test held open a moment ago the kernel may still be letting go.
+		return err == nil || !Mounted(m.t, m.Dir) || !bytes.Contains(out, []byte("busy"))
+	})
+	if Mounted(m.t, m.Dir) {
+		m.t.Fatalf("unmount: %s", out)
+	}
+	m.WaitEnd()
+}
+
+func umount(dir string) ([]byte, error) {
+	if os.Geteuid() == 0 {
+		return exec.Command("umount", dir).CombinedOutput()
+	}
+	return exec.Command("fusermount3", "-u", dir).CombinedOutput()
+}
+
+// WaitEnd waits until the daemon has ended, and fails the test if it did not end well.
+func (m *Mount) WaitEnd() {
+	m.t.Helper()
+	select {
+	case <-m.done:
+	case <-time.After(Patience):
+		m.t.Fatalf("the daemon did not end within %v; log:\n%s", Patience, m.logTail())
+	}
+	m.checkEnd()
+}
+
+// Remount unmounts and mounts again on the same store.
+func (m *Mount) Remount() {
+	m.t.Helper()
+	m.Unmount()
+	m.Mount()
+}
+
+// Signal sends a signal to the daemon.
+func (m *Mount) Signal(s syscall.Signal) {
+	m.t.Helper()
+	if err := m.cmd.Process.Signal(s); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// Kill ends the daemon as a crash would, and leaves its dead mount behind: [Mount.Mount] replaces it, [Mount.Detach] takes it away.
+func (m *Mount) Kill() {
+	m.t.Helper()
+	m.allowed = true
+	if err := m.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		m.t.Fatal(err)
+	}
+	<-m.done
+}
+
+// Detach takes the mount away at once, whatever is open in it.
+func (m *Mount) Detach() { detach(m.Dir) }
+
+func detach(dir string) {
+	if os.Geteuid() == 0 {
+		_ = unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		return
+	}
+	_ = exec.Command("fusermount3", "-uz", dir).Run()
+}
+
+// Status reads .share/ctl/status.json.
+func (m *Mount) Status() *status.Status {
+	m.t.Helper()
+	text, err := os.ReadFile(m.Path(".share/ctl/status.json"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	s := new(status.Status)
+	if err := json.Unmarshal(text, s); err != nil {
+		m.t.Fatalf("%v in %s", err, text)
+	}
+	return s
+}
+
+// Run runs a program in the mount and fails the test if it fails. It returns what the program wrote.
+func (m *Mount) Run(name string, args ...string) string {
+	m.t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Dir = m.Dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		m.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// Settled waits until every change is a captured version.
+func (m *Mount) Settled() {
+	m.t.Helper()
+	WaitFor(m.t, "capture of versions", func() bool {
+		s := m.Status()
+		return s.Now.OpenWriters == 0 && s.Now.Settling == 0 && s.Capture.QueueNow == 0
+	})
+}
+
+// cleanup leaves nothing behind, step by step harder.
+func (m *Mount) cleanup() {
+	t := m.t
+	if m.Alive() && Mounted(t, m.Dir) {
+		if out, err := umount(m.Dir); err != nil {
+			t.Errorf("unmount %s: %s", m.Dir, out)
+			if users, err := exec.Command("fuser", "-vm", m.Dir).CombinedOutput(); err == nil {
+				t.Logf("used by:\n%s", users)
+			}
+			detach(m.Dir)
+		}
+	}
+	if m.Alive() {
+		select {
+		case <-m.done:
+		case <-time.After(Patience):
+			t.Errorf("the daemon does not end; its goroutines are in the log")
+			_ = m.cmd.Process.Signal(syscall.SIGQUIT)
+			select {
+			case <-m.done:
+			case <-time.After(10 * time.Second):
+				_ = m.cmd.Process.Kill()
+				<-m.done
+			}
+			m.allowed = true
+		}
+	}
+	for range 16 { // mounts may lie on top of each other
+		if !Mounted(t, m.Dir) {
+			break
+		}
+		detach(m.Dir)
+	}
+	if Mounted(t, m.Dir) {
+		t.Errorf("%s is still mounted", m.Dir)
+	}
+	m.checkEnd()
+	if t.Failed() {
+		t.Logf("log of the daemon, %s:\n%s", m.Mode, m.logTail())
+	}
+}
+
+// checkEnd fails the test if the daemon did not end well, or said that something is wrong with it.
+func (m *Mount) checkEnd() {
+	m.t.Helper()
+	if m.done != nil && !m.allowed {
+		<-m.done
+		if m.exit != nil {
+			m.t.Errorf("the daemon ended with %v", m.exit)
+		}
+		m.allowed = true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	log, err := os.ReadFile(m.Log)
+	if err != nil {
+		m.t.Error(err)
+		return
+	}
+	news := log[min(m.checked, len(log)):]
+	m.checked = len(log)
+	for _, bad := range []string{"panic:", "WARNING: DATA RACE", "fatal error:", "SIGSEGV", "goroutine 1 ["} {
+		if i := bytes.Index(news, []byte(bad)); i >= 0 {
+			end := min(len(news), i+8000)
+			m.t.Errorf("the daemon's log has %q:\n%s", bad, news[i:end])
+			return
+		}
+	}
+}
+
+func (m *Mount) logTail() string {
+	log, err := os.ReadFile(m.Log)
+	if err != nil {
+		return err.Error()
+	}
+	return trim(log, 60)
+}
