@@ -153,8 +153,7 @@ func (t *Tree) finishNew(x *tx, r *row, n *newInode) error {
 		return err
 	}
 	if f := n.file; n.mark {
-		t.files.pin(r.ino)
-		f.marked, f.markFresh = true, true
+		t.setMarked(f, true)
 		f.mu.Lock()
 		f.hot, f.fresh, f.seq = true, true, r.seq
 		f.mu.Unlock()

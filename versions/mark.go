@@ -124,15 +124,30 @@ func (t *Tree) mark(f *file, hot bool, st *unix.Stat_t, edit func(*tx, *row) err
 	if hot {
 		return nil
 	}
-	if !f.marked {
-		t.files.pin(f.ino)
-	}
-	f.marked, f.markFresh = true, fresh
+	t.setMarked(f, fresh)
 	f.mu.Lock()
 	f.hot, f.fresh, f.base = true, fresh, stampOf(st)
 	f.seq = max(f.seq, seq)
 	f.mu.Unlock()
 	return nil
+}
+
+// setMarked notes that a file has its mark row, which pins it; Tree.mu is held.
+func (t *Tree) setMarked(f *file, fresh bool) {
+	if !f.marked {
+		t.files.pin(f.ino)
+		t.marked.Add(1)
+	}
+	f.marked, f.markFresh = true, fresh
+}
+
+// setUnmarked notes that a file's mark row is gone; Tree.mu is held.
+func (t *Tree) setUnmarked(f *file) {
+	if f.marked {
+		f.marked = false
+		t.marked.Add(-1)
+		t.files.unpin(f)
+	}
 }
 
 // disarm takes one arm back.
@@ -191,11 +206,13 @@ func (t *Tree) loadMarks() error {
 			return err
 		}
 		f := t.files.pin(m.ino)
-		f.marked, f.markFresh, f.hot, f.fresh = true, m.fresh, true, m.fresh
+		t.setMarked(f, m.fresh)
+		f.hot, f.fresh = true, m.fresh
 		if t.track != nil {
 			f.base = t.hooks.marked(m.ino)
 			t.track.Adopt(m.ino, f.base)
 		}
+		t.files.unpin(f)
 	}
 	if len(orphaned) == 0 || t.cfg.ReadOnly {
 		return nil
@@ -275,8 +292,7 @@ func (t *Tree) unmarkBatch(cool []cooled) error {
 		return err
 	}
 	for _, f := range gone {
-		f.marked = false
-		t.files.unpin(f)
+		t.setUnmarked(f)
 	}
 	return nil
 }

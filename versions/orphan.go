@@ -302,10 +302,7 @@ func (t *Tree) erase(dead []sharefs.Ino) error {
 		f.mu.Lock()
 		f.hot = false
 		f.mu.Unlock()
-		if f.marked {
-			f.marked = false
-			t.files.unpin(f)
-		}
+		t.setUnmarked(f)
 	}
 	return nil
 }

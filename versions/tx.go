@@ -32,7 +32,7 @@ func (t *Tree) begin() *tx {
 	x.b.Reset()
 	clear(x.rows)
 	clear(x.done)
-	x.rows, x.slots, x.dead, x.done = x.rows[:0], x.slots[:0], x.dead[:0], x.done[:0]
+	x.rows, x.slots, x.dead, x.done = x.rows[:0], x.slots[:0], x.dead[:0][:0], x.done[:0]
 	x.now = sharefs.Time(time.Now().UnixNano())
 	return x
 }
