@@ -42,6 +42,7 @@ func spaceDefs() []kv.SpaceDef {
 // Rows of the global space.
 var (
 	globalHashKey = []byte("hashkey") // 16 bytes: the key of the hash that orders names
+	globalAuthors = []byte("authors") // 32 bytes for each peer that versions are by; see version_row.go
 	globalInos    = []byte("inos")    // two 8-byte big-endian numbers: the lowest inode number that may have a prepared file, and the first never given out
 )
 

@@ -10,6 +10,7 @@ import (
 	"sharefs"
 	"sharefs/versions/kv"
 	"sharefs/versions/kv/journal"
+	"sharefs/versions/pack"
 	"sharefs/versions/writers"
 )
 
@@ -38,6 +39,8 @@ type Config struct {
 	Clock    *sharefs.Clock // nil: one of its own
 	MaxDelay time.Duration  // how long what was acknowledged may stay unsynced; 0: 5 s
 	Journal  journal.FS     // nil: the operating system
+	Packs    pack.FS        // nil: the directory packs/ of the store
+	Eager    bool           // versions are captured without regard to what else is going on
 }
 
 // Sizes of what is kept in memory; each cached inode or name is about 200 bytes.
@@ -77,6 +80,7 @@ type Tree struct {
 	kernel  atomic.Pointer[Kernel]
 	ids     fileIDs
 	hooks   hooks
+	past    history
 
 	stop   chan struct{}
 	ended  sync.WaitGroup
@@ -134,6 +138,9 @@ func (t *Tree) open() (err error) {
 		return err
 	}
 	if err := t.loadGlobals(); err != nil {
+		return err
+	}
+	if err := t.past.open(t); err != nil {
 		return err
 	}
 	if t.cfg.ReadOnly {
@@ -245,7 +252,6 @@ func (t *Tree) quiesce() error {
 
 // shut closes what was opened.
 func (t *Tree) shut() error {
-	var err error
 	if t.track != nil {
 		t.track.Close()
 	}
@@ -255,8 +261,11 @@ func (t *Tree) shut() error {
 	if t.files != nil {
 		t.files.close()
 	}
+	err := t.past.close()
 	if t.db != nil {
-		err = t.db.Close()
+		if err2 := t.db.Close(); err == nil {
+			err = err2
+		}
 	}
 	if t.live != nil {
 		t.live.close()

@@ -16,6 +16,7 @@ type tx struct {
 	rows  []*row       // changed or new
 	slots []slotChange // in the order in which they were first changed
 	dead  []sharefs.Ino
+	heirs []heir             // whose past continues another's from now on
 	done  []func(seq uint64) // after the commit, with Tree.mu held
 }
 
@@ -32,7 +33,7 @@ func (t *Tree) begin() *tx {
 	x.b.Reset()
 	clear(x.rows)
 	clear(x.done)
-	x.rows, x.slots, x.dead, x.done = x.rows[:0], x.slots[:0], x.dead[:0][:0], x.done[:0]
+	x.rows, x.slots, x.dead, x.heirs, x.done = x.rows[:0], x.slots[:0], x.dead[:0], x.heirs[:0], x.done[:0]
 	x.now = sharefs.Time(time.Now().UnixNano())
 	return x
 }

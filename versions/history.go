@@ -1,0 +1,333 @@
+package versions
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sharefs"
+	"sharefs/versions/chunk"
+	"sharefs/versions/pack"
+	"sharefs/versions/writers"
+)
+
+// history is the past of regular files. A version goes through these places:
+//
+//	               settled                       captured
+//	live content ──────────▶ placeLive ──────────────────────────────▶ placeKept
+//	                             │ beforeChange                            ▲
+//	                             └────────────▶ placeAside ───captured─────┘
+//
+// A version begins when a file that changed has come to rest (settled): its content is the live backing file as it stands, and costs
+// nothing. The capture brings it into packs behind (capture.go). If the file is to be changed before that is done, the content is
+// set aside first (aside.go), and only then may the change begin; so what a row points to never changes. The backing file of an
+// inode that loses its last name is kept until it is captured.
+type history struct {
+	t     *Tree
+	keys  keys
+	gear  *chunk.Gear
+	packs *pack.Store
+	aside asideDir
+	pace  pacer
+
+	wake chan struct{} // 1 deep: there may be something to capture
+
+	capturing sync.Mutex // held by whoever captures; comes before file.content
+
+	mu      sync.Mutex // guards all below; taken after Tree.mu
+	authors []sharefs.PeerID
+	self    uint64               // this host's place among the authors, from 1
+	unsure  map[sharefs.Ino]bool // adopted at start: whether the content changed is to be found out by comparing
+	compare map[versionID]bool   // versions to be compared with the one before when they are captured
+	unsafe  map[sharefs.Ino]bool // captured, and the row that says so is not yet synced
+	timed   []timedJob           // files of which a timed version is wanted
+	oldest  time.Time            // when the oldest of what waits for capture was put into the queue; zero: nothing waits
+	lastErr error                // of the capture, until it gets on
+
+	counts historyCounts
+}
+
+// versionID names one version of an inode.
+type versionID struct {
+	ino sharefs.Ino
+	own uint64
+}
+
+// historyCounts counts what happened since the start.
+type historyCounts struct {
+	settled   atomic.Uint64 // versions begun
+	captured  atomic.Uint64
+	bytes     atomic.Uint64 // read by the capture
+	fresh     atomic.Uint64 // of these, bytes that no pack had
+	timed     atomic.Uint64
+	same      atomic.Uint64 // versions that turned out to be the one before
+	joined    atomic.Uint64 // closes that made no version because the file was opened for writing again within the settle time
+	dropped   atomic.Uint64 // files that were removed or replaced before they settled
+	copied    atomic.Uint64 // set aside by a copy
+	cloned    atomic.Uint64 // set aside by sharing blocks
+	moved     atomic.Uint64 // set aside by moving the backing file
+	tooLarge  atomic.Uint64 // changed before they were captured, and too large to be copied
+	lost      atomic.Uint64 // settled content that was gone when it was to be captured
+	continued atomic.Uint64 // inodes that continue another one's past
+}
+
+// open readies the past of a tree whose rows can be read already.
+func (h *history) open(t *Tree) error {
+	h.t = t
+	h.keys = deriveKeys(t.cfg.ShareKey)
+	h.gear = chunk.NewGear(h.keys.gear)
+	h.wake = make(chan struct{}, 1)
+	h.unsure, h.compare, h.unsafe = map[sharefs.Ino]bool{}, map[versionID]bool{}, map[sharefs.Ino]bool{}
+	disk := t.cfg.Packs
+	if disk == nil {
+		dir := filepath.Join(t.cfg.Dir, "packs")
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) && !t.cfg.ReadOnly {
+			return failed("make the directory of packs", err)
+		}
+		disk = pack.Dir(dir)
+	}
+	var err error
+	h.packs, err = pack.Open(pack.Config{FS: disk, Key: h.keys.ofEpoch, Epoch: firstEpoch, Clock: t.clock, ReadOnly: t.cfg.ReadOnly})
+	if err != nil {
+		return err
+	}
+	if err := h.loadAuthors(); err != nil {
+		return err
+	}
+	if err := h.aside.open(t.cfg.Dir, t.cfg.ReadOnly); err != nil {
+		return err
+	}
+	if t.cfg.ReadOnly {
+		return nil
+	}
+	if err := h.recoverAside(); err != nil {
+		return err
+	}
+	t.hooks.named = h.named
+	t.hooks.beforeChange = h.beforeChange
+	t.hooks.lost = h.lost
+	t.hooks.keepOrphan = h.keepOrphan
+	t.hooks.reaped = h.reaped
+	t.hooks.settled = h.settled
+	t.hooks.stillHeld = h.stillHeld
+	t.hooks.marked = h.marked
+	h.pace.begin(t)
+	h.roused(time.Now())
+	return nil
+}
+
+// close closes the packs.
+func (h *history) close() error {
+	var err error
+	if h.packs != nil {
+		err = h.packs.Close()
+	}
+	h.aside.close()
+	return err
+}
+
+// loadAuthors reads the list of authors, which versions refer to by their place in it, and enters this host.
+func (h *history) loadAuthors() error {
+	b, _, err := h.t.db.Get(spaceGlobal, globalAuthors)
+	if err != nil {
+		return failed("open the store", err)
+	}
+	if len(b)%len(sharefs.PeerID{}) != 0 {
+		return corrupt("the list of authors", 0)
+	}
+	for rest := b; len(rest) > 0; rest = rest[len(sharefs.PeerID{}):] {
+		h.authors = append(h.authors, sharefs.PeerID(rest))
+		if h.authors[len(h.authors)-1] == h.t.cfg.Peer {
+			h.self = uint64(len(h.authors))
+		}
+	}
+	if h.self > 0 || h.t.cfg.Peer.IsZero() || h.t.cfg.ReadOnly {
+		return nil
+	}
+	t := h.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	x := t.begin()
+	x.b.Put(spaceGlobal, globalAuthors, append(append([]byte(nil), b...), t.cfg.Peer[:]...))
+	if err := x.commit(); err != nil {
+		return err
+	}
+	h.authors = append(h.authors, t.cfg.Peer)
+	h.self = uint64(len(h.authors))
+	return nil
+}
+
+// author returns who stands at a place of the list, counted from 1.
+func (h *history) author(i uint64) sharefs.PeerID {
+	if i == 0 || i > uint64(len(h.authors)) {
+		return sharefs.PeerID{}
+	}
+	return h.authors[i-1]
+}
+
+// settled is the hook by which versions begin: the file has changed and is at rest, with its content and Tree.mu held.
+func (h *history) settled(x *tx, f *file, r *row, ev writers.Event) error {
+	if r.nlink == 0 {
+		if o, ok := x.t.orphans.get(r.ino); !ok || !o.linkable {
+			return nil // nobody can come to it by a name any more
+		}
+	}
+	_, err := h.begin(x, r, ev.Stamp, ev.At, "")
+	return err
+}
+
+// begin makes a change write a version whose content is the live backing file as it stands.
+func (h *history) begin(x *tx, r *row, stamp writers.Stamp, closed time.Time, note string) (*version, error) {
+	last, err := newestVersion(x.t.db, r.ino, noLimit)
+	if err != nil {
+		return nil, err
+	}
+	v := &version{
+		ino: r.ino, own: 1, place: placeLive, at: sharefs.HLCAt(closed), mode: r.mode, uid: r.uid, gid: r.gid, author: h.self, note: note,
+	}
+	v.setStamp(stamp)
+	if last != nil {
+		v.own = last.own + 1
+		v.at = max(v.at, last.at+1)
+		if last.place == placeLive {
+			// What it stood for changed while no daemon looked, by the loss of power or a writer that outlived it: it never came to rest.
+			v.own = last.own
+			if note == "" {
+				v.note = last.note
+			}
+		}
+	}
+	v.put(&x.b)
+	id := versionID{v.ino, v.own}
+	x.after(func(uint64) {
+		h.counts.settled.Add(1)
+		h.mu.Lock()
+		if h.unsure[id.ino] || last != nil && last.timed {
+			h.compare[id] = true
+		}
+		delete(h.unsure, id.ino)
+		h.mu.Unlock()
+		h.roused(time.Now())
+	})
+	return v, nil
+}
+
+// marked is the hook that tells what the content of a file was when it was last dealt with.
+func (h *history) marked(ino sharefs.Ino) writers.Stamp {
+	v, err := newestVersion(h.t.db, ino, noLimit)
+	if err != nil || v == nil || v.place == placeLost || v.timed {
+		return writers.Stamp{}
+	}
+	h.mu.Lock()
+	h.unsure[ino] = true
+	h.mu.Unlock()
+	return v.stamp()
+}
+
+// lost is the hook for the loss of an inode's last name.
+func (h *history) lost(x *tx, r *row) error {
+	if f := x.t.files.find(r.ino); f != nil {
+		f.mu.Lock()
+		if f.hot {
+			h.counts.dropped.Add(1)
+		}
+		f.mu.Unlock()
+		x.t.files.unpin(f)
+	}
+	return nil
+}
+
+// keepOrphan is the hook that keeps the backing file of an inode without a name while a version's content is there, or may be after
+// the power failed.
+func (h *history) keepOrphan(ino sharefs.Ino) bool {
+	h.mu.Lock()
+	unsafe := h.unsafe[ino]
+	h.mu.Unlock()
+	if unsafe {
+		return true
+	}
+	v, err := newestVersion(h.t.db, ino, noLimit)
+	return err != nil || v != nil && v.place == placeLive
+}
+
+// reaped is the hook for an inode that is gone for good. Its versions stay; where it has none nobody asks for its lineage any more, for
+// whoever continues it continues its predecessor.
+func (h *history) reaped(x *tx, ino sharefs.Ino) {
+	v, err := newestVersion(x.t.db, ino, noLimit)
+	if err == nil && v == nil {
+		x.b.Delete(spaceLineage, inoKey(ino))
+	}
+}
+
+// roused tells the capture that there is something to do.
+func (h *history) roused(now time.Time) {
+	h.mu.Lock()
+	if h.oldest.IsZero() {
+		h.oldest = now
+	}
+	h.mu.Unlock()
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// HistoryStats counts versions since the tree was opened.
+type HistoryStats struct {
+	Settled       uint64 `json:"versions_begun"`
+	Captured      uint64 `json:"captured"`
+	CapturedBytes uint64 `json:"captured_bytes"`
+	FreshBytes    uint64 `json:"captured_new_bytes"` // that no pack held
+	Timed         uint64 `json:"timed"`
+	Same          uint64 `json:"same_as_before"`
+	Joined        uint64 `json:"joined_within_settle"`  // closes followed by another write-open within the settle time
+	Dropped       uint64 `json:"dropped_within_settle"` // files removed or replaced before they settled
+	Copied        uint64 `json:"set_aside_copied"`
+	Cloned        uint64 `json:"set_aside_cloned"`
+	Moved         uint64 `json:"set_aside_moved"`
+	TooLarge      uint64 `json:"too_large"`
+	Lost          uint64 `json:"lost"`
+	Continued     uint64 `json:"continued_by_name"`
+	Queue         int    `json:"queue"`        // versions that wait to be captured, at most QueueCounted are counted
+	QueueBytes    uint64 `json:"queue_bytes"`  // of those
+	OldestMS      int64  `json:"queue_age_ms"` // how long the queue has not been empty, milliseconds
+	LastError     string `json:"last_error,omitempty"`
+
+	Packs pack.Stats `json:"packs"`
+}
+
+// QueueCounted is how far the queue is counted for [HistoryStats].
+const QueueCounted = 1000
+
+// HistoryStats returns the counts. It reads up to QueueCounted rows.
+func (t *Tree) HistoryStats() HistoryStats {
+	h := &t.past
+	c := &h.counts
+	s := HistoryStats{
+		Settled: c.settled.Load(), Captured: c.captured.Load(), CapturedBytes: c.bytes.Load(), FreshBytes: c.fresh.Load(),
+		Timed: c.timed.Load(), Same: c.same.Load(), Joined: c.joined.Load(), Dropped: c.dropped.Load(),
+		Copied: c.copied.Load(), Cloned: c.cloned.Load(), Moved: c.moved.Load(), TooLarge: c.tooLarge.Load(), Lost: c.lost.Load(),
+		Continued: c.continued.Load(), Packs: h.packs.Stats(),
+	}
+	for _, id := range h.pending(versionID{}, QueueCounted) {
+		s.Queue++
+		if v, err := loadVersion(t.db, id.ino, id.own); err == nil {
+			s.QueueBytes += v.size
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.Queue > 0 && !h.oldest.IsZero() {
+		s.OldestMS = time.Since(h.oldest).Milliseconds()
+	}
+	if h.lastErr != nil {
+		s.LastError = h.lastErr.Error()
+	}
+	return s
+}
+
+// timeOf and readingOf turn stat times into those of package time and the clock.
+func timeOf(t sharefs.Time) time.Time { return time.Unix(t.Sec(), int64(t.Nsec())) }

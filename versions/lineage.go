@@ -1,0 +1,257 @@
+package versions
+
+import (
+	"encoding/binary"
+	"math"
+
+	"sharefs"
+	"sharefs/versions/kv"
+)
+
+// The history of a name outlives the inode that bears it. Editors, sed -i, rsync, git and tar save a file by making another one and giving
+// it the name: vim renames FILE away, creates FILE and unlinks the old one; most others rename a temporary file over FILE. So
+// when an inode comes to bear a name, it continues the past of the regular file that bore the name last: a row of the space lineage
+// says whose, and how far.
+//
+// It does so once, and only where it is the one that was made to replace the other:
+//
+//   - An inode that has a lineage keeps it, wherever it is moved: history follows the file.
+//   - One that has no versions of its own continues whoever bore the name last, whether that file is gone, was renamed away, or lives on under
+//     another name.
+//   - One that has versions of its own already continues the other only if it was born while that one bore the name, as a temporary
+//     file is that took long to write, and if it has no second name. So a file that is moved to a name which another one bore long ago keeps
+//     its numbers.
+//
+// A predecessor without versions is skipped: its own lineage is continued. The numbers that users see run on: an inode's own
+// versions, 1 … k, are shown as base+1 … base+k, where base is the number of the last version that it continues. That number is fixed when the row
+// is written, so a predecessor must not get a lineage later: it gets a row without predecessor with which it is barred from one.
+//
+// A file saved ten thousand times in this way has a chain of ten thousand inodes. So that a version is found by its number or time without
+// walking it, each row also points far back: the jump pointers of Myers, "An applicative random-access stack" (Information Processing Letters
+// 17, 1983), with which any ancestor is reached in O(log n) steps.
+//
+// On disk (space lineage, key: inode): 1 byte format, 1; uvarints predecessor (0: none), through, base, depth, jump; 8 bytes since.
+type lineage struct {
+	pred    sharefs.Ino // whose past is continued; 0: nobody's
+	through uint64      // the last of the predecessor's own versions that is
+	base    uint64      // the number that users see of that version
+	depth   uint64      // length of the chain
+	jump    sharefs.Ino // an ancestor further back, or the predecessor
+	since   sharefs.HLC // when this inode took its place
+}
+
+const lineageFormat = 1
+
+func (l *lineage) encode() []byte {
+	b := append(make([]byte, 0, 48), lineageFormat)
+	for _, v := range [...]uint64{uint64(l.pred), l.through, l.base, l.depth, uint64(l.jump)} {
+		b = binary.AppendUvarint(b, v)
+	}
+	return binary.BigEndian.AppendUint64(b, uint64(l.since))
+}
+
+func decodeLineage(ino sharefs.Ino, value []byte) (l lineage, err error) {
+	d := decoder{b: value}
+	if d.byte() != lineageFormat {
+		d.bad = true
+	}
+	l.pred = sharefs.Ino(d.uvarint())
+	l.through, l.base, l.depth = d.uvarint(), d.uvarint(), d.uvarint()
+	l.jump = sharefs.Ino(d.uvarint())
+	l.since = sharefs.HLC(d.uint64())
+	// A chain goes back to inodes that were there before, whatever is on the disk: walking it ends.
+	if d.bad || len(d.b) > 0 || (l.pred == 0) != (l.depth == 0) || (l.pred == 0) != (l.jump == 0) || l.base < l.through {
+		return l, corrupt("lineage row", ino)
+	}
+	return l, nil
+}
+
+// loadLineage reads the lineage of an inode; ok is false where it has no row.
+func loadLineage(view kv.View, ino sharefs.Ino) (l lineage, ok bool, err error) {
+	b, ok, err := view.Get(spaceLineage, inoKey(ino))
+	if err != nil || !ok {
+		return l, false, failed("read a lineage", err)
+	}
+	l, err = decodeLineage(ino, b)
+	return l, true, err
+}
+
+// heir is a row of the space lineage that the change at work writes.
+type heir struct {
+	ino sharefs.Ino
+	lineage
+}
+
+// lineage returns the lineage of an inode as it will be after the change.
+func (x *tx) lineage(ino sharefs.Ino) (lineage, bool, error) {
+	for i := range x.heirs {
+		if x.heirs[i].ino == ino {
+			return x.heirs[i].lineage, true, nil
+		}
+	}
+	return loadLineage(x.t.db, ino)
+}
+
+func (x *tx) setLineage(ino sharefs.Ino, l lineage) {
+	x.heirs = append(x.heirs, heir{ino, l})
+	x.b.Put(spaceLineage, inoKey(ino), l.encode())
+}
+
+// named is the hook that finds out whose past an inode continues when it comes to bear a name.
+func (h *history) named(x *tx, parent sharefs.Ino, slot uint64, name string, r, old *row) error {
+	if !r.isRegular() || old != nil && !old.isRegular() {
+		return nil
+	}
+	fresh := r.seq == 0 // it is made in this very change: it can have no past
+	var own *version
+	if !fresh {
+		_, has, err := x.lineage(r.ino)
+		if err != nil || has {
+			return err
+		}
+		if own, err = newestVersion(x.t.db, r.ino, math.MaxUint64); err != nil {
+			return err
+		}
+		if own != nil && r.nlink > 1 {
+			return nil
+		}
+	}
+	var pred sharefs.Ino
+	if old != nil && own == nil {
+		pred = old.ino
+	} else {
+		holder, since, err := h.lastHolder(parent, slot, name)
+		if err != nil {
+			return err
+		}
+		if own != nil && sharefs.HLCAt(timeOf(r.btime)) < since {
+			return nil
+		}
+		pred = holder
+		if old != nil {
+			pred = old.ino // the holder of a moment ago may not be on disk yet
+		}
+	}
+	if pred == 0 || pred == r.ino {
+		return nil
+	}
+	return h.inherit(x, r.ino, pred)
+}
+
+// lastHolder finds the regular file that bore a name last, and the beginning of the instant in which it came to; 0: none, or something else
+// bore it.
+func (h *history) lastHolder(parent sharefs.Ino, slot uint64, name string) (ino sharefs.Ino, since sharefs.HLC, err error) {
+	key := dentryKey(parent, slot)
+	var bad error
+	err = h.t.db.Past(spaceDentry, key, func(rev kv.Revision) bool {
+		if rev.Deleted {
+			return true
+		}
+		d, err := decodeDent(key, rev.Value)
+		if err != nil {
+			bad = err
+			return false
+		}
+		if d.name != name {
+			return true // a grave, or another name of the same hash
+		}
+		if uint32(d.typ)<<12 == sharefs.ModeRegular {
+			ino, since = d.ino, rev.Stamp
+		}
+		return false
+	})
+	if err == nil {
+		err = bad
+	}
+	return ino, since, failed("read the past of a name", err)
+}
+
+// inherit makes an inode continue the past of another one.
+func (h *history) inherit(x *tx, ino, pred sharefs.Ino) error {
+	last, err := newestVersion(x.t.db, pred, math.MaxUint64)
+	if err != nil {
+		return err
+	}
+	theirs, has, err := x.lineage(pred)
+	if err != nil {
+		return err
+	}
+	since := x.t.clock.Next()
+	if last == nil {
+		if theirs.pred != 0 && theirs.pred != ino {
+			theirs.since = since
+			x.setLineage(ino, theirs)
+		}
+		return nil
+	}
+	if !has {
+		x.setLineage(pred, lineage{})
+	}
+	l := lineage{pred: pred, through: last.own, base: theirs.base + last.own, depth: theirs.depth + 1, jump: pred, since: since}
+	if theirs.jump != 0 {
+		far, _, err := x.lineage(theirs.jump)
+		if err != nil {
+			return err
+		}
+		var farther lineage
+		if far.jump != 0 {
+			if farther, _, err = x.lineage(far.jump); err != nil {
+				return err
+			}
+		}
+		if theirs.depth-far.depth == far.depth-farther.depth && far.jump != 0 {
+			l.jump = far.jump
+		}
+	}
+	x.setLineage(ino, l)
+	return nil
+}
+
+// segment is the part of a history that one inode has.
+type segment struct {
+	ino     sharefs.Ino
+	base    uint64 // added to the inode's own numbers
+	through uint64 // the last own number that belongs to the history
+	since   sharefs.HLC
+	line    lineage
+}
+
+// head returns the newest segment of an inode's history.
+func (h *history) head(ino sharefs.Ino) (segment, error) {
+	return h.segment(ino, math.MaxUint64)
+}
+
+func (h *history) segment(ino sharefs.Ino, through uint64) (segment, error) {
+	l, _, err := loadLineage(h.t.db, ino)
+	return segment{ino: ino, base: l.base, through: through, since: l.since, line: l}, err
+}
+
+// older returns the segment before another one; ok is false where that is the first.
+func (h *history) older(s segment) (before segment, ok bool, err error) {
+	if s.line.pred == 0 {
+		return segment{}, false, nil
+	}
+	before, err = h.segment(s.line.pred, s.line.through)
+	return before, true, err
+}
+
+// back goes back from a segment to the newest one for which stop is true, or to the first. stop must stay true for all segments before one for which
+// it is.
+func (h *history) back(s segment, stop func(segment) bool) (segment, error) {
+	for !stop(s) && s.line.pred != 0 {
+		far, err := h.segment(s.line.jump, 0)
+		if err != nil {
+			return s, err
+		}
+		if far.line.pred != 0 && !stop(far) {
+			s = far // passed over: its through does not matter
+			continue
+		}
+		before, _, err := h.older(s)
+		if err != nil {
+			return s, err
+		}
+		s = before
+	}
+	return s, nil
+}

@@ -1,0 +1,180 @@
+package versions
+
+import (
+	"encoding/binary"
+	"math"
+
+	"sharefs"
+	"sharefs/versions/kv"
+	"sharefs/versions/writers"
+)
+
+// A version is a row of the space version: key inode (8, big endian) and its number among the inode's own versions (8, all bits
+// flipped, so that the newest comes first). Numbers begin with 1 and are never used twice; what a user sees is this number and
+// what the lineage of the inode comes to (lineage.go). Rows stay when the inode is gone.
+//
+//	1 byte    format, 1
+//	1 byte    flags: bits 0–1 the place of the content, bit 2 timed
+//	8 bytes   the clock reading at which it was closed, big endian
+//	uvarints  size, mode, uid, gid, index of the author in the row "authors" of the space global
+//	varints   mtime, ctime of the backing file minus mtime (zigzag)
+//	uvarint   length of the note, then the note
+//	kept:     1 byte level, then the list at the top of the manifest (manifest.go)
+//
+// A version whose content is not in packs has a row in the space pending as well, with the same key inode and the number unflipped,
+// which is the queue of the capture.
+type version struct {
+	ino   sharefs.Ino
+	own   uint64 // its number among those of the inode
+	place place8
+	timed bool
+	at    sharefs.HLC
+	size  uint64
+	mode  uint32
+	uid   uint32
+	gid   uint32
+	// author is an index into the row "authors", 0 for none.
+	author uint64
+	mtime  sharefs.Time
+	ctime  sharefs.Time // of the backing file: with size and mtime the stamp of the content
+	note   string
+	top    manifest // of a kept one
+}
+
+// place8 says where the content of a version is.
+type place8 uint8
+
+const (
+	placeLive  place8 = iota // the live backing file as it stands: every change of that is preceded by a change of this row
+	placeAside               // a file of its own; see aside.go
+	placeKept                // packs
+	placeLost                // nowhere: the row remains so that the number is not used again
+)
+
+const (
+	versionFormat = 1
+	versionTimed  = 4
+)
+
+func versionKey(ino sharefs.Ino, own uint64) []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, 16), uint64(ino))
+	return binary.BigEndian.AppendUint64(b, math.MaxUint64-own)
+}
+
+func pendingKey(ino sharefs.Ino, own uint64) []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, 16), uint64(ino))
+	return binary.BigEndian.AppendUint64(b, own)
+}
+
+func (v *version) stamp() writers.Stamp {
+	return writers.Stamp{Size: int64(v.size), Mtime: v.mtime, Ctime: v.ctime}
+}
+
+func (v *version) setStamp(s writers.Stamp) {
+	v.size, v.mtime, v.ctime = uint64(s.Size), s.Mtime, s.Ctime
+}
+
+func (v *version) encode() []byte {
+	b := make([]byte, 0, 64+len(v.note)+34*len(v.top.spans))
+	flags := byte(v.place)
+	if v.timed {
+		flags |= versionTimed
+	}
+	b = append(b, versionFormat, flags)
+	b = binary.BigEndian.AppendUint64(b, uint64(v.at))
+	for _, n := range [...]uint64{v.size, uint64(v.mode), uint64(v.uid), uint64(v.gid), v.author} {
+		b = binary.AppendUvarint(b, n)
+	}
+	b = binary.AppendVarint(b, int64(v.mtime))
+	b = binary.AppendVarint(b, int64(v.ctime-v.mtime))
+	b = binary.AppendUvarint(b, uint64(len(v.note)))
+	b = append(b, v.note...)
+	if v.place == placeKept {
+		b = append(b, v.top.level)
+		b = appendSpans(b, v.top.spans)
+	}
+	return b
+}
+
+// decodeVersion reads what encode wrote; anything else is an [sharefs.Error] of KindCorrupt.
+func decodeVersion(key, value []byte) (*version, error) {
+	v := &version{ino: keyIno(key)}
+	d := decoder{b: value}
+	if len(key) != 16 || d.byte() != versionFormat {
+		return nil, corrupt("version row", v.ino)
+	}
+	v.own = math.MaxUint64 - binary.BigEndian.Uint64(key[8:])
+	flags := d.byte()
+	v.place, v.timed = place8(flags&3), flags&versionTimed != 0
+	v.at = sharefs.HLC(d.uint64())
+	v.size = d.uvarint()
+	for _, p := range [...]*uint32{&v.mode, &v.uid, &v.gid} {
+		*p = d.uint32()
+	}
+	v.author = d.uvarint()
+	v.mtime = sharefs.Time(d.varint())
+	v.ctime = v.mtime + sharefs.Time(d.varint())
+	v.note = string(d.take(int(min(d.uvarint(), sharefs.NoteMax+1))))
+	if v.place == placeKept {
+		v.top.level = d.byte()
+		spans, ok := decodeSpans(d.b, int64(v.size))
+		if !ok || len(spans) > topSpans || v.top.level > maxLevel {
+			d.bad = true
+		}
+		v.top.spans, d.b = spans, nil
+	}
+	if d.bad || len(d.b) > 0 || flags > 7 || v.own == 0 || v.size > math.MaxInt64 || len(v.note) > sharefs.NoteMax {
+		return nil, corrupt("version row", v.ino)
+	}
+	return v, nil
+}
+
+// put writes the row into a change, and the one in the queue as its place demands.
+func (v *version) put(b *kv.Batch) {
+	b.Put(spaceVersion, versionKey(v.ino, v.own), v.encode())
+	if v.place == placeLive || v.place == placeAside {
+		b.Put(spacePending, pendingKey(v.ino, v.own), nil)
+	} else {
+		b.Delete(spacePending, pendingKey(v.ino, v.own))
+	}
+}
+
+// loadVersion reads one version; KindNotExist: there is none.
+func loadVersion(view kv.View, ino sharefs.Ino, own uint64) (*version, error) {
+	key := versionKey(ino, own)
+	b, ok, err := view.Get(spaceVersion, key)
+	switch {
+	case err != nil:
+		return nil, failed("read a version", err)
+	case !ok:
+		return nil, sharefs.KindNotExist
+	}
+	return decodeVersion(key, b)
+}
+
+// newestVersion reads the newest of an inode's own versions up to a number, lost ones too; nil where there is none.
+func newestVersion(view kv.View, ino sharefs.Ino, upTo uint64) (v *version, err error) {
+	scanErr := ownVersions(view, ino, upTo, func(found *version) bool {
+		v = found
+		return false
+	})
+	return v, scanErr
+}
+
+// ownVersions calls fn for an inode's own versions with numbers up to upTo, newest first, lost ones too, until fn returns false.
+func ownVersions(view kv.View, ino sharefs.Ino, upTo uint64, fn func(*version) bool) error {
+	var bad error
+	_, to := inoRange(ino)
+	err := view.Scan(spaceVersion, versionKey(ino, upTo), to, func(key, value []byte) bool {
+		v, err := decodeVersion(key, value)
+		if err != nil {
+			bad = err
+			return false
+		}
+		return fn(v)
+	})
+	if err == nil {
+		err = bad
+	}
+	return failed("read versions", err)
+}
