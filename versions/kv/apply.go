@@ -55,16 +55,16 @@ func (db *DB) applyTable(t *table) bool {
 			db.counters.applies.Add(1)
 		}
 		retry := errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
-		db.applyErr = nil
 		switch {
 		case retry:
-			db.applyErr = wrap("apply", db.cfg.Dir, err)
-		case err != nil && db.failed == nil:
+			db.setApplyErr(wrap("apply", db.cfg.Dir, err))
+		case err == nil:
+			db.setApplyErr(nil)
+		default:
 			// What bbolt has in memory and on disk may differ now.
-			db.failed = &sharefs.Error{Op: "apply", Path: db.cfg.Dir, Kind: sharefs.KindOf(err),
-				Detail: "meta.db cannot be written, so nothing more can be promised until the store is opened again", Err: err}
+			db.setFailed(&sharefs.Error{Op: "apply", Path: db.cfg.Dir, Kind: sharefs.KindOf(err),
+				Detail: "meta.db cannot be written, so nothing more can be promised until the store is opened again", Err: err})
 		}
-		db.room.Broadcast()
 		db.commitMu.Unlock()
 		switch {
 		case err == nil:
@@ -80,6 +80,19 @@ func (db *DB) applyTable(t *table) bool {
 		case <-time.After(db.cfg.retry):
 		}
 	}
+}
+
+// setApplyErr tells those who wait for room why there is none, or that it may be had again. Called with commitMu held.
+func (db *DB) setApplyErr(err error) {
+	db.applyErr = err
+	switch {
+	case db.failed != nil:
+	case err == nil:
+		db.trouble.Store(nil)
+	default:
+		db.trouble.Store(&err)
+	}
+	db.room.Broadcast()
 }
 
 // applyOnce puts a table into bbolt, in as many transactions as it takes. Done by half and again, it comes to the same.

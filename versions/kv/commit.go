@@ -2,6 +2,7 @@ package kv
 
 import (
 	"encoding/binary"
+	"time"
 
 	"sharefs"
 )
@@ -55,6 +56,9 @@ func (db *DB) append(b *Batch, stamp sharefs.HLC, change func()) (seq uint64, er
 	db.active.epoch, db.active.boundary = db.epoch, db.boundary
 	db.mu.Unlock()
 	db.last.Store(seq)
+	if db.journal.Synced() == seq-1 {
+		db.since.Store(time.Now().UnixNano())
+	}
 	db.counters.commits.Add(1)
 	db.counters.rows.Add(uint64(b.rows))
 	if !db.armed.Load() {

@@ -72,8 +72,9 @@ type DB struct {
 	commitMu sync.Mutex
 	room     *sync.Cond // on commitMu: the applier got on, or failed
 	closed   bool
-	applyErr error // why the applier does not get on at present; it tries again
-	failed   error // final
+	applyErr error                 // why the applier does not get on at present; it tries again
+	failed   error                 // final
+	trouble  atomic.Pointer[error] // failed or applyErr, for those who do not wait
 
 	// mu guards the tables: readers hold it shared while they look into the active one, a commit alone while it adds its
 	// rows. Changed with commitMu held as well, so whoever holds that may read without mu.
@@ -86,6 +87,7 @@ type DB struct {
 	last     atomic.Uint64 // number of the last record that is visible
 	applied  atomic.Uint64 // of the last one in bbolt
 	progress atomic.Int64  // rows of the frozen table that are applied
+	since    atomic.Int64  // when the oldest commit that is not synced was made, in ns since the Unix epoch, or before
 
 	work  chan struct{} // wakes the applier
 	dirty chan struct{} // wakes the flusher

@@ -78,7 +78,7 @@ func Open(cfg Config) (*DB, error) {
 func (db *DB) openBolt() error {
 	path := filepath.Join(db.cfg.Dir, "meta.db")
 	opts := &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
-		InitialMmapSize: mapSize, ReadOnly: db.cfg.ReadOnly, NoSync: db.cfg.noSync}
+		InitialMmapSize: mapSize, ReadOnly: db.cfg.ReadOnly, NoSync: db.cfg.noSync, NoGrowSync: db.cfg.noSync}
 	if db.cfg.ReadOnly {
 		opts.InitialMmapSize = mapSizeReadOnly
 	}
@@ -98,6 +98,9 @@ func (db *DB) openBolt() error {
 		return wrap("open", path, err)
 	}
 	db.bolt = b
+	if db.cfg.noSync {
+		b.AllocSize = 64 << 10 // such tests copy the file often
+	}
 	if db.cfg.ReadOnly {
 		err = b.View(db.readMeta)
 	} else {

@@ -29,8 +29,14 @@ func (db *DB) SyncTo(seq uint64) error {
 func (db *DB) fail(err error) {
 	db.commitMu.Lock()
 	defer db.commitMu.Unlock()
+	db.setFailed(err)
+}
+
+// setFailed is fail with commitMu held.
+func (db *DB) setFailed(err error) {
 	if db.failed == nil {
 		db.failed = err
+		db.trouble.Store(&err)
 	}
 	db.room.Broadcast()
 }

@@ -34,10 +34,15 @@ func (j *Journal) Append(rec []byte) (seq uint64, err error) {
 		_ = g.file.Truncate(g.size)
 		return 0, fail("write", g.name, err)
 	}
+	if g.last == 0 {
+		j.segments.Add(1)
+	}
 	j.last++
-	j.appends++
 	g.size += int64(len(rec))
 	g.last = j.last
+	j.appends.Add(1)
+	j.appended.Store(j.last)
+	j.bytes.Add(int64(len(rec)))
 	return j.last, nil
 }
 
@@ -140,6 +145,8 @@ func (j *Journal) RemoveTo(seq uint64) error {
 			return fail("remove", g.name, err)
 		}
 		g.file.Close()
+		j.segments.Add(-1)
+		j.bytes.Add(-g.records())
 		j.old = j.old[1:]
 	}
 	return nil

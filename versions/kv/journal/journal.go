@@ -50,19 +50,21 @@ type Journal struct {
 	fs FS
 
 	// mu guards what follows; it comes after syncMu and is never held across a sync.
-	mu      sync.Mutex
-	old     []*segment // take no more appends; oldest first
-	cur     *segment   // takes the appends; nil until the first one
-	spare   *segment   // made ahead by Prepare, so that Rotate costs nothing
-	number  uint64     // of the latest segment made
-	last    uint64     // sequence number of the latest record
-	failed  error      // of a sync; final
-	closed  bool
-	making  bool // a Prepare is at work
-	appends uint64
+	mu     sync.Mutex
+	old    []*segment // take no more appends; oldest first
+	cur    *segment   // takes the appends; nil until the first one
+	spare  *segment   // made ahead by Prepare, so that Rotate costs nothing
+	number uint64     // of the latest segment made
+	last   uint64     // sequence number of the latest record
+	failed error      // of a sync; final
+	closed bool
+	making bool // a Prepare is at work
 
 	synced atomic.Uint64
-	syncs  atomic.Uint64
+
+	// Counts for Stats, which must answer while a write hangs.
+	segments, bytes          atomic.Int64
+	appended, appends, syncs atomic.Uint64
 
 	syncMu sync.Mutex // the caller that holds it syncs for all who wait for it
 }
@@ -76,6 +78,9 @@ type segment struct {
 	last uint64 // sequence number of its latest record, 0 without one
 }
 
+// records returns how many bytes of records are in the segment.
+func (g *segment) records() int64 { return g.size - SegmentHeaderSize }
+
 // Stats tells how the journal stands.
 type Stats struct {
 	Segments int    // files that hold records
@@ -86,33 +91,18 @@ type Stats struct {
 	Syncs    uint64 // calls of fdatasync since Open
 }
 
-// Stats returns the present counts.
+// Stats returns the present counts. It never waits.
 func (j *Journal) Stats() Stats {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	s := Stats{Last: j.last, Synced: j.synced.Load(), Appends: j.appends, Syncs: j.syncs.Load()}
-	for _, g := range j.segments() {
-		if g.last != 0 {
-			s.Segments++
-			s.Bytes += g.size - SegmentHeaderSize
-		}
-	}
-	return s
+	return Stats{Segments: int(j.segments.Load()), Bytes: j.bytes.Load(), Synced: j.synced.Load(), Last: j.appended.Load(),
+		Appends: j.appends.Load(), Syncs: j.syncs.Load()}
 }
 
-// segments returns old and cur. Called with mu held.
-func (j *Journal) segments() []*segment {
+// files returns old and cur. Called with mu held.
+func (j *Journal) files() []*segment {
 	if j.cur == nil {
 		return j.old
 	}
 	return append(j.old[:len(j.old):len(j.old)], j.cur)
-}
-
-// Last returns the sequence number of the latest record.
-func (j *Journal) Last() uint64 {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.last
 }
 
 // Synced returns the sequence number up to which all records survive the loss of power.
@@ -129,7 +119,7 @@ func (j *Journal) Close() error {
 	}
 	j.closed = true
 	var first error
-	for _, g := range j.segments() {
+	for _, g := range j.files() {
 		if err := g.file.Close(); err != nil && first == nil {
 			first = fail("close", g.name, err)
 		}

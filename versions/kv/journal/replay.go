@@ -119,7 +119,10 @@ func (j *Journal) adopt(r *replay) error {
 		if err != nil {
 			return fail("open", g.name, err)
 		}
-		j.old = append(j.old, &segment{name: g.name, file: f, size: int64(len(g.data)), last: g.last})
+		s := &segment{name: g.name, file: f, size: int64(len(g.data)), last: g.last}
+		j.old = append(j.old, s)
+		j.segments.Add(1)
+		j.bytes.Add(s.records())
 		if _, err = f.WriteAt(g.data, 0); err == nil {
 			if g.torn {
 				err = f.Truncate(int64(len(g.data)))
@@ -141,5 +144,6 @@ func (j *Journal) adopt(r *replay) error {
 		}
 	}
 	j.synced.Store(j.last)
+	j.appended.Store(j.last)
 	return nil
 }

@@ -25,7 +25,7 @@ func (j *Journal) SyncTo(seq uint64) error {
 	}
 	target, synced := j.last, j.synced.Load()
 	var dirty []*segment
-	for _, g := range j.segments() {
+	for _, g := range j.files() {
 		if g.last > synced {
 			dirty = append(dirty, g)
 		}
