@@ -1,6 +1,9 @@
 package versions
 
-import "sharefs/versions/writers"
+import (
+	"sharefs/versions/kv"
+	"sharefs/versions/writers"
+)
 
 // Stats tells what a tree is at; cheap to ask for at any time.
 type Stats struct {
@@ -16,6 +19,7 @@ type Stats struct {
 	EventsWaiting  int           `json:"close_events_waiting"`
 	JournalCommits uint64        `json:"commits"` // number of the last
 	Writers        writers.Stats `json:"writers"`
+	KV             kv.Stats      `json:"kv"`
 }
 
 // Stats returns counts of the moment.
@@ -33,6 +37,9 @@ func (t *Tree) Stats() Stats {
 	t.settler.mu.Lock()
 	s.EventsWaiting = len(t.settler.events) + len(t.settler.busy)
 	t.settler.mu.Unlock()
+	if t.db != nil {
+		s.KV = t.db.Stats()
+	}
 	if t.track != nil {
 		s.Writers = t.track.Stats()
 	}
