@@ -98,7 +98,9 @@ func TempDir(t testing.TB) string {
 }
 
 // Path names something in the mount.
-func (m *Mount) Path(elem ...string) string { return filepath.Join(append([]string{m.Dir}, elem...)...) }
+func (m *Mount) Path(elem ...string) string {
+	return filepath.Join(append([]string{m.Dir}, elem...)...)
+}
 
 // PID is the daemon's process.
 func (m *Mount) PID() int { return m.cmd.Process.Pid }
@@ -125,7 +127,7 @@ func (m *Mount) TryMount(extra ...string) error {
 	cmd := exec.Command(Bin(m.t, "sharefs-mount"), append(args, m.Dir)...)
 	cmd.Stderr = log
 	cmd.Env = append(os.Environ(), "GORACE=halt_on_error=0 exitcode=0") // the log is searched for races
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}                 // Ctrl-C at the test is for the test, which unmounts
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}               // Ctrl-C at the test is for the test, which unmounts
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err

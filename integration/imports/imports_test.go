@@ -1,0 +1,193 @@
+// Package imports holds who may import whom: the table of docs/architecture.md, with the reason beside each rule.
+package imports
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "sharefs"
+
+// rule says what one package, or all below a folder (a path that ends in "/..."), may import beside the standard library and its own
+// subpackages. An entry stands for a package and all below it, but "sharefs" for the package of the nouns alone, and "sharefs/..." for all.
+type rule struct {
+	path   string
+	may    []string
+	reason string
+}
+
+// rules holds every room of the house; the first that fits counts.
+var rules = []rule{
+	{"sharefs", nil, "the nouns do no I/O, so that everything may import them"},
+
+	{"sharefs/versions/kv/journal/...", []string{"sharefs", "sharefs/versions/kv/journal", "golang.org/x/sys"}, "a journal knows bytes, not trees"},
+	{"sharefs/versions/kv/...", []string{"sharefs", "go.etcd.io/bbolt", "golang.org/x/sys"}, "bbolt has one user, who can be replaced with it"},
+	{"sharefs/versions/chunk/...", []string{"sharefs", "github.com/zeebo/blake3", "golang.org/x/sys"}, "a pure algorithm"},
+	{"sharefs/versions/pack/...", []string{"sharefs", "github.com/zeebo/blake3", "github.com/klauspost/compress", "golang.org/x/sys"},
+		"packs hold sealed bytes and know nothing of files"},
+	{"sharefs/versions/when/...", []string{"sharefs"}, "a parser"},
+	{"sharefs/versions/writers/...", []string{"sharefs", "golang.org/x/sys"}, "it watches backing files, whosever they are"},
+	{"sharefs/versions/...", []string{"sharefs", "github.com/zeebo/blake3", "golang.org/x/sys"}, "the tree does not know that FUSE is before it"},
+
+	{"sharefs/fs/device/...", []string{"sharefs", "github.com/hanwen/go-fuse", "golang.org/x/sys"}, "the protocol knows nothing of trees"},
+	{"sharefs/fs/...", []string{"sharefs", "sharefs/versions", "sharefs/meta", "sharefs/shmsim", "github.com/hanwen/go-fuse", "golang.org/x/sys"},
+		"the edge is the only importer of go-fuse, and what it needs of the tree it declares as an interface"},
+
+	{"sharefs/esp/...", []string{"golang.org/x", "github.com/flynn/noise", "github.com/klauspost/compress", "github.com/libp2p/go-reuseport", "github.com/zeebo/blake3"},
+		"a transport that other programs import too; it knows nothing of files"},
+
+	{"sharefs/internal/daemon", []string{"sharefs/...", "golang.org/x/sys"}, "the one constructor names every part"},
+	{"sharefs/internal/term", []string{"github.com/dustin/go-humanize", "golang.org/x/term"}, "text for people, of anything"},
+	{"sharefs/internal/textdiff", nil, "a pure algorithm"},
+	{"sharefs/internal/build", nil, "it must be able to say which version is broken"},
+	{"sharefs/internal/status", []string{"sharefs/internal/term"}, "the tool reads it without the parts that it tells of"},
+	{"sharefs/internal/config", []string{"sharefs", "sharefs/internal/mountopt", "github.com/BurntSushi/toml"}, "one reader of TOML"},
+	{"sharefs/internal/client", []string{"sharefs", "sharefs/internal/mountinfo", "sharefs/internal/status", "sharefs/internal/term", "golang.org/x/sys"},
+		"the tool talks to a mount through its files, as any program does"},
+	{"sharefs/internal/...", []string{"sharefs", "sharefs/internal/build", "sharefs/internal/client", "sharefs/internal/config", "sharefs/internal/mountinfo",
+		"sharefs/internal/mountopt", "sharefs/internal/mountpoint", "sharefs/internal/status", "sharefs/internal/store", "sharefs/internal/term", "golang.org/x/sys"},
+		"small parts beside the daemon, none of which knows it"},
+
+	{"sharefs/cmd/sharefs-mount", []string{"sharefs", "sharefs/internal", "github.com/spf13/pflag", "golang.org/x/sys"}, "flags, the daemon, wait"},
+	{"sharefs/cmd/sharefs", []string{"sharefs", "sharefs/internal/build", "sharefs/internal/client", "sharefs/internal/doctor", "sharefs/internal/mountpoint",
+		"sharefs/internal/term", "sharefs/internal/textdiff", "github.com/spf13", "golang.org/x/sys"}, "the tool can do what its user may do with files, and no more"},
+
+	{"sharefs/scripts/...", nil, "scripts run before anything is built"},
+	{"sharefs/bench/...", []string{"sharefs/...", "github.com", "golang.org/x", "go.etcd.io"}, "it compares with everything"},
+	{"sharefs/integration/...", []string{"sharefs/...", "github.com", "golang.org/x", "go.etcd.io", "pgregory.net"}, "tests from outside may use anything"},
+}
+
+// owned names modules that a few packages alone may reach, by whatever way: what a program links is what it can break by.
+var owned = []struct {
+	path    string
+	by      []string // packages that may import it directly
+	reason  string
+	neverIn []string // programs that must not link it
+}{
+	{"github.com/hanwen/go-fuse", []string{"sharefs/fs", "sharefs/bench", "sharefs/integration"}, "one edge to FUSE", []string{"sharefs/cmd/sharefs"}},
+	{"go.etcd.io/bbolt", []string{"sharefs/versions/kv", "sharefs/bench", "sharefs/integration"}, "one user of bbolt", []string{"sharefs/cmd/sharefs"}},
+	{"sharefs/versions", []string{"sharefs/versions", "sharefs/fs", "sharefs/internal/daemon", "sharefs/bench", "sharefs/integration"},
+		"whoever else wants something of the past asks the mount", []string{"sharefs/cmd/sharefs"}},
+	{"testing", []string{"sharefs/integration", "sharefs/esp"}, "helpers of tests do not stand in what is shipped", []string{"sharefs/cmd/sharefs", "sharefs/cmd/sharefs-mount"}},
+}
+
+// pkg is what go list tells of a package.
+type pkg struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+func list(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"/...")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	var all []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	if len(all) < 20 {
+		t.Fatalf("go list knows %d packages only", len(all))
+	}
+	return all
+}
+
+// in reports whether path is root or lies below it.
+func in(path, root string) bool { return path == root || strings.HasPrefix(path, root+"/") }
+
+func inAny(path string, roots []string) bool {
+	return slices.ContainsFunc(roots, func(root string) bool { return in(path, root) })
+}
+
+func (r *rule) fits(path string) bool {
+	root, folder := strings.CutSuffix(r.path, "/...")
+	if folder {
+		return in(path, root)
+	}
+	return path == r.path
+}
+
+// allows reports whether a package under the rule may import path.
+func (r *rule) allows(importer, path string) bool {
+	first, _, _ := strings.Cut(path, "/")
+	if first != module && !strings.Contains(first, ".") {
+		return true // the standard library
+	}
+	for _, m := range r.may {
+		switch m {
+		case module:
+			if path == module {
+				return true
+			}
+		default:
+			if in(path, strings.TrimSuffix(m, "/...")) {
+				return true
+			}
+		}
+	}
+	return path != importer && strings.HasPrefix(path, importer+"/")
+}
+
+func TestEveryPackageKeepsToItsRule(t *testing.T) {
+	for _, p := range list(t) {
+		i := slices.IndexFunc(rules, func(r rule) bool { return r.fits(p.ImportPath) })
+		if i < 0 {
+			t.Errorf("%s has no place in the table", p.ImportPath)
+			continue
+		}
+		for _, path := range p.Imports {
+			if !rules[i].allows(p.ImportPath, path) {
+				t.Errorf("%s imports %s: %s", p.ImportPath, path, rules[i].reason)
+			}
+		}
+	}
+}
+
+func TestWhatHasOneOwnerIsReachedThroughIt(t *testing.T) {
+	for _, p := range list(t) {
+		for _, o := range owned {
+			if slices.ContainsFunc(p.Imports, func(path string) bool { return in(path, o.path) }) && !inAny(p.ImportPath, o.by) {
+				t.Errorf("%s imports %s: %s", p.ImportPath, o.path, o.reason)
+			}
+			if slices.Contains(o.neverIn, p.ImportPath) && slices.ContainsFunc(p.Deps, func(path string) bool { return in(path, o.path) }) {
+				t.Errorf("%s links %s: %s", p.ImportPath, o.path, o.reason)
+			}
+		}
+	}
+}
+
+func TestRulesTellPackagesApart(t *testing.T) {
+	journal, cmd := &rules[1], &rule{path: "sharefs/cmd/sharefs", may: []string{"sharefs"}}
+	for _, c := range []struct {
+		rule     *rule
+		importer string
+		path     string
+		want     bool
+	}{
+		{journal, "sharefs/versions/kv/journal", "sharefs", true}, {journal, "sharefs/versions/kv/journal", "os", true},
+		{journal, "sharefs/versions/kv/journal", "sharefs/versions", false}, {journal, "sharefs/versions/kv/journal", "sharefs/versions/kv/journal/simdisk", true},
+		{cmd, "sharefs/cmd/sharefs", "sharefs/fs", false}, {cmd, "sharefs/cmd/sharefs", "github.com/spf13/cobra", false},
+	} {
+		if got := c.rule.allows(c.importer, c.path); got != c.want {
+			t.Errorf("%s imports %s: %v", c.importer, c.path, got)
+		}
+	}
+}
