@@ -1,29 +1,41 @@
 package mountopt
 
-import "strings"
+import (
+	"strings"
 
-// Kernel lists the options that the kernel is to keep, the words of mount(8). What was not said is nosuid and nodev for a mount
-// by an ordinary user, and allowed for one by root, as on other filesystems.
-func (o *Options) Kernel(root bool) []string {
-	list := []string{"default_permissions"}
-	pick := func(on bool, is, not string) {
-		if on {
-			list = append(list, is)
-		} else {
-			list = append(list, not)
+	"sharefs"
+)
+
+// Kernel lists the options that the kernel is to keep, as words of mount(8); what is not in the list is off. What was not said is
+// nosuid and nodev for a mount by an ordinary user, and allowed for one by root, as on other filesystems. An ordinary user who asks
+// for suid or dev is refused with KindPermission.
+func (o *Options) Kernel(root bool) ([]string, error) {
+	var list []string
+	not := func(p *bool, otherwise bool, word, opposite string) error {
+		if !root && p != nil && *p && !otherwise {
+			return &sharefs.Error{Op: "option", Path: opposite, Kind: sharefs.KindPermission, Detail: "only root may mount with it"}
 		}
+		if !Is(p, otherwise) {
+			list = append(list, word)
+		}
+		return nil
 	}
-	pick(Is(o.ReadOnly, false), "ro", "rw")
-	pick(Is(o.Exec, true), "exec", "noexec")
-	pick(Is(o.Suid, root), "suid", "nosuid")
-	pick(Is(o.Dev, root), "dev", "nodev")
-	if !Is(o.SymFollow, true) {
-		list = append(list, "nosymfollow")
+	if Is(o.ReadOnly, false) {
+		list = append(list, "ro")
+	}
+	for _, f := range []struct {
+		p              *bool
+		otherwise      bool
+		word, opposite string
+	}{{o.Exec, true, "noexec", "exec"}, {o.Suid, root, "nosuid", "suid"}, {o.Dev, root, "nodev", "dev"}, {o.SymFollow, true, "nosymfollow", "symfollow"}} {
+		if err := not(f.p, f.otherwise, f.word, f.opposite); err != nil {
+			return nil, err
+		}
 	}
 	if o.Atime != "" {
 		list = append(list, string(o.Atime))
 	}
-	return list
+	return list, nil
 }
 
 // String writes the options as a list that [Parse] reads back to the same.

@@ -103,19 +103,26 @@ func TestWhatTheKernelKeeps(t *testing.T) {
 		root bool
 		want string
 	}{
-		{"", true, "rw exec suid dev"},
-		{"", false, "rw exec nosuid nodev"},
+		{"", true, ""},
+		{"", false, "nosuid nodev"},
 		{"ro,noexec,nosuid,nodev,noatime,nosymfollow", true, "ro noexec nosuid nodev nosymfollow noatime"},
-		{"users,exec", true, "rw exec nosuid nodev"},
-		{"strictatime", true, "rw exec suid dev strictatime"},
+		{"users,exec", true, "nosuid nodev"},
+		{"ro,rw,strictatime,defaults", true, "strictatime"},
 	} {
 		o, err := Parse(c.list)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Join(o.Kernel(c.root), " "); got != "default_permissions "+c.want {
-			t.Errorf("%q root=%v: %s, want %s", c.list, c.root, got, c.want)
+		if got, err := o.Kernel(c.root); err != nil || strings.Join(got, " ") != c.want {
+			t.Errorf("%q root=%v: %s, %v, want %s", c.list, c.root, got, err, c.want)
 		}
+	}
+	o, err := Parse("nodev,suid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.Kernel(false); err == nil || err.Error() != "option suid: only root may mount with it" {
+		t.Error(err)
 	}
 }
 

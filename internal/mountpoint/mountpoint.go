@@ -103,7 +103,7 @@ func isDead(err error) bool {
 // detach takes a mount out of the tree of names, and fails what still waits in it.
 func (r *Request) detach(path string, m *mountinfo.Mount, hung bool) error {
 	if hung && r.Root {
-		_ = os.WriteFile(fmt.Sprintf("/sys/fs/fuse/connections/%d/abort", m.Minor), []byte("1"), 0)
+		_ = Abort(m.Minor)
 	}
 	return Detach(path, r.Root)
 }
@@ -199,4 +199,9 @@ func (r *Request) check(path string) error {
 
 func fail(path string, kind sharefs.Kind, detail string) error {
 	return &sharefs.Error{Op: "mount point", Path: term.Quote(path), Kind: kind, Detail: detail}
+}
+
+// Abort fails everything that waits in the FUSE connection of the mount whose device has this minor number, and all that comes later.
+func Abort(minor uint32) error {
+	return os.WriteFile(fmt.Sprintf("/sys/fs/fuse/connections/%d/abort", minor), []byte("1"), 0)
 }

@@ -51,43 +51,54 @@ type Test struct {
 	Xattrs uint64 `json:"daemon_getxattrs"`
 }
 
-// Now is what is held in memory at this moment.
+// Now is what is held at this moment.
 type Now struct {
-	CachedInodes  int   `json:"cached_inodes"`
-	CachedNames   int   `json:"cached_names"`
-	OpenFiles     int   `json:"open_files"`
-	BackingIDs    int   `json:"backing_ids"`    // files registered with the kernel for passthrough
-	OpenWriters   int   `json:"open_writers"`   // files that somebody has open for writing
-	Settling      int   `json:"settling"`       // files that wait for their quiet time
-	Lingering     int   `json:"lingering"`      // files that a mapping or a program of an earlier mount still holds
-	Removing      int   `json:"removing"`       // removed files whose content is not yet cleared away
-	ResidentBytes int64 `json:"resident_bytes"` // memory of the daemon
+	CachedInodes  int    `json:"cached_inodes"`
+	CachedNames   int    `json:"cached_names"`
+	KernelInodes  int    `json:"kernel_inodes"` // that the kernel knows
+	OpenFiles     int    `json:"open_files"`
+	BackingIDs    int    `json:"backing_ids"`    // files registered with the kernel for passthrough
+	OpenWriters   int    `json:"open_writers"`   // files that somebody has open for writing
+	Settling      int    `json:"settling"`       // closed files that wait for their quiet time
+	Lingering     int    `json:"lingering"`      // files that a mapping or a program of an earlier mount still holds
+	Marked        int64  `json:"marked"`         // files that a start after a crash would look at
+	Removing      int    `json:"removing"`       // removed files that are open or not yet cleared away
+	RemovingBytes uint64 `json:"removing_bytes"` // that those hold which nobody has open
+	ResidentBytes uint64 `json:"resident_bytes"` // memory of the daemon
 }
 
 // Journal is the write-ahead log and the database behind it.
 type Journal struct {
 	Commits       uint64 `json:"commits_since_mount"`
 	Syncs         uint64 `json:"syncs_since_mount"`
+	Waits         uint64 `json:"waits_since_mount"`     // changes that had to wait because the database was behind
 	UnsyncedNow   uint64 `json:"unsynced_commits_now"`  // a power loss would take them
+	UnsyncedMS    int64  `json:"unsynced_ms_now"`       // age of the oldest of those
 	UnappliedNow  uint64 `json:"unapplied_commits_now"` // in the journal, not yet in the database
-	JournalBytes  int64  `json:"journal_bytes_now"`
+	JournalBytes  int64  `json:"journal_bytes_now"`     // that hold those
 	MemtableBytes int64  `json:"memtable_bytes_now"`
 	DatabaseBytes int64  `json:"database_bytes_now"`
-	Waits         uint64 `json:"waits_since_mount"` // changes that had to wait because the database was behind
 	Error         string `json:"error,omitempty"`
 }
 
 // Capture is the making of versions.
 type Capture struct {
-	QueueNow    int    `json:"queue_now"` // closed files whose version is still to be captured
-	QueueBytes  int64  `json:"queue_bytes_now"`
+	QueueNow   int    `json:"queue_now"` // versions that are still to be captured; counted up to 1000
+	QueueBytes uint64 `json:"queue_bytes_now"`
+	QueueAgeMS int64  `json:"queue_age_ms_now"` // how long the queue has not been empty
+
+	Begun       uint64 `json:"begun_since_mount"`
 	Captured    uint64 `json:"captured_since_mount"`
-	Unchanged   uint64 `json:"unchanged_since_mount"` // closed without a change of content: no version
-	Dropped     uint64 `json:"dropped_since_mount"`   // states that were replaced within the settle time
-	TooLarge    uint64 `json:"too_large_since_mount"` // changed again before they could be set aside
-	Failed      uint64 `json:"failed_since_mount"`
-	PlainBytes  uint64 `json:"plain_bytes_since_mount"`  // read
-	StoredBytes uint64 `json:"stored_bytes_since_mount"` // written to packs after deduplication and compression
+	PlainBytes  uint64 `json:"plain_bytes_since_mount"`  // of the captured versions
+	NewBytes    uint64 `json:"new_bytes_since_mount"`    // of those, what no pack held yet
+	StoredBytes uint64 `json:"stored_bytes_since_mount"` // what those take in packs, compressed and sealed
+	Timed       uint64 `json:"timed_since_mount"`        // taken while a program still had the file open
+	Unchanged   uint64 `json:"unchanged_since_mount"`    // closed with the content of the version before: none was made
+	Joined      uint64 `json:"joined_since_mount"`       // closed and opened for writing again within the settle time: one version
+	Dropped     uint64 `json:"dropped_since_mount"`      // removed or replaced within the settle time: none
+	SetAside    uint64 `json:"set_aside_since_mount"`    // changed again before they were captured, and kept
+	TooLarge    uint64 `json:"too_large_since_mount"`    // changed again before they were captured, and too large to be kept
+	Lost        uint64 `json:"lost_since_mount"`
 	Error       string `json:"error,omitempty"`
 }
 

@@ -46,14 +46,15 @@ func (s *Status) Text(now time.Time) string {
 		line("Content", "served: reads and writes go through the daemon (%s)", s.Content.Reason)
 	}
 	line("Self-test", "%s: %s", s.Content.SelfTest.State, s.Content.SelfTest.Detail)
-	line("Versions", "%s captured since mount, %s waiting now (%s); a file settles after %s", term.Count(s.Capture.Captured),
-		term.Count(uint64(s.Capture.QueueNow)), term.Size(uint64(s.Capture.QueueBytes)), term.Span(time.Duration(s.Mount.SettleMS)*time.Millisecond))
-	line("", "%s read, %s stored since mount", term.Size(s.Capture.PlainBytes), term.Size(s.Capture.StoredBytes))
-	line("", "%s closed unchanged, %s replaced before they settled, %s too large to set aside, %s failed since mount", term.Count(s.Capture.Unchanged),
-		term.Count(s.Capture.Dropped), term.Count(s.Capture.TooLarge), term.Count(s.Capture.Failed))
+	c := &s.Capture
+	line("Versions", "%s captured since mount, %s waiting now (%s); a file settles after %s", term.Count(c.Captured),
+		queue(c.QueueNow), term.Size(c.QueueBytes), term.Span(time.Duration(s.Mount.SettleMS)*time.Millisecond))
+	line("", "%s captured since mount, %s of it new, which take %s", term.Size(c.PlainBytes), term.Size(c.NewBytes), term.Size(c.StoredBytes))
+	line("", "no version since mount for %s closed unchanged, %s written again and %s removed before they settled, %s too large",
+		term.Count(c.Unchanged), term.Count(c.Joined), term.Count(c.Dropped), term.Count(c.TooLarge))
 	line("Open now", "%s files, %s for writing, %s settling, %s held by mappings or earlier programs", term.Count(uint64(s.Now.OpenFiles)),
 		term.Count(uint64(s.Now.OpenWriters)), term.Count(uint64(s.Now.Settling)), term.Count(uint64(s.Now.Lingering)))
-	line("Memory now", "%s resident, %s inodes and %s names cached", term.Size(uint64(s.Now.ResidentBytes)), term.Count(uint64(s.Now.CachedInodes)),
+	line("Memory now", "%s resident, %s inodes and %s names cached", term.Size(s.Now.ResidentBytes), term.Count(uint64(s.Now.CachedInodes)),
 		term.Count(uint64(s.Now.CachedNames)))
 	line("Journal", "%s changes since mount; now %s not synced, %s not applied, %s in the journal", term.Count(s.Journal.Commits),
 		term.Count(s.Journal.UnsyncedNow), term.Count(s.Journal.UnappliedNow), term.Size(uint64(s.Journal.JournalBytes)))
@@ -69,6 +70,14 @@ func (s *Status) Text(now time.Time) string {
 		line(name, "%s", term.Clean(p))
 	}
 	return b.String()
+}
+
+// queue is a count that ends at 1000.
+func queue(n int) string {
+	if n >= 1000 {
+		return "1,000 or more"
+	}
+	return term.Count(uint64(n))
 }
 
 func total(counts map[string]uint64) (sum uint64) {
