@@ -16,6 +16,7 @@ const (
 	minPolling  = 6 * time.Microsecond  // below this it sleeps at once
 	lostCPU     = 20 * time.Microsecond // a yield that took this long gave the CPU to somebody who needs it
 	coolDown    = 4 * time.Millisecond  // no polling for that long then
+	shareEvery  = time.Millisecond      // how long a polling goroutine keeps its processor from others
 	pileUp      = 4                     // requests found waiting in a row before another reader is woken
 	maxWorkers  = 256                   // requests under way at once
 	keepParked  = 6                     // workers that are kept for later
@@ -24,12 +25,13 @@ const (
 
 // worker is one goroutine that reads requests, handles them and replies.
 type worker struct {
-	c    *Conn
-	in   []byte    // a request is read into it
-	out  []byte    // the reply: header, structure, payload
-	wake chan bool // parked here; false: end
-	line int       // requests found waiting in a row
-	poll [1]unix.PollFd
+	c      *Conn
+	in     []byte    // a request is read into it
+	out    []byte    // the reply: header, structure, payload
+	wake   chan bool // parked here; false: end
+	line   int       // requests found waiting in a row
+	poll   [1]unix.PollFd
+	shared time.Time // when the goroutine last gave up its processor
 }
 
 func newWorker(c *Conn) *worker {
@@ -67,7 +69,7 @@ func (c *Conn) work(w *worker) {
 func (w *worker) next() (n int, waited, ok bool) {
 	c := w.c
 	var began time.Time // when the polling began
-	for looks := 0; ; looks++ {
+	for {
 		// Not through the scheduler's bookkeeping (syscall.Syscall): the call never sleeps.
 		r, _, errno := syscall.RawSyscall(unix.SYS_READ, uintptr(c.fd), uintptr(unsafe.Pointer(&w.in[0])), uintptr(len(w.in)))
 		switch errno {
@@ -88,7 +90,7 @@ func (w *worker) next() (n int, waited, ok bool) {
 			if !w.park() {
 				return 0, waited, false
 			}
-			began, looks = time.Time{}, 0
+			began = time.Time{}
 			continue
 		}
 		now := time.Now()
@@ -100,8 +102,9 @@ func (w *worker) next() (n int, waited, ok bool) {
 			if lost := time.Since(now); lost > lostCPU {
 				c.patience.lost()
 			}
-			if looks&3 == 3 {
+			if now.Sub(w.shared) > shareEvery {
 				runtime.Gosched()
+				w.shared = now
 			}
 			continue
 		}
