@@ -156,7 +156,7 @@ func (w *writer) fill(tx *bbolt.Tx) (done bool, err error) {
 		}
 		rows := w.table.spaces[s.ID]
 		for r := rows.row(w.at); r != nil; r = rows.row(w.at) {
-			if w.rows >= rowsPerTx || w.size >= bytesPerTx {
+			if w.rows >= w.db.cfg.txRows || w.size >= bytesPerTx {
 				return false, nil
 			}
 			if s.Versioned {

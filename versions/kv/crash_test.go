@@ -46,7 +46,7 @@ func live(t *testing.T, seed uint64, commits int) *life {
 	r := rand.New(rand.NewPCG(seed, 6))
 	dir := t.TempDir()
 	earliest := 0
-	cfg := Config{Dir: dir, FS: l.disk, MemtableSize: 4 << 10, noSync: true, failpoint: func(name string) error {
+	cfg := Config{Dir: dir, FS: l.disk, MemtableSize: 4 << 10, noSync: true, txRows: 5, failpoint: func(name string) error {
 		switch name { // both from the applier
 		case "apply.commit":
 			earliest = l.now()

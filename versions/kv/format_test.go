@@ -56,6 +56,20 @@ func TestFormatOfDatabase(t *testing.T) {
 	b.Put(spaceB, []byte("p"), []byte("plain"))
 	_, err := db.Commit(&b)
 	must(t, err)
+	// Made and removed within an epoch, it leaves nothing, even if it came to bbolt between.
+	put(t, db, spaceA, "brief", "x")
+	must(t, db.Checkpoint())
+	b.Reset()
+	b.Delete(spaceA, []byte("brief"))
+	_, err = db.Commit(&b)
+	must(t, err)
+	must(t, db.Boundary(0x0100000000000020))
+	// What is gone can be deleted again without a trace.
+	b.Reset()
+	b.Delete(spaceA, []byte("gone"))
+	b.Delete(spaceA, []byte("never"))
+	_, err = db.Commit(&b)
+	must(t, err)
 	must(t, db.Close())
 	raw, err := bbolt.Open(dir+"/meta.db", 0, &bbolt.Options{ReadOnly: true})
 	must(t, err)
@@ -71,12 +85,13 @@ func TestFormatOfDatabase(t *testing.T) {
 	}))
 	want := []string{
 		"boundaries 0100000000000000 0100000000000010",
+		"boundaries 0100000000000011 0100000000000020",
 		"h/a 676f6e650000000004feffffffffffffee 00",
 		"h/a 676f6e650000000004feffffffffffffff 0178",
 		"h/a 6b0000000000000001feffffffffffffff 016f6c64",
-		"meta 6170706c696564 0000000000000003",                 // applied
-		"meta 626f756e64617279 0100000000000010",               // boundary
-		"meta 65706f6368 0100000000000011",                     // epoch
+		"meta 6170706c696564 0000000000000007",                 // applied
+		"meta 626f756e64617279 0100000000000020",               // boundary
+		"meta 65706f6368 0100000000000021",                     // epoch
 		"meta 666f726d6174 0000000000000001",                   // format
 		"meta 73706163652f01 0161", "meta 73706163652f02 0062", // spaces
 		"meta 73706163652f07 0163",

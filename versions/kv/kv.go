@@ -37,6 +37,7 @@ type Config struct {
 	failpoint func(name string) error // called at the places where it is named; an error happens there
 	noSync    bool                    // meta.db is not synced: the disk is simulated
 	retry     time.Duration           // between attempts to apply on a full disk; 0 means a second
+	txRows    int                     // bound of a transaction when applying; 0 means rowsPerTx
 }
 
 // Defaults of [Config].

@@ -290,7 +290,7 @@ func TestModel(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 2))
-			cfg := Config{Dir: t.TempDir(), MemtableSize: 1 << (10 + r.IntN(6)), Spaces: testSpaces, noSync: true}
+			cfg := Config{Dir: t.TempDir(), MemtableSize: 1 << (10 + r.IntN(6)), Spaces: testSpaces, noSync: true, txRows: 1 + r.IntN(30)}
 			if seed > 0 { // one seed on a real disk
 				cfg.FS = simdisk.New()
 			}

@@ -52,6 +52,9 @@ func Open(cfg Config) (*DB, error) {
 	if cfg.retry <= 0 {
 		cfg.retry = time.Second
 	}
+	if cfg.txRows <= 0 {
+		cfg.txRows = rowsPerTx
+	}
 	db := &DB{cfg: cfg, clock: cfg.Clock, active: new(table),
 		work: make(chan struct{}, 1), dirty: make(chan struct{}, 1), quit: make(chan struct{}), reads: resident{wake: make(chan struct{}, 1)}}
 	db.room = sync.NewCond(&db.commitMu)

@@ -64,7 +64,7 @@ func (j *Journal) next() error {
 	return nil
 }
 
-// create makes a segment whose name and header are on disk before it takes a record.
+// create makes a segment whose name and header are on disk before it takes a record; all removals before it are then, too.
 func (j *Journal) create(number uint64) (*segment, error) {
 	g := &segment{name: segmentName(number), size: SegmentHeaderSize}
 	rand.Read(g.salt[:]) // never fails (crypto/rand)

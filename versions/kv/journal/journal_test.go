@@ -300,6 +300,53 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// A write that fails though all of it landed leaves no trace either.
+func TestFailedWriteThatLanded(t *testing.T) {
+	disk := simdisk.New()
+	j, _ := reopen(t, disk, 0)
+	mustAdd(t, j, "one")
+	disk.Fault = func(op simdisk.Op) (int, error) {
+		if op.Kind == simdisk.Write {
+			return len(op.Data), syscall.EIO
+		}
+		return 0, nil
+	}
+	if _, err := add(j, "two"); !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
+	}
+	_, got := reopen(t, disk.Killed(disk.Len()), 0)
+	if fmt.Sprint(got) != "[one]" {
+		t.Errorf("%q", got)
+	}
+}
+
+// A segment that survived while a record before it was lost does not come back when its numbers are used again.
+func TestSegmentBehindGap(t *testing.T) {
+	disk := simdisk.New()
+	j, _ := reopen(t, disk, 0)
+	mustAdd(t, j, "one")
+	must(t, j.SyncTo(1))
+	mustAdd(t, j, "two")
+	lost := disk.Len() - 1
+	must(t, j.Rotate())
+	mustAdd(t, j, "three")
+	disk = disk.PowerLoss(disk.Len(), func(op simdisk.Op) []simdisk.Span {
+		if op.Index == lost {
+			return nil
+		}
+		return simdisk.Kept(op)
+	})
+	j, got := reopen(t, disk, 0)
+	if fmt.Sprint(got) != "[one]" {
+		t.Fatalf("%q", got)
+	}
+	mustAdd(t, j, "new two")
+	must(t, j.SyncTo(2))
+	if _, got := reopen(t, disk.PowerLoss(disk.Len(), simdisk.Lost), 2); len(got) > 0 {
+		t.Fatalf("%q", got)
+	}
+}
+
 // A failed sync is final for this life of the journal; the next one has what can be read.
 func TestFailedSync(t *testing.T) {
 	disk := simdisk.New()

@@ -107,6 +107,9 @@ func parseName(name string) (uint64, bool) {
 // What a dead process left may be in the page cache alone, and a sync of it may have failed before, after which the kernel
 // takes the pages for clean (Rebello et al., cited above). So the same bytes are written again, which needs no new room,
 // and then synced. No record is ever appended to such a file: behind its tear there may be whole records with its salt.
+//
+// Of what is removed, some was dropped because a record before it is lost, and must not come back to follow on a new one with
+// that number. It cannot: the first new record goes into a new segment, and create syncs the directory.
 func (j *Journal) adopt(r *replay) error {
 	for _, g := range r.segs {
 		if g.last == 0 {
@@ -134,13 +137,6 @@ func (j *Journal) adopt(r *replay) error {
 		if err != nil {
 			j.Close()
 			return fail("take over", g.name, err)
-		}
-	}
-	if len(r.segs) > 0 {
-		// What was dropped because a record before it is lost must not come to follow on a new one with that number.
-		if err := j.fs.SyncDir(); err != nil {
-			j.Close()
-			return fail("sync", "", err)
 		}
 	}
 	j.synced.Store(j.last)
