@@ -28,6 +28,8 @@ const (
 
 // Config is what a tree is opened with.
 type Config struct {
+	hash func(name string) uint64 // in tests: in place of the keyed one
+
 	Dir      string // of the store; live/ and the key-value store lie in it
 	ShareKey [32]byte
 	Peer     sharefs.PeerID
@@ -100,7 +102,7 @@ func Open(cfg Config) (*Tree, error) {
 		cfg.MaxDelay = 5 * time.Second
 	}
 	t := &Tree{
-		cfg: cfg, clock: cfg.Clock, log: cfg.Log,
+		cfg: cfg, clock: cfg.Clock, log: cfg.Log, hash: cfg.hash,
 		rows:  newCache[sharefs.Ino, *row](cachedRows, func(i sharefs.Ino) uint64 { return uint64(i) }),
 		dents: newCache[dentID, dent](cachedDents, func(d dentID) uint64 { return d.cookie ^ uint64(d.parent) }),
 		refs:  newRefs(),
