@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -142,23 +143,34 @@ func (a *app) writeLog(f *client.File, h *client.History, all []logLine) error {
 			return err
 		}
 	}
-	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	return a.writeTable(all)
+}
+
+// writeTable aligns the columns; no line ends in blanks.
+func (a *app) writeTable(all []logLine) error {
+	var table strings.Builder
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "VERSION\tSETTLED\tSIZE\tCHANGE\tMARK\tNOTE")
 	for i := range all {
 		l := &all[i]
-		mark := ""
+		var marks []string
 		if l.Live {
-			mark = "live"
+			marks = append(marks, "live")
 		}
 		if l.Open {
-			mark = "open"
+			marks = append(marks, "open")
 		}
-		if l.Open && l.Live {
-			mark = "live, open"
-		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", l.Number, term.Time(l.at), term.Size(l.Size), change(l.Change), mark, term.Clean(l.Note))
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", l.Number, term.Time(l.at), term.Size(l.Size), change(l.Change), strings.Join(marks, ", "), term.Clean(l.Note))
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(table.String()) {
+		if err := a.printf("%s\n", strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // change is a difference of sizes with its sign.

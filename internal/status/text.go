@@ -38,7 +38,11 @@ func (s *Status) Text(now time.Time) string {
 	}
 	line("ShareFS", "%s, process %d, mounted since %s (%s)", s.Version, s.PID, term.Time(s.Started), term.Span(now.Sub(s.Started).Round(time.Millisecond)))
 	line("Mount", "%s%s", term.Quote(s.Mount.Point), mode)
-	line("Store", "%s in %s", term.Quote(s.Mount.Source), term.Quote(s.Mount.Store))
+	if s.Mount.Source == s.Mount.Store {
+		line("Store", "%s", term.Quote(s.Mount.Store))
+	} else {
+		line("Store", "%s in %s", term.Quote(s.Mount.Source), term.Quote(s.Mount.Store))
+	}
 	line("Disk", "%s of %s available", term.Size(s.Space.AvailableBytes), term.Size(s.Space.TotalBytes))
 	if s.Content.Passthrough {
 		line("Content", "passthrough: reads and writes go to the disk without the daemon")

@@ -9,6 +9,7 @@
 //	journal/        write-ahead log (package kv)
 //	live/           content of the live files (package versions)
 //	packs/          sealed versions (package pack)
+//	aside/          contents that were changed again before they were captured (package versions)
 //
 // A directory that holds anything else is not taken for a store: somebody's files are never mixed with ours.
 package store
@@ -36,7 +37,7 @@ const (
 // layout lists all that a store's directory may hold. lost+found and .nobackup are others' marks that do no harm.
 var layout = map[string]bool{
 	configFile: true, identityFile: true, shareFile: true, lockFile: true, LogFile: true, LogFile + ".1": true,
-	"meta.db": true, "journal": true, "live": true, "packs": true, "spool": true, "checkpoint": true,
+	"meta.db": true, "journal": true, "live": true, "packs": true, "aside": true,
 	"lost+found": true, ".nobackup": true, ".stfolder": true,
 }
 

@@ -1,0 +1,113 @@
+package daemon
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"sharefs"
+	"sharefs/fs"
+	"sharefs/internal/mountopt"
+)
+
+// ctlFiles are the files of .share/ctl.
+func (d *Daemon) ctlFiles() []fs.CtlFile {
+	return []fs.CtlFile{
+		{Name: "status", Mode: 0o444, Read: func() []byte { return []byte(d.status().Text(time.Now())) }},
+		{Name: "status.json", Mode: 0o444, Read: func() []byte { return d.status().JSON() }},
+		{Name: "ctl", Mode: 0o600, Read: d.readCtl, Write: d.writeCtl},
+	}
+}
+
+// readCtl prints lines that writing accepts and that change nothing.
+func (d *Daemon) readCtl() []byte {
+	return fmt.Appendf(nil, "set atime=%s\nsync\n", d.atime.Load())
+}
+
+// writeCtl obeys what was written: one command a line.
+func (d *Daemon) writeCtl(text string) error {
+	commands, err := parseCtl(text)
+	if err != nil {
+		d.log.Warn("ctl", "error", err)
+		return err
+	}
+	for _, c := range commands {
+		if err := d.obey(c); err != nil {
+			d.log.Warn("ctl", "verb", c.verb, "error", err)
+			return err
+		}
+		d.log.Info("ctl", "verb", c.verb, "args", c.args)
+	}
+	return nil
+}
+
+// obey does one command.
+func (d *Daemon) obey(c command) error {
+	switch c.verb {
+	case "sync": // syncfs(2) does not reach a FUSE filesystem that is not on a block device
+		return d.tree.Sync()
+	case "set":
+		if a, ok := c.args["atime"]; ok {
+			atime, err := mountopt.ParseAtime(a)
+			if err != nil {
+				return err
+			}
+			d.tree.SetAtime(treeAtime(atime))
+			d.atime.Store(atime)
+		}
+	}
+	return nil
+}
+
+// command is "verb key=value key=value".
+type command struct {
+	verb string
+	args map[string]string
+}
+
+// verbs says which keys each verb takes.
+var verbs = map[string][]string{"sync": nil, "set": {"atime"}}
+
+// parseCtl reads commands, one a line; empty lines are skipped. Its errors are of KindInvalid.
+func parseCtl(text string) ([]command, error) {
+	var out []command
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		keys, ok := verbs[words[0]]
+		if !ok {
+			return nil, ctlError(words[0], "is no command; sync and set are")
+		}
+		c := command{verb: words[0], args: map[string]string{}}
+		for _, w := range words[1:] {
+			key, value, found := strings.Cut(w, "=")
+			if !found || value == "" {
+				return nil, ctlError(c.verb, "takes key=value, not "+w)
+			}
+			if !contains(keys, key) {
+				return nil, ctlError(c.verb, "does not know "+key)
+			}
+			c.args[key] = value
+		}
+		if len(keys) > 0 && len(c.args) == 0 {
+			return nil, ctlError(c.verb, "says nothing to set")
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+func contains(list []string, s string) bool {
+	for _, l := range list {
+		if l == s {
+			return true
+		}
+	}
+	return false
+}
+
+func ctlError(verb, detail string) error {
+	return &sharefs.Error{Op: "ctl", Path: verb, Kind: sharefs.KindInvalid, Detail: detail}
+}

@@ -1,0 +1,383 @@
+// Package daemon puts the parts of a mount together. Start reads as the way of the data: a place to mount at, a store, the tree in it,
+// the FUSE edge before it; Wait and what follows take them apart in the opposite order, so that everything acknowledged is saved.
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/fs"
+	"sharefs/internal/build"
+	"sharefs/internal/logfile"
+	"sharefs/internal/mountinfo"
+	"sharefs/internal/mountopt"
+	"sharefs/internal/mountpoint"
+	"sharefs/internal/selftest"
+	"sharefs/internal/store"
+	"sharefs/internal/term"
+	"sharefs/versions"
+)
+
+// Config is what a user asks for.
+type Config struct {
+	Point   string // where to mount
+	Source  string // name or path of the store; empty: the default one
+	Options *mountopt.Options
+	// Foreground leaves the log on the standard error stream; otherwise it goes into the store.
+	Foreground bool
+}
+
+// Patience with others, all of them long, for a loaded machine is slow.
+const (
+	storePatience    = time.Minute      // until a daemon that ends has saved
+	selfTestPatience = 30 * time.Second // until the self-test must have answered
+	selfTestHeadway  = 2 * time.Second  // that Start waits for its result
+	programsPatience = 5 * time.Second  // until programs have closed their files after a request to end
+)
+
+// Daemon is one mount at work.
+type Daemon struct {
+	Warnings []string // what the user should know although it works
+
+	point   string
+	source  string
+	options *mountopt.Options
+	settle  time.Duration
+	atime   atomic.Value // mountopt.Atime
+	started time.Time
+	minor   uint32 // of the mount's device, its name in /sys/fs/fuse/connections
+	log     *slog.Logger
+	logFile *logfile.File
+
+	store *store.Store
+	tree  *versions.Tree
+	edge  *fs.Server
+
+	test     atomic.Pointer[selftest.Result]
+	testing  sync.WaitGroup
+	stopOnce sync.Once
+	stopNow  chan struct{} // closed by the second Stop
+	stops    atomic.Int32
+}
+
+// Start mounts, and returns once the mount can be used. It is the one place that names every part.
+func Start(c Config) (d *Daemon, err error) {
+	unix.Umask(0)
+	runtime.GOMAXPROCS(max(3, runtime.NumCPU()+1)) // one reader of /dev/fuse polls, and holds a thread while it does
+	d = &Daemon{options: c.Options, started: time.Now(), stopNow: make(chan struct{})}
+	d.test.Store(&selftest.Result{State: selftest.Running, Detail: "not finished yet"})
+	defer func() {
+		if err != nil {
+			d.abandon()
+		}
+	}()
+
+	if err := checkDevice(); err != nil {
+		return nil, err
+	}
+	dir, err := d.chooseStore(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.choosePoint(c.Point, dir); err != nil {
+		return nil, err
+	}
+	if d.store, err = store.OpenWait(dir, storePatience, unmounted); err != nil {
+		return nil, err
+	}
+	if err := d.openLog(c.Foreground); err != nil {
+		return nil, err
+	}
+	if d.tree, err = versions.Open(d.treeConfig()); err != nil {
+		return nil, d.explain(err)
+	}
+	edge, err := d.edgeConfig()
+	if err != nil {
+		return nil, err
+	}
+	if d.edge, err = fs.Mount(edge); err != nil {
+		return nil, err
+	}
+	d.tree.SetKernel(d.edge)
+	d.findMinor()
+	d.store.Say(store.Mounted, d.point)
+	d.log.Info("mounted", "point", d.point, "store", d.store.Dir, "version", build.Version, "pid", os.Getpid(), "passthrough", d.edge.Stats().Passthrough)
+	d.startSelfTest()
+	return d, nil
+}
+
+// checkDevice sees that this machine has FUSE at all, before a store is made.
+func checkDevice() error {
+	if _, err := os.Stat("/dev/fuse"); err != nil {
+		return &sharefs.Error{Op: "mount", Kind: sharefs.KindNoDevice,
+			Detail: "there is no /dev/fuse: run modprobe fuse as root, or give the container --device /dev/fuse"}
+	}
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	if _, err := exec.LookPath("fusermount3"); err != nil {
+		return &sharefs.Error{Op: "mount", Kind: sharefs.KindNoDevice, Detail: "ordinary users need the program fusermount3: apt install fuse3"}
+	}
+	return nil
+}
+
+// chooseStore says which directory is the store.
+func (d *Daemon) chooseStore(c Config) (dir string, err error) {
+	name := c.Source
+	if c.Options.Store != "" {
+		name = c.Options.Store
+	}
+	d.source = c.Options.Source
+	if d.source == "" {
+		d.source = c.Source
+	}
+	if c.Options.Store != "" {
+		if dir, err = absolute(name); err != nil {
+			return "", err
+		}
+	} else if dir, err = store.Resolve(name); err != nil {
+		return "", err
+	}
+	if d.source == "" && c.Options.Store != "" {
+		d.source = dir
+	} else if d.source == "" {
+		d.source = store.DefaultName
+	}
+	return dir, nil
+}
+
+// choosePoint sees that the mount can go where it shall, and not where it would bite its own tail.
+func (d *Daemon) choosePoint(point, dir string) error {
+	path, replaced, err := mountpoint.Prepare(mountpoint.Request{
+		Path: point, NonEmpty: d.options.NonEmpty, Root: os.Geteuid() == 0,
+		Ended: func(m *mountinfo.Mount) bool { return ended(m, dir) },
+	})
+	if err != nil {
+		return err
+	}
+	d.point = path
+	if replaced {
+		d.warn("the mount of a daemon that had ended was taken away from " + term.Quote(path))
+	}
+	real := realStore(dir)
+	switch {
+	case mountinfo.Inside(real, path):
+		return &sharefs.Error{Op: "mount point", Path: term.Quote(path), Kind: sharefs.KindInvalid,
+			Detail: "the store " + term.Quote(dir) + " lies in it, and the mount would hide it: choose another place for one of them"}
+	case mountinfo.Inside(path, real):
+		return &sharefs.Error{Op: "mount point", Path: term.Quote(path), Kind: sharefs.KindInvalid,
+			Detail: "it lies in the store " + term.Quote(dir) + ": choose another place"}
+	}
+	if table, err := mountinfo.Read(); err == nil {
+		if m := mountinfo.Holding(table, real); m != nil && m.Type == mountinfo.Type {
+			d.warn("the store " + term.Quote(dir) + " lies in another ShareFS (" + term.Quote(m.Point) +
+				"): everything is kept twice, and content goes through both daemons")
+		}
+	}
+	return nil
+}
+
+func (d *Daemon) warn(text string) { d.Warnings = append(d.Warnings, text) }
+
+// openLog sends the log to its place.
+func (d *Daemon) openLog(foreground bool) (err error) {
+	level := slog.LevelInfo
+	if d.options.Debug {
+		level = slog.LevelDebug
+	}
+	if foreground || d.store.ReadOnly {
+		d.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	} else {
+		if d.logFile, err = logfile.Open(LogPath(d.store.Dir), logfile.DefaultLimit, true); err != nil {
+			return err
+		}
+		d.log = d.logFile.Logger(level)
+	}
+	for _, w := range d.Warnings {
+		d.log.Warn(w)
+	}
+	if d.store.New {
+		d.log.Info("a new store was made", "dir", d.store.Dir)
+	}
+	return nil
+}
+
+func (d *Daemon) treeConfig() versions.Config {
+	c := d.store.Config
+	d.settle = time.Duration(c.Versions.Settle)
+	if d.options.Settle != nil {
+		d.settle = *d.options.Settle
+	}
+	atime := c.Mount.Atime
+	if d.options.Atime != "" {
+		atime = d.options.Atime
+	}
+	d.atime.Store(atime)
+	return versions.Config{
+		Dir: d.store.Dir, ShareKey: d.store.Keys.Share, Peer: d.store.Keys.Peer(), Settle: d.settle, Timed: timedEvery, Atime: treeAtime(atime),
+		ReadOnly: d.store.ReadOnly, Log: d.log.With("part", "versions"), MaxDelay: time.Duration(c.Journal.MaxDelay),
+	}
+}
+
+// timedEvery is how often a file that stays open, or mapped, gets a version all the same.
+const timedEvery = 10 * time.Minute
+
+func treeAtime(a mountopt.Atime) versions.Atime {
+	switch a {
+	case mountopt.NoAtime:
+		return versions.Noatime
+	case mountopt.StrictAtime:
+		return versions.Strictatime
+	}
+	return versions.Relatime
+}
+
+func (d *Daemon) edgeConfig() (fs.Config, error) {
+	options, err := d.options.Kernel(os.Geteuid() == 0)
+	if err != nil {
+		return fs.Config{}, err
+	}
+	way := d.store.Config.Mount.Passthrough
+	if d.options.Passthrough != "" {
+		way = d.options.Passthrough
+	}
+	return fs.Config{
+		Tree: d.tree, Mountpoint: d.point, Source: d.source, ReadOnly: d.store.ReadOnly || mountopt.Is(d.options.ReadOnly, false),
+		AllowOther: d.options.AllowOther, Options: options, Passthrough: way != mountopt.PassthroughOff,
+		BackingDir: d.store.Dir + "/live", Ctl: d.ctlFiles(), Log: d.log.With("part", "fs"),
+	}, nil
+}
+
+// explain gives the user of a store that does not open the way out.
+func (d *Daemon) explain(err error) error {
+	switch sharefs.KindOf(err) {
+	case sharefs.KindNoSpace:
+		return &sharefs.Error{Op: "open store", Path: d.store.Dir, Kind: sharefs.KindNoSpace,
+			Detail: "the disk below it is full: free some space and mount again", Err: err}
+	case sharefs.KindReadOnly:
+		return &sharefs.Error{Op: "open store", Path: d.store.Dir, Kind: sharefs.KindReadOnly, Detail: "the disk below it is read-only", Err: err}
+	}
+	return err
+}
+
+// findMinor learns the device number of the mount from the table of mounts, which does not touch it.
+func (d *Daemon) findMinor() {
+	if table, err := mountinfo.Read(); err == nil {
+		if m := mountinfo.At(table, d.point); m != nil {
+			d.minor = m.Minor
+		}
+	}
+}
+
+// startSelfTest runs the self-test beside the mount, and waits a little so that whoever mounted finds its result.
+func (d *Daemon) startSelfTest() {
+	finished := make(chan struct{})
+	d.testing.Go(func() {
+		defer close(finished)
+		r := selftest.Run(d.point, d.edge.Stats().Passthrough, func() selftest.Counters { return d.edge.Stats().Requests }, selfTestPatience)
+		d.test.Store(&r)
+		level := slog.LevelInfo
+		if r.State == selftest.Failed {
+			level = slog.LevelWarn
+		}
+		d.log.Log(context.Background(), level, "self-test", "state", r.State, "detail", r.Detail)
+	})
+	select {
+	case <-finished:
+	case <-time.After(selfTestHeadway):
+	case <-d.edge.Done():
+	}
+}
+
+// abandon takes apart what Start had put together when it failed.
+func (d *Daemon) abandon() {
+	if d.edge != nil {
+		_ = d.edge.Unmount()
+	}
+	if d.tree != nil {
+		_ = d.tree.Close()
+	}
+	if d.store != nil {
+		_ = d.store.Close()
+	}
+}
+
+// Wait returns when the mount is gone, by whomever, and everything is saved.
+func (d *Daemon) Wait() error {
+	d.edge.Wait()
+	d.store.Say(store.Ending, d.point)
+	d.log.Info("unmounted, saving")
+	d.testing.Wait()
+	err := d.tree.Close()
+	if err != nil {
+		d.log.Error("not all could be saved", "error", err)
+	} else {
+		d.log.Info("saved")
+	}
+	if err2 := d.store.Close(); err == nil {
+		err = err2
+	}
+	return err
+}
+
+// Stop unmounts, which makes Wait return. Where programs still have files open the mount goes out of sight at once, and they get a
+// little time to close them; a second call cuts that short.
+func (d *Daemon) Stop() {
+	if d.stops.Add(1) > 1 {
+		d.stopOnce.Do(func() { close(d.stopNow) })
+		return
+	}
+	err := d.edge.Unmount()
+	if err == nil {
+		return
+	}
+	d.log.Warn("unmount", "error", err)
+	if err := mountpoint.Detach(d.point, os.Geteuid() == 0); err != nil {
+		d.log.Warn("detach", "error", err)
+	}
+	timer := time.NewTimer(programsPatience)
+	defer timer.Stop()
+	select {
+	case <-d.edge.Done():
+		return
+	case <-timer.C:
+	case <-d.stopNow:
+	}
+	d.log.Warn("programs still have files open; they lose them")
+	if err := mountpoint.Abort(d.minor); err != nil {
+		d.log.Warn("abort", "error", err)
+	}
+}
+
+// unmounted reports whether the mount of a store's holder is gone, so that the holder is about to end.
+func unmounted(h store.Holder) bool {
+	table, err := mountinfo.Read()
+	if err != nil {
+		return false
+	}
+	m := mountinfo.At(table, h.Mount)
+	return m == nil || m.Type != mountinfo.Type
+}
+
+// ended reports whether the daemon behind a mount, which does not answer, is known to have ended: it is the mount of the store in dir,
+// and nobody has that store.
+func ended(m *mountinfo.Mount, dir string) bool {
+	other, err := store.Resolve(m.Source)
+	if err != nil || other != dir && m.Source != dir {
+		return false
+	}
+	_, held, err := store.HolderOf(dir)
+	return err == nil && !held
+}
+
+// Point is where the mount is, absolute and free of symbolic links.
+func (d *Daemon) Point() string { return d.point }

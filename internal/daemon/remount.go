@@ -1,0 +1,122 @@
+package daemon
+
+import (
+	"os"
+	"strings"
+
+	"sharefs"
+	"sharefs/fs"
+	"sharefs/internal/client"
+	"sharefs/internal/mountinfo"
+	"sharefs/internal/mountopt"
+	"sharefs/internal/mountpoint"
+	"sharefs/internal/term"
+)
+
+// Remount changes the options of the mount at point to what o says; what o does not say stays. Only root may.
+func Remount(point string, o *mountopt.Options) (warnings []string, err error) {
+	fail := func(kind sharefs.Kind, detail string) error {
+		return &sharefs.Error{Op: "remount", Path: term.Quote(point), Kind: kind, Detail: detail}
+	}
+	table, err := mountinfo.Read()
+	if err != nil {
+		return nil, err
+	}
+	real, m := findMount(table, point)
+	switch {
+	case m == nil:
+		return nil, fail(sharefs.KindInvalid, "no ShareFS is mounted there")
+	case os.Geteuid() != 0:
+		return nil, fail(sharefs.KindPermission, "only root may change a mount; you may unmount it and mount it anew")
+	}
+	now, err := mountopt.Parse(flagsOf(m))
+	if err != nil {
+		return nil, err
+	}
+	words, err := over(now, o).Kernel(true)
+	if err != nil {
+		return nil, err
+	}
+	if now.ReadOnly != nil && *now.ReadOnly && !mountopt.Is(o.ReadOnly, true) {
+		if err := writable(real); err != nil {
+			return nil, err
+		}
+	}
+	if err := fs.Remount(real, words); err != nil {
+		return nil, err
+	}
+	if o.Settle != nil {
+		warnings = append(warnings, "settle= takes effect at the next mount")
+	}
+	if o.Atime != "" {
+		c, err := client.MountOf(real)
+		if err == nil {
+			err = c.Tell("set atime=" + string(o.Atime))
+		}
+		if err != nil {
+			warnings = append(warnings, "the daemon was not told of "+string(o.Atime)+": "+err.Error())
+		}
+	}
+	return warnings, nil
+}
+
+// findMount looks the mount up by its name alone, which may lead through symbolic links above it.
+func findMount(table []mountinfo.Mount, point string) (string, *mountinfo.Mount) {
+	for _, path := range []string{point, realStore(point)} {
+		if m := mountinfo.At(table, path); m != nil && m.Type == mountinfo.Type {
+			return path, m
+		}
+	}
+	return point, nil
+}
+
+// flagsOf lists the options in force that mount(8) knows; what the kernel says beside them is not for us.
+func flagsOf(m *mountinfo.Mount) string {
+	var list []string
+	for o := range strings.SplitSeq(m.Options, ",") {
+		switch o {
+		case "nosuid", "nodev", "noexec", "noatime", "relatime", "nosymfollow":
+			list = append(list, o)
+		}
+	}
+	if m.ReadOnly() {
+		return strings.Join(append(list, "ro"), ",")
+	}
+	return strings.Join(append(list, "rw"), ",")
+}
+
+// over lays what was asked for over what holds now.
+func over(now, asked *mountopt.Options) *mountopt.Options {
+	out := *now
+	for _, f := range []struct{ to, from **bool }{
+		{&out.ReadOnly, &asked.ReadOnly}, {&out.Exec, &asked.Exec}, {&out.Suid, &asked.Suid}, {&out.Dev, &asked.Dev}, {&out.SymFollow, &asked.SymFollow},
+	} {
+		if *f.from != nil {
+			*f.to = *f.from
+		}
+	}
+	if asked.Atime != "" {
+		out.Atime = asked.Atime
+	}
+	return &out
+}
+
+// writable refuses to let programs write where the daemon cannot.
+func writable(point string) error {
+	if err := mountpoint.Alive(point, mountpoint.DefaultPatience); err != nil {
+		return &sharefs.Error{Op: "remount", Path: term.Quote(point), Kind: sharefs.KindBusy, Detail: "the mount does not answer", Err: err}
+	}
+	c, err := client.MountOf(point)
+	if err != nil {
+		return err
+	}
+	s, err := c.Status()
+	if err != nil {
+		return err
+	}
+	if s.Mount.StoreReadOnly {
+		return &sharefs.Error{Op: "remount", Path: term.Quote(point), Kind: sharefs.KindReadOnly,
+			Detail: "the disk below its store was read-only when it was mounted: make it writable, unmount, and mount anew"}
+	}
+	return nil
+}

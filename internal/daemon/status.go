@@ -1,0 +1,103 @@
+package daemon
+
+import (
+	"encoding/hex"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs/internal/build"
+	"sharefs/internal/mountinfo"
+	"sharefs/internal/mountopt"
+	"sharefs/internal/selftest"
+	"sharefs/internal/status"
+	"sharefs/internal/term"
+)
+
+// status gathers what the parts tell. It touches the store's disk and the table of mounts, never the mount.
+func (d *Daemon) status() *status.Status {
+	edge, tree, past := d.edge.Stats(), d.tree.Stats(), d.tree.HistoryStats()
+	peer := d.store.Keys.Peer()
+	test := d.test.Load()
+	s := &status.Status{
+		Version: build.Version, PID: os.Getpid(), Started: d.started,
+		Mount: status.Mount{
+			Point: d.point, Source: d.source, Store: d.store.Dir, ReadOnly: d.readOnly(), StoreReadOnly: d.store.ReadOnly,
+			Peer: hex.EncodeToString(peer[:]), Atime: string(d.atime.Load().(mountopt.Atime)), SettleMS: d.settle.Milliseconds(),
+		},
+		Content: status.Content{
+			Passthrough: edge.Passthrough, Reason: edge.Reason, KillPriv: edge.KillPriv,
+			SelfTest: status.Test{State: string(test.State), Detail: test.Detail, Writes: test.Writes, Xattrs: test.Xattrs},
+		},
+		Now: status.Now{
+			CachedInodes: tree.InodesCached, CachedNames: tree.NamesCached, KernelInodes: tree.InodesHeld, OpenFiles: edge.OpenHandles,
+			BackingIDs: edge.BackingIDs, OpenWriters: tree.Writers.Held, Settling: tree.Writers.Settling + tree.EventsWaiting,
+			Lingering: tree.Writers.Lingering, Marked: tree.Marked, Removing: tree.Orphans, RemovingBytes: tree.OrphanBytes, ResidentBytes: resident(),
+		},
+		Journal: status.Journal{
+			Commits: tree.KV.Commits, Syncs: tree.KV.Syncs, Waits: tree.KV.Waits, UnsyncedNow: tree.KV.Seq - tree.KV.Synced,
+			UnsyncedMS: tree.KV.UnsyncedMs, UnappliedNow: tree.KV.LagCommits, JournalBytes: tree.KV.LagBytes,
+			MemtableBytes: tree.KV.MemtableBytes, DatabaseBytes: tree.KV.MetaBytes, Error: tree.KV.LastError,
+		},
+		Capture: status.Capture{
+			QueueNow: past.Queue, QueueBytes: past.QueueBytes, QueueAgeMS: past.OldestMS, Begun: past.Settled, Captured: past.Captured,
+			PlainBytes: past.CapturedBytes, NewBytes: past.FreshBytes, StoredBytes: past.Packs.SealedBytes, Timed: past.Timed, Unchanged: past.Same,
+			Joined: past.Joined, Dropped: past.Dropped, SetAside: past.Copied + past.Cloned + past.Moved, TooLarge: past.TooLarge, Lost: past.Lost,
+			Error: past.LastError,
+		},
+		Requests: edge.Requests,
+		Problems: []string{},
+	}
+	var disk unix.Statfs_t
+	if unix.Statfs(d.store.Dir, &disk) == nil {
+		s.Space = status.Space{TotalBytes: disk.Blocks * uint64(disk.Bsize), AvailableBytes: disk.Bavail * uint64(disk.Bsize)}
+	}
+	s.Problems = append(s.Problems, problems(s, tree.Writers.LastWatchError)...)
+	return s
+}
+
+// lowSpace is when the disk counts as nearly full: what a pack, the journal and the database may need at once, in bytes.
+const lowSpace = 256 << 20
+
+// problems says what somebody should see to.
+func problems(s *status.Status, watch string) []string {
+	var list []string
+	add := func(bad bool, text string) {
+		if bad {
+			list = append(list, text)
+		}
+	}
+	add(s.Journal.Error != "", "changes cannot be saved: "+s.Journal.Error)
+	add(s.Capture.Error != "", "versions cannot be captured: "+s.Capture.Error)
+	add(s.Capture.Lost > 0, strconv.FormatUint(s.Capture.Lost, 10)+" versions were lost since the mount: their content could not be read when they were captured")
+	add(s.Content.SelfTest.State == string(selftest.Failed), "self-test: "+s.Content.SelfTest.Detail)
+	add(s.Space.TotalBytes > 0 && s.Space.AvailableBytes < lowSpace, "the disk below the store is nearly full: "+term.Size(s.Space.AvailableBytes)+" left")
+	add(watch != "", "files that stay mapped cannot all be watched: "+watch)
+	return list
+}
+
+// readOnly asks the table of mounts, for a remount goes past the daemon.
+func (d *Daemon) readOnly() bool {
+	if table, err := mountinfo.Read(); err == nil {
+		if m := mountinfo.At(table, d.point); m != nil {
+			return m.ReadOnly()
+		}
+	}
+	return d.store.ReadOnly || mountopt.Is(d.options.ReadOnly, false)
+}
+
+// resident is the memory that the daemon has in use, in bytes (proc_pid_statm(5), second field).
+func resident() uint64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseUint(fields[1], 10, 64)
+	return pages * uint64(os.Getpagesize())
+}
