@@ -59,7 +59,8 @@ type Tree interface {
 type History interface {
 	// Versions lists the history of a file, oldest first; what is settled but not yet captured is in it.
 	Versions(ino sharefs.Ino) ([]sharefs.Version, error)
-	// Version finds one of them by its number, however long the history is; KindNotExist: there is none.
+	// Version finds one of them by its number, however long the history is, and by 0 the one that the file's present content is.
+	// KindNotExist: there is none.
 	Version(ino sharefs.Ino, number uint64) (sharefs.Version, error)
 	// OpenVersion opens one of them by its number.
 	OpenVersion(ino sharefs.Ino, number uint64) (versions.VersionReader, error)

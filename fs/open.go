@@ -1,0 +1,104 @@
+package fs
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/versions"
+)
+
+// Open implements [fuse.RawFileSystem].
+func (e *edge) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if virtual(in.NodeId) {
+		return e.openVirtual(in, out)
+	}
+	h, err := e.tree.Open(ino(in.NodeId), in.Flags, caller(&in.InHeader))
+	if err != nil {
+		return status(err)
+	}
+	return e.opened(h, in.Flags, out)
+}
+
+// Create implements [fuse.RawFileSystem].
+func (e *edge) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	if virtual(in.NodeId) {
+		return frozen
+	}
+	if reserved(in.NodeId, name) {
+		return fuse.EISDIR
+	}
+	who := caller(&in.InHeader)
+	who.Umask = in.Umask
+	a, h, err := e.tree.Create(ino(in.NodeId), name, in.Flags, in.Mode, who)
+	return e.created(a, h, err, in.Flags, out)
+}
+
+// Tmpfile implements [fuse.RawFileSystem].
+func (e *edge) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
+	if virtual(in.NodeId) {
+		return frozen
+	}
+	who := caller(&in.InHeader)
+	who.Umask = in.Umask
+	a, h, err := e.tree.Tmpfile(ino(in.NodeId), in.Flags, in.Mode, who)
+	return e.created(a, h, err, in.Flags, out)
+}
+
+func (e *edge) created(a sharefs.Attr, h *versions.Handle, err error, flags uint32, out *fuse.CreateOut) fuse.Status {
+	if err != nil {
+		return status(err)
+	}
+	if st := e.opened(h, flags, &out.OpenOut); st != fuse.OK {
+		e.tree.Forget(a.Ino, 1) // the kernel never learns of it
+		return st
+	}
+	fillEntry(&out.EntryOut, &a)
+	return fuse.OK
+}
+
+// opened numbers the handle of a live file and says how the kernel is to read and write it. The way is the same for the whole life of an inode,
+// else the kernel answers EIO: passthrough where the mount has it, and then a file that cannot be registered cannot be opened.
+func (e *edge) opened(h *versions.Handle, flags uint32, out *fuse.OpenOut) fuse.Status {
+	o := &open{ino: h.Ino(), live: h}
+	if e.through {
+		id, err := e.backings.acquire(o.ino, h.Backing)
+		if err != nil {
+			e.log.Error("a file cannot be passed through", "inode", o.ino, "error", err)
+			h.Close()
+			return status(err)
+		}
+		out.BackingID = id
+		// Nothing is cached here that a close would have to flush, and versions are not counted by closes but by quiet.
+		out.OpenFlags = fuse.FOPEN_PASSTHROUGH | fuse.FOPEN_NOFLUSH
+	} else {
+		// All changes go through this mount, so what the kernel has cached stays right from one open to the next.
+		out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+		if flags&unix.O_ACCMODE == unix.O_RDONLY {
+			out.OpenFlags |= fuse.FOPEN_NOFLUSH
+		}
+	}
+	return e.number(o, out)
+}
+
+// number gives an open file the number that the kernel names it by.
+func (e *edge) number(o *open, out *fuse.OpenOut) fuse.Status {
+	fh, ok := e.handles.add(o)
+	if !ok {
+		o.close(e)
+		return fuse.Status(unix.ENFILE)
+	}
+	out.Fh = fh
+	return fuse.OK
+}
+
+// Release implements [fuse.RawFileSystem]. It comes when the last descriptor is closed; under passthrough mappings may live on.
+func (e *edge) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+	if o := e.handles.remove(in.Fh); o != nil {
+		o.close(e)
+	}
+}
+
+// Flush implements [fuse.RawFileSystem]. The kernel writes dirty mapped pages back before it asks; ENOSYS tells it that this is all, and that
+// it need not ask again.
+func (e *edge) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }

@@ -1,0 +1,260 @@
+package fs
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/versions/when"
+)
+
+// lookupPast finds FILE@@, FILE@@N or FILE@@TIME in a directory of the tree. FILE need not exist any more.
+func (e *edge) lookupPast(parent sharefs.Ino, name string, out *fuse.EntryOut) fuse.Status {
+	file, suffix, ok := splitPast(name)
+	if !ok {
+		return fuse.ENOENT
+	}
+	if at, ok := timeOf(suffix); ok {
+		ino, v, err := e.tree.VersionAt(parent, file, at)
+		if err != nil {
+			return status(err)
+		}
+		return e.enter(nodeKey{kind: pastFile, ino: ino, num: v.Number}, out)
+	}
+	number, ok := versionNumber(suffix)
+	if !ok && suffix != "" {
+		return fuse.ENOENT
+	}
+	ino, err := e.tree.Past(parent, file)
+	if err != nil {
+		return status(err)
+	}
+	if suffix == "" {
+		return e.enter(nodeKey{kind: pastDir, ino: ino}, out)
+	}
+	return e.enter(nodeKey{kind: pastFile, ino: ino, num: number}, out)
+}
+
+// lookupInPast finds a name in FILE@@.
+func (e *edge) lookupInPast(ino sharefs.Ino, name string, out *fuse.EntryOut) fuse.Status {
+	switch name {
+	case logName:
+		return e.enterFor(nodeKey{kind: pastLog, ino: ino}, cacheSeconds, out)
+	case metaName:
+		return e.enterFor(nodeKey{kind: pastMeta, ino: ino}, cacheSeconds, out)
+	}
+	if n, ok := versionNumber(name); ok {
+		return e.enterFor(nodeKey{kind: pastFile, ino: ino, num: n}, cacheSeconds, out)
+	}
+	at, ok := timeOf(name)
+	if !ok {
+		return fuse.ENOENT
+	}
+	all, err := e.tree.Versions(ino)
+	if err != nil {
+		return status(err)
+	}
+	i := sort.Search(len(all), func(i int) bool { return all[i].At > at })
+	if i == 0 {
+		return fuse.ENOENT
+	}
+	return e.enter(nodeKey{kind: pastFile, ino: ino, num: all[i-1].Number}, out)
+}
+
+// timeOf reads a suffix as a time.
+func timeOf(suffix string) (sharefs.HLC, bool) {
+	if suffix == "" {
+		return 0, false
+	}
+	at, err := when.Parse(suffix, time.Now())
+	return at, err == nil
+}
+
+// attrPast completes the attributes of what belongs to a file's past. Who may read a file now may read its past, as far as the version
+// allowed it in its time: so neither a chmod that closes a file leaves its versions open, nor one that opens it lays bare what was closed.
+func (e *edge) attrPast(k nodeKey, a *sharefs.Attr) error {
+	live, err := e.tree.Getattr(k.ino)
+	there := err == nil
+	if err != nil && !missing(err) && sharefs.KindOf(err) != sharefs.KindStale {
+		return err
+	}
+	mode := live.Mode
+	if !there {
+		mode = 0o400
+	}
+	if k.kind == pastFile {
+		v, err := e.tree.Version(k.ino, k.num)
+		if err != nil {
+			return err
+		}
+		if !there {
+			mode, live.UID, live.GID = v.Mode, v.UID, v.GID
+		}
+		mode &= v.Mode
+		at := sharefs.Time(v.At.Time().UnixNano())
+		a.Size, a.Blocks = v.Size, (v.Size+511)/512
+		a.Atime, a.Mtime, a.Ctime, a.Btime = v.Mtime, v.Mtime, at, at
+	} else if !there {
+		if all, err := e.tree.Versions(k.ino); err != nil {
+			return err
+		} else if n := len(all); n > 0 {
+			mode, live.UID, live.GID = all[n-1].Mode, all[n-1].UID, all[n-1].GID
+		}
+	}
+	a.UID, a.GID = live.UID, live.GID
+	switch k.kind {
+	case pastDir:
+		a.Mode, a.Nlink = unix.S_IFDIR|searchable(mode), 2
+	case pastFile:
+		a.Mode = unix.S_IFREG | mode&0o555
+	default:
+		a.Mode = unix.S_IFREG | mode&0o444
+	}
+	return nil
+}
+
+// searchable makes the mode of a directory of the mode of a file: who may read may search.
+func searchable(mode uint32) uint32 { return mode&0o444 | mode&0o444>>2 }
+
+// pastACL makes of a file's access ACL one for something in its past: each permission goes through the same change as the mode's. The format
+// is that of linux/posix_acl_xattr.h: a version word of 4 bytes, then tag, permissions and id of 2, 2 and 4 bytes.
+func (e *edge) pastACL(k nodeKey) ([]byte, error) {
+	acl, err := e.tree.Getxattr(k.ino, aclAccess)
+	if err != nil {
+		return nil, err
+	}
+	limit := uint32(0o777)
+	if k.kind == pastFile {
+		v, err := e.tree.Version(k.ino, k.num)
+		if err != nil {
+			return nil, err
+		}
+		limit = v.Mode
+	}
+	acl = append([]byte(nil), acl...)
+	for i := 4; i+8 <= len(acl); i += 8 {
+		perm := uint32(acl[i+2])
+		switch tag := uint16(acl[i]) | uint16(acl[i+1])<<8; tag {
+		case aclUserObj:
+			perm &= limit >> 6
+		case aclOther:
+			perm &= limit
+		default: // named users, the group, named groups, the mask
+			perm &= limit >> 3
+		}
+		switch k.kind {
+		case pastDir:
+			perm = perm&4 | perm&4>>2
+		case pastFile:
+			perm &= 5
+		default:
+			perm &= 4
+		}
+		acl[i+2], acl[i+3] = byte(perm), 0
+	}
+	return acl, nil
+}
+
+// Tags of ACL entries (linux/posix_acl.h) that have a class of the mode of their own.
+const (
+	aclUserObj = 0x01
+	aclOther   = 0x20
+)
+
+// aclAccess is the attribute that holds a file's ACL.
+const aclAccess = "system.posix_acl_access"
+
+// pastLog is the text of FILE@@/log: a line for each version, the latest first.
+//
+//	NUMBER  TIME  SIZE  MODE  UID:GID  [timed] [live] [note]
+func (e *edge) pastLog(ino sharefs.Ino) ([]byte, error) {
+	all, err := e.tree.Versions(ino)
+	if err != nil {
+		return nil, err
+	}
+	var b strings.Builder
+	for i := len(all) - 1; i >= 0; i-- {
+		v := &all[i]
+		fmt.Fprintf(&b, "%d  %s  %d  %s  %d:%d", v.Number, v.At.Time().Format("2006-01-02 15:04:05.000 -0700"), v.Size,
+			fs.FileMode(v.Mode&0o777), v.UID, v.GID)
+		if v.Timed {
+			b.WriteString("  timed")
+		}
+		if v.Live {
+			b.WriteString("  live")
+		}
+		if v.Note != "" {
+			note := v.Note
+			if strings.ContainsFunc(note, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+				note = strconv.Quote(note)
+			}
+			b.WriteString("  " + note)
+		}
+		b.WriteByte('\n')
+	}
+	return []byte(b.String()), nil
+}
+
+// Meta is FILE@@/meta: the history of a file for programs.
+type Meta struct {
+	FileID   string        `json:"file_id"`
+	Live     uint64        `json:"live"` // number of the version that the present content is, 0 if it changed since
+	Versions []MetaVersion `json:"versions"`
+}
+
+// MetaVersion is one version in [Meta], the oldest first.
+type MetaVersion struct {
+	Number uint64 `json:"number"`
+	Time   string `json:"time"` // RFC 3339, nanoseconds, UTC
+	Size   uint64 `json:"size"` // bytes
+	Mode   string `json:"mode"` // permission bits, octal
+	UID    uint32 `json:"uid"`
+	GID    uint32 `json:"gid"`
+	Mtime  string `json:"mtime"`
+	Timed  bool   `json:"timed"`
+	Live   bool   `json:"live"`
+	Note   string `json:"note"`
+	Author string `json:"author,omitempty"` // public key, hexadecimal
+}
+
+func (e *edge) pastMeta(ino sharefs.Ino) ([]byte, error) {
+	id, err := e.tree.FileID(ino)
+	if err != nil {
+		return nil, err
+	}
+	all, err := e.tree.Versions(ino)
+	if err != nil {
+		return nil, err
+	}
+	m := Meta{FileID: id.String(), Versions: make([]MetaVersion, 0, len(all))}
+	for i := range all {
+		v := &all[i]
+		if v.Live {
+			m.Live = v.Number
+		}
+		w := MetaVersion{
+			Number: v.Number, Time: rfc3339(v.At.Time()), Size: v.Size, Mode: fmt.Sprintf("%04o", v.Mode&sharefs.ModePerm), UID: v.UID, GID: v.GID,
+			Mtime: rfc3339(time.Unix(v.Mtime.Sec(), int64(v.Mtime.Nsec()))), Timed: v.Timed, Live: v.Live, Note: v.Note,
+		}
+		if !v.Author.IsZero() {
+			w.Author = hex.EncodeToString(v.Author[:])
+		}
+		m.Versions = append(m.Versions, w)
+	}
+	text, err := json.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	return append(text, '\n'), nil
+}
+
+func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }

@@ -1,0 +1,201 @@
+package fs
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/fs/device"
+)
+
+// Subtype makes the type of each mount "fuse.sharefs".
+const Subtype = "sharefs"
+
+// Config says what to mount, where and how.
+type Config struct {
+	Tree       Tree
+	Mountpoint string // an existing directory
+	Source     string // shown as the source in /proc/mounts
+	ReadOnly   bool
+	AllowOther bool // users other than the mounting one may enter; permissions are checked in any case
+
+	// Options are handed to mount(2) or fusermount3 as they are: nosuid, nodev, noexec, noatime, dirsync …
+	Options []string
+
+	// Passthrough asks that the kernel reads and writes live files without the daemon. Where it cannot be had the files are served, and
+	// Stats.Reason says why.
+	Passthrough bool
+	// BackingDir is the directory that the live content lies below; passthrough is tried out there.
+	BackingDir string
+
+	Ctl []CtlFile    // the files of .share/ctl
+	Log *slog.Logger // nil: discarded
+}
+
+// Server is a mount at work. It is the [versions.Kernel] of its tree.
+type Server struct {
+	cfg    Config
+	edge   *edge
+	conn   *device.Conn
+	reason string // why there is no passthrough
+	queue  entryQueue
+	ended  chan struct{}
+}
+
+// capabilities are what the edge wants of the kernel, beside passthrough. The package comment says what each is for.
+const capabilities = fuse.CAP_ASYNC_READ | fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_EXPORT_SUPPORT | fuse.CAP_BIG_WRITES |
+	fuse.CAP_DONT_MASK | fuse.CAP_IOCTL_DIR | fuse.CAP_READDIRPLUS | fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ASYNC_DIO |
+	fuse.CAP_PARALLEL_DIROPS | fuse.CAP_POSIX_ACL | fuse.CAP_ABORT_ERROR | fuse.CAP_MAX_PAGES | fuse.CAP_CACHE_SYMLINKS |
+	fuse.CAP_NO_OPENDIR_SUPPORT | fuse.CAP_EXPLICIT_INVAL_DATA | fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_SETXATTR_EXT |
+	fuse.CAP_DIRECT_IO_ALLOW_MMAP
+
+// maxWrite is the largest READ and WRITE in bytes: as much as fits into the pages of one request (256 of 4 KiB, linux/fuse.h).
+const maxWrite = 1 << 20
+
+// Mount mounts the tree and returns once the mount answers. It never touches the mount itself.
+func Mount(cfg Config) (*Server, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	options := slices.Clone(cfg.Options)
+	if !slices.Contains(options, "default_permissions") {
+		options = append(options, "default_permissions")
+	}
+	if cfg.ReadOnly {
+		options = append(options, "ro")
+	}
+	s := &Server{cfg: cfg, ended: make(chan struct{})}
+	s.edge = newEdge(&cfg)
+
+	dc := device.Config{
+		FS: s.edge, Mountpoint: cfg.Mountpoint, Source: cfg.Source, Subtype: Subtype, AllowOther: cfg.AllowOther, Options: options,
+		MaxWrite: maxWrite, Capabilities: capabilities, Log: cfg.Log,
+	}
+	switch {
+	case !cfg.Passthrough:
+		s.reason = "switched off"
+	case os.Geteuid() != 0:
+		s.reason = "the kernel demands CAP_SYS_ADMIN for it: mount as root"
+	default:
+		dc.Capabilities |= fuse.CAP_PASSTHROUGH
+		dc.StackDepth = stackDepth(cfg.BackingDir)
+	}
+	conn, err := device.Mount(dc)
+	if err != nil {
+		return nil, err
+	}
+	s.conn = conn
+	if s.reason == "" {
+		s.reason = tryPassthrough(conn, cfg.BackingDir)
+	}
+	s.edge.start(conn, s.reason == "")
+	s.queue.init(conn)
+	conn.Serve()
+	go func() {
+		<-conn.Done()
+		s.queue.close()
+		close(s.ended)
+	}()
+	return s, nil
+}
+
+// stackDepth is how many filesystems a passthrough file in dir is stacked upon: overlayfs counts as one, disks as none (linux/fs.h,
+// FILESYSTEM_MAX_STACK_DEPTH).
+func stackDepth(dir string) uint32 {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return 2
+	}
+	return 1
+}
+
+// tryPassthrough registers a file without a name in dir and says why that does not work, if so.
+func tryPassthrough(conn *device.Conn, dir string) (reason string) {
+	if conn.Capabilities()&fuse.CAP_PASSTHROUGH == 0 {
+		return "the kernel has no FUSE passthrough (Linux 6.9 or later, CONFIG_FUSE_PASSTHROUGH)"
+	}
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Sprintf("no file for a trial can be made in %s: %v", dir, err)
+	}
+	defer unix.Close(fd)
+	id, err := conn.OpenBacking(fd)
+	switch err {
+	case nil:
+		conn.CloseBacking(id)
+		return ""
+	case unix.EPERM:
+		return "the kernel demands CAP_SYS_ADMIN in the initial user namespace"
+	case unix.ELOOP:
+		return fmt.Sprintf("%s lies on a stack of filesystems that is too deep", dir)
+	}
+	return fmt.Sprintf("the kernel refuses a file in %s: %v", dir, err)
+}
+
+// Wait returns when the mount is gone, by whomever, and all requests have been served.
+func (s *Server) Wait() { <-s.ended }
+
+// Done is closed when Wait returns.
+func (s *Server) Done() <-chan struct{} { return s.ended }
+
+// Unmount detaches the mount. One that is in use gives an error of [sharefs.KindBusy].
+func (s *Server) Unmount() error { return s.conn.Unmount() }
+
+// Remount changes the flags of a mount (ro, noatime …) from any process of root without touching what is mounted. The list is complete: a flag
+// that it does not name is cleared.
+func Remount(mountpoint string, options []string) error { return device.Remount(mountpoint, options) }
+
+// Stats tells what a mount does. Sizes are counts.
+type Stats struct {
+	Passthrough bool   `json:"passthrough"`
+	Reason      string `json:"passthrough_reason,omitempty"` // why not
+	KillPriv    bool   `json:"killpriv_v2"`                  // without it each passthrough write asks for security.capability
+	Protocol    string `json:"protocol"`
+
+	Requests map[string]uint64 `json:"requests"` // by opcode
+
+	OpenHandles  int `json:"open_handles"`
+	BackingIDs   int `json:"backing_ids"`      // files that the kernel holds for passthrough
+	IdleBackings int `json:"idle_backing_ids"` // those of them that nobody has open
+	VirtualNodes int `json:"virtual_nodes"`    // FILE@@ and .share, known to the kernel
+
+	Notifications uint64 `json:"notifications"` // sent to make the kernel forget
+}
+
+// Stats may be called at any time.
+func (s *Server) Stats() Stats {
+	ids, idle := s.edge.backings.count()
+	return Stats{
+		Passthrough: s.reason == "", Reason: s.reason,
+		KillPriv:     s.conn.Capabilities()&fuse.CAP_HANDLE_KILLPRIV_V2 != 0,
+		Protocol:     fmt.Sprintf("7.%d", s.conn.Minor()),
+		Requests:     s.conn.Counts(),
+		OpenHandles:  s.edge.handles.count(),
+		BackingIDs:   ids,
+		IdleBackings: idle,
+		VirtualNodes: s.edge.nodes.count(), Notifications: s.queue.sent.Load(),
+	}
+}
+
+// ForgetAttr implements [versions.Kernel].
+func (s *Server) ForgetAttr(ino sharefs.Ino) {
+	s.queue.sent.Add(1)
+	s.conn.InvalidateInode(uint64(ino), -1, 0)
+}
+
+// ForgetContent implements [versions.Kernel].
+func (s *Server) ForgetContent(ino sharefs.Ino, offset, length int64) {
+	s.queue.sent.Add(1)
+	s.conn.InvalidateInode(uint64(ino), offset, length)
+}
+
+// ForgetEntry implements [versions.Kernel]. It returns at once.
+func (s *Server) ForgetEntry(parent sharefs.Ino, name string) { s.queue.add(parent, name) }
+
+// DropBacking implements [versions.Kernel].
+func (s *Server) DropBacking(ino sharefs.Ino) bool { return s.edge.backings.drop(ino) }

@@ -1,0 +1,199 @@
+package fs
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+)
+
+// Attributes of the mount's own. On a version they say which one it is. On a live file the first one tells which version its content is, if it
+// has not changed since, but listings leave it out, so that cp -a and rsync copy none; the last two are commands that take effect when written.
+const (
+	ownPrefix   = "user.sharefs."
+	attrVersion = ownPrefix + "version" // number, decimal
+	attrTime    = ownPrefix + "time"    // RFC 3339
+	attrNote    = ownPrefix + "note"    // where there is one
+	attrTimed   = ownPrefix + "timed"   // "1" where it was taken while somebody could write
+
+	attrCommit  = ownPrefix + "commit"  // the note of a version to be made now
+	attrRestore = ownPrefix + "restore" // the number of a version to be brought back
+)
+
+// GetXAttr implements [fuse.RawFileSystem].
+func (e *edge) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string, dest []byte) (uint32, fuse.Status) {
+	var value []byte
+	var err error
+	switch {
+	case virtual(h.NodeId):
+		value, err = e.virtualXattr(h.NodeId, attr)
+	case strings.HasPrefix(attr, ownPrefix):
+		value, err = e.ownXattr(ino(h.NodeId), attr)
+	default:
+		value, err = e.tree.Getxattr(ino(h.NodeId), attr)
+	}
+	return put(value, err, dest)
+}
+
+// put copies a value into the caller's buffer, or tells its size where that is too small.
+func put(value []byte, err error, dest []byte) (uint32, fuse.Status) {
+	if err != nil {
+		return 0, status(err)
+	}
+	if len(value) > len(dest) {
+		return uint32(len(value)), fuse.ERANGE
+	}
+	return uint32(copy(dest, value)), fuse.OK
+}
+
+// ListXAttr implements [fuse.RawFileSystem].
+func (e *edge) ListXAttr(_ <-chan struct{}, h *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
+	var names []string
+	var err error
+	if virtual(h.NodeId) {
+		names, err = e.virtualXattrs(h.NodeId)
+	} else {
+		names, err = e.tree.Listxattr(ino(h.NodeId))
+	}
+	if err != nil {
+		return 0, status(err)
+	}
+	var list []byte
+	for _, n := range names {
+		list = append(append(list, n...), 0)
+	}
+	return put(list, nil, dest)
+}
+
+// SetXAttr implements [fuse.RawFileSystem].
+func (e *edge) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, data []byte) fuse.Status {
+	if virtual(in.NodeId) {
+		return frozen
+	}
+	if strings.HasPrefix(attr, ownPrefix) {
+		return e.command(in, attr, string(data))
+	}
+	if err := e.tree.Setxattr(ino(in.NodeId), attr, data, in.Flags); err != nil {
+		return status(err)
+	}
+	if attr == aclAccess && in.SetXAttrFlags&fuse.SETXATTR_ACL_KILL_SGID != 0 {
+		return e.killSetgid(in)
+	}
+	return fuse.OK
+}
+
+// killSetgid drops the setgid bit of a file whose ACL was set by one who is not in its group (CAP_SETXATTR_EXT).
+func (e *edge) killSetgid(in *fuse.SetXAttrIn) fuse.Status {
+	a, err := e.tree.Getattr(ino(in.NodeId))
+	if err != nil || a.Mode&sharefs.ModeSetgid == 0 {
+		return status(err)
+	}
+	s := new(setAttr)
+	s.mode = a.Mode & sharefs.ModePerm &^ sharefs.ModeSetgid
+	s.Mode = &s.mode
+	_, err = e.tree.Setattr(ino(in.NodeId), &s.SetAttr, caller(&in.InHeader))
+	return status(err)
+}
+
+// RemoveXAttr implements [fuse.RawFileSystem].
+func (e *edge) RemoveXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string) fuse.Status {
+	if virtual(h.NodeId) {
+		return frozen
+	}
+	if strings.HasPrefix(attr, ownPrefix) {
+		return fuse.ENOTSUP
+	}
+	return status(e.tree.Removexattr(ino(h.NodeId), attr))
+}
+
+// command carries out what is written to one of the attributes that command. The kernel has checked that the writer may write to the file.
+func (e *edge) command(in *fuse.SetXAttrIn, attr, value string) fuse.Status {
+	switch attr {
+	case attrCommit:
+		if len(value) > sharefs.NoteMax {
+			return fuse.Status(unix.E2BIG)
+		}
+		_, _, err := e.tree.Commit(ino(in.NodeId), value)
+		return status(err)
+	case attrRestore:
+		n, ok := versionNumber(value)
+		if !ok {
+			return fuse.EINVAL
+		}
+		return status(e.tree.Restore(ino(in.NodeId), n, caller(&in.InHeader)))
+	}
+	return fuse.ENOTSUP // what cp -a and rsync pass over in silence
+}
+
+// ownXattr reads one of the mount's own attributes of a live file.
+func (e *edge) ownXattr(ino sharefs.Ino, attr string) ([]byte, error) {
+	if attr == attrCommit || attr == attrRestore {
+		return nil, sharefs.KindNoAttr
+	}
+	v, err := e.tree.Version(ino, 0)
+	if err != nil {
+		if k := sharefs.KindOf(err); k == sharefs.KindNotExist || k == sharefs.KindInvalid {
+			return nil, sharefs.KindNoAttr
+		}
+		return nil, err
+	}
+	return versionXattr(&v, attr)
+}
+
+func versionXattr(v *sharefs.Version, attr string) ([]byte, error) {
+	switch {
+	case attr == attrVersion:
+		return strconv.AppendUint(nil, v.Number, 10), nil
+	case attr == attrTime:
+		return []byte(rfc3339(v.At.Time())), nil
+	case attr == attrNote && v.Note != "":
+		return []byte(v.Note), nil
+	case attr == attrTimed && v.Timed:
+		return []byte("1"), nil
+	}
+	return nil, sharefs.KindNoAttr
+}
+
+func (e *edge) virtualXattr(id uint64, attr string) ([]byte, error) {
+	k, ok := e.nodes.get(id)
+	switch {
+	case !ok:
+		return nil, sharefs.KindStale
+	case k.kind < pastDir:
+		return nil, sharefs.KindNoAttr
+	case attr == aclAccess:
+		return e.pastACL(k)
+	case k.kind != pastFile || !strings.HasPrefix(attr, ownPrefix):
+		return nil, sharefs.KindNoAttr
+	}
+	v, err := e.tree.Version(k.ino, k.num)
+	if err != nil {
+		return nil, err
+	}
+	return versionXattr(&v, attr)
+}
+
+func (e *edge) virtualXattrs(id uint64) ([]string, error) {
+	k, ok := e.nodes.get(id)
+	if !ok {
+		return nil, sharefs.KindStale
+	}
+	if k.kind != pastFile {
+		return nil, nil
+	}
+	v, err := e.tree.Version(k.ino, k.num)
+	if err != nil {
+		return nil, err
+	}
+	names := []string{attrVersion, attrTime}
+	if v.Note != "" {
+		names = append(names, attrNote)
+	}
+	if v.Timed {
+		names = append(names, attrTimed)
+	}
+	return names, nil
+}
