@@ -122,8 +122,12 @@ func (s *subject) mountBy(work, program string, args ...string) {
 
 // captureState is the part of ctl/status.json that tells whether versions are still being taken.
 type captureState struct {
+	Now struct {
+		Settling int64 `json:"settling"`
+		Removing int64 `json:"removing"`
+	} `json:"now"`
 	Capture struct {
-		Pending int64 `json:"pending"`
+		Queue int64 `json:"queue_now"`
 	} `json:"capture"`
 }
 
@@ -141,7 +145,7 @@ func (s *subject) settle(ctx context.Context) (time.Duration, error) {
 			if err := json.Unmarshal(text, &state); err != nil {
 				return 0, fmt.Errorf("status.json: %w", err)
 			}
-			if state.Capture.Pending == 0 {
+			if state.Now.Settling+state.Now.Removing+state.Capture.Queue == 0 {
 				quiet++
 			} else {
 				quiet = 0
