@@ -120,14 +120,6 @@ func (fs *files) unpin(f *file) {
 	}
 }
 
-// has reports whether anything pins the file of an inode.
-func (fs *files) has(ino sharefs.Ino) bool {
-	s := &fs.shards[ino%cacheShards]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.m[ino] != nil
-}
-
 // each calls fn for every file there is, pinned.
 func (fs *files) each(fn func(*file)) {
 	for i := range fs.shards {
