@@ -1,16 +1,410 @@
 package versions
 
 import (
+	"encoding/binary"
+	"errors"
+	"io"
 	"math"
+	"os"
+	"time"
 
-	"sharefs/versions/writers"
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/versions/chunk"
+	"sharefs/versions/pack"
 )
+
+// The capture brings versions into packs, one after the other, in the background:
+//
+//  1. queue    the rows of the space pending, read some at a time: memory does not grow with them, and they survive whatever ends
+//     the daemon
+//  2. source   the live backing file, or the one that was set aside
+//  3. cut      the content into chunks and holes (package chunk); name them; those that a pack has are passed over
+//  4. seal     the others into the pack that grows (package pack)
+//  5. check    that the version's row still points where the content was read: then it was not changed meanwhile, for the row is changed
+//     before the content is. Otherwise it is read again from its new place
+//  6. sync     the pack: what is captured survives power loss before any row says so
+//  7. commit   rows of chunks, then of versions, and sync the journal; from then on the live file may change freely
+//  8. tidy     remove what was set aside, let go of the backing files of inodes without a name
+//
+// 1 to 5 are done for many versions before 6 to 8 are done once for all of them. All is sequential, in one goroutine. Versions of files that
+// somebody may write to meanwhile, and those that Commit and Restore take, go the way from 3 on at once (capture_timed.go).
 
 // noLimit stands for no upper bound of the own numbers of an inode.
 const noLimit = math.MaxUint64
 
-func (h *history) stillHeld(ev writers.Event) {}
+// Bounds of a batch, which is also what a crash makes the capture do again.
+const (
+	batchVersions = 256
+	batchBytes    = 64 << 20
+	batchChunks   = 8192
+	batchTime     = 2 * time.Second
+	commitRows    = 32   // version rows in one commit: others wait for Tree.mu meanwhile
+	chunkRows     = 2048 // chunk rows in one commit
+	checkEvery    = 16 << 20
+	smallStep     = 16 << 10         // bytes that a chunk or hole counts for at least
+	retryAfter    = 10 * time.Minute // a version that could not be read
+	maxRetries    = 1000             // remembered
+)
 
-func (h *history) pending(from versionID, n int) (ids []versionID) { return nil }
+// batch is what has been captured and not yet committed.
+type batch struct {
+	h        *history
+	tools    *tools
+	given    uint64 // how many packs had been given up when it began: another one takes its chunks with it
+	chunks   map[sharefs.ChunkID]pack.Loc
+	versions []captured
+	bytes    int64
+	began    time.Time
+}
 
-type timedJob struct{}
+// captured is a version whose content is in packs.
+type captured struct {
+	id   versionID
+	from place8 // where it was read
+	top  manifest
+}
+
+// tools are what capturing takes beside the packs; one content at a time. They hold 2 MiB.
+type tools struct {
+	cutter *chunk.Chunker
+	namer  *chunk.Hasher
+	maps   mapper
+}
+
+func (h *history) newTools() *tools {
+	return &tools{cutter: chunk.NewChunker(h.gear), namer: chunk.NewHasher(h.keys.chunk)}
+}
+
+// run captures until the tree is closed.
+func (h *history) run() {
+	t := h.t
+	pause := time.Second
+	for {
+		select {
+		case <-t.stop:
+			return
+		case <-h.wake:
+		}
+		for {
+			if !h.pace.ready(h.waiting()) {
+				return
+			}
+			n, err := h.capture()
+			if errors.Is(err, errStopped) {
+				return
+			}
+			h.note(err)
+			if err != nil {
+				t.log.Warn("versions wait to be captured", "err", err)
+				if !t.sleep(pause) {
+					return
+				}
+				pause = min(2*pause, time.Minute)
+				continue
+			}
+			pause = time.Second
+			if n == 0 {
+				break
+			}
+		}
+	}
+}
+
+// note keeps the last error for the status.
+func (h *history) note(err error) {
+	h.mu.Lock()
+	h.lastErr = err
+	h.mu.Unlock()
+}
+
+// waiting returns since when something waits.
+func (h *history) waiting() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.oldest
+}
+
+// capture does one batch and returns how many versions it dealt with; 0: nothing waits, or what waits cannot be read at present.
+func (h *history) capture() (n int, err error) {
+	h.capturing.Lock()
+	defer h.capturing.Unlock()
+	n, err = h.captureTimed()
+	if err != nil {
+		return n, err
+	}
+	b := h.newBatch(h.tools)
+	defer func() {
+		if err2 := b.finish(); err == nil {
+			err = err2
+		}
+	}()
+	// From where the last batch ended to the end of the queue, then from its beginning to there.
+	start := h.cursor
+	for _, part := range [...]struct{ from, to versionID }{{start, endOfQueue}, {versionID{}, start}} {
+		for h.cursor = part.from; ; {
+			ids := h.pending(h.cursor, part.to, batchVersions)
+			if len(ids) == 0 {
+				break
+			}
+			for _, id := range ids {
+				h.cursor = versionID{id.ino, id.own + 1}
+				done, err := b.add(id)
+				if err != nil {
+					return n, err
+				}
+				if done {
+					n++
+				}
+				if b.full() {
+					return n, nil
+				}
+			}
+		}
+	}
+	h.cursor = versionID{}
+	h.mu.Lock()
+	h.oldest = time.Time{}
+	h.mu.Unlock()
+	return n, nil
+}
+
+// endOfQueue comes after every version.
+var endOfQueue = versionID{noLimit, noLimit}
+
+// pending lists up to n versions of the queue that lie between two places in it.
+func (h *history) pending(from, to versionID, n int) (ids []versionID) {
+	err := h.t.db.Scan(spacePending, pendingKey(from.ino, from.own), pendingKey(to.ino, to.own), func(key, _ []byte) bool {
+		if len(key) == 16 {
+			ids = append(ids, versionID{keyIno(key), binary.BigEndian.Uint64(key[8:])})
+		}
+		return len(ids) < n
+	})
+	if err != nil {
+		h.t.log.Error("the queue of versions cannot be read", "err", err)
+	}
+	return ids
+}
+
+func (h *history) newBatch(t *tools) *batch {
+	return &batch{h: h, tools: t, given: h.packs.Stats().GivenUp, chunks: map[sharefs.ChunkID]pack.Loc{}, began: time.Now()}
+}
+
+func (b *batch) full() bool {
+	return len(b.versions) >= batchVersions || b.bytes >= batchBytes || len(b.chunks) >= batchChunks || time.Since(b.began) > batchTime
+}
+
+// add captures one version. It reports false for one that it passed over. An error is that of the packs or the store: the batch is void.
+func (b *batch) add(id versionID) (done bool, err error) {
+	h := b.h
+	if at, ok := h.retry[id]; ok && time.Now().Before(at) {
+		return false, nil
+	}
+	for {
+		v, err := loadVersion(h.t.db, id.ino, id.own)
+		if errors.Is(err, sharefs.KindNotExist) || err == nil && v.place != placeLive && v.place != placeAside {
+			return true, h.unqueue(id)
+		}
+		if err != nil {
+			return false, err
+		}
+		if v.place == placeLive && h.t.restless(id.ino) {
+			return false, nil // adopted at the start, and its verdict is still to come
+		}
+		top, err := b.read(v)
+		var unreadable *sourceError
+		switch {
+		case err == nil:
+		case errors.As(err, &unreadable):
+			again, err := h.unreadable(v, unreadable)
+			if again {
+				continue
+			}
+			return false, err
+		default:
+			return false, err
+		}
+		now, err := loadVersion(h.t.db, id.ino, id.own)
+		if err != nil {
+			return false, err
+		}
+		if now.place == v.place {
+			b.versions = append(b.versions, captured{id, v.place, top})
+			return true, nil
+		}
+	}
+}
+
+// restless reports whether a file is open for writing, or has not been looked at since.
+func (t *Tree) restless(ino sharefs.Ino) bool {
+	f := t.files.find(ino)
+	if f == nil {
+		return false
+	}
+	defer t.files.unpin(f)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.hot
+}
+
+// sourceError is a failure to read the content of a version.
+type sourceError struct{ error }
+
+func (e *sourceError) Unwrap() error { return e.error }
+
+// errStopped says that the tree is being closed.
+var errStopped = errors.New("the tree is being closed")
+
+// errMoved says that the content was set aside while it was read.
+var errMoved = errors.New("set aside meanwhile")
+
+// unreadable deals with content that could not be read. It reports true where that should be tried again at once.
+func (h *history) unreadable(v *version, cause *sourceError) (again bool, err error) {
+	id := versionID{v.ino, v.own}
+	now, err := loadVersion(h.t.db, v.ino, v.own)
+	if err != nil {
+		return false, err
+	}
+	if now.place != v.place {
+		return true, nil
+	}
+	gone := errors.Is(cause, unix.ENOENT) || errors.Is(cause, errShort)
+	if gone && v.place == placeAside {
+		// The power may have gone before the name of the aside file was on disk: then the change that it was made for never happened.
+		if st, err := h.t.live.stat(v.ino); err == nil && stampOf(&st) == v.stamp() {
+			return h.reset(id)
+		}
+	}
+	if gone {
+		h.counts.lost.Add(1)
+		h.t.log.Error("the content of a version is gone", "inode", uint64(v.ino), "version", v.own)
+		return false, h.lose(id, v.place)
+	}
+	h.t.log.Error("the content of a version cannot be read", "inode", uint64(v.ino), "version", v.own, "err", cause)
+	if len(h.retry) >= maxRetries {
+		clear(h.retry)
+	}
+	h.retry[id] = time.Now().Add(retryAfter)
+	return false, nil
+}
+
+// errShort says that there is less or more content than the version has.
+var errShort = errors.New("the size is not the version's")
+
+// read cuts the content of a version into chunks that packs have, and returns the manifest.
+func (b *batch) read(v *version) (manifest, error) {
+	h := b.h
+	var fd int
+	var err error
+	if v.place == placeLive {
+		fd, err = h.t.live.openProbe(v.ino)
+	} else {
+		fd, err = h.aside.read(versionID{v.ino, v.own})
+	}
+	if err != nil {
+		return manifest{}, &sourceError{err}
+	}
+	f := os.NewFile(uintptr(fd), "content")
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return manifest{}, &sourceError{err}
+	}
+	if uint64(st.Size()) != v.size {
+		return manifest{}, &sourceError{errShort}
+	}
+	next := int64(checkEvery)
+	return b.cut(f, st.Size(), func(at int64) error {
+		switch {
+		case h.t.closed.Load():
+			return errStopped
+		case at < next:
+			return nil
+		}
+		next = at + checkEvery
+		now, err := loadVersion(h.t.db, v.ino, v.own)
+		if err == nil && now.place != v.place {
+			err = &sourceError{errMoved}
+		}
+		return err
+	})
+}
+
+// cut does stages 3 and 4 for one content; going is called with the offset now and then and may end it.
+func (b *batch) cut(f *os.File, size int64, going func(at int64) error) (manifest, error) {
+	h := b.h
+	b.tools.maps.keep = func(node []byte) (sharefs.ChunkID, error) {
+		id := b.tools.namer.ID(node)
+		return id, b.keep(pack.TypeMap, id, node)
+	}
+	b.tools.maps.reset()
+	b.tools.cutter.Reset(chunk.File{File: f}, size, chunk.For(size))
+	for {
+		p, err := b.tools.cutter.Next()
+		if err == io.EOF {
+			return b.tools.maps.finish()
+		}
+		if err != nil {
+			return manifest{}, &sourceError{err}
+		}
+		s := span{len: p.Len, hole: p.Data == nil}
+		if !s.hole {
+			s.id = b.tools.namer.ID(p.Data)
+			if err := b.keep(pack.TypeChunk, s.id, p.Data); err != nil {
+				return manifest{}, err
+			}
+		}
+		if err := b.tools.maps.add(s); err != nil {
+			return manifest{}, err
+		}
+		if err := going(p.Off); err != nil {
+			return manifest{}, err
+		}
+		h.pace.step(max(int64(len(p.Data)), smallStep))
+	}
+}
+
+// keep puts a chunk into packs unless it is there.
+func (b *batch) keep(typ pack.Type, id sharefs.ChunkID, data []byte) error {
+	h := b.h
+	h.counts.bytes.Add(uint64(len(data)))
+	b.bytes += int64(len(data))
+	if _, ok := b.chunks[id]; ok {
+		return nil
+	}
+	_, ok, err := h.t.db.Get(spaceChunk, id[:])
+	if err != nil || ok {
+		return failed("look for a chunk", err)
+	}
+	loc, err := h.packs.Append(typ, id, data)
+	if err != nil {
+		b.void()
+		return err
+	}
+	h.counts.fresh.Add(uint64(len(data)))
+	b.chunks[id] = loc
+	if len(b.chunks) >= 2*batchChunks {
+		return b.flush() // in the middle of a large file: its chunks are there when it is read again after a crash
+	}
+	return nil
+}
+
+// void forgets what a failure of the packs took.
+func (b *batch) void() {
+	clear(b.chunks)
+	b.versions = nil
+}
+
+// flush makes all chunks so far survive power loss and commits their rows.
+func (b *batch) flush() error {
+	err := b.h.packs.Sync()
+	if given := b.h.packs.Stats().GivenUp; err == nil && given != b.given {
+		err = &sharefs.Error{Op: "capture", Kind: sharefs.KindAgain, Detail: "a pack failed"}
+	}
+	if err != nil {
+		b.void()
+		return err
+	}
+	return b.commitChunks()
+}

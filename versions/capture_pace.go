@@ -1,17 +1,50 @@
 package versions
 
-import (
-	"time"
-)
+import "time"
 
 // pacer keeps the capture out of the way of whoever uses the mount: it waits until the tree has not changed for a moment, though not for
 // ever, and while the tree changes it works only a part of the time. (A low priority of its thread would do harm: a Go process stops as a whole
 // for its garbage collector, and would wait for the one thread that gets no processor.)
 type pacer struct {
-	t    *Tree
-	seq  uint64    // the last commit that was seen
-	work time.Time // when the piece of work at hand began
-	wait func(time.Duration) bool
+	t     *Tree
+	seq   uint64    // the last commit that was seen
+	began time.Time // when the piece of work at hand began
+	bytes int64     // of that
 }
 
-func (p *pacer) begin(t *Tree) {}
+const (
+	quietTree   = 100 * time.Millisecond // without a change before a batch begins
+	patience    = 3 * time.Second        // until it begins nevertheless
+	piece       = 1 << 20                // bytes of work between looks at the tree
+	restsBusy   = 3                      // times as long as the work took, while the tree changes
+	longestRest = 100 * time.Millisecond
+)
+
+func (p *pacer) begin(t *Tree) { p.t = t }
+
+// ready waits until a batch may begin, at most until what waits longest has waited for patience. It reports false if the tree is being closed.
+func (p *pacer) ready(since time.Time) bool {
+	for !p.t.cfg.byHand {
+		seq := p.t.lastSeq.Load()
+		if !p.t.sleep(quietTree) {
+			return false
+		}
+		if p.t.lastSeq.Load() == seq || since.IsZero() || time.Since(since) > patience {
+			break
+		}
+	}
+	p.seq, p.began, p.bytes = p.t.lastSeq.Load(), time.Now(), 0
+	return true
+}
+
+// step is called after some bytes of work, and rests where the tree changed meanwhile.
+func (p *pacer) step(bytes int64) {
+	if p.bytes += bytes; p.bytes < piece || p.t.cfg.byHand {
+		return
+	}
+	seq := p.t.lastSeq.Load()
+	if seq != p.seq {
+		p.t.sleep(min(restsBusy*time.Since(p.began), longestRest))
+	}
+	p.seq, p.began, p.bytes = seq, time.Now(), 0
+}

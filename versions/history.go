@@ -33,19 +33,25 @@ type history struct {
 	aside asideDir
 	pace  pacer
 
+	heldCount atomic.Uint64 // names clones that live while they are read
+
 	wake chan struct{} // 1 deep: there may be something to capture
 
-	capturing sync.Mutex // held by whoever captures; comes before file.content
+	capturing sync.Mutex // held by whoever takes from the queue, and guards what follows; no other lock may be held when it is taken
+	tools     *tools
+	cursor    versionID               // where the queue goes on
+	retry     map[versionID]time.Time // what could not be read is tried again then
 
 	mu      sync.Mutex // guards all below; taken after Tree.mu
 	authors []sharefs.PeerID
-	self    uint64               // this host's place among the authors, from 1
-	unsure  map[sharefs.Ino]bool // adopted at start: whether the content changed is to be found out by comparing
-	compare map[versionID]bool   // versions to be compared with the one before when they are captured
-	unsafe  map[sharefs.Ino]bool // captured, and the row that says so is not yet synced
-	timed   []timedJob           // files of which a timed version is wanted
-	oldest  time.Time            // when the oldest of what waits for capture was put into the queue; zero: nothing waits
-	lastErr error                // of the capture, until it gets on
+	self    uint64                 // this host's place among the authors, from 1
+	unsure  map[sharefs.Ino]bool   // adopted at start: whether the content changed is to be found out by comparing
+	compare map[versionID]bool     // versions to be compared with the one before when they are captured
+	unsafe  map[sharefs.Ino]bool   // captured, and the row that says so is not yet synced
+	vacated map[dentID]sharefs.Ino // who bore names that are vacant now, as far as that is not on disk yet; see lineage.go
+	timed   []timedJob             // files of which a timed version is wanted
+	oldest  time.Time              // when the oldest of what waits for capture was put into the queue; zero: nothing waits
+	lastErr error                  // of the capture, until it gets on
 
 	counts historyCounts
 }
@@ -79,8 +85,11 @@ func (h *history) open(t *Tree) error {
 	h.t = t
 	h.keys = deriveKeys(t.cfg.ShareKey)
 	h.gear = chunk.NewGear(h.keys.gear)
+	h.tools = h.newTools()
+	h.retry = map[versionID]time.Time{}
 	h.wake = make(chan struct{}, 1)
 	h.unsure, h.compare, h.unsafe = map[sharefs.Ino]bool{}, map[versionID]bool{}, map[sharefs.Ino]bool{}
+	h.vacated = map[dentID]sharefs.Ino{}
 	disk := t.cfg.Packs
 	if disk == nil {
 		dir := filepath.Join(t.cfg.Dir, "packs")
@@ -186,7 +195,7 @@ func (h *history) begin(x *tx, r *row, stamp writers.Stamp, closed time.Time, no
 		return nil, err
 	}
 	v := &version{
-		ino: r.ino, own: 1, place: placeLive, at: sharefs.HLCAt(closed), mode: r.mode, uid: r.uid, gid: r.gid, author: h.self, note: note,
+		ino: r.ino, own: 1, place: placeLive, at: h.reading(closed), file: r.id, mode: r.mode, uid: r.uid, gid: r.gid, author: h.self, note: note,
 	}
 	v.setStamp(stamp)
 	if last != nil {
@@ -215,6 +224,12 @@ func (h *history) begin(x *tx, r *row, stamp writers.Stamp, closed time.Time, no
 	return v, nil
 }
 
+// reading returns the clock reading of a moment of this process's time, which is not that of the clock in a test.
+func (h *history) reading(at time.Time) sharefs.HLC {
+	now := h.t.clock.Next()
+	return now - min(now, sharefs.HLC(max(0, time.Since(at).Milliseconds()))<<16)
+}
+
 // marked is the hook that tells what the content of a file was when it was last dealt with.
 func (h *history) marked(ino sharefs.Ino) writers.Stamp {
 	v, err := newestVersion(h.t.db, ino, noLimit)
@@ -229,6 +244,7 @@ func (h *history) marked(ino sharefs.Ino) writers.Stamp {
 
 // lost is the hook for the loss of an inode's last name.
 func (h *history) lost(x *tx, r *row) error {
+	h.vacate(x, r.ino)
 	if f := x.t.files.find(r.ino); f != nil {
 		f.mu.Lock()
 		if f.hot {
@@ -312,7 +328,7 @@ func (t *Tree) HistoryStats() HistoryStats {
 		Copied: c.copied.Load(), Cloned: c.cloned.Load(), Moved: c.moved.Load(), TooLarge: c.tooLarge.Load(), Lost: c.lost.Load(),
 		Continued: c.continued.Load(), Packs: h.packs.Stats(),
 	}
-	for _, id := range h.pending(versionID{}, QueueCounted) {
+	for _, id := range h.pending(versionID{}, endOfQueue, QueueCounted) {
 		s.Queue++
 		if v, err := loadVersion(t.db, id.ino, id.own); err == nil {
 			s.QueueBytes += v.size

@@ -2,7 +2,6 @@ package versions
 
 import (
 	"encoding/binary"
-	"math"
 
 	"sharefs"
 	"sharefs/versions/kv"
@@ -99,6 +98,10 @@ func (x *tx) setLineage(ino sharefs.Ino, l lineage) {
 
 // named is the hook that finds out whose past an inode continues when it comes to bear a name.
 func (h *history) named(x *tx, parent sharefs.Ino, slot uint64, name string, r, old *row) error {
+	if r.isRegular() && r.seq != 0 {
+		h.vacate(x, r.ino)
+	}
+	before := h.occupy(x, dentID{parent, slot})
 	if !r.isRegular() || old != nil && !old.isRegular() {
 		return nil
 	}
@@ -109,33 +112,77 @@ func (h *history) named(x *tx, parent sharefs.Ino, slot uint64, name string, r, 
 		if err != nil || has {
 			return err
 		}
-		if own, err = newestVersion(x.t.db, r.ino, math.MaxUint64); err != nil {
+		if own, err = newestVersion(x.t.db, r.ino, noLimit); err != nil {
 			return err
 		}
 		if own != nil && r.nlink > 1 {
 			return nil
 		}
 	}
-	var pred sharefs.Ino
-	if old != nil && own == nil {
+	pred := before
+	if old != nil {
 		pred = old.ino
-	} else {
+	}
+	if pred == 0 || own != nil {
 		holder, since, err := h.lastHolder(parent, slot, name)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if own != nil && sharefs.HLCAt(timeOf(r.btime)) < since {
-			return nil
-		}
-		pred = holder
-		if old != nil {
-			pred = old.ino // the holder of a moment ago may not be on disk yet
+		case own == nil:
+			pred = holder
+		case pred == 0 && holder == 0, pred != 0 && holder != pred, sharefs.HLCAt(timeOf(r.btime)) < since:
+			return nil // not made while the other one was there
+		default:
+			pred = holder
 		}
 	}
 	if pred == 0 || pred == r.ino {
 		return nil
 	}
 	return h.inherit(x, r.ino, pred)
+}
+
+// maxVacated bounds how many names are remembered. Beyond it the oldest instants are on disk long since.
+const maxVacated = 4096
+
+// vacate remembers who bore the names that a change makes vacant. The past of a name has but one state for each instant, so that it does not know of
+// a bearer who came and went within one.
+func (h *history) vacate(x *tx, ino sharefs.Ino) {
+	for i := range x.slots {
+		id := x.slots[i].id
+		if x.slots[i].dent.ino != 0 {
+			continue
+		}
+		key := dentryKey(id.parent, id.cookie)
+		if b, ok, err := x.t.db.Get(spaceDentry, key); err != nil || !ok {
+			continue
+		} else if d, err := decodeDent(key, b); err != nil || d.ino != ino {
+			continue // a grave, or the slot of another one that the same change moves
+		}
+		x.after(func(uint64) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if len(h.vacated) >= maxVacated {
+				clear(h.vacated)
+			}
+			h.vacated[id] = ino
+		})
+	}
+}
+
+// occupy returns who was remembered for a name, and has that forgotten with the change which gives the name to somebody else.
+func (h *history) occupy(x *tx, id dentID) sharefs.Ino {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	ino := h.vacated[id]
+	if ino != 0 {
+		x.after(func(uint64) {
+			h.mu.Lock()
+			delete(h.vacated, id)
+			h.mu.Unlock()
+		})
+	}
+	return ino
 }
 
 // lastHolder finds the regular file that bore a name last, and the beginning of the instant in which it came to; 0: none, or something else
@@ -168,7 +215,7 @@ func (h *history) lastHolder(parent sharefs.Ino, slot uint64, name string) (ino 
 
 // inherit makes an inode continue the past of another one.
 func (h *history) inherit(x *tx, ino, pred sharefs.Ino) error {
-	last, err := newestVersion(x.t.db, pred, math.MaxUint64)
+	last, err := newestVersion(x.t.db, pred, noLimit)
 	if err != nil {
 		return err
 	}
@@ -218,7 +265,7 @@ type segment struct {
 
 // head returns the newest segment of an inode's history.
 func (h *history) head(ino sharefs.Ino) (segment, error) {
-	return h.segment(ino, math.MaxUint64)
+	return h.segment(ino, noLimit)
 }
 
 func (h *history) segment(ino sharefs.Ino, through uint64) (segment, error) {

@@ -42,7 +42,7 @@ type Config struct {
 	MaxDelay time.Duration  // how long what was acknowledged may stay unsynced; 0: 5 s
 	Journal  journal.FS     // nil: the operating system
 	Packs    pack.FS        // nil: the directory packs/ of the store
-	Eager    bool           // versions are captured without regard to what else is going on
+	byHand   bool           // nothing is captured in the background: a test does it
 }
 
 // Sizes of what is kept in memory; each cached inode or name is about 200 bytes.
@@ -123,6 +123,9 @@ func Open(cfg Config) (*Tree, error) {
 		t.ended.Go(t.settler.loop(t))
 		t.ended.Go(t.reaper)
 		t.ended.Go(t.instants)
+		if !cfg.byHand {
+			t.ended.Go(t.past.run)
+		}
 	}
 	return t, nil
 }

@@ -16,6 +16,7 @@ import (
 //	1 byte    format, 1
 //	1 byte    flags: bits 0–1 the place of the content, bit 2 timed
 //	8 bytes   the clock reading at which it was closed, big endian
+//	16 bytes  id of the file: rows of versions stay when that of the inode is gone
 //	uvarints  size, mode, uid, gid, index of the author in the row "authors" of the space global
 //	varints   mtime, ctime of the backing file minus mtime (zigzag)
 //	uvarint   length of the note, then the note
@@ -29,6 +30,7 @@ type version struct {
 	place place8
 	timed bool
 	at    sharefs.HLC
+	file  sharefs.FileID
 	size  uint64
 	mode  uint32
 	uid   uint32
@@ -75,13 +77,14 @@ func (v *version) setStamp(s writers.Stamp) {
 }
 
 func (v *version) encode() []byte {
-	b := make([]byte, 0, 64+len(v.note)+34*len(v.top.spans))
+	b := make([]byte, 0, 80+len(v.note)+34*len(v.top.spans))
 	flags := byte(v.place)
 	if v.timed {
 		flags |= versionTimed
 	}
 	b = append(b, versionFormat, flags)
 	b = binary.BigEndian.AppendUint64(b, uint64(v.at))
+	b = append(b, v.file[:]...)
 	for _, n := range [...]uint64{v.size, uint64(v.mode), uint64(v.uid), uint64(v.gid), v.author} {
 		b = binary.AppendUvarint(b, n)
 	}
@@ -107,6 +110,7 @@ func decodeVersion(key, value []byte) (*version, error) {
 	flags := d.byte()
 	v.place, v.timed = place8(flags&3), flags&versionTimed != 0
 	v.at = sharefs.HLC(d.uint64())
+	copy(v.file[:], d.take(len(v.file)))
 	v.size = d.uvarint()
 	for _, p := range [...]*uint32{&v.mode, &v.uid, &v.gid} {
 		*p = d.uint32()

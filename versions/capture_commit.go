@@ -1,0 +1,188 @@
+package versions
+
+import (
+	"errors"
+	"slices"
+
+	"sharefs"
+	"sharefs/versions/kv"
+)
+
+// finish does stages 6 to 8.
+func (b *batch) finish() error {
+	if len(b.versions) == 0 && len(b.chunks) == 0 {
+		return nil
+	}
+	if err := b.flush(); err != nil {
+		return err
+	}
+	h := b.h
+	for rest := b.versions; len(rest) > 0; {
+		n := min(commitRows, len(rest))
+		if err := h.commitVersions(rest[:n]); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	if err := h.t.db.Sync(); err != nil {
+		return failed("sync the journal", err)
+	}
+	for _, c := range b.versions {
+		h.tidy(c.id)
+	}
+	b.versions = nil
+	return nil
+}
+
+// commitChunks writes the rows of chunks that survive power loss already. A row without a version costs nothing but its room.
+func (b *batch) commitChunks() error {
+	var rows kv.Batch
+	var value []byte
+	for id, loc := range b.chunks {
+		value = loc.Append(value[:0])
+		rows.Put(spaceChunk, id[:], value)
+		if rows.Len() >= chunkRows {
+			if _, err := b.h.t.db.Commit(&rows); err != nil {
+				return failed("write to the store", err)
+			}
+			rows.Reset()
+		}
+	}
+	if rows.Len() > 0 {
+		if _, err := b.h.t.db.Commit(&rows); err != nil {
+			return failed("write to the store", err)
+		}
+	}
+	clear(b.chunks)
+	return nil
+}
+
+// commitVersions writes that some versions are kept.
+func (h *history) commitVersions(list []captured) error {
+	t := h.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	x := t.begin()
+	for _, c := range list {
+		v, err := loadVersion(t.db, c.id.ino, c.id.own)
+		if errors.Is(err, sharefs.KindNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if v.place == placeKept || v.place == placeLost {
+			continue
+		}
+		// From live to aside is no change of the content: what was read when the row said live is what was set aside.
+		v.place, v.top = placeKept, c.top
+		h.mu.Lock()
+		h.unsafe[c.id.ino] = true
+		compare := h.compare[c.id]
+		delete(h.compare, c.id)
+		h.mu.Unlock()
+		if compare {
+			same, err := h.join(x, v)
+			if err != nil {
+				return err
+			}
+			if same {
+				h.counts.same.Add(1)
+				continue
+			}
+		}
+		v.put(&x.b)
+		h.counts.captured.Add(1)
+	}
+	if x.b.Len() == 0 {
+		return nil
+	}
+	return x.commit()
+}
+
+// join makes one version of two with the same content where that is not two closes but one: a timed version and the close that followed, or
+// a file that a start found marked and unchanged. Tree.mu is held.
+func (h *history) join(x *tx, v *version) (bool, error) {
+	newest, err := newestVersion(h.t.db, v.ino, noLimit)
+	if err != nil || newest == nil || newest.own != v.own {
+		return false, err
+	}
+	if _, has, err := loadLineage(h.t.db, v.ino); err != nil || has {
+		return false, err // another inode may count on the number
+	}
+	before, err := newestVersion(h.t.db, v.ino, v.own-1)
+	if err != nil || before == nil || before.place != placeKept || !before.same(v) {
+		return false, err
+	}
+	before.timed = false
+	before.setStamp(v.stamp())
+	if before.note == "" {
+		before.note = v.note
+	}
+	before.put(&x.b)
+	x.b.Delete(spaceVersion, versionKey(v.ino, v.own))
+	x.b.Delete(spacePending, pendingKey(v.ino, v.own))
+	return true, nil
+}
+
+// same reports whether two kept versions have the same content.
+func (v *version) same(w *version) bool {
+	return v.size == w.size && v.top.level == w.top.level && slices.Equal(v.top.spans, w.top.spans)
+}
+
+// tidy removes what was needed until the row of a captured version survived power loss.
+func (h *history) tidy(id versionID) {
+	h.mu.Lock()
+	delete(h.unsafe, id.ino)
+	h.mu.Unlock()
+	if err := h.aside.remove(asideName(id.ino, id.own)); err != nil {
+		h.t.log.Warn("what was set aside stays behind until the next start", "err", err)
+	}
+	if _, ok := h.t.orphans.get(id.ino); ok {
+		h.t.reapSoon(id.ino)
+	}
+}
+
+// unqueue takes a version out of the queue that has no business there.
+func (h *history) unqueue(id versionID) error {
+	t := h.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v, err := loadVersion(t.db, id.ino, id.own)
+	if err == nil && (v.place == placeLive || v.place == placeAside) {
+		return nil
+	}
+	x := t.begin()
+	x.b.Delete(spacePending, pendingKey(id.ino, id.own))
+	return x.commit()
+}
+
+// lose notes that the content of a version is gone from where it was.
+func (h *history) lose(id versionID, from place8) error {
+	return h.replace(id, from, placeLost)
+}
+
+// reset notes that the content of a version that was set aside is live after all.
+func (h *history) reset(id versionID) (bool, error) {
+	return true, h.replace(id, placeAside, placeLive)
+}
+
+func (h *history) replace(id versionID, from, to place8) error {
+	t := h.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v, err := loadVersion(t.db, id.ino, id.own)
+	if err != nil || v.place != from {
+		return err
+	}
+	x := t.begin()
+	v.place = to
+	v.put(&x.b)
+	if err := x.commit(); err != nil {
+		return err
+	}
+	if to == placeLost {
+		t.reapSoon(id.ino)
+	}
+	return nil
+}

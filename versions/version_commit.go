@@ -1,0 +1,132 @@
+package versions
+
+import (
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"sharefs"
+)
+
+// Commit makes what a file holds now a version with a note, without waiting until it has come to rest. Where somebody may be writing to it the
+// version is a timed one. Where what it holds is a version already it makes none and reports false; the note is then added to that
+// version if it has none, and never replaces one. Errors: KindInvalid for what is no regular file and for a note that is no text,
+// KindTooBig for one of more than NoteMax bytes.
+func (t *Tree) Commit(ino sharefs.Ino, note string) (sharefs.Version, bool, error) {
+	const op = "commit"
+	if err := t.writable(op); err != nil {
+		return sharefs.Version{}, false, err
+	}
+	switch {
+	case len(note) > sharefs.NoteMax:
+		return sharefs.Version{}, false, fail(op, sharefs.KindTooBig)
+	case !utf8.ValidString(note) || strings.ContainsRune(note, 0):
+		return sharefs.Version{}, false, &sharefs.Error{Op: op, Kind: sharefs.KindInvalid, Detail: "the note is not UTF-8 text"}
+	}
+	r, err := t.row(ino)
+	if err != nil {
+		return sharefs.Version{}, false, err
+	}
+	if !r.isRegular() {
+		return sharefs.Version{}, false, fail(op, sharefs.KindInvalid)
+	}
+	h := &t.past
+	f := t.files.pin(ino)
+	defer t.files.unpin(f)
+	v, fresh, err := h.commitNow(f, note)
+	if err != nil {
+		return sharefs.Version{}, false, err
+	}
+	l, _, err := loadLineage(t.db, ino)
+	if err != nil {
+		return sharefs.Version{}, false, err
+	}
+	shown := h.shown(v, l.base)
+	shown.Live = h.isLive(ino, shown.Number)
+	return shown, fresh, nil
+}
+
+// commitNow returns the version that a file's content is now, and whether that was made just now. No lock is held.
+func (h *history) commitNow(f *file, note string) (*version, bool, error) {
+	f.content.Lock()
+	v, fresh, rests, err := h.settleVersion(f, note)
+	f.content.Unlock()
+	if err != nil {
+		return nil, false, err
+	}
+	if !rests {
+		if v, fresh, err = h.takeTimed(f.ino, h.newTools(), note); err != nil {
+			return nil, false, err
+		}
+	}
+	if !fresh && note != "" && v.note == "" {
+		if v, err = h.annotate(versionID{v.ino, v.own}, note); err != nil {
+			return nil, false, err
+		}
+	}
+	return v, fresh, nil
+}
+
+// settleVersion brings a file to rest and returns the version that it then is, which is made if need be. Rests is false, and nothing was
+// done, where somebody may write to it. f.content is held.
+func (h *history) settleVersion(f *file, note string) (v *version, fresh, rests bool, err error) {
+	t := h.t
+	before, err := newestVersion(t.db, f.ino, noLimit)
+	if err != nil {
+		return nil, false, false, err
+	}
+	if rests, err = t.settleNow(f); err != nil || !rests {
+		return nil, false, false, err
+	}
+	if v, err = newestVersion(t.db, f.ino, noLimit); err != nil {
+		return nil, false, false, err
+	}
+	switch {
+	case v == nil || v.place == placeLost || v.timed:
+		// It was never written to, or its version is gone.
+		v, err = h.beginNow(f, note)
+		return v, true, true, err
+	case before == nil || before.own != v.own:
+		if note != "" {
+			v, err = h.annotate(versionID{v.ino, v.own}, note)
+		}
+		return v, true, true, err
+	}
+	return v, false, true, nil
+}
+
+// beginNow makes a version of a file at rest. f.content is held.
+func (h *history) beginNow(f *file, note string) (*version, error) {
+	t := h.t
+	st, err := t.statBacking(f.ino)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	x := t.begin()
+	r, err := x.row(f.ino)
+	if err != nil {
+		return nil, err
+	}
+	v, err := h.begin(x, r, stampOf(&st), time.Now(), note)
+	if err != nil {
+		return nil, err
+	}
+	return v, x.commit()
+}
+
+// annotate gives a version a note unless it has one, and returns it as it is then.
+func (h *history) annotate(id versionID, note string) (*version, error) {
+	t := h.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v, err := loadVersion(t.db, id.ino, id.own)
+	if err != nil || v.note != "" {
+		return v, err
+	}
+	x := t.begin()
+	v.note = note
+	v.put(&x.b)
+	return v, x.commit()
+}

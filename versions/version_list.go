@@ -1,0 +1,225 @@
+package versions
+
+import (
+	"errors"
+	"slices"
+
+	"sharefs"
+	"sharefs/versions/kv"
+)
+
+// Versions lists the history of a regular file, oldest first, those that it continues (lineage.go) among them. What is settled but not yet
+// captured is in it. An inode without versions has none; that is no error.
+func (t *Tree) Versions(ino sharefs.Ino) ([]sharefs.Version, error) {
+	h := &t.past
+	s, err := h.head(ino)
+	if err != nil {
+		return nil, err
+	}
+	var all []sharefs.Version
+	for more := true; more; {
+		err := ownVersions(t.db, s.ino, s.through, func(v *version) bool {
+			if v.place != placeLost {
+				all = append(all, h.shown(v, s.base))
+			}
+			return true
+		})
+		if err != nil {
+			return nil, err
+		}
+		if s, more, err = h.older(s); err != nil {
+			return nil, err
+		}
+	}
+	if n := len(all); n > 0 {
+		all[0].Live = h.isLive(ino, all[0].Number)
+	}
+	slices.Reverse(all)
+	return all, nil
+}
+
+// shown returns what users see of a version.
+func (h *history) shown(v *version, base uint64) sharefs.Version {
+	return sharefs.Version{
+		Number: base + v.own, At: v.at, Size: v.size, Mode: v.mode, UID: v.uid, GID: v.gid, Mtime: v.mtime,
+		Author: h.author(v.author), Timed: v.timed, Note: v.note,
+	}
+}
+
+// isLive reports whether the content of a file is that of one of its versions still.
+func (h *history) isLive(ino sharefs.Ino, number uint64) bool {
+	t := h.t
+	v, err := newestVersion(t.db, ino, noLimit)
+	if err != nil || v == nil || v.place == placeLost || v.timed {
+		return false
+	}
+	l, _, err := loadLineage(t.db, ino)
+	if err != nil || l.base+v.own != number {
+		return false
+	}
+	f := t.files.find(ino)
+	if f == nil {
+		return true
+	}
+	defer t.files.unpin(f)
+	f.mu.Lock()
+	hot, base := f.hot, f.base
+	f.mu.Unlock()
+	if !hot {
+		return true
+	}
+	st, err := t.statFile(f)
+	return err == nil && stampOf(&st) == base
+}
+
+// find returns the version with a number in the history of an inode; KindNotExist: there is none.
+func (h *history) find(ino sharefs.Ino, number uint64) (*version, segment, error) {
+	s, err := h.head(ino)
+	if err != nil {
+		return nil, s, err
+	}
+	if s, err = h.back(s, func(s segment) bool { return number > s.base }); err != nil {
+		return nil, s, err
+	}
+	if number <= s.base || number-s.base > s.through {
+		return nil, s, sharefs.KindNotExist
+	}
+	v, err := loadVersion(h.t.db, s.ino, number-s.base)
+	if err == nil && v.place == placeLost {
+		err = sharefs.KindNotExist
+	}
+	return v, s, err
+}
+
+// Version finds one version of a file by its number, in time that does not grow with the length of the history. KindNotExist: there is none.
+func (t *Tree) Version(ino sharefs.Ino, number uint64) (sharefs.Version, error) {
+	v, s, err := t.past.find(ino, number)
+	if err != nil {
+		return sharefs.Version{}, err
+	}
+	shown := t.past.shown(v, s.base)
+	shown.Live = s.ino == ino && t.past.isLive(ino, number)
+	return shown, nil
+}
+
+// VersionAt finds the version that a name held at an instant, and the inode that bore the name then. Where the name did not exist then, or bore
+// something without versions, it looks in the history of the file that has the name now or had it last. KindNotExist: there is none.
+func (t *Tree) VersionAt(parent sharefs.Ino, name string, at sharefs.HLC) (sharefs.Ino, sharefs.Version, error) {
+	h := &t.past
+	p, err := t.findDent(t.db.At(at), parent, name)
+	if err != nil {
+		return 0, sharefs.Version{}, err
+	}
+	if p.found() && uint32(p.typ)<<12 == sharefs.ModeRegular {
+		v, err := h.at(p.ino, at)
+		if !errors.Is(err, sharefs.KindNotExist) {
+			return p.ino, v, err
+		}
+	}
+	ino, err := t.Past(parent, name)
+	if err != nil {
+		return 0, sharefs.Version{}, err
+	}
+	v, err := h.at(ino, at)
+	return ino, v, err
+}
+
+// at finds the last version in the history of an inode that was closed up to an instant.
+func (h *history) at(ino sharefs.Ino, at sharefs.HLC) (sharefs.Version, error) {
+	s, err := h.head(ino)
+	if err != nil {
+		return sharefs.Version{}, err
+	}
+	if s, err = h.back(s, func(s segment) bool { return s.since <= at }); err != nil {
+		return sharefs.Version{}, err
+	}
+	for more := true; more; {
+		var found *version
+		err := ownVersions(h.t.db, s.ino, s.through, func(v *version) bool {
+			if v.at <= at && v.place != placeLost {
+				found = v
+			}
+			return found == nil
+		})
+		if err != nil {
+			return sharefs.Version{}, err
+		}
+		if found != nil {
+			shown := h.shown(found, s.base)
+			shown.Live = s.ino == ino && h.isLive(ino, shown.Number)
+			return shown, nil
+		}
+		if s, more, err = h.older(s); err != nil {
+			return sharefs.Version{}, err
+		}
+	}
+	return sharefs.Version{}, sharefs.KindNotExist
+}
+
+// Past finds the regular file that bears a name or, where none does, the one that bore it last. It takes no reference, and the inode may be no
+// more: only its versions can be asked for. KindNotExist: no regular file ever bore the name.
+func (t *Tree) Past(parent sharefs.Ino, name string) (sharefs.Ino, error) {
+	if err := checkName("look up", name); err != nil {
+		return 0, err
+	}
+	p, err := t.dent(parent, name)
+	if err != nil {
+		return 0, err
+	}
+	if p.found() {
+		if uint32(p.typ)<<12 != sharefs.ModeRegular {
+			return 0, sharefs.KindNotExist
+		}
+		return p.ino, nil
+	}
+	// The name lay in its own slot unless another one had that, in which case the next slots are to be looked at as well.
+	for slot := t.cookieOf(name); ; slot++ {
+		t.past.mu.Lock()
+		ino := t.past.vacated[dentID{parent, slot}]
+		t.past.mu.Unlock()
+		if ino == 0 {
+			ino, _, err = t.past.lastHolder(parent, slot, name)
+		}
+		if err != nil || ino != 0 {
+			return ino, err
+		}
+		chained, err := t.everChained(dentID{parent, slot})
+		if err != nil {
+			return 0, err
+		}
+		if !chained {
+			return 0, sharefs.KindNotExist
+		}
+	}
+}
+
+// everChained reports whether names that belong to a slot ever were put into later ones.
+func (t *Tree) everChained(id dentID) (chained bool, err error) {
+	key := dentryKey(id.parent, id.cookie)
+	err = t.db.Past(spaceDentry, key, func(rev kv.Revision) bool {
+		if d, err := decodeDent(key, rev.Value); err == nil && !rev.Deleted {
+			chained = chained || d.chained
+		}
+		return !chained
+	})
+	return chained, failed("read the past of a name", err)
+}
+
+// FileID returns the identity of a file on every host, also of one that is no more and has versions.
+func (t *Tree) FileID(ino sharefs.Ino) (id sharefs.FileID, err error) {
+	r, err := t.row(ino)
+	if err == nil {
+		return r.id, nil
+	}
+	if !errors.Is(err, sharefs.KindStale) {
+		return id, err
+	}
+	v, err := newestVersion(t.db, ino, noLimit)
+	switch {
+	case err != nil:
+		return id, err
+	case v == nil:
+		return id, stale(ino)
+	}
+	return v.file, nil
+}

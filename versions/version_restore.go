@@ -1,0 +1,154 @@
+package versions
+
+import (
+	"io"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/versions/chunk"
+)
+
+// Restore gives a file the content and the permission bits of one of its versions. What it holds at present becomes a version first, unless it
+// is one. Owner, names, extended attributes and access control lists stay; the modification time becomes the present one, so that what
+// goes by times (make, rsync) sees that the file changed. Setuid and setgid of the version are given only by root.
+//
+// The result is a version of its own, with the next number, as any other change is. Whoever has the file open sees the content change as if a
+// program had rewritten the file. Errors: KindNotExist where there is no such version, KindExist where the file holds it at present,
+// KindInvalid for what is no regular file, and what reading and writing report.
+func (t *Tree) Restore(ino sharefs.Ino, number uint64, who Caller) error {
+	const op = "restore"
+	if err := t.writable(op); err != nil {
+		return err
+	}
+	r, err := t.row(ino)
+	if err != nil {
+		return err
+	}
+	if !r.isRegular() {
+		return fail(op, sharefs.KindInvalid)
+	}
+	v, err := t.Version(ino, number)
+	if err != nil {
+		return err
+	}
+	src, err := t.OpenVersion(ino, number)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	f := t.files.pin(ino)
+	defer t.files.unpin(f)
+	h := &t.past
+	if _, _, err := h.commitNow(f, ""); err != nil {
+		return failed("keep the present version", err)
+	}
+	if h.isLive(ino, number) {
+		return fail(op, sharefs.KindExist)
+	}
+	if err := h.rewrite(f, src, v.Mode, who); err != nil {
+		return err
+	}
+	if k := t.kernel.Load(); k != nil {
+		(*k).ForgetContent(ino, 0, 0)
+	}
+	return nil
+}
+
+// rewrite puts other content into a file.
+func (h *history) rewrite(f *file, src VersionReader, mode uint32, who Caller) error {
+	t := h.t
+	f.content.Lock()
+	defer f.content.Unlock()
+	err := t.arm(f, changeAll, false, func(x *tx, r *row) error {
+		keep := sharefs.ModePerm &^ (sharefs.ModeSetuid | sharefs.ModeSetgid)
+		if who.UID == 0 {
+			keep = sharefs.ModePerm
+		}
+		x.killPriv(r)
+		return x.setAttr(r, &SetAttr{Mode: ptr(mode & keep)})
+	})
+	if err != nil {
+		return err
+	}
+	err = func() error {
+		defer t.disarm(f)
+		d, err := t.files.use(f, true)
+		if err != nil {
+			return err
+		}
+		defer t.files.done(f, d)
+		return fill(d.fd, src)
+	}()
+	if err != nil {
+		return err
+	}
+	// The result counts as closed at once, so that the next restore finds it among the versions; if somebody else has the file open for
+	// writing it does when that one closes it.
+	_, err = t.settleNow(f)
+	return err
+}
+
+// fill makes the content of an open file that of a version. Holes stay holes.
+func fill(fd int, src VersionReader) error {
+	truncate := func(size int64) error {
+		_, err := ignoringEINTR(func() (int, error) { return 0, unix.Ftruncate(fd, size) })
+		return failed("restore", err)
+	}
+	if err := truncate(0); err != nil {
+		return err
+	}
+	size := src.Size()
+	buf := make([]byte, min(size, 1<<20))
+	sparse, _ := src.(chunk.Extents)
+	for off := int64(0); off < size; {
+		if sparse != nil {
+			start, _, err := sparse.NextData(off)
+			if err != nil {
+				return err
+			}
+			if off = start; off >= size {
+				break
+			}
+		}
+		n, err := src.ReadAt(buf[:min(int64(len(buf)), size-off)], off)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if n == 0 {
+			return corrupt("a version's content", 0)
+		}
+		if err := writeSparse(fd, buf[:n], off); err != nil {
+			return failed("restore", err)
+		}
+		off += int64(n)
+	}
+	return truncate(size)
+}
+
+// writeSparse writes what is not zero, in blocks of 64 KiB.
+func writeSparse(fd int, b []byte, off int64) error {
+	const block = 64 << 10
+	for len(b) > 0 {
+		part := b[:min(block, len(b))]
+		b = b[len(part):]
+		zero := true
+		for _, c := range part {
+			if c != 0 {
+				zero = false
+				break
+			}
+		}
+		for !zero && len(part) > 0 {
+			n, err := ignoringEINTR(func() (int, error) { return unix.Pwrite(fd, part, off) })
+			if err != nil {
+				return err
+			}
+			part, off = part[n:], off+int64(n)
+		}
+		off += int64(len(part))
+	}
+	return nil
+}
+
+func ptr[T any](v T) *T { return &v }
