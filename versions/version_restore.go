@@ -66,7 +66,8 @@ func (h *history) rewrite(f *file, src VersionReader, mode uint32, who Caller) e
 			keep = sharefs.ModePerm
 		}
 		x.killPriv(r)
-		return x.setAttr(r, &SetAttr{Mode: ptr(mode & keep)})
+		bits := mode & keep
+		return x.setAttr(r, &SetAttr{Mode: &bits})
 	})
 	if err != nil {
 		return err
@@ -150,5 +151,3 @@ func writeSparse(fd int, b []byte, off int64) error {
 	}
 	return nil
 }
-
-func ptr[T any](v T) *T { return &v }
