@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
-	"sharefs"
+	"sharefs/internal/client"
 	"sharefs/internal/mountpoint"
 	"sharefs/internal/term"
 )
@@ -107,7 +107,7 @@ read them, and ls FILE@@/ lists them.`,
 				return nil
 			}
 			if err := os.Chdir(a.dir); err != nil {
-				return &sharefs.Error{Op: "-C", Path: term.Quote(a.dir), Kind: sharefs.KindOf(err), Detail: sharefs.KindOf(err).String()}
+				return client.PathError("-C", a.dir, err)
 			}
 			return nil
 		},

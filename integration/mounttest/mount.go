@@ -185,17 +185,22 @@ func (m *Mount) Alive() bool {
 // Unmount ends the mount as a user would, waits until all is saved, and fails the test if that goes wrong.
 func (m *Mount) Unmount() {
 	m.t.Helper()
-	var out []byte
-	WaitFor(m.t, "unmount "+m.Dir, func() bool {
-		var err error
-		out, err = umount(m.Dir)
-		// What a program of the test held open a moment ago the kernel may still be letting go.
-		return err == nil || !Mounted(m.t, m.Dir) || !bytes.Contains(out, []byte("busy"))
-	})
-	if Mounted(m.t, m.Dir) {
+	if out, err := umountPatiently(m.Dir); err != nil {
 		m.t.Fatalf("unmount: %s", out)
 	}
 	m.WaitEnd()
+}
+
+// umountPatiently waits until programs that have just ended have let go of the mount.
+func umountPatiently(dir string) (out []byte, err error) {
+	deadline := time.Now().Add(Patience / 4)
+	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		out, err = umount(dir)
+		if err == nil || !bytes.Contains(bytes.ToLower(out), []byte("busy")) || time.Now().After(deadline) {
+			return out, err
+		}
+		time.Sleep(pause)
+	}
 }
 
 func umount(dir string) ([]byte, error) {
@@ -291,7 +296,7 @@ func (m *Mount) Settled() {
 func (m *Mount) cleanup() {
 	t := m.t
 	if m.Alive() && Mounted(t, m.Dir) {
-		if out, err := umount(m.Dir); err != nil {
+		if out, err := umountPatiently(m.Dir); err != nil {
 			t.Errorf("unmount %s: %s", m.Dir, out)
 			if users, err := exec.Command("fuser", "-vm", m.Dir).CombinedOutput(); err == nil {
 				t.Logf("used by:\n%s", users)

@@ -73,6 +73,11 @@ func Here(dir string) (*Mount, error) {
 	if listErr != nil {
 		return nil, listErr
 	}
+	return only(all)
+}
+
+// only picks the one that there is.
+func only(all []Mount) (*Mount, error) {
 	switch len(all) {
 	case 0:
 		return nil, &sharefs.Error{Kind: sharefs.KindNotExist, Detail: "no ShareFS is mounted: sharefs-mount DIRECTORY mounts one"}
@@ -105,20 +110,23 @@ func realPath(path string) (string, error) {
 	return real, nil
 }
 
-// pathError names the path as the user gave it, and the way out where a daemon has ended.
-func pathError(path string, err error) error {
-	kind, detail := sharefs.KindOf(err), ""
+// pathError is [PathError] without an operation.
+func pathError(path string, err error) error { return PathError("", path, err) }
+
+// PathError names the path as the user gave it, and the way out where a daemon has ended.
+func PathError(op, path string, err error) error {
+	kind := sharefs.KindOf(err)
 	switch {
 	case errors.Is(err, unix.ENOTCONN), errors.Is(err, unix.ECONNABORTED):
-		detail = "the ShareFS mounted there has ended: sharefs-mount mounts it again"
+		return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: sharefs.KindBusy, Detail: "the ShareFS mounted there has ended: sharefs-mount mounts it again"}
 	case kind != sharefs.KindOther:
-		return &sharefs.Error{Path: term.Quote(path), Kind: kind, Detail: kind.String()}
+		return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: kind, Detail: kind.String()}
 	}
 	var inner *os.PathError
 	if errors.As(err, &inner) {
 		err = inner.Err
 	}
-	return &sharefs.Error{Path: term.Quote(path), Kind: kind, Detail: detail, Err: err}
+	return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: kind, Err: err}
 }
 
 // ctl is where a mount tells of itself.

@@ -70,49 +70,52 @@ type Daemon struct {
 }
 
 // Start mounts, and returns once the mount can be used. It is the one place that names every part.
-func Start(c Config) (d *Daemon, err error) {
+func Start(c Config) (*Daemon, error) {
 	unix.Umask(0)
-	runtime.GOMAXPROCS(max(3, runtime.NumCPU()+1)) // one reader of /dev/fuse polls, and holds a thread while it does
-	d = &Daemon{options: c.Options, started: time.Now(), stopNow: make(chan struct{})}
+	runtime.GOMAXPROCS(max(2, runtime.NumCPU())) // one reader of /dev/fuse polls; others must get on meanwhile
+	d := &Daemon{options: c.Options, started: time.Now(), stopNow: make(chan struct{})}
 	d.test.Store(&selftest.Result{State: selftest.Running, Detail: "not finished yet"})
-	defer func() {
-		if err != nil {
-			d.abandon()
-		}
-	}()
-
-	if err := checkDevice(); err != nil {
+	if err := d.start(c); err != nil {
+		d.abandon()
 		return nil, err
+	}
+	return d, nil
+}
+
+// start does it step by step; the mount itself is the last that can fail.
+func (d *Daemon) start(c Config) error {
+	if err := checkDevice(); err != nil {
+		return err
 	}
 	dir, err := d.chooseStore(c)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := d.choosePoint(c.Point, dir); err != nil {
-		return nil, err
+		return err
 	}
 	if d.store, err = store.OpenWait(dir, storePatience, unmounted); err != nil {
-		return nil, err
+		return err
 	}
 	if err := d.openLog(c.Foreground); err != nil {
-		return nil, err
+		return err
 	}
 	if d.tree, err = versions.Open(d.treeConfig()); err != nil {
-		return nil, d.explain(err)
+		return d.explain(err)
 	}
 	edge, err := d.edgeConfig()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if d.edge, err = fs.Mount(edge); err != nil {
-		return nil, err
+		return err
 	}
 	d.tree.SetKernel(d.edge)
 	d.findMinor()
 	d.store.Say(store.Mounted, d.point)
 	d.log.Info("mounted", "point", d.point, "store", d.store.Dir, "version", build.Version, "pid", os.Getpid(), "passthrough", d.edge.Stats().Passthrough)
 	d.startSelfTest()
-	return d, nil
+	return nil
 }
 
 // checkDevice sees that this machine has FUSE at all, before a store is made.
@@ -300,9 +303,6 @@ func (d *Daemon) startSelfTest() {
 
 // abandon takes apart what Start had put together when it failed.
 func (d *Daemon) abandon() {
-	if d.edge != nil {
-		_ = d.edge.Unmount()
-	}
 	if d.tree != nil {
 		_ = d.tree.Close()
 	}

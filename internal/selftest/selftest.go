@@ -119,8 +119,8 @@ func observe(point string, counters func() Counters, patience time.Duration) obs
 			o.after = counters()
 		}
 		in.Close()
+		_ = child.Wait() // so that no file of the test keeps the mount busy; a child that hangs is not waited for, see below
 		done <- o
-		_ = child.Wait() // of a child that hangs in the mount it never returns, and nobody waits for it
 	}()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()

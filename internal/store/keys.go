@@ -63,14 +63,15 @@ func loadKeys(dir string, create bool) (k Keys, made bool, err error) {
 
 func keyError(dir string, err error) error {
 	var e *sharefs.Error
-	switch {
-	case errors.As(err, &e):
+	if errors.As(err, &e) {
 		return err
-	case errors.Is(err, os.ErrNotExist):
-		return &sharefs.Error{Op: "open store", Path: dir, Kind: sharefs.KindNotExist,
-			Detail: "a key is missing, without which the versions in it cannot be read: put it back from a backup", Err: err}
 	}
-	return &sharefs.Error{Op: "open store", Path: dir, Kind: sharefs.KindOf(err), Err: err}
+	var p *os.PathError
+	if errors.Is(err, os.ErrNotExist) && errors.As(err, &p) {
+		return &sharefs.Error{Op: "read key", Path: p.Path, Kind: sharefs.KindNotExist,
+			Detail: "it is missing, and without it the versions in the store cannot be read: put it back from a backup"}
+	}
+	return (&Store{Dir: dir}).fail("make", err)
 }
 
 func readKey(path, prefix string) (key [32]byte, err error) {

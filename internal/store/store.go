@@ -193,7 +193,16 @@ func (s *Store) fail(verb string, err error) error {
 	case sharefs.KindAccess, sharefs.KindPermission:
 		detail = "you may not: give another place with --store, or become its owner"
 	}
-	return &sharefs.Error{Op: verb + " store", Path: s.Dir, Kind: sharefs.KindOf(err), Detail: detail, Err: err}
+	return &sharefs.Error{Op: verb + " store", Path: s.Dir, Kind: sharefs.KindOf(err), Detail: detail, Err: cause(err)}
+}
+
+// cause takes the operation and path off an error of package os, where the message names them already.
+func cause(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
 }
 
 // Close gives the lock back. All parts that live in the store must be closed before.

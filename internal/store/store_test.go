@@ -148,7 +148,7 @@ func TestKeysThatAreBadAreNamed(t *testing.T) {
 			if err := os.Remove(filepath.Join(dir, shareFile)); err != nil {
 				t.Fatal(err)
 			}
-		}, "a key is missing"},
+		}, "share.key: it is missing, and without it the versions in the store cannot be read"},
 		"readable by others": {func(t *testing.T, dir string) {
 			if err := os.Chmod(filepath.Join(dir, identityFile), 0o644); err != nil {
 				t.Fatal(err)

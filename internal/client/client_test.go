@@ -1,0 +1,83 @@
+package client
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+)
+
+func TestWithoutANameTheOnlyMountIsMeant(t *testing.T) {
+	if _, err := only(nil); err == nil || err.Error() != "no ShareFS is mounted: sharefs-mount DIRECTORY mounts one" {
+		t.Error(err)
+	}
+	if m, err := only([]Mount{{Point: "/a"}}); err != nil || m.Point != "/a" {
+		t.Error(m, err)
+	}
+	if _, err := only([]Mount{{Point: "/a"}, {Point: "/b c"}}); err == nil || err.Error() != "several are mounted (/a, '/b c'): name one with -C DIR" {
+		t.Error(err)
+	}
+}
+
+func TestWhatIsNotInAMountIsSaid(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a\x1b b")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, arg := range []string{file, file + "@@2", dir + "/missing", dir + "/missing@@yesterday"} {
+		if f, err := Open(arg); err == nil || !strings.HasSuffix(err.Error(), ": not in a ShareFS mount") || strings.Contains(err.Error(), "\x1b") {
+			t.Errorf("%q: %+v, %v", arg, f, err)
+		}
+	}
+	for arg, want := range map[string]string{
+		"": "the file's name is empty", file + "@@": "no version is named", "/dev/null/x": "not a directory", dir + "/no/such": "no such file or directory",
+	} {
+		if _, err := Open(arg); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", arg, err, want)
+		}
+	}
+	if _, err := MountOf(dir); !errors.Is(err, sharefs.KindInvalid) {
+		t.Error(err)
+	}
+}
+
+func TestErrorsNameThePathAndTheWayOut(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{&os.PathError{Op: "open", Path: "/x", Err: unix.ENOTCONN}, "-C a: the ShareFS mounted there has ended: sharefs-mount mounts it again"},
+		{&os.PathError{Op: "open", Path: "/x", Err: unix.ENOENT}, "-C a: no such file or directory"},
+		{&os.PathError{Op: "open", Path: "/x", Err: unix.EUCLEAN}, "-C a: structure needs cleaning"},
+	} {
+		if got := PathError("-C", "a", c.err); got.Error() != c.want {
+			t.Errorf("%v, want %s", got, c.want)
+		}
+	}
+}
+
+func TestMissingVersionsAreAnsweredWithThoseThereAre(t *testing.T) {
+	f := &File{Given: "a", Select: "7"}
+	for _, c := range []struct {
+		n    int
+		want string
+	}{
+		{0, "a@@7: a has no versions yet: one is made when it is closed and has been quiet for a moment"},
+		{1, "a@@7: no such version; there is 1 only"},
+		{3, "a@@7: no such version; there are 1 to 3, and times such as -2h, yesterday or 2026-11-20T10:00"},
+	} {
+		h := &History{}
+		for i := range c.n {
+			h.Versions = append(h.Versions, Version{Number: uint64(i + 1)})
+		}
+		if _, err := f.Version(h); err == nil || err.Error() != c.want || !errors.Is(err, sharefs.KindNotExist) {
+			t.Errorf("%v, want %s", err, c.want)
+		}
+	}
+}
