@@ -11,10 +11,10 @@ import (
 	"sharefs"
 )
 
-// Bounds of one transaction of bbolt: it holds the pages that it changes in memory, and readers of the journal's promises wait
-// for its progress.
+// Bounds of one transaction of bbolt: it holds the pages that it changes in memory, and readers of the journal's
+// promises wait for its progress.
 const (
-	rowsPerTx  = 4096
+	rowsPerTx  = 2048
 	bytesPerTx = 4 << 20
 	fill       = 0.9 // of a page before it is split: most keys come in runs
 )
@@ -120,7 +120,8 @@ func (db *DB) applyOnce(t *table) error {
 			return err
 		}
 		db.progress.Store(int64(w.done))
-		db.commitMu.Lock() // nobody is between looking at the progress and waiting for it
+		db.wake(db.reads.wake) // writing maps pages too
+		db.commitMu.Lock()     // nobody is between looking at the progress and waiting for it
 		db.room.Broadcast()
 		db.commitMu.Unlock()
 	}
@@ -191,8 +192,8 @@ func (w *writer) plain(r *row) error {
 	return w.put(w.live, r.key, r.value)
 }
 
-// versioned merges the states of a row in the table with the one in bbolt. The newest becomes the live row, the others history. Doing
-// so twice changes nothing.
+// versioned merges the states of a row in the table with the one in bbolt. The newest becomes the live row, the others
+// history. Doing so twice changes nothing.
 func (w *writer) versioned(r *row) error {
 	w.states = w.states[:0]
 	for v := &r.version; v != nil; v = v.older {

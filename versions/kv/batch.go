@@ -21,8 +21,8 @@ const (
 	batchHead = journal.HeaderSize + stampSize // room in front of the rows of a batch
 )
 
-// Batch is a set of changes that become visible and durable together. Where a row is changed twice the later change counts. The
-// zero value is empty and ready; a batch may be used again after Reset, and not by several goroutines.
+// Batch is a set of changes that become visible and durable together. Where a row is changed twice the later change
+// counts. The zero value is empty and ready; a batch may be used again after Reset, and not by several goroutines.
 type Batch struct {
 	buf    []byte    // room for the record's header and the stamp, then the rows in the journal's format
 	spaces [4]uint64 // the spaces touched, one bit each
@@ -88,8 +88,8 @@ type change struct {
 	value  []byte
 }
 
-// nextChange reads the change at the start of rows and returns what follows it; ok is false where there is none that holds to
-// the format.
+// nextChange reads the change at the start of rows and returns what follows it; ok is false where there is none that
+// holds to the format.
 func nextChange(rows []byte) (c change, rest []byte, ok bool) {
 	if len(rows) < 2 || rows[0] > opDelete {
 		return c, nil, false

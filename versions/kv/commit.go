@@ -7,8 +7,9 @@ import (
 	"sharefs"
 )
 
-// Commit makes the changes of a batch, all of them or none. When it returns they are visible to every reader and in the journal, so
-// they survive the death of the process; [DB.SyncTo] with the number it returns makes them survive the loss of power.
+// Commit makes the changes of a batch, all of them or none. When it returns they are visible to every reader and in the
+// journal, so they survive the death of the process; [DB.SyncTo] with the number it returns makes them survive the loss
+// of power.
 //
 // After an error nothing was changed. On a full disk ([sharefs.KindNoSpace]) it may be tried again; after a failed sync
 // every call fails until the store is opened anew. An empty batch changes nothing.
@@ -44,7 +45,8 @@ func (db *DB) Commit(b *Batch) (seq uint64, err error) {
 	})
 }
 
-// append writes a batch to the journal and then makes it visible; change is called with mu held. Called with commitMu held.
+// append writes a batch to the journal and then makes it visible; change is called with mu held. Called with commitMu
+// held.
 func (db *DB) append(b *Batch, stamp sharefs.HLC, change func()) (seq uint64, err error) {
 	binary.BigEndian.PutUint64(b.buf[batchHead-stampSize:], uint64(stamp))
 	if seq, err = db.journal.Append(b.buf); err != nil {
@@ -107,9 +109,9 @@ func (db *DB) usable() error {
 	return nil
 }
 
-// makeRoom freezes a full table. While the one before it is being applied, it lets the active one grow beyond its half only as
-// fast as that gets on, so that commits wait often and little instead of once and long. Called with commitMu held, which it
-// gives up while it waits.
+// makeRoom freezes a full table. While the one before it is being applied, it lets the active one grow beyond its half
+// only as fast as that gets on, so that commits wait often and little instead of once and long. Called with commitMu
+// held, which it gives up while it waits.
 func (db *DB) makeRoom() error {
 	for {
 		if err := db.usable(); err != nil {

@@ -10,8 +10,8 @@ import (
 	"sharefs"
 )
 
-// Writers, readers of the moment and of the past, scans, boundaries, syncs and applications at once. Each batch writes its number under
-// two keys in each of three spaces, so that half a batch can be told.
+// Writers, readers of the moment and of the past, scans, boundaries, syncs and applications at once. Each batch writes
+// its number under two keys in each of three spaces, so that half a batch can be told.
 func TestConcurrent(t *testing.T) {
 	db := open(t, Config{Dir: t.TempDir(), MemtableSize: 16 << 10})
 	const writers, commits = 3, 300

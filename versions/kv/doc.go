@@ -1,5 +1,5 @@
-// Package kv keeps the rows of the tree: a journal in front, one or two sorted tables in memory, and bbolt behind. Rows live
-// in numbered spaces; those that are versioned remember what they held.
+// Package kv keeps the rows of the tree: a journal in front, one or two sorted tables in memory, and bbolt behind. Rows
+// live in numbered spaces; those that are versioned remember what they held.
 //
 // # The way of a commit
 //
@@ -19,9 +19,9 @@
 // # Epochs
 //
 // Time is cut into epochs. One begins with the first commit that touches a versioned space, and its beginning is the
-// stamp of every row written in it; [DB.Boundary] ends it. Of several changes of a row within an epoch the last one remains.
-// A row that is superseded in a later epoch leaves a history row. [DB.At] shows the state at the last boundary up to an
-// instant: all of an epoch or nothing of it.
+// stamp of every row written in it; [DB.Boundary] ends it. Of several changes of a row within an epoch the last one
+// remains. A row that is superseded in a later epoch leaves a history row. [DB.At] shows the state at the last boundary
+// up to an instant: all of an epoch or nothing of it.
 //
 // # Formats
 //
@@ -37,7 +37,8 @@
 //	uvarint  length of the value, 0 to MaxValue; only of a put
 //	         key, value
 //
-// A boundary is a batch that puts one row into the space 255: the stamp of the epoch (8) as key, the boundary (8) as value.
+// A boundary is a batch that puts one row into the space 255: the stamp of the epoch (8) as key, the boundary (8) as
+// value.
 //
 // meta.db has these buckets:
 //

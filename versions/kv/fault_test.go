@@ -60,8 +60,8 @@ func (f *faultRun) run(t *testing.T) *DB {
 	return db
 }
 
-// Each operation on the journal's disk fails once, for want of room or for good. What was acknowledged is there afterwards, what
-// failed is not, and without a failed sync the database goes on by itself.
+// Each operation on the journal's disk fails once, for want of room or for good. What was acknowledged is there
+// afterwards, what failed is not, and without a failed sync the database goes on by itself.
 func TestFaultAtEachOperation(t *testing.T) {
 	count := func(fault func(op simdisk.Op) (int, error)) (*faultRun, *DB) {
 		f := &faultRun{disk: simdisk.New(), model: newModel()}

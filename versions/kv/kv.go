@@ -27,7 +27,8 @@ type Config struct {
 	MaxDelay time.Duration
 	// FS is what the journal lives on; nil means the directory "journal" in Dir.
 	FS journal.FS
-	// ReadOnly opens for reading alone and changes nothing on disk. It fails while somebody has the store open for writing.
+	// ReadOnly opens for reading alone and changes nothing on disk. It fails while somebody has the store open for
+	// writing.
 	ReadOnly bool
 	// MemtableSize is how much memory a table may take before it is frozen and applied, in bytes; there are at most two.
 	// 0 means [DefaultMemtableSize].
@@ -46,14 +47,14 @@ const (
 	DefaultMemtableSize = 16 << 20
 )
 
-// View reads rows: those of the moment ([DB] itself) or those of an instant in the past ([DB.At]). Rows of spaces that are not
-// versioned are those of the moment in every view.
+// View reads rows: those of the moment ([DB] itself) or those of an instant in the past ([DB.At]). Rows of spaces that
+// are not versioned are those of the moment in every view.
 type View interface {
 	// Get returns a row. The value must not be changed; it stays as it is.
 	Get(space uint8, key []byte) (value []byte, ok bool, err error)
-	// Scan calls fn for the rows with from ≤ key < to in the order of their keys, until it returns false; an empty to has no
-	// end. Rows are read some at a time, each time as they are then, and nothing is held while fn runs. Key and value
-	// must not be changed; they stay as they are.
+	// Scan calls fn for the rows with from ≤ key < to in the order of their keys, until it returns false; an empty to
+	// has no end. Rows are read some at a time, each time as they are then, and nothing is held while fn runs. Key and
+	// value must not be changed; they stay as they are.
 	Scan(space uint8, from, to []byte, fn func(key, value []byte) bool) error
 }
 
@@ -114,7 +115,7 @@ func (db *DB) defineSpaces() error {
 	names := map[string]bool{}
 	for _, d := range defs {
 		if db.spaces[d.ID] != nil || names[d.Name] {
-			return &sharefs.Error{Op: "open", Path: db.cfg.Dir, Kind: sharefs.KindInvalid, Detail: "two spaces have one number or name: " + d.Name}
+			return db.unfit(sharefs.KindInvalid, "two spaces have one number or name: "+d.Name)
 		}
 		names[d.Name] = true
 		s := &space{SpaceDef: d, live: []byte("s/" + d.Name), past: []byte("h/" + d.Name)}

@@ -2,6 +2,7 @@ package kv
 
 import (
 	"testing"
+	"time"
 
 	"sharefs"
 )
@@ -215,6 +216,9 @@ func TestReadOnly(t *testing.T) {
 		must(t, db.Sync())
 		must(t, db.Close())
 	}
+	if _, err := Open(Config{Dir: crashed.Dir, Spaces: testSpaces[1:]}); sharefs.KindOf(err) != sharefs.KindInvalid {
+		t.Errorf("without a space that has rows in the journal: %v", err)
+	}
 	db = open(t, Config{Dir: crashed.Dir})
 	if got := get(t, db, spaceA, "k"); got != "2" {
 		t.Error(got)
@@ -223,7 +227,7 @@ func TestReadOnly(t *testing.T) {
 
 // Stats follow what happens.
 func TestStats(t *testing.T) {
-	db := open(t, Config{Dir: t.TempDir()})
+	db := open(t, Config{Dir: t.TempDir(), MaxDelay: time.Hour})
 	put(t, db, spaceA, "k", "1", "l", "2")
 	put(t, db, spaceB, "k", "1")
 	s := db.Stats()
@@ -238,5 +242,24 @@ func TestStats(t *testing.T) {
 	must(t, db.Checkpoint())
 	if s := db.Stats(); s.Applied != 2 || s.LagCommits != 0 || s.MemtableRows != 0 || s.MemtableBytes != 0 || s.MetaBytes == 0 || s.Applies != 1 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// Given back, the pages of meta.db are read again.
+func TestGiveBack(t *testing.T) {
+	db := open(t, Config{Dir: t.TempDir()})
+	put(t, db, spaceA, "k", "1")
+	must(t, db.Checkpoint())
+	for range 3 {
+		if got := get(t, db, spaceA, "k"); got != "1" {
+			t.Error(got)
+		}
+		db.giveBack()
+	}
+	if s := db.Stats(); s.Trims != 3 {
+		t.Errorf("%d times", s.Trims)
+	}
+	if residentFiles() == 0 {
+		t.Error("no mapped files, of which this program is one")
 	}
 }

@@ -165,11 +165,9 @@ func (m *model) instants() []sharefs.HLC {
 }
 
 // modelKeys are some that share prefixes, hold zeros and lie around the sizes of groups.
-var modelKeys = func() (keys []string) {
-	for _, k := range []string{"a", "a\x00", "a\x00\x00", "a\x01", "ab", "b", "\x00", "\xff", "\xff\xff", "abcdefg", "abcdefgh", "abcdefgh\x00",
-		"abcdefghi", "abcdefghijklmnop", "abcdefghijklmnopq", "abcdefghijklmnop\x00", "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"} {
-		keys = append(keys, k)
-	}
+var modelKeys = func() []string {
+	keys := []string{"a", "a\x00", "a\x00\x00", "a\x01", "ab", "b", "\x00", "\xff", "\xff\xff", "abcdefg", "abcdefgh", "abcdefgh\x00",
+		"abcdefghi", "abcdefghijklmnop", "abcdefghijklmnopq", "abcdefghijklmnop\x00", "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"}
 	for i := range 40 {
 		keys = append(keys, string(key8(uint64(i*i))), "dir"+string(key8(uint64(i%3)))+string(key8(uint64(i))))
 	}
@@ -216,6 +214,23 @@ func (m *model) compareAll(t testing.TB, db *DB, what string) {
 			m.compareHistory(t, db, s.ID, k, what)
 		}
 	}
+	m.compareBoundaries(t, db, what)
+}
+
+// compareQuick holds the rows of the moment, the boundaries and a few things of the past against the model.
+func (m *model) compareQuick(t testing.TB, db *DB, r *rand.Rand, what string) {
+	t.Helper()
+	for _, s := range testSpaces {
+		m.compareView(t, db, s.ID, sharefs.MaxHLC, nil, nil, what)
+	}
+	m.compareBoundaries(t, db, what)
+	for range 8 {
+		m.compareSome(t, db, r, what)
+	}
+}
+
+func (m *model) compareBoundaries(t testing.TB, db *DB, what string) {
+	t.Helper()
 	var got, want []string
 	must(t, db.Boundaries(0, sharefs.MaxHLC, func(e Epoch) bool { got = append(got, fmt.Sprint(e.Boundary)); return true }))
 	for _, e := range m.ends {
@@ -230,14 +245,14 @@ func (m *model) compareView(t testing.TB, db *DB, id uint8, at sharefs.HLC, from
 	t.Helper()
 	rows := m.at(id, at)
 	var got, want []string
-	must(t, db.At(at).Scan(id, from, to, func(k, v []byte) bool { got = append(got, fmt.Sprintf("%q=%q", k, v)); return true }))
+	must(t, db.At(at).Scan(id, from, to, func(k, v []byte) bool { got = append(got, string(k)+"="+string(v)); return true }))
 	for _, k := range slices.Sorted(maps.Keys(rows)) {
 		if k >= string(from) && (len(to) == 0 || k < string(to)) {
-			want = append(want, fmt.Sprintf("%q=%q", k, rows[k]))
+			want = append(want, k+"="+rows[k])
 		}
 	}
 	if !slices.Equal(got, want) {
-		t.Fatalf("%s: space %d at %d from %q to %q:\n%v, want\n%v", what, id, at, from, to, got, want)
+		t.Fatalf("%s: space %d at %d from %q to %q:\n%q, want\n%q", what, id, at, from, to, got, want)
 	}
 }
 

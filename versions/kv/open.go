@@ -36,9 +36,10 @@ const (
 	lockTimeout     = time.Second
 )
 
-// Open opens the database of a store, and makes it where there is none. It replays the journal: when Open returns, every commit
-// that was ever synced is there, and of later ones a prefix. Errors: [sharefs.KindBusy] where another process has it,
-// [sharefs.KindCorrupt] where synced data is damaged, [sharefs.KindInvalid] where the spaces differ from those it was made with.
+// Open opens the database of a store, and makes it where there is none. It replays the journal: when Open returns,
+// every commit that was ever synced is there, and of later ones a prefix. Errors: [sharefs.KindBusy] where another
+// process has it, [sharefs.KindCorrupt] where synced data is damaged, [sharefs.KindInvalid] where the spaces differ
+// from those it was made with.
 func Open(cfg Config) (*DB, error) {
 	if cfg.MaxDelay <= 0 {
 		cfg.MaxDelay = DefaultMaxDelay
@@ -56,7 +57,8 @@ func Open(cfg Config) (*DB, error) {
 		cfg.txRows = rowsPerTx
 	}
 	db := &DB{cfg: cfg, clock: cfg.Clock, active: new(table),
-		work: make(chan struct{}, 1), dirty: make(chan struct{}, 1), quit: make(chan struct{}), reads: resident{wake: make(chan struct{}, 1)}}
+		work: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
+		quit: make(chan struct{}), reads: resident{wake: make(chan struct{}, 1)}}
 	db.room = sync.NewCond(&db.commitMu)
 	if err := db.defineSpaces(); err != nil {
 		return nil, err
@@ -85,8 +87,6 @@ func (db *DB) openBolt() error {
 	if db.cfg.ReadOnly {
 		opts.InitialMmapSize = mapSizeReadOnly
 	}
-	_, err := os.Stat(path)
-	fresh := errors.Is(err, os.ErrNotExist)
 	b, err := bbolt.Open(path, 0o600, opts)
 	if errors.Is(err, unix.ENOMEM) { // the process may not map so much (RLIMIT_AS)
 		opts.InitialMmapSize = 0
@@ -95,7 +95,8 @@ func (db *DB) openBolt() error {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return &sharefs.Error{Op: "open", Path: path, Kind: sharefs.KindBusy, Detail: "another process has it open"}
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum),
+		errors.Is(err, berrors.ErrVersionMismatch):
 		return &sharefs.Error{Op: "open", Path: path, Kind: sharefs.KindCorrupt, Err: err}
 	case err != nil:
 		return wrap("open", path, err)
@@ -107,13 +108,7 @@ func (db *DB) openBolt() error {
 	if db.cfg.ReadOnly {
 		err = b.View(db.readMeta)
 	} else {
-		if fresh && !db.cfg.noSync {
-			err = journal.Dir(db.cfg.Dir).SyncDir() // the name of meta.db
-		}
-		if err == nil {
-			err = b.Update(db.makeMeta)
-		}
-		if err == nil {
+		if err = b.Update(db.makeMeta); err == nil {
 			err = b.View(db.readMeta)
 		}
 	}
@@ -171,17 +166,17 @@ func (s *space) definition() []byte {
 func (db *DB) readMeta(tx *bbolt.Tx) error {
 	m := tx.Bucket(metaBucket)
 	if m == nil {
-		return &sharefs.Error{Op: "open", Path: db.cfg.Dir, Kind: sharefs.KindCorrupt, Detail: "meta.db has no bucket meta"}
+		return db.unfit(sharefs.KindCorrupt, "meta.db has no bucket meta")
 	}
 	if f := number(m.Get(keyFormat)); f != format {
-		return &sharefs.Error{Op: "open", Path: db.cfg.Dir, Kind: sharefs.KindNotSupported, Detail: "meta.db has a format that this program does not know"}
+		return db.unfit(sharefs.KindNotSupported, "meta.db has a format that this program does not know")
 	}
 	for _, s := range db.spaces {
 		if s == nil || s.ID == boundaries {
 			continue
 		}
 		if d := m.Get(spaceKey(s.ID)); d != nil && string(d) != string(s.definition()) {
-			return &sharefs.Error{Op: "open", Path: db.cfg.Dir, Kind: sharefs.KindInvalid, Detail: "space " + s.Name + " was defined otherwise"}
+			return db.unfit(sharefs.KindInvalid, "space "+s.Name+" was defined otherwise")
 		}
 	}
 	db.applied.Store(number(m.Get(keyApplied)))
@@ -196,15 +191,11 @@ func (db *DB) openJournal() error {
 	fs := db.cfg.FS
 	if fs == nil {
 		dir := filepath.Join(db.cfg.Dir, "journal")
-		if err := os.Mkdir(dir, 0o700); err == nil {
-			if err := journal.Dir(db.cfg.Dir).SyncDir(); err != nil {
-				return wrap("open", dir, err)
-			}
-		} else if db.cfg.ReadOnly {
+		if db.cfg.ReadOnly {
 			if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 				return nil
 			}
-		} else if !errors.Is(err, os.ErrExist) {
+		} else if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 			return wrap("open", dir, err)
 		}
 		fs = journal.Dir(dir)
@@ -213,9 +204,11 @@ func (db *DB) openJournal() error {
 	load := func(r journal.Record) error {
 		stamp, rows, ok := parseBatch(r.Payload)
 		if !ok {
-			return &sharefs.Error{Op: "open", Path: db.cfg.Dir, Kind: sharefs.KindCorrupt, Detail: "the journal holds a record that is no batch"}
+			return db.unfit(sharefs.KindCorrupt, "the journal holds a record that is no batch")
 		}
-		db.replayed(stamp, rows)
+		if err := db.replayed(stamp, rows); err != nil {
+			return err
+		}
 		t.add(r.Seq, stamp, rows, &db.versioned)
 		t.epoch, t.boundary = db.epoch, db.boundary
 		return nil
@@ -225,6 +218,10 @@ func (db *DB) openJournal() error {
 		db.last.Store(last)
 		db.active = t
 		return err
+	}
+	// The names of meta.db and the journal, whoever made them.
+	if err := journal.Dir(db.cfg.Dir).SyncDir(); err != nil {
+		return wrap("open", db.cfg.Dir, err)
 	}
 	j, err := journal.Open(fs, db.applied.Load(), load)
 	if err != nil {
@@ -239,20 +236,25 @@ func (db *DB) openJournal() error {
 }
 
 // replayed follows the epochs through a replayed batch.
-func (db *DB) replayed(stamp sharefs.HLC, rows []byte) {
+func (db *DB) replayed(stamp sharefs.HLC, rows []byte) error {
 	if stamp != 0 {
 		db.epoch = stamp
 	}
 	for len(rows) > 0 {
 		var c change
-		if c, rows, _ = nextChange(rows); c.space == boundaries {
+		c, rows, _ = nextChange(rows)
+		if db.spaces[c.space] == nil {
+			return db.unfit(sharefs.KindInvalid, "the journal holds rows of a space that is not defined")
+		}
+		if c.space == boundaries {
 			db.epoch, db.boundary = 0, sharefs.HLC(number(c.value))
 		}
 	}
+	return nil
 }
 
-// Close syncs and applies everything and ends the use of the database; the journal is empty then. Calls that come later fail. After an
-// error what was not applied is in the journal still, and the next Open finds it.
+// Close syncs and applies everything and ends the use of the database; the journal is empty then. Calls that come later
+// fail. After an error what was not applied is in the journal still, and the next Open finds it.
 func (db *DB) Close() error {
 	db.commitMu.Lock()
 	if db.closed {
@@ -281,6 +283,11 @@ func (db *DB) Close() error {
 		err = wrap("close", db.cfg.Dir, e)
 	}
 	return err
+}
+
+// unfit says why a store cannot be opened.
+func (db *DB) unfit(kind sharefs.Kind, detail string) error {
+	return &sharefs.Error{Op: "open", Path: db.cfg.Dir, Kind: kind, Detail: detail}
 }
 
 func be(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

@@ -22,8 +22,8 @@ type Epoch struct {
 	Boundary sharefs.HLC // its end: what is committed later is not in it
 }
 
-// At returns the view of the state at the last boundary up to t. Changes of the open epoch are not in it, whatever t is, but for
-// [sharefs.MaxHLC], which gives the rows of the moment.
+// At returns the view of the state at the last boundary up to t. Changes of the open epoch are not in it, whatever t
+// is, but for [sharefs.MaxHLC], which gives the rows of the moment.
 func (db *DB) At(t sharefs.HLC) View {
 	if t == sharefs.MaxHLC {
 		return db
@@ -123,8 +123,8 @@ func (db *DB) Boundaries(from, to sharefs.HLC, fn func(Epoch) bool) error {
 	})
 }
 
-// History returns the states that a row of a versioned space was in, oldest first, the present one being the last. A row that
-// never was there has none.
+// History returns the states that a row of a versioned space was in, oldest first, the present one being the last. A
+// row that never was there has none.
 func (db *DB) History(id uint8, key []byte) ([]Revision, error) {
 	var out []Revision
 	err := db.Past(id, key, func(r Revision) bool {

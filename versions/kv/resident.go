@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reading meta.db maps its pages into the process, 16 around each one that is touched, and they count as its memory for as long
-// as they are mapped. Given back they stay in the page cache, so that the next touch costs half a microsecond.
+// Reading meta.db maps its pages into the process, 16 around each one that is touched, and they count as its memory for
+// as long as they are mapped. Given back they stay in the page cache, so that the next touch costs half a microsecond.
 const (
 	residentLimit = 128 << 20 // bytes of mapped files in memory before they are given back
 	readsPerCheck = 4096      // transactions between looks at it

@@ -31,9 +31,9 @@ func (r *row) at(limit sharefs.HLC) *version {
 	return v
 }
 
-// sorted is a set of rows in the order of their keys: leaves of up to leafSize entries, and one list of the leaves. With the n of a
-// table, some 10^5, inserting into that list costs less than a deeper tree. The zero value is empty. Readers may share it
-// while nobody inserts.
+// sorted is a set of rows in the order of their keys: leaves of up to leafSize entries, and one list of the leaves.
+// With the n of a table, some 10^5, inserting into that list costs less than a deeper tree. The zero value is empty.
+// Readers may share it while nobody inserts.
 type sorted struct {
 	leaves []leaf
 	hint   int // the leaf of the latest insertion: keys come in runs

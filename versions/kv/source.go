@@ -8,7 +8,8 @@ import (
 	"sharefs"
 )
 
-// source walks rows in the order of their keys; those that a scan merges are asked for in the order from the newest to the oldest.
+// source walks rows in the order of their keys; those that a scan merges are asked for in the order from the newest to
+// the oldest.
 type source interface {
 	advance()        // to the next row, the first one at first
 	current() *found // nil behind the last

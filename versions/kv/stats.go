@@ -65,6 +65,7 @@ func (db *DB) Stats() Stats {
 		tx.Rollback()
 	}
 	c := &db.counters
-	s.Commits, s.Rows, s.Applies, s.Waits, s.Trims = c.commits.Load(), c.rows.Load(), c.applies.Load(), c.waits.Load(), c.trims.Load()
+	s.Commits, s.Rows, s.Applies = c.commits.Load(), c.rows.Load(), c.applies.Load()
+	s.Waits, s.Trims = c.waits.Load(), c.trims.Load()
 	return s
 }

@@ -9,8 +9,8 @@ import (
 // Sync returns when all commits made so far survive the loss of power.
 func (db *DB) Sync() error { return db.SyncTo(db.last.Load()) }
 
-// SyncTo returns when the commit with this number, and all before it, survive the loss of power. Callers at the same time share
-// one fdatasync(2). A failed sync is final: this and every later call fails until the store is opened anew.
+// SyncTo returns when the commit with this number, and all before it, survive the loss of power. Callers at the same
+// time share one fdatasync(2). A failed sync is final: this and every later call fails until the store is opened anew.
 func (db *DB) SyncTo(seq uint64) error {
 	if db.journal == nil {
 		return nil

@@ -6,9 +6,9 @@ import (
 	"sharefs"
 )
 
-// Append adds a record and returns its sequence number. rec holds [HeaderSize] bytes of room, which Append fills, and then
-// the payload; it is not kept. Where it fails nothing was added, and it may be tried again: a disk that was full may have
-// room by then.
+// Append adds a record and returns its sequence number. rec holds [HeaderSize] bytes of room, which Append fills, and
+// then the payload; it is not kept. Where it fails nothing was added, and it may be tried again: a disk that was full
+// may have room by then.
 func (j *Journal) Append(rec []byte) (seq uint64, err error) {
 	if n := len(rec) - HeaderSize; n < 1 || n > MaxPayload {
 		return 0, &sharefs.Error{Op: "journal append", Kind: sharefs.KindInvalid, Detail: "a payload has 1 byte to 64 MiB"}
@@ -64,7 +64,8 @@ func (j *Journal) next() error {
 	return nil
 }
 
-// create makes a segment whose name and header are on disk before it takes a record; all removals before it are then, too.
+// create makes a segment whose name and header are on disk before it takes a record; all removals before it are then,
+// too.
 func (j *Journal) create(number uint64) (*segment, error) {
 	g := &segment{name: segmentName(number), size: SegmentHeaderSize}
 	rand.Read(g.salt[:]) // never fails (crypto/rand)
@@ -114,8 +115,8 @@ func (j *Journal) Prepare() error {
 	return nil
 }
 
-// Rotate makes later records go to a new segment, so that the present one can be removed once all of it is applied. Where it
-// fails the present one goes on.
+// Rotate makes later records go to a new segment, so that the present one can be removed once all of it is applied.
+// Where it fails the present one goes on.
 func (j *Journal) Rotate() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -38,9 +38,12 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 
 	"sharefs"
 )
@@ -139,7 +142,15 @@ func (j *Journal) drop(g *segment) {
 
 // fail gives a failure its place.
 func fail(op, name string, err error) error {
-	return &sharefs.Error{Op: "journal " + op, Path: name, Kind: sharefs.KindOf(err), Err: err}
+	return &sharefs.Error{Op: "journal " + op, Path: name, Kind: kindOf(err), Err: err}
+}
+
+// kindOf is [sharefs.KindOf], with a used-up quota as what it is to the user: a full disk.
+func kindOf(err error) sharefs.Kind {
+	if errors.Is(err, unix.EDQUOT) {
+		return sharefs.KindNoSpace
+	}
+	return sharefs.KindOf(err)
 }
 
 func errClosed() error {

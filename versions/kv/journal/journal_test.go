@@ -164,8 +164,8 @@ func latest(ps []promise, n int) (seq uint64) {
 	return seq
 }
 
-// check opens the disk after a crash behind operation n: what comes back must be a run of records from after on, at least up to
-// least. Then it goes on with it, through another crash.
+// check opens the disk after a crash behind operation n: what comes back must be a run of records from after on, at
+// least up to least. Then it goes on with it, through another crash.
 func (h *history) check(t *testing.T, disk *simdisk.Disk, n int, least uint64, what string) {
 	t.Helper()
 	after := latest(h.removed, n)

@@ -86,7 +86,8 @@ func FuzzParseSegment(f *testing.F) {
 	})
 }
 
-// Behind a tear, whole records are found wherever they lie, and content made to look like them costs no more than allowed.
+// Behind a tear, whole records are found wherever they lie, and content made to look like them costs no more than
+// allowed.
 func TestDurableBehind(t *testing.T) {
 	data := segment1("aaaa", "bbbb", "cccc")
 	data[SegmentHeaderSize+HeaderSize] ^= 1

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -10,9 +11,9 @@ import (
 	"sharefs"
 )
 
-// Open reads the journal in a directory and calls fn for each record after number after, in order; payloads stay valid. When
-// it returns, all of them survive the loss of power, torn tails are cut off, and files that add nothing are gone. An error of fn
-// ends it. Damage to records that had been synced is an [sharefs.Error] of [sharefs.KindCorrupt].
+// Open reads the journal in a directory and calls fn for each record after number after, in order; payloads stay valid.
+// When it returns, all of them survive the loss of power, torn tails are cut off, and files that add nothing are gone.
+// An error of fn ends it. Damage to records that had been synced is an [sharefs.Error] of [sharefs.KindCorrupt].
 func Open(fs FS, after uint64, fn func(Record) error) (*Journal, error) {
 	r, err := read(fs, after, fn)
 	if err != nil {
@@ -88,7 +89,7 @@ func read(fs FS, after uint64, fn func(Record) error) (*replay, error) {
 	}
 	if durable >= r.next {
 		return nil, &sharefs.Error{Op: "journal replay", Kind: sharefs.KindCorrupt,
-			Detail: "record " + strconv.FormatUint(r.next, 10) + " is lost, though all up to " + strconv.FormatUint(durable, 10) + " had been synced"}
+			Detail: fmt.Sprintf("record %d is lost, though all up to %d had been synced", r.next, durable)}
 	}
 	return r, nil
 }
@@ -104,12 +105,13 @@ func parseName(name string) (uint64, bool) {
 
 // adopt takes over what replay delivered records from and removes the rest.
 //
-// What a dead process left may be in the page cache alone, and a sync of it may have failed before, after which the kernel
-// takes the pages for clean (Rebello et al., cited above). So the same bytes are written again, which needs no new room,
-// and then synced. No record is ever appended to such a file: behind its tear there may be whole records with its salt.
+// What a dead process left may be in the page cache alone, and a sync of it may have failed before, after which the
+// kernel takes the pages for clean (Rebello et al., cited above). So the same bytes are written again, which needs no
+// new room, and then synced. No record is ever appended to such a file: behind its tear there may be whole records with
+// its salt.
 //
-// Of what is removed, some was dropped because a record before it is lost, and must not come back to follow on a new one with
-// that number. It cannot: the first new record goes into a new segment, and create syncs the directory.
+// Of what is removed, some was dropped because a record before it is lost, and must not come back to follow on a new
+// one with that number. It cannot: the first new record goes into a new segment, and create syncs the directory.
 func (j *Journal) adopt(r *replay) error {
 	for _, g := range r.segs {
 		if g.last == 0 {

@@ -32,8 +32,8 @@ func (j *Journal) SyncTo(seq uint64) error {
 	}
 	j.mu.Unlock()
 
-	// Oldest first: a record counts as synced only when all before it are. A segment in this list is not removed meanwhile,
-	// because what is not synced is not applied.
+	// Oldest first: a record counts as synced only when all before it are. A segment in this list is not removed
+	// meanwhile, because what is not synced is not applied.
 	for _, g := range dirty {
 		j.syncs.Add(1)
 		if err := g.file.Datasync(); err != nil {
@@ -48,7 +48,7 @@ func (j *Journal) SyncTo(seq uint64) error {
 func (j *Journal) poison(name string, err error) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.failed = &sharefs.Error{Op: "journal sync", Path: name, Kind: sharefs.KindOf(err),
+	j.failed = &sharefs.Error{Op: "journal sync", Path: name, Kind: kindOf(err),
 		Detail: "a sync failed, so nothing more can be promised until the store is opened again", Err: err}
 	return j.failed
 }

@@ -5,8 +5,8 @@ import "math/rand/v2"
 // Span is a part of a write, in bytes from its start.
 type Span struct{ From, To int }
 
-// Fate tells how much of an operation that was not synced landed: of a write these parts, of any other operation nothing where
-// it returns none.
+// Fate tells how much of an operation that was not synced landed: of a write these parts, of any other operation
+// nothing where it returns none.
 type Fate func(op Op) []Span
 
 // Lost is the fate of landing nowhere.
@@ -52,7 +52,8 @@ func Scatter(r *rand.Rand) Fate {
 	}
 }
 
-// Killed returns the disk as the process that died after the first n operations left it: what was not synced then still is not.
+// Killed returns the disk as the process that died after the first n operations left it: what was not synced then still
+// is not.
 func (d *Disk) Killed(n int) *Disk {
 	out := New()
 	for _, op := range d.Log()[:n] {

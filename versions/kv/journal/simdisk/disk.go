@@ -1,11 +1,11 @@
-// Package simdisk is a directory in memory that remembers every write and sync, so that a test can look at the disk as it is
-// after a crash at any moment.
+// Package simdisk is a directory in memory that remembers every write and sync, so that a test can look at the disk as
+// it is after a crash at any moment.
 //
-// A [Disk] is an operation log. After the death of the process the disk is as the first n operations left it ([Disk.Killed]).
-// After the loss of power ([Disk.PowerLoss]) only what was synced is certain: content by [journal.File.Datasync], names by
-// [journal.FS.SyncDir]. Of every other operation a [Fate] decides how much of it landed: none, all, the first bytes, or some
-// sectors without others. Contents that grew beyond what landed read as zeros there. This is weaker than what ext4 gives,
-// so what holds here holds there.
+// A [Disk] is an operation log. After the death of the process the disk is as the first n operations left it
+// ([Disk.Killed]). After the loss of power ([Disk.PowerLoss]) only what was synced is certain: content by
+// [journal.File.Datasync], names by [journal.FS.SyncDir]. Of every other operation a [Fate] decides how much of it
+// landed: none, all, the first bytes, or some sectors without others. Contents that grew beyond what landed read as
+// zeros there. This is weaker than what ext4 gives, so what holds here holds there.
 package simdisk
 
 import (
