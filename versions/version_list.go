@@ -91,14 +91,38 @@ func (h *history) find(ino sharefs.Ino, number uint64) (*version, segment, error
 	return v, s, err
 }
 
-// Version finds one version of a file by its number, in time that does not grow with the length of the history. KindNotExist: there is none.
+// Version finds one version of a file by its number, in time that does not grow with the length of the history, and by 0 the one that its
+// present content is. KindNotExist: there is none.
 func (t *Tree) Version(ino sharefs.Ino, number uint64) (sharefs.Version, error) {
+	if number == 0 {
+		return t.past.live(ino)
+	}
 	v, s, err := t.past.find(ino, number)
 	if err != nil {
 		return sharefs.Version{}, err
 	}
 	shown := t.past.shown(v, s.base)
 	shown.Live = s.ino == ino && t.past.isLive(ino, number)
+	return shown, nil
+}
+
+// live returns the version that the content of a file is. KindNotExist: it changed since, or there is none yet.
+func (h *history) live(ino sharefs.Ino) (sharefs.Version, error) {
+	v, err := newestVersion(h.t.db, ino, noLimit)
+	switch {
+	case err != nil:
+		return sharefs.Version{}, err
+	case v == nil:
+		return sharefs.Version{}, sharefs.KindNotExist
+	}
+	l, _, err := loadLineage(h.t.db, ino)
+	if err != nil {
+		return sharefs.Version{}, err
+	}
+	shown := h.shown(v, l.base)
+	if shown.Live = h.isLive(ino, shown.Number); !shown.Live {
+		return sharefs.Version{}, sharefs.KindNotExist
+	}
 	return shown, nil
 }
 
