@@ -107,8 +107,8 @@ func (h *history) join(x *tx, v *version) (bool, error) {
 	if err != nil || newest == nil || newest.own != v.own {
 		return false, err
 	}
-	if _, has, err := loadLineage(h.t.db, v.ino); err != nil || has {
-		return false, err // another inode may count on the number
+	if l, _, err := loadLineage(h.t.db, v.ino); err != nil || l.continued {
+		return false, err // another inode counts on the number
 	}
 	before, err := newestVersion(h.t.db, v.ino, v.own-1)
 	if err != nil || before == nil || before.place != placeKept || !before.same(v) {

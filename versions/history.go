@@ -198,7 +198,11 @@ func (h *history) begin(x *tx, r *row, stamp writers.Stamp, closed time.Time, no
 		ino: r.ino, own: 1, place: placeLive, at: h.reading(closed), file: r.id, mode: r.mode, uid: r.uid, gid: r.gid, author: h.self, note: note,
 	}
 	v.setStamp(stamp)
-	if last != nil {
+	if last == nil {
+		if err := h.after(x, v); err != nil {
+			return nil, err
+		}
+	} else {
 		v.own = last.own + 1
 		v.at = max(v.at, last.at+1)
 		if last.place == placeLive {
@@ -222,6 +226,22 @@ func (h *history) begin(x *tx, r *row, stamp writers.Stamp, closed time.Time, no
 		h.roused(time.Now())
 	})
 	return v, nil
+}
+
+// after gives the first version of an inode a time after that of the last one that it continues.
+func (h *history) after(x *tx, v *version) error {
+	l, _, err := x.lineage(v.ino)
+	if err != nil || l.pred == 0 {
+		return err
+	}
+	before, err := loadVersion(x.t.db, l.pred, l.through)
+	if errors.Is(err, sharefs.KindNotExist) {
+		return nil
+	}
+	if err == nil {
+		v.at = max(v.at, before.at+1)
+	}
+	return err
 }
 
 // reading returns the clock reading of a moment of this process's time, which is not that of the clock in a test.

@@ -2,6 +2,7 @@ package versions
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"sharefs"
 	"sharefs/versions/kv"
@@ -12,24 +13,26 @@ import (
 // when an inode comes to bear a name, it continues the past of the regular file that bore the name last: a row of the space lineage
 // says whose, and how far.
 //
-// It does so once, and only where it is the one that was made to replace the other:
+// Which inode is the one that was made to replace the other, is told so:
 //
-//   - An inode that has a lineage keeps it, wherever it is moved: history follows the file.
 //   - One that has no versions of its own continues whoever bore the name last, whether that file is gone, was renamed away, or lives on under
-//     another name.
-//   - One that has versions of its own already continues the other only if it was born while that one bore the name, as a temporary
-//     file is that took long to write, and if it has no second name. So a file that is moved to a name which another one bore long ago keeps
-//     its numbers.
+//     another name. (vim renames FILE away; tar and git remove it.) What it came to continue so under the name of a temporary file
+//     counts no more once it replaces a file.
+//   - One that has versions of its own keeps the lineage that it has, or has not: history follows the file. Only if it was born while the other one
+//     bore the name, as a temporary file is that took long to write, and has no second name, does it continue the other one; and if it
+//     has a lineage already only if that is found without it as well: it is a part of the other one's past, or its predecessor has a name.
+//     So a file that is moved to a name which another one bore long ago keeps its numbers.
 //
 // A predecessor without versions is skipped: its own lineage is continued. The numbers that users see run on: an inode's own
 // versions, 1 … k, are shown as base+1 … base+k, where base is the number of the last version that it continues. That number is fixed when the row
-// is written, so a predecessor must not get a lineage later: it gets a row without predecessor with which it is barred from one.
+// is written, so the lineage of a predecessor must not change later: its own row, which it gets if it has none, says that it is continued.
 //
 // A file saved ten thousand times in this way has a chain of ten thousand inodes. So that a version is found by its number or time without
 // walking it, each row also points far back: the jump pointers of Myers, "An applicative random-access stack" (Information Processing Letters
 // 17, 1983), with which any ancestor is reached in O(log n) steps.
 //
-// On disk (space lineage, key: inode): 1 byte format, 1; uvarints predecessor (0: none), through, base, depth, jump; 8 bytes since.
+// On disk (space lineage, key: inode): 1 byte format, 1; 1 byte, 1 where it is continued; uvarints predecessor (0: none), through, base,
+// depth, jump; 8 bytes since.
 type lineage struct {
 	pred    sharefs.Ino // whose past is continued; 0: nobody's
 	through uint64      // the last of the predecessor's own versions that is
@@ -37,12 +40,17 @@ type lineage struct {
 	depth   uint64      // length of the chain
 	jump    sharefs.Ino // an ancestor further back, or the predecessor
 	since   sharefs.HLC // when this inode took its place
+	// continued: another inode counts on the numbers that this one shows, so that they must not change any more.
+	continued bool
 }
 
 const lineageFormat = 1
 
 func (l *lineage) encode() []byte {
-	b := append(make([]byte, 0, 48), lineageFormat)
+	b := append(make([]byte, 0, 48), lineageFormat, 0)
+	if l.continued {
+		b[1] = 1
+	}
 	for _, v := range [...]uint64{uint64(l.pred), l.through, l.base, l.depth, uint64(l.jump)} {
 		b = binary.AppendUvarint(b, v)
 	}
@@ -54,6 +62,7 @@ func decodeLineage(ino sharefs.Ino, value []byte) (l lineage, err error) {
 	if d.byte() != lineageFormat {
 		d.bad = true
 	}
+	l.continued = d.byte() == 1
 	l.pred = sharefs.Ino(d.uvarint())
 	l.through, l.base, l.depth = d.uvarint(), d.uvarint(), d.uvarint()
 	l.jump = sharefs.Ino(d.uvarint())
@@ -92,6 +101,7 @@ func (x *tx) lineage(ino sharefs.Ino) (lineage, bool, error) {
 }
 
 func (x *tx) setLineage(ino sharefs.Ino, l lineage) {
+	x.heirs = slices.DeleteFunc(x.heirs, func(h heir) bool { return h.ino == ino })
 	x.heirs = append(x.heirs, heir{ino, l})
 	x.b.Put(spaceLineage, inoKey(ino), l.encode())
 }
@@ -105,41 +115,93 @@ func (h *history) named(x *tx, parent sharefs.Ino, slot uint64, name string, r, 
 	if !r.isRegular() || old != nil && !old.isRegular() {
 		return nil
 	}
-	fresh := r.seq == 0 // it is made in this very change: it can have no past
-	var own *version
-	if !fresh {
-		_, has, err := x.lineage(r.ino)
-		if err != nil || has {
-			return err
-		}
-		if own, err = newestVersion(x.t.db, r.ino, noLimit); err != nil {
-			return err
-		}
-		if own != nil && r.nlink > 1 {
-			return nil
-		}
-	}
 	pred := before
 	if old != nil {
 		pred = old.ino
 	}
-	if pred == 0 || own != nil {
-		holder, since, err := h.lastHolder(parent, slot, name)
-		switch {
-		case err != nil:
-			return err
-		case own == nil:
-			pred = holder
-		case pred == 0 && holder == 0, pred != 0 && holder != pred, sharefs.HLCAt(timeOf(r.btime)) < since:
-			return nil // not made while the other one was there
-		default:
+	if r.seq == 0 { // it is made in this very change: it can have no past
+		if pred == 0 {
+			holder, _, err := h.lastHolder(parent, slot, name)
+			if err != nil {
+				return err
+			}
 			pred = holder
 		}
+		return h.inherit(x, r.ino, pred)
 	}
-	if pred == 0 || pred == r.ino {
-		return nil
+	own, err := newestVersion(x.t.db, r.ino, noLimit)
+	if err != nil {
+		return err
+	}
+	line, has, err := x.lineage(r.ino)
+	if err != nil || line.continued || own != nil && r.nlink > 1 {
+		return err
+	}
+	has = has && line.pred != 0
+	if pred == 0 || own != nil {
+		holder, since, err := h.lastHolder(parent, slot, name)
+		if err != nil {
+			return err
+		}
+		if holder != pred && pred != 0 {
+			since = 0 // it came to the name in this instant
+		} else {
+			pred = holder
+		}
+		if own != nil && !h.bornUnder(x, r, pred, since) {
+			return nil
+		}
+	}
+	if pred == 0 && has && own == nil {
+		return h.disown(x, r.ino, line)
+	}
+	if has && (own != nil || old == nil) {
+		borrowed, err := h.borrowed(x, line, pred, own != nil)
+		if err != nil || !borrowed {
+			return err
+		}
 	}
 	return h.inherit(x, r.ino, pred)
+}
+
+// disown gives up the lineage of an inode without versions that goes to a name which nobody bore, where the predecessor lives on: what was
+// made under the name of a temporary file is not the continuation of what was made under it before.
+func (h *history) disown(x *tx, ino sharefs.Ino, line lineage) error {
+	if p, err := x.row(line.pred); err == nil && p.nlink > 0 {
+		x.setLineage(ino, lineage{})
+	}
+	return nil
+}
+
+// borrowed reports whether a lineage may be given up for the past of another inode: nothing of it is lost thereby, because it is a part of that
+// past, or (orAlive) because the predecessor lives on and shows it.
+func (h *history) borrowed(x *tx, line lineage, pred sharefs.Ino, orAlive bool) (bool, error) {
+	if pred == 0 || line.pred == 0 {
+		return false, nil
+	}
+	if orAlive {
+		if p, err := x.row(line.pred); err == nil && p.nlink > 0 {
+			return true, nil
+		}
+	}
+	theirs, _, err := x.lineage(line.pred)
+	if err != nil {
+		return false, err
+	}
+	s, err := h.head(pred)
+	if err != nil {
+		return false, err
+	}
+	s, err = h.back(s, func(s segment) bool { return s.line.depth <= theirs.depth })
+	return s.ino == line.pred, err
+}
+
+// bornUnder reports whether an inode was born while another one bore a name, which it did from some time in the instant since on.
+func (h *history) bornUnder(x *tx, r *row, pred sharefs.Ino, since sharefs.HLC) bool {
+	if p, err := x.row(pred); err == nil && r.btime < p.btime {
+		return false
+	}
+	return sharefs.HLCAt(timeOf(r.btime)) >= since&^0xffff // birth is known to the millisecond here
 }
 
 // maxVacated bounds how many names are remembered. Beyond it the oldest instants are on disk long since.
@@ -213,8 +275,11 @@ func (h *history) lastHolder(parent sharefs.Ino, slot uint64, name string) (ino 
 	return ino, since, failed("read the past of a name", err)
 }
 
-// inherit makes an inode continue the past of another one.
+// inherit makes an inode continue the past of another one, if there is one and it has a past.
 func (h *history) inherit(x *tx, ino, pred sharefs.Ino) error {
+	if pred == 0 || pred == ino {
+		return nil
+	}
 	last, err := newestVersion(x.t.db, pred, noLimit)
 	if err != nil {
 		return err
@@ -226,13 +291,14 @@ func (h *history) inherit(x *tx, ino, pred sharefs.Ino) error {
 	since := x.t.clock.Next()
 	if last == nil {
 		if theirs.pred != 0 && theirs.pred != ino {
-			theirs.since = since
+			theirs.since, theirs.continued = since, false
 			x.setLineage(ino, theirs)
 		}
 		return nil
 	}
-	if !has {
-		x.setLineage(pred, lineage{})
+	if !has || !theirs.continued {
+		theirs.continued = true
+		x.setLineage(pred, theirs)
 	}
 	l := lineage{pred: pred, through: last.own, base: theirs.base + last.own, depth: theirs.depth + 1, jump: pred, since: since}
 	if theirs.jump != 0 {
