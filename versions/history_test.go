@@ -381,7 +381,9 @@ func TestVersionsByTime(t *testing.T) {
 	step := func() sharefs.HLC {
 		check(t, tree.closeEpoch())
 		now = now.Add(time.Minute)
-		return clock.Next()
+		at := clock.Next()
+		now = now.Add(time.Minute)
+		return at
 	}
 	want := func(name string, at sharefs.HLC, content string) {
 		t.Helper()
