@@ -18,6 +18,7 @@ type settler struct {
 	events []writers.Event
 	busy   []writers.Event // of files whose content somebody held
 	cool   []cooled
+	atWork int // events that work has taken and not yet dealt with
 }
 
 // cooled is a file whose row is up to date and whose mark may go unless the file was opened for writing since.
@@ -114,14 +115,19 @@ func (s *settler) work(t *Tree) error {
 		n := min(settleBatch, len(s.events))
 		batch := s.events[:n:n]
 		s.events = s.events[n:]
+		s.atWork += n
 		s.mu.Unlock()
 		if n == 0 {
 			return nil
 		}
-		if err := t.settle(batch); err != nil {
-			s.mu.Lock()
+		err := t.settle(batch)
+		s.mu.Lock()
+		s.atWork -= n
+		if err != nil {
 			s.events = append(batch, s.events...)
-			s.mu.Unlock()
+		}
+		s.mu.Unlock()
+		if err != nil {
 			return err
 		}
 	}

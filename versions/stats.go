@@ -22,7 +22,8 @@ type Stats struct {
 	KV             kv.Stats      `json:"kv"`
 }
 
-// Stats returns counts of the moment.
+// Stats returns counts of the moment. What a file on its way from its last close to its version is at is asked for in the order of that
+// way, so that no file is missed that goes on meanwhile.
 func (t *Tree) Stats() Stats {
 	s := Stats{
 		InodesCached: t.rows.count(), NamesCached: t.dents.count(), InodesHeld: t.refs.count(), FilesInUse: t.files.count(),
@@ -34,14 +35,14 @@ func (t *Tree) Stats() Stats {
 	t.stock.mu.Lock()
 	s.FilesPrepared = len(t.stock.ready)
 	t.stock.mu.Unlock()
-	t.settler.mu.Lock()
-	s.EventsWaiting = len(t.settler.events) + len(t.settler.busy)
-	t.settler.mu.Unlock()
 	if t.db != nil {
 		s.KV = t.db.Stats()
 	}
 	if t.track != nil {
 		s.Writers = t.track.Stats()
 	}
+	t.settler.mu.Lock()
+	s.EventsWaiting = len(t.settler.events) + len(t.settler.busy) + t.settler.atWork
+	t.settler.mu.Unlock()
 	return s
 }

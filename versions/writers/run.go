@@ -74,8 +74,12 @@ func (t *Tracker) tell(ev Event) {
 		return
 	}
 	t.counts.told[ev.Kind]++
+	t.counts.telling++
 	t.mu.Unlock()
-	defer t.mu.Lock()
+	defer func() {
+		t.mu.Lock()
+		t.counts.telling--
+	}()
 	t.cfg.Notify(ev)
 }
 

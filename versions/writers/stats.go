@@ -4,7 +4,7 @@ package writers
 type Stats struct {
 	Abilities
 	Held      int `json:"held"`      // files with handles
-	Settling  int `json:"settling"`  // files that were released less than Settle ago
+	Settling  int `json:"settling"`  // files that were released less than Settle ago, or of which an event is being told
 	Lingering int `json:"lingering"` // files that are held by somebody without a handle
 	Watches   int `json:"watches"`
 
@@ -25,7 +25,7 @@ type Stats struct {
 type counters struct {
 	probes, blind, errors, hints, overflows, watchErrors uint64
 	lastWatchError                                       string
-	watches                                              int
+	watches, telling                                     int
 	told                                                 [Gone + 1]uint64
 }
 
@@ -35,7 +35,7 @@ func (t *Tracker) Stats() Stats {
 	defer t.mu.Unlock()
 	c := &t.counts
 	s := Stats{
-		Abilities: t.can, Watches: c.watches,
+		Abilities: t.can, Watches: c.watches, Settling: c.telling,
 		Probes: c.probes, Blind: c.blind, Errors: c.errors, Hints: c.hints, Overflows: c.overflows,
 		WatchErrors: c.watchErrors, LastWatchError: c.lastWatchError,
 		Quiet: c.told[Quiet], StillHeld: c.told[StillHeld], Changed: c.told[Changed], Gone: c.told[Gone],
