@@ -12,7 +12,8 @@ import (
 // atimes are access times that are known and not yet written: reading is not worth a commit of its own. Those of regular files are moved by
 // the disk under the store, as it is mounted, so that they have only to be asked for.
 type atimes struct {
-	n atomic.Int64 // len(moved), to be read without mu
+	n       atomic.Int64 // len(moved), to be read without mu
+	writing sync.Mutex   // held by flushAtimes; comes before Tree.mu
 
 	mu      sync.Mutex // guards all below; taken after Tree.mu
 	moved   map[sharefs.Ino]sharefs.Time
@@ -109,10 +110,12 @@ func (t *Tree) read(f *file) {
 // flushAtimes writes the access times that are known.
 func (t *Tree) flushAtimes() error {
 	a := &t.atimes
+	a.writing.Lock()
+	defer a.writing.Unlock()
 	a.mu.Lock()
-	moved, readers := a.moved, a.readers
+	none, readers := len(a.moved) == 0, a.readers
 	a.mu.Unlock()
-	if len(moved) == 0 && len(readers) == 0 {
+	if none && len(readers) == 0 {
 		return nil
 	}
 	found := map[sharefs.Ino]sharefs.Time{}

@@ -221,12 +221,14 @@ func TestTimesOfFiles(t *testing.T) {
 	if a := must[sharefs.Attr](t)(tree.Getattr(f.Ino)); a.Mtime != old {
 		t.Errorf("opened again: %+v", a)
 	}
+	// The disk's clock may run a tick behind the tree's.
+	const tick = sharefs.Time(20 * time.Millisecond)
 	writeAll(t, h, "22")
-	if a := must[sharefs.Attr](t)(tree.Getattr(f.Ino)); a.Mtime < written.Mtime {
+	if a := must[sharefs.Attr](t)(tree.Getattr(f.Ino)); a.Mtime < written.Mtime-tick {
 		t.Errorf("written again: %+v", a)
 	}
 	check(t, h.Close())
-	if a := rest(t, tree, f.Ino); a.Size != 2 || a.Mtime < written.Mtime || a.Ctime < a.Mtime {
+	if a := rest(t, tree, f.Ino); a.Size != 2 || a.Mtime < written.Mtime-tick || a.Ctime < a.Mtime {
 		t.Errorf("at rest again: %+v", a)
 	}
 	_, h, err = tree.Create(sharefs.RootIno, "f", unix.O_WRONLY|unix.O_TRUNC, 0o644, root)
@@ -301,8 +303,11 @@ func TestAtimeOfFilesFollowsTheDisk(t *testing.T) {
 	if a := must[sharefs.Attr](t)(tree.Getattr(f.Ino)); a.Atime != disk {
 		t.Errorf("written down: %d, the disk says %d", a.Atime, disk)
 	}
-	if n := tree.files.count() - int(tree.marked.Load()); n != 0 {
-		t.Errorf("%d files are pinned by nothing", n)
+	check(t, tree.unmark())
+	for deadline := time.Now().Add(2 * time.Minute); tree.files.count() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) { // the settler may be looking at it
+			t.Fatalf("%d files are pinned by nothing", tree.files.count())
+		}
 	}
 }
 

@@ -154,7 +154,8 @@ func (t *Tree) setUnmarked(f *file) {
 func (t *Tree) disarm(f *file) { t.track.Release(f.ino) }
 
 // statBacking returns what the disk says of a backing file. One that is missing while its inode is empty is made: the power may have
-// gone after the inode's commit was synced and before the disk had written the name of its backing file down.
+// gone after the inode's commit was synced and before the disk had written the name of its backing file down. That of an inode without
+// names may have been removed by the reaper.
 func (t *Tree) statBacking(ino sharefs.Ino) (unix.Stat_t, error) {
 	st, err := t.live.stat(ino)
 	if errors.Is(err, unix.ENOENT) && !t.cfg.ReadOnly {
@@ -162,7 +163,7 @@ func (t *Tree) statBacking(ino sharefs.Ino) (unix.Stat_t, error) {
 		if err != nil {
 			return st, err
 		}
-		if r.size == 0 && r.isRegular() {
+		if r.size == 0 && r.isRegular() && r.nlink > 0 {
 			fd, err := t.live.create(ino)
 			if err != nil && !errors.Is(err, unix.EEXIST) {
 				return st, failed("make a backing file", err)
@@ -230,7 +231,7 @@ func (t *Tree) loadMarks() error {
 // synced then, so that empty is what it was.
 func (t *Tree) recreate(r *row) error {
 	_, err := t.live.stat(r.ino)
-	if !errors.Is(err, unix.ENOENT) || t.cfg.ReadOnly {
+	if !errors.Is(err, unix.ENOENT) || t.cfg.ReadOnly || r.nlink == 0 {
 		return nil
 	}
 	fd, err := t.live.create(r.ino)

@@ -17,7 +17,8 @@ const orphanLinkable = 1
 
 // orphans are the inodes without a name.
 type orphans struct {
-	wake chan struct{} // 1 deep: there is something to reap
+	wake    chan struct{} // 1 deep: there is something to reap
+	reaping sync.Mutex    // held by whoever reaps; comes before every other lock
 
 	mu      sync.Mutex // guards all below; taken after Tree.mu
 	waiting map[sharefs.Ino]orphan
@@ -183,6 +184,8 @@ func (t *Tree) pause(d time.Duration, early <-chan struct{}) bool {
 // reap removes the orphans that are ready, as far as nobody knows them and nothing keeps them.
 func (t *Tree) reap() error {
 	o := &t.orphans
+	o.reaping.Lock()
+	defer o.reaping.Unlock()
 	for {
 		o.mu.Lock()
 		n := min(reapBatch, len(o.ready))

@@ -170,7 +170,9 @@ func (t *Tree) settle(events []writers.Event) error {
 				(*k).ForgetContent(ev.ID, 0, 0)
 			}
 		case writers.Gone:
-			t.log.Error("a backing file is missing", "inode", uint64(ev.ID))
+			if r, err := t.row(ev.ID); err == nil && r.nlink > 0 {
+				t.log.Error("a backing file is missing", "inode", uint64(ev.ID))
+			}
 		}
 	}
 	return nil
@@ -233,7 +235,9 @@ func (t *Tree) adopt(files []settling) error {
 		}
 		c := *r
 		if err := t.fromBacking(s.f, &c); err != nil {
-			t.log.Error("a backing file cannot be read", "inode", uint64(s.f.ino), "err", err)
+			if c.nlink > 0 { // else the reaper has it
+				t.log.Error("a backing file cannot be read", "inode", uint64(s.f.ino), "err", err)
+			}
 			continue
 		}
 		if s.ev.Changed {
