@@ -180,11 +180,32 @@ func (h *history) author(i uint64) sharefs.PeerID {
 // settled is the hook by which versions begin: the file has changed and is at rest, with its content and Tree.mu held.
 func (h *history) settled(x *tx, f *file, r *row, ev writers.Event) error {
 	if r.nlink == 0 {
-		if o, ok := x.t.orphans.get(r.ino); !ok || !o.linkable {
-			return nil // nobody can come to it by a name any more
-		}
+		return nil // nobody can come to it by a name, unless it gets one (linked)
 	}
 	_, err := h.begin(x, r, ev.Stamp, ev.At, "")
+	return err
+}
+
+// linked begins a version of a file that came to rest before it got a name (O_TMPFILE). Tree.mu is held.
+func (h *history) linked(x *tx, r *row) error {
+	if o, ok := x.t.orphans.get(r.ino); !ok || !o.linkable {
+		return nil
+	}
+	f := x.t.files.pin(r.ino)
+	defer x.t.files.unpin(f)
+	f.mu.Lock()
+	hot := f.hot
+	f.mu.Unlock()
+	// Waiting for the content would be against the order of locks. Whoever holds it is about to write, and a version begins after that.
+	if hot || !f.content.TryLock() {
+		return nil
+	}
+	defer f.content.Unlock()
+	st, err := x.t.statBacking(r.ino)
+	if err != nil {
+		return err
+	}
+	_, err = h.begin(x, r, stampOf(&st), time.Now(), "")
 	return err
 }
 

@@ -292,6 +292,37 @@ func eventually(t testing.TB, what string, fn func() bool) {
 	}
 }
 
+func TestFilesWithoutANameHaveNoVersions(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	a, h, err := tree.Tmpfile(sharefs.RootIno, unix.O_RDWR, 0o600, root)
+	check(t, err)
+	writeAll(t, h, "nothing")
+	check(t, h.Close())
+	settle(t, tree, a.Ino)
+	wantHistory(t, tree, a.Ino)
+	// With a name it has one, though it came to rest before.
+	must[sharefs.Attr](t)(tree.Link(a.Ino, sharefs.RootIno, "named"))
+	wantHistory(t, tree, a.Ino, "nothing")
+	capture(t, tree)
+	wantHistory(t, tree, a.Ino, "nothing")
+
+	b, h, err := tree.Tmpfile(sharefs.RootIno, unix.O_RDWR, 0o600, root)
+	check(t, err)
+	writeAll(t, h, "never named")
+	check(t, h.Close())
+	settle(t, tree, b.Ino)
+	tree.Forget(b.Ino, 1)
+	eventually(t, "it is gone", func() bool {
+		check(t, tree.reap())
+		_, err := os.Stat(liveFile(tree, b.Ino))
+		return os.IsNotExist(err)
+	})
+	capture(t, tree)
+	if n := tree.HistoryStats(); n.Lost != 0 || n.Queue != 0 || n.Settled != 1 {
+		t.Errorf("%+v", n)
+	}
+}
+
 func TestEqualContentIsKeptOnce(t *testing.T) {
 	tree := testTree(t, t.TempDir(), byHand)
 	r := rand.New(rand.NewPCG(1, 2))

@@ -115,6 +115,17 @@ func (h *history) named(x *tx, parent sharefs.Ino, slot uint64, name string, r, 
 	if !r.isRegular() || old != nil && !old.isRegular() {
 		return nil
 	}
+	if err := h.succeed(x, parent, slot, name, r, old, before); err != nil {
+		return err
+	}
+	if r.seq != 0 && r.nlink == 1 {
+		return h.linked(x, r)
+	}
+	return nil
+}
+
+// succeed decides whose past an inode continues; before is who was remembered for the name.
+func (h *history) succeed(x *tx, parent sharefs.Ino, slot uint64, name string, r, old *row, before sharefs.Ino) error {
 	pred := before
 	if old != nil {
 		pred = old.ino

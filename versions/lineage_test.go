@@ -319,7 +319,7 @@ func TestLongChains(t *testing.T) {
 	if steps > n*60 {
 		t.Errorf("%d steps for each lookup", steps/n)
 	}
-	for _, wrong := range []uint64{0, n + 1, 1 << 63} {
+	for _, wrong := range []uint64{n + 1, 1 << 63} {
 		if _, err := tree.Version(ino, wrong); sharefs.KindOf(err) != sharefs.KindNotExist {
 			t.Errorf("version %d: %v", wrong, err)
 		}

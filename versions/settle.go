@@ -196,6 +196,10 @@ func (t *Tree) settleNow(f *file) (bool, error) {
 	case ev.Kind != writers.Quiet:
 		return false, nil
 	}
+	// The tracker may have forgotten the file already, with its verdict on the way here: then it knows of no change.
+	f.mu.Lock()
+	ev.Changed = ev.Changed || ev.Stamp != f.base
+	f.mu.Unlock()
 	if err := t.adopt([]settling{{f, ev}}); err != nil {
 		t.settler.notify(ev) // the tracker has forgotten the file
 		return false, err
