@@ -214,7 +214,7 @@ type Meta struct {
 // MetaVersion is one version in [Meta], the oldest first.
 type MetaVersion struct {
 	Number uint64 `json:"number"`
-	Time   string `json:"time"` // RFC 3339, nanoseconds, UTC
+	Time   string `json:"time"` // RFC 3339, milliseconds, UTC
 	Size   uint64 `json:"size"` // bytes
 	Mode   string `json:"mode"` // permission bits, octal
 	UID    uint32 `json:"uid"`
@@ -242,7 +242,7 @@ func (e *edge) pastMeta(ino sharefs.Ino) ([]byte, error) {
 			m.Live = v.Number
 		}
 		w := MetaVersion{
-			Number: v.Number, Time: rfc3339(v.At.Time()), Size: v.Size, Mode: fmt.Sprintf("%04o", v.Mode&sharefs.ModePerm), UID: v.UID, GID: v.GID,
+			Number: v.Number, Time: versionTime(v.At), Size: v.Size, Mode: fmt.Sprintf("%04o", v.Mode&sharefs.ModePerm), UID: v.UID, GID: v.GID,
 			Mtime: rfc3339(time.Unix(v.Mtime.Sec(), int64(v.Mtime.Nsec()))), Timed: v.Timed, Live: v.Live, Note: v.Note,
 		}
 		if !v.Author.IsZero() {
@@ -257,4 +257,9 @@ func (e *edge) pastMeta(ino sharefs.Ino) ([]byte, error) {
 	return append(text, '\n'), nil
 }
 
-func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+// rfc3339 writes a time to the nanosecond.
+func rfc3339(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000000Z07:00") }
+
+// versionTime writes the time of a version to the millisecond, all that a clock reading holds; with all its digits, so that FILE@@TIME takes it
+// for that millisecond and not for a longer span.
+func versionTime(t sharefs.HLC) string { return t.Time().UTC().Format("2006-01-02T15:04:05.000Z07:00") }

@@ -148,7 +148,7 @@ func versionXattr(v *sharefs.Version, attr string) ([]byte, error) {
 	case attr == attrVersion:
 		return strconv.AppendUint(nil, v.Number, 10), nil
 	case attr == attrTime:
-		return []byte(rfc3339(v.At.Time())), nil
+		return []byte(versionTime(v.At)), nil
 	case attr == attrNote && v.Note != "":
 		return []byte(v.Note), nil
 	case attr == attrTimed && v.Timed:
