@@ -24,8 +24,8 @@ type FS interface {
 	SyncDir(dir string) error
 }
 
-// File is an open pack. ReadAt may be called by several goroutines.
-type File interface {
+// File is an open pack. ReadAt may be called by several goroutines. (An alias, so that a package which this one's tests import can have it.)
+type File = interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/versions/pack/memdisk"
 )
 
 func testKey(epoch uint32) ([32]byte, error) {
@@ -63,13 +64,14 @@ func mustRead(t *testing.T, s *Store, loc Loc, seed uint64) {
 func TestModel(t *testing.T) {
 	for seed := range uint64(100) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		disk := newMemFS()
+		disk := memdisk.New()
 		s := open(t, disk, 20_000)
 		type rec struct {
 			seed uint64
 			loc  Loc
 		}
 		var safe, hot []rec
+		faults := false
 		for step := range 150 {
 			switch n := r.IntN(100); {
 			case n < 60:
@@ -91,7 +93,7 @@ func TestModel(t *testing.T) {
 				for _, list := range [][]rec{safe, hot} {
 					if len(list) > 0 {
 						x := list[r.IntN(len(list))]
-						if _, err := s.Read(x.loc, idOf(x.seed), nil); err != nil && disk.fail != nil {
+						if _, err := s.Read(x.loc, idOf(x.seed), nil); err != nil && faults {
 							break // the flush before a read can meet the fault; that voids the hot ones
 						}
 						mustRead(t, s, x.loc, x.seed)
@@ -107,18 +109,19 @@ func TestModel(t *testing.T) {
 				hot = nil
 				s = open(t, disk, 20_000)
 			case n < 97:
-				disk = disk.powerLoss(r)
-				hot = nil
+				disk = disk.PowerLoss(r)
+				hot, faults = nil, false
 				s = open(t, disk, 20_000)
 			default:
-				disk.failAt, disk.fail = 1+r.IntN(6), []error{syscall.EIO, syscall.ENOSPC}[r.IntN(2)]
+				disk.Fail(1+r.IntN(6), []error{syscall.EIO, syscall.ENOSPC}[r.IntN(2)])
+				faults = true
 			}
 			if t.Failed() {
 				t.Fatalf("seed %d, step %d", seed, step)
 			}
 		}
-		disk.failAt, disk.fail = 0, nil
-		disk = disk.powerLoss(r)
+		disk.Fail(0, nil)
+		disk = disk.PowerLoss(r)
 		s = open(t, disk, 20_000)
 		for _, x := range safe {
 			mustRead(t, s, x.loc, x.seed)
@@ -151,7 +154,7 @@ func TestModel(t *testing.T) {
 
 // TestEveryFaultIsAnErrorAndNothingSyncedIsLost fails each operation of one fixed run in turn.
 func TestEveryFaultIsAnErrorAndNothingSyncedIsLost(t *testing.T) {
-	run := func(disk *memFS) (safe map[uint64]Loc, failures int) {
+	run := func(disk *memdisk.Disk) (safe map[uint64]Loc, failures int) {
 		s := open(t, disk, 9_000)
 		safe, hot := map[uint64]Loc{}, map[uint64]Loc{}
 		for x := range uint64(40) {
@@ -175,16 +178,16 @@ func TestEveryFaultIsAnErrorAndNothingSyncedIsLost(t *testing.T) {
 		}
 		return safe, failures
 	}
-	whole := newMemFS()
+	whole := memdisk.New()
 	run(whole)
-	for n := 1; n <= whole.ops; n++ {
-		disk := newMemFS()
-		disk.failAt, disk.fail = n, syscall.EIO
+	for n := 1; n <= whole.Ops(); n++ {
+		disk := memdisk.New()
+		disk.Fail(n, syscall.EIO)
 		safe, failures := run(disk)
 		if failures != 1 {
 			t.Errorf("a fault in operation %d gave %d errors", n, failures)
 		}
-		s := open(t, disk.powerLoss(rand.New(rand.NewPCG(uint64(n), 3))), 9_000)
+		s := open(t, disk.PowerLoss(rand.New(rand.NewPCG(uint64(n), 3))), 9_000)
 		for x, loc := range safe {
 			mustRead(t, s, loc, x)
 		}
@@ -192,7 +195,7 @@ func TestEveryFaultIsAnErrorAndNothingSyncedIsLost(t *testing.T) {
 }
 
 func TestEveryTornTailIsCut(t *testing.T) {
-	disk := newMemFS()
+	disk := memdisk.New()
 	s := open(t, disk, 1<<20)
 	var locs []Loc
 	for x := range uint64(5) {
@@ -206,11 +209,10 @@ func TestEveryTornTailIsCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := locs[0].Pack.growing()
-	full := disk.names[name].data
+	full := disk.Data(name)
 	for cut := 0; cut <= len(full); cut += 1 + cut%13 {
-		disk := newMemFS()
-		n := &node{data: bytes.Clone(full[:cut]), synced: bytes.Clone(full[:cut])}
-		disk.names[name], disk.durable[name] = n, n
+		disk := memdisk.New()
+		disk.Put(name, full[:cut])
 		s := open(t, disk, 1<<20)
 		loc, err := s.Append(TypeChunk, idOf(99), body(99))
 		if err != nil {
@@ -229,7 +231,7 @@ func TestEveryTornTailIsCut(t *testing.T) {
 }
 
 func TestDamageInAGrowingPackLosesOnlyTheDamagedRecord(t *testing.T) {
-	disk := newMemFS()
+	disk := memdisk.New()
 	s := open(t, disk, 1<<20)
 	var locs []Loc
 	for x := range uint64(9) {
@@ -242,7 +244,7 @@ func TestDamageInAGrowingPackLosesOnlyTheDamagedRecord(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	disk.names[locs[0].Pack.growing()].data[locs[4].Off+70] ^= 1
+	disk.Data(locs[0].Pack.growing())[locs[4].Off+70] ^= 1
 	s = open(t, disk, 1<<20)
 	if _, err := s.Append(TypeChunk, idOf(50), body(50)); err != nil {
 		t.Fatal(err)
@@ -267,13 +269,13 @@ func TestDamageInAGrowingPackLosesOnlyTheDamagedRecord(t *testing.T) {
 }
 
 func TestEveryFlippedBitIsFound(t *testing.T) {
-	disk := newMemFS()
+	disk := memdisk.New()
 	s := open(t, disk, 1)
 	loc, err := s.Append(TypeChunk, idOf(2), []byte("some content that is worth keeping"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	data := disk.names[loc.Pack.name()].data
+	data := disk.Data(loc.Pack.name())
 	for bit := range 8 * (recordHeaderLen + int(loc.Sealed)) {
 		at := int(loc.Off) + bit/8
 		data[at] ^= 1 << (bit % 8)
@@ -291,7 +293,7 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 }
 
 func TestSealBindsSharePackAndEpoch(t *testing.T) {
-	disk := newMemFS()
+	disk := memdisk.New()
 	s := open(t, disk, 1<<20)
 	loc, err := s.Append(TypeChunk, idOf(7), body(7))
 	if err != nil {
@@ -300,7 +302,7 @@ func TestSealBindsSharePackAndEpoch(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	data := disk.names[loc.Pack.growing()].data
+	data := disk.Data(loc.Pack.growing())
 	for name, change := range map[string]func(h *Header){
 		"epoch": func(h *Header) { h.Epoch = 2 },
 		"pack":  func(h *Header) { h.ID[0] ^= 1 },
@@ -310,9 +312,8 @@ func TestSealBindsSharePackAndEpoch(t *testing.T) {
 			t.Fatal(err)
 		}
 		change(&h)
-		moved := newMemFS()
-		n := &node{data: append(h.encode(), data[packHeaderLen:]...)}
-		moved.names[h.ID.name()] = n
+		moved := memdisk.New()
+		moved.Put(h.ID.name(), append(h.encode(), data[packHeaderLen:]...))
 		there := loc
 		there.Pack = h.ID
 		if _, err := open(t, moved, 1<<20).Read(there, idOf(7), nil); !errors.Is(err, sharefs.KindCorrupt) {
@@ -329,7 +330,7 @@ func TestSealBindsSharePackAndEpoch(t *testing.T) {
 }
 
 func TestNoncesNeverComeTwice(t *testing.T) {
-	disk := newMemFS()
+	disk := memdisk.New()
 	seen := map[[12]byte][]byte{} // the body sealed under each
 	for round := range 10 {
 		s := open(t, disk, 1<<20)
@@ -345,13 +346,13 @@ func TestNoncesNeverComeTwice(t *testing.T) {
 		if len(names) != 1 {
 			t.Fatalf("round %d: %d growing packs", round, len(names))
 		}
-		n := disk.names[openDir+"/"+names[0]]
-		for at := packHeaderLen; at < len(n.data); {
-			rec, err := decodeRecord(n.data[at:])
+		data := disk.Data(openDir + "/" + names[0])
+		for at := packHeaderLen; at < len(data); {
+			rec, err := decodeRecord(data[at:])
 			if err != nil {
 				t.Fatal(err)
 			}
-			sealed := n.data[at+recordHeaderLen : at+recordHeaderLen+int(rec.sealed)]
+			sealed := data[at+recordHeaderLen : at+recordHeaderLen+int(rec.sealed)]
 			if old := seen[rec.nonce]; old != nil && !bytes.Equal(old, sealed) {
 				t.Fatalf("round %d: nonce %x seals two bodies", round, rec.nonce)
 			}
@@ -359,7 +360,7 @@ func TestNoncesNeverComeTwice(t *testing.T) {
 			at += recordHeaderLen + int(rec.sealed)
 		}
 		// Power fails: half of the records are gone, and others come in their place.
-		n.data = n.data[:len(n.data)/2]
+		disk.Put(openDir+"/"+names[0], data[:len(data)/2])
 	}
 	if len(seen) != 100 {
 		t.Errorf("%d nonces for 100 records", len(seen))
@@ -437,7 +438,7 @@ func TestOnDiskWithManyReaders(t *testing.T) {
 }
 
 func TestReadOnlyStoreChangesNothing(t *testing.T) {
-	disk := newMemFS()
+	disk := memdisk.New()
 	s := open(t, disk, 1<<20)
 	loc, err := s.Append(TypeChunk, idOf(1), body(1))
 	if err != nil {
@@ -446,7 +447,7 @@ func TestReadOnlyStoreChangesNothing(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	before := disk.ops
+	before := disk.Ops()
 	ro, err := Open(Config{FS: disk, Key: testKey, ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
@@ -455,13 +456,13 @@ func TestReadOnlyStoreChangesNothing(t *testing.T) {
 	if _, err := ro.Append(TypeChunk, idOf(2), nil); !errors.Is(err, sharefs.KindReadOnly) {
 		t.Errorf("append: %v", err)
 	}
-	if err := ro.Sync(); err != nil || disk.ops != before {
-		t.Errorf("%d operations, %v", disk.ops-before, err)
+	if err := ro.Sync(); err != nil || disk.Ops() != before {
+		t.Errorf("%d operations, %v", disk.Ops()-before, err)
 	}
 }
 
 func TestAForeignEpochIsLeftAlone(t *testing.T) {
-	disk := newMemFS()
+	disk := memdisk.New()
 	s, err := Open(Config{FS: disk, Key: func(uint32) ([32]byte, error) { return [32]byte{}, nil }, Epoch: 50})
 	if err != nil {
 		t.Fatal(err)
@@ -473,10 +474,10 @@ func TestAForeignEpochIsLeftAlone(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	size := len(disk.names[loc.Pack.growing()].data)
+	size := len(disk.Data(loc.Pack.growing()))
 	s = open(t, disk, 1<<20)
 	mine, err := s.Append(TypeChunk, idOf(2), body(2))
-	if err != nil || mine.Pack == loc.Pack || len(disk.names[loc.Pack.growing()].data) != size {
+	if err != nil || mine.Pack == loc.Pack || len(disk.Data(loc.Pack.growing())) != size {
 		t.Errorf("%v, %v", mine, err)
 	}
 	if _, err := s.Read(loc, idOf(1), nil); !errors.Is(err, sharefs.KindAccess) {
@@ -521,7 +522,7 @@ func TestLayoutIsPinned(t *testing.T) {
 
 // FuzzPack hands any bytes to everything that reads a pack, both as a sealed and as a growing one.
 func FuzzPack(f *testing.F) {
-	disk := newMemFS()
+	disk := memdisk.New()
 	s := open(f, disk, 4000)
 	for x := range uint64(6) {
 		if _, err := s.Append(TypeChunk, idOf(x), body(x)); err != nil {
@@ -531,9 +532,9 @@ func FuzzPack(f *testing.F) {
 	if err := s.Close(); err != nil {
 		f.Fatal(err)
 	}
-	for _, n := range disk.names {
-		f.Add(n.data)
-		f.Add(n.data[:len(n.data)-40])
+	for _, name := range disk.Names() {
+		f.Add(disk.Data(name))
+		f.Add(disk.Data(name)[:len(disk.Data(name))-40])
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var id ID
@@ -541,9 +542,8 @@ func FuzzPack(f *testing.F) {
 			copy(id[:], data[16:])
 		}
 		for _, name := range []string{id.name(), id.growing()} {
-			disk := newMemFS()
-			n := &node{data: bytes.Clone(data), synced: data}
-			disk.names[name], disk.durable[name] = n, n
+			disk := memdisk.New()
+			disk.Put(name, data)
 			s := open(t, disk, 1<<20)
 			if records, err := s.Index(id); err == nil {
 				for _, r := range records {

@@ -1,26 +1,39 @@
-package pack
+// Package memdisk is a disk in memory for the tests of whatever keeps packs: it fails when it is told to, and loses power.
+//
+// Content survives a power loss as far as it was synced, names as far as a directory was synced after them; later names are lost from the
+// newest on, as a journaling file system loses them, later writes in any combination and torn.
+package memdisk
 
 import (
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"path"
-	"sort"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 )
 
-// memFS is a disk in memory that can fail at a chosen operation and lose power. Content survives a power loss as far as it was
-// synced, names as far as a directory was synced after them; later names are lost from the newest on, as a journaling
-// file system loses them, later writes in any combination and torn.
-type memFS struct {
+// File is an open file. It is the File of package pack, whose tests import this package.
+type File = interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Size() (int64, error)
+	Truncate(size int64) error
+	Sync() error
+}
+
+// Disk is the FS of package pack. Its methods may be called from several goroutines.
+type Disk struct {
 	mu      sync.Mutex
 	names   map[string]*node
 	durable map[string]*node
 	pending []nameOp // not yet durable, oldest first
 
-	failAt int   // count down to the operation that fails; 0: none
+	failIn int   // how many operations until one fails; 0: none does
 	fail   error // with this
 	ops    int
 }
@@ -41,27 +54,68 @@ type pendingWrite struct {
 	truncate bool
 }
 
-func newMemFS() *memFS {
-	return &memFS{names: map[string]*node{}, durable: map[string]*node{}}
+// New returns an empty disk.
+func New() *Disk {
+	return &Disk{names: map[string]*node{}, durable: map[string]*node{}}
+}
+
+// Fail has the n-th operation from now that changes something fail, with err; n 0: none does.
+func (m *Disk) Fail(n int, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failIn, m.fail = n, err
+}
+
+// Ops returns how many operations changed something so far.
+func (m *Disk) Ops() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ops
+}
+
+// Data returns the content of a file, nil where there is none: to be changed by a test as a fault of the disk would.
+func (m *Disk) Data(name string) []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n := m.names[name]; n != nil {
+		return n.data
+	}
+	return nil
+}
+
+// Put makes a file with a content that survives power loss.
+func (m *Disk) Put(name string, data []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := &node{data: append([]byte(nil), data...), synced: append([]byte(nil), data...)}
+	m.names[name], m.durable[name] = n, n
+}
+
+// Names lists all files.
+func (m *Disk) Names() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(maps.Keys(m.names))
 }
 
 // step counts an operation and says whether it fails.
-func (m *memFS) step() error {
+func (m *Disk) step() error {
 	m.ops++
-	if m.failAt > 0 {
-		if m.failAt--; m.failAt == 0 {
+	if m.failIn > 0 {
+		if m.failIn--; m.failIn == 0 {
 			return m.fail
 		}
 	}
 	return nil
 }
 
-func (m *memFS) change(op nameOp) {
+func (m *Disk) change(op nameOp) {
 	op.apply(m.names)
 	m.pending = append(m.pending, op)
 }
 
-func (m *memFS) Create(name string) (File, error) {
+// Create implements the FS of package pack.
+func (m *Disk) Create(name string) (File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.step(); err != nil {
@@ -75,7 +129,8 @@ func (m *memFS) Create(name string) (File, error) {
 	return &memFile{m, n, true}, nil
 }
 
-func (m *memFS) Open(name string, write bool) (File, error) {
+// Open implements the FS of package pack.
+func (m *Disk) Open(name string, write bool) (File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if n := m.names[name]; n != nil {
@@ -84,7 +139,8 @@ func (m *memFS) Open(name string, write bool) (File, error) {
 	return nil, fs.ErrNotExist
 }
 
-func (m *memFS) Rename(from, to string) error {
+// Rename implements the FS of package pack.
+func (m *Disk) Rename(from, to string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.step(); err != nil {
@@ -98,7 +154,8 @@ func (m *memFS) Rename(from, to string) error {
 	return nil
 }
 
-func (m *memFS) Remove(name string) error {
+// Remove implements the FS of package pack.
+func (m *Disk) Remove(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.names[name] == nil {
@@ -108,7 +165,8 @@ func (m *memFS) Remove(name string) error {
 	return nil
 }
 
-func (m *memFS) List(dir string) ([]string, error) {
+// List implements the FS of package pack.
+func (m *Disk) List(dir string) ([]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	seen := map[string]bool{}
@@ -119,15 +177,11 @@ func (m *memFS) List(dir string) ([]string, error) {
 			seen[rest] = true
 		}
 	}
-	var all []string
-	for name := range seen {
-		all = append(all, name)
-	}
-	sort.Strings(all)
-	return all, nil
+	return slices.Sorted(maps.Keys(seen)), nil
 }
 
-func (m *memFS) SyncDir(dir string) error {
+// SyncDir implements the FS of package pack.
+func (m *Disk) SyncDir(dir string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.step(); err != nil {
@@ -148,11 +202,11 @@ func (m *memFS) SyncDir(dir string) error {
 	return nil
 }
 
-// powerLoss returns what a disk holds after the power failed now.
-func (m *memFS) powerLoss(r *rand.Rand) *memFS {
+// PowerLoss returns what a disk holds after the power failed now.
+func (m *Disk) PowerLoss(r *rand.Rand) *Disk {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	after := newMemFS()
+	after := New()
 	names := map[string]*node{}
 	for name, n := range m.durable {
 		names[name] = n
@@ -198,7 +252,7 @@ func put(data, b []byte, off int64) []byte {
 }
 
 type memFile struct {
-	fs    *memFS
+	fs    *Disk
 	n     *node
 	write bool
 }
