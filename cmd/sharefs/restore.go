@@ -77,7 +77,8 @@ func (a *app) commit() *cobra.Command {
 		Short: "Make what a file holds now a version, with a note",
 		Long: `Make what a file holds now a version, with a note. Versions come by themselves
 when a file is closed; commit does not wait for that, and the note shows in the
-log. Where nothing has changed the note goes to the version that is there.`,
+log. Where nothing has changed no version is made, and the note goes to the one
+that is there unless it has a note already.`,
 		Args:              exactly("FILE"),
 		ValidArgsFunction: completeFiles,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -94,7 +95,7 @@ log. Where nothing has changed the note goes to the version that is there.`,
 			if !f.Live {
 				return &sharefs.Error{Path: f.Name(), Kind: sharefs.KindNotExist, Detail: "is removed"}
 			}
-			n, isNew, err := f.Commit(note)
+			v, isNew, err := f.Commit(note)
 			if err != nil {
 				return err
 			}
@@ -103,17 +104,19 @@ log. Where nothing has changed the note goes to the version that is there.`,
 					File    string `json:"file"`
 					Version uint64 `json:"version"`
 					New     bool   `json:"new"`
-					Note    string `json:"note"`
-				}{f.Path, n, isNew, note})
+					Note    string `json:"note"` // that the version has
+				}{f.Path, v.Number, isNew, v.Note})
 			}
 			name := term.Quote(f.Given)
 			switch {
 			case isNew:
-				return a.printf("Version %d of %s is kept.\n", n, name)
+				return a.printf("Version %d of %s is kept.\n", v.Number, name)
 			case note == "":
-				return a.printf("%s has not changed since version %d; no version was made.\n", name, n)
+				return a.printf("%s has not changed since version %d; no version was made.\n", name, v.Number)
+			case v.Note == note:
+				return a.printf("%s has not changed since version %d, which has the note now; no version was made.\n", name, v.Number)
 			}
-			return a.printf("%s has not changed since version %d, which has the note now; no version was made.\n", name, n)
+			return a.printf("%s has not changed since version %d, which keeps the note it has (%s); no version was made.\n", name, v.Number, term.Clean(v.Note))
 		},
 	}
 	cmd.Flags().StringVarP(&note, "message", "m", "", "Give the version this `NOTE`")

@@ -35,7 +35,7 @@ func Open(arg string) (*File, error) {
 	}
 	info, err := os.Stat(arg) // follows a symbolic link, as all programs do
 	switch {
-	case err == nil && !isVirtual(info):
+	case err == nil && (!isVirtual(info) || !strings.Contains(arg, "@@")):
 		return open(arg, "", info)
 	case err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, unix.EINVAL):
 		return nil, pathError(arg, err)
@@ -75,7 +75,7 @@ func open(given, sel string, info os.FileInfo) (*File, error) {
 	f := &File{Given: given, Path: real, Select: sel, Live: info != nil, Mount: m}
 	if info == nil {
 		if _, err := os.Lstat(real + "@@"); err != nil {
-			return nil, pathError(given, os.ErrNotExist)
+			return nil, pathError(given, unix.ENOENT)
 		}
 		return f, nil
 	}
@@ -212,21 +212,25 @@ func (f *File) Content(number uint64) (*os.File, error) {
 	return r, nil
 }
 
-// Commit makes what the file holds now a version with a note. It returns the version's number, and whether it is a new one.
-func (f *File) Commit(note string) (number uint64, isNew bool, err error) {
+// Commit makes what the file holds now a version with a note. It returns that version, and whether it is a new one; one that was
+// there already keeps the note it has.
+func (f *File) Commit(note string) (v *Version, isNew bool, err error) {
 	before, err := f.History()
 	if err != nil {
-		return 0, false, err
+		return nil, false, err
 	}
 	if err := unix.Setxattr(f.Path, "user.sharefs.commit", []byte(note), 0); err != nil {
-		return 0, false, f.writeError("commit", err)
+		return nil, false, f.writeError("commit", err)
 	}
 	after, err := f.History()
 	if err != nil {
-		return 0, false, err
+		return nil, false, err
 	}
-	last := after.latest()
-	return last, last != before.latest(), nil
+	if len(after.Versions) == 0 {
+		return nil, false, &sharefs.Error{Op: "commit", Path: term.Quote(f.Given), Kind: sharefs.KindNotExist, Detail: "no version was made"}
+	}
+	v = &after.Versions[len(after.Versions)-1]
+	return v, v.Number != before.latest(), nil
 }
 
 func (h *History) latest() uint64 {

@@ -197,9 +197,12 @@ func (d *Daemon) openLog(foreground bool) (err error) {
 	if d.options.Debug {
 		level = slog.LevelDebug
 	}
-	if foreground || d.store.ReadOnly {
+	switch {
+	case foreground:
 		d.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	} else {
+	case d.store.ReadOnly:
+		d.log = slog.New(slog.DiscardHandler) // there is no place for it
+	default:
 		if d.logFile, err = logfile.Open(LogPath(d.store.Dir), logfile.DefaultLimit, true); err != nil {
 			return err
 		}
