@@ -1,0 +1,579 @@
+package cmdtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs/integration/mounttest"
+)
+
+// quick makes versions come soon after a close.
+var quick = mounttest.Options("settle=20ms")
+
+// logJSON is what sharefs log --json writes.
+type logJSON struct {
+	File     string `json:"file"`
+	FileID   string `json:"file_id"`
+	Removed  bool   `json:"removed"`
+	Changed  bool   `json:"changed"`
+	Versions []struct {
+		Number uint64 `json:"number"`
+		Time   string `json:"time"`
+		Size   uint64 `json:"size"`
+		Change int64  `json:"change"`
+		Mode   string `json:"mode"`
+		UID    uint32 `json:"uid"`
+		GID    uint32 `json:"gid"`
+		Mtime  string `json:"mtime"`
+		Live   bool   `json:"live"`
+		Open   bool   `json:"open"`
+		Note   string `json:"note"`
+	} `json:"versions"`
+}
+
+// version saves text under name and waits until that is version n.
+func version(t *testing.T, m *mounttest.Mount, n int, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(m.Path(name), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mounttest.WaitFor(t, fmt.Sprintf("version %d of %s", n, name), func() bool {
+		h := history(t, m, name)
+		return h.Live == uint64(n) && len(h.Versions) == n
+	})
+}
+
+type metaJSON struct {
+	Live     uint64 `json:"live"`
+	Versions []struct {
+		Number uint64 `json:"number"`
+	} `json:"versions"`
+}
+
+func history(t *testing.T, m *mounttest.Mount, name string) (h metaJSON) {
+	t.Helper()
+	text, err := os.ReadFile(m.Path(name + "@@/meta"))
+	if err == nil {
+		err = json.Unmarshal(text, &h)
+	}
+	if err != nil {
+		t.Fatalf("%s@@/meta: %v: %s", name, err, text)
+	}
+	return h
+}
+
+func TestLogListsVersions(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		version(t, m, 1, "a.txt", "one\n")
+		version(t, m, 2, "a.txt", "one\ntwo\n")
+		version(t, m, 3, "a.txt", "x\n")
+		text := must(t, m.Dir, "log", "a.txt")
+		lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+		const stamp = `\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}`
+		for i, want := range []string{
+			`^VERSION  SETTLED +SIZE  CHANGE  MARK  NOTE$`, `^3 +` + stamp + `  2 B   -6 B    live$`, `^2 +` + stamp + `  8 B   \+4 B$`, `^1 +` + stamp + `  4 B   \+4 B$`,
+		} {
+			if i >= len(lines) || !regexp.MustCompile(want).MatchString(lines[i]) {
+				t.Fatalf("line %d does not match %s in\n%s", i, want, text)
+			}
+		}
+		all := mustJSON[logJSON](t, m.Dir, "log", "a.txt")
+		if len(all.Versions) != 3 || all.Versions[0].Number != 3 || !all.Versions[0].Live || all.Versions[0].Change != -6 || all.File != m.Path("a.txt") ||
+			all.Removed || all.Changed || len(all.FileID) != 32 || all.Versions[2].Mode != "0644" {
+			t.Errorf("%+v", all)
+		}
+		// The JSON has the times of the text.
+		for i, v := range all.Versions {
+			at, err := time.Parse(time.RFC3339, v.Time)
+			if err != nil || !strings.Contains(lines[i+1], at.Local().Format("2006-01-02 15:04:05.000")) {
+				t.Errorf("%s is not in %q", v.Time, lines[i+1])
+			}
+		}
+		if got := mustJSON[logJSON](t, m.Dir, "log", "-n", "2", "a.txt"); len(got.Versions) != 2 || got.Versions[1].Number != 2 {
+			t.Errorf("-n 2: %+v", got)
+		}
+		if got := mustJSON[logJSON](t, m.Dir, "log", "-n", "2", "--reverse", "a.txt"); len(got.Versions) != 2 || got.Versions[0].Number != 2 {
+			t.Errorf("--reverse: %+v", got)
+		}
+		if got := mustJSON[logJSON](t, "/", "-C", m.Dir, "log", "a.txt@@2"); len(got.Versions) != 1 || got.Versions[0].Number != 2 {
+			t.Errorf("one version: %+v", got)
+		}
+		if got := must(t, m.Dir, "log", "a.txt@@1"); strings.Count(got, "\n") != 2 {
+			t.Errorf("one version: %s", got)
+		}
+		for _, n := range []string{"0", "-1", "x", "", "1.5"} {
+			shown := n
+			if n == "" {
+				shown = "''"
+			}
+			refused(t, m.Dir, 2, "--number takes a number from 1, not "+shown, "log", "--number="+n, "a.txt")
+		}
+		refused(t, m.Dir, 2, "FILE is missing", "log")
+		refused(t, m.Dir, 2, "too many arguments: b", "log", "a.txt", "b")
+		refused(t, m.Dir, 1, "missing.txt: no such file or directory", "log", "missing.txt")
+		refused(t, m.Dir, 1, "a.txt@@9: no such version; there are 1 to 3, and times such as -2h, yesterday or 2026-11-20T10:00", "log", "a.txt@@9")
+		refused(t, m.Dir, 1, "a.txt@@: no version is named: a number or a time goes behind @@, as in a.txt@@1", "log", "a.txt@@")
+		refused(t, m.Dir, 1, ".: is a directory; versions are those of files", "log", ".")
+		refused(t, m.Dir, 1, ".share/ctl/status: is made by the mount itself and has no versions", "log", ".share/ctl/status")
+		refused(t, "/", 1, "/etc/passwd: not in a ShareFS mount", "log", "/etc/passwd")
+		if err := unix.Mkfifo(m.Path("fifo"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		refused(t, m.Dir, 1, "fifo: is not a regular file and has no versions", "log", "fifo")
+	}, quick)
+}
+
+func TestAFileWithoutVersionsSaysSo(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		f, err := os.Create(m.Path("a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteString("x"); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := must(t, m.Dir, "log", "a"), "a has no versions yet: one is made when it is closed and has been quiet for a moment.\n"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if got := mustJSON[logJSON](t, m.Dir, "log", "a"); len(got.Versions) != 0 || got.Versions == nil || !got.Changed {
+			t.Errorf("%+v", got)
+		}
+		refused(t, m.Dir, 1, "a@@1: a has no versions yet: one is made when it is closed and has been quiet for a moment", "cat", "a@@1")
+		refused(t, m.Dir, 2, "a: has no versions yet to compare with", "diff", "a")
+	})
+}
+
+func TestCatWritesAVersion(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		version(t, m, 1, "a", "one")
+		version(t, m, 2, "a", "\x00\xff")
+		if got := must(t, m.Dir, "cat", "a@@1"); got != "one" {
+			t.Errorf("%q", got)
+		}
+		if got := must(t, m.Dir, "cat", "a"); got != "\x00\xff" {
+			t.Errorf("%q", got)
+		}
+		if got := must(t, m.Dir, "cat", "a@@"+time.Now().Add(time.Hour).Format("2006-01-02T15:04")); got != "\x00\xff" {
+			t.Errorf("by time: %q", got)
+		}
+		type content struct {
+			File    string `json:"file"`
+			Version uint64 `json:"version"`
+			Size    int    `json:"size"`
+			Text    string `json:"text"`
+			Base64  string `json:"base64"`
+		}
+		if got := mustJSON[content](t, m.Dir, "cat", "a@@1"); got != (content{m.Path("a"), 1, 3, "one", ""}) {
+			t.Errorf("%+v", got)
+		}
+		if got := mustJSON[content](t, m.Dir, "cat", "a"); got != (content{m.Path("a"), 0, 2, "", "AP8="}) {
+			t.Errorf("%+v", got)
+		}
+		refused(t, m.Dir, 1, "a@@3: no such version; there are 1 to 2, and times such as -2h, yesterday or 2026-11-20T10:00", "cat", "a@@3")
+		refused(t, m.Dir, 1, "a@@nonsense: no such version; there are 1 to 2, and times such as -2h, yesterday or 2026-11-20T10:00", "cat", "a@@nonsense")
+	}, quick)
+}
+
+func TestDiffComparesVersions(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		version(t, m, 1, "a", "1\n2\n3\n4\n5\n6\n7\n8\n9\n")
+		refused(t, m.Dir, 2, "a: has one version only, and has not changed since", "diff", "a")
+		version(t, m, 2, "a", "1\n2\n3\n4\nfive\n6\n7\n8\n9\n")
+		version(t, m, 3, "a", "1\n2\n3\n4\nfive\n6\n7\n8\nnine\n")
+		body := func(a answer) string {
+			_, rest, _ := strings.Cut(a.out, "\n")
+			_, rest, _ = strings.Cut(rest, "\n")
+			return rest
+		}
+		for _, c := range []struct {
+			args []string
+			head string
+			want string
+		}{
+			{[]string{"a"}, "--- a@@2", "@@ -6,4 +6,4 @@\n 6\n 7\n 8\n-9\n+nine\n"},
+			{[]string{"a@@2"}, "--- a@@2", "@@ -6,4 +6,4 @@\n 6\n 7\n 8\n-9\n+nine\n"},
+			{[]string{"a@@1", "a@@2", "-U", "1"}, "--- a@@1", "@@ -4,3 +4,3 @@\n 4\n-5\n+five\n 6\n"},
+			{[]string{"-U0", "a@@1"}, "--- a@@1", "@@ -5 +5 @@\n-5\n+five\n@@ -9 +9 @@\n-9\n+nine\n"},
+		} {
+			a := tool(t, m.Dir, append([]string{"diff"}, c.args...)...)
+			if a.exit != 1 || a.err != "" || body(a) != c.want || !strings.HasPrefix(a.out, c.head+"\t") {
+				t.Errorf("diff %q: exit %d: %s%swant\n%s", c.args, a.exit, a.err, a.out, c.want)
+			}
+		}
+		if a := tool(t, m.Dir, "diff", "a@@3"); a != (answer{}) {
+			t.Errorf("equal sides: %+v", a)
+		}
+		// patch(1) makes the new text from the old one.
+		a := tool(t, m.Dir, "diff", "a@@1", "a@@3")
+		work := t.TempDir()
+		writeFile(t, filepath.Join(work, "a"), "1\n2\n3\n4\n5\n6\n7\n8\n9\n")
+		patch := exec.Command("patch", "-s", filepath.Join(work, "a"))
+		patch.Stdin = strings.NewReader(a.out)
+		if out, err := patch.CombinedOutput(); err != nil {
+			t.Errorf("patch: %v: %s", err, out)
+		}
+		holds(t, filepath.Join(work, "a"), "1\n2\n3\n4\nfive\n6\n7\n8\nnine\n")
+
+		type side struct {
+			Name    string `json:"name"`
+			Version uint64 `json:"version"`
+			Time    string `json:"time"`
+		}
+		type result struct {
+			Old    side              `json:"old"`
+			New    side              `json:"new"`
+			Equal  bool              `json:"equal"`
+			Binary bool              `json:"binary"`
+			Hunks  []json.RawMessage `json:"hunks"`
+		}
+		var r result
+		if err := json.Unmarshal([]byte(tool(t, m.Dir, "diff", "--json", "a@@1", "a@@3").out), &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.Old.Version != 1 || r.New.Name != "a@@3" || r.Equal || r.Binary || len(r.Hunks) != 1 {
+			t.Errorf("%+v", r)
+		}
+		version(t, m, 4, "a", "a\x00b")
+		if a := tool(t, m.Dir, "diff", "a"); a != (answer{1, "Binary files a@@3 and a@@4 differ\n", ""}) {
+			t.Errorf("%+v", a)
+		}
+		for _, n := range []string{"-1", "x"} {
+			refused(t, m.Dir, 2, "--unified takes a number from 0, not "+n, "diff", "-U", n, "a")
+		}
+		refused(t, m.Dir, 2, "FILE is missing", "diff")
+		refused(t, m.Dir, 2, "b: no such file or directory", "diff", "a", "b")
+		refused(t, m.Dir, 2, "a@@9: no such version; there are 1 to 4, and times such as -2h, yesterday or 2026-11-20T10:00", "diff", "a@@9")
+	}, quick)
+}
+
+// restored is what sharefs restore --json writes.
+type restored struct {
+	File     string `json:"file"`
+	Restored uint64 `json:"restored"`
+	Kept     uint64 `json:"kept"`
+	Already  bool   `json:"already"`
+	Revived  bool   `json:"revived"`
+}
+
+func TestRestoreKeepsWhatWasThere(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		version(t, m, 1, "a b", "one")
+		version(t, m, 2, "a b", "two")
+		link := m.Path("hard")
+		if err := os.Link(m.Path("a b"), link); err != nil {
+			t.Fatal(err)
+		}
+		want := "'a b' holds what it held in version 1. What it held before is version 2 (to undo: sharefs restore 'a b@@2').\n"
+		if got := must(t, m.Dir, "restore", "a b@@1"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		holds(t, m.Path("a b"), "one")
+		holds(t, link, "one")
+		if got, want := must(t, m.Dir, "restore", "a b@@3"), "'a b' holds version 3 already; nothing is to be done.\n"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if got := mustJSON[restored](t, m.Dir, "restore", "a b@@2"); got != (restored{m.Path("a b"), 2, 3, false, false}) {
+			t.Errorf("%+v", got)
+		}
+		holds(t, m.Path("a b"), "two")
+		// What is not yet a version becomes one.
+		f, err := os.OpenFile(m.Path("a b"), os.O_WRONLY|os.O_TRUNC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteString("three"); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		got := mustJSON[restored](t, m.Dir, "restore", "a b@@1")
+		if got.Restored != 1 || got.Kept == 0 {
+			t.Errorf("%+v", got)
+		}
+		holds(t, m.Path(fmt.Sprintf("a b@@%d", got.Kept)), "three")
+		refused(t, m.Dir, 2, "no version is named: a number or a time goes behind @@, as in 'a b@@1'", "restore", "a b")
+		refused(t, m.Dir, 1, "'a b@@99': no such version; there are 1 to 6, and times such as -2h, yesterday or 2026-11-20T10:00", "restore", "a b@@99")
+		refused(t, m.Dir, 2, "FILE@@N is missing", "restore")
+	}, quick)
+}
+
+func TestARemovedFileComesBack(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		version(t, m, 1, "a", "one")
+		version(t, m, 2, "a", "two")
+		if err := os.Chmod(m.Path("a"), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(m.Path("a")); err != nil {
+			t.Fatal(err)
+		}
+		if got := must(t, m.Dir, "log", "a"); !strings.HasPrefix(got, "a is removed; sharefs restore a@@2 brings it back.\n") || strings.Count(got, "\n") != 4 {
+			t.Errorf("%s", got)
+		}
+		if got := must(t, m.Dir, "cat", "a@@2"); got != "two" {
+			t.Errorf("%q", got)
+		}
+		if a := tool(t, m.Dir, "diff", "a@@1"); a.exit != 1 || !strings.HasSuffix(a.out, "\n-one\n\\ No newline at end of file\n+two\n\\ No newline at end of file\n") {
+			t.Errorf("%+v", a)
+		}
+		refused(t, m.Dir, 1, "a: is removed; sharefs log lists its versions", "cat", "a")
+		refused(t, m.Dir, 1, "a: is removed", "commit", "a")
+		if got, want := must(t, m.Dir, "restore", "a@@1"), "a is back, as it was in version 1.\n"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		holds(t, m.Path("a"), "one")
+		// It goes on where it stopped.
+		mounttest.WaitFor(t, "the version of the file that is back", func() bool {
+			h := history(t, m, "a")
+			return len(h.Versions) == 3 && h.Live == 3
+		})
+	}, quick)
+}
+
+func TestCommitMakesAVersionWithANote(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		if err := os.WriteFile(m.Path("a"), []byte("one"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := must(t, m.Dir, "commit", "a", "-m", "first\x1b[31m"), "Version 1 of a is kept.\n"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if got, want := must(t, m.Dir, "commit", "a"), "a has not changed since version 1; no version was made.\n"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if got := must(t, m.Dir, "log", "a"); !strings.Contains(got, `live  first\x1b[31m`+"\n") {
+			t.Errorf("the note is lost, or takes the terminal over: %q", got)
+		}
+		want := `a has not changed since version 1, which keeps the note it has (first\x1b[31m); no version was made.` + "\n"
+		if got := must(t, m.Dir, "commit", "a", "-m", "better"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		if err := os.WriteFile(m.Path("a"), []byte("two"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		type committed struct {
+			File    string `json:"file"`
+			Version uint64 `json:"version"`
+			New     bool   `json:"new"`
+			Note    string `json:"note"`
+		}
+		if got := mustJSON[committed](t, m.Dir, "commit", "a", "-m", "n"); got != (committed{m.Path("a"), 2, true, "n"}) {
+			t.Errorf("%+v", got)
+		}
+		holds(t, m.Path("a@@1"), "one")
+		if err := os.WriteFile(m.Path("b"), []byte("x"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		must(t, m.Dir, "commit", "b")
+		if got, want := must(t, m.Dir, "commit", "b", "-m", "later"), "b has not changed since version 1, which has the note now; no version was made.\n"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		refused(t, m.Dir, 2, "a@@1 is a version already; commit takes the file itself", "commit", "a@@1")
+		refused(t, m.Dir, 2, "the note has 4097 bytes; 4096 are the most", "commit", "a", "-m", strings.Repeat("x", 4097))
+		refused(t, m.Dir, 2, "the note is not text (byte 1)", "commit", "a", "-m", "x\xff")
+		refused(t, m.Dir, 1, "c: no such file or directory", "commit", "c")
+	}, mounttest.Options("settle=1h"))
+}
+
+func TestAReadOnlyMountSaysSoAndNamesTheFile(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		version(t, m, 1, "a", "one")
+		version(t, m, 2, "a", "two")
+		if err := os.WriteFile(m.Path("gone"), []byte("gone"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		m.Settled()
+		if err := os.Remove(m.Path("gone")); err != nil {
+			t.Fatal(err)
+		}
+		m.Unmount()
+		if err := m.TryMount("ro"); err != nil {
+			t.Fatal(err)
+		}
+		way := ": the mount is read-only: mount -o remount,rw " + m.Dir
+		refused(t, m.Dir, 1, "restore a"+way, "restore", "a@@1")
+		refused(t, m.Dir, 1, "restore gone"+way, "restore", "gone@@1")
+		refused(t, m.Dir, 1, "commit a"+way, "commit", "a", "-m", "x")
+		if got := must(t, m.Dir, "cat", "a@@1"); got != "one" {
+			t.Errorf("%q", got)
+		}
+		if s := m.Status(); !s.Mount.ReadOnly || s.Content.SelfTest.State != "not run" {
+			t.Errorf("%+v", s)
+		}
+	}, quick)
+}
+
+func TestNamesThatLookLikeVersions(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		version(t, m, 1, "a@@1", "the file a@@1")
+		version(t, m, 2, "a@@1", "the file a@@1, changed")
+		version(t, m, 1, "a", "version 1 of a")
+		version(t, m, 2, "a", "version 2 of a")
+		if got := must(t, m.Dir, "cat", "a@@1"); got != "the file a@@1, changed" {
+			t.Errorf("cat: %q", got)
+		}
+		if got := must(t, m.Dir, "cat", "a@@1@@1"); got != "the file a@@1" {
+			t.Errorf("cat: %q", got)
+		}
+		if got := mustJSON[logJSON](t, m.Dir, "log", "a@@1"); got.File != m.Path("a@@1") || len(got.Versions) != 2 {
+			t.Errorf("log: %+v", got)
+		}
+		if a := tool(t, m.Dir, "diff", "a@@1"); !strings.HasPrefix(a.out, "--- a@@1@@1\t") {
+			t.Errorf("diff: %+v", a)
+		}
+		refused(t, m.Dir, 2, "no version is named: a number or a time goes behind @@, as in a@@1@@1", "restore", "a@@1")
+		if got := must(t, m.Dir, "restore", "a@@1@@1"); !strings.HasPrefix(got, "a@@1 holds what it held in version 1.") {
+			t.Errorf("restore: %q", got)
+		}
+		holds(t, m.Path("a@@1"), "the file a@@1")
+		holds(t, m.Path("a"), "version 2 of a")
+	}, quick)
+}
+
+func TestSymbolicLinksAreFollowed(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		if err := os.Mkdir(m.Path("d"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		version(t, m, 1, "d/a", "one")
+		version(t, m, 2, "d/a", "two")
+		if err := os.Symlink("d/a", m.Path("link")); err != nil {
+			t.Fatal(err)
+		}
+		outside := filepath.Join(t.TempDir(), "link")
+		if err := os.Symlink(m.Path("link"), outside); err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range []string{"link", outside} {
+			if got := must(t, m.Dir, "cat", link+"@@1"); got != "one" {
+				t.Errorf("%s: %q", link, got)
+			}
+			if got := mustJSON[logJSON](t, m.Dir, "log", link); got.File != m.Path("d/a") || len(got.Versions) < 2 {
+				t.Errorf("%s: %+v", link, got)
+			}
+		}
+		must(t, m.Dir, "restore", "link@@1")
+		holds(t, m.Path("d/a"), "one")
+		if err := os.Symlink("/etc/passwd", m.Path("out")); err != nil {
+			t.Fatal(err)
+		}
+		refused(t, m.Dir, 1, "out: not in a ShareFS mount", "log", "out")
+	}, quick)
+}
+
+func TestNamesCannotPlayTricksOnATerminal(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		const name = "red\x1b[31m\nx"
+		version(t, m, 1, name, "one")
+		version(t, m, 2, name, "two")
+		for _, args := range [][]string{{"log", name + "@@7"}, {"restore", name + "@@1"}, {"commit", name, "-m", "x\x1b]0;x\a"}, {"diff", name}, {"log", name}, {"log", "no\x1b[0m"}} {
+			a := tool(t, m.Dir, args...)
+			if strings.ContainsAny(a.out+a.err, "\x1b\a") {
+				t.Errorf("%q: %q %q", args, a.out, a.err)
+			}
+		}
+	}, quick)
+}
+
+func TestStatusDoctorAndVersion(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		version(t, m, 1, "a", "one")
+		m.Settled()
+		text := must(t, m.Dir, "status")
+		for _, want := range []string{"ShareFS      0.", "Mount        " + m.Dir, "Self-test    passed: ", "Problems     none\n", " since mount", fmt.Sprintf("process %d", m.PID())} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%q is missing in\n%s", want, text)
+			}
+		}
+		if direct := must(t, "/", "-C", m.Dir, "status"); !strings.Contains(direct, "Mount        "+m.Dir) {
+			t.Error(direct)
+		}
+		s := m.Status()
+		if passthrough := m.Mode == mounttest.Passthrough; s.Content.Passthrough != passthrough || (s.Content.Reason == "") != passthrough ||
+			s.Content.SelfTest.State != "passed" || s.PID != m.PID() || s.Mount.Point != m.Dir || s.Capture.Captured == 0 || len(s.Problems) != 0 {
+			t.Errorf("%+v", s)
+		}
+		type statusJSON struct {
+			PID int `json:"pid"`
+		}
+		var got statusJSON
+		if err := json.Unmarshal([]byte(must(t, m.Dir, "status", "--json")), &got); err != nil || got.PID != m.PID() {
+			t.Errorf("%+v, %v", got, err)
+		}
+		doctor := tool(t, m.Dir, "doctor")
+		if !strings.Contains(doctor.out, "ok     mount            "+m.Dir+" answers (process ") || doctor.err != "" {
+			t.Errorf("%+v", doctor)
+		}
+		var findings struct {
+			OK       bool `json:"ok"`
+			Findings []struct{ What, Grade, Found, Remedy string }
+		}
+		if err := json.Unmarshal([]byte(tool(t, m.Dir, "doctor", "--json").out), &findings); err != nil || len(findings.Findings) < 8 {
+			t.Errorf("%+v, %v", findings, err)
+		}
+		if got := must(t, "/", "version"); !strings.HasPrefix(got, "sharefs 0.") {
+			t.Error(got)
+		}
+		refused(t, "/", 2, "lgo is not a command; did you mean log?", "lgo")
+		refused(t, "/", 2, "unknown flag: --jsn", "log", "--jsn")
+		refused(t, "/", 1, "-C /nowhere: no such file or directory", "-C", "/nowhere", "status")
+		for _, name := range []string{"", "log", "cat", "diff", "restore", "commit", "status", "doctor", "version", "completion"} {
+			args := []string{name, "--help"}
+			if name == "" {
+				args = args[1:]
+			}
+			for line := range strings.Lines(must(t, "/", args...)) {
+				if flag := regexp.MustCompile(`^ +(-\w, )?--[\w-]+( [A-Z]+)? {2,}(.)`).FindStringSubmatch(line); flag != nil && strings.ToUpper(flag[3]) != flag[3] {
+					t.Errorf("%s --help: %s does not begin with a capital", name, line)
+				}
+			}
+		}
+		if got := must(t, "/", "completion", "bash"); !strings.Contains(got, "sharefs") {
+			t.Error("no completion script")
+		}
+	}, quick)
+}
+
+func TestCtlTakesCommands(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		ctl := m.Path(".share/ctl/ctl")
+		lines, err := os.ReadFile(ctl)
+		if err != nil || string(lines) != "set atime=relatime\nsync\n" {
+			t.Fatalf("%q, %v", lines, err)
+		}
+		tell := func(text string) error {
+			f, err := os.OpenFile(ctl, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			_, err = f.WriteString(text)
+			return err
+		}
+		if err := tell(string(lines)); err != nil {
+			t.Errorf("what it prints it does not take: %v", err)
+		}
+		if err := tell("set atime=noatime\n"); err != nil {
+			t.Error(err)
+		}
+		if s := m.Status(); s.Mount.Atime != "noatime" {
+			t.Errorf("atime is %s", s.Mount.Atime)
+		}
+		for _, bad := range []string{"dance\n", "set\n", "set colour=red\n", "set atime=never\n", "sync now\n"} {
+			if err := tell(bad); err == nil {
+				t.Errorf("%q is taken", bad)
+			}
+		}
+	})
+}
