@@ -156,6 +156,12 @@ func (t *Tree) settle(events []writers.Event) error {
 			t.settler.later(ev)
 			continue
 		}
+		// A file that was opened for writing since may have been closed again, and be mapped: its own verdict is still to come.
+		if t.track.Tracks(ev.ID) {
+			f.content.Unlock()
+			t.files.unpin(f)
+			continue
+		}
 		quiet = append(quiet, settling{f, ev})
 	}
 	if err := t.adopt(quiet); err != nil {

@@ -57,6 +57,13 @@ func (t *Tracker) Take(id sharefs.Ino) (Event, error) {
 	return t.stillHeld(f, f.seen), nil // leases are not to be had, and the stamp has not stood still for long enough
 }
 
+// Tracks reports whether a file is tracked. A Quiet about one that is was overtaken by a Hold or Adopt, and another will follow.
+func (t *Tracker) Tracks(id sharefs.Ino) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.settled(id) != nil
+}
+
 // stranger probes a file that is not tracked. It is entered meanwhile, so that a Hold waits.
 func (t *Tracker) stranger(id sharefs.Ino) (presence, Stamp, error) {
 	f := t.enter(id, Stamp{})
