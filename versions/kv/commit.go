@@ -87,8 +87,11 @@ func (db *DB) Boundary(t sharefs.HLC) error {
 		return nil // somebody else ended it while this call waited for room
 	}
 	t = max(t, stamp)
-	if err := db.clock.Observe(t); err != nil {
-		return err
+	// What the clock has handed out itself holds, though the host's clock was set back since.
+	if t > db.clock.Last() {
+		if err := db.clock.Observe(t); err != nil {
+			return err
+		}
 	}
 	var b Batch
 	b.Put(boundaries, be(uint64(stamp)), be(uint64(t)))

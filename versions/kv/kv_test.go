@@ -1,6 +1,8 @@
 package kv
 
 import (
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -130,6 +132,32 @@ func TestBoundaryTimes(t *testing.T) {
 	}
 }
 
+// A host's clock that is set back by an hour stops neither epochs nor their order.
+func TestClockSetBack(t *testing.T) {
+	var now atomic.Int64
+	now.Store(time.Now().UnixNano())
+	clock := &sharefs.Clock{Now: func() time.Time { return time.Unix(0, now.Load()) }}
+	dir := t.TempDir()
+	db := open(t, Config{Dir: dir, Clock: clock})
+	var ends []sharefs.HLC
+	for n := range 6 {
+		put(t, db, spaceA, "k", fmt.Sprint(n))
+		ends = append(ends, clock.Next())
+		must(t, db.Boundary(ends[n]))
+		now.Add(-int64(time.Hour))
+		if n == 3 { // a new process knows the old stamps from the store alone
+			must(t, db.Close())
+			clock = &sharefs.Clock{Now: clock.Now}
+			db = open(t, Config{Dir: dir, Clock: clock})
+		}
+	}
+	for n, at := range ends {
+		if got := get(t, db.At(at), spaceA, "k"); got != fmt.Sprint(n) {
+			t.Errorf("at boundary %d: %q", n, got)
+		}
+	}
+}
+
 func TestMisuse(t *testing.T) {
 	dir := t.TempDir()
 	db := open(t, Config{Dir: dir})
@@ -256,7 +284,7 @@ func TestGiveBack(t *testing.T) {
 		}
 		db.giveBack()
 	}
-	if s := db.Stats(); s.Trims != 3 {
+	if s := db.Stats(); s.Trims < 3 {
 		t.Errorf("%d times", s.Trims)
 	}
 	if residentFiles() == 0 {

@@ -110,7 +110,7 @@ const (
 
 func (db *DB) scan(s *space, from, to []byte, limit sharefs.HLC, fn func(key, value []byte) bool) error {
 	from = bytes.Clone(from)
-	var pairs []pair
+	pairs := make([]pair, 0, firstPiece)
 	for n := firstPiece; ; n = min(2*n, lastPiece) {
 		p := piece{db: db, space: s, from: from, to: to, limit: limit, max: n, pairs: pairs[:0]}
 		if err := p.read(); err != nil {
@@ -137,6 +137,7 @@ type piece struct {
 	max      int // rows to read
 
 	pairs []pair
+	last  []byte // the key of the last row, given out or deleted
 	next  []byte // where the piece behind it begins
 	done  bool   // there is none
 
@@ -168,38 +169,52 @@ func (p *piece) read() error {
 	}
 	defer tx.Rollback()
 
+	// The sources that have rows, newest first.
 	a := &listSource{rows: active.rows}
-	sources := []source{a, newTableSource(frozen, p), newBoltSource(tx, p)}
-	for _, s := range sources {
-		s.advance()
+	var sources []source
+	for _, s := range []source{a, newTableSource(frozen, p), newBoltSource(tx, p)} {
+		if s.advance(); s.current() != nil {
+			sources = append(sources, s)
+		}
 	}
 	for len(p.pairs) < p.max {
 		if active.more && a.current() == nil {
 			break // what comes next may be in the active table: the next piece looks
 		}
-		var least *found
-		for _, s := range sources {
-			if c := s.current(); c != nil && (least == nil || bytes.Compare(c.key, least.key) < 0) {
-				least = c
-			}
-		}
-		if least == nil {
+		f := p.least(sources)
+		if f.key == nil {
 			p.done = true
 			return nil
 		}
-		f := *least
-		for _, s := range sources {
-			if c := s.current(); c != nil && bytes.Equal(c.key, f.key) {
-				s.advance()
-			}
-		}
-		p.next = append(p.next[:0], f.key...)
+		p.last = f.key
 		if !f.deleted {
 			p.pairs = append(p.pairs, pair{f.key, f.value})
 		}
 	}
-	p.next = append(p.next, 0)
+	p.next = append(bytes.Clone(p.last), 0)
 	return nil
+}
+
+// least takes the row with the least key from the newest source that has it, and leaves that key behind in all.
+func (p *piece) least(sources []source) (f found) {
+	if len(sources) == 1 {
+		if c := sources[0].current(); c != nil {
+			f = *c
+			sources[0].advance()
+		}
+		return f
+	}
+	for _, s := range sources {
+		if c := s.current(); c != nil && (f.key == nil || bytes.Compare(c.key, f.key) < 0) {
+			f = *c
+		}
+	}
+	for _, s := range sources {
+		if c := s.current(); c != nil && bytes.Equal(c.key, f.key) {
+			s.advance()
+		}
+	}
+	return f
 }
 
 // collect takes up to n rows of a sorted set. Called with the lock of its table held.
@@ -220,6 +235,9 @@ func collect(s *sorted, from, to []byte, limit sharefs.HLC, n int) (out stretch)
 		if len(out.rows) == n {
 			out.more = true
 			return out
+		}
+		if out.rows == nil {
+			out.rows = make([]found, 0, n)
 		}
 		out.rows = append(out.rows, found{r.key, v.value, v.deleted})
 	}

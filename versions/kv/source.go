@@ -177,7 +177,7 @@ func (s *boltSource) skipPast() {
 // keep copies what bbolt gave out, which is gone with its transaction.
 func (p *piece) keep(b []byte) []byte {
 	if len(b) > cap(p.room)-len(p.room) {
-		p.room = make([]byte, 0, max(4096, 2*cap(p.room), len(b)))
+		p.room = make([]byte, 0, max(64*p.max, len(b)))
 	}
 	n := len(p.room)
 	p.room = append(p.room, b...)
