@@ -81,15 +81,6 @@ func refused(t *testing.T, dir string, exit int, message string, args ...string)
 	}
 }
 
-// save writes a file as a program does, and waits until its version is there.
-func save(t *testing.T, m *mounttest.Mount, name, text string) {
-	t.Helper()
-	if err := os.WriteFile(m.Path(name), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	m.Settled()
-}
-
 // place is an empty mount point and a path for a store, and sees to it that nothing is left of what a test mounts in the background.
 func place(t *testing.T) (point, storeDir string) {
 	t.Helper()
