@@ -10,7 +10,8 @@ import (
 )
 
 func (a *app) doctor() *cobra.Command {
-	return &cobra.Command{
+	var deep bool
+	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look at this machine and its mounts, and say how to get what is missing",
 		Long: `Look at this machine and its mounts: the kernel, /dev/fuse, passthrough, limits,
@@ -20,7 +21,7 @@ with the way to mend it.
 Exit status: 0 unless something is wrong that keeps ShareFS from working.`,
 		Args: exactly(),
 		RunE: func(*cobra.Command, []string) error {
-			findings := doctor.Examine()
+			findings := doctor.Examine(deep)
 			worst := doctor.Good
 			for _, f := range findings {
 				worst = max(worst, f.Grade)
@@ -56,4 +57,6 @@ Exit status: 0 unless something is wrong that keeps ShareFS from working.`,
 			return a.printf("What is marked %q keeps ShareFS from working as it should.\n", doctor.Wrong)
 		},
 	}
+	cmd.Flags().BoolVar(&deep, "check", false, "Check the whole tree of each mount too; changes wait meanwhile")
+	return cmd
 }

@@ -30,7 +30,7 @@ cat MOUNT/.share/ctl/status.`,
 			if a.json {
 				name = "status.json"
 			}
-			text, err := m.StatusText(name)
+			text, err := m.CtlText(name)
 			if err != nil {
 				return err
 			}

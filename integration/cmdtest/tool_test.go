@@ -511,6 +511,9 @@ func TestStatusDoctorAndVersion(t *testing.T) {
 		if err := json.Unmarshal([]byte(must(t, m.Dir, "status", "--json")), &got); err != nil || got.PID != m.PID() {
 			t.Errorf("%+v, %v", got, err)
 		}
+		if checked := tool(t, m.Dir, "doctor", "--check"); !strings.Contains(checked.out, "ok     tree             every name, inode and backing file fits\n") {
+			t.Errorf("%+v", checked)
+		}
 		doctor := tool(t, m.Dir, "doctor")
 		if !strings.Contains(doctor.out, "ok     mount            "+m.Dir+" answers (process ") || doctor.err != "" {
 			t.Errorf("%+v", doctor)

@@ -132,8 +132,8 @@ func PathError(op, path string, err error) error {
 // ctl is where a mount tells of itself.
 const ctl = ".share/ctl"
 
-// StatusText returns what .share/ctl/NAME says.
-func (m *Mount) StatusText(name string) ([]byte, error) {
+// CtlText returns what .share/ctl/NAME says.
+func (m *Mount) CtlText(name string) ([]byte, error) {
 	path := filepath.Join(m.Point, ctl, name)
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -144,7 +144,7 @@ func (m *Mount) StatusText(name string) ([]byte, error) {
 
 // Status reads status.json.
 func (m *Mount) Status() (*status.Status, error) {
-	text, err := m.StatusText("status.json")
+	text, err := m.CtlText("status.json")
 	if err != nil {
 		return nil, err
 	}

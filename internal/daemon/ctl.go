@@ -15,8 +15,24 @@ func (d *Daemon) ctlFiles() []fs.CtlFile {
 	return []fs.CtlFile{
 		{Name: "status", Mode: 0o444, Read: func() []byte { return []byte(d.status().Text(time.Now())) }},
 		{Name: "status.json", Mode: 0o444, Read: func() []byte { return d.status().JSON() }},
+		{Name: "check", Mode: 0o400, Read: d.check},
 		{Name: "ctl", Mode: 0o600, Read: d.readCtl, Write: d.writeCtl},
 	}
+}
+
+// check walks the whole tree and tells what does not fit together, a line each; nothing when all is well. Changes wait meanwhile.
+func (d *Daemon) check() []byte {
+	problems, err := d.tree.Check()
+	if err != nil {
+		d.log.Error("check", "error", err)
+		return fmt.Appendf(nil, "the check could not be carried out: %v\n", err)
+	}
+	var out []byte
+	for _, p := range problems {
+		d.log.Error("check", "problem", p.String())
+		out = fmt.Appendln(out, p.String())
+	}
+	return out
 }
 
 // readCtl prints lines that writing accepts and that change nothing.

@@ -45,8 +45,9 @@ type Finding struct {
 	Remedy string `json:"remedy,omitempty"`
 }
 
-// Examine looks at everything: first the machine, then each mount.
-func Examine() []Finding { return append(machine(), mounts()...) }
+// Examine looks at everything: first the machine, then each mount. With deep each mount checks its whole tree, during which changes
+// in it wait: some seconds for a million files.
+func Examine(deep bool) []Finding { return append(machine(), mounts(deep)...) }
 
 func machine() []Finding {
 	return []Finding{kernel(), device(), helper(), privileges(), others(), openFiles(), watches()}

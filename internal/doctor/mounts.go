@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -20,7 +21,7 @@ import (
 const lowSpace = 1 << 30
 
 // mounts looks at each ShareFS mount; where there is none, at the place where the default store would lie.
-func mounts() []Finding {
+func mounts(deep bool) []Finding {
 	all, err := client.Mounts()
 	if err != nil {
 		return []Finding{wrong("mounts", "", "%v", err)}
@@ -34,13 +35,13 @@ func mounts() []Finding {
 	}
 	var out []Finding
 	for i := range all {
-		out = append(out, mount(&all[i])...)
+		out = append(out, mount(&all[i], deep)...)
 	}
 	return out
 }
 
 // mount looks at one.
-func mount(m *client.Mount) []Finding {
+func mount(m *client.Mount, deep bool) []Finding {
 	const what = "mount"
 	at := term.Quote(m.Point)
 	err := mountpoint.Alive(m.Point, mountpoint.DefaultPatience)
@@ -60,7 +61,29 @@ func mount(m *client.Mount) []Finding {
 		return []Finding{wrong(what, "", "%s: its status cannot be read: %v", at, err)}
 	}
 	out := []Finding{good(what, "%s answers (process %d, ShareFS %s)", at, s.PID, s.Version)}
-	return append(append(out, judge(s)...), below(s)...)
+	out = append(out, judge(s)...)
+	if deep {
+		out = append(out, tree(m))
+	}
+	return append(out, below(s)...)
+}
+
+// tree asks the mount to check itself.
+func tree(m *client.Mount) Finding {
+	const what = "tree"
+	text, err := m.CtlText("check")
+	switch problems := strings.Split(strings.TrimSpace(string(text)), "\n"); {
+	case err != nil && sharefs.KindOf(err) == sharefs.KindAccess:
+		return notice(what, "Ask as the user who mounted.", "you may not check it")
+	case err != nil:
+		return wrong(what, "", "it cannot be checked: %v", err)
+	case len(text) == 0:
+		return good(what, "every name, inode and backing file fits")
+	case len(problems) == 1:
+		return wrong(what, "", "%s", problems[0])
+	default:
+		return wrong(what, "cat "+term.Quote(m.Point)+"/.share/ctl/check lists them.", "%d problems, the first: %s", len(problems), problems[0])
+	}
 }
 
 // judge reads a status.
