@@ -186,6 +186,12 @@ func (s *stock) make() (prepared, error) {
 		return prepared{}, err
 	}
 	fd, err := s.t.live.create(ino)
+	if errors.Is(err, unix.EEXIST) {
+		// The number was given out before a loss of power that took the row with it, but not the file.
+		if err = s.t.live.remove(ino); err == nil {
+			fd, err = s.t.live.create(ino)
+		}
+	}
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 		s.t.files.trim(0)
 		fd, err = s.t.live.create(ino)
@@ -267,10 +273,14 @@ func (s *stock) close() {
 	}
 }
 
-// owns reports whether a backing file without a row may lie there because it is prepared or being used for the first time.
+// owns reports whether a backing file without a row may lie there: because it is prepared or being used for the first time, or is left
+// from before a loss of power that took the number back.
 func (s *stock) owns(ino sharefs.Ino) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if ino >= s.limit {
+		return true
+	}
 	for _, p := range s.ready {
 		if p.ino == ino {
 			return true

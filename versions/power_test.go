@@ -1,0 +1,158 @@
+package versions
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"sharefs"
+	"sharefs/versions/kv/journal/simdisk"
+)
+
+// outline writes down what a model's names lead to, without content and times.
+func (m *model) outline() string {
+	var lines []string
+	var walk func(d *mnode, path string)
+	walk = func(d *mnode, path string) {
+		for name, n := range d.children {
+			names := make([]string, 0, len(n.xattrs))
+			for name, value := range n.xattrs {
+				names = append(names, name+"="+value)
+			}
+			slices.Sort(names)
+			lines = append(lines, fmt.Sprintf("%s/%s %o %d %d %d %d %q %q", path, name, n.mode, n.nlink, n.uid, n.gid, n.rdev, n.target, names))
+			if n.isDir() {
+				walk(n, path+"/"+name)
+			}
+		}
+	}
+	walk(m.root, "")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// outline writes the same down for a tree.
+func outline(t testing.TB, tree *Tree) string {
+	t.Helper()
+	var lines []string
+	var walk func(dir sharefs.Ino, path string)
+	walk = func(dir sharefs.Ino, path string) {
+		for name, ino := range names(t, tree, dir) {
+			a := must[sharefs.Attr](t)(tree.Getattr(ino))
+			xattrs := must[[]string](t)(tree.Listxattr(ino))
+			for i, name := range xattrs {
+				xattrs[i] += "=" + string(must[[]byte](t)(tree.Getxattr(ino, name)))
+			}
+			target := ""
+			if a.IsSymlink() {
+				target = must[string](t)(tree.Readlink(ino))
+			}
+			lines = append(lines, fmt.Sprintf("%s/%s %o %d %d %d %d %q %q", path, name, a.Mode, a.Nlink, a.UID, a.GID, a.Rdev, target, xattrs))
+			if a.IsDir() {
+				walk(ino, path+"/"+name)
+			}
+		}
+	}
+	walk(sharefs.RootIno, "")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// copyStore copies a store that nothing writes to at the moment, but for its journal and packs.
+func copyStore(t testing.TB, from, to string) {
+	t.Helper()
+	check(t, filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(to, rel), 0o700)
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, rel), b, 0o600)
+	}))
+}
+
+// TestTreeAfterLossOfPower lets the power go with everything written since the last sync landed up to some write, and a part of that one. The
+// tree that is left is one that was, no older than the sync. Of the backing files either all that there are have reached the disk,
+// or none since the sync.
+func TestTreeAfterLossOfPower(t *testing.T) {
+	dir, synced, latest := t.TempDir(), t.TempDir(), t.TempDir()
+	disk := simdisk.New()
+	quiet := func(c *Config) { c.Journal, c.Settle, c.MaxDelay = disk, 1<<40, 1<<40 }
+	m := newModel(300)
+	m.atomic = true
+	m.tree = testTree(t, dir, quiet)
+	m.find(t)
+	m.run(t, 0, 200)
+	check(t, m.tree.Sync())
+	copyStore(t, dir, synced)
+	from := disk.Len()
+	states := []string{m.outline()}
+	m.done = func(int) { states = append(states, m.outline()) }
+	m.run(t, 200, 400)
+	n := disk.Len()
+	copyStore(t, dir, latest)
+
+	var writes []simdisk.Op
+	for _, op := range disk.Unsynced(n) {
+		if op.Kind == simdisk.Write && op.Index >= from {
+			writes = append(writes, op)
+		}
+	}
+	if len(writes) < 50 {
+		t.Fatalf("only %d writes since the sync", len(writes))
+	}
+	at := 0
+	for i := 0; i < len(writes); i += len(writes) / 12 {
+		op := writes[i]
+		for _, cut := range []int{0, 1, len(op.Data) / 2, len(op.Data) - 1, len(op.Data)} {
+			tree := testTree(t, latest, func(c *Config) {
+				c.Journal, c.ReadOnly = disk.PowerLoss(n, simdisk.Torn(op.Index, cut)), true
+			})
+			got := outline(t, tree)
+			was := slices.Index(states[at:], got)
+			if was < 0 {
+				t.Fatalf("write %d cut to %d bytes: the tree is none that was since step %d:\n%s", i, cut, at, got)
+			}
+			at += was
+			check(t, tree.Close())
+		}
+	}
+	if at == 0 {
+		t.Error("nothing ever landed")
+	}
+
+	// With a daemon that goes on: backing files that never reached the disk, and others whose rows did not.
+	for name, store := range map[string]string{"names of backing files lost": synced, "rows lost": latest} {
+		fate := simdisk.Kept
+		if store == latest {
+			fate = simdisk.Lost
+		}
+		tree := testTree(t, store, func(c *Config) { c.Journal = disk.PowerLoss(n, fate) })
+		want := states[len(states)-1]
+		if store == latest {
+			want = states[0]
+		}
+		if outline(t, tree) != want {
+			t.Errorf("%s: another tree than was", name)
+		}
+		noProblems(t, tree)
+		for i := range 600 { // more than were prepared
+			create(t, tree, sharefs.RootIno, fmt.Sprint("more", i), "x")
+		}
+		noProblems(t, tree)
+		check(t, tree.Close())
+	}
+}
