@@ -88,7 +88,8 @@ func (e *edge) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut)
 	return fuse.OK
 }
 
-// Statx implements [fuse.RawFileSystem]. The kernel asks so when somebody wants the time of birth, which GETATTR has no room for.
+// Statx implements [fuse.RawFileSystem]. The kernel asks so when somebody wants the time of birth, which GETATTR has
+// no room for.
 func (e *edge) Statx(_ <-chan struct{}, in *fuse.StatxIn, out *fuse.StatxOut) fuse.Status {
 	var a sharefs.Attr
 	var err error

@@ -15,9 +15,10 @@ type registrar interface {
 	CloseBacking(id int32) error
 }
 
-// backings keeps the registrations of backing files. The kernel wants that all who have a file open at a time use one id, or an open fails
-// with EIO; so each inode has one, counted. After the last close it stays registered for a while, as many files are opened
-// again soon, and the registration pins nothing but the file: a bounded number of them, the least recently used goes first.
+// backings keeps the registrations of backing files. The kernel wants that all who have a file open at a time use one
+// id, or an open fails with EIO; so each inode has one, counted. After the last close it stays registered for a
+// while, as many files are opened again soon, and the registration pins nothing but the file: a bounded number of
+// them, the least recently used goes first.
 type backings struct {
 	kernel registrar
 	shards [backingShards]backingShard
@@ -52,7 +53,8 @@ func (b *backings) init(kernel registrar) {
 
 func (b *backings) shard(ino sharefs.Ino) *backingShard { return &b.shards[ino%backingShards] }
 
-// acquire returns the inode's id and counts a user; openPath is called where there is none yet, for a descriptor to register, which is closed then.
+// acquire returns the inode's id and counts a user; openPath is called where there is none yet, for a descriptor to
+// register, which is closed then.
 func (b *backings) acquire(ino sharefs.Ino, openPath func() (fd int, err error)) (int32, error) {
 	s := b.shard(ino)
 	s.mu.Lock()

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Some tests are programs in a process of their own: those that touch mapped pages, for a page fault blocks a processor of Go's runtime, and
-// the daemon, which in these tests is the same process, might need it to serve the fault; and those that watch over their own
-// process, its descriptors and locks.
+// Some tests are programs in a process of their own: those that touch mapped pages, for a page fault blocks a
+// processor of Go's runtime, and the daemon, which in these tests is the same process, might need it to serve the
+// fault; and those that watch over their own process, its descriptors and locks.
 var children = map[string]func(t *testing.T, dir string){}
 
 // childEnv names the child to be, and childDir the directory that it works in.

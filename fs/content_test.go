@@ -137,7 +137,8 @@ func TestSparse(t *testing.T) {
 			whence int
 			want   int64
 		}{
-			{0, unix.SEEK_DATA, 0}, {0, unix.SEEK_HOLE, 4096}, {4096, unix.SEEK_DATA, 1 << 20}, {1 << 20, unix.SEEK_HOLE, 1<<20 + 4096},
+			{0, unix.SEEK_DATA, 0}, {0, unix.SEEK_HOLE, 4096},
+			{4096, unix.SEEK_DATA, 1 << 20}, {1 << 20, unix.SEEK_HOLE, 1<<20 + 4096},
 			{1 << 30, unix.SEEK_DATA, 1 << 40}, {1 << 40, unix.SEEK_HOLE, 1<<40 + 4096}, {0, unix.SEEK_END, 1<<40 + 4096},
 		} {
 			if got, err := unix.Seek(fd, c.off, c.whence); err != nil || got != c.want {
@@ -264,9 +265,7 @@ func TestUnlinkedButOpen(t *testing.T) {
 			ok(t, c.f.Close())
 		}
 		m.released()
-		if _, idle := m.srv.edge.backings.count(); idle > 0 {
-			m.until("the kernel holds no removed file", func() bool { _, idle := m.srv.edge.backings.count(); return idle == 0 })
-		}
+		m.until("the kernel holds no removed file", func() bool { return m.srv.Stats().IdleBackings == 0 })
 	})
 }
 

@@ -13,8 +13,9 @@ const (
 	offDotDot = 2
 )
 
-// OpenDir implements [fuse.RawFileSystem]. ENOSYS tells the kernel not to ask again (CAP_NO_OPENDIR_SUPPORT): listings need no state here, for
-// the offset says it all, and it keeps them in its page cache until something in the directory changes.
+// OpenDir implements [fuse.RawFileSystem]. ENOSYS tells the kernel not to ask again (CAP_NO_OPENDIR_SUPPORT):
+// listings need no state here, for the offset says it all, and it keeps them in its page cache until something in the
+// directory changes.
 func (e *edge) OpenDir(<-chan struct{}, *fuse.OpenIn, *fuse.OpenOut) fuse.Status { return fuse.ENOSYS }
 
 // ReleaseDir implements [fuse.RawFileSystem].

@@ -11,8 +11,8 @@ import (
 	"sharefs/versions"
 )
 
-// edge turns requests of the kernel into operations of the tree. Inodes of the tree have their own number as node id; those with the
-// top bit set are virtual and belong to nodes.
+// edge turns requests of the kernel into operations of the tree. Inodes of the tree have their own number as node id;
+// those with the top bit set are virtual and belong to nodes.
 type edge struct {
 	fuse.RawFileSystem // answers ENOSYS to what the edge leaves to the kernel: locks, access(2)
 
@@ -51,8 +51,9 @@ func (e *edge) OnUnmount() {
 	}
 }
 
-// cacheSeconds is how long the kernel may trust names and attributes: the daemon is the only one that changes them behind its back, and
-// tells it then. changingSeconds holds for files that somebody may be writing through a mapping, which nobody sees.
+// cacheSeconds is how long the kernel may trust names and attributes: the daemon is the only one that changes them
+// behind its back, and tells it then. changingSeconds holds for files that somebody may be writing through a mapping,
+// which nobody sees.
 const (
 	cacheSeconds    = 3600
 	changingSeconds = 1

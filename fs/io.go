@@ -7,6 +7,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"sharefs"
 	"sharefs/versions"
 )
 
@@ -83,22 +84,60 @@ func (e *edge) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fu
 		out.Offset = uint64(off)
 		return status(err)
 	}
-	// What is not live has no holes.
-	size := uint64(len(o.text))
 	if o.past != nil {
-		size = uint64(o.past.Size())
+		at, err := seekPast(o.past, signed(in.Offset), in.Whence)
+		out.Offset = uint64(at)
+		return status(err)
 	}
-	switch {
-	case in.Offset >= size:
-		return fuse.Status(unix.ENXIO)
-	case in.Whence == unix.SEEK_DATA:
-		out.Offset = in.Offset
-	case in.Whence == unix.SEEK_HOLE:
-		out.Offset = size
-	default:
-		return fuse.EINVAL
+	// A generated text has no holes.
+	at, err := seekExtents(nil, int64(len(o.text)), signed(in.Offset), in.Whence)
+	out.Offset = uint64(at)
+	return status(err)
+}
+
+// nextData is what a reader of versions has beside [versions.VersionReader] where it knows of holes: the first run of
+// data at or after off, or the size where none follows.
+type nextData interface {
+	NextData(off int64) (start, end int64, err error)
+}
+
+// seekPast finds data or a hole in a version.
+func seekPast(r versions.VersionReader, off int64, whence uint32) (int64, error) {
+	sparse, _ := r.(nextData)
+	return seekExtents(sparse, r.Size(), off, whence)
+}
+
+// seekExtents is SEEK_DATA and SEEK_HOLE of lseek(2) on what has the size and, unless sparse is nil, holes. A hole
+// ends every file.
+func seekExtents(sparse nextData, size, off int64, whence uint32) (int64, error) {
+	if whence != unix.SEEK_DATA && whence != unix.SEEK_HOLE {
+		return 0, sharefs.KindInvalid
 	}
-	return fuse.OK
+	if off >= size {
+		return 0, sharefs.KindNoDevice
+	}
+	if sparse == nil {
+		if whence == unix.SEEK_DATA {
+			return off, nil
+		}
+		return size, nil
+	}
+	for {
+		start, end, err := sparse.NextData(off)
+		switch {
+		case err != nil:
+			return 0, err
+		case whence == unix.SEEK_HOLE && start > off:
+			return off, nil
+		case start >= size && whence == unix.SEEK_DATA:
+			return 0, sharefs.KindNoDevice
+		case whence == unix.SEEK_DATA:
+			return max(start, off), nil
+		case end >= size:
+			return size, nil
+		}
+		off = end // runs may touch
+	}
 }
 
 // Fallocate implements [fuse.RawFileSystem].
@@ -117,7 +156,8 @@ const (
 	copyAtMost = (1<<32 - 1) &^ (1<<20 - 1) // the answer has 32 bits
 )
 
-// CopyFileRange implements [fuse.RawFileSystem]. The source may be a version: cp of FILE@@3 needs no round through the program.
+// CopyFileRange implements [fuse.RawFileSystem]. The source may be a version: cp of FILE@@3 needs no round through
+// the program.
 func (e *edge) CopyFileRange(cancel <-chan struct{}, in *fuse.CopyFileRangeIn) (uint32, fuse.Status) {
 	from, to := e.handles.get(in.FhIn), e.handles.get(in.FhOut)
 	if from == nil || to == nil || to.live == nil || in.Flags != 0 {

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The ioctls that are answered (linux/fs.h). All others get ENOTTY: none is ever passed on to the file below, where some of them shut
-// down or thaw the whole disk.
+// The ioctls that are answered (linux/fs.h). All others get ENOTTY: none is ever passed on to the file below, where
+// some of them shut down or thaw the whole disk.
 const (
 	fsGetFlags  = unix.FS_IOC_GETFLAGS // lsattr(1)
 	fsSetFlags  = unix.FS_IOC_SETFLAGS

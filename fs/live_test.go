@@ -138,12 +138,14 @@ func TestStatfs(t *testing.T) {
 	m := mountTree(t, true, nil)
 	var st unix.Statfs_t
 	ok(t, unix.Statfs(m.dir, &st))
-	if st.Blocks == 0 || st.Bfree > st.Blocks || st.Bavail > st.Bfree || st.Bsize < 512 || st.Namelen != sharefs.NameMax || st.Type != unix.FUSE_SUPER_MAGIC {
+	if st.Blocks == 0 || st.Bfree > st.Blocks || st.Bavail > st.Bfree || st.Bsize < 512 ||
+		st.Namelen != sharefs.NameMax || st.Type != unix.FUSE_SUPER_MAGIC {
 		t.Errorf("%+v", st)
 	}
 }
 
-// A directory of thousands is listed whole, its offsets lead back to where they were taken, and removing what was listed hides nothing.
+// A directory of thousands is listed whole, its offsets lead back to where they were taken, and removing what was
+// listed hides nothing.
 func TestBigDirectory(t *testing.T) {
 	m := mountTree(t, true, nil)
 	const n = 3000
@@ -244,7 +246,8 @@ func direntsFrom(t *testing.T, fd int) []rawDirent {
 	}
 }
 
-// File handles (NFS, open_by_handle_at) find an inode that the kernel has forgotten, after a remount too, and one that is gone gives ESTALE.
+// File handles (NFS, open_by_handle_at) find an inode that the kernel has forgotten, after a remount too, and one
+// that is gone gives ESTALE.
 func TestFileHandles(t *testing.T) {
 	m := mountTree(t, true, nil)
 	ok(t, os.MkdirAll(m.path("a", "b"), 0o755))

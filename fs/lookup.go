@@ -8,8 +8,8 @@ import (
 	"sharefs"
 )
 
-// Lookup implements [fuse.RawFileSystem]. An ordinary name wins over a virtual one; a name that is missing is remembered by the kernel, but not
-// one that a new version could bring to life.
+// Lookup implements [fuse.RawFileSystem]. An ordinary name wins over a virtual one; a name that is missing is
+// remembered by the kernel, but not one that a new version could bring to life.
 func (e *edge) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	if virtual(h.NodeId) {
 		return e.lookupVirtual(h.NodeId, name, out)

@@ -97,7 +97,8 @@ func (e *edge) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Stat
 	return e.gone(err, h.NodeId, name)
 }
 
-// gone answers a removal. A name that is missing in the tree, yet that the kernel knows, is a virtual one, and those cannot be removed.
+// gone answers a removal. A name that is missing in the tree, yet that the kernel knows, is a virtual one, and those
+// cannot be removed.
 func (e *edge) gone(err error, parent uint64, name string) fuse.Status {
 	if err != nil && missing(err) && (reserved(parent, name) || isPast(name)) {
 		return frozen

@@ -112,8 +112,9 @@ func (m *mounted) unmount() {
 	}
 }
 
-// settlePoll makes the kernel ask for poll(2) once and learn that there is none. Else Go's runtime, which adds each opened file to its epoll
-// set without giving up its processor meanwhile, could fill all of them with requests that this very process has to serve.
+// settlePoll makes the kernel ask for poll(2) once and learn that there is none. Else Go's runtime, which adds each
+// opened file to its epoll set without giving up its processor meanwhile, could fill all of them with requests that
+// this very process has to serve.
 func (m *mounted) settlePoll() {
 	m.t.Helper()
 	fd, err := unix.Open(m.path(shareName, ctlName, "status"), unix.O_RDONLY|unix.O_CLOEXEC, 0)

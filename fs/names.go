@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Virtual names. An ordinary name that was really made wins over each of them, but nothing can be made under shareName in the root.
+// Virtual names. An ordinary name that was really made wins over each of them, but nothing can be made under
+// shareName in the root.
 const (
 	shareName = ".share" // in the root, left out of its listing
 	ctlName   = "ctl"    // in .share

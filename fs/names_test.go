@@ -34,7 +34,8 @@ func TestVersionNumber(t *testing.T) {
 		ok bool
 	}{
 		{"1", 1, true}, {"10", 10, true}, {"9223372036854775807", 1<<63 - 1, true},
-		{"0", 0, false}, {"01", 0, false}, {"", 0, false}, {"-1", 0, false}, {"+1", 0, false}, {"1a", 0, false}, {" 1", 0, false},
+		{"0", 0, false}, {"01", 0, false}, {"", 0, false},
+		{"-1", 0, false}, {"+1", 0, false}, {"1a", 0, false}, {" 1", 0, false},
 		{"9223372036854775808", 0, false}, {"1_0", 0, false},
 	} {
 		if n, ok := versionNumber(c.s); ok != c.ok || ok && n != c.n {

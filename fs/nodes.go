@@ -29,8 +29,8 @@ type nodeKey struct {
 
 func (k nodeKey) isDir() bool { return k.kind == shareDir || k.kind == ctlDir || k.kind == pastDir }
 
-// nodes knows the virtual nodes that the kernel knows. Their numbers are made from what they stand for, so that they are the same in
-// each listing and after a remount; they have the top bit set, which no inode of the tree has.
+// nodes knows the virtual nodes that the kernel knows. Their numbers are made from what they stand for, so that they
+// are the same in each listing and after a remount; they have the top bit set, which no inode of the tree has.
 type nodes struct {
 	mu    sync.Mutex // guards what follows
 	byID  map[uint64]*node
@@ -48,8 +48,8 @@ func (t *nodes) init() {
 	t.byKey = make(map[nodeKey]*node)
 }
 
-// number scatters a key over the 63-bit numbers (the finalizer of splitmix64, Steele et al., "Fast splittable pseudorandom number
-// generators", 2014).
+// number scatters a key over the 63-bit numbers (the finalizer of splitmix64, Steele et al., "Fast splittable
+// pseudorandom number generators", 2014).
 func (k nodeKey) number() uint64 {
 	x := uint64(k.ino)*0x9e3779b97f4a7c15 + bits.RotateLeft64(k.num, 32)*0xd1342543de82ef95 + uint64(k.kind)
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9

@@ -8,8 +8,8 @@ import (
 	"sharefs/fs/device"
 )
 
-// entryQueue sends the notifications that drop a name. The kernel takes the directory's lock for them, which a program may hold until one of its
-// requests is answered; so they never go out from the goroutine that caused them.
+// entryQueue sends the notifications that drop a name. The kernel takes the directory's lock for them, which a
+// program may hold until one of its requests is answered; so they never go out from the goroutine that caused them.
 type entryQueue struct {
 	conn *device.Conn
 	sent atomic.Uint64

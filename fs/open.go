@@ -57,8 +57,9 @@ func (e *edge) created(a sharefs.Attr, h *versions.Handle, err error, flags uint
 	return fuse.OK
 }
 
-// opened numbers the handle of a live file and says how the kernel is to read and write it. The way is the same for the whole life of an inode,
-// else the kernel answers EIO: passthrough where the mount has it, and then a file that cannot be registered cannot be opened.
+// opened numbers the handle of a live file and says how the kernel is to read and write it. The way is the same for
+// the whole life of an inode, else the kernel answers EIO: passthrough where the mount has it, and then a file that
+// cannot be registered cannot be opened.
 func (e *edge) opened(h *versions.Handle, flags uint32, out *fuse.OpenOut) fuse.Status {
 	o := &open{ino: h.Ino(), live: h}
 	if e.through {
@@ -92,13 +93,14 @@ func (e *edge) number(o *open, out *fuse.OpenOut) fuse.Status {
 	return fuse.OK
 }
 
-// Release implements [fuse.RawFileSystem]. It comes when the last descriptor is closed; under passthrough mappings may live on.
+// Release implements [fuse.RawFileSystem]. It comes when the last descriptor is closed; under passthrough mappings
+// may live on.
 func (e *edge) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	if o := e.handles.remove(in.Fh); o != nil {
 		o.close(e)
 	}
 }
 
-// Flush implements [fuse.RawFileSystem]. The kernel writes dirty mapped pages back before it asks; ENOSYS tells it that this is all, and that
-// it need not ask again.
+// Flush implements [fuse.RawFileSystem]. The kernel writes dirty mapped pages back before it asks; ENOSYS tells it
+// that this is all, and that it need not ask again.
 func (e *edge) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }

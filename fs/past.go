@@ -79,8 +79,9 @@ func timeOf(suffix string) (sharefs.HLC, bool) {
 	return at, err == nil
 }
 
-// attrPast completes the attributes of what belongs to a file's past. Who may read a file now may read its past, as far as the version
-// allowed it in its time: so neither a chmod that closes a file leaves its versions open, nor one that opens it lays bare what was closed.
+// attrPast completes the attributes of what belongs to a file's past. Who may read a file now may read its past, as
+// far as the version allowed it in its time: so neither a chmod that closes a file leaves its versions open, nor one
+// that opens it lays bare what was closed.
 func (e *edge) attrPast(k nodeKey, a *sharefs.Attr) error {
 	live, err := e.tree.Getattr(k.ino)
 	there := err == nil
@@ -125,8 +126,9 @@ func (e *edge) attrPast(k nodeKey, a *sharefs.Attr) error {
 // searchable makes the mode of a directory of the mode of a file: who may read may search.
 func searchable(mode uint32) uint32 { return mode&0o444 | mode&0o444>>2 }
 
-// pastACL makes of a file's access ACL one for something in its past: each permission goes through the same change as the mode's. The format
-// is that of linux/posix_acl_xattr.h: a version word of 4 bytes, then tag, permissions and id of 2, 2 and 4 bytes.
+// pastACL makes of a file's access ACL one for something in its past: each permission goes through the same change as
+// the mode's. The format is that of linux/posix_acl_xattr.h: a version word of 4 bytes, then tag, permissions and id
+// of 2, 2 and 4 bytes.
 func (e *edge) pastACL(k nodeKey) ([]byte, error) {
 	acl, err := e.tree.Getxattr(k.ino, aclAccess)
 	if err != nil {
@@ -242,7 +244,8 @@ func (e *edge) pastMeta(ino sharefs.Ino) ([]byte, error) {
 			m.Live = v.Number
 		}
 		w := MetaVersion{
-			Number: v.Number, Time: versionTime(v.At), Size: v.Size, Mode: fmt.Sprintf("%04o", v.Mode&sharefs.ModePerm), UID: v.UID, GID: v.GID,
+			Number: v.Number, Time: versionTime(v.At), Size: v.Size,
+			Mode: fmt.Sprintf("%04o", v.Mode&sharefs.ModePerm), UID: v.UID, GID: v.GID,
 			Mtime: rfc3339(time.Unix(v.Mtime.Sec(), int64(v.Mtime.Nsec()))), Timed: v.Timed, Live: v.Live, Note: v.Note,
 		}
 		if !v.Author.IsZero() {
@@ -260,6 +263,6 @@ func (e *edge) pastMeta(ino sharefs.Ino) ([]byte, error) {
 // rfc3339 writes a time to the nanosecond.
 func rfc3339(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000000Z07:00") }
 
-// versionTime writes the time of a version to the millisecond, all that a clock reading holds; with all its digits, so that FILE@@TIME takes it
-// for that millisecond and not for a longer span.
+// versionTime writes the time of a version to the millisecond, all that a clock reading holds; with all its digits,
+// so that FILE@@TIME takes it for that millisecond and not for a longer span.
 func versionTime(t sharefs.HLC) string { return t.Time().UTC().Format("2006-01-02T15:04:05.000Z07:00") }

@@ -61,7 +61,9 @@ func TestVersions(t *testing.T) {
 		if got := strings.Join(names, " "); got != "1 2 3 log meta" {
 			t.Errorf("file@@ lists %s", got)
 		}
-		for _, name := range []string{"file@@4", "file@@0", "file@@01", "file@@/4", "file@@/x", "file@@nonsense", "none@@", "none@@1", "@@1"} {
+		for _, name := range []string{
+			"file@@4", "file@@0", "file@@01", "file@@/4", "file@@/x", "file@@nonsense", "none@@", "none@@1", "@@1",
+		} {
 			want(t, name, unix.Access(m.path(name), unix.F_OK), unix.ENOENT)
 		}
 		want(t, "the past of a directory", func() error {
@@ -135,7 +137,8 @@ func TestLogAndMeta(t *testing.T) {
 	b, err := os.ReadFile(m.path("file@@", "log"))
 	ok(t, err)
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-	if len(lines) != 2 || !strings.HasPrefix(lines[0], "2  20") || !strings.HasSuffix(lines[0], `  4  -rw-r--r--  0:0  live  "two\nlines"`) ||
+	if len(lines) != 2 || !strings.HasPrefix(lines[0], "2  20") ||
+		!strings.HasSuffix(lines[0], `  4  -rw-r--r--  0:0  live  "two\nlines"`) ||
 		!strings.HasPrefix(lines[1], "1  20") || !strings.HasSuffix(lines[1], "  3  -rw-r--r--  0:0  a note") {
 		t.Errorf("the log:\n%s", b)
 	}
@@ -148,7 +151,8 @@ func TestLogAndMeta(t *testing.T) {
 	}
 	v := meta.Versions[0]
 	at, err := time.Parse(time.RFC3339Nano, v.Time)
-	if err != nil || time.Since(at) > time.Hour || v.Number != 1 || v.Size != 3 || v.Mode != "0644" || v.Note != "a note" || v.Live {
+	if err != nil || time.Since(at) > time.Hour || v.Number != 1 || v.Size != 3 ||
+		v.Mode != "0644" || v.Note != "a note" || v.Live {
 		t.Errorf("%+v", v)
 	}
 	m.write("file", "three")
@@ -285,7 +289,8 @@ func TestPastKeepsPermissions(t *testing.T) {
 
 	const someone = 100
 	ok(t, os.Chmod(p, 0o600))
-	ok(t, unix.Setxattr(p, aclAccess, acl([3]uint32{aclUserObj, 6, noID}, [3]uint32{aclUser, 4, someone}, [3]uint32{aclGroupObj, 0, noID},
+	ok(t, unix.Setxattr(p, aclAccess, acl(
+		[3]uint32{aclUserObj, 6, noID}, [3]uint32{aclUser, 4, someone}, [3]uint32{aclGroupObj, 0, noID},
 		[3]uint32{aclMask, 4, noID}, [3]uint32{aclOther, 0, noID}), 0))
 	m.until("attributes have aged", func() bool { return read("file@@1") == nil })
 	want(t, "an open version for one who is named", read("file@@1"), nil)

@@ -10,12 +10,12 @@ import (
 	"github.com/hanwen/go-fuse/v2/posixtest"
 )
 
-// asOnDisk names the one case of go-fuse's suite that fails on ext4 too: it wants a process to be kept out by its own fcntl lock, which POSIX
-// rules out. go-fuse leaves it out as well when it runs the suite on a disk.
+// asOnDisk names the one case of go-fuse's suite that fails on ext4 too: it wants a process to be kept out by its own
+// fcntl lock, which POSIX rules out. go-fuse leaves it out as well when it runs the suite on a disk.
 const asOnDisk = "FcntlFlockLocksFile"
 
-// TestPosixSuite runs go-fuse's own suite through the mount, whole, in both modes. The suite counts descriptors and takes locks, so it has a
-// process of its own.
+// TestPosixSuite runs go-fuse's own suite through the mount, whole, in both modes. The suite counts descriptors and
+// takes locks, so it has a process of its own.
 func TestPosixSuite(t *testing.T) {
 	inModes(t, func(t *testing.T, m *mounted) {
 		out := inChild(t, "posixtest", m.dir)

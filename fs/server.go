@@ -2,8 +2,10 @@ package fs
 
 import (
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -27,8 +29,8 @@ type Config struct {
 	// Options are handed to mount(2) or fusermount3 as they are: nosuid, nodev, noexec, noatime, dirsync …
 	Options []string
 
-	// Passthrough asks that the kernel reads and writes live files without the daemon. Where it cannot be had the files are served, and
-	// Stats.Reason says why.
+	// Passthrough asks that the kernel reads and writes live files without the daemon. Where it cannot be had the
+	// files are served, and Stats.Reason says why.
 	Passthrough bool
 	// BackingDir is the directory that the live content lies below; passthrough is tried out there.
 	BackingDir string
@@ -54,7 +56,8 @@ const capabilities = fuse.CAP_ASYNC_READ | fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_EX
 	fuse.CAP_NO_OPENDIR_SUPPORT | fuse.CAP_EXPLICIT_INVAL_DATA | fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_SETXATTR_EXT |
 	fuse.CAP_DIRECT_IO_ALLOW_MMAP
 
-// maxWrite is the largest READ and WRITE in bytes: as much as fits into the pages of one request (256 of 4 KiB, linux/fuse.h).
+// maxWrite is the largest READ and WRITE in bytes: as much as fits into the pages of one request (256 of 4 KiB,
+// linux/fuse.h).
 const maxWrite = 1 << 20
 
 // Mount mounts the tree and returns once the mount answers. It never touches the mount itself.
@@ -73,7 +76,8 @@ func Mount(cfg Config) (*Server, error) {
 	s.edge = newEdge(&cfg)
 
 	dc := device.Config{
-		FS: s.edge, Mountpoint: cfg.Mountpoint, Source: cfg.Source, Subtype: Subtype, AllowOther: cfg.AllowOther, Options: options,
+		FS: s.edge, Mountpoint: cfg.Mountpoint, Source: cfg.Source, Subtype: Subtype,
+		AllowOther: cfg.AllowOther, Options: options,
 		MaxWrite: maxWrite, Capabilities: capabilities, Log: cfg.Log,
 	}
 	switch {
@@ -104,8 +108,8 @@ func Mount(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// stackDepth is how many filesystems a passthrough file in dir is stacked upon: overlayfs counts as one, disks as none (linux/fs.h,
-// FILESYSTEM_MAX_STACK_DEPTH).
+// stackDepth is how many filesystems a passthrough file in dir is stacked upon: overlayfs counts as one, disks as
+// none (linux/fs.h, FILESYSTEM_MAX_STACK_DEPTH).
 func stackDepth(dir string) uint32 {
 	var st unix.Statfs_t
 	if unix.Statfs(dir, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC {
@@ -120,6 +124,9 @@ func tryPassthrough(conn *device.Conn, dir string) (reason string) {
 		return "the kernel has no FUSE passthrough (Linux 6.9 or later, CONFIG_FUSE_PASSTHROUGH)"
 	}
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err == unix.EROFS {
+		fd, err = openAny(dir)
+	}
 	if err != nil {
 		return fmt.Sprintf("no file for a trial can be made in %s: %v", dir, err)
 	}
@@ -137,6 +144,19 @@ func tryPassthrough(conn *device.Conn, dir string) (reason string) {
 	return fmt.Sprintf("the kernel refuses a file in %s: %v", dir, err)
 }
 
+// openAny opens the first regular file below dir.
+func openAny(dir string) (fd int, err error) {
+	fd, err = -1, unix.ENOENT
+	filepath.WalkDir(dir, func(path string, d fs.DirEntry, walkErr error) error {
+		if walkErr != nil || !d.Type().IsRegular() {
+			return nil
+		}
+		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+		return filepath.SkipAll
+	})
+	return fd, err
+}
+
 // Wait returns when the mount is gone, by whomever, and all requests have been served.
 func (s *Server) Wait() { <-s.ended }
 
@@ -146,8 +166,8 @@ func (s *Server) Done() <-chan struct{} { return s.ended }
 // Unmount detaches the mount. One that is in use gives an error of [sharefs.KindBusy].
 func (s *Server) Unmount() error { return s.conn.Unmount() }
 
-// Remount changes the flags of a mount (ro, noatime …) from any process of root without touching what is mounted. The list is complete: a flag
-// that it does not name is cleared.
+// Remount changes the flags of a mount (ro, noatime …) from any process of root without touching what is mounted. The
+// list is complete: a flag that it does not name is cleared.
 func Remount(mountpoint string, options []string) error { return device.Remount(mountpoint, options) }
 
 // Stats tells what a mount does. Sizes are counts.

@@ -3,9 +3,12 @@ package fs
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,7 +26,9 @@ func TestMountTable(t *testing.T) {
 			line = l
 		}
 	}
-	for _, want := range []string{"test ", " fuse.sharefs ", "nosuid", "nodev", "noatime", "default_permissions", "allow_other"} {
+	for _, want := range []string{
+		"test ", " fuse.sharefs ", "nosuid", "nodev", "noatime", "default_permissions", "allow_other",
+	} {
 		if !strings.Contains(line, want) {
 			t.Errorf("%q is not in the line %q of /proc/self/mounts", want, line)
 		}
@@ -45,7 +50,9 @@ func TestMountWithoutPassthroughSaysWhy(t *testing.T) {
 	tree, err := versions.Open(versions.Config{Dir: store})
 	ok(t, err)
 	defer tree.Close()
-	srv, err := Mount(Config{Tree: tree, Mountpoint: dir, Source: "x", Passthrough: true, BackingDir: filepath.Join(store, "missing")})
+	srv, err := Mount(Config{
+		Tree: tree, Mountpoint: dir, Source: "x", Passthrough: true, BackingDir: filepath.Join(store, "missing"),
+	})
 	ok(t, err)
 	guard(t, dir)
 	if s := srv.Stats(); s.Passthrough || !strings.Contains(s.Reason, "missing") {
@@ -167,4 +174,77 @@ func descriptors(t *testing.T) int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	ok(t, err)
 	return len(entries)
+}
+
+// An ordinary user mounts through fusermount3: no passthrough, and the same files.
+func TestOrdinaryUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("starts a process as another user, which needs root")
+	}
+	if _, err := exec.LookPath("fusermount3"); err != nil {
+		t.Skip(err)
+	}
+	dir, err := os.MkdirTemp("", "ordinary")
+	ok(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	const nobody = 65534
+	ok(t, os.Chown(dir, nobody, nobody))
+	guard(t, filepath.Join(dir, "mnt"))
+	// The test's own program lies where others may not go.
+	program := filepath.Join(dir, "program")
+	b, err := os.ReadFile(os.Args[0])
+	ok(t, err)
+	ok(t, os.WriteFile(program, b, 0o755))
+	ok(t, os.Chmod(program, 0o755))
+	cmd := exec.Command(program, "-test.run=^TestChild$", "-test.v", "-test.timeout=5m")
+	cmd.Dir = dir
+	cmd.Env = []string{
+		childEnv + "=ordinary user", childDir + "=" + dir, "HOME=" + dir, "TMPDIR=" + dir, "PATH=" + os.Getenv("PATH"),
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestChild") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func init() {
+	children["ordinary user"] = func(t *testing.T, dir string) {
+		store, mnt := filepath.Join(dir, "store"), filepath.Join(dir, "mnt")
+		ok(t, os.Mkdir(store, 0o700))
+		ok(t, os.Mkdir(mnt, 0o700))
+		tree, err := versions.Open(versions.Config{Dir: store, Settle: 50 * time.Millisecond})
+		ok(t, err)
+		srv, err := Mount(Config{
+			Tree: tree, Mountpoint: mnt, Source: "user's", Passthrough: true, BackingDir: filepath.Join(store, "live"),
+			Ctl: []CtlFile{{Name: "status", Mode: 0o444, Read: func() []byte { return nil }}},
+		})
+		ok(t, err)
+		tree.SetKernel(srv)
+		m := &mounted{t: t, dir: mnt, srv: srv, tree: tree}
+		m.settlePoll()
+		if s := srv.Stats(); s.Passthrough || !strings.Contains(s.Reason, "root") {
+			t.Errorf("%+v", s)
+		}
+		m.write("file", "content")
+		m.holds("file", "content")
+		m.released()
+		if n := m.commit("file", "by a user"); n != 1 {
+			t.Errorf("version %d", n)
+		}
+		m.holds("file@@1", "content")
+		ok(t, os.Chmod(m.path("file"), 0o400))
+		_, err = os.OpenFile(m.path("file"), os.O_WRONLY, 0)
+		want(t, "writing to one's own read-only file", err, unix.EACCES)
+		f, err := os.Open(m.path("file"))
+		ok(t, err)
+		want(t, "unmounting with a file open", srv.Unmount(), sharefs.KindBusy)
+		f.Close()
+		m.unmount()
+		ok(t, tree.Close())
+		_, err = Mount(Config{Tree: tree, Mountpoint: mnt, Source: "x", Options: []string{"no_such_option"}})
+		if err == nil || !strings.Contains(err.Error(), "fusermount3") {
+			t.Errorf("an unknown option gave %v", err)
+		}
+	}
 }

@@ -91,7 +91,8 @@ func (k *fakeKernel) CloseBacking(id int32) error {
 
 func openNull() (int, error) { return unix.Open(os.DevNull, unix.O_PATH|unix.O_CLOEXEC, 0) }
 
-// Against a model: an inode that has users has one id as long as it has them, and no more idle ones are kept than there may be.
+// Against a model: an inode that has users has one id as long as it has them, and no more idle ones are kept than
+// there may be.
 func TestBackingsAgainstModel(t *testing.T) {
 	k := &fakeKernel{open: map[int32]bool{}}
 	var b backings
@@ -227,7 +228,56 @@ func TestStatus(t *testing.T) {
 			t.Errorf("%v became %v, want %v", c.err, got, c.want)
 		}
 	}
-	if status(nil) != 0 || missing(nil) || !missing(sharefs.KindNotExist) || !missing(&sharefs.Error{Kind: sharefs.KindNotExist}) {
+	if status(nil) != 0 || missing(nil) || !missing(sharefs.KindNotExist) ||
+		!missing(&sharefs.Error{Kind: sharefs.KindNotExist}) {
 		t.Error("missing or success was not recognised")
+	}
+}
+
+// runs are extents of data, in order.
+type runs [][2]int64
+
+func (r runs) NextData(off int64) (start, end int64, err error) {
+	for _, e := range r {
+		if off < e[1] {
+			return max(off, e[0]), e[1], nil
+		}
+	}
+	return 100, 100, nil
+}
+
+// Against a model that knows of each byte whether it is data.
+func TestSeekExtents(t *testing.T) {
+	const size = 100
+	for _, r := range []runs{
+		{}, {{0, 100}}, {{10, 20}}, {{0, 10}, {10, 20}, {50, 100}}, {{99, 100}}, {{0, 1}},
+	} {
+		var data [size]bool
+		for _, e := range r {
+			for i := e[0]; i < e[1]; i++ {
+				data[i] = true
+			}
+		}
+		for off := range int64(size) {
+			wantData, wantHole := int64(-1), int64(size)
+			for i := size - 1; i >= int(off); i-- {
+				if data[i] {
+					wantData = int64(i)
+				} else {
+					wantHole = int64(i)
+				}
+			}
+			got, err := seekExtents(r, size, off, unix.SEEK_DATA)
+			if wantData < 0 != errors.Is(err, sharefs.KindNoDevice) || err == nil && got != wantData {
+				t.Errorf("%v: data from %d at %d, %v, want %d", r, off, got, err, wantData)
+			}
+			if got, err := seekExtents(r, size, off, unix.SEEK_HOLE); err != nil || got != wantHole {
+				t.Errorf("%v: hole from %d at %d, %v, want %d", r, off, got, err, wantHole)
+			}
+		}
+		_, err := seekExtents(r, size, size, unix.SEEK_HOLE)
+		want(t, "from the end", err, sharefs.KindNoDevice)
+		_, err = seekExtents(r, size, 0, unix.SEEK_CUR)
+		want(t, "another kind of seek", err, sharefs.KindInvalid)
 	}
 }

@@ -5,21 +5,23 @@ import (
 	"sharefs/versions"
 )
 
-// Tree is what the edge asks of the live tree; [versions.Tree] is the one behind every mount. Inodes are named by number:
-// no method takes a path, so nothing ever depends on how deep a file lies.
+// Tree is what the edge asks of the live tree; [versions.Tree] is the one behind every mount. Inodes are named by
+// number: no method takes a path, so nothing ever depends on how deep a file lies.
 //
-// A method that returns the attributes of a child (Lookup, Create, Mknod, Mkdir, Symlink, Link, Tmpfile, and ReadDir for each
-// entry that plus hands out) takes one reference on it for the kernel; Forget gives references back. An inode lives while it
-// has a name, a reference or an open handle.
+// A method that returns the attributes of a child (Lookup, Create, Mknod, Mkdir, Symlink, Link, Tmpfile, and ReadDir
+// for each entry that plus hands out) takes one reference on it for the kernel; Forget gives references back. An
+// inode lives while it has a name, a reference or an open handle.
 type Tree interface {
-	// Lookup answers "." for any inode that lives, files too, and ".." for a directory: open_by_handle_at(2) asks so after a remount.
+	// Lookup answers "." for any inode that lives, files too, and ".." for a directory: open_by_handle_at(2) asks so
+	// after a remount.
 	Lookup(parent sharefs.Ino, name string) (sharefs.Attr, error)
 	Forget(ino sharefs.Ino, n uint64)
 	Getattr(ino sharefs.Ino) (sharefs.Attr, error)
 	Setattr(ino sharefs.Ino, set *versions.SetAttr, who versions.Caller) (sharefs.Attr, error)
 	Readlink(ino sharefs.Ino) (string, error)
 
-	// The mode that makes a file is the program's own; the tree applies Caller.Umask to it unless the parent has a default ACL.
+	// The mode that makes a file is the program's own; the tree applies Caller.Umask to it unless the parent has a
+	// default ACL.
 	Mknod(parent sharefs.Ino, name string, mode, rdev uint32, who versions.Caller) (sharefs.Attr, error)
 	Mkdir(parent sharefs.Ino, name string, mode uint32, who versions.Caller) (sharefs.Attr, error)
 	Symlink(parent sharefs.Ino, name, target string, who versions.Caller) (sharefs.Attr, error)
@@ -29,9 +31,9 @@ type Tree interface {
 	// Rename takes RENAME_NOREPLACE and RENAME_EXCHANGE of renameat2(2).
 	Rename(oldParent sharefs.Ino, oldName string, newParent sharefs.Ino, newName string, flags uint32) error
 
-	// ReadDir calls emit for each name after cookie from (0: from the start), without "." and "..", until emit returns false. With plus the
-	// attributes come along, and an entry for which emit returned true has taken a reference. Cookies are 3 to 2^63-1: those below are
-	// for "." and "..", and offsets of lseek(2) are signed.
+	// ReadDir calls emit for each name after cookie from (0: from the start), without "." and "..", until emit
+	// returns false. With plus the attributes come along, and an entry for which emit returned true has taken a
+	// reference. Cookies are 3 to 2^63-1: those below are for "." and "..", and offsets of lseek(2) are signed.
 	ReadDir(dir sharefs.Ino, from uint64, plus bool, emit func(sharefs.Dentry, *sharefs.Attr) bool) error
 	// Parent returns the directory that holds dir; the root holds itself.
 	Parent(dir sharefs.Ino) (sharefs.Ino, error)
@@ -42,13 +44,15 @@ type Tree interface {
 	Listxattr(ino sharefs.Ino) ([]string, error)
 	Removexattr(ino sharefs.Ino, name string) error
 
-	// Open and Create take the flags of open(2). The mark that a writer may be at work is on disk before a handle that can write is returned.
+	// Open and Create take the flags of open(2). The mark that a writer may be at work is on disk before a handle
+	// that can write is returned.
 	Open(ino sharefs.Ino, flags uint32, who versions.Caller) (*versions.Handle, error)
 	Create(parent sharefs.Ino, name string, flags, mode uint32, who versions.Caller) (sharefs.Attr, *versions.Handle, error)
 	Tmpfile(parent sharefs.Ino, flags, mode uint32, who versions.Caller) (sharefs.Attr, *versions.Handle, error)
 
 	Statfs() (versions.Space, error)
-	// Sync makes everything acknowledged so far survive power loss; SyncInode the names and attributes of one inode (fsync of a directory).
+	// Sync makes everything acknowledged so far survive power loss; SyncInode the names and attributes of one inode
+	// (fsync of a directory).
 	Sync() error
 	SyncInode(ino sharefs.Ino) error
 
@@ -59,20 +63,21 @@ type Tree interface {
 type History interface {
 	// Versions lists the history of a file, oldest first; what is settled but not yet captured is in it.
 	Versions(ino sharefs.Ino) ([]sharefs.Version, error)
-	// Version finds one of them by its number, however long the history is, and by 0 the one that the file's present content is.
-	// KindNotExist: there is none.
+	// Version finds one of them by its number, however long the history is, and by 0 the one that the file's present
+	// content is. KindNotExist: there is none.
 	Version(ino sharefs.Ino, number uint64) (sharefs.Version, error)
 	// OpenVersion opens one of them by its number.
 	OpenVersion(ino sharefs.Ino, number uint64) (versions.VersionReader, error)
-	// VersionAt finds the version that the name held at an instant, and the inode that bore the name then; where the name did not exist
-	// then, that of the file which has it now.
+	// VersionAt finds the version that the name held at an instant, and the inode that bore the name then; where the
+	// name did not exist then, that of the file which has it now.
 	VersionAt(parent sharefs.Ino, name string, at sharefs.HLC) (sharefs.Ino, sharefs.Version, error)
-	// Past finds the regular file that bears the name or, where none does, the one that bore it last. It takes no reference.
+	// Past finds the regular file that bears the name or, where none does, the one that bore it last. It takes no
+	// reference.
 	Past(parent sharefs.Ino, name string) (sharefs.Ino, error)
 	// FileID is the file's identity on every host.
 	FileID(ino sharefs.Ino) (sharefs.FileID, error)
-	// Commit makes what the file holds now a version, with a note, without waiting until it is quiet. Where it is a version already it
-	// reports false, and a note replaces that version's.
+	// Commit makes what the file holds now a version, with a note, without waiting until it is quiet. Where it is a
+	// version already it reports false, and a note replaces that version's.
 	Commit(ino sharefs.Ino, note string) (sharefs.Version, bool, error)
 	// Restore gives the file the content and mode of one of its versions, after what it holds now was made a version.
 	// KindNotExist: no such version; KindExist: it is live already.

@@ -10,10 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a system call costs is counted in requests, which do not depend on the machine. Each case does its thing to files of its own and names
-// all requests that it may cause.
+// What a system call costs is counted in requests, which do not depend on the machine. Each case does its thing to
+// files of its own and names all requests that it may cause.
 func TestRequestsOfEachCall(t *testing.T) {
 	m := mountTree(t, true, nil)
+	type counts = map[string]uint64
 	const n = 20
 	name := func(i int) string { return m.path(fmt.Sprint("f", i)) }
 	page := make([]byte, 4096)
@@ -34,18 +35,20 @@ func TestRequestsOfEachCall(t *testing.T) {
 	for _, c := range []struct {
 		what string
 		do   func(i int)
-		want map[string]uint64 // of n times
+		want counts // of n times
 	}{
 		{"stat of a file that is known", func(i int) { ok(t, stat(name(i))) }, nil},
-		{"a missing name", func(i int) { want(t, "stat", stat(m.path("missing")), unix.ENOENT) }, map[string]uint64{"LOOKUP": 1}},
-		{"the same missing name again", func(i int) { want(t, "stat", stat(m.path("missing")), unix.ENOENT) }, nil},
+		{"a missing name", func(int) { want(t, "stat", stat(m.path("missing")), unix.ENOENT) }, counts{"LOOKUP": 1}},
+		{"the same missing name again", func(int) { want(t, "stat", stat(m.path("missing")), unix.ENOENT) }, nil},
 		{"open, read, close", func(i int) {
 			fd := open(name(i), unix.O_RDONLY)
 			_, err := unix.Read(fd, page)
 			ok(t, err)
 			ok(t, unix.Close(fd))
-		}, map[string]uint64{"OPEN": n, "RELEASE": n}},
-		{"open for writing, close", func(i int) { ok(t, unix.Close(open(name(i), unix.O_WRONLY))) }, map[string]uint64{"OPEN": n, "RELEASE": n}},
+		}, counts{"OPEN": n, "RELEASE": n}},
+		{"open for writing, close", func(i int) {
+			ok(t, unix.Close(open(name(i), unix.O_WRONLY)))
+		}, counts{"OPEN": n, "RELEASE": n}},
 		{"readlink", func(int) {
 			_, err := unix.Readlink(m.path("link"), page)
 			ok(t, err)
@@ -144,7 +147,8 @@ func (m *mounted) released() {
 	m.until("all files are released", func() bool { return m.srv.Stats().OpenHandles == 0 })
 }
 
-// settle waits until no file counts as being written any more, and the kernel has forgotten attributes that it was to believe for a moment only.
+// settle waits until no file counts as being written any more, and the kernel has forgotten attributes that it was to
+// believe for a moment only.
 func (m *mounted) settle() {
 	m.t.Helper()
 	m.released()

@@ -13,8 +13,8 @@ import (
 // stale answers for a virtual node that the kernel should have forgotten.
 const stale = fuse.Status(unix.ESTALE)
 
-// enter answers a lookup with a virtual node. What hangs on the name of a file is looked up anew each time, for the name may have gone to
-// another file meanwhile.
+// enter answers a lookup with a virtual node. What hangs on the name of a file is looked up anew each time, for the
+// name may have gone to another file meanwhile.
 func (e *edge) enter(k nodeKey, out *fuse.EntryOut) fuse.Status {
 	return e.enterFor(k, 0, out)
 }
@@ -63,7 +63,8 @@ func (e *edge) lookupVirtual(id uint64, name string, out *fuse.EntryOut) fuse.St
 func (e *edge) attrVirtual(k nodeKey) (sharefs.Attr, uint64, error) {
 	now := sharefs.Time(time.Now().UnixNano())
 	a := sharefs.Attr{
-		Ino: sharefs.Ino(e.nodes.find(k)), Nlink: 1, UID: e.owner.Uid, GID: e.owner.Gid, Atime: now, Mtime: now, Ctime: now, Btime: now,
+		Ino: sharefs.Ino(e.nodes.find(k)), Nlink: 1, UID: e.owner.Uid, GID: e.owner.Gid,
+		Atime: now, Mtime: now, Ctime: now, Btime: now,
 	}
 	switch k.kind {
 	case shareDir, ctlDir:
@@ -103,8 +104,8 @@ func (e *edge) setattrVirtual(in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status
 	return e.getattrVirtual(in.NodeId, out)
 }
 
-// openVirtual opens a virtual file. A version is immutable, so the kernel keeps its pages; what is generated is fixed at open and read past
-// the page cache, whose size it could not know.
+// openVirtual opens a virtual file. A version is immutable, so the kernel keeps its pages; what is generated is fixed
+// at open and read past the page cache, whose size it could not know.
 func (e *edge) openVirtual(in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	k, ok := e.nodes.get(in.NodeId)
 	if !ok {
@@ -187,7 +188,8 @@ func (e *edge) listVirtual(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) f
 		if err != nil {
 			return status(err)
 		}
-		if !add(logName, first, nodeKey{kind: pastLog, ino: k.ino}) || !add(metaName, first+1, nodeKey{kind: pastMeta, ino: k.ino}) {
+		if !add(logName, first, nodeKey{kind: pastLog, ino: k.ino}) ||
+			!add(metaName, first+1, nodeKey{kind: pastMeta, ino: k.ino}) {
 			break
 		}
 		for i := range all {

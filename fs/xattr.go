@@ -10,8 +10,9 @@ import (
 	"sharefs"
 )
 
-// Attributes of the mount's own. On a version they say which one it is. On a live file the first one tells which version its content is, if it
-// has not changed since, but listings leave it out, so that cp -a and rsync copy none; the last two are commands that take effect when written.
+// Attributes of the mount's own. On a version they say which one it is. On a live file the first one tells which
+// version its content is, if it has not changed since, but listings leave it out, so that cp -a and rsync copy none;
+// the last two are commands that take effect when written.
 const (
 	ownPrefix   = "user.sharefs."
 	attrVersion = ownPrefix + "version" // number, decimal
@@ -109,7 +110,8 @@ func (e *edge) RemoveXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string) fus
 	return status(e.tree.Removexattr(ino(h.NodeId), attr))
 }
 
-// command carries out what is written to one of the attributes that command. The kernel has checked that the writer may write to the file.
+// command carries out what is written to one of the attributes that command. The kernel has checked that the writer
+// may write to the file.
 func (e *edge) command(in *fuse.SetXAttrIn, attr, value string) fuse.Status {
 	switch attr {
 	case attrCommit:

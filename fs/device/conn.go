@@ -75,7 +75,8 @@ func (c *Conn) Serve() {
 // Done is closed when the mount is gone, by whomever, and the last request has been answered.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// Unmount detaches the mount; requests under way end first. A mount that is in use gives an [sharefs.Error] of [sharefs.KindBusy].
+// Unmount detaches the mount; requests under way end first. A mount that is in use gives an [sharefs.Error] of
+// [sharefs.KindBusy].
 func (c *Conn) Unmount() error {
 	select {
 	case <-c.done:

@@ -18,7 +18,8 @@ import (
 	"sharefs"
 )
 
-// flat is a filesystem of one directory: "file" holds "content", "slow" blocks in fsync until told, names that begin with "gone" miss.
+// flat is a filesystem of one directory: "file" holds "content", "slow" blocks in fsync until told, names that begin
+// with "gone" miss.
 type flat struct {
 	fuse.RawFileSystem
 	lookups atomic.Int64
@@ -140,8 +141,9 @@ func mount(t testing.TB, fs fuse.RawFileSystem, change func(*Config)) (dir strin
 	return dir, c
 }
 
-// settlePoll makes the kernel ask for poll(2) once and learn that there is none. Else Go's runtime, which adds each opened file to its epoll
-// set without giving up its processor meanwhile, could fill all of them with requests that this very process has to serve.
+// settlePoll makes the kernel ask for poll(2) once and learn that there is none. Else Go's runtime, which adds each
+// opened file to its epoll set without giving up its processor meanwhile, could fill all of them with requests that
+// this very process has to serve.
 func settlePoll(t testing.TB, file string) {
 	t.Helper()
 	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -209,8 +211,8 @@ func TestMountServesAndEnds(t *testing.T) {
 	}
 }
 
-// A request that is stuck must not keep the others waiting: neither a slow opcode, which hands the reading over before, nor a fast one, for
-// which the watchdog does.
+// A request that is stuck must not keep the others waiting: neither a slow opcode, which hands the reading over
+// before, nor a fast one, for which the watchdog does.
 func TestStuckRequestHoldsUpNobody(t *testing.T) {
 	f := newFlat()
 	dir, _ := mount(t, f, nil)

@@ -66,7 +66,8 @@ const (
 	opCount = 64
 )
 
-// handler serves one opcode. fn reads the request from w.in, writes its answer to w.out behind the header and returns the answer's length.
+// handler serves one opcode. fn reads the request from w.in, writes its answer to w.out behind the header and returns
+// the answer's length.
 type handler struct {
 	name  string
 	size  int  // of the fixed structure that the request begins with

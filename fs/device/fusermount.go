@@ -12,8 +12,8 @@ import (
 	"sharefs"
 )
 
-// fusermount is the setuid program of the package fuse3 that mounts for ordinary users. It opens the device, mounts and passes the
-// device back over the socket whose number it finds in the environment (libfuse, util/fusermount.c).
+// fusermount is the setuid program of the package fuse3 that mounts for ordinary users. It opens the device, mounts
+// and passes the device back over the socket whose number it finds in the environment (libfuse, util/fusermount.c).
 const fusermount = "fusermount3"
 
 const commEnv = "_FUSE_COMMFD"

@@ -6,8 +6,8 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// The functions of this file take one request apart, call the filesystem and leave the answer in w.out. Their order is that of the
-// table in dispatch.go.
+// The functions of this file take one request apart, call the filesystem and leave the answer in w.out. Their order
+// is that of the table in dispatch.go.
 
 func head(in []byte) *fuse.InHeader { return request[fuse.InHeader](in) }
 
@@ -160,7 +160,8 @@ func doCopyFileRange(w *worker, in []byte, cancel <-chan struct{}) (int, fuse.St
 	return sizeOf[fuse.WriteOut](), st
 }
 
-// doCopyRange64 serves the request whose answer has room for more than 4 GiB. The filesystem copies a part, and the program asks again.
+// doCopyRange64 serves the request whose answer has room for more than 4 GiB. The filesystem copies a part, and the
+// program asks again.
 func doCopyRange64(w *worker, in []byte, cancel <-chan struct{}) (int, fuse.Status) {
 	n, st := w.c.fs.CopyFileRange(cancel, request[fuse.CopyFileRangeIn](in))
 	answer[fuse.CopyFileRangeOut](w).BytesCopied = uint64(n)

@@ -11,15 +11,16 @@ import (
 	"sharefs"
 )
 
-// Versions of the protocol (linux/fuse.h, FUSE_KERNEL_VERSION). The oldest one that is spoken came with Linux 5.4 and has all
-// structures in the size that is used here.
+// Versions of the protocol (linux/fuse.h, FUSE_KERNEL_VERSION). The oldest one that is spoken came with Linux 5.4 and
+// has all structures in the size that is used here.
 const (
 	protocolMajor    = 7
 	protocolMinor    = 45
 	minProtocolMinor = 31
 )
 
-// Requests that the kernel makes on its own account (readahead, RELEASE) and may have under way at once before it queues them by itself.
+// Requests that the kernel makes on its own account (readahead, RELEASE) and may have under way at once before it
+// queues them by itself.
 const (
 	maxBackground       = 128
 	congestionThreshold = 96

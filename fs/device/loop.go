@@ -184,7 +184,8 @@ func (c *Conn) leaveAll() {
 	}
 }
 
-// watch is the watchdog: while requests come it looks every millisecond whether one is being handled with nobody reading.
+// watch is the watchdog: while requests come it looks every millisecond whether one is being handled with nobody
+// reading.
 func (c *Conn) watch() {
 	const tick, calm = time.Millisecond, 20
 	for range c.kick {

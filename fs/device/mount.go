@@ -22,8 +22,9 @@ type Config struct {
 	Subtype    string // the type is "fuse.SUBTYPE"
 	AllowOther bool   // users other than the mounting one may enter
 
-	// Options are mount(8) options: those with a flag of mount(2) (ro, nosuid, nodev, noexec, noatime, sync, dirsync …) and those that
-	// the kernel's FUSE takes as text (default_permissions, blksize=N). An unknown one is refused by the kernel.
+	// Options are mount(8) options: those with a flag of mount(2) (ro, nosuid, nodev, noexec, noatime, sync, dirsync
+	// …) and those that the kernel's FUSE takes as text (default_permissions, blksize=N). An unknown one is refused
+	// by the kernel.
 	Options []string
 
 	MaxWrite     int    // bytes of the largest WRITE and READ; 0: 128 KiB
@@ -33,7 +34,8 @@ type Config struct {
 	Log *slog.Logger // nil: discarded
 }
 
-// flagOptions are the options that mount(2) takes as flags (util-linux, mount(8) "filesystem-independent mount options").
+// flagOptions are the options that mount(2) takes as flags (util-linux, mount(8) "filesystem-independent mount
+// options").
 var flagOptions = map[string]struct {
 	set, clear uintptr
 }{
@@ -53,8 +55,8 @@ var flagOptions = map[string]struct {
 	"defaults": {0, 0},
 }
 
-// SplitOptions turns mount(8) options into flags of mount(2) and those that the filesystem has to understand. Later options
-// win over earlier ones.
+// SplitOptions turns mount(8) options into flags of mount(2) and those that the filesystem has to understand. Later
+// options win over earlier ones.
 func SplitOptions(options []string) (flags uintptr, rest []string) {
 	for _, o := range options {
 		f, ok := flagOptions[o]
@@ -126,7 +128,8 @@ func mountDirect(cfg *Config) (int, error) {
 	flags, rest := SplitOptions(cfg.Options)
 	data := []string{
 		fmt.Sprintf("fd=%d", fd), fmt.Sprintf("rootmode=%o", unix.S_IFDIR),
-		fmt.Sprintf("user_id=%d", os.Geteuid()), fmt.Sprintf("group_id=%d", os.Getegid()), fmt.Sprintf("max_read=%d", cfg.MaxWrite),
+		fmt.Sprintf("user_id=%d", os.Geteuid()), fmt.Sprintf("group_id=%d", os.Getegid()),
+		fmt.Sprintf("max_read=%d", cfg.MaxWrite),
 	}
 	if cfg.AllowOther {
 		data = append(data, "allow_other")
@@ -142,9 +145,9 @@ func mountDirect(cfg *Config) (int, error) {
 	return fd, nil
 }
 
-// Remount gives an existing mount the flags among options (ro, nosuid, noatime …), from any process of root and without touching what is
-// mounted. The list is complete: a flag that it does not name is cleared. Options that are not flags of mount(2) are ignored: they
-// belong to the daemon.
+// Remount gives an existing mount the flags among options (ro, nosuid, noatime …), from any process of root and
+// without touching what is mounted. The list is complete: a flag that it does not name is cleared. Options that are
+// not flags of mount(2) are ignored: they belong to the daemon.
 func Remount(mountpoint string, options []string) error {
 	options = slices.DeleteFunc(slices.Clone(options), func(o string) bool { return o == "remount" })
 	flags, _ := SplitOptions(options)
