@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"cmp"
 	"errors"
 	"time"
 
@@ -47,6 +46,7 @@ func (db *DB) applyTable(t *table) bool {
 	for {
 		err := db.applyOnce(t)
 		db.commitMu.Lock()
+		db.attempts++
 		if err == nil {
 			db.mu.Lock()
 			db.frozen = nil
@@ -77,6 +77,7 @@ func (db *DB) applyTable(t *table) bool {
 		select {
 		case <-db.quit:
 			return false
+		case <-db.again:
 		case <-time.After(db.cfg.retry):
 		}
 	}
@@ -285,9 +286,17 @@ func (db *DB) Checkpoint() error {
 
 // checkpoint is Checkpoint with commitMu held, which it gives up while it waits.
 func (db *DB) checkpoint() error {
+	// If the disk was full, there may be room by now: what counts is an attempt that ends from here on.
+	before := db.attempts
+	if db.applyErr != nil {
+		db.wake(db.again)
+	}
 	for target := db.last.Load(); db.applied.Load() < target; db.room.Wait() {
-		if err := cmp.Or(db.failed, db.applyErr); err != nil {
-			return err
+		switch {
+		case db.failed != nil:
+			return db.failed
+		case db.applyErr != nil && db.attempts > before:
+			return db.applyErr
 		}
 		if db.frozen == nil && db.active.last != 0 {
 			db.freeze()

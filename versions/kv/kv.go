@@ -74,6 +74,7 @@ type DB struct {
 	commitMu sync.Mutex
 	room     *sync.Cond // on commitMu: the applier got on, or failed
 	closed   bool
+	attempts uint64                // of the applier to get on
 	applyErr error                 // why the applier does not get on at present; it tries again
 	failed   error                 // final
 	trouble  atomic.Pointer[error] // failed or applyErr, for those who do not wait
@@ -92,6 +93,7 @@ type DB struct {
 	since    atomic.Int64  // when the oldest commit that is not synced was made, in ns since the Unix epoch, or before
 
 	work  chan struct{} // wakes the applier
+	again chan struct{} // wakes it from its wait for room on a full disk
 	dirty chan struct{} // wakes the flusher
 	armed atomic.Bool   // the flusher knows that there is something to sync
 	quit  chan struct{}

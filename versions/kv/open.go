@@ -57,7 +57,7 @@ func Open(cfg Config) (*DB, error) {
 		cfg.txRows = rowsPerTx
 	}
 	db := &DB{cfg: cfg, clock: cfg.Clock, active: new(table),
-		work: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
+		work: make(chan struct{}, 1), again: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
 		quit: make(chan struct{}), reads: resident{wake: make(chan struct{}, 1)}}
 	db.room = sync.NewCond(&db.commitMu)
 	if err := db.defineSpaces(); err != nil {
