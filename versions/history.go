@@ -99,7 +99,7 @@ func (h *history) open(t *Tree) error {
 		disk = pack.Dir(dir)
 	}
 	var err error
-	h.packs, err = pack.Open(pack.Config{FS: disk, Key: h.keys.ofEpoch, Epoch: firstEpoch, Clock: t.clock, ReadOnly: t.cfg.ReadOnly})
+	h.packs, err = pack.Open(pack.Config{FS: disk, Key: h.keys.ofEpoch, Epoch: firstEpoch, Target: t.cfg.packSize, Clock: t.clock, ReadOnly: t.cfg.ReadOnly})
 	if err != nil {
 		return err
 	}

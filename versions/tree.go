@@ -43,6 +43,7 @@ type Config struct {
 	Journal  journal.FS     // nil: the operating system
 	Packs    pack.FS        // nil: the directory packs/ of the store
 	byHand   bool           // nothing is captured in the background: a test does it
+	packSize int64          // at which packs are sealed; 0: as package pack has it
 }
 
 // Sizes of what is kept in memory; each cached inode or name is about 200 bytes.

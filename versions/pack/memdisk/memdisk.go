@@ -28,6 +28,10 @@ type File = interface {
 
 // Disk is the FS of package pack. Its methods may be called from several goroutines.
 type Disk struct {
+	// Before, where not nil, is called before each operation that changes something, without a lock: a moment to lose power at. Set it
+	// before use.
+	Before func()
+
 	mu      sync.Mutex
 	names   map[string]*node
 	durable map[string]*node
@@ -57,6 +61,12 @@ type pendingWrite struct {
 // New returns an empty disk.
 func New() *Disk {
 	return &Disk{names: map[string]*node{}, durable: map[string]*node{}}
+}
+
+func (m *Disk) before() {
+	if m.Before != nil {
+		m.Before()
+	}
 }
 
 // Fail has the n-th operation from now that changes something fail, with err; n 0: none does.
@@ -116,6 +126,7 @@ func (m *Disk) change(op nameOp) {
 
 // Create implements the FS of package pack.
 func (m *Disk) Create(name string) (File, error) {
+	m.before()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.step(); err != nil {
@@ -141,6 +152,7 @@ func (m *Disk) Open(name string, write bool) (File, error) {
 
 // Rename implements the FS of package pack.
 func (m *Disk) Rename(from, to string) error {
+	m.before()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.step(); err != nil {
@@ -156,6 +168,7 @@ func (m *Disk) Rename(from, to string) error {
 
 // Remove implements the FS of package pack.
 func (m *Disk) Remove(name string) error {
+	m.before()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.names[name] == nil {
@@ -182,6 +195,7 @@ func (m *Disk) List(dir string) ([]string, error) {
 
 // SyncDir implements the FS of package pack.
 func (m *Disk) SyncDir(dir string) error {
+	m.before()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.step(); err != nil {
@@ -271,6 +285,7 @@ func (f *memFile) ReadAt(b []byte, off int64) (int, error) {
 }
 
 func (f *memFile) WriteAt(b []byte, off int64) (int, error) {
+	f.fs.before()
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if !f.write {
@@ -287,6 +302,7 @@ func (f *memFile) WriteAt(b []byte, off int64) (int, error) {
 }
 
 func (f *memFile) Truncate(size int64) error {
+	f.fs.before()
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if err := f.fs.step(); err != nil {
@@ -299,6 +315,7 @@ func (f *memFile) Truncate(size int64) error {
 }
 
 func (f *memFile) Sync() error {
+	f.fs.before()
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if err := f.fs.step(); err != nil {
