@@ -203,12 +203,11 @@ func TestKilledAtAnyTime(t *testing.T) {
 	c2 := lookup(t, tree, sharefs.RootIno, "c").Ino
 
 	after := testTree(t, storeAsKilled(t, dir), byHand)
-	wantHistory(t, after, c, "c1, not captured")
-	wantHistory(t, after, d, "d1, removed before it was captured")
 	comeToRest(t, after)
 	capture(t, after)
 	wantHistory(t, after, a, "a1", "a2", "a3, being written")
 	wantHistory(t, after, b, "b1", "b2, not settled")
+	wantHistory(t, after, c, "c1, not captured")
 	wantHistory(t, after, c2, "c1, not captured", "c2, replaced and not settled")
 	wantHistory(t, after, d, "d1, removed before it was captured")
 	if n := after.HistoryStats(); n.Lost != 0 || n.Queue != 0 {
