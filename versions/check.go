@@ -181,7 +181,7 @@ func (c *checker) compare() error {
 		if in.orphan != (in.nlink == 0) {
 			c.report(ino, "it has %d links, and it waits to be removed: %t", in.nlink, in.orphan)
 		}
-		if in.values != in.xattrs || in.hasFlags != in.flags {
+		if in.values != in.xattrs || in.hasFlags != in.flags&rowXattrs {
 			c.report(ino, "it has %d extended attributes (flags %x), its row says %d (%x)", in.values, in.hasFlags, in.xattrs, in.flags)
 		}
 		if in.mode&sharefs.ModeType == sharefs.ModeDir {

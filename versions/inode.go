@@ -43,12 +43,15 @@ type row struct {
 	seq uint64 // the commit that made this row durable when it is synced; not on disk
 }
 
-// Flags of a row tell which extended attributes are worth looking for.
+// Flags of a row tell what is worth looking for.
 const (
 	rowACL     uint8 = 1 << iota // has system.posix_acl_access
 	rowDefault                   // has system.posix_acl_default
 	rowCaps                      // has security.capability
+	rowShed                      // a directory in which a name was taken from what bore it: vacant names may have a past
 )
+
+const rowXattrs = rowACL | rowDefault | rowCaps // those that are about extended attributes
 
 const rowFormat = 1
 
@@ -79,8 +82,9 @@ func (r *row) attr() sharefs.Attr {
 	return a
 }
 
-func (r *row) encode() []byte {
-	b := make([]byte, 0, 96+len(r.target))
+func (r *row) encode() []byte { return r.appendTo(make([]byte, 0, 96+len(r.target))) }
+
+func (r *row) appendTo(b []byte) []byte {
 	b = append(b, rowFormat, r.flags)
 	for _, v := range [...]uint64{
 		uint64(r.mode), uint64(r.nlink), uint64(r.uid), uint64(r.gid), uint64(r.rdev), r.size, r.blocks, r.xattrs,

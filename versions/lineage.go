@@ -131,7 +131,7 @@ func (h *history) succeed(x *tx, parent sharefs.Ino, slot uint64, name string, r
 		pred = old.ino
 	}
 	if r.seq == 0 { // it is made in this very change: it can have no past
-		if pred == 0 {
+		if dir, err := x.row(parent); err == nil && pred == 0 && dir.flags&rowShed != 0 {
 			holder, _, err := h.lastHolder(parent, slot, name)
 			if err != nil {
 				return err

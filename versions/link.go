@@ -122,6 +122,7 @@ func (t *Tree) remove(op string, parent sharefs.Ino, name string, check func(*ro
 		return err
 	}
 	x.unbind(parent, p)
+	dir.flags |= rowShed
 	dir.entries--
 	if r.isDir() {
 		dir.nlink--
@@ -288,10 +289,14 @@ func (m *move) replace() error {
 	x := m.x
 	x.bind(m.to, m.newPlace, m.newName, m.src)
 	x.unbind(m.from, m.oldPlace)
+	m.oldDir.flags |= rowShed
 	m.oldDir.entries--
 	if m.dst == nil {
 		m.newDir.entries++
-	} else if m.dst.isDir() {
+	} else {
+		m.newDir.flags |= rowShed
+	}
+	if m.dst != nil && m.dst.isDir() {
 		m.newDir.nlink--
 	}
 	m.moved(m.src, m.oldDir, m.newDir)
@@ -309,6 +314,8 @@ func (m *move) exchange() error {
 	x := m.x
 	x.bind(m.to, m.newPlace, m.newName, m.src)
 	x.bind(m.from, m.oldPlace, m.oldName, m.dst)
+	m.oldDir.flags |= rowShed
+	m.newDir.flags |= rowShed
 	m.moved(m.src, m.oldDir, m.newDir)
 	m.moved(m.dst, m.newDir, m.oldDir)
 	if err := x.t.hooks.named(x, m.to, m.newPlace.cookie, m.newName, m.src, m.dst); err != nil {

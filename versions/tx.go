@@ -1,6 +1,7 @@
 package versions
 
 import (
+	"encoding/binary"
 	"time"
 
 	"sharefs"
@@ -18,6 +19,8 @@ type tx struct {
 	dead  []sharefs.Ino
 	heirs []heir             // whose past continues another's from now on
 	done  []func(seq uint64) // after the commit, with Tree.mu held
+
+	key, value []byte // room for those of a row at a time
 }
 
 // slotChange is a slot of a directory and what it is to hold: a dent without a name that is chained is a grave, one that is not
@@ -120,15 +123,19 @@ func (x *tx) after(fn func(seq uint64)) { x.done = append(x.done, fn) }
 func (x *tx) commit() error {
 	t := x.t
 	for _, r := range x.rows {
-		x.b.Put(spaceInode, inoKey(r.ino), r.encode())
+		x.key = binary.BigEndian.AppendUint64(x.key[:0], uint64(r.ino))
+		x.value = r.appendTo(x.value[:0])
+		x.b.Put(spaceInode, x.key, x.value)
 	}
 	for i := range x.slots {
 		s := &x.slots[i]
-		key := dentryKey(s.id.parent, s.id.cookie)
+		x.key = binary.BigEndian.AppendUint64(x.key[:0], uint64(s.id.parent))
+		x.key = binary.BigEndian.AppendUint64(x.key, s.id.cookie)
 		if s.dent.ino == 0 && !s.dent.chained {
-			x.b.Delete(spaceDentry, key)
+			x.b.Delete(spaceDentry, x.key)
 		} else {
-			x.b.Put(spaceDentry, key, s.dent.encode())
+			x.value = s.dent.appendTo(x.value[:0])
+			x.b.Put(spaceDentry, x.key, x.value)
 		}
 	}
 	for _, ino := range x.dead {
