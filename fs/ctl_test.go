@@ -63,9 +63,11 @@ func TestCtlFiles(t *testing.T) {
 	m.holds(".share/ctl/status", "up\n")
 	m.holds(".share/ctl/long", strings.Repeat("x", 100_000)+"end")
 	m.holds(".share/ctl/long", strings.Repeat("x", 100_000)+"end")
+	mu.Lock()
 	if reads != 2 {
 		t.Errorf("the text was made %d times in two opens", reads)
 	}
+	mu.Unlock()
 	ctl := m.path(".share/ctl/ctl")
 	// As a shell does it: echo verb > ctl.
 	f, err := os.OpenFile(ctl, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
@@ -75,9 +77,11 @@ func TestCtlFiles(t *testing.T) {
 	_, err = f.WriteString("bad\n")
 	want(t, "a line that is refused", err, unix.EINVAL)
 	ok(t, f.Close())
+	mu.Lock()
 	if len(lines) != 1 || lines[0] != "verb key=value\n" {
 		t.Errorf("the lines %q arrived", lines)
 	}
+	mu.Unlock()
 	_, err = os.ReadFile(ctl)
 	want(t, "reading what can only be written", err, unix.EACCES)
 	_, err = os.OpenFile(m.path(".share/ctl/long"), os.O_WRONLY, 0)
