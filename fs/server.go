@@ -166,6 +166,10 @@ func (s *Server) Done() <-chan struct{} { return s.ended }
 // Unmount detaches the mount. One that is in use gives an error of [sharefs.KindBusy].
 func (s *Server) Unmount() error { return s.conn.Unmount() }
 
+// Abort ends the mount from this side, whatever programs have open in it: they get ENOTCONN, and Wait returns. The mount point stays as
+// a dead mount unless it was detached before.
+func (s *Server) Abort() error { return s.conn.Abort() }
+
 // Remount changes the flags of a mount (ro, noatime …) from any process of root without touching what is mounted. The
 // list is complete: a flag that it does not name is cleared.
 func Remount(mountpoint string, options []string) error { return device.Remount(mountpoint, options) }

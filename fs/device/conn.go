@@ -33,6 +33,8 @@ type Conn struct {
 	patience patience
 	workers  sync.WaitGroup
 	gone     atomic.Bool // the mount is no more
+	aborted  atomic.Bool // by Abort: nothing is read any more
+	abortFD  int         // an eventfd, readable then
 
 	mu   sync.Mutex // guards what follows; held for a few instructions
 	idle []*worker  // parked, latest last
@@ -48,8 +50,12 @@ type Conn struct {
 func newConn(cfg Config, fd int, helper bool) *Conn {
 	unix.SetNonblock(fd, true)
 	unix.CloseOnExec(fd)
+	abortFD, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		abortFD = -1 // poll(2) passes over it; Abort then takes effect with the next request
+	}
 	return &Conn{
-		cfg: cfg, fs: cfg.FS, fd: fd, helper: helper,
+		cfg: cfg, fs: cfg.FS, fd: fd, helper: helper, abortFD: abortFD,
 		done: make(chan struct{}), kick: make(chan struct{}, 1), interrupts: make(map[uint64]chan struct{}),
 	}
 }
@@ -67,6 +73,7 @@ func (c *Conn) Serve() {
 		c.closed = true
 		c.closeMu.Unlock()
 		unix.Close(c.fd)
+		unix.Close(c.abortFD)
 		c.fs.OnUnmount()
 		close(c.done)
 	}()
@@ -88,6 +95,26 @@ func (c *Conn) Unmount() error {
 		return nil // somebody else was faster
 	}
 	return err
+}
+
+// Abort ends the connection from this side, whatever programs have open in the mount: from now on they get ENOTCONN. Requests under way
+// finish, their replies go nowhere. The mount point stays as a dead mount unless it was detached before.
+func (c *Conn) Abort() error {
+	return c.use(func(fd int) error {
+		null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return &sharefs.Error{Op: "abort", Path: c.cfg.Mountpoint, Kind: sharefs.KindOf(err), Err: err}
+		}
+		defer unix.Close(null)
+		c.aborted.Store(true)
+		// The kernel ends the connection with the last reference to the device; a plain close would free the number of a descriptor
+		// that workers are using.
+		if err := unix.Dup3(null, fd, unix.O_CLOEXEC); err != nil {
+			return &sharefs.Error{Op: "abort", Path: c.cfg.Mountpoint, Kind: sharefs.KindOf(err), Err: err}
+		}
+		_, _ = unix.Write(c.abortFD, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // a sleeping reader holds such a reference
+		return nil
+	})
 }
 
 // Capabilities are those fuse.CAP_* that were asked for and granted.

@@ -396,6 +396,33 @@ func TestUnmountBusy(t *testing.T) {
 	f.Close()
 }
 
+func TestAbortEndsAMountInUse(t *testing.T) {
+	f := newFlat()
+	dir, c := mount(t, f, nil)
+	file, err := os.Open(filepath.Join(dir, "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, c.Done(), "the end of the mount")
+	if !f.ended.Load() {
+		t.Error("OnUnmount was not called")
+	}
+	var st unix.Statx_t
+	if err := unix.Statx(int(file.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_STATX_FORCE_SYNC, unix.STATX_BASIC_STATS, &st); err != unix.ENOTCONN {
+		t.Errorf("statx afterwards: %v", err)
+	}
+	if err := c.Abort(); err == nil {
+		t.Error("a second abort found a connection")
+	}
+}
+
 func TestSplitOptions(t *testing.T) {
 	flags, rest := SplitOptions([]string{"ro", "nosuid", "default_permissions", "rw", "noatime", "blksize=512"})
 	if flags != unix.MS_NOSUID|unix.MS_NOATIME {

@@ -30,7 +30,7 @@ type worker struct {
 	out    []byte    // the reply: header, structure, payload
 	wake   chan bool // parked here; false: end
 	line   int       // requests found waiting in a row
-	poll   [1]unix.PollFd
+	poll   [2]unix.PollFd // the device; what Abort makes readable
 	shared time.Time // when the goroutine last gave up its processor
 }
 
@@ -72,6 +72,9 @@ func (w *worker) next() (n int, waited, ok bool) {
 	for {
 		// Not through the scheduler's bookkeeping (syscall.Syscall): the call never sleeps.
 		r, _, errno := syscall.RawSyscall(unix.SYS_READ, uintptr(c.fd), uintptr(unsafe.Pointer(&w.in[0])), uintptr(len(w.in)))
+		if c.aborted.Load() {
+			errno = unix.ECONNABORTED
+		}
 		switch errno {
 		case 0:
 			return int(r), waited, true
@@ -109,6 +112,7 @@ func (w *worker) next() (n int, waited, ok bool) {
 			continue
 		}
 		w.poll[0] = unix.PollFd{Fd: int32(c.fd), Events: unix.POLLIN}
+		w.poll[1] = unix.PollFd{Fd: int32(c.abortFD), Events: unix.POLLIN}
 		if n, _ := unix.Poll(w.poll[:], -1); n > 0 {
 			c.patience.slept(time.Since(now))
 		}

@@ -54,7 +54,6 @@ type Daemon struct {
 	settle  time.Duration
 	atime   atomic.Value // mountopt.Atime
 	started time.Time
-	minor   uint32 // of the mount's device, its name in /sys/fs/fuse/connections
 	log     *slog.Logger
 	logFile *logfile.File
 
@@ -111,7 +110,6 @@ func (d *Daemon) start(c Config) error {
 		return err
 	}
 	d.tree.SetKernel(d.edge)
-	d.findMinor()
 	d.store.Say(store.Mounted, d.point)
 	d.log.Info("mounted", "point", d.point, "store", d.store.Dir, "version", build.Version, "pid", os.Getpid(), "passthrough", d.edge.Stats().Passthrough)
 	d.startSelfTest()
@@ -275,15 +273,6 @@ func (d *Daemon) explain(err error) error {
 	return err
 }
 
-// findMinor learns the device number of the mount from the table of mounts, which does not touch it.
-func (d *Daemon) findMinor() {
-	if table, err := mountinfo.Read(); err == nil {
-		if m := mountinfo.At(table, d.point); m != nil {
-			d.minor = m.Minor
-		}
-	}
-}
-
 // startSelfTest runs the self-test beside the mount, and waits a little so that whoever mounted finds its result.
 func (d *Daemon) startSelfTest() {
 	finished := make(chan struct{})
@@ -356,7 +345,7 @@ func (d *Daemon) Stop() {
 	case <-d.stopNow:
 	}
 	d.log.Warn("programs still have files open; they lose them")
-	if err := mountpoint.Abort(d.minor); err != nil {
+	if err := d.edge.Abort(); err != nil {
 		d.log.Warn("abort", "error", err)
 	}
 }
