@@ -26,21 +26,26 @@ const (
 // worker is one goroutine that reads requests, handles them and replies.
 type worker struct {
 	c      *Conn
-	in     []byte    // a request is read into it
-	out    []byte    // the reply: header, structure, payload
-	wake   chan bool // parked here; false: end
-	line   int       // requests found waiting in a row
+	in     []byte         // a request is read into it
+	out    []byte         // the reply: header, structure, payload
+	wake   chan bool      // parked here; false: end
+	line   int            // requests found waiting in a row
 	poll   [2]unix.PollFd // the device; what Abort makes readable
-	shared time.Time // when the goroutine last gave up its processor
+	shared time.Time      // when the goroutine last gave up its processor
 }
 
 func newWorker(c *Conn) *worker {
-	return &worker{c: c, in: make([]byte, c.readSize()), out: make([]byte, 8<<10), wake: make(chan bool, 1)}
+	in, _ := c.buffers.Get().([]byte)
+	if in == nil {
+		in = make([]byte, c.readSize())
+	}
+	return &worker{c: c, in: in, out: make([]byte, 8<<10), wake: make(chan bool, 1)}
 }
 
 // work runs until the mount is gone.
 func (c *Conn) work(w *worker) {
 	defer c.workers.Done()
+	defer func() { c.buffers.Put(w.in) }()
 	for {
 		n, waited, ok := w.next()
 		if !ok {
