@@ -32,6 +32,7 @@ type Conn struct {
 	kick     chan struct{}
 	patience patience
 	workers  sync.WaitGroup
+	ended    sync.Pool   // of *worker
 	gone     atomic.Bool // the mount is no more
 	aborted  atomic.Bool // by Abort: nothing is read any more
 	abortFD  int         // an eventfd, readable then

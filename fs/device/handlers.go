@@ -13,6 +13,9 @@ func head(in []byte) *fuse.InHeader { return request[fuse.InHeader](in) }
 
 func tail[T any](in []byte) []byte { return in[sizeOf[T]():] }
 
+// bounded is the size of an answer that a request asks for. The kernel never asks for more than it was granted in INIT.
+func (w *worker) bounded(size uint32) int { return min(int(size), w.c.cfg.MaxWrite) }
+
 func doLookup(w *worker, in []byte, cancel <-chan struct{}) (int, fuse.Status) {
 	out := answer[fuse.EntryOut](w)
 	return sizeOf[fuse.EntryOut](), w.c.fs.Lookup(cancel, head(in), name(tail[fuse.InHeader](in)), out)
@@ -120,10 +123,7 @@ func doTmpfile(w *worker, in []byte, cancel <-chan struct{}) (int, fuse.Status) 
 
 func doRead(w *worker, in []byte, cancel <-chan struct{}) (int, fuse.Status) {
 	r := request[fuse.ReadIn](in)
-	if int(r.Size) > w.c.cfg.MaxWrite {
-		r.Size = uint32(w.c.cfg.MaxWrite)
-	}
-	buf := w.payload(0, int(r.Size))
+	buf := w.payload(0, w.bounded(r.Size))
 	res, st := w.c.fs.Read(cancel, r, buf)
 	if res == nil || st != fuse.OK {
 		return 0, st
@@ -197,14 +197,14 @@ func doReleasedir(w *worker, in []byte, _ <-chan struct{}) (int, fuse.Status) {
 
 func doReaddir(w *worker, in []byte, cancel <-chan struct{}) (int, fuse.Status) {
 	r := request[fuse.ReadIn](in)
-	list := fuse.NewDirEntryList(w.payload(0, int(r.Size)), r.Offset)
+	list := fuse.NewDirEntryList(w.payload(0, w.bounded(r.Size)), r.Offset)
 	st := w.c.fs.ReadDir(cancel, r, list)
 	return len(list.Bytes()), st
 }
 
 func doReaddirplus(w *worker, in []byte, cancel <-chan struct{}) (int, fuse.Status) {
 	r := request[fuse.ReadIn](in)
-	list := fuse.NewDirEntryList(w.payload(0, int(r.Size)), r.Offset)
+	list := fuse.NewDirEntryList(w.payload(0, w.bounded(r.Size)), r.Offset)
 	st := w.c.fs.ReadDirPlus(cancel, r, list)
 	return len(list.Bytes()), st
 }
@@ -253,7 +253,7 @@ func doListxattr(w *worker, in []byte, cancel <-chan struct{}) (int, fuse.Status
 
 // xattr answers with the size where the caller gave no buffer, else with the value.
 func (w *worker) xattr(in []byte, get func(dest []byte) (uint32, fuse.Status)) (int, fuse.Status) {
-	size := int(request[fuse.GetXAttrIn](in).Size)
+	size := w.bounded(request[fuse.GetXAttrIn](in).Size)
 	if size == 0 {
 		n, st := get(nil)
 		if st == fuse.ERANGE {
@@ -294,7 +294,7 @@ func doIoctl(w *worker, in []byte, cancel <-chan struct{}) (int, fuse.Status) {
 		return 0, fuse.EIO
 	}
 	skip := sizeOf[fuse.IoctlOut]()
-	buf := w.payload(skip, int(min(r.OutSize, 1<<16)))
+	buf := w.payload(skip, w.bounded(r.OutSize))
 	clear(buf)
 	out := answer[fuse.IoctlOut](w)
 	st := w.c.fs.Ioctl(cancel, r, data[:r.InSize], out, buf)

@@ -34,18 +34,19 @@ type worker struct {
 	shared time.Time      // when the goroutine last gave up its processor
 }
 
+// newWorker makes a worker, or takes one that has ended, for its buffers are large.
 func newWorker(c *Conn) *worker {
-	in, _ := c.buffers.Get().([]byte)
-	if in == nil {
-		in = make([]byte, c.readSize())
+	if w, ok := c.ended.Get().(*worker); ok {
+		w.line = 0
+		return w
 	}
-	return &worker{c: c, in: in, out: make([]byte, 8<<10), wake: make(chan bool, 1)}
+	return &worker{c: c, in: make([]byte, c.readSize()), out: make([]byte, 8<<10), wake: make(chan bool, 1)}
 }
 
 // work runs until the mount is gone.
 func (c *Conn) work(w *worker) {
 	defer c.workers.Done()
-	defer func() { c.buffers.Put(w.in) }()
+	defer c.ended.Put(w)
 	for {
 		n, waited, ok := w.next()
 		if !ok {
