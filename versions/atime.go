@@ -9,19 +9,28 @@ import (
 	"sharefs"
 )
 
-// atimes are access times that are known and not yet written: reading is not worth a commit of its own. Those of regular files are moved by
-// the disk under the store, as it is mounted, so that they have only to be asked for.
+// atimes are access times that are known and not yet written. Reading is not worth a commit, nor a row in the past: the times go out with
+// the next change of their inode, when there are many, once in an hour and at the end, so that a daemon that is killed loses
+// some, as the mount option lazytime of ext4 would. Those of regular files are moved by the disk under the store, as it is
+// mounted, and have only to be asked for.
 type atimes struct {
 	n       atomic.Int64 // len(moved), to be read without mu
-	writing sync.Mutex   // held by flushAtimes; comes before Tree.mu
+	writing sync.Mutex   // held while they are collected or written; comes before Tree.mu
 
 	mu      sync.Mutex // guards all below; taken after Tree.mu
 	moved   map[sharefs.Ino]sharefs.Time
-	readers []*file // pinned; file.readers is set
+	readers []*file   // pinned; file.readers is set
+	given   uint64    // counts times that were given by utimensat(2)
+	written time.Time // when all were; zero: at the start
 }
 
-// relatimeAge is how old an access time gets before reading moves it in any case (Documentation/filesystems, relatime).
-const relatimeAge = sharefs.Time(24 * time.Hour)
+const (
+	// relatimeAge is how old an access time gets before reading moves it in any case (Documentation/filesystems, relatime).
+	relatimeAge = sharefs.Time(24 * time.Hour)
+
+	manyAtimes  = 1 << 16 // about 5 MB
+	atimesDelay = time.Hour
+)
 
 func (t *Tree) now() sharefs.Time { return sharefs.Time(time.Now().UnixNano()) }
 
@@ -36,7 +45,11 @@ func (t *Tree) movesAtime(r *row) bool {
 	case Strictatime:
 		return true
 	}
-	return r.atime <= r.mtime || r.atime <= r.ctime || t.now()-r.atime >= relatimeAge
+	at := r.atime
+	if later, ok := t.atimes.get(r.ino); ok {
+		at = max(at, later)
+	}
+	return at <= r.mtime || at <= r.ctime || t.now()-at >= relatimeAge
 }
 
 // get returns an access time that waits to be written.
@@ -50,25 +63,26 @@ func (a *atimes) get(ino sharefs.Ino) (sharefs.Time, bool) {
 	return at, ok
 }
 
-// accessed tells that a directory or symlink was read.
-func (t *Tree) accessed(r *row) {
-	if !t.movesAtime(r) {
-		return
-	}
-	a := &t.atimes
-	a.mu.Lock()
-	defer a.mu.Unlock()
+// add notes access times; a.mu is held.
+func (a *atimes) add(times map[sharefs.Ino]sharefs.Time) {
 	if a.moved == nil {
 		a.moved = map[sharefs.Ino]sharefs.Time{}
 	}
-	if at, ok := a.moved[r.ino]; ok && Atime(t.atime.Load()) == Relatime && at > r.mtime && at > r.ctime {
-		return
+	for ino, at := range times {
+		a.moved[ino] = max(a.moved[ino], at)
 	}
-	a.moved[r.ino] = t.now()
 	a.n.Store(int64(len(a.moved)))
 }
 
-// forget drops the access time of an inode that has been given another one; Tree.mu is held.
+// give drops the access time of an inode that has been given another one.
+func (a *atimes) give(ino sharefs.Ino) {
+	a.mu.Lock()
+	a.given++
+	a.mu.Unlock()
+	a.forget(ino)
+}
+
+// forget drops the access time of an inode that is gone.
 func (a *atimes) forget(ino sharefs.Ino) {
 	if a.n.Load() == 0 {
 		return
@@ -77,6 +91,25 @@ func (a *atimes) forget(ino sharefs.Ino) {
 	delete(a.moved, ino)
 	a.n.Store(int64(len(a.moved)))
 	a.mu.Unlock()
+}
+
+// due reports whether it is time to write.
+func (a *atimes) due() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.written.IsZero() {
+		a.written = time.Now()
+	}
+	return len(a.moved) >= manyAtimes || time.Since(a.written) >= atimesDelay
+}
+
+// accessed tells that a directory or symlink was read.
+func (t *Tree) accessed(r *row) {
+	if t.movesAtime(r) {
+		t.atimes.mu.Lock()
+		t.atimes.add(map[sharefs.Ino]sharefs.Time{r.ino: t.now()})
+		t.atimes.mu.Unlock()
+	}
 }
 
 // read tells that the last handle of a file that may have been read is closed.
@@ -107,41 +140,35 @@ func (t *Tree) read(f *file) {
 	a.mu.Unlock()
 }
 
-// flushAtimes writes the access times that are known.
-func (t *Tree) flushAtimes() error {
+// learnAtimes asks the disk about the files that were read.
+func (t *Tree) learnAtimes() {
 	a := &t.atimes
 	a.writing.Lock()
 	defer a.writing.Unlock()
 	a.mu.Lock()
-	none, readers := len(a.moved) == 0, a.readers
+	readers, given := a.readers, a.given
+	a.readers = nil
 	a.mu.Unlock()
-	if none && len(readers) == 0 {
-		return nil
-	}
-	found := map[sharefs.Ino]sharefs.Time{}
+	found := make(map[sharefs.Ino]sharefs.Time, len(readers))
 	for _, f := range readers {
+		r, err := t.row(f.ino)
+		if err != nil {
+			continue
+		}
 		if st, err := t.statFile(f); err == nil {
-			found[f.ino], _, _ = timesOf(&st)
+			if at, _, _ := timesOf(&st); at > r.atime {
+				found[f.ino] = at
+			}
 		}
 	}
 	a.mu.Lock()
-	for ino, at := range a.moved {
-		found[ino] = at
+	if a.given != given {
+		// What was found may be older than what was given: the next round asks again.
+		a.readers = append(readers, a.readers...)
+		a.mu.Unlock()
+		return
 	}
-	a.mu.Unlock()
-	inos := make([]sharefs.Ino, 0, len(found))
-	for ino := range found {
-		inos = append(inos, ino)
-	}
-	for len(inos) > 0 {
-		n := min(settleBatch, len(inos))
-		if err := t.writeAtimes(inos[:n], found); err != nil {
-			return err
-		}
-		inos = inos[n:]
-	}
-	a.mu.Lock()
-	a.readers = a.readers[len(readers):]
+	a.add(found)
 	a.mu.Unlock()
 	for _, f := range readers {
 		f.mu.Lock()
@@ -149,16 +176,44 @@ func (t *Tree) flushAtimes() error {
 		f.mu.Unlock()
 		t.files.unpin(f)
 	}
+}
+
+// writeAtimes writes the access times that are known.
+func (t *Tree) writeAtimes() error {
+	a := &t.atimes
+	a.writing.Lock()
+	defer a.writing.Unlock()
+	a.mu.Lock()
+	inos := make([]sharefs.Ino, 0, len(a.moved))
+	for ino := range a.moved {
+		inos = append(inos, ino)
+	}
+	a.mu.Unlock()
+	for len(inos) > 0 {
+		n := min(settleBatch, len(inos))
+		if err := t.commitAtimes(inos[:n]); err != nil {
+			return err
+		}
+		inos = inos[n:]
+	}
+	a.mu.Lock()
+	a.written = time.Now()
+	a.mu.Unlock()
 	return nil
 }
 
-// writeAtimes commits some access times. They leave no row in the past worth having, but do so at most once a day for each inode that
-// nobody changes.
-func (t *Tree) writeAtimes(inos []sharefs.Ino, found map[sharefs.Ino]sharefs.Time) error {
+// commitAtimes writes some access times in one commit.
+func (t *Tree) commitAtimes(inos []sharefs.Ino) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	x := t.begin()
+	wrote := make(map[sharefs.Ino]sharefs.Time, len(inos))
 	for _, ino := range inos {
+		at, ok := t.atimes.get(ino)
+		if !ok {
+			continue
+		}
+		wrote[ino] = at
 		r, err := t.row(ino)
 		if errors.Is(err, sharefs.KindStale) {
 			continue
@@ -166,9 +221,9 @@ func (t *Tree) writeAtimes(inos []sharefs.Ino, found map[sharefs.Ino]sharefs.Tim
 		if err != nil {
 			return err
 		}
-		if found[ino] > r.atime {
+		if at > r.atime {
 			c := *r
-			c.atime = found[ino]
+			c.atime = at
 			x.rows = append(x.rows, &c)
 		}
 	}
@@ -179,8 +234,8 @@ func (t *Tree) writeAtimes(inos []sharefs.Ino, found map[sharefs.Ino]sharefs.Tim
 	}
 	a := &t.atimes
 	a.mu.Lock()
-	for _, ino := range inos {
-		if a.moved[ino] <= found[ino] {
+	for ino, at := range wrote {
+		if a.moved[ino] == at { // else it was read again since
 			delete(a.moved, ino)
 		}
 	}

@@ -241,6 +241,15 @@ func (t *Tree) recreate(r *row) error {
 	return failed("make a backing file", unix.Close(fd))
 }
 
+// unmarker removes marks in the background. The disk may take long over it, and nobody waits.
+func (t *Tree) unmarker() {
+	for t.sleep(unmarkDelay) {
+		if err := t.unmark(); err != nil {
+			t.log.Warn("marks of closed files stay", "err", err)
+		}
+	}
+}
+
 // unmark removes the marks of files whose rows are up to date, after their content was made safe from power loss.
 func (t *Tree) unmark() error {
 	s := &t.settler
@@ -251,7 +260,7 @@ func (t *Tree) unmark() error {
 	if len(cool) == 0 {
 		return nil
 	}
-	if err := t.live.sync(); err != nil {
+	if err := t.syncContent(cool); err != nil {
 		s.mu.Lock()
 		s.cool = append(cool, s.cool...)
 		s.mu.Unlock()
@@ -267,6 +276,31 @@ func (t *Tree) unmark() error {
 			return err
 		}
 		cool = cool[n:]
+	}
+	return nil
+}
+
+// fewFiles is how many files are synced one by one rather than with all else that the disk has to write.
+const fewFiles = 16
+
+// syncContent makes the content of some files survive power loss.
+func (t *Tree) syncContent(files []cooled) error {
+	if len(files) > fewFiles {
+		return t.live.sync()
+	}
+	for _, c := range files {
+		fd, err := t.live.openProbe(c.f.ino)
+		if errors.Is(err, unix.ENOENT) {
+			continue // removed since
+		}
+		if err != nil {
+			return err
+		}
+		_, err = ignoringEINTR(func() (int, error) { return 0, unix.Fdatasync(fd) })
+		unix.Close(fd)
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

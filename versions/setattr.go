@@ -141,7 +141,7 @@ func (t *Tree) setRow(ino sharefs.Ino, set *SetAttr, f *file) error {
 		return err
 	}
 	if set.Atime != nil {
-		t.atimes.forget(ino)
+		t.atimes.give(ino)
 	}
 	if f != nil {
 		f.markFresh = false

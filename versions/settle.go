@@ -44,12 +44,11 @@ func (s *settler) notify(ev writers.Event) {
 	}
 }
 
-// loop works on events as they come, and removes marks and writes access times from time to time.
+// loop works on events as they come, and sees to access times from time to time.
 func (s *settler) loop(t *Tree) func() {
 	return func() {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
-		last := time.Now()
 		for {
 			select {
 			case <-t.stop:
@@ -69,16 +68,13 @@ func (s *settler) loop(t *Tree) func() {
 				}
 				s.retry()
 			case <-tick.C:
-				if err := t.flushAtimes(); err != nil {
-					t.log.Warn("access times wait to be written", "err", err)
-				}
-				if time.Since(last) < unmarkDelay {
+				t.learnAtimes()
+				if !t.atimes.due() {
 					continue
 				}
-				if err := t.unmark(); err != nil {
-					t.log.Warn("marks of closed files stay", "err", err)
+				if err := t.writeAtimes(); err != nil {
+					t.log.Warn("access times wait to be written", "err", err)
 				}
-				last = time.Now()
 			}
 		}
 	}

@@ -38,6 +38,7 @@ const (
 	inoBlock  = 4096
 	firstIno  = sharefs.RootIno + 1
 	stockSize = 256
+	oldBlocks = 4 // blocks after which a prepared file is given up
 )
 
 // openStock reads where the numbers go on and removes backing files that were prepared and never used.
@@ -101,12 +102,28 @@ func (s *stock) block() error {
 	s.blockMu.Lock()
 	defer s.blockMu.Unlock()
 	s.mu.Lock()
-	low, limit := s.lowest(), s.limit
-	done := s.next < s.limit
-	s.mu.Unlock()
-	if done {
+	if s.next < s.limit {
+		s.mu.Unlock()
 		return nil // another one was first
 	}
+	// Files that have waited while many inodes of other types were made would let a start look at as many numbers.
+	var old []prepared
+	for len(s.ready) > 0 && s.ready[0].ino+oldBlocks*inoBlock < s.next {
+		old = append(old, s.ready[0])
+		s.out[s.ready[0].ino] = struct{}{}
+		s.ready = s.ready[1:]
+	}
+	s.mu.Unlock()
+	for _, p := range old {
+		unix.Close(p.fd)
+		if err := s.t.live.remove(p.ino); err != nil {
+			return failed("remove an unused backing file", err) // it stays among those that are looked at
+		}
+		s.used(p)
+	}
+	s.mu.Lock()
+	low, limit := s.lowest(), s.limit
+	s.mu.Unlock()
 	limit += inoBlock
 	if err := s.write(low, limit); err != nil {
 		return err

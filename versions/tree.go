@@ -122,6 +122,7 @@ func Open(cfg Config) (*Tree, error) {
 	if !cfg.ReadOnly {
 		t.ended.Go(t.stock.run)
 		t.ended.Go(t.settler.loop(t))
+		t.ended.Go(t.unmarker)
 		t.ended.Go(t.reaper)
 		t.ended.Go(t.instants)
 		if !cfg.byHand {
@@ -248,7 +249,8 @@ func (t *Tree) quiesce() error {
 	}
 	t.track.Drain(t.settler.notify)
 	note(t.settler.work(t))
-	note(t.flushAtimes())
+	t.learnAtimes()
+	note(t.writeAtimes())
 	note(t.unmark())
 	note(t.reapAll())
 	note(t.stock.discard())

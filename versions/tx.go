@@ -63,6 +63,9 @@ func (x *tx) edit(ino sharefs.Ino) (*row, error) {
 		return nil, err
 	}
 	c := *r
+	if at, ok := x.t.atimes.get(ino); ok {
+		c.atime = max(c.atime, at)
+	}
 	x.rows = append(x.rows, &c)
 	return &c, nil
 }
