@@ -63,7 +63,7 @@ func (m *Machine) exec(ln line) {
 		if ln.as != nil {
 			who = *ln.as
 		}
-		if err := become(who, false); err != nil {
+		if err := Become(who, false); err != nil {
 			m.c.Fatalf("line %d: %v", ln.no, err)
 		}
 		m.as = ln.as

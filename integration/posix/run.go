@@ -108,12 +108,12 @@ func runCase(cs Case, dir string, who Cred) (o outcome) {
 	if cs.Root && who.UID != 0 {
 		return outcome{Skipped, "needs root"}
 	}
-	err := onThread(dir, who, func() {
+	err := OnThread(dir, who, func() {
 		c := &C{Dir: dir, Base: who}
 		c.m = newMachine(c)
 		defer func() {
 			if c.m.as != nil {
-				if err := become(who, false); err != nil && o.status == Passed {
+				if err := Become(who, false); err != nil && o.status == Passed {
 					o = outcome{Failed, err.Error()}
 				}
 			}

@@ -51,8 +51,8 @@ func parseCred(s string) (Cred, error) {
 	return c, nil
 }
 
-// onThread runs fn on a thread of its own, in dir, with umask 0 and as who in all three user ids, and ends the thread.
-func onThread(dir string, who Cred, fn func()) error {
+// OnThread runs fn on a thread of its own, in dir, with umask 0 and as who in all three user ids, and ends the thread.
+func OnThread(dir string, who Cred, fn func()) error {
 	var err error
 	done := make(chan struct{})
 	go func() {
@@ -63,7 +63,7 @@ func onThread(dir string, who Cred, fn func()) error {
 		}
 		unix.Umask(0)
 		if who.UID != unix.Geteuid() {
-			if err = become(who, true); err != nil {
+			if err = Become(who, true); err != nil {
 				return
 			}
 		}
@@ -76,9 +76,9 @@ func onThread(dir string, who Cred, fn func()) error {
 	return err
 }
 
-// become changes user and groups of this thread: the effective ids, from which root comes back, or with whole all of them, for good. The
+// Become changes user and groups of this thread: the effective ids, from which root comes back, or with whole all of them, for good. The
 // wrappers of package syscall would change all threads.
-func become(c Cred, whole bool) error {
+func Become(c Cred, whole bool) error {
 	keep := ^uintptr(0)
 	ids := func(id int) (r, e, s uintptr) {
 		if whole {
