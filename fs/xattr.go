@@ -64,6 +64,10 @@ func (e *edge) ListXAttr(_ <-chan struct{}, h *fuse.InHeader, dest []byte) (uint
 	}
 	var list []byte
 	for _, n := range names {
+		// As a disk's own filesystem does, and the kernel not for FUSE: who cannot read these is not told of them.
+		if h.Uid != 0 && strings.HasPrefix(n, "trusted.") {
+			continue
+		}
 		list = append(append(list, n...), 0)
 	}
 	return put(list, nil, dest)
@@ -80,6 +84,7 @@ func (e *edge) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, dat
 	if err := e.tree.Setxattr(ino(in.NodeId), attr, data, in.Flags); err != nil {
 		return status(err)
 	}
+	e.modeMoved(in.NodeId, attr)
 	if attr == aclAccess && in.SetXAttrFlags&fuse.SETXATTR_ACL_KILL_SGID != 0 {
 		return e.killSetgid(in)
 	}
@@ -107,7 +112,17 @@ func (e *edge) RemoveXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string) fus
 	if strings.HasPrefix(attr, ownPrefix) {
 		return fuse.ENOTSUP
 	}
-	return status(e.tree.Removexattr(ino(h.NodeId), attr))
+	err := e.tree.Removexattr(ino(h.NodeId), attr)
+	e.modeMoved(h.NodeId, attr)
+	return status(err)
+}
+
+// modeMoved tells the kernel that a new access control list may have changed the mode, where it does not look after
+// lists itself.
+func (e *edge) modeMoved(node uint64, attr string) {
+	if !e.checks && attr == aclAccess {
+		e.conn.InvalidateInode(node, -1, 0)
+	}
 }
 
 // command carries out what is written to one of the attributes that command. The kernel has checked that the writer

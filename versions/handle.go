@@ -55,7 +55,7 @@ func (h *Handle) Backing() (fd int, err error) {
 
 // ReadAt reads from the served file; at its end fewer bytes come, without an error.
 func (h *Handle) ReadAt(p []byte, off int64) (n int, err error) {
-	err = h.with(false, func(fd int) error {
+	err = h.reading(func(fd int) error {
 		for n < len(p) {
 			m, err := unix.Pread(fd, p[n:], off+int64(n))
 			switch {
@@ -71,6 +71,19 @@ func (h *Handle) ReadAt(p []byte, off int64) (n int, err error) {
 		return nil
 	})
 	return n, err
+}
+
+// reading calls fn with a descriptor to read from: one of its own for a handle with O_NOATIME, as the shared one moves the atime.
+func (h *Handle) reading(fn func(fd int) error) error {
+	if h.flags&unix.O_NOATIME == 0 {
+		return h.with(false, fn)
+	}
+	fd, err := h.t.live.open(h.f.ino, unix.O_RDONLY|unix.O_NOATIME)
+	if err != nil {
+		return failed("read", err)
+	}
+	defer unix.Close(fd)
+	return fn(fd)
 }
 
 // WriteAt writes to the served file, whatever is appended to having been worked out by the kernel. A write that the disk takes only a part of

@@ -46,7 +46,13 @@ func newName(op, name string) error {
 func (t *Tree) Lookup(parent sharefs.Ino, name string) (sharefs.Attr, error) {
 	switch name {
 	case ".":
-		return t.reference(parent)
+		// Of a handle (open_by_handle_at): a kernel that asks has the inode neither open nor mapped, so that without a name it is gone.
+		a, err := t.reference(parent)
+		if err == nil && a.Nlink == 0 {
+			t.Forget(parent, 1)
+			return sharefs.Attr{}, stale(parent)
+		}
+		return a, err
 	case "..":
 		up, err := t.Parent(parent)
 		if err != nil {
