@@ -37,27 +37,42 @@ func Remount(point string, o *mountopt.Options) (warnings []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if now.ReadOnly != nil && *now.ReadOnly && !mountopt.Is(o.ReadOnly, true) {
+	if mountopt.Is(now.ReadOnly, false) && !mountopt.Is(o.ReadOnly, true) {
 		if err := writable(real); err != nil {
 			return nil, err
 		}
 	}
+	// The daemon is told by a file, which takes nothing while the mount is read-only.
+	var told error
+	if o.Atime != "" && !mountopt.Is(now.ReadOnly, false) {
+		told = tellAtime(real, o.Atime)
+	}
 	if err := fs.Remount(real, words); err != nil {
 		return nil, err
+	}
+	if o.Atime != "" && mountopt.Is(now.ReadOnly, false) {
+		told = tellAtime(real, o.Atime)
+	}
+	if told != nil {
+		warnings = append(warnings, "the daemon was not told of "+string(o.Atime)+": "+told.Error())
 	}
 	if o.Settle != nil {
 		warnings = append(warnings, "settle= takes effect at the next mount")
 	}
-	if o.Atime != "" {
-		c, err := client.MountOf(real)
-		if err == nil {
-			err = c.Tell("set atime=" + string(o.Atime))
-		}
-		if err != nil {
-			warnings = append(warnings, "the daemon was not told of "+string(o.Atime)+": "+err.Error())
-		}
-	}
 	return warnings, nil
+}
+
+// tellAtime makes the daemon follow another rule, unless it does already: mount(8) repeats what holds.
+func tellAtime(point string, atime mountopt.Atime) error {
+	c, err := client.MountOf(point)
+	if err != nil {
+		return err
+	}
+	s, err := c.Status()
+	if err != nil || s.Mount.Atime == string(atime) {
+		return err
+	}
+	return c.Tell("set atime=" + string(atime))
 }
 
 // findMount looks the mount up by its name alone, which may lead through symbolic links above it.
