@@ -88,6 +88,29 @@ func (e *edge) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut)
 	return fuse.OK
 }
 
+// Access implements [fuse.RawFileSystem]. It comes only where the kernel does not check permissions, because root
+// alone may enter: who may do everything but execute what nobody may.
+func (e *edge) Access(_ <-chan struct{}, in *fuse.AccessIn) fuse.Status {
+	var a sharefs.Attr
+	var err error
+	if virtual(in.NodeId) {
+		k, found := e.nodes.get(in.NodeId)
+		switch {
+		case !found:
+			return stale
+		case in.Mask&fuse.W_OK != 0 && k.kind != ctlFile:
+			return frozen
+		}
+		a, _, err = e.attrVirtual(k)
+	} else {
+		a, err = e.tree.Getattr(ino(in.NodeId))
+	}
+	if err == nil && in.Mask&fuse.X_OK != 0 && !a.IsDir() && a.Mode&0o111 == 0 {
+		return fuse.EACCES
+	}
+	return status(err)
+}
+
 // Statx implements [fuse.RawFileSystem]. The kernel asks so when somebody wants the time of birth, which GETATTR has
 // no room for.
 func (e *edge) Statx(_ <-chan struct{}, in *fuse.StatxIn, out *fuse.StatxOut) fuse.Status {

@@ -14,12 +14,13 @@ import (
 // edge turns requests of the kernel into operations of the tree. Inodes of the tree have their own number as node id;
 // those with the top bit set are virtual and belong to nodes.
 type edge struct {
-	fuse.RawFileSystem // answers ENOSYS to what the edge leaves to the kernel: locks, access(2)
+	fuse.RawFileSystem // answers ENOSYS to what the edge leaves to the kernel: locks
 
 	tree     Tree
 	log      *slog.Logger
 	conn     *device.Conn // set before the first request
 	through  bool         // live files are passed through
+	checks   bool         // the kernel checks permissions and keeps access control lists
 	handles  handles
 	backings backings
 	nodes    nodes

@@ -22,13 +22,20 @@ type mounted struct {
 	tree *versions.Tree
 }
 
-// modes names the ways in which files are read and written; every test of file content runs in each.
-var modes = map[string]bool{"passthrough": true, "served": false}
+// modes names the kinds of mount; every test of file content runs in each.
+var modes = map[string]struct {
+	passthrough bool
+	change      func(*Config)
+}{
+	"passthrough": {true, nil},
+	"served":      {false, nil},
+	"root alone":  {true, func(c *Config) { c.AllowOther = false }}, // the kernel checks no permissions
+}
 
 // inModes runs a test once for each mode, with a mount of its own.
 func inModes(t *testing.T, test func(t *testing.T, m *mounted)) {
-	for name, through := range modes {
-		t.Run(name, func(t *testing.T) { test(t, mountTree(t, through, nil)) })
+	for name, mode := range modes {
+		t.Run(name, func(t *testing.T) { test(t, mountTree(t, mode.passthrough, mode.change)) })
 	}
 }
 

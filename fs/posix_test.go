@@ -14,7 +14,7 @@ import (
 // fcntl lock, which POSIX rules out. go-fuse leaves it out as well when it runs the suite on a disk.
 const asOnDisk = "FcntlFlockLocksFile"
 
-// TestPosixSuite runs go-fuse's own suite through the mount, whole, in both modes. The suite counts descriptors and
+// TestPosixSuite runs go-fuse's own suite through the mount, whole, in each mode. The suite counts descriptors and
 // takes locks, so it has a process of its own.
 func TestPosixSuite(t *testing.T) {
 	inModes(t, func(t *testing.T, m *mounted) {

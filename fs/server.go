@@ -24,9 +24,11 @@ type Config struct {
 	Mountpoint string // an existing directory
 	Source     string // shown as the source in /proc/mounts
 	ReadOnly   bool
-	AllowOther bool // users other than the mounting one may enter; permissions are checked in any case
+	AllowOther bool // users other than the mounting one may enter
 
-	// Options are handed to mount(2) or fusermount3 as they are: nosuid, nodev, noexec, noatime, dirsync …
+	// Options are handed to mount(2) or fusermount3 as they are: nosuid, nodev, noexec, noatime, dirsync … The kernel
+	// checks permissions (default_permissions) unless nobody but root may enter; with that option among these it does
+	// then too.
 	Options []string
 
 	// Passthrough asks that the kernel reads and writes live files without the daemon. Where it cannot be had the
@@ -52,9 +54,12 @@ type Server struct {
 // capabilities are what the edge wants of the kernel, beside passthrough. The package comment says what each is for.
 const capabilities = fuse.CAP_ASYNC_READ | fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_EXPORT_SUPPORT | fuse.CAP_BIG_WRITES |
 	fuse.CAP_DONT_MASK | fuse.CAP_IOCTL_DIR | fuse.CAP_READDIRPLUS | fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ASYNC_DIO |
-	fuse.CAP_PARALLEL_DIROPS | fuse.CAP_POSIX_ACL | fuse.CAP_ABORT_ERROR | fuse.CAP_MAX_PAGES | fuse.CAP_CACHE_SYMLINKS |
+	fuse.CAP_PARALLEL_DIROPS | fuse.CAP_ABORT_ERROR | fuse.CAP_MAX_PAGES | fuse.CAP_CACHE_SYMLINKS |
 	fuse.CAP_NO_OPENDIR_SUPPORT | fuse.CAP_EXPLICIT_INVAL_DATA | fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_SETXATTR_EXT |
 	fuse.CAP_DIRECT_IO_ALLOW_MMAP
+
+// checkOption makes the kernel check permissions.
+const checkOption = "default_permissions"
 
 // maxWrite is the largest READ and WRITE in bytes: as much as fits into the pages of one request (256 of 4 KiB,
 // linux/fuse.h).
@@ -66,19 +71,25 @@ func Mount(cfg Config) (*Server, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	options := slices.Clone(cfg.Options)
-	if !slices.Contains(options, "default_permissions") {
-		options = append(options, "default_permissions")
+	checks := slices.Contains(options, checkOption)
+	if !checks && (cfg.AllowOther || os.Geteuid() != 0) {
+		checks = true
+		options = append(options, checkOption)
 	}
 	if cfg.ReadOnly {
 		options = append(options, "ro")
 	}
 	s := &Server{cfg: cfg, ended: make(chan struct{})}
 	s.edge = newEdge(&cfg)
+	s.edge.checks = checks
 
 	dc := device.Config{
 		FS: s.edge, Mountpoint: cfg.Mountpoint, Source: cfg.Source, Subtype: Subtype,
 		AllowOther: cfg.AllowOther, Options: options,
 		MaxWrite: maxWrite, Capabilities: capabilities, Log: cfg.Log,
+	}
+	if checks {
+		dc.Capabilities |= fuse.CAP_POSIX_ACL
 	}
 	switch {
 	case !cfg.Passthrough:
@@ -166,8 +177,8 @@ func (s *Server) Done() <-chan struct{} { return s.ended }
 // Unmount detaches the mount. One that is in use gives an error of [sharefs.KindBusy].
 func (s *Server) Unmount() error { return s.conn.Unmount() }
 
-// Abort ends the mount from this side, whatever programs have open in it: they get ENOTCONN, and Wait returns. The mount point stays as
-// a dead mount unless it was detached before.
+// Abort ends the mount from this side, whatever programs have open in it: they get ENOTCONN, and Wait returns. The
+// mount point stays as a dead mount unless it was detached before.
 func (s *Server) Abort() error { return s.conn.Abort() }
 
 // Remount changes the flags of a mount (ro, noatime …) from any process of root without touching what is mounted. The
@@ -179,6 +190,7 @@ type Stats struct {
 	Passthrough bool   `json:"passthrough"`
 	Reason      string `json:"passthrough_reason,omitempty"` // why not
 	KillPriv    bool   `json:"killpriv_v2"`                  // without it each passthrough write asks for security.capability
+	Checks      bool   `json:"kernel_checks"`                // permissions; not needed where root alone may enter
 	Protocol    string `json:"protocol"`
 
 	Requests map[string]uint64 `json:"requests"` // by opcode
@@ -197,6 +209,7 @@ func (s *Server) Stats() Stats {
 	return Stats{
 		Passthrough: s.reason == "", Reason: s.reason,
 		KillPriv:     s.conn.Capabilities()&fuse.CAP_HANDLE_KILLPRIV_V2 != 0,
+		Checks:       s.edge.checks,
 		Protocol:     fmt.Sprintf("7.%d", s.conn.Minor()),
 		Requests:     s.conn.Counts(),
 		OpenHandles:  s.edge.handles.count(),

@@ -78,6 +78,55 @@ func TestRequestsOfEachCall(t *testing.T) {
 	}
 }
 
+// Where the kernel checks no permissions a change in a directory needs no look at the directory before.
+func TestRequestsOfChanges(t *testing.T) {
+	type counts = map[string]uint64
+	const n = 20
+	for _, c := range []struct {
+		mode string
+		dir  uint64 // GETATTR of the directory for each change
+	}{{"passthrough", 1}, {"root alone", 0}} {
+		m := mountTree(t, true, modes[c.mode].change)
+		name := func(prefix string, i int) string { return m.path(fmt.Sprint(prefix, i)) }
+		ok(t, os.Mkdir(m.path("first"), 0o755)) // from here on the directory's attributes are stale
+		for _, change := range []struct {
+			what string
+			do   func(i int) error
+			want counts
+		}{
+			{"mkdir", func(i int) error { return os.Mkdir(name("d", i), 0o755) }, counts{"LOOKUP": n, "MKDIR": n}},
+			{"mknod", func(i int) error { return unix.Mknod(name("f", i), unix.S_IFIFO|0o644, 0) }, counts{"LOOKUP": n, "MKNOD": n}},
+			{"rename", func(i int) error { return unix.Rename(name("f", i), name("g", i)) }, counts{"LOOKUP": n, "RENAME": n}},
+			{"link", func(i int) error { return os.Link(name("g", i), name("l", i)) }, counts{"LOOKUP": n, "LINK": n}},
+			{"unlink", func(i int) error { return unix.Unlink(name("l", i)) }, counts{"UNLINK": n}},
+			{"rmdir", func(i int) error { return unix.Rmdir(name("d", i)) }, counts{"RMDIR": n}},
+			{"create", func(i int) error {
+				fd, err := unix.Open(name("c", i), unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
+				if err == nil {
+					err = unix.Close(fd)
+				}
+				return err
+			}, counts{"LOOKUP": n, "CREATE": n, "RELEASE": n}},
+		} {
+			got := m.requests(func() {
+				for i := range n {
+					ok(t, change.do(i))
+				}
+				m.released()
+			})
+			// These come behind, and how many of them are put into one request depends on the moment.
+			delete(got, "FORGET")
+			delete(got, "BATCH_FORGET")
+			if c.dir > 0 {
+				change.want["GETATTR"] = c.dir * n
+			}
+			if !maps.Equal(got, change.want) {
+				t.Errorf("%s: %s, %d times: %v, want %v", c.mode, change.what, n, got, change.want)
+			}
+		}
+	}
+}
+
 // A write under passthrough does not reach the daemon.
 func TestPassthroughWriteStaysOut(t *testing.T) {
 	m := mountTree(t, true, nil)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"os"
+	"os/exec"
 	"runtime"
 	"sort"
 	"strings"
@@ -176,9 +177,47 @@ func TestPermissions(t *testing.T) {
 	want(t, "behind a closed directory", asUser(t, 101, 1, inside, unix.O_RDONLY), unix.EACCES)
 }
 
+// Where root alone may enter nobody else does, and root may do what it may on a disk.
+func TestRootAlone(t *testing.T) {
+	m := mountTree(t, true, func(c *Config) { c.AllowOther = false })
+	if m.srv.Stats().Checks {
+		t.Error("the kernel checks permissions")
+	}
+	p := m.write("file", "content")
+	want(t, "another user", asUser(t, 100, 100, p, unix.O_RDONLY), unix.EACCES)
+	ok(t, os.Chmod(p, 0))
+	m.holds("file", "content")
+	want(t, "access for reading and writing", unix.Access(p, unix.R_OK|unix.W_OK), nil)
+	want(t, "access for executing what nobody may", unix.Access(p, unix.X_OK), unix.EACCES)
+	want(t, "executing it", exec.Command(p).Run(), unix.EACCES)
+	ok(t, os.Chmod(p, 0o100))
+	want(t, "access for executing what somebody may", unix.Access(p, unix.X_OK), nil)
+	want(t, "access to the directory", unix.Access(m.dir, unix.X_OK), nil)
+	want(t, "access to what is missing", unix.Access(m.path("none"), unix.F_OK), unix.ENOENT)
+	m.released()
+	m.commit("file", "")
+	want(t, "access for writing to a version", unix.Access(m.path("file@@1"), unix.W_OK), unix.EROFS)
+	want(t, "access to a version", unix.Access(m.path("file@@1"), unix.R_OK), nil)
+	// A list moves the mode, and the kernel sees it.
+	ok(t, os.Chmod(p, 0o640))
+	m.stat("file")
+	ok(t, unix.Setxattr(p, aclAccess, acl([3]uint32{aclUserObj, 6, noID}, [3]uint32{aclUser, 7, 100},
+		[3]uint32{aclGroupObj, 4, noID}, [3]uint32{aclMask, 7, noID}, [3]uint32{aclOther, 0, noID}), 0))
+	if mode := m.stat("file").Mode & 0o777; mode != 0o670 {
+		t.Errorf("mode %o after a list with the mask 7", mode)
+	}
+	// With the option it is the kernel's business here too.
+	if o := mountTree(t, true, func(c *Config) {
+		c.AllowOther, c.Options = false, []string{checkOption}
+	}); !o.srv.Stats().Checks {
+		t.Error("default_permissions had no effect")
+	}
+}
+
 // A write by one who may not keep them takes setuid and setgid away.
 func TestSetuidGoes(t *testing.T) {
-	inModes(t, func(t *testing.T, m *mounted) {
+	for _, through := range []bool{true, false} {
+		m := mountTree(t, through, nil)
 		ok(t, os.Chmod(m.dir, 0o755))
 		p := m.write("file", "#!")
 		ok(t, os.Chmod(p, 0o666))
@@ -189,7 +228,7 @@ func TestSetuidGoes(t *testing.T) {
 				t.Errorf("mode %o after truncation by another", mode)
 			}
 		}
-	})
+	}
 }
 
 func TestIoctl(t *testing.T) {
