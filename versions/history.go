@@ -44,14 +44,14 @@ type history struct {
 
 	mu      sync.Mutex // guards all below; taken after Tree.mu
 	authors []sharefs.PeerID
-	self    uint64                 // this host's place among the authors, from 1
-	unsure  map[sharefs.Ino]bool   // adopted at start: whether the content changed is to be found out by comparing
-	compare map[versionID]bool     // versions to be compared with the one before when they are captured
-	unsafe  map[sharefs.Ino]bool   // captured, and the row that says so is not yet synced
-	vacated map[dentID]sharefs.Ino // who bore names that are vacant now, as far as that is not on disk yet; see lineage.go
-	timed   []timedJob             // files of which a timed version is wanted
-	oldest  time.Time              // when the oldest of what waits for capture was put into the queue; zero: nothing waits
-	lastErr error                  // of the capture, until it gets on
+	self    uint64               // this host's place among the authors, from 1
+	unsure  map[sharefs.Ino]bool // adopted at start: whether the content changed is to be found out by comparing
+	compare map[versionID]bool   // versions to be compared with the one before when they are captured
+	unsafe  map[sharefs.Ino]bool // captured, and the row that says so is not yet synced
+	vacated map[dentID]bearer    // who bore names that are vacant now, as far as that is not on disk yet; see lineage.go
+	timed   []timedJob           // files of which a timed version is wanted
+	oldest  time.Time            // when the oldest of what waits for capture was put into the queue; zero: nothing waits
+	lastErr error                // of the capture, until it gets on
 
 	counts historyCounts
 }
@@ -89,7 +89,7 @@ func (h *history) open(t *Tree) error {
 	h.retry = map[versionID]time.Time{}
 	h.wake = make(chan struct{}, 1)
 	h.unsure, h.compare, h.unsafe = map[sharefs.Ino]bool{}, map[versionID]bool{}, map[sharefs.Ino]bool{}
-	h.vacated = map[dentID]sharefs.Ino{}
+	h.vacated = map[dentID]bearer{}
 	disk := t.cfg.Packs
 	if disk == nil {
 		dir := filepath.Join(t.cfg.Dir, "packs")
@@ -285,7 +285,7 @@ func (h *history) marked(ino sharefs.Ino) writers.Stamp {
 
 // lost is the hook for the loss of an inode's last name.
 func (h *history) lost(x *tx, r *row) error {
-	h.vacate(x, r.ino)
+	h.vacate(x, r.ino, true)
 	if f := x.t.files.find(r.ino); f != nil {
 		f.mu.Lock()
 		if f.hot {

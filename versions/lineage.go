@@ -13,15 +13,19 @@ import (
 // when an inode comes to bear a name, it continues the past of the regular file that bore the name last: a row of the space lineage
 // says whose, and how far.
 //
-// Which inode is the one that was made to replace the other, is told so:
+// Which inode is the one that was made to replace the other is told so:
 //
 //   - One that has no versions of its own continues whoever bore the name last, whether that file is gone, was renamed away, or lives on under
-//     another name. (vim renames FILE away; tar and git remove it.) What it came to continue so under the name of a temporary file
-//     counts no more once it replaces a file.
-//   - One that has versions of its own keeps the lineage that it has, or has not: history follows the file. Only if it was born while the other one
-//     bore the name, as a temporary file is that took long to write, and has no second name, does it continue the other one; and if it
-//     has a lineage already only if that is found without it as well: it is a part of the other one's past, or its predecessor has a name.
-//     So a file that is moved to a name which another one bore long ago keeps its numbers.
+//     another name.
+//   - One that has versions of its own keeps its past, or has none but them: history follows the file. Only if it was born while the other one
+//     bore the name, as a temporary file is that took long to write, and has no second name, does it continue the other one. So a file
+//     that is moved to a name which another one bore long ago keeps its numbers.
+//
+// What an inode came to continue under the name of a temporary file must not stay with it. It is solid if the other one was replaced
+// or removed under that name (sed, tar, git), or left the name and was removed under another one afterwards (vim). It is not if the other one left the
+// name and lives on, or was gone already: that is what one temporary name leaves behind that serves for one file after the other. When
+// an inode comes to a further name, what is not solid is given up. What is solid is given up only by an inode without versions that replaces a
+// file with a past, and where it is a part of the other one's past, so that nothing is lost.
 //
 // A predecessor without versions is skipped: its own lineage is continued. The numbers that users see run on: an inode's own
 // versions, 1 … k, are shown as base+1 … base+k, where base is the number of the last version that it continues. That number is fixed when the row
@@ -31,15 +35,19 @@ import (
 // walking it, each row also points far back: the jump pointers of Myers, "An applicative random-access stack" (Information Processing Letters
 // 17, 1983), with which any ancestor is reached in O(log n) steps.
 //
-// On disk (space lineage, key: inode): 1 byte format, 1; 1 byte, 1 where it is continued; uvarints predecessor (0: none), through, base,
-// depth, jump; 8 bytes since.
+// On disk (space lineage, key: inode): 1 byte format, 1; 1 byte flags, bits 0 continued, 1 firm, 2 lived; uvarints predecessor (0: none), through, base,
+// depth, jump, from; 8 bytes since.
 type lineage struct {
 	pred    sharefs.Ino // whose past is continued; 0: nobody's
 	through uint64      // the last of the predecessor's own versions that is
 	base    uint64      // the number that users see of that version
 	depth   uint64      // length of the chain
 	jump    sharefs.Ino // an ancestor further back, or the predecessor
-	since   sharefs.HLC // when this inode took its place
+	// from bore the name: the predecessor, or one without versions that continued it. Firm says that it was replaced there or removed; otherwise
+	// it left for another name, and lived says that it had one when this inode came.
+	from        sharefs.Ino
+	firm, lived bool
+	since       sharefs.HLC // when this inode took its place
 	// continued: another inode counts on the numbers that this one shows, so that they must not change any more.
 	continued bool
 }
@@ -48,10 +56,12 @@ const lineageFormat = 1
 
 func (l *lineage) encode() []byte {
 	b := append(make([]byte, 0, 48), lineageFormat, 0)
-	if l.continued {
-		b[1] = 1
+	for bit, set := range [...]bool{l.continued, l.firm, l.lived} {
+		if set {
+			b[1] |= 1 << bit
+		}
 	}
-	for _, v := range [...]uint64{uint64(l.pred), l.through, l.base, l.depth, uint64(l.jump)} {
+	for _, v := range [...]uint64{uint64(l.pred), l.through, l.base, l.depth, uint64(l.jump), uint64(l.from)} {
 		b = binary.AppendUvarint(b, v)
 	}
 	return binary.BigEndian.AppendUint64(b, uint64(l.since))
@@ -62,13 +72,14 @@ func decodeLineage(ino sharefs.Ino, value []byte) (l lineage, err error) {
 	if d.byte() != lineageFormat {
 		d.bad = true
 	}
-	l.continued = d.byte() == 1
+	flags := d.byte()
+	l.continued, l.firm, l.lived = flags&1 != 0, flags&2 != 0, flags&4 != 0
 	l.pred = sharefs.Ino(d.uvarint())
 	l.through, l.base, l.depth = d.uvarint(), d.uvarint(), d.uvarint()
-	l.jump = sharefs.Ino(d.uvarint())
+	l.jump, l.from = sharefs.Ino(d.uvarint()), sharefs.Ino(d.uvarint())
 	l.since = sharefs.HLC(d.uint64())
 	// A chain goes back to inodes that were there before, whatever is on the disk: walking it ends.
-	if d.bad || len(d.b) > 0 || (l.pred == 0) != (l.depth == 0) || (l.pred == 0) != (l.jump == 0) || l.base < l.through {
+	if d.bad || len(d.b) > 0 || flags > 7 || (l.pred == 0) != (l.depth == 0) || (l.pred == 0) != (l.jump == 0) || l.base < l.through {
 		return l, corrupt("lineage row", ino)
 	}
 	return l, nil
@@ -109,7 +120,7 @@ func (x *tx) setLineage(ino sharefs.Ino, l lineage) {
 // named is the hook that finds out whose past an inode continues when it comes to bear a name.
 func (h *history) named(x *tx, parent sharefs.Ino, slot uint64, name string, r, old *row) error {
 	if r.isRegular() && r.seq != 0 {
-		h.vacate(x, r.ino)
+		h.vacate(x, r.ino, false)
 	}
 	before := h.occupy(x, dentID{parent, slot})
 	if !r.isRegular() || old != nil && !old.isRegular() {
@@ -125,76 +136,74 @@ func (h *history) named(x *tx, parent sharefs.Ino, slot uint64, name string, r, 
 }
 
 // succeed decides whose past an inode continues; before is who was remembered for the name.
-func (h *history) succeed(x *tx, parent sharefs.Ino, slot uint64, name string, r, old *row, before sharefs.Ino) error {
-	pred := before
+func (h *history) succeed(x *tx, parent sharefs.Ino, slot uint64, name string, r, old *row, before bearer) error {
 	if old != nil {
-		pred = old.ino
+		before = bearer{ino: old.ino, firm: true}
+	}
+	if before.ino != 0 {
+		if has, err := x.hasPast(before.ino); err != nil {
+			return err
+		} else if !has {
+			before = bearer{}
+		}
 	}
 	if r.seq == 0 { // it is made in this very change: it can have no past
-		if dir, err := x.row(parent); err == nil && pred == 0 && dir.flags&rowShed != 0 {
-			holder, _, err := h.lastHolder(parent, slot, name)
-			if err != nil {
+		if before.ino == 0 {
+			var err error
+			if before, err = h.lastBearer(x, parent, slot, name); err != nil {
 				return err
 			}
-			pred = holder
 		}
-		return h.inherit(x, r.ino, pred)
+		return h.inherit(x, r.ino, before)
 	}
 	own, err := newestVersion(x.t.db, r.ino, noLimit)
 	if err != nil {
 		return err
 	}
-	line, has, err := x.lineage(r.ino)
+	line, _, err := x.lineage(r.ino)
 	if err != nil || line.continued || own != nil && r.nlink > 1 {
 		return err
 	}
-	has = has && line.pred != 0
-	if pred == 0 || own != nil {
-		holder, since, err := h.lastHolder(parent, slot, name)
+	if before.ino == 0 || own != nil {
+		disk, err := h.lastBearer(x, parent, slot, name)
 		if err != nil {
 			return err
 		}
-		if holder != pred && pred != 0 {
-			since = 0 // it came to the name in this instant
-		} else {
-			pred = holder
-		}
-		if own != nil && !h.bornUnder(x, r, pred, since) {
-			return nil
+		if before.ino == 0 {
+			before = disk
+		} else if before.ino == disk.ino {
+			before.since = disk.since // otherwise it came to the name in this instant
 		}
 	}
-	if pred == 0 && has && own == nil {
-		return h.disown(x, r.ino, line)
+	give, err := h.gives(x, line, before.ino, own != nil, old != nil)
+	switch {
+	case err != nil || !give:
+		return err
+	case before.ino == 0:
+		x.setLineage(r.ino, lineage{})
+		return nil
+	case own != nil && !h.bornUnder(x, r, before):
+		return nil
 	}
-	if has && (own != nil || old == nil) {
-		borrowed, err := h.borrowed(x, line, pred, own != nil)
-		if err != nil || !borrowed {
-			return err
-		}
-	}
-	return h.inherit(x, r.ino, pred)
+	return h.inherit(x, r.ino, before)
 }
 
-// disown gives up the lineage of an inode without versions that goes to a name which nobody bore, where the predecessor lives on: what was
-// made under the name of a temporary file is not the continuation of what was made under it before.
-func (h *history) disown(x *tx, ino sharefs.Ino, line lineage) error {
-	if p, err := x.row(line.pred); err == nil && p.nlink > 0 {
-		x.setLineage(ino, lineage{})
+// gives reports whether an inode gives up the lineage that it has, if any, when it comes to a name that pred bore last, 0: nobody with a past.
+func (h *history) gives(x *tx, line lineage, pred sharefs.Ino, versions, replaces bool) (bool, error) {
+	solid := line.firm
+	if !solid {
+		from, err := x.row(line.from)
+		solid = line.lived && (err != nil || from.nlink == 0)
 	}
-	return nil
-}
-
-// borrowed reports whether a lineage may be given up for the past of another inode: nothing of it is lost thereby, because it is a part of that
-// past, or (orAlive) because the predecessor lives on and shows it.
-func (h *history) borrowed(x *tx, line lineage, pred sharefs.Ino, orAlive bool) (bool, error) {
-	if pred == 0 || line.pred == 0 {
-		return false, nil
+	switch {
+	case line.pred == 0:
+		return pred != 0, nil
+	case pred == 0:
+		return !solid && (!versions || replaces), nil
+	case !versions && replaces, !solid:
+		return true, nil
 	}
-	if orAlive {
-		if p, err := x.row(line.pred); err == nil && p.nlink > 0 {
-			return true, nil
-		}
-	}
+	// Nothing is lost if it is a part of the other one's past.
 	theirs, _, err := x.lineage(line.pred)
 	if err != nil {
 		return false, err
@@ -207,12 +216,19 @@ func (h *history) borrowed(x *tx, line lineage, pred sharefs.Ino, orAlive bool) 
 	return s.ino == line.pred, err
 }
 
-// bornUnder reports whether an inode was born while another one bore a name, which it did from some time in the instant since on.
-func (h *history) bornUnder(x *tx, r *row, pred sharefs.Ino, since sharefs.HLC) bool {
-	if p, err := x.row(pred); err == nil && r.btime < p.btime {
+// bearer is an inode that bore a name.
+type bearer struct {
+	ino   sharefs.Ino // 0: none
+	since sharefs.HLC // the beginning of the instant in which it came to the name; 0 if that is not on disk yet
+	firm  bool        // it was replaced under the name or removed there; otherwise it left for another one
+}
+
+// bornUnder reports whether an inode was born while another one bore a name.
+func (h *history) bornUnder(x *tx, r *row, pred bearer) bool {
+	if p, err := x.row(pred.ino); err == nil && r.btime < p.btime {
 		return false
 	}
-	return sharefs.HLCAt(timeOf(r.btime)) >= since&^0xffff // birth is known to the millisecond here
+	return sharefs.HLCAt(timeOf(r.btime)) >= pred.since&^0xffff // birth is known to the millisecond here
 }
 
 // maxVacated bounds how many names are remembered. Beyond it the oldest instants are on disk long since.
@@ -220,7 +236,7 @@ const maxVacated = 4096
 
 // vacate remembers who bore the names that a change makes vacant. The past of a name has but one state for each instant, so that it does not know of
 // a bearer who came and went within one.
-func (h *history) vacate(x *tx, ino sharefs.Ino) {
+func (h *history) vacate(x *tx, ino sharefs.Ino, removed bool) {
 	for i := range x.slots {
 		id := x.slots[i].id
 		if x.slots[i].dent.ino != 0 {
@@ -238,59 +254,110 @@ func (h *history) vacate(x *tx, ino sharefs.Ino) {
 			if len(h.vacated) >= maxVacated {
 				clear(h.vacated)
 			}
-			h.vacated[id] = ino
+			h.vacated[id] = bearer{ino: ino, firm: removed}
 		})
 	}
 }
 
 // occupy returns who was remembered for a name, and has that forgotten with the change which gives the name to somebody else.
-func (h *history) occupy(x *tx, id dentID) sharefs.Ino {
+func (h *history) occupy(x *tx, id dentID) bearer {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	ino := h.vacated[id]
-	if ino != 0 {
+	b, ok := h.vacated[id]
+	if ok {
 		x.after(func(uint64) {
 			h.mu.Lock()
 			delete(h.vacated, id)
 			h.mu.Unlock()
 		})
 	}
-	return ino
+	return b
 }
 
-// lastHolder finds the regular file that bore a name last, and the beginning of the instant in which it came to; 0: none, or something else
-// bore it.
-func (h *history) lastHolder(parent sharefs.Ino, slot uint64, name string) (ino sharefs.Ino, since sharefs.HLC, err error) {
+// hasPast reports whether an inode has versions, or continues one that has.
+func (x *tx) hasPast(ino sharefs.Ino) (bool, error) {
+	l, _, err := x.lineage(ino)
+	if err != nil || l.pred != 0 {
+		return l.pred != 0, err
+	}
+	v, err := newestVersion(x.t.db, ino, noLimit)
+	return v != nil, err
+}
+
+// maxBearers bounds how many bearers of a name are looked at who left nothing.
+const maxBearers = 64
+
+// lastBearer finds the regular file with a past that bore a name last, on disk. There is none where something else bore it since.
+func (h *history) lastBearer(x *tx, parent sharefs.Ino, slot uint64, name string) (found bearer, err error) {
 	key := dentryKey(parent, slot)
 	var bad error
+	var left sharefs.HLC // when the name was given up, or given to somebody else
+	bearers := 0
 	err = h.t.db.Past(spaceDentry, key, func(rev kv.Revision) bool {
-		if rev.Deleted {
+		var d dent
+		if !rev.Deleted {
+			if d, bad = decodeDent(key, rev.Value); bad != nil {
+				return false
+			}
+		}
+		if d.name != name { // vacant, a grave, or another name of the same hash
+			left = rev.Stamp
 			return true
 		}
-		d, err := decodeDent(key, rev.Value)
-		if err != nil {
-			bad = err
+		if uint32(d.typ)<<12 != sharefs.ModeRegular {
 			return false
 		}
-		if d.name != name {
-			return true // a grave, or another name of the same hash
+		var has bool
+		if has, bad = x.hasPast(d.ino); bad != nil {
+			return false
 		}
-		if uint32(d.typ)<<12 == sharefs.ModeRegular {
-			ino, since = d.ino, rev.Stamp
+		if has {
+			found = bearer{ino: d.ino, since: rev.Stamp}
+			found.firm, bad = h.removed(x, d.ino, left)
+			return false
 		}
-		return false
+		left = rev.Stamp
+		bearers++
+		return bearers < maxBearers
 	})
 	if err == nil {
 		err = bad
 	}
-	return ino, since, failed("read the past of a name", err)
+	return found, failed("read the past of a name", err)
+}
+
+// removed reports whether an inode lost its last name in the instant that began at a reading.
+func (h *history) removed(x *tx, ino sharefs.Ino, at sharefs.HLC) (bool, error) {
+	if r, err := x.row(ino); err == nil && r.nlink > 0 {
+		return false, nil
+	}
+	var died sharefs.HLC
+	var bad error
+	err := h.t.db.Past(spaceInode, inoKey(ino), func(rev kv.Revision) bool {
+		if !rev.Deleted {
+			r, err := decodeRow(ino, rev.Value)
+			if err != nil || r.nlink > 0 {
+				bad = err
+				return false
+			}
+		}
+		died = rev.Stamp
+		return true
+	})
+	if err == nil {
+		err = bad
+	}
+	return died == at, failed("read the past of an inode", err)
 }
 
 // inherit makes an inode continue the past of another one, if there is one and it has a past.
-func (h *history) inherit(x *tx, ino, pred sharefs.Ino) error {
+func (h *history) inherit(x *tx, ino sharefs.Ino, from bearer) error {
+	pred := from.ino
 	if pred == 0 || pred == ino {
 		return nil
 	}
+	p, err := x.row(pred)
+	lives := err == nil && p.nlink > 0
 	last, err := newestVersion(x.t.db, pred, noLimit)
 	if err != nil {
 		return err
@@ -303,7 +370,11 @@ func (h *history) inherit(x *tx, ino, pred sharefs.Ino) error {
 	if last == nil {
 		if theirs.pred != 0 && theirs.pred != ino {
 			theirs.since, theirs.continued = since, false
+			if theirs.firm {
+				theirs.from, theirs.firm, theirs.lived = pred, from.firm, lives
+			}
 			x.setLineage(ino, theirs)
+			h.counts.continued.Add(1)
 		}
 		return nil
 	}
@@ -311,7 +382,10 @@ func (h *history) inherit(x *tx, ino, pred sharefs.Ino) error {
 		theirs.continued = true
 		x.setLineage(pred, theirs)
 	}
-	l := lineage{pred: pred, through: last.own, base: theirs.base + last.own, depth: theirs.depth + 1, jump: pred, since: since}
+	l := lineage{
+		pred: pred, through: last.own, base: theirs.base + last.own, depth: theirs.depth + 1, jump: pred, since: since,
+		from: pred, firm: from.firm, lived: lives,
+	}
 	if theirs.jump != 0 {
 		far, _, err := x.lineage(theirs.jump)
 		if err != nil {
@@ -328,6 +402,7 @@ func (h *history) inherit(x *tx, ino, pred sharefs.Ino) error {
 		}
 	}
 	x.setLineage(ino, l)
+	h.counts.continued.Add(1)
 	return nil
 }
 

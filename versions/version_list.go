@@ -180,8 +180,8 @@ func (h *history) at(ino sharefs.Ino, at sharefs.HLC) (sharefs.Version, error) {
 	return sharefs.Version{}, sharefs.KindNotExist
 }
 
-// Past finds the regular file that bears a name or, where none does, the one that bore it last. It takes no reference, and the inode may be no
-// more: only its versions can be asked for. KindNotExist: no regular file ever bore the name.
+// Past finds the regular file that bears a name or, where none does, the one with versions that bore it last. It takes no reference, and the
+// inode may be no more: only its versions can be asked for. KindNotExist: there is none.
 func (t *Tree) Past(parent sharefs.Ino, name string) (sharefs.Ino, error) {
 	if err := checkName("look up", name); err != nil {
 		return 0, err
@@ -199,13 +199,18 @@ func (t *Tree) Past(parent sharefs.Ino, name string) (sharefs.Ino, error) {
 	// The name lay in its own slot unless another one had that, in which case the next slots are to be looked at as well.
 	for slot := t.cookieOf(name); ; slot++ {
 		t.past.mu.Lock()
-		ino := t.past.vacated[dentID{parent, slot}]
+		last := t.past.vacated[dentID{parent, slot}]
 		t.past.mu.Unlock()
-		if ino == 0 {
-			ino, _, err = t.past.lastHolder(parent, slot, name)
+		x := &tx{t: t} // for reading alone
+		if last.ino != 0 {
+			has, err := x.hasPast(last.ino)
+			if err != nil || has {
+				return last.ino, err
+			}
 		}
-		if err != nil || ino != 0 {
-			return ino, err
+		last, err := t.past.lastBearer(x, parent, slot, name)
+		if err != nil || last.ino != 0 {
+			return last.ino, err
 		}
 		chained, err := t.everChained(dentID{parent, slot})
 		if err != nil {
