@@ -96,7 +96,7 @@ func TestRename(t *testing.T) {
 }
 
 func TestSetattr(t *testing.T) {
-	inModes(t, func(t *testing.T, m *mounted) {
+	inAllModes(t, func(t *testing.T, m *mounted) {
 		p := m.write("file", "0123456789")
 		ok(t, os.Chmod(p, 0o600))
 		ok(t, os.Chown(p, 12, 34))

@@ -22,7 +22,7 @@ type mounted struct {
 	tree *versions.Tree
 }
 
-// modes names the kinds of mount; every test of file content runs in each.
+// modes names the kinds of mount.
 var modes = map[string]struct {
 	passthrough bool
 	change      func(*Config)
@@ -32,10 +32,17 @@ var modes = map[string]struct {
 	"root alone":  {true, func(c *Config) { c.AllowOther = false }}, // the kernel checks no permissions
 }
 
-// inModes runs a test once for each mode, with a mount of its own.
+// inAllModes runs a test once for each mode, with a mount of its own.
+func inAllModes(t *testing.T, test func(t *testing.T, m *mounted)) {
+	inModes(t, test)
+	const name = "root alone"
+	t.Run(name, func(t *testing.T) { test(t, mountTree(t, modes[name].passthrough, modes[name].change)) })
+}
+
+// inModes runs a test of file content in the two modes that differ in that.
 func inModes(t *testing.T, test func(t *testing.T, m *mounted)) {
-	for name, mode := range modes {
-		t.Run(name, func(t *testing.T) { test(t, mountTree(t, mode.passthrough, mode.change)) })
+	for _, name := range []string{"passthrough", "served"} {
+		t.Run(name, func(t *testing.T) { test(t, mountTree(t, modes[name].passthrough, modes[name].change)) })
 	}
 }
 

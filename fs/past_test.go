@@ -26,7 +26,7 @@ func (m *mounted) commit(name, note string) uint64 {
 }
 
 func TestVersions(t *testing.T) {
-	inModes(t, func(t *testing.T, m *mounted) {
+	inAllModes(t, func(t *testing.T, m *mounted) {
 		contents := []string{"first", "the second, longer", "3"}
 		for i, c := range contents {
 			m.write("file", c)

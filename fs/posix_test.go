@@ -17,7 +17,7 @@ const asOnDisk = "FcntlFlockLocksFile"
 // TestPosixSuite runs go-fuse's own suite through the mount, whole, in each mode. The suite counts descriptors and
 // takes locks, so it has a process of its own.
 func TestPosixSuite(t *testing.T) {
-	inModes(t, func(t *testing.T, m *mounted) {
+	inAllModes(t, func(t *testing.T, m *mounted) {
 		out := inChild(t, "posixtest", m.dir)
 		if n, want := strings.Count(out, "--- PASS: TestChild/"), len(posixtest.All)-1; n != want {
 			t.Errorf("%d cases passed, want %d", n, want)
