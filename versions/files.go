@@ -64,11 +64,15 @@ type files struct {
 // maxDescriptors bounds the pool however many the process may open.
 const maxDescriptors = 4096
 
-func newFiles(live *liveDir) *files {
-	fs := &files{live: live, limit: 256}
-	var r unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err == nil {
-		fs.limit = int64(min(max(r.Cur/4, 64), maxDescriptors))
+// newFiles makes the table; limit 0 takes a quarter of what the process may open.
+func newFiles(live *liveDir, limit int64) *files {
+	fs := &files{live: live, limit: limit}
+	if limit == 0 {
+		fs.limit = 256
+		var r unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err == nil {
+			fs.limit = int64(min(max(r.Cur/4, 64), maxDescriptors))
+		}
 	}
 	for i := range fs.shards {
 		fs.shards[i].m = map[sharefs.Ino]*file{}

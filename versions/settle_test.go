@@ -100,8 +100,7 @@ func TestWritersThatSurviveTheDaemon(t *testing.T) {
 }
 
 func TestManyHandlesFewDescriptors(t *testing.T) {
-	tree := testTree(t, t.TempDir())
-	tree.files.limit = 50
+	tree := testTree(t, t.TempDir(), func(c *Config) { c.descriptors = 50 })
 	const n = 600
 	var handles []*Handle
 	for i := range n {

@@ -28,8 +28,6 @@ const (
 
 // Config is what a tree is opened with.
 type Config struct {
-	hash func(name string) uint64 // in tests: in place of the keyed one
-
 	Dir      string // of the store; live/ and the key-value store lie in it
 	ShareKey [32]byte
 	Peer     sharefs.PeerID
@@ -44,6 +42,9 @@ type Config struct {
 	Packs    pack.FS        // nil: the directory packs/ of the store
 	byHand   bool           // nothing is captured in the background: a test does it
 	packSize int64          // at which packs are sealed; 0: as package pack has it
+
+	hash        func(name string) uint64 // in tests: in place of the keyed one
+	descriptors int64                    // in tests: that are kept open; 0: as many as the process's limit allows
 }
 
 // Sizes of what is kept in memory; each cached inode or name is about 200 bytes.
@@ -137,7 +138,7 @@ func (t *Tree) open() (err error) {
 	if t.live, err = openLive(t.cfg.Dir, t.cfg.ReadOnly); err != nil {
 		return err
 	}
-	t.files = newFiles(t.live)
+	t.files = newFiles(t.live, t.cfg.descriptors)
 	t.db, err = kv.Open(kv.Config{
 		Dir: t.cfg.Dir, Spaces: spaceDefs(), Clock: t.clock, MaxDelay: t.cfg.MaxDelay, FS: t.cfg.Journal, ReadOnly: t.cfg.ReadOnly,
 	})
