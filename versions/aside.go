@@ -16,9 +16,6 @@ import (
 // A version that is not yet in packs has its content in the live backing file. When that is about to change, the content is set aside into
 // a file of its own, aside/INO-NUMBER (both hexadecimal), and only when the row says so may the change begin. In this order of preference:
 //
-//   - All of the content goes (O_TRUNC, size 0) and nobody has the file open: the backing file itself is moved aside and an empty one takes its
-//     place. It gets its second name first, then the row and a mark are committed, then the empty one is renamed over the live name; at a
-//     start, an aside file that still is the live one, by its count of links, is forgotten again.
 //   - The disk can share blocks (FICLONE): that takes no time whatever the size.
 //   - Up to asideLimit bytes of data: they are copied.
 //   - Otherwise the version is lost, and counted: holding up whoever wants to write for seconds is worse.
@@ -93,14 +90,14 @@ func (a *asideDir) remove(name string) error {
 }
 
 // beforeChange is the hook that keeps a version whose content is the live backing file. f.content is held.
-func (h *history) beforeChange(f *file, c change) error {
+func (h *history) beforeChange(f *file, _ change) error {
 	v, err := newestVersion(h.t.db, f.ino, noLimit)
 	if err != nil || v == nil {
 		return err
 	}
 	switch v.place {
 	case placeLive:
-		return h.setAside(f, v, c)
+		return h.setAside(v)
 	case placeKept:
 		h.mu.Lock()
 		unsafe := h.unsafe[f.ino]
@@ -108,21 +105,13 @@ func (h *history) beforeChange(f *file, c change) error {
 		if unsafe {
 			return failed("sync the journal", h.t.db.Sync())
 		}
-	case placeAside:
-		return h.unshare(f, v)
 	}
 	return nil
 }
 
 // setAside brings the content of the newest version from the live backing file into one of its own. A disk that is full or damaged does not
 // keep a user from changing the file: then the version is lost.
-func (h *history) setAside(f *file, v *version, c change) error {
-	if c == changeAll {
-		done, err := h.moveAside(f, v)
-		if done || err != nil {
-			return err
-		}
-	}
+func (h *history) setAside(v *version) error {
 	id := versionID{v.ino, v.own}
 	place := placeAside
 	switch cloned, err := h.copyAside(id); {
@@ -266,15 +255,6 @@ func copyByHand(dst, src int, from, to int64) error {
 	}
 	return nil
 }
-
-// moveAside moves the live backing file itself aside and puts an empty one in its place, where nobody has it open. f.content is held, all of
-// whose content goes.
-func (h *history) moveAside(f *file, v *version) (done bool, err error) {
-	return false, nil
-}
-
-// unshare sees to it that a version's aside file is not the live one.
-func (h *history) unshare(f *file, v *version) error { return nil }
 
 // recoverAside looks through what is set aside at a start: what no row points to is removed.
 func (h *history) recoverAside() error {

@@ -71,7 +71,7 @@ func TestPowerLossWhileCapturing(t *testing.T) {
 	}
 	kept := 0
 	r.Shuffle(len(moments), func(i, j int) { moments[i], moments[j] = moments[j], moments[i] })
-	for _, m := range moments[:30] {
+	for _, m := range moments[:16] {
 		kept += checkMoment(t, dir, journal, m, r, want)
 	}
 	if kept == 0 {
@@ -155,7 +155,7 @@ func TestFaultsWhileCapturing(t *testing.T) {
 		return packs.Ops()
 	}
 	ops := run(0, nil)
-	for n := 1; n < ops; n += 1 + n/8 { // the last operation is that of closing
+	for n := 1; n < ops; n += 2 + n/5 { // the last operation is that of closing
 		run(n, []error{syscall.EIO, syscall.ENOSPC}[n%2])
 	}
 }

@@ -216,19 +216,6 @@ func (fs *files) take(f *file) (fd int, ok bool) {
 	return fd, true
 }
 
-// detach closes the descriptors of a file so that another backing file may take the place of the present one. It reports false if
-// somebody has it open; what is registered for passthrough is not known here.
-func (fs *files) detach(f *file) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.rd.users > 0 || f.wr.users > 0 || f.handles > 0 {
-		return false
-	}
-	fs.shut(&f.rd)
-	fs.shut(&f.wr)
-	return true
-}
-
 // shut closes a descriptor that nobody uses; f.mu is held.
 func (fs *files) shut(d *descriptor) {
 	if d.fd >= 0 && d.users == 0 {

@@ -74,7 +74,6 @@ type historyCounts struct {
 	dropped   atomic.Uint64 // files that were removed or replaced before they settled
 	copied    atomic.Uint64 // set aside by a copy
 	cloned    atomic.Uint64 // set aside by sharing blocks
-	moved     atomic.Uint64 // set aside by moving the backing file
 	tooLarge  atomic.Uint64 // changed before they were captured, and too large to be copied
 	lost      atomic.Uint64 // settled content that was gone when it was to be captured
 	continued atomic.Uint64 // inodes that continue another one's past
@@ -344,7 +343,6 @@ type HistoryStats struct {
 	Dropped       uint64 `json:"dropped_within_settle"` // files removed or replaced before they settled
 	Copied        uint64 `json:"set_aside_copied"`
 	Cloned        uint64 `json:"set_aside_cloned"`
-	Moved         uint64 `json:"set_aside_moved"`
 	TooLarge      uint64 `json:"too_large"`
 	Lost          uint64 `json:"lost"`
 	Continued     uint64 `json:"continued_by_name"`
@@ -366,7 +364,7 @@ func (t *Tree) HistoryStats() HistoryStats {
 	s := HistoryStats{
 		Settled: c.settled.Load(), Captured: c.captured.Load(), CapturedBytes: c.bytes.Load(), FreshBytes: c.fresh.Load(),
 		Timed: c.timed.Load(), Same: c.same.Load(), Joined: c.joined.Load(), Dropped: c.dropped.Load(),
-		Copied: c.copied.Load(), Cloned: c.cloned.Load(), Moved: c.moved.Load(), TooLarge: c.tooLarge.Load(), Lost: c.lost.Load(),
+		Copied: c.copied.Load(), Cloned: c.cloned.Load(), TooLarge: c.tooLarge.Load(), Lost: c.lost.Load(),
 		Continued: c.continued.Load(), Packs: h.packs.Stats(),
 	}
 	for _, id := range h.pending(versionID{}, endOfQueue, QueueCounted) {

@@ -3,6 +3,7 @@ package versions
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -227,9 +228,9 @@ func (m *historyModel) compare() {
 }
 
 func TestHistoryModel(t *testing.T) {
-	seeds := uint64(15)
-	if testing.Short() {
-		seeds = 3
+	seeds := uint64(5)
+	if os.Getenv("SHAREFS_SOAK") != "" {
+		seeds = 200
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

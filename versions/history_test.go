@@ -140,6 +140,9 @@ func TestClosesWithinTheSettleTimeAreOne(t *testing.T) {
 	rewrite(t, tree, ino, "third")
 	settle(t, tree, ino)
 	wantHistory(t, tree, ino, "first", "third")
+	if n := tree.HistoryStats(); n.Joined != 1 {
+		t.Errorf("%d closes are joined", n.Joined)
+	}
 }
 
 func TestWithoutASettleTimeEachCloseCounts(t *testing.T) {

@@ -148,8 +148,7 @@ func (h *history) succeed(x *tx, parent sharefs.Ino, slot uint64, name string, r
 		}
 	}
 	if r.seq == 0 { // it is made in this very change: it can have no past
-		if before.ino == 0 {
-			var err error
+		if dir, err := x.row(parent); err == nil && before.ino == 0 && dir.flags&rowShed != 0 {
 			if before, err = h.lastBearer(x, parent, slot, name); err != nil {
 				return err
 			}

@@ -44,7 +44,7 @@ func (d *Daemon) status() *status.Status {
 		Capture: status.Capture{
 			QueueNow: past.Queue, QueueBytes: past.QueueBytes, QueueAgeMS: past.OldestMS, Begun: past.Settled, Captured: past.Captured,
 			PlainBytes: past.CapturedBytes, NewBytes: past.FreshBytes, StoredBytes: past.Packs.SealedBytes, Timed: past.Timed, Unchanged: past.Same,
-			Joined: past.Joined, Dropped: past.Dropped, SetAside: past.Copied + past.Cloned + past.Moved, TooLarge: past.TooLarge, Lost: past.Lost,
+			Joined: past.Joined, Dropped: past.Dropped, SetAside: past.Copied + past.Cloned, TooLarge: past.TooLarge, Lost: past.Lost,
 			Error: past.LastError,
 		},
 		Requests: edge.Requests,
