@@ -78,9 +78,6 @@ func (t *Tree) beforeChange(f *file, c change) error {
 		hot = !rests
 	}
 	if hot {
-		if !writing {
-			t.past.counts.joined.Add(1)
-		}
 		return nil
 	}
 	return t.hooks.beforeChange(f, c)

@@ -68,9 +68,12 @@ func (t *Tree) openChange(h *Handle, who Caller) error {
 	}
 	cut := h.flags&unix.O_TRUNC != 0
 	f.mu.Lock()
-	rested := !f.hot
+	rested, writing := !f.hot, f.writers > 0
 	f.mu.Unlock()
 	if h.CanWrite() {
+		if !rested && !writing && t.cfg.Settle > 0 {
+			t.past.counts.joined.Add(1)
+		}
 		c := changeSome
 		if cut {
 			c = changeAll
