@@ -47,12 +47,8 @@ func holds(t *testing.T, path, want string) {
 // unmount ends a mount as a user does.
 func unmount(t *testing.T, point string) {
 	t.Helper()
-	name, args := "umount", []string{point}
-	if os.Geteuid() != 0 {
-		name, args = "fusermount3", []string{"-u", point}
-	}
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v: %s", name, err, out)
+	if out, err := mounttest.Umount(point); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 }
 
@@ -66,8 +62,8 @@ func TestItMountsInTheBackgroundAndEveryWayOutSaves(t *testing.T) {
 		ways := map[string]func(pid int){
 			"unmount": func(int) { unmount(t, point) },
 			"fusermount3": func(int) {
-				if out, err := exec.Command("fusermount3", "-u", point).CombinedOutput(); err != nil {
-					t.Fatalf("%s", out)
+				if out, err := mounttest.Umount(point, "fusermount3", "-u"); err != nil {
+					t.Fatalf("%v: %s", err, out)
 				}
 			},
 			"SIGTERM": func(pid int) {

@@ -185,29 +185,30 @@ func (m *Mount) Alive() bool {
 // Unmount ends the mount as a user would, waits until all is saved, and fails the test if that goes wrong.
 func (m *Mount) Unmount() {
 	m.t.Helper()
-	if out, err := umountPatiently(m.Dir); err != nil {
+	if out, err := Umount(m.Dir); err != nil {
 		m.t.Fatalf("unmount: %s", out)
 	}
 	m.WaitEnd()
 }
 
-// umountPatiently waits until programs that have just ended have let go of the mount.
-func umountPatiently(dir string) (out []byte, err error) {
+// Umount ends a mount with the program that a user would take, or with the one that is named, and waits until programs that have just
+// ended (the daemon's self-test among them) have let go of it. It returns what the program wrote.
+func Umount(dir string, program ...string) (out []byte, err error) {
+	if len(program) == 0 {
+		program = []string{"fusermount3", "-u"}
+		if os.Geteuid() == 0 {
+			program = []string{"umount"}
+		}
+	}
+	program = append(program, dir)
 	deadline := time.Now().Add(Patience / 4)
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		out, err = umount(dir)
+		out, err = exec.Command(program[0], program[1:]...).CombinedOutput()
 		if err == nil || !bytes.Contains(bytes.ToLower(out), []byte("busy")) || time.Now().After(deadline) {
 			return out, err
 		}
 		time.Sleep(pause)
 	}
-}
-
-func umount(dir string) ([]byte, error) {
-	if os.Geteuid() == 0 {
-		return exec.Command("umount", dir).CombinedOutput()
-	}
-	return exec.Command("fusermount3", "-u", dir).CombinedOutput()
 }
 
 // WaitEnd waits until the daemon has ended, and fails the test if it did not end well.
@@ -296,7 +297,7 @@ func (m *Mount) Settled() {
 func (m *Mount) cleanup() {
 	t := m.t
 	if m.Alive() && Mounted(t, m.Dir) {
-		if out, err := umountPatiently(m.Dir); err != nil {
+		if out, err := Umount(m.Dir); err != nil {
 			t.Errorf("unmount %s: %s", m.Dir, out)
 			if users, err := exec.Command("fuser", "-vm", m.Dir).CombinedOutput(); err == nil {
 				t.Logf("used by:\n%s", users)
