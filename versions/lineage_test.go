@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -276,8 +277,9 @@ func TestLineageOfOtherTypes(t *testing.T) {
 // A file that was saved many times by replacing it is listed and searched as one that was not.
 func TestLongChains(t *testing.T) {
 	const n = 500
-	now := time.UnixMilli(1_800_000_000_000)
-	clock := &sharefs.Clock{Now: func() time.Time { return now }}
+	var now atomic.Int64 // milliseconds; the tree's goroutines read the clock too
+	now.Store(1_800_000_000_000)
+	clock := &sharefs.Clock{Now: func() time.Time { return time.UnixMilli(now.Load()) }}
 	tree := testTree(t, t.TempDir(), byHand, func(c *Config) { c.Clock = clock })
 	var at []sharefs.HLC
 	var ino sharefs.Ino
@@ -289,9 +291,9 @@ func TestLongChains(t *testing.T) {
 			ino = lookup(t, tree, sharefs.RootIno, "f").Ino
 		}
 		settle(t, tree, ino)
-		now = now.Add(time.Minute) // while it stands still real time goes on, from which it is reckoned when a file was closed
+		now.Add(time.Minute.Milliseconds()) // while it stands still real time goes on, from which it is reckoned when a file was closed
 		at = append(at, clock.Next())
-		now = now.Add(time.Minute)
+		now.Add(time.Minute.Milliseconds())
 		if i%100 == 99 {
 			capture(t, tree)
 		}
