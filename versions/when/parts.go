@@ -236,7 +236,9 @@ func back(s string, now time.Time) (time.Time, bool) {
 			if u.length == 0 && count > 1_000_000 {
 				return at, false
 			}
-			at = at.Add(-time.Duration(count)*u.length).AddDate(-count*u.years, -count*u.month, -count*u.days)
+			// By seconds, for a time.Duration ends at 292 years.
+			seconds := int64(count) * int64(u.length/time.Second)
+			at = time.Unix(at.Unix()-seconds, int64(at.Nanosecond())).In(at.Location()).AddDate(-count*u.years, -count*u.month, -count*u.days)
 			s, found = rest, true
 			break
 		}
