@@ -246,6 +246,15 @@ func (t *Tree) adopt(files []settling) error {
 			}
 			continue
 		}
+		// The verdict may be an older one than that which let the file come here: what the file holds now counts.
+		st, err := t.statFile(s.f)
+		if err != nil {
+			t.log.Error("a backing file cannot be read", "inode", uint64(s.f.ino), "err", err)
+			continue
+		}
+		if now := stampOf(&st); now != s.ev.Stamp {
+			s.ev.Stamp, s.ev.Changed = now, true
+		}
 		if s.ev.Changed {
 			if err := t.hooks.settled(x, s.f, &c, s.ev); err != nil {
 				return err
