@@ -56,7 +56,11 @@ func TestReference(t *testing.T) {
 // TestMount exercises a file in the mount; in the end its latest version is what it holds.
 func TestMount(t *testing.T) {
 	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
-		e := exercise(t, m.Dir, number(t, "SHAREFS_FSX_SEED", 1), int(number(t, "SHAREFS_FSX_OPS", 20_000)))
+		ops := uint64(20_000)
+		if os.Getenv("SHAREFS_SOAK") != "" {
+			ops = 1_000_000
+		}
+		e := exercise(t, m.Dir, number(t, "SHAREFS_FSX_SEED", 1), int(number(t, "SHAREFS_FSX_OPS", ops)))
 		m.Settled()
 		entries, err := os.ReadDir(e.Path() + "@@")
 		if err != nil {

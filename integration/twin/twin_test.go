@@ -70,7 +70,11 @@ func TestReference(t *testing.T) {
 
 // TestMount does the same in the mount and on the disk, with a remount half way and one at the end.
 func TestMount(t *testing.T) {
-	seed, ops := number(t, "SHAREFS_TWIN_SEED", 1), int(number(t, "SHAREFS_TWIN_OPS", 6000))
+	otherwise := uint64(6000)
+	if os.Getenv("SHAREFS_SOAK") != "" {
+		otherwise = 500_000
+	}
+	seed, ops := number(t, "SHAREFS_TWIN_SEED", 1), int(number(t, "SHAREFS_TWIN_OPS", otherwise))
 	mounttest.EachMode(t, func(t *testing.T, mode mounttest.Mode) {
 		unix.Umask(0o022)
 		var options []mounttest.Option
