@@ -192,7 +192,8 @@ func (h *history) newBatch(t *tools) *batch {
 }
 
 func (b *batch) full() bool {
-	return len(b.versions) >= batchVersions || b.bytes >= batchBytes || len(b.chunks) >= batchChunks || time.Since(b.began) > batchTime
+	return len(b.versions) >= batchVersions || b.bytes >= batchBytes || len(b.chunks) >= batchChunks ||
+		time.Since(b.began) > batchTime && !b.h.t.cfg.byHand
 }
 
 // add captures one version. It reports false for one that it passed over. An error is that of the packs or the store: the batch is void.

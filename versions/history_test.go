@@ -414,9 +414,9 @@ func TestVersionsByTime(t *testing.T) {
 	tree := testTree(t, t.TempDir(), byHand, func(c *Config) { c.Clock = clock })
 	step := func() sharefs.HLC {
 		check(t, tree.closeEpoch())
-		now = now.Add(time.Minute)
+		now = now.Add(time.Hour)
 		at := clock.Next()
-		now = now.Add(time.Minute)
+		now = now.Add(time.Hour)
 		return at
 	}
 	want := func(name string, at sharefs.HLC, content string) {
