@@ -92,6 +92,10 @@ func mappedStamps(fd int) bool {
 	if err := unix.Ftruncate(fd, 4096); err != nil {
 		return false
 	}
+	// On a full disk the store would end in SIGBUS, for want of a block.
+	if err := unix.Fallocate(fd, 0, 0, 4096); err != nil {
+		return false
+	}
 	// Of a page that is clean: what fineStamps wrote is written back first.
 	if err := unix.Fdatasync(fd); err != nil {
 		return false
