@@ -58,6 +58,17 @@ func makeLive(path string) error {
 	return d.Sync()
 }
 
+// holdsContent reports whether there is a backing file.
+func (l *liveDir) holdsContent() (bool, error) {
+	for i := range liveSubdirs {
+		entries, err := os.ReadDir(filepath.Join(l.path, string(appendHex2(nil, uint8(i)))))
+		if err != nil || len(entries) > 0 {
+			return true, err
+		}
+	}
+	return false, nil
+}
+
 func appendHex2(b []byte, v uint8) []byte {
 	const digits = "0123456789abcdef"
 	return append(b, digits[v>>4], digits[v&15])

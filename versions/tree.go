@@ -182,6 +182,13 @@ func (t *Tree) loadGlobals() error {
 		if t.cfg.ReadOnly {
 			return &sharefs.Error{Op: "open the store", Path: t.cfg.Dir, Kind: sharefs.KindReadOnly, Detail: "there is no tree in it, and none can be made"}
 		}
+		switch held, err := t.live.holdsContent(); {
+		case err != nil:
+			return failed("open the store", err)
+		case held:
+			return &sharefs.Error{Op: "open the store", Path: t.cfg.Dir, Kind: sharefs.KindCorrupt, Detail: "meta.db holds no tree, but live/ holds the content of one: " +
+				"put the meta.db and journal/ of this store back in their place, or name an empty directory as the store"}
+		}
 		if key, err = t.makeTree(); err != nil {
 			return err
 		}

@@ -1,8 +1,11 @@
 package versions
 
 import (
+	"errors"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -144,5 +147,29 @@ func TestTreeIsThereAfterReopening(t *testing.T) {
 	}
 	if d.Nlink != 2 || lookup(t, tree, sharefs.RootIno, ".").Nlink != 3 {
 		t.Errorf("links of directories: %d and %d", d.Nlink, lookup(t, tree, sharefs.RootIno, ".").Nlink)
+	}
+}
+
+// A store that has lost its rows is not taken for an empty one.
+func TestLostRowsAreNotAnEmptyTree(t *testing.T) {
+	dir := t.TempDir()
+	tree := testTree(t, dir)
+	write(t, tree, "f", "content")
+	if err := tree.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, lost := range []string{"meta.db", "journal"} {
+		if err := os.RemoveAll(filepath.Join(dir, lost)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if tree, err := Open(Config{Dir: dir}); !errors.Is(err, sharefs.KindCorrupt) {
+		if err == nil {
+			tree.Close()
+		}
+		t.Fatalf("a store without its rows: %v", err)
+	}
+	if got, err := os.ReadDir(filepath.Join(dir, "live")); err != nil || len(got) == 0 {
+		t.Fatalf("content is gone: %v", err)
 	}
 }
