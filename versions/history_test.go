@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -409,14 +410,15 @@ func TestLargeAndSparseVersions(t *testing.T) {
 }
 
 func TestVersionsByTime(t *testing.T) {
-	now := time.UnixMilli(1_800_000_000_000)
-	clock := &sharefs.Clock{Now: func() time.Time { return now }}
+	var now atomic.Int64 // milliseconds; the tree's goroutines read the clock too
+	now.Store(1_800_000_000_000)
+	clock := &sharefs.Clock{Now: func() time.Time { return time.UnixMilli(now.Load()) }}
 	tree := testTree(t, t.TempDir(), byHand, func(c *Config) { c.Clock = clock })
 	step := func() sharefs.HLC {
 		check(t, tree.closeEpoch())
-		now = now.Add(time.Hour)
+		now.Add(time.Hour.Milliseconds())
 		at := clock.Next()
-		now = now.Add(time.Hour)
+		now.Add(time.Hour.Milliseconds())
 		return at
 	}
 	want := func(name string, at sharefs.HLC, content string) {
