@@ -214,7 +214,7 @@ const limitEnv = "SHAREFS_WRITERS_LIMIT"
 func TestWatchLimit(t *testing.T) {
 	if os.Getenv(limitEnv) != "" {
 		if err := os.WriteFile("/proc/sys/user/max_inotify_watches", []byte("0"), 0); err != nil {
-			t.Fatal(err)
+			t.Skip("the limit cannot be set, as in a container whose /proc is read-only: ", err)
 		}
 		s := children(t, 99, 60)
 		if s.WatchErrors == 0 || s.LastWatchError == "" {
