@@ -124,7 +124,7 @@ func TestRoundTrip(t *testing.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 		var wire, want []byte
 		for range rapid.IntRange(1, 6).Draw(t, "writes") {
-			n := 1 + rng.IntN(1<<rng.IntN(20))
+			n := 1 + rng.IntN(1<<rng.IntN(19))
 			src := text(rng.Uint64(), n)
 			if rng.IntN(3) == 0 {
 				src = random(rng.Uint64(), n)
