@@ -3,6 +3,7 @@ package udpio
 import (
 	"encoding/binary"
 	"net/netip"
+	"os"
 	"strconv"
 	"sync"
 	"syscall"
@@ -60,29 +61,40 @@ type receiver struct {
 	batch *Batch
 	n     int
 	errno syscall.Errno
-	call  func(fd uintptr) bool
+	wait  func(fd uintptr) bool // for RawConn.Read
+	try   func(fd uintptr)      // for RawConn.Control
 }
 
 func (r *receiver) init() {
-	r.call = func(fd uintptr) bool {
+	r.wait = func(fd uintptr) bool {
+		r.try(fd)
+		return r.errno != unix.EAGAIN // else the runtime waits until the socket is readable, and calls again
+	}
+	r.try = func(fd uintptr) {
 		s := &r.batch.sys
 		for {
 			n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&s.hdrs[0])), uintptr(len(s.hdrs)),
 				unix.MSG_DONTWAIT, 0, 0)
-			switch errno {
-			case unix.EINTR:
-				continue
-			case unix.EAGAIN:
-				return false // the runtime waits until the socket is readable, and calls again
+			if errno != unix.EINTR {
+				r.n, r.errno = int(n), errno
+				return
 			}
-			r.n, r.errno = int(n), errno
-			return true
 		}
 	}
 }
 
 // Recv: see [Conn].
 func (c *conn) Recv(b *Batch) error {
+	_, err := c.receive(b, func() error { return c.raw.Read(c.recv.wait) })
+	return err
+}
+
+// TryRecv: see [Conn].
+func (c *conn) TryRecv(b *Batch) (bool, error) {
+	return c.receive(b, func() error { return c.raw.Control(c.recv.try) })
+}
+
+func (c *conn) receive(b *Batch, call func() error) (bool, error) {
 	r := &c.recv
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -90,22 +102,25 @@ func (c *conn) Recv(b *Batch) error {
 	for len(b.Datagrams) == 0 {
 		b.sys.reset()
 		r.batch, r.n, r.errno = b, 0, 0
-		err := c.raw.Read(r.call)
+		err := call()
 		r.batch = nil
 		c.recvCalls.Add(1)
 		if err != nil {
-			return err
+			return false, err
 		}
-		if r.errno != 0 {
-			if r.errno == unix.ECONNREFUSED || r.errno == unix.EHOSTUNREACH || r.errno == unix.ENETUNREACH {
-				continue // an ICMP message about what was sent earlier, which anyone can forge
-			}
-			return &errRecv{r.errno}
+		switch r.errno {
+		case 0:
+			c.collect(b, r.n)
+		case unix.EAGAIN:
+			return false, nil
+		case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH:
+			// An ICMP message about what was sent earlier, which anyone can forge.
+		default:
+			return false, os.NewSyscallError("recvmmsg", r.errno)
 		}
-		c.collect(b, r.n)
 	}
 	c.received.Add(uint64(len(b.Datagrams)))
-	return nil
+	return true, nil
 }
 
 // collect notes the datagrams of the first n messages.
@@ -147,9 +162,3 @@ func bigEndian(port uint16) uint16 {
 	binary.NativeEndian.PutUint16(b[:], port)
 	return binary.BigEndian.Uint16(b[:])
 }
-
-// errRecv is a failure of recvmmsg that is not the peer's doing.
-type errRecv struct{ errno syscall.Errno }
-
-func (e *errRecv) Error() string { return "recvmmsg: " + e.errno.Error() }
-func (e *errRecv) Unwrap() error { return e.errno }

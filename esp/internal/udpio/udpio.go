@@ -27,10 +27,14 @@ const (
 	slot        = 1 << 16 // of a receive buffer: more than the kernel joins into one message
 )
 
-// Conn is a UDP socket, or what behaves as one. One goroutine may receive while many send.
+// Conn is a UDP socket, or what behaves as one. One goroutine at a time may receive while many send.
 type Conn interface {
 	// Recv waits for datagrams and puts all that are there, as far as b has room, into b.
 	Recv(b *Batch) error
+
+	// TryRecv is Recv without waiting: ok is false where nothing is there, or where the system cannot tell. Deadlines do
+	// not concern it.
+	TryRecv(b *Batch) (ok bool, err error)
 
 	// Send sends the datagrams that lie end to end in buf, each of seg bytes but for the last, which may be shorter;
 	// there may be at most MaxSegments(to, seg). They leave from the local address from where that is valid, else from

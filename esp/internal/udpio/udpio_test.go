@@ -271,3 +271,33 @@ func TestManySenders(t *testing.T) {
 		t.Errorf("%d datagrams, want %d", len(sizes), 3*senders*each)
 	}
 }
+
+func TestTryRecvDoesNotWait(t *testing.T) {
+	a, b := one(t, "udp4", "127.0.0.1:0"), one(t, "udp4", "127.0.0.1:0")
+	batch := NewBatch(1)
+	b.SetReadDeadline(time.Now().Add(-time.Second)) // of no concern to it
+	if ok, err := b.TryRecv(batch); ok || err != nil {
+		t.Fatalf("nothing was sent: %v, %v", ok, err)
+	}
+	if err := a.Send(b.LocalAddr(), netip.Addr{}, []byte("x"), 1); err != nil {
+		t.Fatal(err)
+	}
+	b.SetReadDeadline(time.Time{})
+	if err := b.Recv(batch); err != nil { // waits until it is there
+		t.Fatal(err)
+	}
+	a.Send(b.LocalAddr(), netip.Addr{}, []byte("x"), 1)
+	for start := time.Now(); runtime.GOOS == "linux"; {
+		ok, err := b.TryRecv(batch)
+		if ok && err == nil && string(batch.Datagrams[0].Data) == "x" {
+			break
+		}
+		if err != nil || time.Since(start) > patience {
+			t.Fatalf("%v, %v", ok, err)
+		}
+	}
+	b.Close()
+	if ok, err := b.TryRecv(batch); ok || runtime.GOOS == "linux" && !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after Close: %v, %v", ok, err)
+	}
+}

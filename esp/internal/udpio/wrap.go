@@ -28,6 +28,11 @@ func (w *wrapped) SyscallConn() (syscall.RawConn, error) {
 func (w *wrapped) LocalAddr() netip.AddrPort                  { return w.local }
 func (w *wrapped) MaxSegments(to netip.AddrPort, seg int) int { return 1 }
 
+func (w *wrapped) TryRecv(b *Batch) (bool, error) {
+	b.Datagrams = b.Datagrams[:0]
+	return false, nil
+}
+
 func (w *wrapped) Recv(b *Batch) error {
 	b.Datagrams = b.Datagrams[:0]
 	for len(b.Datagrams) == 0 {
