@@ -64,12 +64,13 @@ func (b *BBR) updateCycle(a *Ack) {
 }
 
 // timeToProbe comes after two to three seconds, or after as many rounds as a Reno flow would take to regain half of such
-// a window, so that it may have its share.
+// a window, so that it may have its share. After a probe that lost too much it takes half as long again.
 func (b *BBR) timeToProbe(a *Ack) bool {
-	if a.Now > b.cycleStart+b.probeWait {
-		return true
+	wait, rounds := b.probeWait, min(b.targetInflight()/b.mtu, maxRenoRounds)
+	if b.prevTooHigh {
+		wait, rounds = wait*3/2, rounds*3/2
 	}
-	return b.roundsSince >= min(b.targetInflight()/b.mtu, maxRenoRounds)
+	return a.Now > b.cycleStart+wait || b.roundsSince >= rounds
 }
 
 // timeToGoDown comes when more brings no more. After a probe that lost too much, the next one stops before it can do so

@@ -119,7 +119,8 @@ func (s *Sender[T]) sample(now time.Duration, n *newlyAcked, lost int64, rtt tim
 	if s.cfg.CC == nil {
 		return
 	}
-	a := cc.Ack{
+	a := &s.ack // not a local one, which would escape to the heap each time
+	*a = cc.Ack{
 		Now: now, Acked: n.bytes, Lost: lost, Delivered: s.delivered, TotalLost: s.lost, Inflight: s.inflight,
 		RTT: rtt, MinRTT: s.rtt.Min, SmoothedRTT: s.rtt.Smoothed, Packet: *newest,
 		RateBytes:   s.delivered - newest.Delivered,
@@ -131,7 +132,7 @@ func (s *Sender[T]) sample(now time.Duration, n *newlyAcked, lost int64, rtt tim
 	if interval > 0 && interval >= s.rtt.Min {
 		a.Rate = float64(a.RateBytes) / interval.Seconds()
 	}
-	s.cfg.CC.OnAck(&a)
+	s.cfg.CC.OnAck(a)
 	if newest.Delivered >= s.roundEnd {
 		s.roundEnd = s.delivered
 		s.wasLimited, s.cwndLimited = s.cwndLimited, false

@@ -80,7 +80,8 @@ func (s *Sender[T]) declareLost(now time.Duration, pn uint64, e *entry[T], r *Re
 	}
 	s.reorder.pending++
 	if s.cfg.CC != nil {
-		s.cfg.CC.OnLost(&cc.Loss{Now: now, Packet: e.info, Delivered: s.delivered, TotalLost: s.lost, Inflight: s.inflight})
+		s.loss = cc.Loss{Now: now, Packet: e.info, Delivered: s.delivered, TotalLost: s.lost, Inflight: s.inflight}
+		s.cfg.CC.OnLost(&s.loss)
 	}
 }
 

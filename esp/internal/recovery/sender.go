@@ -146,6 +146,8 @@ type Sender[T any] struct {
 	ptoCount      int
 
 	stats Stats
+	ack   cc.Ack // what the controller was told last
+	loss  cc.Loss
 }
 
 // New returns a Sender whose first packet number is 0.
