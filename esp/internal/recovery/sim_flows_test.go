@@ -29,7 +29,7 @@ func TestBBRFillsTheLink(t *testing.T) {
 		{"1 % loss", 0.01, 1, false, 0.88, 60 * time.Millisecond},
 		{"1 % loss, acknowledgements in bunches", 0.01, 1, true, 0.85, 90 * time.Millisecond},
 	} {
-		s := newSim(1)
+		s := newSim(t, 1)
 		l := testLink(s)
 		l.loss, l.queue = c.loss, bdp(c.queue)
 		f := newFlow(t, s, l, rtt/2, bbr(1), 1).start(0)
@@ -46,13 +46,13 @@ func TestBBRFillsTheLink(t *testing.T) {
 }
 
 func TestCubic(t *testing.T) {
-	s := newSim(1)
+	s := newSim(t, 1)
 	f := newFlow(t, s, testLink(s), rtt/2, cubic(), 1).start(0)
 	if got := f.goodput(2*time.Second, 12*time.Second) / rate; got < 0.9 {
 		t.Errorf("without loss: %.3f of the rate", got)
 	}
 	// At 1 % loss it is as Reno: about 1.2/√p = 12 packets in a round (RFC 9438, section 5.2), 0.34 MB/s.
-	s = newSim(1)
+	s = newSim(t, 1)
 	l := testLink(s)
 	l.loss = 0.01
 	c := newFlow(t, s, l, rtt/2, cubic(), 1).start(0)
@@ -64,7 +64,7 @@ func TestCubic(t *testing.T) {
 
 func TestBBRLeavesRoomForCubic(t *testing.T) {
 	for _, off := range []time.Duration{0, 3 * time.Second} { // CUBIC begins at 0
-		s := newSim(1)
+		s := newSim(t, 1)
 		l := testLink(s)
 		b := newFlow(t, s, l, rtt/2, bbr(1), 1).start(off)
 		c := newFlow(t, s, l, rtt/2, cubic(), 2).start(0)
@@ -80,7 +80,7 @@ func TestBBRLeavesRoomForCubic(t *testing.T) {
 }
 
 func TestTwoBBRFlowsShare(t *testing.T) {
-	s := newSim(2)
+	s := newSim(t, 2)
 	l := testLink(s)
 	a := newFlow(t, s, l, rtt/2, bbr(1), 1).start(0)
 	b := newFlow(t, s, l, rtt/2, bbr(2), 2).start(2 * time.Second)
@@ -96,7 +96,7 @@ func TestTwoBBRFlowsShare(t *testing.T) {
 
 func TestOutage(t *testing.T) {
 	for name, c := range controllers {
-		s := newSim(1)
+		s := newSim(t, 1)
 		l := testLink(s)
 		f := newFlow(t, s, l, rtt/2, c(1), 1).start(0)
 		s.run(4 * time.Second)
@@ -115,7 +115,7 @@ func TestOutage(t *testing.T) {
 }
 
 func TestRateChanges(t *testing.T) {
-	s := newSim(1)
+	s := newSim(t, 1)
 	l := testLink(s)
 	f := newFlow(t, s, l, rtt/2, bbr(1), 1).start(0)
 	s.run(4 * time.Second)
@@ -131,7 +131,7 @@ func TestRateChanges(t *testing.T) {
 
 // TestReordering: packets that overtake each other are not taken for lost, once that has been seen.
 func TestReordering(t *testing.T) {
-	s := newSim(1)
+	s := newSim(t, 1)
 	l := testLink(s)
 	l.jitter = 10 * time.Millisecond
 	f := newFlow(t, s, l, rtt/2, bbr(1), 1).start(0)
@@ -147,7 +147,7 @@ func TestReordering(t *testing.T) {
 
 // TestApplicationLimited: a program that sends little must not make the path look narrow.
 func TestApplicationLimited(t *testing.T) {
-	s := newSim(1)
+	s := newSim(t, 1)
 	l := testLink(s)
 	f := newFlow(t, s, l, rtt/2, bbr(1), 1).start(0)
 	s.run(3 * time.Second)

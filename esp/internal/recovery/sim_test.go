@@ -43,7 +43,12 @@ type sim struct {
 	rng *rand.Rand
 }
 
-func newSim(seed uint64) *sim { return &sim{rng: rand.New(rand.NewPCG(seed, 99))} }
+func newSim(t *testing.T, seed uint64) *sim {
+	if raceEnabled {
+		t.Skip("a simulation runs on one goroutine: under the race detector it would only take ten times as long")
+	}
+	return &sim{rng: rand.New(rand.NewPCG(seed, 99))}
+}
 
 func (s *sim) at(t time.Duration, do func()) {
 	s.seq++
