@@ -200,7 +200,7 @@ func (c *Conn) notice() {
 func (c *Conn) CloseWrite() error {
 	s := c.s
 	s.mu.Lock()
-	if c.closed || c.wclosed {
+	if c.closed {
 		s.mu.Unlock()
 		return c.opErr("close", net.ErrClosed)
 	}
@@ -226,7 +226,7 @@ func (c *Conn) closeWriteLocked() {
 func (c *Conn) CloseRead() error {
 	s := c.s
 	s.mu.Lock()
-	if c.closed || c.rclosed {
+	if c.closed {
 		s.mu.Unlock()
 		return c.opErr("close", net.ErrClosed)
 	}
@@ -264,6 +264,10 @@ func (c *Conn) Close() error {
 	c.closeReadLocked(CodeNone)
 	s.settle(c)
 	s.flushUnlock()
+	if c.rmu.TryLock() { // else a Read is about to do it
+		c.dropTaken()
+		c.rmu.Unlock()
+	}
 	if c.onClose != nil {
 		c.onClose()
 	}

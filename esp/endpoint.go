@@ -42,6 +42,8 @@ type Endpoint struct {
 	// mu guards the fields below. It is a leaf: nothing else is locked under it but the table.
 	mu       sync.Mutex
 	closed   bool
+	retiring bool // to be closed with the last stream
+	streams  int  // of all sessions
 	sessions map[*Session]struct{}
 	byPeer   map[PublicKey][]*Session // the newest last
 	dials    map[string]*dialCall     // under way, by address
@@ -274,6 +276,27 @@ func (e *Endpoint) Close() error {
 	return nil
 }
 
+// retire closes the endpoint when no stream is left.
+func (e *Endpoint) retire() {
+	e.mu.Lock()
+	e.retiring = true
+	now := e.streams == 0
+	e.mu.Unlock()
+	if now {
+		e.Close()
+	}
+}
+
+// countStream notes that streams were opened (1) or are over (-1).
+func (e *Endpoint) countStream(n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.streams += n
+	if e.streams == 0 && e.retiring && !e.closed {
+		go e.Close() // it waits for goroutines of which the caller may be one
+	}
+}
+
 // spawn runs fn on a goroutine that Close waits for, unless the endpoint is closed.
 func (e *Endpoint) spawn(fn func()) bool {
 	e.mu.Lock()
@@ -369,7 +392,8 @@ func (e *Endpoint) Listen() (*Listener, error) {
 
 var errListening = errors.New("esp: the endpoint has a listener already")
 
-// Listen opens an endpoint on addr ("HOST:PORT", UDP and TCP) and listens there. Closing the listener closes the endpoint.
+// Listen opens an endpoint on addr ("HOST:PORT", UDP and TCP) and listens there. Closing the listener closes the endpoint with the
+// last connection.
 func Listen(addr string, cfg Config) (*Listener, error) {
 	cfg.Addrs = []string{addr}
 	e, err := New(cfg)

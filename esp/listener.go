@@ -100,8 +100,8 @@ func (l *Listener) fail(err error) (rest []*Conn) {
 	return rest
 }
 
-// Close stops listening: streams that nobody has accepted are reset, later ones refused. Those that were accepted live on, unless the listener came
-// from the package's Listen and owns the endpoint, which is closed then.
+// Close stops listening: streams that nobody has accepted are reset, later ones refused. Those that were accepted live on. A listener of the
+// package's Listen also closes the endpoint, at once or when the last of its streams is over.
 func (l *Listener) Close() error {
 	l.mu.Lock()
 	closed := l.err != nil
@@ -128,7 +128,7 @@ func (l *Listener) Close() error {
 		l.e.mu.Unlock()
 	}
 	if l.owns {
-		return l.e.Close()
+		l.e.retire()
 	}
 	return nil
 }

@@ -231,6 +231,7 @@ func (s *Session) addStream(c *Conn) {
 	s.streams[c.id] = c
 	s.windows += int(c.window)
 	s.e.memory.Add(int64(c.window))
+	s.e.countStream(1)
 	s.idleSince = 0
 	s.checkDataCredit()
 }
@@ -256,6 +257,7 @@ func (s *Session) settle(c *Conn) {
 func (s *Session) removeStream(c *Conn) {
 	c.removed = true
 	delete(s.streams, c.id)
+	s.e.countStream(-1)
 	s.windows -= int(c.window)
 	s.e.memory.Add(-int64(c.window))
 	if c.rq.high > c.consumed {
@@ -403,6 +405,7 @@ func (s *Session) failStream(c *Conn, err error) {
 	c.removed = true
 	s.e.memory.Add(-int64(c.window))
 	delete(s.streams, c.id)
+	s.e.countStream(-1)
 	c.notice()
 }
 

@@ -8,6 +8,9 @@ import (
 // The timer of a session serves all its deadlines. It is moved only when something becomes due earlier than it is set for; when it fires too
 // early it is set anew. So a stream of packets costs no timer operations.
 
+// minTimer is the least the timer waits. What is due now was done by the flush before; what could not be done then must not make a busy loop.
+const minTimer = 50 * time.Microsecond
+
 // arm sets the timer for the earliest deadline. s.mu is held.
 func (s *Session) arm() {
 	if s.err != nil {
@@ -18,7 +21,7 @@ func (s *Session) arm() {
 		return
 	}
 	s.timerAt = at
-	wait := max(at-s.now(), 0)
+	wait := max(at-s.now(), minTimer)
 	if s.timer == nil {
 		s.timer = time.AfterFunc(wait, s.onTimer)
 		return
@@ -46,12 +49,15 @@ func (s *Session) nextDeadline() (at time.Duration) {
 		if !p.usable() {
 			continue
 		}
+		if t, ok := p.rec.Deadline(); ok && p.link == nil {
+			earliest(&at, max(t, 1))
+		}
+		if p.sending {
+			continue // who sends does it, and arms the timer afterwards
+		}
 		if p.link != nil {
 			earliest(&at, p.ackAt)
 			continue
-		}
-		if t, ok := p.rec.Deadline(); ok {
-			earliest(&at, max(t, 1))
 		}
 		if t, ok := p.acker.Deadline(); ok {
 			earliest(&at, max(t, 1))
