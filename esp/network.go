@@ -85,5 +85,10 @@ func openPackets(nw Network, addr netip.AddrPort, n int) ([]udpio.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []udpio.Conn{udpio.Wrap(pc)}, nil
+	c, err := udpio.Adopt(pc, udpio.Options{})
+	if err != nil {
+		pc.Close()
+		return nil, err
+	}
+	return []udpio.Conn{c}, nil
 }

@@ -15,6 +15,15 @@ const (
 	defaultSendBuffer = 4 << 20
 )
 
+func (o *Options) setDefaults() {
+	if o.RecvBuffer <= 0 {
+		o.RecvBuffer = defaultRecvBuffer
+	}
+	if o.SendBuffer <= 0 {
+		o.SendBuffer = defaultSendBuffer
+	}
+}
+
 // Listen opens the sockets. The network is "udp", "udp4" or "udp6"; addr is as for [net.ListenPacket], and where its
 // port is 0, all sockets get the one that the first was given.
 func Listen(network, addr string, opt Options) ([]Conn, error) {
@@ -22,12 +31,7 @@ func Listen(network, addr string, opt Options) ([]Conn, error) {
 	if n <= 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
-	if opt.RecvBuffer <= 0 {
-		opt.RecvBuffer = defaultRecvBuffer
-	}
-	if opt.SendBuffer <= 0 {
-		opt.SendBuffer = defaultSendBuffer
-	}
+	opt.setDefaults()
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
@@ -55,6 +59,17 @@ func Listen(network, addr string, opt Options) ([]Conn, error) {
 		}
 	}
 	return conns, nil
+}
+
+// Adopt makes a Conn of a socket that somebody else has opened: a fast one of a [net.UDPConn], else as [Wrap] does. The
+// socket's own options stay, but for the sizes of its buffers and DF.
+func Adopt(pc net.PacketConn, opt Options) (Conn, error) {
+	u, ok := pc.(*net.UDPConn)
+	if !ok {
+		return Wrap(pc), nil
+	}
+	opt.setDefaults()
+	return newConn(u, opt)
 }
 
 // share allows other sockets on the port of c.

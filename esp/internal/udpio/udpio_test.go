@@ -67,6 +67,19 @@ func gather(t *testing.T, c Conn, want int, check func(Datagram)) (data []byte, 
 // kinds are the implementations on which the common tests run.
 var kinds = map[string]func(*testing.T, string, string) Conn{
 	"system": one,
+	"adopted": func(t *testing.T, network, addr string) Conn {
+		pc, err := net.ListenPacket(network, addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { pc.Close() })
+		c, err := Adopt(pc, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SetReadDeadline(time.Now().Add(patience))
+		return c
+	},
 	"wrapped": func(t *testing.T, network, addr string) Conn {
 		pc, err := net.ListenPacket(network, addr)
 		if err != nil {
