@@ -34,12 +34,12 @@ type Conn struct {
 	taken []seg // taken from rq, being read
 	at    int   // taken[:at] is read
 	read  uint64
-	rwake chan struct{} // capacity 1: something changed for a waiting Read
+	rwake waker // something changed for a waiting Read
 
 	// The writing half, likewise.
 	wmu   sync.Mutex
 	enc   *record.Encoder
-	wwake chan struct{}
+	wwake waker
 
 	rstop, wstop atomic.Bool // a deadline passed or the half was closed: look under the lock before touching data
 
@@ -89,15 +89,16 @@ const (
 
 // newConn makes the stream; s.mu is held. window is what we grant the peer, peerMax what it grants us.
 func (s *Session) newConn(id uint64, window, peerMax uint64) *Conn {
-	return &Conn{
+	c := &Conn{
 		s: s, id: id,
 		dec:    s.e.codec.NewDecoder(),
 		enc:    s.e.codec.NewEncoder(record.Options{Disabled: s.e.cfg.Compression == CompressOff, Now: s.now}),
-		rwake:  make(chan struct{}, 1),
-		wwake:  make(chan struct{}, 1),
 		window: window, granted: window, peerMax: peerMax, lastGrant: s.now(),
 		sendMax: min(firstSendBuffer, s.e.cfg.Limits.SendBuffer),
 	}
+	c.rwake.init()
+	c.wwake.init()
+	return c
 }
 
 func poke(c chan struct{}) {
@@ -192,8 +193,8 @@ func (c *Conn) expire(d *deadline, set uint64) {
 func (c *Conn) notice() {
 	c.rstop.Store(c.rdead.expired || c.rclosed)
 	c.wstop.Store(c.wdead.expired || c.wclosed || c.werr != nil)
-	poke(c.rwake)
-	poke(c.wwake)
+	c.rwake.poke()
+	c.wwake.poke()
 }
 
 // CloseWrite ends the writing half: the peer reads io.EOF after what was written. Reading goes on.
@@ -383,8 +384,9 @@ func (c *Conn) fetch() error {
 			return err
 		}
 		c.rwaiting = true
+		ro := s.role()
 		s.unlockMaybeFlush(credit)
-		s.wait(c.rwake)
+		c.rwake.wait(ro)
 		s.mu.Lock()
 		c.rwaiting = false
 	}
@@ -496,8 +498,9 @@ func (c *Conn) append(ch *chunk) error {
 			break
 		}
 		c.wwaiting = true
+		ro := s.role()
 		s.mu.Unlock()
-		s.wait(c.wwake)
+		c.wwake.wait(ro)
 		s.mu.Lock()
 		c.wwaiting = false
 	}
@@ -510,9 +513,13 @@ func (c *Conn) append(ch *chunk) error {
 	return nil
 }
 
-// growSendBuffer doubles the buffer when it is the buffer that holds the stream back: all that is in it has been sent. s.mu is held.
+// growSendBuffer doubles the buffer when it is the buffer that holds the stream back: all that is in it has been sent, or it is smaller than
+// twice what the path takes in a round trip, so that sending would stop while the writer wakes. s.mu is held.
 func (c *Conn) growSendBuffer() {
-	if c.sq.unsent() == 0 && c.sendMax < c.s.e.cfg.Limits.SendBuffer {
+	if c.sendMax >= c.s.e.cfg.Limits.SendBuffer {
+		return
+	}
+	if p := c.s.active; c.sq.unsent() == 0 || p != nil && p.cc != nil && int64(c.sendMax) < 2*p.cc.Window() {
 		c.sendMax = min(2*c.sendMax, c.s.e.cfg.Limits.SendBuffer)
 	}
 }

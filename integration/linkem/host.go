@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -118,4 +119,46 @@ func (h *Host) Firewall(ctx context.Context, ruleset string) error {
 	cmd.Stdin = strings.NewReader("flush ruleset\n" + ruleset + "\n")
 	_, err := h.run(cmd)
 	return err
+}
+
+// Network is the host's net in the form that package esp takes: sockets are opened on the host, whoever asks for them.
+type Network struct{ h *Host }
+
+// Network returns the host's net.
+func (h *Host) Network() Network { return Network{h} }
+
+// ListenPacket opens a UDP socket.
+func (n Network) ListenPacket(addr netip.AddrPort) (net.PacketConn, error) {
+	return n.h.ListenPacket("udp", addr.String())
+}
+
+// Listen opens a TCP listener.
+func (n Network) Listen(addr netip.AddrPort) (net.Listener, error) {
+	return n.h.Listen("tcp", addr.String())
+}
+
+// Dial opens a TCP connection, from the local address where that is valid.
+func (n Network) Dial(ctx context.Context, local netip.Addr, remote netip.AddrPort) (c net.Conn, err error) {
+	err = n.h.Do(func() error {
+		var d net.Dialer
+		if local.IsValid() && !local.IsUnspecified() {
+			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
+		}
+		c, err = d.DialContext(ctx, "tcp", remote.String())
+		return err
+	})
+	return c, err
+}
+
+// Addrs returns the host's addresses on its links, those of its first links first.
+func (n Network) Addrs() ([]netip.Addr, error) {
+	n.h.net.mu.Lock()
+	defer n.h.net.mu.Unlock()
+	var addrs []netip.Addr
+	for _, l := range n.h.net.links {
+		if a := l.Addr(n.h); a.IsValid() {
+			addrs = append(addrs, a)
+		}
+	}
+	return addrs, nil
 }
