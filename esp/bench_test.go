@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -58,6 +59,15 @@ func espPair(b testing.TB, cfg Config) (net.Conn, net.Conn) {
 	return c, s
 }
 
+// cpuTime is what this process has used.
+func cpuTime() time.Duration {
+	var ru syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &ru); err != nil {
+		return 0
+	}
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+}
+
 var carriages = []struct {
 	name string
 	pair func(testing.TB) (net.Conn, net.Conn)
@@ -84,6 +94,7 @@ func BenchmarkThroughput(b *testing.B) {
 				c.Write(data)
 			}
 			b.ResetTimer()
+			cpu := cpuTime()
 			for range b.N {
 				if _, err := c.Write(data); err != nil {
 					b.Fatal(err)
@@ -92,6 +103,7 @@ func BenchmarkThroughput(b *testing.B) {
 			if err := <-done; err != nil {
 				b.Fatal(err)
 			}
+			b.ReportMetric((cpuTime()-cpu).Seconds()*1e3/(float64(b.N)*float64(len(data))/1e9), "cpu-ms/GB")
 		})
 	}
 }
@@ -114,6 +126,8 @@ func BenchmarkPingPong(b *testing.B) {
 			buf := make([]byte, 64)
 			b.ReportAllocs()
 			b.ResetTimer()
+			cpu := cpuTime()
+			defer func() { b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/float64(b.N), "cpu-ns/op") }()
 			for range b.N {
 				if _, err := c.Write(buf); err != nil {
 					b.Fatal(err)

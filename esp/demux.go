@@ -23,8 +23,8 @@ type endpointCounters struct {
 	badRecords  atomic.Uint64 // TCP links that ended because of what came over them
 }
 
-// handle sorts the datagrams of one batch to their sessions. The caller has the reader role of the socket.
-func (so *socket) handle(b *rbuf) {
+// sort hands the datagrams of one batch to their sessions. The caller has the reader role of the socket.
+func (so *socket) sort(b *rbuf) {
 	e := so.e
 	var cur *Session
 	pkts := so.pkts[:0]
@@ -88,8 +88,8 @@ func (so *socket) handle(b *rbuf) {
 	if len(pkts) > 0 {
 		cur.receive(pkts)
 	}
+	clear(pkts[:cap(pkts)])
 	so.pkts = pkts[:0]
-	clear(so.pkts[:cap(so.pkts)])
 }
 
 // open decrypts the packet in place with the keys of s.
@@ -162,5 +162,21 @@ func (e *Endpoint) allowReset() bool {
 	return e.resets.take(time.Now(), resetRate, resetRate)
 }
 
-// drainIdle takes what waits in a socket that nobody reads at the moment.
-func (e *Endpoint) drainIdle(*Session) {}
+// drain takes what waits in the socket, if nobody receives at the moment.
+func (so *socket) drain() {
+	if !so.role.state.CompareAndSwap(roleFree, roleLed) {
+		return
+	}
+	for range 64 {
+		b := newBatchBuf()
+		ok, err := so.conn.TryRecv(b.batch)
+		if ok && err == nil {
+			so.sort(b)
+		}
+		b.release()
+		if !ok || err != nil {
+			break
+		}
+	}
+	so.role.release()
+}

@@ -62,7 +62,11 @@ type Endpoint struct {
 type socket struct {
 	e    *Endpoint
 	conn udpio.Conn
-	pkts []inPacket // owned by the reader
+	role *role
+
+	// Owned by who has the role.
+	got  *rbuf
+	pkts []inPacket
 }
 
 // New opens the sockets of an endpoint. The caller must Close it.
@@ -143,7 +147,9 @@ func (e *Endpoint) bindPort(ap netip.AddrPort) error {
 		e.tcp = append(e.tcp, l)
 	}
 	for _, c := range conns {
-		e.socks = append(e.socks, &socket{e: e, conn: c})
+		so := &socket{e: e, conn: c}
+		so.role = newRole(so)
+		e.socks = append(e.socks, so)
 	}
 	return nil
 }
@@ -151,6 +157,7 @@ func (e *Endpoint) bindPort(ap netip.AddrPort) error {
 func (e *Endpoint) closeSockets() {
 	for _, so := range e.socks {
 		so.conn.Close()
+		so.role.takeBack()
 	}
 	for _, l := range e.tcp {
 		l.Close()
@@ -472,22 +479,40 @@ func (e *Endpoint) Connect(ctx context.Context, address string) (*Session, error
 // run receives on the socket until the endpoint is closed.
 func (so *socket) run() {
 	defer so.e.wg.Done()
-	for {
-		b := newBatchBuf()
-		err := so.conn.Recv(b.batch)
-		if err == nil {
-			so.handle(b)
-		}
-		b.release()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			select {
-			case <-so.e.stop:
-				return
-			case <-time.After(time.Millisecond): // a passing error of the system must not make a busy loop
-			}
-		}
+	_ = so.role.background() // net.ErrClosed
+}
+
+// recv implements receiver.
+func (so *socket) recv() error {
+	b := newBatchBuf()
+	err := so.conn.Recv(b.batch)
+	if err == nil {
+		so.got = b
+		return nil
+	}
+	b.release()
+	if errors.Is(err, net.ErrClosed) || timedOut(err) {
+		return err
+	}
+	select {
+	case <-so.e.stop:
+		return net.ErrClosed
+	case <-time.After(time.Millisecond): // a passing error of the system must not make a busy loop
+		return nil
 	}
 }
+
+// handle implements receiver.
+func (so *socket) handle() {
+	if b := so.got; b != nil {
+		so.got = nil
+		so.sort(b)
+		b.release()
+	}
+}
+
+// kick implements receiver.
+func (so *socket) kick() { _ = so.conn.SetReadDeadline(time.Unix(1, 0)) }
+
+// unkick implements receiver.
+func (so *socket) unkick() { _ = so.conn.SetReadDeadline(time.Time{}) }

@@ -18,6 +18,7 @@ type link struct {
 	e    *Endpoint
 	out  chan *sendBatch // what the writer shall write first; capacity 1
 	done chan struct{}   // closed when the link is given up
+	role *role
 
 	// Guarded by the session's lock once the link belongs to one.
 	s       *Session
@@ -25,6 +26,7 @@ type link struct {
 	open    bool
 	closing bool       // no more records but the last one
 	lastRec *sendBatch // CLOSE, written after what is under way
+	until   time.Time  // when reading ends; zero: it does not
 
 	// Owned by who reads.
 	buf  *rbuf
@@ -32,10 +34,12 @@ type link struct {
 	at   int // bytes of buf that were taken
 	pn   uint64
 	pkts []inPacket
+	err  error // what came made no sense
 }
 
 func newLink(e *Endpoint, conn net.Conn) *link {
 	l := &link{conn: conn, e: e, open: true, out: make(chan *sendBatch, 1), done: make(chan struct{}), buf: newLinkBuf()}
+	l.role = newRole(l)
 	if sc, ok := conn.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			l.raw = raw
@@ -175,9 +179,17 @@ func (l *link) write(b *sendBatch) {
 func (l *link) failed(error) {
 	l.s.mu.Lock()
 	l.open = false
+	l.readLast()
 	l.s.mu.Unlock()
-	// A reader that waits for a peer that is gone must not wait for ever.
-	_ = l.conn.SetReadDeadline(time.Now().Add(lastWords))
+}
+
+// readLast bounds what is still read: a reader that waits for a peer that is gone must not wait for ever. s.mu is held.
+func (l *link) readLast() {
+	if l.until.IsZero() {
+		l.until = time.Now().Add(lastWords)
+		_ = l.conn.SetReadDeadline(l.until)
+	}
+	l.role.takeBack()
 }
 
 // lastWords is how long a link whose writing half failed, or whose session was closed here, still reads what the peer says.
@@ -224,7 +236,7 @@ func (l *link) shutdown() {
 		closeWrite(l.conn)
 	}
 	l.open = false
-	_ = l.conn.SetReadDeadline(time.Now().Add(lastWords))
+	l.readLast()
 }
 
 // closeWrite sends FIN, so that a peer reads all before the end.
@@ -236,7 +248,8 @@ func closeWrite(c net.Conn) {
 
 // reader receives until the connection ends. It is the last to use the link and closes it.
 func (l *link) reader() {
-	err := l.readAll()
+	l.handle() // what came with the handshake
+	err := l.role.background()
 	l.conn.Close()
 	close(l.done)
 	l.buf.release()
@@ -245,19 +258,28 @@ func (l *link) reader() {
 	l.e.dropLink(l)
 }
 
-func (l *link) readAll() error {
-	for {
-		if err := l.takeRecords(); err != nil {
-			return err
-		}
-		if err := l.fill(); err != nil {
-			return err
-		}
+// handle implements receiver.
+func (l *link) handle() {
+	if l.err == nil {
+		l.err = l.takeRecords()
 	}
 }
 
-// fill reads more bytes into the buffer, behind what is there of a record that has begun.
-func (l *link) fill() error {
+// kick implements receiver.
+func (l *link) kick() { _ = l.conn.SetReadDeadline(time.Unix(1, 0)) }
+
+// unkick implements receiver.
+func (l *link) unkick() {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	_ = l.conn.SetReadDeadline(l.until)
+}
+
+// recv implements receiver: it reads more bytes into the buffer, behind what is there of a record that has begun.
+func (l *link) recv() error {
+	if l.err != nil {
+		return l.err
+	}
 	if l.at == l.have && l.buf.alone() {
 		l.at, l.have = 0, 0
 	}
@@ -271,6 +293,14 @@ func (l *link) fill() error {
 	}
 	if err == nil {
 		err = io.ErrNoProgress
+	}
+	if timedOut(err) {
+		l.s.mu.Lock()
+		over := !l.until.IsZero() && !time.Now().Before(l.until)
+		l.s.mu.Unlock()
+		if over {
+			return io.EOF // all that could be the peer's last words
+		}
 	}
 	return err
 }

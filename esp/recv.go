@@ -220,7 +220,7 @@ func (s *Session) onStream(f *frame, buf *rbuf, own bool) (ok bool) {
 		}
 	}
 	if c.rq.next != before || c.rq.eof() {
-		poke(c.rwake)
+		c.rwake.poke()
 		if c.rq.eof() {
 			s.settle(c)
 		}
@@ -298,7 +298,7 @@ func (s *Session) frameAcked(f *sentFrame) {
 			return
 		}
 		if c.sq.ack(f.off, uint64(f.n), f.fin) > 0 && c.wwaiting && c.sq.buffered() <= c.sendMax-c.sendMax/4 {
-			poke(c.wwake)
+			c.wwake.poke()
 		}
 		if c.sq.finAcked {
 			s.settle(c)
@@ -511,7 +511,7 @@ func (s *Session) onReset(f *frame) {
 	}
 	c.doneRead = true
 	s.discard(c)
-	poke(c.rwake)
+	c.rwake.poke()
 	s.settle(c)
 }
 

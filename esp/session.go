@@ -176,6 +176,18 @@ func streamID(n uint64, byClient bool) uint64 {
 	return n<<1 | 1
 }
 
+// role is that of the socket which the packets of this session come in on. s.mu is held.
+func (s *Session) role() *role {
+	switch p := s.active; {
+	case p == nil:
+		return nil
+	case p.link != nil:
+		return p.link.role
+	default:
+		return p.sock.role
+	}
+}
+
 // ours reports whether we open streams of this number.
 func (s *Session) ours(id uint64) bool { return (id&1 == 0) == s.client }
 

@@ -99,13 +99,17 @@ func (s *Session) idleAt() time.Duration {
 // onTimer does what has become due.
 func (s *Session) onTimer() {
 	s.mu.Lock()
+	if p := s.active; p != nil && p.sock != nil && s.err == nil {
+		s.mu.Unlock()
+		p.sock.drain() // packets that wait in the socket come before a verdict on silence
+		s.mu.Lock()
+	}
 	if s.err != nil {
 		s.mu.Unlock()
 		return
 	}
 	s.timerAt = 0
 	now := s.now()
-	s.e.drainIdle(s) // packets that wait in the socket come before a verdict on silence
 	for _, p := range s.paths {
 		if !p.usable() || p.link != nil {
 			continue
