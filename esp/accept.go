@@ -293,7 +293,7 @@ func (e *Endpoint) firstPacket(p *pending, path uint32, h header, packet []byte,
 		hdr = recordHeader
 	}
 	if p.s != nil { // another packet was faster
-		if !in.open(p.s, h.epoch, packet, hdr, path) {
+		if !in.open(new(nonceBuf), p.s, h.epoch, packet, hdr, path) {
 			e.stats.undecrypted.Add(1)
 			return nil
 		}
@@ -303,7 +303,7 @@ func (e *Endpoint) firstPacket(p *pending, path uint32, h header, packet []byte,
 		e.stats.undecrypted.Add(1)
 		return nil
 	}
-	body, err := p.rk.cur.open(packet, hdr, path, h.pn)
+	body, err := p.rk.cur.open(new(nonceBuf), packet, hdr, path, h.pn)
 	if err != nil {
 		e.stats.undecrypted.Add(1)
 		return nil

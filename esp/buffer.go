@@ -110,9 +110,13 @@ type sendBatch struct {
 	seg    int
 	key    *epochKey
 	paced  int64 // bytes that count for the pacer
-	skip   int   // bytes of buf that were written already, on a TCP path
+	nonce  nonceBuf
+	skip   int            // bytes of buf that were written already, on a TCP path
 	remote netip.AddrPort // where it goes, and from which of our addresses
 	local  netip.Addr
+
+	eliciting bool // of the last packet: it asks for an ACK
+	carried   sent // what the last packet carries
 }
 
 const sendBuffer = 72 << 10 // more than 64 KiB of packets (the kernel's bound for one send) and more than one TCP record
@@ -128,6 +132,6 @@ func newSendBatch() *sendBatch {
 }
 
 func (b *sendBatch) free() {
-	b.key = nil
+	b.key, b.carried = nil, sent{}
 	sendPool.Put(b)
 }

@@ -64,7 +64,7 @@ func (so *socket) sort(b *rbuf) {
 		} else if en.s == nil {
 			e.stats.unknownCID.Add(1)
 			continue
-		} else if !in.open(en.s, h.epoch, d.Data, headerSize, en.path) {
+		} else if !in.open(&so.nonce, en.s, h.epoch, d.Data, headerSize, en.path) {
 			if s := e.table.byToken(d.Data); s != nil {
 				e.onStatelessReset(s)
 			} else {
@@ -93,12 +93,12 @@ func (so *socket) sort(b *rbuf) {
 }
 
 // open decrypts the packet in place with the keys of s.
-func (in *inPacket) open(s *Session, epoch byte, packet []byte, hdr int, path uint32) bool {
+func (in *inPacket) open(n *nonceBuf, s *Session, epoch byte, packet []byte, hdr int, path uint32) bool {
 	key := s.recvKeys.Load().pick(epoch)
 	if key == nil {
 		return false
 	}
-	body, err := key.open(packet, hdr, path, in.pn)
+	body, err := key.open(n, packet, hdr, path, in.pn)
 	if err != nil {
 		return false
 	}

@@ -26,7 +26,7 @@ type Endpoint struct {
 	cfg    Config
 	public PublicKey
 	codec  *record.Codec
-	reset  [32]byte // key of the stateless reset tokens, derived from the identity so that it survives a restart
+	reset  [32]byte    // key of the stateless reset tokens, derived from the identity so that it survives a restart
 	mac1   [2][32]byte // keys of mac1: of who knows our key, and of who does not
 	jar    cookieJar
 	table  cidTable
@@ -53,7 +53,7 @@ type Endpoint struct {
 	listener *Listener
 	remember map[PublicKey]bool // by peer: TCP carried the last session that was dialed
 	load     loadMeter
-	resets   bucket // of stateless resets
+	resets   bucket       // of stateless resets
 	addrs    []netip.Addr // of this host, as of addrsAt
 	addrsAt  time.Time
 }
@@ -65,8 +65,9 @@ type socket struct {
 	role *role
 
 	// Owned by who has the role.
-	got  *rbuf
-	pkts []inPacket
+	got   *rbuf
+	pkts  []inPacket
+	nonce nonceBuf
 }
 
 // New opens the sockets of an endpoint. The caller must Close it.
@@ -338,7 +339,6 @@ func (e *Endpoint) mainListener() *Listener {
 	defer e.mu.Unlock()
 	return e.listener
 }
-
 
 // newCID returns a random CID, never 0.
 func (e *Endpoint) newCID() uint64 {

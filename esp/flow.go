@@ -66,7 +66,9 @@ func (s *Session) wantCredit(c *Conn) bool {
 
 // dataWindow is how far MAX_DATA runs ahead of what is consumed: twice what all streams may hold, so that with updates at three quarters it
 // never falls below that. s.mu is held.
-func (s *Session) dataWindow() uint64 { return 2 * uint64(max(s.e.cfg.Limits.SessionWindow, s.windows)) }
+func (s *Session) dataWindow() uint64 {
+	return 2 * uint64(max(s.e.cfg.Limits.SessionWindow, s.windows))
+}
 
 // checkDataCredit raises MAX_DATA when a quarter of it is used. s.mu is held.
 func (s *Session) checkDataCredit() bool {

@@ -109,23 +109,23 @@ func newEpochKey(su suite, s secret, epoch uint64) *epochKey {
 	return k
 }
 
-func (k *epochKey) nonce(n *[12]byte, path uint32, pn uint64) {
+func (k *epochKey) nonce(n *nonceBuf, path uint32, pn uint64) {
 	binary.BigEndian.PutUint32(n[:], binary.BigEndian.Uint32(k.iv[:])^path)
 	binary.BigEndian.PutUint64(n[4:], binary.BigEndian.Uint64(k.iv[4:])^pn)
 }
 
-// seal encrypts body in place behind the header that lies directly before it in the same array; cap must leave tagSize bytes. It returns the
-// length of the sealed body.
-func (k *epochKey) seal(packet []byte, hdr int, path uint32, pn uint64) []byte {
-	var n [12]byte
-	k.nonce(&n, path, pn)
+// nonceBuf is room for a nonce. It is handed to seal and open by their callers, since one of their own would escape to the heap.
+type nonceBuf [12]byte
+
+// seal encrypts packet[hdr:] in place, with the header as associated data; its capacity must leave tagSize bytes.
+func (k *epochKey) seal(n *nonceBuf, packet []byte, hdr int, path uint32, pn uint64) []byte {
+	k.nonce(n, path, pn)
 	return k.aead.Seal(packet[:hdr], n[:], packet[hdr:], packet[:hdr])
 }
 
 // open decrypts packet[hdr:] in place and returns the frames.
-func (k *epochKey) open(packet []byte, hdr int, path uint32, pn uint64) ([]byte, error) {
-	var n [12]byte
-	k.nonce(&n, path, pn)
+func (k *epochKey) open(n *nonceBuf, packet []byte, hdr int, path uint32, pn uint64) ([]byte, error) {
+	k.nonce(n, path, pn)
 	return k.aead.Open(packet[hdr:hdr], n[:], packet[hdr:], packet[:hdr])
 }
 

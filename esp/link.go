@@ -14,7 +14,7 @@ import (
 // sending role of the path, to the link's writer, which waits for room and goes on from there.
 type link struct {
 	conn net.Conn
-	raw  syscall.RawConn // nil where the connection is not the system's
+	now  *nowWriter // nil where the connection is not the system's
 	e    *Endpoint
 	out  chan *sendBatch // what the writer shall write first; capacity 1
 	done chan struct{}   // closed when the link is given up
@@ -29,12 +29,13 @@ type link struct {
 	until   time.Time  // when reading ends; zero: it does not
 
 	// Owned by who reads.
-	buf  *rbuf
-	have int // bytes in buf
-	at   int // bytes of buf that were taken
-	pn   uint64
-	pkts []inPacket
-	err  error // what came made no sense
+	buf   *rbuf
+	have  int // bytes in buf
+	at    int // bytes of buf that were taken
+	pn    uint64
+	pkts  []inPacket
+	nonce nonceBuf
+	err   error // what came made no sense
 }
 
 func newLink(e *Endpoint, conn net.Conn) *link {
@@ -42,7 +43,7 @@ func newLink(e *Endpoint, conn net.Conn) *link {
 	l.role = newRole(l)
 	if sc, ok := conn.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
-			l.raw = raw
+			l.now = newNowWriter(raw)
 		}
 	}
 	return l
@@ -112,8 +113,8 @@ func (l *link) giveUp() {
 // send writes a batch as far as that goes without waiting. It returns false when the writer has taken over the batch and the sending role. No
 // lock is held.
 func (l *link) send(b *sendBatch) bool {
-	if l.raw != nil {
-		n, err := writeNow(l.raw, b.buf)
+	if l.now != nil {
+		n, err := l.now.write(b.buf)
 		if err != nil {
 			l.failed(err)
 			return true
@@ -207,8 +208,8 @@ func (l *link) last(b *sendBatch) {
 
 func (l *link) writeLast(b *sendBatch) {
 	_ = l.conn.SetWriteDeadline(time.Now().Add(lastWords))
-	if l.raw != nil {
-		_, _ = writeNow(l.raw, b.buf) // the connection ends either way
+	if l.now != nil {
+		_, _ = l.now.write(b.buf) // the connection ends either way
 		b.free()
 		return
 	}
@@ -232,7 +233,7 @@ func (l *link) finish() {
 func (l *link) shutdown() {
 	if l.lastRec != nil {
 		_ = l.conn.SetWriteDeadline(time.Now().Add(lastWords))
-	} else if l.raw != nil || !l.closing {
+	} else if l.now != nil || !l.closing {
 		closeWrite(l.conn)
 	}
 	l.open = false
@@ -350,7 +351,7 @@ func (l *link) takeRecords() error {
 				bad = errTruncated
 				break
 			}
-			body, err := key.open(rec, recordHeader, l.p.id, l.pn)
+			body, err := key.open(&l.nonce, rec, recordHeader, l.p.id, l.pn)
 			if err != nil {
 				bad = err
 				break

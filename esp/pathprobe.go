@@ -567,7 +567,7 @@ func (e *Endpoint) joinLink(s *Session, id uint32, ln *link) *Session {
 		return nil
 	}
 	in := inPacket{size: len(rec), buf: ln.buf, link: ln, from: addrPortOf(ln.conn.RemoteAddr())}
-	if !in.open(s, epoch, rec, recordHeader, id) {
+	if !in.open(new(nonceBuf), s, epoch, rec, recordHeader, id) {
 		e.stats.undecrypted.Add(1)
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sharefs/esp/internal/recovery"
+	"sharefs/esp/internal/sched"
 	"sharefs/esp/internal/udpio"
 )
 
@@ -83,7 +84,13 @@ func (s *Session) drive(p *path) {
 		if b == nil {
 			break
 		}
+		twin, over := s.twin(p, b)
 		s.mu.Unlock()
+		if twin != nil {
+			twin.seal(over)
+			_ = over.sock.conn.Send(twin.remote, twin.local, twin.buf, twin.seg) // it is the copy: the loss is noticed and does no harm
+			twin.free()
+		}
 		b.seal(p)
 		if p.link != nil {
 			if !p.link.send(b) { // its writer has taken over the batch and the sending role
@@ -128,8 +135,35 @@ func (b *sendBatch) seal(p *path) {
 	for i := range b.pkts {
 		k := &b.pkts[i]
 		full := b.buf[k.start : k.end+tagSize : k.end+tagSize]
-		b.key.seal(full[:k.end-k.start], hdr, p.id, k.pn)
+		b.key.seal(&b.nonce, full[:k.end-k.start], hdr, p.id, k.pn)
 	}
+}
+
+// redundantSize is the largest packet of which a copy goes over a second path.
+const redundantSize = minDatagram
+
+// twin makes a copy of a batch of one small packet for the second best path, where the scheduler is Redundant. s.mu is held.
+func (s *Session) twin(p *path, b *sendBatch) (*sendBatch, *path) {
+	if s.e.cfg.Scheduler != Redundant || p != s.active || p.link != nil || len(b.pkts) != 1 || len(b.buf) > redundantSize || !b.eliciting {
+		return nil, nil
+	}
+	now := s.now()
+	paths := s.schedPaths(now)
+	for _, i := range sched.Copies(sched.Redundant, p.id, paths, nil) {
+		q := s.path(paths[i].ID)
+		if q == p || q.link != nil || !q.validated || q.rec.Available() <= 0 {
+			continue
+		}
+		t := newSendBatch()
+		t.key, t.remote, t.local = b.key, q.remote, q.local
+		w := packetWriter{b: t, own: q.id, elic: true, t: b.carried}
+		w.t.ackTop = 0
+		t.buf = append(t.buf, b.buf[:b.pkts[0].end]...)
+		s.finish(q, &w, now)
+		t.seg = len(t.buf)
+		return t, q
+	}
+	return nil, nil
 }
 
 // carries reports whether the path takes stream data, and control. s.mu is held.
@@ -278,6 +312,9 @@ func (s *Session) finish(p *path, w *packetWriter, now time.Duration) int {
 		flags |= recovery.Probe
 	}
 	w.t.epoch = b.key.epoch
+	if b.eliciting = w.elic && w.t.probe == 0; b.eliciting && s.e.cfg.Scheduler == Redundant {
+		b.carried = w.t
+	}
 	if w.elic && p.rec.Outstanding() == 0 {
 		p.firstUnanswered = now
 	}
