@@ -322,7 +322,6 @@ func (e *Endpoint) firstPacket(p *pending, path uint32, h header, packet []byte,
 		s.confirm(s.paths[0])
 		s.closeLocked(newSessionError(CodeRefused, false, p.res.params.reason))
 		s.unlock()
-		return nil
 	}
 	return s
 }

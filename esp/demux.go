@@ -61,6 +61,11 @@ func (so *socket) sort(b *rbuf) {
 				continue
 			}
 			en = cidEntry{s: s, path: pathUDP}
+		} else if en.closed != nil {
+			if en.closed.again() {
+				_ = so.conn.Send(d.From, d.To, en.closed.b, len(en.closed.b)) // the next packet asks again
+			}
+			continue
 		} else if en.s == nil {
 			e.stats.unknownCID.Add(1)
 			continue

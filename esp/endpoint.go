@@ -227,6 +227,11 @@ var errTooManySessions = errors.New("esp: too many sessions")
 
 // forget removes a session. Its lock is held.
 func (e *Endpoint) forget(s *Session) {
+	for _, p := range s.paths {
+		if last := s.lastPackets[p.id]; last != nil {
+			e.table.close(p.cid, s, last)
+		}
+	}
 	for _, cid := range s.pathsets.cids() {
 		e.table.remove(cid, s)
 	}

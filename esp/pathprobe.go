@@ -585,7 +585,7 @@ func (s *Session) adoptLink(ln *link, id uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
-		return false
+		return ln.s == s // refused: the reader still drains what the peer says
 	}
 	if ln.s == nil {
 		if s.path(id) != nil || s.client == byClient(id) && id >= firstPath || s.livePaths() >= s.e.cfg.Limits.Paths+4 {

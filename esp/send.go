@@ -507,5 +507,6 @@ func (s *Session) sayClose(p *path) {
 		return
 	}
 	_ = p.sock.conn.Send(b.remote, b.local, b.buf, b.seg) // the session ends either way
+	s.lastPackets[p.id] = append([]byte(nil), b.buf...)
 	b.free()
 }

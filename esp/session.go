@@ -79,7 +79,9 @@ type Session struct {
 	wantData   bool // MAX_DATA
 	wantStream bool // MAX_STREAMS
 	closeFrame *ctrl
-	blocked    []*Conn // have data, but the session has no credit
+
+	lastPackets map[uint32][]byte // CLOSE as it left on each UDP path, by path id
+	blocked     []*Conn           // have data, but the session has no credit
 
 	// scratch space of who holds mu
 	reader  frameReader
@@ -382,6 +384,7 @@ func (s *Session) closeLocked(err *SessionError) {
 	if tell {
 		s.closeFrame = &ctrl{typ: frameClose, a: uint64(err.Code), data: []byte(err.Reason[:min(len(err.Reason), maxReason)])}
 	}
+	s.lastPackets = make(map[uint32][]byte)
 	for _, p := range s.paths {
 		if tell {
 			s.sayClose(p)

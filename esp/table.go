@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // cidTable says whose packets bear which CID. All sockets of an endpoint share it, since the kernel may deliver a packet to any of them. It is
@@ -15,12 +17,29 @@ type cidTable struct {
 	tokens map[[resetTokSize]byte]*Session // of CIDs that peers gave us: what a stateless reset ends with
 }
 
-// cidEntry is one of three: a session with the id of the path, an incoming handshake that waits for its first packet, a dial that waits for REPLY.
+// cidEntry is one of four: a session with the id of the path, an incoming handshake that waits for its first packet, a dial that waits for REPLY,
+// a session that we have closed.
 type cidEntry struct {
 	s       *Session
 	path    uint32
 	pending *pending
 	dial    *dialing
+	closed  *lastPacket
+}
+
+// lastPacket is the CLOSE of a session that is over. It is sent again to a peer that did not get it, ever more rarely.
+type lastPacket struct {
+	b     []byte
+	asked atomic.Uint32
+}
+
+// closedLife is how long CLOSE can be repeated; later packets meet a stateless reset.
+const closedLife = 3 * time.Second
+
+// again reports whether one more packet of the peer deserves a repetition: the first, second, fourth, eighth …
+func (l *lastPacket) again() bool {
+	n := l.asked.Add(1)
+	return n&(n-1) == 0
 }
 
 func (t *cidTable) init() {
@@ -61,10 +80,28 @@ func (t *cidTable) remove(cid uint64, s *Session) {
 	t.mu.Unlock()
 }
 
+// close lets cid answer with the last packet of s for a while.
+func (t *cidTable) close(cid uint64, s *Session, last []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byCID[cid].s != s {
+		return
+	}
+	l := &lastPacket{b: last}
+	t.byCID[cid] = cidEntry{closed: l}
+	time.AfterFunc(closedLife, func() {
+		t.mu.Lock()
+		if t.byCID[cid].closed == l {
+			delete(t.byCID, cid)
+		}
+		t.mu.Unlock()
+	})
+}
+
 // removeHandshake takes cid out unless a session has it by now.
 func (t *cidTable) removeHandshake(cid uint64) {
 	t.mu.Lock()
-	if t.byCID[cid].s == nil {
+	if en := t.byCID[cid]; en.s == nil && en.closed == nil {
 		delete(t.byCID, cid)
 	}
 	t.mu.Unlock()
