@@ -200,6 +200,12 @@ func (l *Link) toward(h *Host) *pipe {
 	panic("linkem: " + h.Name + " is not on " + l.name)
 }
 
+// Inject delivers an IP packet to a host at once, as if it had come over the link: from any address, for one.
+func (l *Link) Inject(toward *Host, packet []byte) error {
+	_, err := l.toward(toward).out.Write(packet)
+	return err
+}
+
 // Tap lets fn see all packets that enter the link, in both directions; it is called by two goroutines, and must be
 // quick. nil ends it, but a call may still be under way.
 func (l *Link) Tap(fn func(Packet)) {
