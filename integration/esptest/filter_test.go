@@ -97,7 +97,7 @@ func TestFlood(t *testing.T) {
 			}
 		}
 	}()
-	for i := uint64(2); i < 200 || sent.Load() < 5000; i++ {
+	for i := uint64(2); i < 200 || sent.Load() < 5000 || w.server.Stats().Cookies == 0; i++ {
 		if err := ask(client, i); err != nil {
 			t.Errorf("during the flood: %v", err)
 			break
@@ -110,7 +110,7 @@ func TestFlood(t *testing.T) {
 	if most := 300*time.Since(began).Seconds() + 300; float64(st.Handshakes) > most {
 		t.Errorf("%d handshakes were worked on, in %v", st.Handshakes, time.Since(began))
 	}
-	if st.Cookies == 0 || st.Repeated+st.Cookies+st.Overload < st.Handshakes {
+	if st.Repeated+st.Cookies+st.Overload < st.Handshakes {
 		t.Errorf("the flood was not held off: %+v", st)
 	}
 	if st.Sessions != 1 {
