@@ -401,28 +401,50 @@ func (c *Conn) dropTaken() {
 	c.dec.Close()
 }
 
+// copyPool holds the buffers of WriteTo, which takes one only while it has something to copy, so that thousands of idle connections hold none.
+var copyPool = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+
 // WriteTo implements [io.WriterTo]: it copies to w until io.EOF.
 func (c *Conn) WriteTo(w io.Writer) (total int64, err error) {
-	buf := make([]byte, 64<<10)
 	for {
-		n, rerr := c.Read(buf)
-		if n > 0 {
-			m, werr := w.Write(buf[:n])
-			total += int64(m)
-			if werr == nil && m < n {
-				werr = io.ErrShortWrite
-			}
-			if werr != nil {
-				return total, werr
-			}
-		}
-		if rerr == io.EOF {
+		n, err := c.writeSome(w)
+		total += n
+		if err == io.EOF {
 			return total, nil
 		}
-		if rerr != nil {
-			return total, rerr
+		if err != nil {
+			return total, err
 		}
 	}
+}
+
+// writeSome waits for bytes and copies what is there to w.
+func (c *Conn) writeSome(w io.Writer) (total int64, err error) {
+	c.rmu.Lock()
+	defer c.rmu.Unlock()
+	if err := c.fetch(); err != nil {
+		return 0, c.opErr("read", err)
+	}
+	buf := copyPool.Get().(*[]byte)
+	defer copyPool.Put(buf)
+	for !c.rstop.Load() {
+		n, err := c.decode(*buf)
+		if err != nil {
+			return total, c.opErr("read", err)
+		}
+		if n == 0 {
+			break
+		}
+		m, err := w.Write((*buf)[:n])
+		total += int64(m)
+		if err == nil && m < n {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
 }
 
 // Write implements [net.Conn].
@@ -526,7 +548,7 @@ func (c *Conn) growSendBuffer() {
 
 // ReadFrom implements [io.ReaderFrom]: it copies from r until io.EOF, in large pieces.
 func (c *Conn) ReadFrom(r io.Reader) (total int64, err error) {
-	buf := make([]byte, 256<<10)
+	buf := make([]byte, 64<<10)
 	for {
 		n, rerr := r.Read(buf)
 		if n > 0 {

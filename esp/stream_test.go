@@ -177,7 +177,7 @@ func TestStalledStreams(t *testing.T) {
 			defer c.Close()
 			defer d.Close()
 			c.SetWriteDeadline(time.Now().Add(time.Second))
-			go c.Write(make([]byte, 8<<20))
+			go c.Write(pattern(1, 8<<20))
 		}
 		time.Sleep(5 * time.Second)
 		c, d := s.dial()
