@@ -19,12 +19,13 @@ func BenchmarkEncodeRaw(b *testing.B)      { benchEncode(b, random(1, 1<<20), Op
 func BenchmarkEncodeText1K(b *testing.B)   { benchEncode(b, text(1, 1<<10), Options{}) }
 func BenchmarkEncodeRandom1K(b *testing.B) { benchEncode(b, random(1, 1<<10), Options{}) }
 func BenchmarkEncodeRaw1K(b *testing.B)    { benchEncode(b, random(1, 1<<10), Options{Disabled: true}) }
-func BenchmarkLook(b *testing.B)           { benchLook(b, lookBytes) }
-func BenchmarkGlance(b *testing.B)         { benchLook(b, lookGlance) }
-func benchLook(b *testing.B, most int) {
+func BenchmarkLook(b *testing.B)           { benchLook(b, looksRandom) }
+func BenchmarkGlance(b *testing.B)         { benchLook(b, glancesRandom) }
+
+func benchLook(b *testing.B, look func([]byte) bool) {
 	src := random(1, 1<<16)
 	for b.Loop() {
-		looksRandom(src, most)
+		look(src)
 	}
 }
 

@@ -123,12 +123,12 @@ func (e *Encoder) worthTrying(src []byte) bool {
 	case e.opt.Disabled || len(src) < minCompress:
 		return false
 	case e.skip > 0:
-		if len(src) < lookDuring || looksRandom(src, lookGlance) {
+		if len(src) < lookDuring || glancesRandom(src) {
 			e.skip--
 			return false
 		}
 		e.skip, e.backoff = 0, 0
-	case len(src) < lookInstead && e.backoff < maxBackoff && looksRandom(src, lookBytes):
+	case len(src) < lookInstead && e.backoff < maxBackoff && looksRandom(src):
 		// At the longest pause the attempt is made in full, since a look does not see repetitions.
 		e.fail()
 		return false
