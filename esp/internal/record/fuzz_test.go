@@ -15,7 +15,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(c.NewEncoder(Options{Disabled: true}).Encode(nil, text(1, 300)), uint64(2))
 	f.Add([]byte{0x80, 0x80, 0x10, 0x09, 0x01, 0x28, 0xb5, 0x2f, 0xfd, 0, 0, 0, 0, 0}, uint64(3))
 	f.Fuzz(func(t *testing.T, in []byte, seed uint64) {
-		whole, err1 := decodeAll(c, in, rand.New(rand.NewPCG(seed, 1)), 1<<20, 1<<20)
+		whole, err1 := decodeAll(c, in, rand.New(rand.NewPCG(seed, 1)), 1<<20, MaxRaw+1)
 		parts, err2 := decodeAll(c, in, rand.New(rand.NewPCG(seed, 2)), 7, 100)
 		if !bytes.Equal(whole, parts) || (err1 == nil) != (err2 == nil) {
 			t.Fatalf("whole: %d bytes, %v; in pieces: %d bytes, %v", len(whole), err1, len(parts), err2)

@@ -40,12 +40,13 @@ func decodeAll(c *Codec, in []byte, rng *rand.Rand, maxIn, maxOut int) ([]byte, 
 	d := c.NewDecoder()
 	defer d.Close()
 	var got []byte
+	room := make([]byte, maxOut)
 	avail := 0
 	for at := 0; ; {
 		if avail < len(in) {
 			avail = min(len(in), avail+1+rng.IntN(maxIn))
 		}
-		out := make([]byte, 1+rng.IntN(maxOut))
+		out := room[:1+rng.IntN(maxOut)]
 		o, i, err := d.Decode(out, in[at:avail])
 		if err != nil {
 			return got, err
@@ -124,7 +125,7 @@ func TestRoundTrip(t *testing.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 		var wire, want []byte
 		for range rapid.IntRange(1, 6).Draw(t, "writes") {
-			n := 1 + rng.IntN(1<<rng.IntN(19))
+			n := 1 + rng.IntN(1<<rng.IntN(17))
 			src := text(rng.Uint64(), n)
 			if rng.IntN(3) == 0 {
 				src = random(rng.Uint64(), n)
@@ -239,8 +240,8 @@ func TestExplores(t *testing.T) {
 	if got := explored(16 << 20); got != exploreBytes {
 		t.Errorf("first 16 MiB: %d bytes raw, want %d", got, exploreBytes)
 	}
-	if got := explored(512 << 20); got < 3*exploreBytes || got > 6*exploreBytes {
-		t.Errorf("next 512 MiB: %d bytes raw", got)
+	if got := explored(112 << 20); got != 2*exploreBytes { // after 32 MiB, and 64 MiB after that
+		t.Errorf("next 112 MiB: %d bytes raw", got)
 	}
 	idle := NewCodec().NewEncoder(Options{Now: clock})
 	for range 128 {
@@ -255,8 +256,8 @@ func TestExplores(t *testing.T) {
 // TestLook holds that random bytes look random at any length and seed, and text and machine code do not.
 func TestLook(t *testing.T) {
 	for name, look := range map[string]func([]byte) bool{"look": looksRandom, "glance": glancesRandom} {
-		for n := minCompress; n < 1<<17; n = n*3/2 + 1 {
-			for seed := range uint64(20) {
+		for n := minCompress; n < 1<<17; n = 3*n + 1 {
+			for seed := range uint64(5) {
 				if !look(random(seed, n)) {
 					t.Errorf("%s: %d random bytes of seed %d do not look random", name, n, seed)
 				}
