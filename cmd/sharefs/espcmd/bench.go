@@ -37,7 +37,7 @@ func newBench(o *options) *cobra.Command {
 	var serve bool
 	cmd := &cobra.Command{
 		Use:   "bench [KEY@]HOST:PORT | bench --serve [HOST]:PORT",
-		Short: "measure throughput and latency between two hosts, as iperf3",
+		Short: "Measure throughput and latency between two hosts, as iperf3",
 		Long: "bench sends as fast as it can to a \"bench --serve\" on the other host, and prints each second what went through and\n" +
 			"over which path. --reverse lets the other host send; --latency measures round trips of small messages instead.",
 		Args: cobra.ExactArgs(1),
@@ -51,14 +51,14 @@ func newBench(o *options) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&serve, "serve", "s", false, "answer benchmarks, until interrupted")
-	f.DurationVarP(&b.secs, "time", "t", 10*time.Second, "how long to measure")
-	f.DurationVarP(&b.interval, "interval", "i", time.Second, "pause between two lines")
-	f.IntVarP(&b.streams, "parallel", "P", 1, "number of streams")
-	f.BoolVarP(&b.reverse, "reverse", "R", false, "the other host sends")
-	f.BoolVar(&b.latency, "latency", false, "measure round trips instead of throughput")
-	f.IntVar(&b.size, "size", 64, "bytes of a message for --latency")
-	f.StringVar(&b.kind, "content", "random", "what is sent: random (does not compress) or text")
+	f.BoolVarP(&serve, "serve", "s", false, "Answer benchmarks, until interrupted")
+	f.DurationVarP(&b.secs, "time", "t", 10*time.Second, "How long to measure")
+	f.DurationVarP(&b.interval, "interval", "i", time.Second, "Pause between two lines")
+	f.IntVarP(&b.streams, "parallel", "P", 1, "Number of streams")
+	f.BoolVarP(&b.reverse, "reverse", "R", false, "The other host sends")
+	f.BoolVar(&b.latency, "latency", false, "Measure round trips instead of throughput")
+	f.IntVar(&b.size, "size", 64, "Bytes of a message for --latency")
+	f.StringVar(&b.kind, "content", "random", "What is sent: random (does not compress) or text")
 	return cmd
 }
 

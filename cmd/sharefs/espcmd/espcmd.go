@@ -14,7 +14,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -26,23 +28,36 @@ func New() *cobra.Command {
 	o := &options{errMu: new(sync.Mutex)}
 	cmd := &cobra.Command{
 		Use:   "esp",
-		Short: "talk over the Encoded Stream Protocol: a pipe, a benchmark, a look at the paths",
+		Short: "Talk over the Encoded Stream Protocol: a pipe, a benchmark, a look at the paths",
 		Long: "ESP is the transport between hosts: authenticated by keys, encrypted, compressed, over UDP or TCP and over\n" +
 			"several paths. These commands use it by hand. A peer is named KEY@HOST:PORT, as \"listen\" prints it.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	f := cmd.PersistentFlags()
-	f.StringVar(&o.keyFile, "key", "", "file with the identity of this end (made if missing); none: a new one for this run")
-	f.StringSliceVar(&o.peers, "peer", nil, "key of a peer that is let in (may be repeated); none: all are")
-	f.StringVar(&o.carriage, "carriage", "auto", "udp, tcp, or auto: UDP where it gets through, else TCP")
-	f.StringVar(&o.congestion, "congestion", "bbr", "congestion control: bbr or cubic")
-	f.StringVar(&o.scheduler, "scheduler", "single", "use of several paths: single, aggregate or redundant")
-	f.IntVar(&o.mtu, "mtu", 0, "size of UDP payloads in bytes; 0: found out")
-	f.BoolVar(&o.noCompress, "no-compress", false, "send all bytes as they are")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "tell on stderr what happens to sessions and paths")
-	cmd.AddCommand(newKey(), newListen(o), newDial(o), newBench(o), newTrace(o))
+	f.StringVar(&o.keyFile, "key", "", "File with the identity of this end (made if missing); none: a new one for this run")
+	f.StringSliceVar(&o.peers, "peer", nil, "Key of a peer that is let in (may be repeated); none: all are")
+	f.StringVar(&o.carriage, "carriage", "auto", "Udp, tcp, or auto: UDP where it gets through, else TCP")
+	f.StringVar(&o.congestion, "congestion", "bbr", "Congestion control: bbr or cubic")
+	f.StringVar(&o.scheduler, "scheduler", "single", "Use of several paths: single, aggregate or redundant")
+	f.IntVar(&o.mtu, "mtu", 0, "Size of UDP payloads in bytes; 0: found out")
+	f.BoolVar(&o.noCompress, "no-compress", false, "Send all bytes as they are")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "Tell on stderr what happens to sessions and paths")
+	for _, c := range []*cobra.Command{newKey(), newListen(o), newDial(o), newBench(o), newTrace(o)} {
+		c.RunE = interruptible(c.RunE)
+		cmd.AddCommand(c)
+	}
 	return cmd
+}
+
+// interruptible lets an interrupt end the context of a command, so that it can take leave of its peer.
+func interruptible(run func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		cmd.SetContext(ctx)
+		return run(cmd, args)
+	}
 }
 
 // options are the flags that all subcommands share.
@@ -187,7 +202,7 @@ func loadKey(file string) (k esp.PrivateKey, made bool, err error) {
 func newKey() *cobra.Command {
 	return &cobra.Command{
 		Use:   "key FILE",
-		Short: "make an identity, or show whose it is",
+		Short: "Make an identity, or show whose it is",
 		Long: "key prints the public key of the identity in FILE, by which peers know this host. If there is no such file, it\n" +
 			"makes one that only its owner can read. Existing files are never changed.",
 		Args: cobra.ExactArgs(1),

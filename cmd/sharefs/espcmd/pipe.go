@@ -13,7 +13,7 @@ func newListen(o *options) *cobra.Command {
 	var keep bool
 	cmd := &cobra.Command{
 		Use:   "listen [HOST]:PORT",
-		Short: "wait for a stream and join it with stdin and stdout, as nc -l",
+		Short: "Wait for a stream and join it with stdin and stdout, as nc -l",
 		Long: "listen prints its address to stderr, waits for one stream and then copies stdin to it and what comes from it to\n" +
 			"stdout, until both directions have ended. With --keep it takes streams one after the other; then stdin is not read.",
 		Args: cobra.ExactArgs(1),
@@ -40,14 +40,14 @@ func newListen(o *options) *cobra.Command {
 			}
 		},
 	}
-	cmd.Flags().BoolVarP(&keep, "keep", "k", false, "take streams one after the other")
+	cmd.Flags().BoolVarP(&keep, "keep", "k", false, "Take streams one after the other")
 	return cmd
 }
 
 func newDial(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "dial [KEY@]HOST:PORT",
-		Short: "open a stream and join it with stdin and stdout, as nc",
+		Short: "Open a stream and join it with stdin and stdout, as nc",
 		Long: "dial copies stdin to a stream and what comes from it to stdout, until both directions have ended. Without a key it\n" +
 			"talks to whoever answers, and says who that is.",
 		Args: cobra.ExactArgs(1),

@@ -19,7 +19,7 @@ func newTrace(o *options) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "trace [KEY@]HOST:PORT",
-		Short: "show the paths to a peer, what they measure, and why one was chosen",
+		Short: "Show the paths to a peer, what they measure, and why one was chosen",
 		Long: "trace keeps a session with a peer and prints its table of paths: each pair of addresses that was tried, with its\n" +
 			"round-trip time, loss, bandwidth and score (the time that 64 KiB would take), and why it is in use or not. Any ESP\n" +
 			"listener will do. Bandwidth is known only of paths that carry data: --load sends some, to a \"bench --serve\".",
@@ -67,8 +67,8 @@ func newTrace(o *options) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.DurationVarP(&interval, "interval", "i", 2*time.Second, "pause between two tables")
-	f.IntVarP(&count, "count", "n", 0, "number of tables; 0: until interrupted")
+	f.DurationVarP(&interval, "interval", "i", 2*time.Second, "Pause between two tables")
+	f.IntVarP(&count, "count", "n", 0, "Number of tables; 0: until interrupted")
 	f.BoolVar(&load, "load", false, "send data meanwhile, to a \"bench --serve\", so that bandwidth is measured")
 	return cmd
 }
