@@ -63,6 +63,7 @@ type path struct {
 	// probing (pathprobe.go)
 	challenge    [8]byte
 	challenged   time.Duration // when the challenge was last sent; 0: none is out
+	probed       time.Duration // when it was sent at all
 	tries        int
 	echoes       int  // answers that came
 	sayActive    bool // PATH_STATUS is to be sent

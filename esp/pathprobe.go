@@ -16,7 +16,7 @@ func (s *Session) sendChallenge(p *path) {
 		s.e.random(p.challenge[:])
 		p.tries = 0
 	}
-	p.challenged = now
+	p.challenged, p.probed = now, now
 	p.tries++
 	p.ctrlq = append(p.ctrlq, &ctrl{typ: framePathChallenge, data: append([]byte(nil), p.challenge[:]...)})
 }
@@ -31,7 +31,7 @@ func (p *path) nextChallenge() time.Duration {
 	case p.challenged != 0:
 		return p.challenged + heartbeat
 	case p.s.heartbeats():
-		return p.heard + heartbeat
+		return p.probed + heartbeat
 	}
 	return 0
 }
@@ -94,8 +94,14 @@ func (s *Session) schedPaths(now time.Duration) []sched.Path {
 }
 
 func (p *path) describe(now time.Duration) sched.Path {
+	bw := p.bandwidth()
+	if p.cc != nil { // before the window was ever filled, the estimate tells how little was sent
+		if st := p.cc.State(); st == "startup" || st == "slow-start" {
+			bw = 0
+		}
+	}
 	return sched.Path{
-		ID: p.id, SRTT: p.rec.RTT().Smoothed, Bandwidth: p.bandwidth(), Loss: p.rec.Stats().LossRate,
+		ID: p.id, SRTT: p.rec.RTT().Smoothed, Bandwidth: bw, Loss: p.rec.Stats().LossRate,
 		Alive:    p.state == pathReady && p.usable() && !p.suspect && now-p.heard < deadAfter,
 		Fallback: p.link != nil,
 	}
@@ -131,6 +137,9 @@ func (s *Session) setActive(p *path, why string) {
 		return
 	}
 	if old != nil {
+		if old.state != pathDead && (old.suspect || old.state == pathProbing) { // what is under way there may never arrive
+			s.giveUpInflight(old, s.now())
+		}
 		s.stats.migrations++
 		old.why = "was active before: " + why
 	}
@@ -163,15 +172,10 @@ func (s *Session) onPathStatus(f *frame, now time.Duration) {
 		return
 	}
 	if rtt := a.rec.RTT().Smoothed; a.state == pathDead || a.suspect || p.heard-a.heard > 2*rtt+100*time.Millisecond {
-		if s.unanswered(a) {
-			s.giveUpInflight(a, now)
-		}
+		a.suspect = true
 		s.setActive(p, "the peer moved here")
 	}
 }
-
-// unanswered reports whether something that was sent on the path waits for an answer.
-func (s *Session) unanswered(p *path) bool { return p.rec.Outstanding() > 0 }
 
 // onSilence runs with each probe timeout of a path. s.mu is held.
 func (s *Session) onSilence(p *path, now time.Duration) {
@@ -185,6 +189,33 @@ func (s *Session) onSilence(p *path, now time.Duration) {
 	if s.failing(p, now) {
 		s.failover(p, now)
 	}
+}
+
+// An active path that owes an answer is suspected after silence of one and a half probe timeouts, and left after three, when another one answers. The
+// floors keep a busy machine from seeing ghosts. (The probe timeout itself starts anew with each packet that is sent, so that it does not fire while
+// a program keeps writing.)
+const (
+	suspectFloor     = 100 * time.Millisecond
+	failFloor        = 300 * time.Millisecond
+	linkSuspectFloor = 1500 * time.Millisecond
+)
+
+// silence returns when the path becomes suspect and when it may be left, both 0 where it owes no answer.
+func (p *path) silence() (suspect, fail time.Duration) {
+	if p.rec.Outstanding() == 0 {
+		return 0, 0
+	}
+	rtt := p.rec.RTT()
+	pto := rtt.Smoothed + max(4*rtt.Var, time.Millisecond) + p.s.peerParams.ackDelay
+	if rtt.Smoothed == 0 {
+		pto = firstRetry
+	}
+	base := max(p.heard, p.firstUnanswered)
+	if p.link != nil {
+		at := base + max(linkSuspectFloor, 4*pto)
+		return at, at
+	}
+	return base + max(pto*3/2, suspectFloor), base + max(3*pto, failFloor)
 }
 
 // challengeAll asks all other paths at once whether they live, and tries new ones. s.mu is held.
@@ -203,15 +234,16 @@ func (s *Session) challengeAll(p *path, now time.Duration) {
 	}
 }
 
-// failing reports whether a silent path has been silent for long enough to leave it: two probe timeouts, or the system refuses to send.
+// manyTimeouts is how many probe timeouts in a row end the use of a path on which packets still come.
+const manyTimeouts = 4
+
+// failing reports whether a path has been silent for long enough to leave it, or the system refuses to send on it.
 func (s *Session) failing(p *path, now time.Duration) bool {
 	if p.state == pathDead || p.broken != 0 || !p.usable() {
 		return true
 	}
-	if p.link != nil {
-		return p.suspect
-	}
-	return p.rec.PTOCount() >= 2
+	_, at := p.silence()
+	return at != 0 && now >= at || p.rec.PTOCount() >= manyTimeouts
 }
 
 // pathBroken: the socket refuses to send on a path. s.mu is held.
@@ -311,15 +343,18 @@ func (ps *pathsets) deadline() (at time.Duration) {
 	if len(ps.retired) > 0 {
 		earliest(&at, ps.retired[0].at)
 	}
-	if a := s.active; a != nil && a.link != nil && a.rec.Outstanding() > 0 && !a.suspect {
-		earliest(&at, a.silentAt())
+	if a := s.active; a != nil {
+		suspect, fail := a.silence()
+		if !a.suspect {
+			earliest(&at, suspect)
+		} else if ps.settleAt == 0 {
+			earliest(&at, fail)
+		}
+	}
+	if s.heartbeats() {
+		earliest(&at, ps.compareAt)
 	}
 	return at
-}
-
-// silentAt is when a TCP path with something unanswered counts as silent.
-func (p *path) silentAt() time.Duration {
-	return max(p.heard, p.firstUnanswered) + max(1500*time.Millisecond, 4*p.rec.RTT().Smoothed)
 }
 
 // tick challenges, gives up and tries paths. s.mu is held.
@@ -339,6 +374,7 @@ func (ps *pathsets) tick(now time.Duration) {
 			p.remote, p.validated, p.oldRemote = p.oldRemote, true, netip.AddrPort{} // the move was forged, or did not last
 			p.challenged = 0
 		case p.state == pathReady && p.challenged == 0 && p == s.active && now-p.heard < heartbeat:
+			p.probed = now
 		default:
 			s.sendChallenge(p)
 		}
@@ -365,10 +401,17 @@ func (ps *pathsets) tick(now time.Duration) {
 			s.failover(a, now)
 		}
 	}
-	if a := s.active; a != nil && a.link != nil && a.rec.Outstanding() > 0 && !a.suspect && now >= a.silentAt() {
-		a.suspect = true
-		s.challengeAll(a, now)
-		s.failover(a, now)
+	if a := s.active; a != nil {
+		suspect, fail := a.silence()
+		if suspect != 0 && now >= suspect && !a.suspect {
+			s.onSilence(a, now)
+		} else if a.suspect && fail != 0 && now >= fail && ps.settleAt == 0 {
+			s.failover(a, now)
+		}
+	}
+	if now >= ps.compareAt {
+		ps.compareAt = now + heartbeat
+		s.compare(now)
 	}
 }
 

@@ -30,6 +30,7 @@ type pathsets struct {
 	probeAt    time.Duration // when candidates are looked at again; 0: never
 	linkAt     time.Duration // when TCP may be tried again
 	linkTrying bool
+	compareAt  time.Duration // when the paths are compared again
 	settleAt   time.Duration // when the silence of the active path is looked at again; 0: no need
 
 	lastLocal, lastRemote netip.AddrPort

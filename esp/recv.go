@@ -247,6 +247,7 @@ func (s *Session) onAck(f *frame, now time.Duration) {
 	}
 	if len(r.Acked) > 0 {
 		p.suspect = false
+		p.firstUnanswered = now
 	}
 	s.settleResult(p, r, now)
 }

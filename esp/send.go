@@ -149,6 +149,11 @@ func (s *Session) twin(p *path, b *sendBatch) (*sendBatch, *path) {
 	}
 	now := s.now()
 	paths := s.schedPaths(now)
+	for i := range paths {
+		if paths[i].ID == p.id {
+			paths[i].Alive = true // while it is suspected the copy matters most
+		}
+	}
 	for _, i := range sched.Copies(sched.Redundant, p.id, paths, nil) {
 		q := s.path(paths[i].ID)
 		if q == p || q.link != nil || !q.validated || q.rec.Available() <= 0 {

@@ -46,6 +46,8 @@ type Net struct {
 	links map[[2]netip.Addr]*linkState
 	hosts map[netip.Addr]*Host
 	tap   func(from, to netip.AddrPort, b []byte)
+	nat   map[netip.AddrPort]netip.AddrPort // inside to outside
+	tan   map[netip.AddrPort]netip.AddrPort // outside to inside
 }
 
 type linkState struct {
@@ -55,7 +57,8 @@ type linkState struct {
 
 // New makes an empty net. Equal seeds and equal use give equal behaviour.
 func New(seed uint64) *Net {
-	return &Net{rng: rand.New(rand.NewPCG(seed, 0x5e)), links: make(map[[2]netip.Addr]*linkState), hosts: make(map[netip.Addr]*Host)}
+	return &Net{rng: rand.New(rand.NewPCG(seed, 0x5e)), links: make(map[[2]netip.Addr]*linkState), hosts: make(map[netip.Addr]*Host),
+		nat: make(map[netip.AddrPort]netip.AddrPort), tan: make(map[netip.AddrPort]netip.AddrPort)}
 }
 
 // Host adds a host with addresses.
@@ -90,6 +93,16 @@ func (n *Net) Tap(fn func(from, to netip.AddrPort, b []byte)) {
 	n.mu.Lock()
 	n.tap = fn
 	n.mu.Unlock()
+}
+
+// NAT lets the datagrams of a socket appear to come from another address, to which answers find their way. A second call is a rebinding: the old
+// address leads nowhere any more. The links stay those of the inner address.
+func (n *Net) NAT(inside, outside string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	in, out := netip.MustParseAddrPort(inside), netip.MustParseAddrPort(outside)
+	delete(n.tan, n.nat[in])
+	n.nat[in], n.tan[out] = out, in
 }
 
 func (n *Net) link(from, to netip.Addr) *linkState {
@@ -266,6 +279,13 @@ func (c *packetConn) WriteTo(p []byte, to net.Addr) (int, error) {
 	if n.tap != nil {
 		n.tap(c.addr, ap, p)
 	}
+	from := c.addr
+	if out, ok := n.nat[from]; ok {
+		from = out
+	}
+	if in, ok := n.tan[ap]; ok {
+		ap = in
+	}
 	st := n.link(c.addr.Addr(), ap.Addr())
 	copies := 1
 	if st.Dup > 0 && n.rng.Float64() < st.Dup {
@@ -283,7 +303,7 @@ func (c *packetConn) WriteTo(p []byte, to net.Addr) (int, error) {
 		if st.Cut > 0 && len(b) > 0 && n.rng.Float64() < st.Cut {
 			b = b[:n.rng.IntN(len(b))]
 		}
-		n.send(datagram{from: c.addr, b: b}, ap, delay)
+		n.send(datagram{from: from, b: b}, ap, delay)
 	}
 	return len(p), nil
 }
