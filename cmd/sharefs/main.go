@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"sharefs/cmd/sharefs/espcmd"
 	"sharefs/internal/client"
 	"sharefs/internal/mountpoint"
 	"sharefs/internal/term"
@@ -128,7 +129,7 @@ read them, and ls FILE@@/ lists them.`,
 	).Replace(root.UsageTemplate()))
 	root.PersistentFlags().StringVarP(&a.dir, "directory", "C", "", "Work as if started in `DIR`")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "Write JSON")
-	root.AddCommand(a.status(), a.log(), a.cat(), a.diff(), a.restore(), a.commit(), a.doctor(), a.version())
+	root.AddCommand(a.status(), a.log(), a.cat(), a.diff(), a.restore(), a.commit(), a.doctor(), a.version(), espcmd.New())
 	root.SetHelpCommand(&cobra.Command{Use: "help [COMMAND]", Short: "Show help for a command", RunE: func(cmd *cobra.Command, args []string) error {
 		target, _, err := root.Find(args)
 		if err != nil || target == root && len(args) > 0 {

@@ -38,7 +38,7 @@ var rules = []rule{
 	{"sharefs/fs/...", []string{"sharefs", "sharefs/versions", "sharefs/meta", "sharefs/shmsim", "github.com/hanwen/go-fuse", "golang.org/x/sys"},
 		"the edge is the only importer of go-fuse, and what it needs of the tree it declares as an interface"},
 
-	{"sharefs/esp/...", []string{"golang.org/x", "github.com/flynn/noise", "github.com/klauspost/compress", "github.com/libp2p/go-reuseport", "github.com/zeebo/blake3"},
+	{"sharefs/esp/...", []string{"sharefs/esp/internal", "golang.org/x", "github.com/flynn/noise", "github.com/klauspost/compress", "github.com/libp2p/go-reuseport", "github.com/zeebo/blake3"},
 		"a transport that other programs import too; it knows nothing of files"},
 
 	{"sharefs/internal/daemon", []string{"sharefs/...", "golang.org/x/sys"}, "the one constructor names every part"},
@@ -54,7 +54,9 @@ var rules = []rule{
 		"small parts beside the daemon, none of which knows it"},
 
 	{"sharefs/cmd/sharefs-mount", []string{"sharefs", "sharefs/internal", "github.com/spf13/pflag", "golang.org/x/sys"}, "flags, the daemon, wait"},
-	{"sharefs/cmd/sharefs", []string{"sharefs", "sharefs/internal/build", "sharefs/internal/client", "sharefs/internal/doctor", "sharefs/internal/mountpoint",
+	{"sharefs/cmd/sharefs/espcmd", []string{"sharefs/esp", "github.com/spf13/cobra", "github.com/dustin/go-humanize"},
+		"the transport by hand, without a mount: what it does can be done by any program that imports esp"},
+	{"sharefs/cmd/sharefs", []string{"sharefs", "sharefs/cmd/sharefs/espcmd", "sharefs/internal/build", "sharefs/internal/client", "sharefs/internal/doctor", "sharefs/internal/mountpoint",
 		"sharefs/internal/term", "sharefs/internal/textdiff", "github.com/spf13", "golang.org/x/sys"}, "the tool can do what its user may do with files, and no more"},
 
 	{"sharefs/scripts/...", nil, "scripts run before anything is built"},
