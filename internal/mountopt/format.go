@@ -35,6 +35,9 @@ func (o *Options) Kernel(root bool) ([]string, error) {
 	if o.Atime != "" {
 		list = append(list, string(o.Atime))
 	}
+	if o.KernelChecks {
+		list = append(list, "default_permissions")
+	}
 	return list, nil
 }
 
@@ -66,6 +69,7 @@ func (o *Options) String() string {
 	pair(o.SymFollow, "symfollow", "nosymfollow")
 	flag(o.Atime != "", string(o.Atime))
 	flag(o.AllowOther, "allow_other")
+	flag(o.KernelChecks, "default_permissions")
 	flag(o.NonEmpty, "nonempty")
 	flag(o.Debug, "debug")
 	value("fsname", o.Source)

@@ -27,7 +27,7 @@ func TestWhatMountAndFstabHandOver(t *testing.T) {
 		"user=alice,dev": {Exec: no(), Suid: no(), Dev: yes()},
 		"defaults,noauto,nofail,_netdev,x-systemd.automount,x-gvfs-name=a b,comment=hello,X-mount.mkdir": {
 			ReadOnly: no(), Exec: yes(), Suid: yes(), Dev: yes()},
-		"allow_other,default_permissions,nonempty": {AllowOther: true, NonEmpty: true},
+		"allow_other,default_permissions,nonempty": {AllowOther: true, NonEmpty: true, KernelChecks: true},
 		"settle=1s,passthrough=off":                {Settle: &second, Passthrough: PassthroughOff},
 		"settle=0":                                 {Settle: &zero},
 		`store=/srv/a\,b,fsname="c,d"`:             {Store: "/srv/a,b", Source: "c,d"},
@@ -108,6 +108,7 @@ func TestWhatTheKernelKeeps(t *testing.T) {
 		{"ro,noexec,nosuid,nodev,noatime,nosymfollow", true, "ro noexec nosuid nodev nosymfollow noatime"},
 		{"users,exec", true, "nosuid nodev"},
 		{"ro,rw,strictatime,defaults", true, "strictatime"},
+		{"default_permissions", true, "default_permissions"},
 	} {
 		o, err := Parse(c.list)
 		if err != nil {

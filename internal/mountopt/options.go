@@ -46,8 +46,10 @@ type Options struct {
 	SymFollow  *bool // path lookups follow symbolic links
 	Atime      Atime
 	AllowOther bool // other users than the one who mounts may enter
-	NonEmpty   bool // the mount point may hold entries, which the mount hides
-	Debug      bool // each request goes into the log
+	// KernelChecks, default_permissions, has the kernel check permissions even where root alone may enter; elsewhere it does anyway.
+	KernelChecks bool
+	NonEmpty     bool // the mount point may hold entries, which the mount hides
+	Debug        bool // each request goes into the log
 
 	Source      string         // fsname=: what /proc/mounts shows as the source
 	Store       string         // store=: the store's directory

@@ -19,7 +19,7 @@ var specs = map[string]spec{
 	"allow_other":         {flag: func(o *Options) { o.AllowOther = true }},
 	"nonempty":            {flag: func(o *Options) { o.NonEmpty = true }},
 	"debug":               {flag: func(o *Options) { o.Debug = true }},
-	"default_permissions": {flag: nothing}, // always on: the kernel checks permissions
+	"default_permissions": {flag: func(o *Options) { o.KernelChecks = true }},
 
 	"exec": {flag: func(o *Options) { o.Exec = yes() }}, "noexec": {flag: func(o *Options) { o.Exec = no() }},
 	"suid": {flag: func(o *Options) { o.Suid = yes() }}, "nosuid": {flag: func(o *Options) { o.Suid = no() }},
