@@ -101,6 +101,8 @@ type Attr struct {
 
 	// Changing says that content, size and times may move without a request (somebody can write): a cache of them ages at once.
 	Changing bool
+	// Mapped says that somebody may be storing through a mapping, of which nobody is told: no cache of them holds at all.
+	Mapped bool
 }
 
 // IsDir, IsRegular and IsSymlink read the type out of the mode.

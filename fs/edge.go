@@ -53,8 +53,8 @@ func (e *edge) OnUnmount() {
 }
 
 // cacheSeconds is how long the kernel may trust names and attributes: the daemon is the only one that changes them
-// behind its back, and tells it then. changingSeconds holds for files that somebody may be writing through a mapping,
-// which nobody sees.
+// behind its back, and tells it then. changingSeconds holds for files that somebody may be writing, which the daemon does not see; where
+// that may be through a mapping the kernel does not see it either, and asks each time.
 const (
 	cacheSeconds    = 3600
 	changingSeconds = 1
@@ -108,7 +108,10 @@ func split(t sharefs.Time) (sec uint64, nsec uint32) {
 }
 
 func validity(a *sharefs.Attr) uint64 {
-	if a.Changing {
+	switch {
+	case a.Mapped:
+		return 0
+	case a.Changing:
 		return changingSeconds
 	}
 	return cacheSeconds

@@ -47,7 +47,7 @@ func (e *edge) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, 
 		return 0, fuse.EBADF
 	}
 	if in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
-		if err := o.live.KillPriv(); err != nil {
+		if err := o.live.KillPriv(caller(&in.InHeader)); err != nil {
 			return 0, status(err)
 		}
 	}

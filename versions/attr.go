@@ -47,6 +47,9 @@ func (t *Tree) hotAttr(f *file, fresh bool) (sharefs.Attr, error) {
 	t.merge(&c, &st, fresh)
 	a := c.attr()
 	a.Changing = true
+	f.mu.Lock()
+	a.Mapped = f.mapped
+	f.mu.Unlock()
 	return a, nil
 }
 

@@ -155,7 +155,7 @@ func TestPrivilegeIsLostOnChange(t *testing.T) {
 	check(t, h.Allocate(0, 0, 200, user(9)))
 	state("allocated by a user", 0o777, false)
 	arm()
-	check(t, h.KillPriv())
+	check(t, h.KillPriv(root))
 	state("written by a user", 0o777, false)
 	arm()
 	if _, err := h.CopyTo(h, 0, 300, 7, user(9)); err != nil {

@@ -224,7 +224,7 @@ func (t *Tree) createNew(flags, mode uint32, who Caller, makeRow func(*newInode)
 		t.track.Hold(f.ino, f.base, h.mappable())
 	}
 	a := r.attr()
-	a.Changing = h.CanWrite()
+	a.Changing, a.Mapped = h.CanWrite(), h.mappable()
 	return a, h, nil
 }
 

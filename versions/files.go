@@ -30,7 +30,9 @@ type file struct {
 	// reset when nobody can write any more and the row has been brought up to date.
 	hot bool
 	// fresh: the backing file's times are older than what the row says unless something was written since.
-	fresh   bool
+	fresh bool
+	// mapped: there was a handle that a writable mapping can be made of since the file was last at rest.
+	mapped  bool
 	readers bool // somebody may have read it since the row's atime was brought up to date
 	handles int
 	writers int           // of the handles

@@ -110,7 +110,7 @@ func (h *Handle) WriteAt(p []byte, off int64) (n int, err error) {
 }
 
 // KillPriv drops setuid, setgid and file capabilities, as a write by somebody without CAP_FSETID does.
-func (h *Handle) KillPriv() error {
+func (h *Handle) KillPriv(who Caller) error {
 	t := h.t
 	if r, err := t.row(h.f.ino); err != nil || !r.hasPriv() {
 		return err
@@ -119,7 +119,7 @@ func (h *Handle) KillPriv() error {
 	x := t.begin()
 	r, err := x.edit(h.f.ino)
 	if err == nil {
-		x.killPriv(r)
+		x.killPriv(r, who)
 		err = x.commit()
 	}
 	t.mu.Unlock()
@@ -144,7 +144,7 @@ func (h *Handle) Seek(off int64, whence int) (at int64, err error) {
 // Allocate is fallocate(2) on a handle that can write.
 func (h *Handle) Allocate(mode uint32, off, n int64, who Caller) error {
 	if who.UID != 0 {
-		if err := h.KillPriv(); err != nil {
+		if err := h.KillPriv(who); err != nil {
 			return err
 		}
 	}
@@ -161,7 +161,7 @@ const maxCopy = 256 << 20
 // disk can share blocks it does, and nothing is moved.
 func (h *Handle) CopyTo(dst *Handle, off, dstOff, n int64, who Caller) (copied int64, err error) {
 	if who.UID != 0 {
-		if err := dst.KillPriv(); err != nil {
+		if err := dst.KillPriv(who); err != nil {
 			return 0, err
 		}
 	}

@@ -64,7 +64,7 @@ func (t *Tree) openChange(h *Handle, who Caller) error {
 	// A write under passthrough is not seen, so that whoever might write counts as having done so.
 	var edit func(*tx, *row) error
 	if who.UID != 0 && r.hasPriv() {
-		edit = func(x *tx, r *row) error { x.killPriv(r); return nil }
+		edit = func(x *tx, r *row) error { x.killPriv(r, who); return nil }
 	}
 	cut := h.flags&unix.O_TRUNC != 0
 	f.mu.Lock()
@@ -106,6 +106,9 @@ func (t *Tree) opened(h *Handle) {
 	f.handles++
 	if h.CanWrite() {
 		f.writers++
+	}
+	if h.mappable() {
+		f.mapped = true
 	}
 	f.mu.Unlock()
 }

@@ -2,6 +2,10 @@ package versions
 
 import (
 	"errors"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -28,7 +32,7 @@ func (t *Tree) Setattr(ino sharefs.Ino, set *SetAttr, who Caller) (sharefs.Attr,
 		}
 		err = fail("truncate", kind)
 	} else {
-		err = t.setRow(ino, set, nil)
+		err = t.setRow(ino, set, nil, who)
 	}
 	if err != nil {
 		return sharefs.Attr{}, err
@@ -45,7 +49,7 @@ func (t *Tree) setContentAttr(ino sharefs.Ino, set *SetAttr, who Caller) error {
 	if set.Size != nil {
 		if err := t.truncate(f, *set.Size, func(x *tx, r *row) error {
 			if set.KillPriv || who.UID != 0 {
-				x.killPriv(r)
+				x.killPriv(r, who)
 			}
 			return nil
 		}); err != nil {
@@ -59,9 +63,9 @@ func (t *Tree) setContentAttr(ino sharefs.Ino, set *SetAttr, who Caller) error {
 		set = &rest
 	}
 	if set.Atime == nil && set.Mtime == nil {
-		return t.setRow(ino, set, nil)
+		return t.setRow(ino, set, nil, who)
 	}
-	return t.setTimes(f, set)
+	return t.setTimes(f, set, who)
 }
 
 // truncate sets the size of a file; f.content is held. Edit changes the row before.
@@ -94,7 +98,7 @@ func (t *Tree) truncate(f *file, size uint64, edit func(*tx, *row) error) error 
 
 // setTimes sets times, and whatever else is asked for, of a regular file; f.content is held. The backing file gets the same times first,
 // because it tells them while the file is open, and if the daemon is killed in between the row still says what was acknowledged.
-func (t *Tree) setTimes(f *file, set *SetAttr) error {
+func (t *Tree) setTimes(f *file, set *SetAttr, who Caller) error {
 	a, err := t.Getattr(f.ino)
 	if err != nil {
 		return err
@@ -115,7 +119,7 @@ func (t *Tree) setTimes(f *file, set *SetAttr) error {
 	}
 	all := *set
 	all.Atime, all.Mtime = &atime, &mtime
-	if err := t.setRow(f.ino, &all, f); err != nil {
+	if err := t.setRow(f.ino, &all, f, who); err != nil {
 		atime, mtime, _ = timesOf(&st)
 		return errors.Join(err, failed("set times back", t.live.setTimes(f.ino, atime, mtime)))
 	}
@@ -123,7 +127,7 @@ func (t *Tree) setTimes(f *file, set *SetAttr) error {
 }
 
 // setRow commits attributes. With a file, times were given to its backing file, which the mark has to say.
-func (t *Tree) setRow(ino sharefs.Ino, set *SetAttr, f *file) error {
+func (t *Tree) setRow(ino sharefs.Ino, set *SetAttr, f *file, who Caller) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	x := t.begin()
@@ -131,7 +135,7 @@ func (t *Tree) setRow(ino sharefs.Ino, set *SetAttr, f *file) error {
 	if err != nil {
 		return err
 	}
-	if err := x.setAttr(r, set); err != nil {
+	if err := x.setAttr(r, set, who); err != nil {
 		return err
 	}
 	if f != nil && f.marked && f.markFresh {
@@ -156,7 +160,7 @@ func (t *Tree) setRow(ino sharefs.Ino, set *SetAttr, f *file) error {
 }
 
 // setAttr changes a row as Setattr is asked to, but for the size.
-func (x *tx) setAttr(r *row, set *SetAttr) error {
+func (x *tx) setAttr(r *row, set *SetAttr, who Caller) error {
 	chown := set.UID != nil || set.GID != nil || *set == (SetAttr{Handle: set.Handle})
 	if set.UID != nil {
 		r.uid = *set.UID
@@ -165,7 +169,7 @@ func (x *tx) setAttr(r *row, set *SetAttr) error {
 		r.gid = *set.GID
 	}
 	if chown && !r.isDir() || set.KillPriv {
-		x.killPriv(r) // chown(2) does so whoever calls it
+		x.killPriv(r, who) // chown(2) does so whoever calls it
 	}
 	if set.Mode != nil {
 		r.mode = r.mode&sharefs.ModeType | *set.Mode&sharefs.ModePerm
@@ -188,11 +192,12 @@ func (x *tx) setAttr(r *row, set *SetAttr) error {
 	return nil
 }
 
-// killPriv drops what would let a file that was changed run with the rights of another: setuid, setgid where the group may execute
-// (elsewhere it means mandatory locking), and file capabilities.
-func (x *tx) killPriv(r *row) {
+// killPriv drops what would let a file that was changed run with the rights of another: setuid, setgid where the group may execute or whoever
+// changes the file is not in it (as Linux's setattr_should_drop_sgid), and file capabilities.
+func (x *tx) killPriv(r *row, who Caller) {
+	before := *r
 	r.mode &^= sharefs.ModeSetuid
-	if r.mode&0o010 != 0 {
+	if r.mode&sharefs.ModeSetgid != 0 && (r.mode&0o010 != 0 || !who.in(r.gid)) {
 		r.mode &^= sharefs.ModeSetgid
 	}
 	if r.flags&rowCaps != 0 {
@@ -200,10 +205,30 @@ func (x *tx) killPriv(r *row) {
 		r.flags &^= rowCaps
 		r.xattrs--
 	}
-	r.ctime = x.now
+	if *r != before {
+		r.ctime = x.now
+	}
 }
 
-// hasPriv reports whether killPriv would change a row.
+// hasPriv reports whether killPriv might change a row.
 func (r *row) hasPriv() bool {
-	return r.mode&sharefs.ModeSetuid != 0 || r.mode&sharefs.ModeSetgid != 0 && r.mode&0o010 != 0 || r.flags&rowCaps != 0
+	return r.mode&(sharefs.ModeSetuid|sharefs.ModeSetgid) != 0 || r.flags&rowCaps != 0
+}
+
+// in reports whether the caller has a group, as its own or as one of the others, which the kernel does not send along. It is asked
+// for files with setgid alone. Root, and a caller that is gone, count as being in.
+func (c Caller) in(gid uint32) bool {
+	if c.UID == 0 || c.GID == gid {
+		return true
+	}
+	status, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(c.PID), 10) + "/status")
+	if err != nil {
+		return true
+	}
+	for line := range strings.Lines(string(status)) {
+		if groups, ok := strings.CutPrefix(line, "Groups:"); ok {
+			return slices.Contains(strings.Fields(groups), strconv.FormatUint(uint64(gid), 10))
+		}
+	}
+	return true
 }

@@ -65,9 +65,9 @@ func (h *history) rewrite(f *file, src VersionReader, mode uint32, who Caller) e
 		if who.UID == 0 {
 			keep = sharefs.ModePerm
 		}
-		x.killPriv(r)
+		x.killPriv(r, who)
 		bits := mode & keep
-		return x.setAttr(r, &SetAttr{Mode: &bits})
+		return x.setAttr(r, &SetAttr{Mode: &bits}, who)
 	})
 	if err != nil {
 		return err
