@@ -457,4 +457,21 @@ func TestVersionsByTime(t *testing.T) {
 	want("f", t1, "one")
 	want("f", sharefs.MaxHLC, "three")
 	_ = first
+
+	// A file that replaces another continues its past, and was what it was under its old name before.
+	save(t, tree, "a", "old 1")
+	save(t, tree, "b", "new 1")
+	t6 := step()
+	save(t, tree, "b", "new 2")
+	step()
+	save(t, tree, "a", "old 2")
+	t7 := step()
+	rename(t, tree, "b", "a")
+	t8 := step()
+	want("a", t6, "old 1")
+	want("b", t6, "new 1")
+	want("a", t7, "old 2")
+	want("b", t7, "new 2")
+	want("a", t8, "new 2")
+	want("b", t8, "new 2") // gone: what the file that had it last holds
 }

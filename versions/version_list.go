@@ -154,19 +154,21 @@ func (h *history) at(ino sharefs.Ino, at sharefs.HLC) (sharefs.Version, error) {
 	if err != nil {
 		return sharefs.Version{}, err
 	}
-	if s, err = h.back(s, func(s segment) bool { return s.since <= at }); err != nil {
+	// Its own versions first: they may be older than the moment at which it came to continue another one's past.
+	found, err := h.ownAt(s, at)
+	if err != nil {
 		return sharefs.Version{}, err
 	}
-	for more := true; more; {
-		var found *version
-		err := ownVersions(h.t.db, s.ino, s.through, func(v *version) bool {
-			if v.at <= at && v.place != placeLost {
-				found = v
-			}
-			return found == nil
-		})
-		if err != nil {
+	if found == nil {
+		if s, err = h.back(s, func(s segment) bool { return s.since <= at }); err != nil {
 			return sharefs.Version{}, err
+		}
+	}
+	for more := true; more; {
+		if found == nil {
+			if found, err = h.ownAt(s, at); err != nil {
+				return sharefs.Version{}, err
+			}
 		}
 		if found != nil {
 			shown := h.shown(found, s.base)
@@ -178,6 +180,17 @@ func (h *history) at(ino sharefs.Ino, at sharefs.HLC) (sharefs.Version, error) {
 		}
 	}
 	return sharefs.Version{}, sharefs.KindNotExist
+}
+
+// ownAt finds the last version of a segment that was closed up to an instant; nil: there is none.
+func (h *history) ownAt(s segment, at sharefs.HLC) (found *version, err error) {
+	err = ownVersions(h.t.db, s.ino, s.through, func(v *version) bool {
+		if v.at <= at && v.place != placeLost {
+			found = v
+		}
+		return found == nil
+	})
+	return found, err
 }
 
 // Past finds the regular file that bears a name or, where none does, the one with versions that bore it last. It takes no reference, and the

@@ -83,8 +83,8 @@ func (t *Tracker) tell(ev Event) {
 	t.cfg.Notify(ev)
 }
 
-// sweepEvery is how often files are looked for that want a timed version: one that lasts is found between one and 1¼ times Timed.
-func (t *Tracker) sweepEvery() time.Duration { return max(t.cfg.Timed/4, time.Second) }
+// sweepEvery is how often files are looked for that want a timed version: one that lasts is found between one and 1.1 times Timed.
+func (t *Tracker) sweepEvery() time.Duration { return max(t.cfg.Timed/10, time.Second) }
 
 // sweep tells of the changes in files that have not come to rest for Timed; t.mu is held. Their writers need not be asked for,
 // so an open of them is not in the way.
