@@ -36,7 +36,7 @@ const noLimit = math.MaxUint64
 
 // Bounds of a batch, which is also what a crash makes the capture do again.
 const (
-	batchVersions = 256
+	batchVersions = 2048
 	batchBytes    = 64 << 20
 	batchChunks   = 8192
 	batchTime     = 2 * time.Second

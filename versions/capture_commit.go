@@ -63,6 +63,7 @@ func (h *history) commitVersions(list []captured) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	x := t.begin()
+	x.aside = true
 	for _, c := range list {
 		v, err := loadVersion(t.db, c.id.ino, c.id.own)
 		if errors.Is(err, sharefs.KindNotExist) {

@@ -7,7 +7,7 @@ import "time"
 // for its garbage collector, and would wait for the one thread that gets no processor.)
 type pacer struct {
 	t     *Tree
-	seq   uint64    // the last commit that was seen
+	seen  uint64    // how many changes there had been at the last look
 	began time.Time // when the piece of work at hand began
 	bytes int64     // of that
 }
@@ -25,15 +25,18 @@ func (p *pacer) begin(t *Tree) { p.t = t }
 // ready waits until a batch may begin, at most until what waits longest has waited for patience. It reports false if the tree is being closed.
 func (p *pacer) ready(since time.Time) bool {
 	for !p.t.cfg.byHand {
-		seq := p.t.lastSeq.Load()
+		seen := p.t.changes.Load()
+		if seen == p.seen {
+			break // nothing since the batch before
+		}
 		if !p.t.sleep(quietTree) {
 			return false
 		}
-		if p.t.lastSeq.Load() == seq || since.IsZero() || time.Since(since) > patience {
+		if p.t.changes.Load() == seen || since.IsZero() || time.Since(since) > patience {
 			break
 		}
 	}
-	p.seq, p.began, p.bytes = p.t.lastSeq.Load(), time.Now(), 0
+	p.seen, p.began, p.bytes = p.t.changes.Load(), time.Now(), 0
 	return true
 }
 
@@ -42,9 +45,9 @@ func (p *pacer) step(bytes int64) {
 	if p.bytes += bytes; p.bytes < piece || p.t.cfg.byHand {
 		return
 	}
-	seq := p.t.lastSeq.Load()
-	if seq != p.seq {
+	seen := p.t.changes.Load()
+	if seen != p.seen {
 		p.t.sleep(min(restsBusy*time.Since(p.began), longestRest))
 	}
-	p.seq, p.began, p.bytes = seq, time.Now(), 0
+	p.seen, p.began, p.bytes = seen, time.Now(), 0
 }

@@ -69,7 +69,8 @@ type Tree struct {
 	mu      sync.Mutex // held by whoever changes names or inodes, across the commit
 	tx      tx         // the one at work; guarded by mu
 	lastSeq atomic.Uint64
-	marked  atomic.Int64 // mark rows
+	changes atomic.Uint64 // commits but those that nobody asked for: of captures
+	marked  atomic.Int64  // mark rows
 
 	rows    *cache[sharefs.Ino, *row]
 	dents   *cache[dentID, dent]

@@ -19,6 +19,7 @@ type tx struct {
 	dead  []sharefs.Ino
 	heirs []heir             // whose past continues another's from now on
 	done  []func(seq uint64) // after the commit, with Tree.mu held
+	aside bool               // it is the capture's, and no sign of somebody at work
 
 	key, value []byte // room for those of a row at a time
 }
@@ -37,6 +38,7 @@ func (t *Tree) begin() *tx {
 	clear(x.rows)
 	clear(x.done)
 	x.rows, x.slots, x.dead, x.heirs, x.done = x.rows[:0], x.slots[:0], x.dead[:0], x.heirs[:0], x.done[:0]
+	x.aside = false
 	x.now = sharefs.Time(time.Now().UnixNano())
 	return x
 }
@@ -149,6 +151,9 @@ func (x *tx) commit() error {
 		return failed("write to the store", err)
 	}
 	t.lastSeq.Store(seq)
+	if !x.aside {
+		t.changes.Add(1)
+	}
 	for _, r := range x.rows {
 		r.seq = seq
 		t.rows.put(r.ino, r)
