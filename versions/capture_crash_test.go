@@ -154,13 +154,14 @@ func TestFaultsWhileCapturing(t *testing.T) {
 		if err := tree.Close(); err != nil {
 			failed++
 		}
-		if fault > 0 && failed != 1 {
+		// How many operations there are differs a little from run to run, and the last is that of closing.
+		if fault > 0 && fault < packs.Ops() && failed != 1 {
 			t.Errorf("a fault in operation %d gave %d errors in all", fault, failed)
 		}
 		return packs.Ops()
 	}
 	ops := run(0, nil)
-	for n := 1; n < ops; n += 2 + n/5 { // the last operation is that of closing
+	for n := 1; n < ops; n += 2 + n/5 {
 		run(n, []error{syscall.EIO, syscall.ENOSPC}[n%2])
 	}
 }
