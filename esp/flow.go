@@ -32,11 +32,11 @@ func (s *Session) consume(c *Conn, n uint64) (tell bool) {
 	return s.checkDataCredit() || tell
 }
 
-// growWindow doubles a window half of which was used up within two round trips: then it is the window that limits the stream.
+// growWindow doubles a window half of which was used up within one round trip: then it is the window that limits the stream.
 func (s *Session) growWindow(c *Conn) {
 	l := &s.e.cfg.Limits
 	rtt := s.rtt()
-	if rtt == 0 || s.now()-c.lastGrant > 2*rtt+defaultAckDelay || c.window >= uint64(l.StreamWindow) {
+	if rtt == 0 || s.now()-c.lastGrant > rtt || c.window >= uint64(l.StreamWindow) {
 		return
 	}
 	more := min(int(c.window), l.StreamWindow-int(c.window), l.SessionWindow-s.windows, l.Memory-int(s.e.memory.Load()))
