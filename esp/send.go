@@ -215,6 +215,7 @@ func (s *Session) build(p *path, now time.Duration) *sendBatch {
 		s.send.advance(now)
 		s.stats.rekeys++
 	}
+	p.paceUntil = 0
 	data, control := s.carries(p, now)
 	if b := s.buildProbe(p, now); b != nil {
 		return b
@@ -266,6 +267,9 @@ func (s *Session) build(p *path, now time.Duration) *sendBatch {
 			break
 		}
 		n := s.finish(p, &w, now)
+		if !data { // what little goes over a standby says nothing about what it could carry
+			p.rec.SetAppLimited()
+		}
 		room -= int64(n)
 		if p.probes > 0 {
 			p.probes--
