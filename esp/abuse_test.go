@@ -407,7 +407,7 @@ func TestBomb(t *testing.T) {
 		}
 		exchange(t, other, otherEnd)
 		time.Sleep(time.Second)
-		if n := len(other.s.streams); n != 1 {
+		if n := other.s.Stats().Streams; n != 1 {
 			t.Fatalf("%d streams are left", n)
 		}
 	})

@@ -16,7 +16,9 @@ type rbuf struct {
 	mem   []byte       // of a TCP link
 }
 
-const linkBuffer = 256 << 10 // of a TCP link, several records
+// linkBuffer is the receive buffer of a TCP link: four full records, so that in a bulk transfer hardly anything of a fifth must be moved over to
+// the next buffer.
+const linkBuffer = 4 * maxLinkPacket
 
 var (
 	batchPool = sync.Pool{New: func() any { return &rbuf{batch: udpio.NewBatch(1)} }}
@@ -57,12 +59,17 @@ func (b *rbuf) release() {
 // the session's lock, so that what is already there may be read by who builds packets.
 type chunk struct {
 	off  uint64 // stream offset of data[0]
-	data []byte
+	data []byte // mem[chunkHead:]
+	mem  []byte
+	refs int // of the queue and of the batches that seal straight from it; guarded by the session's lock
 }
 
 const (
 	// writePiece is how much of a Write becomes one record at least, when the Write is that long.
 	writePiece = 64 << 10
+
+	// chunkHead is room before the data for the frames that precede them in a record, which is then sealed straight from the chunk.
+	chunkHead = 64
 
 	chunkSmall  = 2 << 10
 	chunkMiddle = 16 << 10
@@ -70,9 +77,9 @@ const (
 )
 
 var chunkPools = [3]sync.Pool{
-	{New: func() any { return &chunk{data: make([]byte, 0, chunkSmall)} }},
-	{New: func() any { return &chunk{data: make([]byte, 0, chunkMiddle)} }},
-	{New: func() any { return &chunk{data: make([]byte, 0, chunkLarge)} }},
+	{New: func() any { return &chunk{mem: make([]byte, chunkHead+chunkSmall)} }},
+	{New: func() any { return &chunk{mem: make([]byte, chunkHead+chunkMiddle)} }},
+	{New: func() any { return &chunk{mem: make([]byte, chunkHead+chunkLarge)} }},
 }
 
 func chunkClass(n int) int {
@@ -88,19 +95,24 @@ func chunkClass(n int) int {
 // newChunk returns an empty chunk with room for at least n bytes, n up to chunkLarge.
 func newChunk(n int) *chunk {
 	c := chunkPools[chunkClass(n)].Get().(*chunk)
-	c.data = c.data[:0]
-	c.off = 0
+	c.data = c.mem[chunkHead:chunkHead]
+	c.off, c.refs = 0, 1
 	return c
 }
 
+// free gives up one reference.
 func (c *chunk) free() {
-	chunkPools[chunkClass(cap(c.data))].Put(c)
+	if c.refs--; c.refs == 0 {
+		chunkPools[chunkClass(len(c.mem)-chunkHead)].Put(c)
+	}
 }
 
 // outPacket is one packet of a sendBatch.
 type outPacket struct {
 	start, end int // in buf; end without the tag
 	pn         uint64
+	direct     *chunk // the plain text lies in this chunk, chunkHead and below; nil: in buf
+	head       int    // how many bytes of it lie before the chunk's data
 }
 
 // sendBatch is what one system call sends on one path: packets end to end, all of the same size but the last.

@@ -535,14 +535,22 @@ func (c *Conn) append(ch *chunk) error {
 	return nil
 }
 
-// growSendBuffer doubles the buffer when it is the buffer that holds the stream back: all that is in it has been sent, or it is smaller than
-// twice what the path takes in a round trip, so that sending would stop while the writer wakes. s.mu is held.
+// growSendBuffer doubles the buffer while it is smaller than twice what the path takes in a round trip, so that sending would stop while the writer
+// wakes. More than that would only push the memory out of the processor's cache. s.mu is held.
 func (c *Conn) growSendBuffer() {
-	if c.sendMax >= c.s.e.cfg.Limits.SendBuffer {
+	limit := c.s.e.cfg.Limits.SendBuffer
+	p := c.s.active
+	if c.sendMax >= limit || p == nil {
 		return
 	}
-	if p := c.s.active; c.sq.unsent() == 0 || p != nil && p.cc != nil && int64(c.sendMax) < 2*p.cc.Window() {
-		c.sendMax = min(2*c.sendMax, c.s.e.cfg.Limits.SendBuffer)
+	var want float64
+	if p.cc != nil {
+		want = float64(p.cc.Window())
+	} else {
+		want = p.rate.rate() * p.rec.RTT().Min.Seconds() // the window is the kernel's, and what waits there makes the round trips long
+	}
+	if float64(c.sendMax) < 2*want || c.sq.unsent() == 0 && p.bandwidth() == 0 {
+		c.sendMax = min(2*c.sendMax, limit)
 	}
 }
 

@@ -1,9 +1,5 @@
 package esp
 
-import (
-	"time"
-)
-
 // Flow control. The peer may send ahead on each stream by the stream's window. The windows of all open streams together stay within the
 // window of the session (and those of all sessions within Limits.Memory), so a stream that nobody reads never keeps another one from moving:
 // what it holds is within its own window, and that was set aside for it. Only the floor of minStreamWindow for each stream is given without
@@ -32,11 +28,14 @@ func (s *Session) consume(c *Conn, n uint64) (tell bool) {
 	return s.checkDataCredit() || tell
 }
 
-// growWindow doubles a window half of which was used up within two round trips: then it is the window that limits the stream.
+// growWindow doubles a window half of which was used up within four of the shortest round trips: it should hold a few of them, so that neither the
+// way of the credit nor a gap makes the peer wait. Queues do not count, else a window would grow with the queue it makes.
 func (s *Session) growWindow(c *Conn) {
 	l := &s.e.cfg.Limits
-	rtt := s.rtt()
-	if rtt == 0 || s.now()-c.lastGrant > 2*rtt+defaultAckDelay || c.window >= uint64(l.StreamWindow) {
+	if s.active == nil {
+		return
+	}
+	if s.now()-c.lastGrant > 4*s.active.rec.RTT().Min || c.window >= uint64(l.StreamWindow) {
 		return
 	}
 	more := min(int(c.window), l.StreamWindow-int(c.window), l.SessionWindow-s.windows, l.Memory-int(s.e.memory.Load()))
@@ -46,14 +45,6 @@ func (s *Session) growWindow(c *Conn) {
 	c.window += uint64(more)
 	s.windows += more
 	s.e.memory.Add(int64(more))
-}
-
-// rtt is the smoothed round trip of the path in use, 0 where it is not known.
-func (s *Session) rtt() time.Duration {
-	if s.active == nil {
-		return 0
-	}
-	return s.active.rec.RTT().Smoothed
 }
 
 func (s *Session) wantCredit(c *Conn) bool {

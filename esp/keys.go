@@ -123,6 +123,12 @@ func (k *epochKey) seal(n *nonceBuf, packet []byte, hdr int, path uint32, pn uin
 	return k.aead.Seal(packet[:hdr], n[:], packet[hdr:], packet[:hdr])
 }
 
+// sealFrom encrypts plain into packet[hdr:], with the header as associated data.
+func (k *epochKey) sealFrom(n *nonceBuf, packet []byte, hdr int, plain []byte, path uint32, pn uint64) {
+	k.nonce(n, path, pn)
+	k.aead.Seal(packet[:hdr], n[:], plain, packet[:hdr])
+}
+
 // open decrypts packet[hdr:] in place and returns the frames.
 func (k *epochKey) open(n *nonceBuf, packet []byte, hdr int, path uint32, pn uint64) ([]byte, error) {
 	k.nonce(n, path, pn)

@@ -149,11 +149,12 @@ func (l *link) write(b *sendBatch) {
 	s, p := l.s, l.p
 	for b != nil {
 		_, err := l.conn.Write(b.buf[b.skip:])
-		b.free()
 		if err != nil {
 			l.failed(err)
 		}
 		s.mu.Lock()
+		b.release()
+		b.free()
 		if err != nil || !p.usable() {
 			b = nil
 			if err != nil && l.lastRec != nil { // it would follow half a record

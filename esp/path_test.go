@@ -111,7 +111,7 @@ func (s *sim) steadyOf(size int, from, to *Conn, pieces int, every time.Duration
 func TestFailover(t *testing.T) {
 	for _, fromServer := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			link := simnet.Link{Delay: 25 * time.Millisecond, Rate: 12.5e6}
+			link := simnet.Link{Delay: 25 * time.Millisecond, Rate: 12.5e6, MTU: 1472}
 			s := newTwoPaths(t, simConfig{}, link, link)
 			defer s.close()
 			c, d := s.dialTwo()
@@ -130,7 +130,7 @@ func TestFailover(t *testing.T) {
 			}
 		})
 		synctest.Test(t, func(t *testing.T) {
-			link := simnet.Link{Delay: 25 * time.Millisecond, Rate: 12.5e6}
+			link := simnet.Link{Delay: 25 * time.Millisecond, Rate: 12.5e6, MTU: 1472}
 			s := newTwoPaths(t, simConfig{}, link, link)
 			defer s.close()
 			c, d := s.dialTwo()
@@ -378,7 +378,7 @@ func TestServerOpensPath(t *testing.T) {
 func TestAggregate(t *testing.T) {
 	rate := func(mode Scheduler) (r float64) {
 		synctest.Test(t, func(t *testing.T) {
-			link := simnet.Link{Delay: 20 * time.Millisecond, Rate: 12.5e6}
+			link := simnet.Link{Delay: 20 * time.Millisecond, Rate: 12.5e6, MTU: 1472}
 			cfg := Config{DisableTCP: true, Scheduler: mode}
 			s := newTwoPaths(t, simConfig{client: cfg, server: cfg}, link, link)
 			defer s.close()

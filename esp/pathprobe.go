@@ -205,6 +205,9 @@ func (p *path) silence() (suspect, fail time.Duration) {
 	if p.rec.Outstanding() == 0 {
 		return 0, 0
 	}
+	if t, ok := p.rec.Oldest(); ok && t.probe > 0 {
+		return 0, 0 // a probe of the PMTU may well be lost; its timeout asks again
+	}
 	rtt := p.rec.RTT()
 	pto := rtt.Smoothed + max(4*rtt.Var, time.Millisecond) + p.s.peerParams.ackDelay
 	if rtt.Smoothed == 0 {

@@ -97,8 +97,9 @@ func (s *Session) drive(p *path) {
 				s.mu.Lock()
 				return
 			}
-			b.free()
 			s.mu.Lock()
+			b.release()
+			b.free()
 			continue
 		}
 		err := p.sock.conn.Send(b.remote, b.local, b.buf, b.seg)
@@ -135,6 +136,11 @@ func (b *sendBatch) seal(p *path) {
 	for i := range b.pkts {
 		k := &b.pkts[i]
 		full := b.buf[k.start : k.end+tagSize : k.end+tagSize]
+		if c := k.direct; c != nil {
+			n := k.end - k.start - hdr
+			b.key.sealFrom(&b.nonce, full, hdr, c.mem[chunkHead-k.head:chunkHead-k.head+n], p.id, k.pn)
+			continue
+		}
 		b.key.seal(&b.nonce, full[:k.end-k.start], hdr, p.id, k.pn)
 	}
 }
@@ -192,6 +198,9 @@ type packetWriter struct {
 	elic  bool
 	pad   int    // the packet is padded to this size, tag included
 	own   uint32 // id of the path it leaves on
+
+	direct *chunk // all of it goes into the packet, behind what was written so far
+	head   int    // what that is, in bytes
 }
 
 func (w *packetWriter) room() int   { return w.limit - len(w.b.buf) }
@@ -206,6 +215,7 @@ func (s *Session) build(p *path, now time.Duration) *sendBatch {
 		s.send.advance(now)
 		s.stats.rekeys++
 	}
+	p.paceUntil = 0
 	data, control := s.carries(p, now)
 	if b := s.buildProbe(p, now); b != nil {
 		return b
@@ -257,6 +267,9 @@ func (s *Session) build(p *path, now time.Duration) *sendBatch {
 			break
 		}
 		n := s.finish(p, &w, now)
+		if !data { // what little goes over a standby says nothing about what it could carry
+			p.rec.SetAppLimited()
+		}
 		room -= int64(n)
 		if p.probes > 0 {
 			p.probes--
@@ -289,6 +302,16 @@ func (s *Session) build(p *path, now time.Duration) *sendBatch {
 	return b
 }
 
+// release gives up the chunks that the batch was sealed from. s.mu is held.
+func (b *sendBatch) release() {
+	for i := range b.pkts {
+		if c := b.pkts[i].direct; c != nil {
+			b.pkts[i].direct = nil
+			c.free()
+		}
+	}
+}
+
 // finish gives the packet its number and header, and notes it as sent. It returns the size on the wire.
 func (s *Session) finish(p *path, w *packetWriter, now time.Duration) int {
 	b := w.b
@@ -307,7 +330,7 @@ func (s *Session) finish(p *path, w *packetWriter, now time.Duration) int {
 	if pn > maxPN {
 		s.closeLocked(newSessionError(CodeKeys, false, "packet numbers used up"))
 	}
-	b.pkts = append(b.pkts, outPacket{start: w.start, end: end, pn: pn})
+	b.pkts = append(b.pkts, outPacket{start: w.start, end: end, pn: pn, direct: w.direct, head: w.head})
 	var flags recovery.Flags
 	if w.elic {
 		flags |= recovery.AckEliciting
@@ -452,11 +475,25 @@ func (s *Session) writeData(p *path, w *packetWriter, room int64, data bool) {
 			continue
 		}
 		n = min(n, uint64(w.room()-streamHeaderLen(c.id, off, w.room())))
+		var direct *chunk
+		if p.link != nil && n > 0 {
+			n, direct = c.sq.direct(off, n)
+			if len(w.b.buf)-w.body > chunkHead-streamFrameOverhead { // no room for the frames before it
+				direct = nil
+			}
+		}
 		fin := c.sq.take(off, n)
 		w.b.buf = appendStreamHeader(w.b.buf, c.id, off, int(n), fin)
 		at := len(w.b.buf)
 		w.b.buf = w.b.buf[:at+int(n)]
-		c.sq.copyTo(w.b.buf[at:], off)
+		if direct != nil {
+			w.head = at - w.body
+			copy(direct.mem[chunkHead-w.head:chunkHead], w.b.buf[w.body:at])
+			direct.refs++
+			w.direct = direct
+		} else {
+			c.sq.copyTo(w.b.buf[at:], off)
+		}
 		w.add(sentFrame{kind: sentStream, c: c, off: off, n: uint32(n), fin: fin})
 		p.stats.dataOut += n
 		if fresh {
@@ -470,8 +507,14 @@ func (s *Session) writeData(p *path, w *packetWriter, room int64, data bool) {
 		} else {
 			s.sendq.pop()
 		}
+		if p.link != nil && n >= directMin {
+			return // a chunk that is sealed from must be the last thing in the packet, and the next one is to begin with a packet
+		}
 	}
 }
+
+// directMin is the size from which on a chunk is worth sealing from without a copy.
+const directMin = 4 << 10
 
 // buildProbe makes a packet that tests a larger PMTU. s.mu is held.
 func (s *Session) buildProbe(p *path, now time.Duration) *sendBatch {

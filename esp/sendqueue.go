@@ -132,6 +132,29 @@ func (q *sendQueue) copyTo(dst []byte, off uint64) {
 	}
 }
 
+// direct looks for a large chunk to seal straight from. It returns how much of the n bytes from off on to send in one packet: all of the chunk that
+// begins there, which it returns if nobody else seals from it; else not beyond the beginning of the next large chunk.
+func (q *sendQueue) direct(off, n uint64) (uint64, *chunk) {
+	live := q.chunks[q.head:]
+	i := sort.Search(len(live), func(i int) bool { return live[i].off+uint64(len(live[i].data)) > off })
+	if i == len(live) {
+		return n, nil
+	}
+	if c := live[i]; c.off == off && len(c.data) >= directMin && uint64(len(c.data)) <= n {
+		n = uint64(len(c.data))
+		if c.refs == 1 {
+			return n, c
+		}
+		return n, nil
+	}
+	for i++; i < len(live) && live[i].off < off+n; i++ {
+		if len(live[i].data) >= directMin {
+			return live[i].off - off, nil
+		}
+	}
+	return n, nil
+}
+
 // ack notes that the peer has n bytes from off on, and the FIN. It returns how many bytes left the buffer.
 func (q *sendQueue) ack(off, n uint64, fin bool) (freed int) {
 	if fin {

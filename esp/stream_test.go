@@ -47,7 +47,7 @@ func TestHalfClose(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if a, b := len(c.s.streams), len(d.s.streams); a != 0 || b != 0 {
+		if a, b := c.s.Stats().Streams, d.s.Stats().Streams; a != 0 || b != 0 {
 			t.Fatalf("%d and %d streams are left", a, b)
 		}
 		if m := s.client.memory.Load() + s.server.memory.Load(); m != 0 {
@@ -73,7 +73,7 @@ func TestCloseWithUnread(t *testing.T) {
 		}
 		c.Close()
 		time.Sleep(time.Second)
-		if a, b := len(c.s.streams), len(d.s.streams); a != 0 || b != 0 {
+		if a, b := c.s.Stats().Streams, d.s.Stats().Streams; a != 0 || b != 0 {
 			t.Fatalf("%d and %d streams are left", a, b)
 		}
 	})
@@ -350,7 +350,10 @@ func TestRekey(t *testing.T) {
 				t.Fatalf("%+v", st)
 			}
 		}
-		if a, b := c.s.send.cur.epoch, d.s.recvKeys.Load().cur.epoch; a != b {
+		c.s.mu.Lock()
+		a, b := c.s.send.cur.epoch, d.s.recvKeys.Load().cur.epoch
+		c.s.mu.Unlock()
+		if a != b {
 			t.Fatalf("epochs %d and %d", a, b)
 		}
 	})

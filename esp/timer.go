@@ -63,7 +63,7 @@ func (s *Session) nextDeadline() (at time.Duration) {
 			earliest(&at, max(t, 1))
 		}
 		earliest(&at, p.paceUntil)
-		if p == s.active && s.confirmed {
+		if p == s.active && s.confirmed && p.validated {
 			if t, ok := p.mtu.Deadline(); ok {
 				earliest(&at, max(t, 1))
 			}
@@ -160,6 +160,9 @@ func (s *Session) onRecoveryTimeout(p *path, now time.Duration) {
 	}
 	if s.finishMsg != nil && !s.confirmed && p.link == nil {
 		_ = p.sock.conn.Send(p.remote, p.local, s.finishMsg, len(s.finishMsg)) // FINISH may have been lost; it comes again with the next timeout
+	}
+	if t, ok := p.rec.Oldest(); ok && t.probe > 0 && p.rec.Outstanding() == 1 {
+		return // nothing but a probe of the PMTU, which may well be lost
 	}
 	s.onSilence(p, now)
 }
