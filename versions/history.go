@@ -176,10 +176,17 @@ func (h *history) author(i uint64) sharefs.PeerID {
 	return h.authors[i-1]
 }
 
-// settled is the hook by which versions begin: the file has changed and is at rest, with its content and Tree.mu held.
+// settled is the hook by which versions begin: the file is at rest, with its content and Tree.mu held. What it holds becomes a version if it has
+// changed, and also if its newest version does not say what it holds: one that is timed or lost.
 func (h *history) settled(x *tx, f *file, r *row, ev writers.Event) error {
 	if r.nlink == 0 {
 		return nil // nobody can come to it by a name, unless it gets one (linked)
+	}
+	if !ev.Changed {
+		last, err := newestVersion(x.t.db, r.ino, noLimit)
+		if err != nil || last == nil || !last.timed && last.place != placeLost {
+			return err
+		}
 	}
 	_, err := h.begin(x, r, ev.Stamp, ev.At, "")
 	return err

@@ -24,8 +24,9 @@ type hooks struct {
 	keepOrphan func(ino sharefs.Ino) bool
 	// reaped is called when an inode is removed for good. Tree.mu is held; rows may be added to the change.
 	reaped func(x *tx, ino sharefs.Ino)
-	// settled is called when nobody can write to a file any more that has changed: what it holds counts as closed. R is the row brought up to
-	// date by the same change, to which rows may be added. file.content and Tree.mu are held. After an error it is called again later.
+	// settled is called when nobody can write to a file any more that somebody could write to: what it holds counts as closed, and the event
+	// tells whether it has changed. R is the row brought up to date by the same change, to which rows may be added. file.content and
+	// Tree.mu are held. After an error it is called again later.
 	settled func(x *tx, f *file, r *row, ev writers.Event) error
 	// stillHeld is called for a file that has no handle left and yet somebody who may write, or that stays open for long and has changed. No
 	// lock is held.

@@ -255,10 +255,8 @@ func (t *Tree) adopt(files []settling) error {
 		if now := stampOf(&st); now != s.ev.Stamp {
 			s.ev.Stamp, s.ev.Changed = now, true
 		}
-		if s.ev.Changed {
-			if err := t.hooks.settled(x, s.f, &c, s.ev); err != nil {
-				return err
-			}
+		if err := t.hooks.settled(x, s.f, &c, s.ev); err != nil {
+			return err
 		}
 		if c != *r {
 			x.rows = append(x.rows, &c)

@@ -30,14 +30,14 @@ func (t *Tracker) Check(id sharefs.Ino) (State, error) {
 }
 
 // Take returns the verdict about one file at once instead of telling it later: Quiet, Gone, or StillHeld, with handles held as well. Of
-// a file that is not tracked it knows no change.
+// a file that is not tracked it knows no change but what the caller sees by the stamp; where stamps cannot be relied on, all may be one.
 func (t *Tracker) Take(id sharefs.Ino) (Event, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f := t.settled(id)
 	if f == nil {
 		who, st, err := t.stranger(id)
-		ev := Event{ID: id, Kind: Quiet, At: time.Now(), Stamp: st}
+		ev := Event{ID: id, Kind: Quiet, At: time.Now(), Stamp: st, Changed: !t.can.FineStamps || !t.can.MappedStamps}
 		switch {
 		case gone(err):
 			return Event{ID: id, Kind: Gone, At: ev.At}, nil
