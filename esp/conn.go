@@ -63,7 +63,6 @@ type Conn struct {
 	window     uint64        // how far granted runs ahead of consumed
 	lastGrant  time.Duration // when granted was last raised
 	wantCredit bool          // a MAX_STREAM_DATA is to be sent
-	stopCode   CloseCode
 
 	sq       sendQueue
 	peerMax  uint64 // the peer's limit on offsets
@@ -76,8 +75,7 @@ type Conn struct {
 	reset    bool // RESET was sent
 	records  record.Stats
 
-	sentBytes, recvBytes uint64 // of records, as they travel
-	resent               uint64
+	resent uint64
 }
 
 type connState uint8

@@ -1,7 +1,6 @@
 package esp
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"syscall"
@@ -115,8 +114,6 @@ func (s *Session) confirm(p *path) {
 	s.advertise()
 	s.trace(Event{Kind: EventSessionOpened})
 }
-
-var errProtocol = errors.New("esp: protocol violation")
 
 // violation ends the session because of what the peer sent. s.mu is held.
 func (s *Session) violation(code CloseCode, format string, args ...any) {
