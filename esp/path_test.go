@@ -383,7 +383,7 @@ func TestAggregate(t *testing.T) {
 			s := newTwoPaths(t, simConfig{client: cfg, server: cfg}, link, link)
 			defer s.close()
 			c, d := s.dialTwo()
-			data := pattern(1, 64<<20)
+			data := pattern(1, 32<<20)
 			r = float64(len(data)) / s.transfer(c, d, data).Seconds()
 		})
 		return r
