@@ -292,6 +292,9 @@ func (h *history) marked(ino sharefs.Ino) writers.Stamp {
 // lost is the hook for the loss of an inode's last name.
 func (h *history) lost(x *tx, r *row) error {
 	h.vacate(x, r.ino, true)
+	if err := h.separate(x, r); err != nil {
+		return err
+	}
 	if f := x.t.files.find(r.ino); f != nil {
 		f.mu.Lock()
 		if f.hot {

@@ -85,6 +85,11 @@ func (t *Tree) instants() {
 func (t *Tree) closeEpoch() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.endInstant()
+}
+
+// endInstant is closeEpoch with Tree.mu held. A change that is under way comes after it.
+func (t *Tree) endInstant() error {
 	if err := t.db.Boundary(t.clock.Next()); err != nil {
 		return failed("end an instant", err)
 	}

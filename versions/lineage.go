@@ -3,6 +3,7 @@ package versions
 import (
 	"encoding/binary"
 	"slices"
+	"time"
 
 	"sharefs"
 	"sharefs/versions/kv"
@@ -256,6 +257,38 @@ func (h *history) vacate(x *tx, ino sharefs.Ino, removed bool) {
 			h.vacated[id] = bearer{ino: ino, firm: removed}
 		})
 	}
+}
+
+// separate ends the open instant before the last name of a file with versions goes that came to it within: the past of the name would not know of it,
+// and nothing else leads to those versions once the daemon has ended. Where another inode continues them, that does.
+func (h *history) separate(x *tx, r *row) error {
+	old, err := x.t.row(r.ino)
+	if err != nil || time.Duration(x.now-old.ctime) > 2*longInstant {
+		return err // every name that it got is of an instant that has ended: getting one sets the change time
+	}
+	if v, err := newestVersion(x.t.db, r.ino, noLimit); err != nil || v == nil {
+		return err
+	}
+	if l, _, err := x.lineage(r.ino); err != nil || l.continued {
+		return err
+	}
+	for i := range x.slots {
+		if x.slots[i].dent.ino != 0 {
+			continue
+		}
+		open := false
+		err := x.t.db.Past(spaceDentry, dentryKey(x.slots[i].id.parent, x.slots[i].id.cookie), func(rev kv.Revision) bool {
+			open = rev.At == 0 && !rev.Deleted
+			return false
+		})
+		if err != nil {
+			return failed("read the past of a name", err)
+		}
+		if open {
+			return x.t.endInstant()
+		}
+	}
+	return nil
 }
 
 // occupy returns who was remembered for a name, and has that forgotten with the change which gives the name to somebody else.

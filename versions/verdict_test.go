@@ -163,3 +163,24 @@ func TestCommitOfAnOpenFileThatIsNotWritten(t *testing.T) {
 	wantLastSave(t, tree, ino, "content", "committed while open")
 	noProblems(t, tree)
 }
+
+// A file is made, comes to rest and is removed within one instant, or nearly: its past is found by its name after a restart too.
+func TestRemovedWithinAnInstantIsFoundAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	tree := testTree(t, dir, byHand)
+	const n = 50
+	for i := range n {
+		name := fmt.Sprint(i)
+		save(t, tree, name, "precious "+name)
+		check(t, tree.Unlink(sharefs.RootIno, name))
+	}
+	capture(t, tree)
+	check(t, tree.Close())
+	tree = testTree(t, dir, byHand)
+	for i := range n {
+		name := fmt.Sprint(i)
+		ino := must[sharefs.Ino](t)(tree.Past(sharefs.RootIno, name))
+		wantHistory(t, tree, ino, "precious "+name)
+	}
+	noProblems(t, tree)
+}
