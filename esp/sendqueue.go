@@ -142,7 +142,8 @@ func (q *sendQueue) direct(off, n uint64) (uint64, *chunk) {
 	}
 	if c := live[i]; c.off == off && len(c.data) >= directMin && uint64(len(c.data)) <= n {
 		n = uint64(len(c.data))
-		if c.refs == 1 {
+		// An encoder that found too little room has put the data elsewhere.
+		if c.refs == 1 && &c.data[0] == &c.mem[chunkHead] {
 			return n, c
 		}
 		return n, nil
