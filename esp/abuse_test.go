@@ -184,8 +184,8 @@ func TestForgedReply(t *testing.T) {
 	})
 }
 
-// TestFlood: INIT packets from thousands of spoofed addresses cost a bounded number of Diffie-Hellmans, send out less than came in, and a true
-// peer still gets in, by its cookie; established sessions go on.
+// TestFlood: INIT packets from thousands of spoofed addresses cost a bounded number of Diffie-Hellmans, send out less
+// than came in, and a true peer still gets in, by its cookie; established sessions go on.
 func TestFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, simConfig{client: Config{DisableTCP: true}, server: Config{DisableTCP: true}, link: simnet.Link{Delay: 5 * time.Millisecond}})

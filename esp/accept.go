@@ -18,8 +18,8 @@ import (
 //	5  Config.Authorize decides before anything is kept
 //	6  a pending handshake is kept for handshakeLife; a session comes into being with the first packet that opens
 //
-// An INIT that comes again gets the same answer again, without work: it was lost, or somebody replays it, who then cannot go on, since the
-// first packet must be sealed with keys that only the true initiator has.
+// An INIT that comes again gets the same answer again, without work: it was lost, or somebody replays it, who then
+// cannot go on, since the first packet must be sealed with keys that only the true initiator has.
 const (
 	handshakeQueue = 64
 	handshakeRate  = 250 // Diffie-Hellman for unproven addresses each second: about 15 % of a core
@@ -283,8 +283,8 @@ func (e *Endpoint) onFinish(p *pending, b []byte) {
 	p.setResult(res)
 }
 
-// firstPacket makes the session of a pending handshake if the packet opens with its keys, and opens it. It returns nil if not. Exactly one of
-// in.sock and ln is set.
+// firstPacket makes the session of a pending handshake if the packet opens with its keys, and opens it. It returns
+// nil if not. Exactly one of in.sock and ln is set.
 func (e *Endpoint) firstPacket(p *pending, path uint32, h header, packet []byte, in *inPacket, ln *link) *Session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -374,7 +374,8 @@ func (e *Endpoint) acceptLinks(l net.Listener) {
 	}
 }
 
-// serveLink speaks first on an accepted connection: a handshake, or JOIN. It returns the session that the link now belongs to, nil if none.
+// serveLink speaks first on an accepted connection: a handshake, or JOIN. It returns the session that the link now
+// belongs to, nil if none.
 func (e *Endpoint) serveLink(ln *link) *Session {
 	_ = ln.conn.SetReadDeadline(time.Now().Add(handshakeLife))
 	m, err := ln.message()

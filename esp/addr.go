@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// Addr is the address of one end of a session: who, and where on the net that one is (at this moment). It is a [net.Addr].
+// Addr is the address of one end of a session: who, and where on the net that one is (at this moment). It is a
+// [net.Addr].
 type Addr struct {
 	Key  PublicKey      // zero where it is not known yet
 	Addr netip.AddrPort // the end of the path that is in use

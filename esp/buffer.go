@@ -8,16 +8,16 @@ import (
 	"sharefs/esp/internal/udpio"
 )
 
-// rbuf is received memory. Packets are decrypted in place in it, and the streams hold on to it until a Read has copied the bytes out, which is
-// the one copy on the way in. It goes back to its pool with the last reference.
+// rbuf is received memory. Packets are decrypted in place in it, and the streams hold on to it until a Read has
+// copied the bytes out, which is the one copy on the way in. It goes back to its pool with the last reference.
 type rbuf struct {
 	refs  atomic.Int32
 	batch *udpio.Batch // of a UDP socket
 	mem   []byte       // of a TCP link
 }
 
-// linkBuffer is the receive buffer of a TCP link: four full records, so that in a bulk transfer hardly anything of a fifth must be moved over to
-// the next buffer.
+// linkBuffer is the receive buffer of a TCP link: four full records, so that in a bulk transfer hardly anything of a
+// fifth must be moved over to the next buffer.
 const linkBuffer = 4 * maxLinkPacket
 
 var (
@@ -55,8 +55,8 @@ func (b *rbuf) release() {
 	}
 }
 
-// chunk is a piece of the send buffer of a stream: encoded records that wait to be sent or acknowledged. data grows at its end only, under
-// the session's lock, so that what is already there may be read by who builds packets.
+// chunk is a piece of the send buffer of a stream: encoded records that wait to be sent or acknowledged. data grows
+// at its end only, under the session's lock, so that what is already there may be read by who builds packets.
 type chunk struct {
 	off  uint64 // stream offset of data[0]
 	data []byte // mem[chunkHead:]
@@ -68,7 +68,8 @@ const (
 	// writePiece is how much of a Write becomes one record at least, when the Write is that long.
 	writePiece = 64 << 10
 
-	// chunkHead is room before the data for the frames that precede them in a record, which is then sealed straight from the chunk.
+	// chunkHead is room before the data for the frames that precede them in a record, which is then sealed straight
+	// from the chunk.
 	chunkHead = 64
 
 	chunkSmall  = 2 << 10

@@ -13,7 +13,8 @@ import (
 	"sharefs/esp/internal/record"
 )
 
-// Conn is one stream of a session: a [net.Conn] with the manners of a TCP connection. All methods may be called by several goroutines at once.
+// Conn is one stream of a session: a [net.Conn] with the manners of a TCP connection. All methods may be called by
+// several goroutines at once.
 //
 //	Read         returns what has come, in order, up to len(p); io.EOF after the peer's CloseWrite or Close
 //	Write        has no size limit; it returns when all bytes are buffered, like that of TCP, and blocks while the peer or the path is slower
@@ -21,7 +22,8 @@ import (
 //	Close        ends both halves; what was written is still delivered, in the background
 //	deadlines    as net.Conn says; a Write that a deadline ends reports how much of it will be delivered
 //
-// Errors are *net.OpError around io.EOF (bare, as net does), os.ErrDeadlineExceeded, net.ErrClosed, ECONNRESET, EPIPE, ETIMEDOUT or a *SessionError.
+// Errors are *net.OpError around io.EOF (bare, as net does), os.ErrDeadlineExceeded, net.ErrClosed, ECONNRESET,
+// EPIPE, ETIMEDOUT or a *SessionError.
 type Conn struct {
 	s        *Session
 	id       uint64
@@ -247,8 +249,8 @@ func (c *Conn) closeReadLocked(code CloseCode) {
 	c.notice()
 }
 
-// Close ends both halves. What was written is still delivered in the background, unless the session ends before. Bytes that wait to be read are
-// thrown away. A second Close returns net.ErrClosed.
+// Close ends both halves. What was written is still delivered in the background, unless the session ends before.
+// Bytes that wait to be read are thrown away. A second Close returns net.ErrClosed.
 func (c *Conn) Close() error {
 	s := c.s
 	s.mu.Lock()
@@ -399,7 +401,8 @@ func (c *Conn) dropTaken() {
 	c.dec.Close()
 }
 
-// copyPool holds the buffers of WriteTo, which takes one only while it has something to copy, so that thousands of idle connections hold none.
+// copyPool holds the buffers of WriteTo, which takes one only while it has something to copy, so that thousands of
+// idle connections hold none.
 var copyPool = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
 // WriteTo implements [io.WriterTo]: it copies to w until io.EOF.
@@ -533,8 +536,9 @@ func (c *Conn) append(ch *chunk) error {
 	return nil
 }
 
-// growSendBuffer doubles the buffer while it is smaller than twice what the path takes in a round trip, so that sending would stop while the writer
-// wakes. More than that would only push the memory out of the processor's cache. s.mu is held.
+// growSendBuffer doubles the buffer while it is smaller than twice what the path takes in a round trip, so that
+// sending would stop while the writer wakes. More than that would only push the memory out of the processor's cache.
+// s.mu is held.
 func (c *Conn) growSendBuffer() {
 	limit := c.s.e.cfg.Limits.SendBuffer
 	p := c.s.active

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// endpointCounters count what happens outside of sessions. All of it is dropped without an answer unless it says otherwise.
+// endpointCounters count what happens outside of sessions. All of it is dropped without an answer unless it says
+// otherwise.
 type endpointCounters struct {
 	unknownCID  atomic.Uint64 // packets of no session
 	undecrypted atomic.Uint64 // packets that did not open: forged, corrupt, or of keys long gone
@@ -118,7 +119,8 @@ func (e *Endpoint) onUnknown(packet []byte, cid uint64, so *socket, from netip.A
 		return
 	}
 	e.stats.unknownCID.Add(1)
-	// Shorter than what it answers, so that two endpoints without memory do not talk for ever, and few, so that it floods nobody.
+	// Shorter than what it answers, so that two endpoints without memory do not talk for ever, and few, so that it
+	// floods nobody.
 	if len(packet) <= packetExtra || !e.allowReset() {
 		return
 	}

@@ -232,7 +232,8 @@ func TestDialTogether(t *testing.T) {
 	})
 }
 
-// TestDialTCPAfterUDP: where UDP is blocked, TCP carries the session after its 250 ms; when UDP is back the session moves there.
+// TestDialTCPAfterUDP: where UDP is blocked, TCP carries the session after its 250 ms; when UDP is back the session
+// moves there.
 func TestDialTCPAfterUDP(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := simnet.Link{Delay: 10 * time.Millisecond, NoUDP: true}

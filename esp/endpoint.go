@@ -20,8 +20,8 @@ import (
 	"sharefs/esp/internal/udpio"
 )
 
-// Endpoint is one identity on the net: its sockets and the sessions that run over them. It dials and listens at the same time; a session serves
-// streams in both directions, whoever dialed it.
+// Endpoint is one identity on the net: its sockets and the sessions that run over them. It dials and listens at the
+// same time; a session serves streams in both directions, whoever dialed it.
 type Endpoint struct {
 	cfg    Config
 	public PublicKey
@@ -204,8 +204,8 @@ func (e *Endpoint) sessionLocked(peer PublicKey) *Session {
 	return nil
 }
 
-// publish makes a session known. It must be complete, with its first path, since from here on packets, the program and the endpoint's Close reach
-// it. The CIDs of its paths are entered at the same time.
+// publish makes a session known. It must be complete, with its first path, since from here on packets, the program
+// and the endpoint's Close reach it. The CIDs of its paths are entered at the same time.
 func (e *Endpoint) publish(s *Session) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -253,8 +253,8 @@ func (e *Endpoint) forget(s *Session) {
 	}
 }
 
-// Close ends all sessions and closes the sockets. What was written is given up to Config.Linger to reach the peers. When Close returns no
-// goroutine of the endpoint is left.
+// Close ends all sessions and closes the sockets. What was written is given up to Config.Linger to reach the peers.
+// When Close returns no goroutine of the endpoint is left.
 func (e *Endpoint) Close() error {
 	e.mu.Lock()
 	if e.closed {
@@ -388,7 +388,8 @@ func (e *Endpoint) params(cid uint64) params {
 	return p
 }
 
-// Listen returns the listener for the streams that peers open. There is one at a time; while there is none they are refused.
+// Listen returns the listener for the streams that peers open. There is one at a time; while there is none they are
+// refused.
 func (e *Endpoint) Listen() (*Listener, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -404,8 +405,8 @@ func (e *Endpoint) Listen() (*Listener, error) {
 
 var errListening = errors.New("esp: the endpoint has a listener already")
 
-// Listen opens an endpoint on addr ("HOST:PORT", UDP and TCP) and listens there. Closing the listener closes the endpoint with the
-// last connection.
+// Listen opens an endpoint on addr ("HOST:PORT", UDP and TCP) and listens there. Closing the listener closes the
+// endpoint with the last connection.
 func Listen(addr string, cfg Config) (*Listener, error) {
 	cfg.Addrs = []string{addr}
 	e, err := New(cfg)
@@ -421,8 +422,8 @@ func Listen(addr string, cfg Config) (*Listener, error) {
 	return l, nil
 }
 
-// Dial opens an endpoint of its own for one connection to "KEY@HOST:PORT". Closing the connection delivers what was written and closes the
-// endpoint. A program with more than one connection makes an [Endpoint] and uses its Dial.
+// Dial opens an endpoint of its own for one connection to "KEY@HOST:PORT". Closing the connection delivers what was
+// written and closes the endpoint. A program with more than one connection makes an [Endpoint] and uses its Dial.
 func Dial(ctx context.Context, address string, cfg Config) (*Conn, error) {
 	if cfg.Sockets == 0 {
 		cfg.Sockets = 1
@@ -440,8 +441,8 @@ func Dial(ctx context.Context, address string, cfg Config) (*Conn, error) {
 	return c, nil
 }
 
-// Dial opens a stream to the peer at "KEY@HOST:PORT", over the session with it if there is one, else over a new one. Without "KEY@" whoever
-// answers there is asked for its key, which Config.Authorize must accept.
+// Dial opens a stream to the peer at "KEY@HOST:PORT", over the session with it if there is one, else over a new one.
+// Without "KEY@" whoever answers there is asked for its key, which Config.Authorize must accept.
 func (e *Endpoint) Dial(ctx context.Context, address string) (*Conn, error) {
 	for try := 0; ; try++ {
 		s, err := e.connect(ctx, address)
@@ -468,7 +469,8 @@ func (e *Endpoint) DialContext(ctx context.Context, _, address string) (net.Conn
 	return c, nil
 }
 
-// Connect returns the session with the peer at an address, dialing it if need be. It stays until it is closed, also without streams.
+// Connect returns the session with the peer at an address, dialing it if need be. It stays until it is closed, also
+// without streams.
 func (e *Endpoint) Connect(ctx context.Context, address string) (*Session, error) {
 	s, err := e.connect(ctx, address)
 	if err != nil {

@@ -7,7 +7,8 @@ import (
 	"syscall"
 )
 
-// KeyError reports that the peer at an address has another key than the one that was dialed. It unwraps to ECONNREFUSED.
+// KeyError reports that the peer at an address has another key than the one that was dialed. It unwraps to
+// ECONNREFUSED.
 type KeyError struct {
 	Expected PublicKey
 	Seen     PublicKey
@@ -46,8 +47,8 @@ func (c CloseCode) String() string {
 	return fmt.Sprintf("code %d", uint64(c))
 }
 
-// SessionError is why a session ended. It unwraps to the errno that net gives in the like case (ECONNRESET, ECONNREFUSED, ETIMEDOUT,
-// ECONNABORTED) or to net.ErrClosed after a local Close.
+// SessionError is why a session ended. It unwraps to the errno that net gives in the like case (ECONNRESET,
+// ECONNREFUSED, ETIMEDOUT, ECONNABORTED) or to net.ErrClosed after a local Close.
 type SessionError struct {
 	Code   CloseCode
 	Remote bool   // the peer said so
@@ -97,8 +98,8 @@ func newSessionError(code CloseCode, remote bool, reason string) *SessionError {
 var (
 	// ErrNoKey reports an address without a key when Config.Authorize is not set: nobody would check who answers.
 	ErrNoKey = errors.New("esp: the address names no key and Config.Authorize is nil")
-	// ErrNoAnswer reports that no reply came. Over the paths that carry ESP this is also how a host with another key answers
-	// (it stays silent to those who do not know its key). It unwraps to ETIMEDOUT.
+	// ErrNoAnswer reports that no reply came. Over the paths that carry ESP this is also how a host with another key
+	// answers (it stays silent to those who do not know its key). It unwraps to ETIMEDOUT.
 	ErrNoAnswer error = &noAnswer{}
 	// ErrVersion reports a peer that speaks no version of the protocol that this package speaks.
 	ErrVersion = errors.New("esp: the peer speaks no common version of the protocol")
@@ -113,7 +114,8 @@ func (*noAnswer) Unwrap() error   { return syscall.ETIMEDOUT }
 func (*noAnswer) Timeout() bool   { return true }
 func (*noAnswer) Temporary() bool { return true }
 
-// RefusedError is the answer of a peer that knows us and does not want us: Config.Authorize there refused the key. It unwraps to ECONNREFUSED.
+// RefusedError is the answer of a peer that knows us and does not want us: Config.Authorize there refused the key. It
+// unwraps to ECONNREFUSED.
 type RefusedError struct{ Reason string }
 
 func (e *RefusedError) Error() string {

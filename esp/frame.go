@@ -9,8 +9,8 @@ import (
 	"sharefs/esp/internal/interval"
 )
 
-// Frame types. Types below 0x40 are critical: one that is not known ends the session. A type of 0x40 and above is followed by a varint
-// length and is skipped when it is not known, so that the protocol can grow.
+// Frame types. Types below 0x40 are critical: one that is not known ends the session. A type of 0x40 and above is
+// followed by a varint length and is skipped when it is not known, so that the protocol can grow.
 const (
 	framePadding       = 0x00 //
 	framePing          = 0x01 //
@@ -52,7 +52,8 @@ const (
 	statusActive  = 1 // the sender sends its data here
 )
 
-// frame is one parsed frame: a union, of which typ says what is set. data and ranges point into the packet and into the reader's own buffer.
+// frame is one parsed frame: a union, of which typ says what is set. data and ranges point into the packet and into
+// the reader's own buffer.
 type frame struct {
 	typ    uint64
 	id     uint64 // stream or path
@@ -85,7 +86,8 @@ type frameReader struct {
 
 func (fr *frameReader) reset(b []byte) { fr.r = reader{b: b} }
 
-// next reads one frame. ok is false at the end of the packet; err is errFrame or errUnknownFrame, after which the rest must not be read.
+// next reads one frame. ok is false at the end of the packet; err is errFrame or errUnknownFrame, after which the
+// rest must not be read.
 func (fr *frameReader) next(f *frame) (ok bool, err error) {
 	r := &fr.r
 	for len(r.b) > 0 && r.b[0] == framePadding {
@@ -210,8 +212,9 @@ func (fr *frameReader) readAck(f *frame) {
 
 // Appenders. Each is pinned by a hex table in frame_test.go.
 
-// appendAck writes an ACK of the ranges (ascending, half open, not empty, the newest maxAckRanges are taken) for a path. room bounds what
-// may be appended: the oldest ranges are left out when they do not fit. It appends nothing when not even one fits.
+// appendAck writes an ACK of the ranges (ascending, half open, not empty, the newest maxAckRanges are taken) for a
+// path. room bounds what may be appended: the oldest ranges are left out when they do not fit. It appends nothing
+// when not even one fits.
 func appendAck(b []byte, path uint32, delay time.Duration, ranges []interval.Range, room int) []byte {
 	if len(ranges) > maxAckRanges {
 		ranges = ranges[len(ranges)-maxAckRanges:]
@@ -247,7 +250,8 @@ func appendAck(b []byte, path uint32, delay time.Duration, ranges []interval.Ran
 // streamFrameOverhead is the most that the header of a STREAM frame takes.
 const streamFrameOverhead = 1 + 8 + 8 + 4
 
-// appendStreamHeader writes a STREAM header with a length field of fixed size (two bytes below 16 KiB, else four), behind which n bytes follow.
+// appendStreamHeader writes a STREAM header with a length field of fixed size (two bytes below 16 KiB, else four),
+// behind which n bytes follow.
 func appendStreamHeader(b []byte, id, off uint64, n int, fin bool) []byte {
 	typ := byte(frameStream | streamLen)
 	if fin {

@@ -22,7 +22,8 @@ import (
 //	VERSIONS  destination CID u64, n u8, n versions u32 (version field 0)
 //	JOIN      destination CID u64 (TCP only: this connection carries the path of that CID; records follow)
 //
-// The prologue of the Noise handshake is "ESP" and all of INIT before the length, so that nothing offered there can be taken away unseen.
+// The prologue of the Noise handshake is "ESP" and all of INIT before the length, so that nothing offered there can
+// be taken away unseen.
 const (
 	typeInit     = flagHandshake | 1
 	typeReply    = flagHandshake | 2
@@ -258,7 +259,8 @@ func (in *initiator) withCookie(cookie []byte) []byte {
 	return p
 }
 
-// readReply takes REPLY. A forged one gives an error and leaves the handshake as it was. finish is the FINISH packet to send, nil in IK.
+// readReply takes REPLY. A forged one gives an error and leaves the handshake as it was. finish is the FINISH packet
+// to send, nil in IK.
 func (in *initiator) readReply(packet []byte) (res *handshakeResult, finish []byte, err error) {
 	r := reader{b: packet[min(len(packet), hsHeader):]}
 	msg := r.take(int(r.u16()))

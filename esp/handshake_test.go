@@ -13,7 +13,8 @@ import (
 	"github.com/flynn/noise"
 )
 
-// TestNoiseVectors runs the published vectors of the four handshakes, so that another implementation can be built from the Noise specification.
+// TestNoiseVectors runs the published vectors of the four handshakes, so that another implementation can be built
+// from the Noise specification.
 func TestNoiseVectors(t *testing.T) {
 	text, err := os.ReadFile("testdata/noise.txt")
 	if err != nil {

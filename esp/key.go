@@ -23,7 +23,8 @@ type PublicKey [KeySize]byte
 // PrivateKey is the identity of an endpoint: an X25519 scalar. The zero value is no key.
 type PrivateKey [KeySize]byte
 
-// keyEncoding is RFC 4648 base32 in lower case. A key and its three check bytes are 35 bytes, thus 56 characters without padding.
+// keyEncoding is RFC 4648 base32 in lower case. A key and its three check bytes are 35 bytes, thus 56 characters
+// without padding.
 var keyEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 const (
@@ -138,9 +139,9 @@ func decodeKey(s string) (k [KeySize]byte, err error) {
 	return k, nil
 }
 
-// PrivateKeyFromEd25519 derives the ESP identity that belongs to an Ed25519 signing key, so that a program needs one key
-// file only. [PublicKeyFromEd25519] of the public half gives the matching public key (RFC 7748 and RFC 8032: the same curve in
-// two coordinates; the scalar is that of RFC 8032 section 5.1.5 step 2).
+// PrivateKeyFromEd25519 derives the ESP identity that belongs to an Ed25519 signing key, so that a program needs one
+// key file only. [PublicKeyFromEd25519] of the public half gives the matching public key (RFC 7748 and RFC 8032: the
+// same curve in two coordinates; the scalar is that of RFC 8032 section 5.1.5 step 2).
 func PrivateKeyFromEd25519(priv ed25519.PrivateKey) PrivateKey {
 	h := sha512.Sum512(priv.Seed())
 	k := PrivateKey(h[:KeySize])
@@ -152,8 +153,8 @@ func PrivateKeyFromEd25519(priv ed25519.PrivateKey) PrivateKey {
 // curve25519P is 2²⁵⁵ − 19.
 var curve25519P = new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 255), big.NewInt(19))
 
-// PublicKeyFromEd25519 maps the public half of a signing key to the ESP key of the same peer: u = (1+y)/(1−y) (RFC 7748 section 4.1).
-// The error wraps [ErrBadKey].
+// PublicKeyFromEd25519 maps the public half of a signing key to the ESP key of the same peer: u = (1+y)/(1−y) (RFC
+// 7748 section 4.1). The error wraps [ErrBadKey].
 func PublicKeyFromEd25519(pub ed25519.PublicKey) (PublicKey, error) {
 	if len(pub) != ed25519.PublicKeySize {
 		return PublicKey{}, fmt.Errorf("%w: an Ed25519 key of %d bytes", ErrBadKey, len(pub))

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 )
 
-// Key schedule. The Noise handshake ends with a secret for each direction. For each direction, and in each epoch e of it:
+// Key schedule. The Noise handshake ends with a secret for each direction. For each direction, and in each epoch e of
+// it:
 //
 //	S₀    = HKDF-Extract(salt = handshake hash, ikm = Noise key of this direction)
 //	key   = HKDF-Expand(Sₑ, "esp/1 key", 32)
@@ -20,8 +21,9 @@ import (
 //	Sₑ₊₁  = HKDF-Extract(salt = the above, ikm = X25519 result)   where KEYEX named epoch e+1: the future is closed again
 //	nonce = iv XOR (path id u32 ‖ packet number u64)
 //
-// A sender moves to the next epoch on its own, after maxEpochPackets packets or maxEpochAge, once the peer has acknowledged a packet of the
-// current one. A receiver keeps the keys of the last, the current and the next epoch ready; the first packet that opens under the next moves it.
+// A sender moves to the next epoch on its own, after maxEpochPackets packets or maxEpochAge, once the peer has
+// acknowledged a packet of the current one. A receiver keeps the keys of the last, the current and the next epoch
+// ready; the first packet that opens under the next moves it.
 const (
 	maxEpochPackets = 1 << 22 // far below the 2^23 limit of AES-GCM in RFC 9001 section 6.6 and B.1
 	maxEpochAge     = 2 * time.Minute
@@ -114,7 +116,8 @@ func (k *epochKey) nonce(n *nonceBuf, path uint32, pn uint64) {
 	binary.BigEndian.PutUint64(n[4:], binary.BigEndian.Uint64(k.iv[4:])^pn)
 }
 
-// nonceBuf is room for a nonce. It is handed to seal and open by their callers, since one of their own would escape to the heap.
+// nonceBuf is room for a nonce. It is handed to seal and open by their callers, since one of their own would escape
+// to the heap.
 type nonceBuf [12]byte
 
 // seal encrypts packet[hdr:] in place, with the header as associated data; its capacity must leave tagSize bytes.
@@ -135,7 +138,8 @@ func (k *epochKey) open(n *nonceBuf, packet []byte, hdr int, path uint32, pn uin
 	return k.aead.Open(packet[hdr:hdr], n[:], packet[hdr:], packet[:hdr])
 }
 
-// sendKeys is the sending half of the schedule. The session's lock guards it; the *epochKey it hands out may be used without.
+// sendKeys is the sending half of the schedule. The session's lock guards it; the *epochKey it hands out may be used
+// without.
 type sendKeys struct {
 	suite   suite
 	secret  secret // of the current epoch
@@ -170,7 +174,8 @@ func (k *sendKeys) advance(now time.Duration) {
 	k.packets, k.since, k.acked, k.advanceSoon = 0, now, false, false
 }
 
-// recvKeys is the receiving half: an immutable set of keys that readers share without a lock. advance makes the successor.
+// recvKeys is the receiving half: an immutable set of keys that readers share without a lock. advance makes the
+// successor.
 type recvKeys struct {
 	suite  suite
 	secret secret // of cur

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// keyExchange makes a fresh Diffie-Hellman exchange inside a session every hour, so that who has taken keys from one end loses track again
-// (the ratchet alone protects only the past). The client begins:
+// keyExchange makes a fresh Diffie-Hellman exchange inside a session every hour, so that who has taken keys from one
+// end loses track again (the ratchet alone protects only the past). The client begins:
 //
 //	client → server   KEYEX(n, the client's next epoch, X)      the client does not move to that epoch before it has the answer
 //	server → client   KEYEX(n, the server's next epoch, Y)      the server does not move to its own before the answer has arrived

@@ -8,10 +8,12 @@ import (
 	"time"
 )
 
-// link is a TCP connection that carries one path of a session: records of at most 72 KiB, each with its own length in front.
+// link is a TCP connection that carries one path of a session: records of at most 72 KiB, each with its own length in
+// front.
 //
-// Sending is tried on the goroutine of who has something to send, without waiting. What the kernel does not take at once is handed, with the
-// sending role of the path, to the link's writer, which waits for room and goes on from there.
+// Sending is tried on the goroutine of who has something to send, without waiting. What the kernel does not take at
+// once is handed, with the sending role of the path, to the link's writer, which waits for room and goes on from
+// there.
 type link struct {
 	conn net.Conn
 	now  *nowWriter // nil where the connection is not the system's
@@ -110,8 +112,8 @@ func (l *link) giveUp() {
 	l.e.dropLink(l)
 }
 
-// send writes a batch as far as that goes without waiting. It returns false when the writer has taken over the batch and the sending role. No
-// lock is held.
+// send writes a batch as far as that goes without waiting. It returns false when the writer has taken over the batch
+// and the sending role. No lock is held.
 func (l *link) send(b *sendBatch) bool {
 	if l.now != nil {
 		n, err := l.now.write(b.buf)
@@ -144,7 +146,8 @@ func (l *link) writer() {
 	}
 }
 
-// write sends b and then what the session has for the path. It holds the sending role of the path and gives it up at the end.
+// write sends b and then what the session has for the path. It holds the sending role of the path and gives it up at
+// the end.
 func (l *link) write(b *sendBatch) {
 	s, p := l.s, l.p
 	for b != nil {
@@ -176,8 +179,8 @@ func (l *link) write(b *sendBatch) {
 	}
 }
 
-// failed notes that writing failed. The path is not given up yet: what the peer said last may still wait to be read (its CLOSE, which explains the
-// reset), so the reader has the last word.
+// failed notes that writing failed. The path is not given up yet: what the peer said last may still wait to be read
+// (its CLOSE, which explains the reset), so the reader has the last word.
 func (l *link) failed(error) {
 	l.s.mu.Lock()
 	l.open = false
@@ -194,7 +197,8 @@ func (l *link) readLast() {
 	l.role.takeBack()
 }
 
-// lastWords is how long a link whose writing half failed, or whose session was closed here, still reads what the peer says.
+// lastWords is how long a link whose writing half failed, or whose session was closed here, still reads what the peer
+// says.
 const lastWords = time.Second
 
 // last sends the record that ends the session after what is under way. s.mu is held.
@@ -230,7 +234,8 @@ func (l *link) finish() {
 	}
 }
 
-// shutdown ends the link: what was written goes out, the reader drains what the peer still sends, then the connection is closed. s.mu is held.
+// shutdown ends the link: what was written goes out, the reader drains what the peer still sends, then the connection
+// is closed. s.mu is held.
 func (l *link) shutdown() {
 	if l.lastRec != nil {
 		_ = l.conn.SetWriteDeadline(time.Now().Add(lastWords))

@@ -5,7 +5,8 @@ import (
 	"sync"
 )
 
-// Listener takes the streams that peers open: a [net.Listener]. All methods may be called by several goroutines at once.
+// Listener takes the streams that peers open: a [net.Listener]. All methods may be called by several goroutines at
+// once.
 type Listener struct {
 	e    *Endpoint
 	s    *Session // takes the streams of this session alone; nil: of all others
@@ -100,8 +101,9 @@ func (l *Listener) fail(err error) (rest []*Conn) {
 	return rest
 }
 
-// Close stops listening: streams that nobody has accepted are reset, later ones refused. Those that were accepted live on. A listener of the
-// package's Listen also closes the endpoint, at once or when the last of its streams is over.
+// Close stops listening: streams that nobody has accepted are reset, later ones refused. Those that were accepted
+// live on. A listener of the package's Listen also closes the endpoint, at once or when the last of its streams is
+// over.
 func (l *Listener) Close() error {
 	l.mu.Lock()
 	closed := l.err != nil

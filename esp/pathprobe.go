@@ -21,7 +21,8 @@ func (s *Session) sendChallenge(p *path) {
 	p.ctrlq = append(p.ctrlq, &ctrl{typ: framePathChallenge, data: append([]byte(nil), p.challenge[:]...)})
 }
 
-// nextChallenge is when the path is to be challenged again: soon while an answer is missing, else with the heartbeat. 0: never.
+// nextChallenge is when the path is to be challenged again: soon while an answer is missing, else with the heartbeat.
+// 0: never.
 func (p *path) nextChallenge() time.Duration {
 	switch {
 	case !p.usable() || p.link != nil && p.validated:
@@ -191,9 +192,9 @@ func (s *Session) onSilence(p *path, now time.Duration) {
 	}
 }
 
-// An active path that owes an answer is suspected after silence of one and a half probe timeouts, and left after three, when another one answers. The
-// floors keep a busy machine from seeing ghosts. (The probe timeout itself starts anew with each packet that is sent, so that it does not fire while
-// a program keeps writing.)
+// An active path that owes an answer is suspected after silence of one and a half probe timeouts, and left after
+// three, when another one answers. The floors keep a busy machine from seeing ghosts. (The probe timeout itself
+// starts anew with each packet that is sent, so that it does not fire while a program keeps writing.)
 const (
 	suspectFloor     = 100 * time.Millisecond
 	failFloor        = 300 * time.Millisecond
@@ -462,7 +463,8 @@ func (s *Session) lastEnds(p *path) {
 	}
 }
 
-// reviveUDP opens a path where a session has lost its last one: to the address where the peer was, and over TCP as well.
+// reviveUDP opens a path where a session has lost its last one: to the address where the peer was, and over TCP as
+// well.
 func (s *Session) reviveUDP(p *path) {
 	if s.err != nil {
 		return
@@ -483,8 +485,8 @@ func (s *Session) onPathAbandon(f *frame) {
 	}
 }
 
-// moved: an authentic packet, newer than all before, came from elsewhere: a NAT has forgotten the mapping, or the peer changed its address without
-// telling. The new address must prove itself. s.mu is held.
+// moved: an authentic packet, newer than all before, came from elsewhere: a NAT has forgotten the mapping, or the
+// peer changed its address without telling. The new address must prove itself. s.mu is held.
 func (s *Session) moved(p *path, in *inPacket, now time.Duration) {
 	p.sock = in.sock
 	if in.to.IsValid() {
@@ -598,7 +600,8 @@ func (s *Session) dialLink(to []netip.AddrPort, id uint32, cid, dcid uint64) {
 	s.flushUnlock()
 }
 
-// startLink starts the goroutines of a link that belongs to the session now. reads is false where the caller reads. s.mu is held.
+// startLink starts the goroutines of a link that belongs to the session now. reads is false where the caller reads.
+// s.mu is held.
 func (s *Session) startLink(l *link, reads bool) {
 	if !s.e.spawn(l.writer) || reads && !s.e.spawn(l.reader) {
 		l.open = false
@@ -606,7 +609,8 @@ func (s *Session) startLink(l *link, reads bool) {
 	}
 }
 
-// joinLink takes over a connection that names a path of the session. The first record proves that who connected belongs to it.
+// joinLink takes over a connection that names a path of the session. The first record proves that who connected
+// belongs to it.
 func (e *Endpoint) joinLink(s *Session, id uint32, ln *link) *Session {
 	rec, epoch, err := ln.record()
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// pathsets holds what a session knows of possible paths: the CIDs both sides have set aside for them, the addresses of both ends, and what was
-// tried. The session's lock guards it.
+// pathsets holds what a session knows of possible paths: the CIDs both sides have set aside for them, the addresses
+// of both ends, and what was tried. The session's lock guards it.
 type pathsets struct {
 	s *Session
 
@@ -295,7 +295,8 @@ func (ps *pathsets) scheduleProbe(at time.Duration) {
 	}
 }
 
-// candidates lists the pairs of addresses that no path joins yet, those first that share no address with the paths there are.
+// candidates lists the pairs of addresses that no path joins yet, those first that share no address with the paths
+// there are.
 func (s *Session) candidates() (out []candidate) {
 	ps := &s.pathsets
 	if s.active == nil {
@@ -397,7 +398,8 @@ func (s *Session) takePathID() (id uint32, cid, dcid uint64, ok bool) {
 	return id, cid, t.cid, true
 }
 
-// pathOf finds the path of a packet, or makes one that the peer opens with it. nil: the packet must be dropped. s.mu is held.
+// pathOf finds the path of a packet, or makes one that the peer opens with it. nil: the packet must be dropped. s.mu
+// is held.
 func (s *Session) pathOf(in *inPacket, now time.Duration) *path {
 	if p := s.path(in.path); p != nil {
 		if p.state == pathDead || (p.link != in.link) {

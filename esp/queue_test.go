@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestRecvQueueModel feeds pieces of a known stream in random order, overlapping and repeated, and compares with a byte map.
+// TestRecvQueueModel feeds pieces of a known stream in random order, overlapping and repeated, and compares with a
+// byte map.
 func TestRecvQueueModel(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 1))
@@ -114,7 +115,8 @@ func TestRecvQueueLimits(t *testing.T) {
 	q.drop()
 }
 
-// TestSendQueueModel sends through a model of a lossy net until all is acknowledged, and checks every byte that is sent.
+// TestSendQueueModel sends through a model of a lossy net until all is acknowledged, and checks every byte that is
+// sent.
 func TestSendQueueModel(t *testing.T) {
 	type flight struct {
 		off, n uint64

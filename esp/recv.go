@@ -31,7 +31,8 @@ type inPacket struct {
 	to   netip.Addr // our end, invalid where the system does not tell
 }
 
-// shortBatch is how many bytes a batch must bring at least for its buffer to be held until they are read; from a smaller one they are copied.
+// shortBatch is how many bytes a batch must bring at least for its buffer to be held until they are read; from a
+// smaller one they are copied.
 const shortBatch = 16 << 10
 
 // receive takes packets that were opened with the keys of this session.
@@ -120,8 +121,8 @@ func (s *Session) violation(code CloseCode, format string, args ...any) {
 	s.closeLocked(newSessionError(code, false, fmt.Sprintf(format, args...)))
 }
 
-// frames takes the frames of a packet. elic: the packet asks for an ACK; ok is false where something in it found no room, so that it must not be
-// acknowledged and will come again. s.mu is held.
+// frames takes the frames of a packet. elic: the packet asks for an ACK; ok is false where something in it found no
+// room, so that it must not be acknowledged and will come again. s.mu is held.
 func (s *Session) frames(p *path, in *inPacket, own bool, now time.Duration) (elic, ok bool) {
 	fr := &s.reader
 	fr.reset(in.body)
@@ -154,7 +155,8 @@ func (s *Session) frames(p *path, in *inPacket, own bool, now time.Duration) (el
 	return elic, ok
 }
 
-// stream finds the stream that a frame names. It ends the session when the peer cannot mean any that ever was. nil: it is gone.
+// stream finds the stream that a frame names. It ends the session when the peer cannot mean any that ever was. nil:
+// it is gone.
 func (s *Session) stream(id uint64) *Conn {
 	if c := s.streams[id]; c != nil {
 		return c

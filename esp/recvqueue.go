@@ -52,8 +52,9 @@ func (q *recvQueue) setFinal(n uint64) error {
 // eof reports whether all bytes up to the end have been put into ready.
 func (q *recvQueue) eof() bool { return q.hasFinal && q.next == q.final }
 
-// insert takes data, which lie in buf (nil: the queue copies them). It returns how much the highest offset rose. errTooMany leaves the queue as
-// it was: the packet must not be acknowledged. Where own is set the bytes are copied, so that buf is not held for long.
+// insert takes data, which lie in buf (nil: the queue copies them). It returns how much the highest offset rose.
+// errTooMany leaves the queue as it was: the packet must not be acknowledged. Where own is set the bytes are copied,
+// so that buf is not held for long.
 func (q *recvQueue) insert(off uint64, data []byte, buf *rbuf, own bool) (grown uint64, err error) {
 	end := off + uint64(len(data))
 	if q.hasFinal && end > q.final {

@@ -5,16 +5,18 @@ import (
 	"time"
 )
 
-// Who receives. At any time one goroutine at most has the reader role of a socket or link, and there are two kinds that take it:
+// Who receives. At any time one goroutine at most has the reader role of a socket or link, and there are two kinds
+// that take it:
 //
 //	the background reader    one for each socket and link. It has the role at the beginning, and gets it back whenever nobody else wants it
 //	a leader                 a Read or Write that would have to wait anyway: it receives by itself until what it waits for has come, serving
 //	                         all other sessions and streams on the way
 //
-// With a leader, a packet for a waiting Read costs no wake-up of another goroutine, as with a kernel socket. The background reader hands the role
-// on when a batch has woken the only goroutine that waits on its socket: that one will be back soon. A leader that has what it wants leaves the
-// role free for its next call; when it does not come back for a tick or two, a watchdog gives the role to the background reader again, so packets
-// never wait longer than that. With several waiting goroutines the background reader keeps the role.
+// With a leader, a packet for a waiting Read costs no wake-up of another goroutine, as with a kernel socket. The
+// background reader hands the role on when a batch has woken the only goroutine that waits on its socket: that one
+// will be back soon. A leader that has what it wants leaves the role free for its next call; when it does not come
+// back for a tick or two, a watchdog gives the role to the background reader again, so packets never wait longer than
+// that. With several waiting goroutines the background reader keeps the role.
 type role struct {
 	r receiver
 
@@ -171,7 +173,8 @@ func (w *waker) told() bool {
 	}
 }
 
-// wait blocks until the waker is poked. Where the role of ro is free it leads meanwhile. It may be called by one goroutine at a time.
+// wait blocks until the waker is poked. Where the role of ro is free it leads meanwhile. It may be called by one
+// goroutine at a time.
 func (w *waker) wait(ro *role) {
 	if w.told() {
 		return
@@ -199,7 +202,8 @@ func (w *waker) wait(ro *role) {
 	w.waits.Store(nil)
 }
 
-// lead receives until the waker is poked. It is false when another must receive from now on: because receiving is over, or because others wait too.
+// lead receives until the waker is poked. It is false when another must receive from now on: because receiving is
+// over, or because others wait too.
 func (w *waker) lead(ro *role) bool {
 	for {
 		ro.inRecv.Store(true) // before looking: who pokes later sees it and kicks

@@ -19,8 +19,8 @@ import (
 //	5  transmit hands the batch to the kernel with one system call                                               (without a lock)
 //	6  and again from 3, until there is nothing to send
 //
-// So a Write sends on the goroutine of its caller, nothing waits for another goroutine to be woken, and those who write meanwhile fill the next
-// batch.
+// So a Write sends on the goroutine of its caller, nothing waits for another goroutine to be woken, and those who
+// write meanwhile fill the next batch.
 
 // queue notes that a stream may have something to send. s.mu is held.
 func (s *Session) queue(c *Conn) {
@@ -73,7 +73,8 @@ func (s *Session) flush() {
 	s.arm()
 }
 
-// drive sends on one path until there is nothing more to send or nothing more may be sent. Only one goroutine does so at a time.
+// drive sends on one path until there is nothing more to send or nothing more may be sent. Only one goroutine does so
+// at a time.
 func (s *Session) drive(p *path) {
 	if p.sending {
 		return // who sends looks again before it stops
@@ -148,7 +149,8 @@ func (b *sendBatch) seal(p *path) {
 // redundantSize is the largest packet of which a copy goes over a second path.
 const redundantSize = minDatagram
 
-// twin makes a copy of a batch of one small packet for the second best path, where the scheduler is Redundant. s.mu is held.
+// twin makes a copy of a batch of one small packet for the second best path, where the scheduler is Redundant. s.mu
+// is held.
 func (s *Session) twin(p *path, b *sendBatch) (*sendBatch, *path) {
 	if s.e.cfg.Scheduler != Redundant || p != s.active || p.link != nil || len(b.pkts) != 1 || len(b.buf) > redundantSize || !b.eliciting {
 		return nil, nil
@@ -358,8 +360,8 @@ func (s *Session) finish(p *path, w *packetWriter, now time.Duration) int {
 	return n
 }
 
-// writeAcks puts the ACK of this path into the packet when it is due or the packet leaves anyway, and on the active path those of paths that
-// cannot carry their own.
+// writeAcks puts the ACK of this path into the packet when it is due or the packet leaves anyway, and on the active
+// path those of paths that cannot carry their own.
 func (s *Session) writeAcks(p *path, w *packetWriter, now time.Duration, leaves bool) {
 	if leaves && p.acker.Pending() {
 		s.writeAck(p, w, now)
@@ -536,7 +538,8 @@ func (s *Session) buildProbe(p *path, now time.Duration) *sendBatch {
 	return b
 }
 
-// sayClose sends CLOSE on a path, past all queues. s.mu is held; the system call is made under it, as this is the last packet of the session.
+// sayClose sends CLOSE on a path, past all queues. s.mu is held; the system call is made under it, as this is the
+// last packet of the session.
 func (s *Session) sayClose(p *path) {
 	if !p.usable() || !s.confirmed && !s.client || !p.validated {
 		return

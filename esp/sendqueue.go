@@ -6,7 +6,8 @@ import (
 	"sharefs/esp/internal/interval"
 )
 
-// sendQueue holds what was written to a stream until the peer has acknowledged it. Offsets are those of the stream. The session's lock guards it.
+// sendQueue holds what was written to a stream until the peer has acknowledged it. Offsets are those of the stream.
+// The session's lock guards it.
 //
 //	base ≤ next ≤ end      acknowledged without a gap ≤ sent once ≤ written
 type sendQueue struct {
@@ -35,8 +36,8 @@ func (q *sendQueue) tail(n int) *chunk {
 	return nil
 }
 
-// push appends c, which the queue owns from now on. Bytes that fit into the last chunk are copied there, so that many short writes do not
-// hold a chunk each.
+// push appends c, which the queue owns from now on. Bytes that fit into the last chunk are copied there, so that many
+// short writes do not hold a chunk each.
 func (q *sendQueue) push(c *chunk) {
 	n := len(c.data)
 	if t := q.tail(n); t != nil && n <= cap(c.data)/2 {
@@ -83,8 +84,8 @@ func (q *sendQueue) finDue() bool { return q.fin && !q.finSent && q.next == q.en
 // done reports whether the peer has everything, the end included.
 func (q *sendQueue) done() bool { return q.finAcked && q.base == q.end }
 
-// peek says what would be sent next: n bytes from off on, at most limit. fresh tells that they were never sent. n may be 0 where only fin is
-// due; ok is false when nothing is.
+// peek says what would be sent next: n bytes from off on, at most limit. fresh tells that they were never sent. n may
+// be 0 where only fin is due; ok is false when nothing is.
 func (q *sendQueue) peek(limit uint64) (off, n uint64, fresh, ok bool) {
 	if !q.lost.Empty() {
 		r := q.lost.At(0)
@@ -132,8 +133,9 @@ func (q *sendQueue) copyTo(dst []byte, off uint64) {
 	}
 }
 
-// direct looks for a large chunk to seal straight from. It returns how much of the n bytes from off on to send in one packet: all of the chunk that
-// begins there, which it returns if nobody else seals from it; else not beyond the beginning of the next large chunk.
+// direct looks for a large chunk to seal straight from. It returns how much of the n bytes from off on to send in one
+// packet: all of the chunk that begins there, which it returns if nobody else seals from it; else not beyond the
+// beginning of the next large chunk.
 func (q *sendQueue) direct(off, n uint64) (uint64, *chunk) {
 	live := q.chunks[q.head:]
 	i := sort.Search(len(live), func(i int) bool { return live[i].off+uint64(len(live[i].data)) > off })
@@ -199,7 +201,8 @@ func (q *sendQueue) release() {
 	}
 }
 
-// lose notes that a packet with n bytes from off on, and perhaps the FIN, was lost: what is not acknowledged yet is to be sent again.
+// lose notes that a packet with n bytes from off on, and perhaps the FIN, was lost: what is not acknowledged yet is
+// to be sent again.
 func (q *sendQueue) lose(off, n uint64, fin bool) {
 	if fin && !q.finAcked {
 		q.finLost = true

@@ -14,8 +14,8 @@ import (
 	"sharefs/esp/internal/sched"
 )
 
-// Session is the association of two peers: proven keys, one or more paths, many streams. There is one for each pair of peers, however many
-// connections a program dials. All methods may be called by several goroutines at once.
+// Session is the association of two peers: proven keys, one or more paths, many streams. There is one for each pair
+// of peers, however many connections a program dials. All methods may be called by several goroutines at once.
 type Session struct {
 	e      *Endpoint
 	client bool // we dialed
@@ -26,8 +26,8 @@ type Session struct {
 
 	recvKeys atomic.Pointer[recvKeys] // replaced under mu, used without
 
-	// mu guards all below, and the fields of paths, streams and links that say so. It is taken after a stream's rmu or wmu and before the
-	// endpoint's locks, which are leaves.
+	// mu guards all below, and the fields of paths, streams and links that say so. It is taken after a stream's rmu
+	// or wmu and before the endpoint's locks, which are leaves.
 	mu     sync.Mutex
 	err    *SessionError // why the session is over; nil while it lives
 	final  time.Duration // when it ended
@@ -170,7 +170,8 @@ func (s *Session) LocalAddr() net.Addr { l, _ := s.addrs(); return l }
 // RemoteAddr returns an [Addr]: the peer's key and the remote end of the path in use.
 func (s *Session) RemoteAddr() net.Addr { _, r := s.addrs(); return r }
 
-// streamID makes the number on the wire of the n-th stream that one side opened: even for those of who dialed the session.
+// streamID makes the number on the wire of the n-th stream that one side opened: even for those of who dialed the
+// session.
 func streamID(n uint64, byClient bool) uint64 {
 	if byClient {
 		return n << 1
@@ -361,8 +362,8 @@ func (s *Session) close(err *SessionError) {
 	s.flushUnlock()
 }
 
-// closeLocked ends the session: streams get the error, the peer is told unless the error came from it, and the endpoint forgets the session.
-// s.mu is held.
+// closeLocked ends the session: streams get the error, the peer is told unless the error came from it, and the
+// endpoint forgets the session. s.mu is held.
 func (s *Session) closeLocked(err *SessionError) {
 	if s.err != nil {
 		return

@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// cidTable says whose packets bear which CID. All sockets of an endpoint share it, since the kernel may deliver a packet to any of them. It is
-// safe for concurrent use, and its lock is a leaf.
+// cidTable says whose packets bear which CID. All sockets of an endpoint share it, since the kernel may deliver a
+// packet to any of them. It is safe for concurrent use, and its lock is a leaf.
 type cidTable struct {
 	mu     sync.RWMutex
 	byCID  map[uint64]cidEntry
 	tokens map[[resetTokSize]byte]*Session // of CIDs that peers gave us: what a stateless reset ends with
 }
 
-// cidEntry is one of four: a session with the id of the path, an incoming handshake that waits for its first packet, a dial that waits for REPLY,
-// a session that we have closed.
+// cidEntry is one of four: a session with the id of the path, an incoming handshake that waits for its first packet,
+// a dial that waits for REPLY, a session that we have closed.
 type cidEntry struct {
 	s       *Session
 	path    uint32
@@ -144,8 +144,8 @@ func (t *cidTable) byToken(packet []byte) *Session {
 	return t.tokens[tok]
 }
 
-// resetToken is the token of one of our CIDs: HMAC-SHA256 under a key that only this identity knows. It needs no memory, so that an endpoint that
-// lost its sessions can still tell the peers.
+// resetToken is the token of one of our CIDs: HMAC-SHA256 under a key that only this identity knows. It needs no
+// memory, so that an endpoint that lost its sessions can still tell the peers.
 func (e *Endpoint) resetToken(cid uint64) (tok [resetTokSize]byte) {
 	h := hmac.New(sha256.New, e.reset[:])
 	h.Write(binary.BigEndian.AppendUint64(nil, cid))

@@ -5,10 +5,11 @@ import (
 	"time"
 )
 
-// The timer of a session serves all its deadlines. It is moved only when something becomes due earlier than it is set for; when it fires too
-// early it is set anew. So a stream of packets costs no timer operations.
+// The timer of a session serves all its deadlines. It is moved only when something becomes due earlier than it is set
+// for; when it fires too early it is set anew. So a stream of packets costs no timer operations.
 
-// minTimer is the least the timer waits. What is due now was done by the flush before; what could not be done then must not make a busy loop.
+// minTimer is the least the timer waits. What is due now was done by the flush before; what could not be done then
+// must not make a busy loop.
 const minTimer = 50 * time.Microsecond
 
 // arm sets the timer for the earliest deadline. s.mu is held.

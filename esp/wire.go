@@ -5,7 +5,8 @@ import (
 	"errors"
 )
 
-// The wire format in short; docs/esp-wire.md has it in full. Integers are big endian, "varint" is that of RFC 9000 section 16.
+// The wire format in short; docs/esp-wire.md has it in full. Integers are big endian, "varint" is that of RFC 9000
+// section 16.
 //
 //	data packet (UDP)   flags u8 | destination CID u64 | packet number u48 | sealed frames + tag 16
 //	data record (TCP)   epoch u2, length u22 | sealed frames + tag 16        (packet numbers count 0, 1, 2 … unspoken)

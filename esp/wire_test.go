@@ -184,7 +184,8 @@ func frameSeeds() [][]byte {
 	return append(out, (&ctrl{typ: frameKeyEx, a: 1, b: 1, data: make([]byte, 32)}).append(all))
 }
 
-// FuzzFrames reads arbitrary packets: never a panic, never more memory than the packet warrants, and what was read can be written again.
+// FuzzFrames reads arbitrary packets: never a panic, never more memory than the packet warrants, and what was read
+// can be written again.
 func FuzzFrames(f *testing.F) {
 	for _, s := range frameSeeds() {
 		f.Add(s)
