@@ -2,7 +2,7 @@
 // TCP CUBIC of the kernel on emulated links. All subjects of a row take turns, round by round, in one process and on one
 // machine, so that whatever else it does falls on each alike; the medians are what is printed.
 //
-//	go run . [-run REGEXP] [-rounds N] [-time D] [-quick] [-md FILE]
+//	go run . [-run REGEXP] [-rounds N] [-time D] [-quick] [-md FILE] [-cpuprofile FILE]
 //
 // It is a module of its own, so that the rivals are no dependencies of the project. The links need root, to make network
 // namespaces; without it those rows say so. A gate that is missed is marked, and the exit code stays 0: timing is never a
@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"runtime/pprof"
 	"time"
 )
 
@@ -31,8 +32,13 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds over all rows of a table; medians are printed")
 	flag.DurationVar(&o.time, "time", 3*time.Second, "length of a measurement on loopback; on links it is three times that")
 	flag.StringVar(&o.md, "md", "", "write the tables into this file too")
+	profile := flag.String("cpuprofile", "", "write a profile of all that is measured into this file")
 	flag.Parse()
-	var err error
+	stop, err := startProfile(*profile)
+	if err != nil {
+		fail(err)
+	}
+	defer stop()
 	if o.match, err = regexp.Compile(*run); err != nil {
 		fail(fmt.Errorf("-run %s: %w", *run, err))
 	}
@@ -56,6 +62,25 @@ func main() {
 			fail(err)
 		}
 	}
+}
+
+// startProfile profiles the processors until stop is called, unless file is empty.
+func startProfile(file string) (stop func(), err error) {
+	if file == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		f.Close()
+	}, nil
 }
 
 // suites in the order in which they run.
