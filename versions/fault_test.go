@@ -43,7 +43,7 @@ func (f fullFile) WriteAt(p []byte, off int64) (int, error) {
 	return f.File.WriteAt(p, off)
 }
 
-// describe writes a whole tree down, but for times that may move by themselves.
+// describe writes a whole tree down, but for what may move by itself: access times, blocks, and what is not yet known to be at rest.
 func describe(t testing.TB, tree *Tree) string {
 	t.Helper()
 	var lines []string
@@ -51,7 +51,7 @@ func describe(t testing.TB, tree *Tree) string {
 	walk = func(dir sharefs.Ino, path string) {
 		for name, ino := range names(t, tree, dir) {
 			a := must[sharefs.Attr](t)(tree.Getattr(ino))
-			a.Atime, a.Blocks, a.Changing = 0, 0, false
+			a.Atime, a.Blocks, a.Changing, a.Mapped = 0, 0, false, false
 			line := fmt.Sprintf("%s/%s %+v %v", path, name, a, must[[]string](t)(tree.Listxattr(ino)))
 			if a.IsRegular() {
 				line += " " + content(t, tree, ino)
