@@ -62,5 +62,4 @@ if mount -t sharefs -o setle=1 "$1/store" "$1/mnt"; then exit 1; fi
 	if a.exit != 0 || a.out != want || !strings.HasPrefix(a.err, "sharefs-mount: option setle: is not known; did you mean settle?\n") {
 		t.Errorf("exit %d: %s\n%swant\n%s", a.exit, a.err, a.out, want)
 	}
-	end(t, filepath.Join(dir, "mnt"), filepath.Join(dir, "store"))
 }

@@ -139,7 +139,7 @@ func TestTheTableOfMountsNamesTheStore(t *testing.T) {
 			if c.avoid != "" && m.Has(c.avoid) {
 				t.Errorf("%q: %s is in %s", c.args, c.avoid, m.Options)
 			}
-			end(t, point, c.inDir)
+			mounttest.End(t, point)
 		}
 	})
 }
@@ -162,7 +162,7 @@ func TestTheHelperOfMountSpeaksItsLanguage(t *testing.T) {
 			if m := mountedAs(t, point); m.Source != dir || !m.Has("noexec") {
 				t.Errorf("%s: %+v", name, m)
 			}
-			end(t, point, dir)
+			mounttest.End(t, point)
 		}
 	})
 }
@@ -205,7 +205,6 @@ func TestWhatIsWrongWithAMountPointIsSaid(t *testing.T) {
 			t.Fatal(err)
 		}
 		writeFile(t, filepath.Join(full, "x"), "x")
-		t.Cleanup(func() { end(t, full, dir) })
 		notMounted(t, 32, "mount point "+missing+": does not exist: mkdir -p "+missing, "--store", dir, missing)
 		notMounted(t, 32, "mount point "+file+": is not a directory", "--store", dir, file)
 		notMounted(t, 32, "mount point "+full+": is not empty, and a mount would hide what is in it: choose an empty directory, or mount with -o nonempty",
@@ -265,7 +264,7 @@ func TestStoresThatCannotBeUsedAreNamed(t *testing.T) {
 
 		other := dir + "2"
 		mustMount(t, "--store", other, point)
-		end(t, point, other)
+		mounttest.End(t, point)
 		conf := filepath.Join(other, "share.toml")
 		writeFile(t, conf, "[versions]\nsetle = \"2s\"\n")
 		notMounted(t, 32, "configuration "+conf+": key versions.setle is not known; did you mean versions.settle?", "--store", other, point)
@@ -330,10 +329,9 @@ func TestAStoreOnAReadOnlyDisk(t *testing.T) {
 	point, _ := place(t)
 	lower := disk(t, "size=256m")
 	dir := filepath.Join(lower, "store")
-	t.Cleanup(func() { end(t, point, dir) })
 	mustMount(t, "--store", dir, point)
 	writeFile(t, filepath.Join(point, "a"), "kept")
-	end(t, point, dir)
+	mounttest.End(t, point)
 	mounttest.WaitFor(t, "the disk without writers", func() bool { // the kernel lets go of passed-through files a moment after the mount
 		return unix.Mount("", lower, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") == nil
 	})
@@ -348,7 +346,7 @@ func TestAStoreOnAReadOnlyDisk(t *testing.T) {
 		t.Error("the mount does not say that it is read-only")
 	}
 	notMounted(t, 32, "remount "+point+": the disk below its store was read-only when it was mounted: make it writable, unmount, and mount anew", "-o", "remount,rw", point)
-	end(t, point, dir)
+	mounttest.End(t, point)
 }
 
 func TestAMachineWithoutFUSE(t *testing.T) {
@@ -367,7 +365,6 @@ func TestAStoreInAnotherShareIsWarnedOf(t *testing.T) {
 	mounttest.Each(t, func(t *testing.T, outer *mounttest.Mount) {
 		point, _ := place(t)
 		dir := outer.Path("store")
-		t.Cleanup(func() { end(t, point, dir) })
 		a := mount(t, "--store", dir, point)
 		want := "sharefs-mount: warning: the store " + dir + " lies in another ShareFS (" + outer.Dir + "): everything is kept twice, and content goes through both daemons\n"
 		if a.exit != 0 || a.err != want {
@@ -375,7 +372,7 @@ func TestAStoreInAnotherShareIsWarnedOf(t *testing.T) {
 		}
 		writeFile(t, filepath.Join(point, "a"), "nested")
 		holds(t, filepath.Join(point, "a"), "nested")
-		end(t, point, dir)
+		mounttest.End(t, point)
 	})
 }
 

@@ -5,12 +5,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"sharefs/integration/mounttest"
@@ -81,7 +79,7 @@ func refused(t *testing.T, dir string, exit int, message string, args ...string)
 	}
 }
 
-// place is an empty mount point and a path for a store, and sees to it that nothing is left of what a test mounts in the background.
+// place is an empty mount point and a path for a store. What a test mounts there in the background ends with the test.
 func place(t *testing.T) (point, storeDir string) {
 	t.Helper()
 	dir := mounttest.TempDir(t)
@@ -89,53 +87,7 @@ func place(t *testing.T) (point, storeDir string) {
 	if err := os.Mkdir(point, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { end(t, point, storeDir) })
 	return point, storeDir
-}
-
-// end unmounts, waits until the daemon of the store has ended, and ends it if it does not.
-func end(t *testing.T, point, storeDir string) {
-	t.Helper()
-	before, _, _ := store.HolderOf(storeDir)
-	for range 8 {
-		if !mounttest.Mounted(t, point) {
-			break
-		}
-		if _, err := mounttest.Umount(point); err == nil {
-			continue
-		}
-		if os.Geteuid() == 0 {
-			_ = exec.Command("umount", "-l", point).Run()
-		} else {
-			_ = exec.Command("fusermount3", "-uz", point).Run()
-		}
-	}
-	if mounttest.Mounted(t, point) {
-		t.Errorf("%s is still mounted", point)
-	}
-	defer func() {
-		if t.Failed() {
-			log, _ := os.ReadFile(filepath.Join(storeDir, store.LogFile))
-			t.Logf("log of the daemon:\n%s", log)
-			if h, held, _ := store.HolderOf(storeDir); held && h.PID > 1 {
-				_ = syscall.Kill(h.PID, syscall.SIGKILL)
-			}
-		}
-	}()
-	mounttest.WaitFor(t, "end of the daemon", func() bool {
-		_, held, err := store.HolderOf(storeDir)
-		return (err != nil || !held) && ended(before.PID)
-	})
-}
-
-// ended reports whether a process is gone. One that nobody has waited for, as in a container without an init, is gone too.
-func ended(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if pid == 0 || err != nil {
-		return true
-	}
-	_, state, _ := strings.Cut(string(stat), ") ")
-	return strings.HasPrefix(state, "Z")
 }
 
 // mount runs sharefs-mount.

@@ -78,13 +78,16 @@ func Start(t testing.TB, mode Mode, options ...Option) *Mount {
 	return m
 }
 
-// TempDir is t.TempDir with a path that every user may walk.
+// TempDir is t.TempDir with a path that every user may walk, and in which anything may be mounted or have its store: before it is
+// removed, [End] ends what is still there.
 func TempDir(t testing.TB) string {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
+	remember(dir)
+	t.Cleanup(func() { End(t, dir) })
 	for at := dir; at != filepath.Clean(os.TempDir()) && len(at) > 1; at = filepath.Dir(at) {
 		info, err := os.Stat(at)
 		if err != nil {

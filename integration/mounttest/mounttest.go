@@ -41,11 +41,11 @@ import (
 // Patience bounds every wait; it only exists to end a hang.
 const Patience = 2 * time.Minute
 
-// Main runs the tests of a package and removes what was built for them. It fails when a mount was left behind.
+// Main runs the tests of a package and removes what was built for them. It fails when a mount or a daemon was left behind.
 func Main(m *testing.M) {
 	code := m.Run()
 	if left := leftovers(); len(left) > 0 {
-		fmt.Fprintln(os.Stderr, "mounttest: these mounts were left behind:", left)
+		fmt.Fprintln(os.Stderr, "mounttest: left behind:", strings.Join(left, ", "))
 		code = max(code, 1)
 	}
 	if built.dir != "" {
@@ -54,22 +54,22 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// mine are the mount points of this process.
+// mine are the directories in which the tests of this process mounted, or could have.
 var mine struct {
 	sync.Mutex
-	points map[string]bool
+	dirs map[string]bool
 }
 
-func remember(point string) {
+func remember(dir string) {
 	mine.Lock()
 	defer mine.Unlock()
-	if mine.points == nil {
-		mine.points = map[string]bool{}
+	if mine.dirs == nil {
+		mine.dirs = map[string]bool{}
 	}
-	mine.points[point] = true
+	mine.dirs[dir] = true
 }
 
-// leftovers lists those of them at which something is still mounted.
+// leftovers lists the mounts and the daemons that are still there.
 func leftovers() (left []string) {
 	table, err := mountinfo.Read()
 	if err != nil {
@@ -78,9 +78,23 @@ func leftovers() (left []string) {
 	mine.Lock()
 	defer mine.Unlock()
 	for _, m := range table {
-		if mine.points[m.Point] {
-			left = append(left, m.Point)
+		for dir := range mine.dirs {
+			if within(m.Point, dir) {
+				left = append(left, "mount at "+m.Point)
+				break
+			}
 		}
+	}
+	told := func(argument string) bool {
+		for dir := range mine.dirs {
+			if names(argument, dir) {
+				return true
+			}
+		}
+		return false
+	}
+	for _, pid := range daemons(told) {
+		left = append(left, fmt.Sprintf("process %d", pid))
 	}
 	return left
 }
@@ -154,13 +168,20 @@ func build() {
 // WaitFor asks until done says yes, at most for [Patience]; what names it in the failure.
 func WaitFor(t testing.TB, what string, done func() bool) {
 	t.Helper()
+	if !waitFor(done) {
+		t.Fatalf("%s: not within %v", what, Patience)
+	}
+}
+
+func waitFor(done func() bool) bool {
 	deadline := time.Now().Add(Patience)
 	for pause := time.Millisecond; !done(); pause = min(2*pause, 100*time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v", what, Patience)
+			return false
 		}
 		time.Sleep(pause)
 	}
+	return true
 }
 
 // trim shortens a log to its end.
