@@ -140,9 +140,11 @@ type Version struct {
 	GID    uint32
 	Mtime  Time
 	Author PeerID
-	Timed  bool   // taken while a writer or a mapping was still open: a state between closes
-	Live   bool   // the live content of the file is this version
-	Note   string // from commit; UTF-8, at most NoteMax bytes
+	Timed  bool // taken while a writer or a mapping was still open: a state between closes
+	Live   bool // the live content of the file is this version
+	// Foreign: it was made of another file, whose history this one continues (FILE was replaced). Mode, UID and GID are that one's.
+	Foreign bool
+	Note    string // from commit; UTF-8, at most NoteMax bytes
 }
 
 // NoteMax bounds the note on a version, in bytes.

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
 
 	"sharefs"
 	"sharefs/versions/when"
@@ -79,107 +78,29 @@ func timeOf(suffix string) (sharefs.HLC, bool) {
 	return at, err == nil
 }
 
-// attrPast completes the attributes of what belongs to a file's past. Who may read a file now may read its past, as
-// far as the version allowed it in its time: so neither a chmod that closes a file leaves its versions open, nor one
-// that opens it lays bare what was closed.
-func (e *edge) attrPast(k nodeKey, a *sharefs.Attr) error {
-	live, err := e.tree.Getattr(k.ino)
-	there := err == nil
-	if err != nil && !missing(err) && sharefs.KindOf(err) != sharefs.KindStale {
-		return err
-	}
-	mode := live.Mode
-	if !there {
-		mode = 0o400
-	}
-	if k.kind == pastFile {
-		v, err := e.tree.Version(k.ino, k.num)
-		if err != nil {
-			return err
-		}
-		if !there {
-			mode, live.UID, live.GID = v.Mode, v.UID, v.GID
-		}
-		mode &= v.Mode
-		at := sharefs.Time(v.At.Time().UnixNano())
-		a.Size, a.Blocks = v.Size, (v.Size+511)/512
-		a.Atime, a.Mtime, a.Ctime, a.Btime = v.Mtime, v.Mtime, at, at
-	} else if !there {
-		if all, err := e.tree.Versions(k.ino); err != nil {
-			return err
-		} else if n := len(all); n > 0 {
-			mode, live.UID, live.GID = all[n-1].Mode, all[n-1].UID, all[n-1].GID
-		}
-	}
-	a.UID, a.GID = live.UID, live.GID
-	switch k.kind {
-	case pastDir:
-		a.Mode, a.Nlink = unix.S_IFDIR|searchable(mode), 2
-	case pastFile:
-		a.Mode = unix.S_IFREG | mode&0o555
-	default:
-		a.Mode = unix.S_IFREG | mode&0o444
-	}
-	return nil
-}
-
-// searchable makes the mode of a directory of the mode of a file: who may read may search.
-func searchable(mode uint32) uint32 { return mode&0o444 | mode&0o444>>2 }
-
-// pastACL makes of a file's access ACL one for something in its past: each permission goes through the same change as
-// the mode's. The format is that of linux/posix_acl_xattr.h: a version word of 4 bytes, then tag, permissions and id
-// of 2, 2 and 4 bytes.
-func (e *edge) pastACL(k nodeKey) ([]byte, error) {
-	acl, err := e.tree.Getxattr(k.ino, aclAccess)
-	if err != nil {
+// pastOf lists the history of a file for its log, without the notes on what was another owner's.
+func (e *edge) pastOf(ino sharefs.Ino) ([]sharefs.Version, error) {
+	all, err := e.tree.Versions(ino)
+	if err != nil || len(all) == 0 {
 		return nil, err
 	}
-	limit := uint32(0o777)
-	if k.kind == pastFile {
-		v, err := e.tree.Version(k.ino, k.num)
-		if err != nil {
-			return nil, err
-		}
-		limit = v.Mode
+	owner := all[len(all)-1].UID
+	if live, err := e.tree.Getattr(ino); err == nil {
+		owner = live.UID
 	}
-	acl = append([]byte(nil), acl...)
-	for i := 4; i+8 <= len(acl); i += 8 {
-		perm := uint32(acl[i+2])
-		switch tag := uint16(acl[i]) | uint16(acl[i+1])<<8; tag {
-		case aclUserObj:
-			perm &= limit >> 6
-		case aclOther:
-			perm &= limit
-		default: // named users, the group, named groups, the mask
-			perm &= limit >> 3
+	for i := range all {
+		if all[i].Foreign && all[i].UID != owner {
+			all[i].Note = ""
 		}
-		switch k.kind {
-		case pastDir:
-			perm = perm&4 | perm&4>>2
-		case pastFile:
-			perm &= 5
-		default:
-			perm &= 4
-		}
-		acl[i+2], acl[i+3] = byte(perm), 0
 	}
-	return acl, nil
+	return all, nil
 }
-
-// Tags of ACL entries (linux/posix_acl.h) that have a class of the mode of their own.
-const (
-	aclUserObj = 0x01
-	aclOther   = 0x20
-)
-
-// aclAccess is the attribute that holds a file's ACL.
-const aclAccess = "system.posix_acl_access"
 
 // pastLog is the text of FILE@@/log: a line for each version, the latest first.
 //
 //	NUMBER  TIME  SIZE  MODE  UID:GID  [timed] [live] [note]
 func (e *edge) pastLog(ino sharefs.Ino) ([]byte, error) {
-	all, err := e.tree.Versions(ino)
+	all, err := e.pastOf(ino)
 	if err != nil {
 		return nil, err
 	}
@@ -194,8 +115,7 @@ func (e *edge) pastLog(ino sharefs.Ino) ([]byte, error) {
 		if v.Live {
 			b.WriteString("  live")
 		}
-		if v.Note != "" {
-			note := v.Note
+		if note := v.Note; note != "" {
 			if strings.ContainsFunc(note, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 				note = strconv.Quote(note)
 			}
@@ -233,7 +153,7 @@ func (e *edge) pastMeta(ino sharefs.Ino) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := e.tree.Versions(ino)
+	all, err := e.pastOf(ino)
 	if err != nil {
 		return nil, err
 	}

@@ -140,7 +140,11 @@ func (e *edge) command(in *fuse.SetXAttrIn, attr, value string) fuse.Status {
 		if !ok {
 			return fuse.EINVAL
 		}
-		return status(e.tree.Restore(ino(in.NodeId), n, caller(&in.InHeader)))
+		who := caller(&in.InHeader)
+		if err := e.mayRestore(ino(in.NodeId), n, who); err != nil {
+			return status(err)
+		}
+		return status(e.tree.Restore(ino(in.NodeId), n, who))
 	}
 	return fuse.ENOTSUP // what cp -a and rsync pass over in silence
 }

@@ -90,12 +90,7 @@ func acl(entries ...[3]uint32) []byte {
 	return b
 }
 
-const (
-	aclUser     = 0x02
-	aclGroupObj = 0x04
-	aclMask     = 0x10
-	noID        = 0xffffffff
-)
+const noID = 0xffffffff
 
 // The kernel keeps to access control lists, files inherit them, and chmod(2) and they agree.
 func TestACL(t *testing.T) {
@@ -131,8 +126,20 @@ func TestACL(t *testing.T) {
 	want(t, "one who was named", as(someone, 1, unix.O_RDONLY), unix.EACCES)
 }
 
-// asUser opens a file as another user, on a thread that ends with the goroutine.
+// asUser opens a file as another user.
 func asUser(t *testing.T, uid, gid uint32, path string, flags int) error {
+	t.Helper()
+	return beUser(t, uid, gid, func() error {
+		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err
+	})
+}
+
+// beUser does something as another user, in no other groups, on a thread that ends with the goroutine.
+func beUser(t *testing.T, uid, gid uint32, do func() error) error {
 	t.Helper()
 	result := make(chan error, 1)
 	go func() {
@@ -151,11 +158,7 @@ func asUser(t *testing.T, uid, gid uint32, path string, flags int) error {
 			result <- errno
 			return
 		}
-		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
-		if err == nil {
-			unix.Close(fd)
-		}
-		result <- err
+		result <- do()
 	}()
 	return <-result
 }

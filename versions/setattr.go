@@ -215,20 +215,33 @@ func (r *row) hasPriv() bool {
 	return r.mode&(sharefs.ModeSetuid|sharefs.ModeSetgid) != 0 || r.flags&rowCaps != 0
 }
 
-// in reports whether the caller has a group, as its own or as one of the others, which the kernel does not send along. It is asked
-// for files with setgid alone. Root, and a caller that is gone, count as being in.
+// in reports whether the caller has a group. It is asked for files with setgid alone. A caller whose groups cannot be told counts as being in.
 func (c Caller) in(gid uint32) bool {
 	if c.UID == 0 || c.GID == gid {
 		return true
 	}
+	groups, known := c.Groups()
+	return !known || slices.Contains(groups, gid)
+}
+
+// Groups lists the groups of the caller beside its own, which the kernel does not send along. Known is false where they cannot be told: the
+// caller is gone, or belongs to processes that this one cannot see.
+func (c Caller) Groups() (groups []uint32, known bool) {
 	status, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(c.PID), 10) + "/status")
 	if err != nil {
-		return true
+		return nil, false
 	}
 	for line := range strings.Lines(string(status)) {
-		if groups, ok := strings.CutPrefix(line, "Groups:"); ok {
-			return slices.Contains(strings.Fields(groups), strconv.FormatUint(uint64(gid), 10))
+		if list, ok := strings.CutPrefix(line, "Groups:"); ok {
+			for _, word := range strings.Fields(list) {
+				gid, err := strconv.ParseUint(word, 10, 32)
+				if err != nil {
+					return nil, false
+				}
+				groups = append(groups, uint32(gid))
+			}
+			return groups, true
 		}
 	}
-	return true
+	return nil, false
 }

@@ -41,7 +41,7 @@ func (t *Tree) Commit(ino sharefs.Ino, note string) (sharefs.Version, bool, erro
 	if err != nil {
 		return sharefs.Version{}, false, err
 	}
-	shown := h.shown(v, l.base)
+	shown := h.shown(ino, v, l.base)
 	shown.Live = h.isLive(ino, shown.Number)
 	return shown, fresh, nil
 }

@@ -20,7 +20,7 @@ func (t *Tree) Versions(ino sharefs.Ino) ([]sharefs.Version, error) {
 	for more := true; more; {
 		err := ownVersions(t.db, s.ino, s.through, func(v *version) bool {
 			if v.place != placeLost {
-				all = append(all, h.shown(v, s.base))
+				all = append(all, h.shown(ino, v, s.base))
 			}
 			return true
 		})
@@ -38,11 +38,11 @@ func (t *Tree) Versions(ino sharefs.Ino) ([]sharefs.Version, error) {
 	return all, nil
 }
 
-// shown returns what users see of a version.
-func (h *history) shown(v *version, base uint64) sharefs.Version {
+// shown returns what users see of a version in the history of an inode.
+func (h *history) shown(ino sharefs.Ino, v *version, base uint64) sharefs.Version {
 	return sharefs.Version{
 		Number: base + v.own, At: v.at, Size: v.size, Mode: v.mode, UID: v.uid, GID: v.gid, Mtime: v.mtime,
-		Author: h.author(v.author), Timed: v.timed, Note: v.note,
+		Author: h.author(v.author), Timed: v.timed, Foreign: v.ino != ino, Note: v.note,
 	}
 }
 
@@ -101,7 +101,7 @@ func (t *Tree) Version(ino sharefs.Ino, number uint64) (sharefs.Version, error) 
 	if err != nil {
 		return sharefs.Version{}, err
 	}
-	shown := t.past.shown(v, s.base)
+	shown := t.past.shown(ino, v, s.base)
 	shown.Live = s.ino == ino && t.past.isLive(ino, number)
 	return shown, nil
 }
@@ -119,7 +119,7 @@ func (h *history) live(ino sharefs.Ino) (sharefs.Version, error) {
 	if err != nil {
 		return sharefs.Version{}, err
 	}
-	shown := h.shown(v, l.base)
+	shown := h.shown(ino, v, l.base)
 	if shown.Live = h.isLive(ino, shown.Number); !shown.Live {
 		return sharefs.Version{}, sharefs.KindNotExist
 	}
@@ -171,7 +171,7 @@ func (h *history) at(ino sharefs.Ino, at sharefs.HLC) (sharefs.Version, error) {
 			}
 		}
 		if found != nil {
-			shown := h.shown(found, s.base)
+			shown := h.shown(ino, found, s.base)
 			shown.Live = s.ino == ino && h.isLive(ino, shown.Number)
 			return shown, nil
 		}

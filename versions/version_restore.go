@@ -11,7 +11,8 @@ import (
 
 // Restore gives a file the content and the permission bits of one of its versions. What it holds at present becomes a version first, unless it
 // is one. Owner, names, extended attributes and access control lists stay; the modification time becomes the present one, so that what
-// goes by times (make, rsync) sees that the file changed. Setuid and setgid of the version are given only by root.
+// goes by times (make, rsync) sees that the file changed. Setuid and setgid of the version are given only by root, and whoever does not own the
+// file leaves its permission bits alone, as chmod(2) demands. That the caller may write the file and read the version is for the edge to see to.
 //
 // The result is a version of its own, with the next number, as any other change is. Whoever has the file open sees the content change as if a
 // program had rewritten the file. Errors: KindNotExist where there is no such version, KindExist where the file holds it at present,
@@ -67,6 +68,9 @@ func (h *history) rewrite(f *file, src VersionReader, mode uint32, who Caller) e
 		}
 		x.killPriv(r, who)
 		bits := mode & keep
+		if who.UID != 0 && who.UID != r.uid {
+			bits = r.mode & sharefs.ModePerm
+		}
 		return x.setAttr(r, &SetAttr{Mode: &bits}, who)
 	})
 	if err != nil {
