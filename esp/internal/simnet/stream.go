@@ -19,10 +19,11 @@ type half struct {
 	cond  sync.Cond
 	ready []byte // arrived
 	air   []piece
-	size  int  // bytes in ready and air
-	fin   bool // nothing more is written
-	eof   bool // and that has arrived
-	err   error
+	size  int   // bytes in ready and air
+	fin   bool  // nothing more is written
+	eof   bool  // and that has arrived
+	rerr  error // of who reads
+	werr  error // of who writes
 	rdead deadline
 	wdead deadline
 	timer *time.Timer
@@ -62,8 +63,8 @@ func (c *streamConn) Read(p []byte) (int, error) {
 			h.size -= n
 			h.cond.Broadcast()
 			return n, nil
-		case h.err != nil:
-			return 0, h.err
+		case h.rerr != nil:
+			return 0, h.rerr
 		case h.eof:
 			return 0, io.EOF
 		}
@@ -72,32 +73,37 @@ func (c *streamConn) Read(p []byte) (int, error) {
 }
 
 func (c *streamConn) Write(p []byte) (total int, err error) {
-	h := c.out
 	for len(p) > 0 {
-		h.mu.Lock()
-		for h.size >= streamBuffer && h.err == nil && !h.fin && !h.wdead.expired {
-			h.cond.Wait()
+		b, err := c.out.take(p)
+		if err != nil {
+			return total, err
 		}
-		switch {
-		case h.wdead.expired:
-			h.mu.Unlock()
-			return total, os.ErrDeadlineExceeded
-		case h.err != nil:
-			h.mu.Unlock()
-			return total, h.err
-		case h.fin:
-			h.mu.Unlock()
-			return total, syscall.EPIPE
-		}
-		n := min(len(p), streamBuffer-h.size, 16<<10)
-		b := append([]byte(nil), p[:n]...)
-		h.size += n
-		h.mu.Unlock()
 		c.fly(b)
-		total += n
-		p = p[n:]
+		total += len(b)
+		p = p[len(b):]
 	}
 	return total, nil
+}
+
+// take waits for room and returns a copy of as much of p as fits, which counts as under way from now on.
+func (h *half) take(p []byte) ([]byte, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for {
+		switch {
+		case h.wdead.expired:
+			return nil, os.ErrDeadlineExceeded
+		case h.werr != nil:
+			return nil, h.werr
+		case h.fin:
+			return nil, syscall.EPIPE
+		case h.size < streamBuffer:
+			b := append([]byte(nil), p[:min(len(p), streamBuffer-h.size, 16<<10)]...)
+			h.size += len(b)
+			return b, nil
+		}
+		h.cond.Wait()
+	}
 }
 
 // fly puts b, or the end of the stream where b is nil, on the link.
@@ -184,30 +190,44 @@ func (c *streamConn) CloseWrite() error {
 	return nil
 }
 
-// Close ends both directions. Bytes that nobody has read make it a reset for the peer, as with TCP.
+// Close ends both directions. What the peer writes from now on is answered by a reset, as with TCP, and bytes that
+// nobody has read make it one at once.
 func (c *streamConn) Close() error {
 	err := net.ErrClosed
 	c.once.Do(func() {
 		err = nil
 		_ = c.CloseWrite()
-		h := c.in
-		h.mu.Lock()
-		h.rdead.stop()
-		unread := h.size > 0
-		h.err = net.ErrClosed
-		h.ready, h.air, h.size = nil, nil, 0
-		h.cond.Broadcast()
-		h.mu.Unlock()
-		if unread {
-			o := c.out
-			o.mu.Lock()
-			o.ready, o.air, o.size = nil, nil, 0
-			o.err = syscall.ECONNRESET
-			o.cond.Broadcast()
-			o.mu.Unlock()
+		in := c.in
+		in.mu.Lock()
+		in.rdead.stop()
+		unread := in.size > 0
+		in.rerr = net.ErrClosed
+		if in.werr == nil {
+			in.werr = syscall.ECONNRESET
 		}
+		in.drop()
+		in.mu.Unlock()
+
+		out := c.out
+		out.mu.Lock()
+		out.wdead.stop()
+		out.werr = net.ErrClosed
+		if unread {
+			if out.rerr == nil {
+				out.rerr = syscall.ECONNRESET
+			}
+			out.drop()
+		}
+		out.cond.Broadcast()
+		out.mu.Unlock()
 	})
 	return err
+}
+
+// drop forgets what is under way and wakes who waits. h.mu is held.
+func (h *half) drop() {
+	h.ready, h.air, h.size = nil, nil, 0
+	h.cond.Broadcast()
 }
 
 func (c *streamConn) LocalAddr() net.Addr  { return net.TCPAddrFromAddrPort(c.local) }
