@@ -108,6 +108,8 @@ func (db *DB) applyOnce(t *table) error {
 		}
 	}
 	db.progress.Store(0)
+	db.readers.pause()
+	defer db.readers.resume()
 	for done := false; !done; {
 		if err := db.bolt.Update(func(tx *bbolt.Tx) (err error) {
 			if done, err = w.fill(tx); err != nil {

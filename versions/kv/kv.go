@@ -99,6 +99,7 @@ type DB struct {
 	quit  chan struct{}
 	tasks sync.WaitGroup
 
+	readers  readers
 	reads    resident
 	counters counters
 }

@@ -67,6 +67,7 @@ func Open(cfg Config) (*DB, error) {
 		return nil, err
 	}
 	if err := db.openJournal(); err != nil {
+		db.readers.pause()
 		db.bolt.Close()
 		return nil, err
 	}
@@ -279,6 +280,7 @@ func (db *DB) Close() error {
 		}
 		err = cmp.Or(err, e)
 	}
+	db.readers.pause() // for good: bbolt waits for those that it knows
 	if e := db.bolt.Close(); err == nil && e != nil {
 		err = wrap("close", db.cfg.Dir, e)
 	}

@@ -85,8 +85,8 @@ func (db *DB) epochBefore(t sharefs.HLC) (e Epoch, ok bool, err error) {
 	if err != nil {
 		return e, false, err
 	}
-	defer tx.Rollback()
-	if b := tx.Bucket(db.spaces[boundaries].live); b != nil {
+	defer tx.end()
+	if b := tx.liveBucket(db.spaces[boundaries]); b != nil {
 		c := b.Cursor()
 		k, v := c.Seek(key)
 		if !bytes.Equal(k, key) {
@@ -206,9 +206,9 @@ func (db *DB) states(s *space, key []byte, before sharefs.HLC, n int) (out []Rev
 	if err != nil {
 		return nil, false, err
 	}
-	defer tx.Rollback()
+	defer tx.end()
 	inTable(frozen)
-	live, past := tx.Bucket(s.live), tx.Bucket(s.past)
+	live, past := tx.liveBucket(s), tx.pastBucket(s)
 	if live == nil || past == nil {
 		return out, false, nil
 	}

@@ -3,8 +3,6 @@ package kv
 import (
 	"bytes"
 
-	"go.etcd.io/bbolt"
-
 	"sharefs"
 )
 
@@ -52,26 +50,16 @@ func (db *DB) get(s *space, key []byte, limit sharefs.HLC) (value []byte, ok boo
 	if err != nil {
 		return nil, false, err
 	}
-	defer tx.Rollback()
-	if found, ok := readBolt(tx, s, key, limit); ok {
+	defer tx.end()
+	if found, ok := tx.get(s, key, limit); ok {
 		return bytes.Clone(found), true, nil
 	}
 	return nil, false, nil
 }
 
-// begin starts a read transaction of bbolt, which must be short: one that lasts keeps pages from being used again.
-func (db *DB) begin() (*bbolt.Tx, error) {
-	tx, err := db.bolt.Begin(false)
-	if err != nil {
-		return nil, errClosed()
-	}
-	db.noteRead()
-	return tx, nil
-}
-
-// readBolt finds a row as limit shows it. The value is that of the transaction.
-func readBolt(tx *bbolt.Tx, s *space, key []byte, limit sharefs.HLC) (value []byte, ok bool) {
-	live := tx.Bucket(s.live)
+// get finds a row as limit shows it. The value is that of the transaction.
+func (r *reader) get(s *space, key []byte, limit sharefs.HLC) (value []byte, ok bool) {
+	live := r.liveBucket(s)
 	if live == nil { // opened for reading alone, before the space was added
 		return nil, false
 	}
@@ -87,7 +75,7 @@ func readBolt(tx *bbolt.Tx, s *space, key []byte, limit sharefs.HLC) (value []by
 	if limit == sharefs.MaxHLC {
 		return nil, false
 	}
-	past := tx.Bucket(s.past)
+	past := r.pastBucket(s)
 	if past == nil {
 		return nil, false
 	}
@@ -102,16 +90,17 @@ func readBolt(tx *bbolt.Tx, s *space, key []byte, limit sharefs.HLC) (value []by
 // pair is a row on its way to the caller of Scan.
 type pair struct{ key, value []byte }
 
-// Rows that one piece of a scan reads: few at first, for many scans end early.
+// Rows that one piece of a scan reads: few at first, for many scans end early, and most ranges hold few.
 const (
-	firstPiece = 32
-	lastPiece  = 512
+	firstPiece  = 4
+	secondPiece = 64
+	lastPiece   = 512
 )
 
 func (db *DB) scan(s *space, from, to []byte, limit sharefs.HLC, fn func(key, value []byte) bool) error {
 	from = bytes.Clone(from)
 	pairs := make([]pair, 0, firstPiece)
-	for n := firstPiece; ; n = min(2*n, lastPiece) {
+	for n := firstPiece; ; n = min(max(2*n, secondPiece), lastPiece) {
 		p := piece{db: db, space: s, from: from, to: to, limit: limit, max: n, pairs: pairs[:0]}
 		if err := p.read(); err != nil {
 			return err
@@ -167,7 +156,7 @@ func (p *piece) read() error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback()
+	defer tx.end()
 
 	// The sources that have rows, newest first.
 	a := &listSource{rows: active.rows}

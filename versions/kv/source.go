@@ -82,14 +82,14 @@ type boltSource struct {
 	ok         bool
 }
 
-func newBoltSource(tx *bbolt.Tx, p *piece) source {
-	live := tx.Bucket(p.space.live)
+func newBoltSource(tx *reader, p *piece) source {
+	live := tx.liveBucket(p.space)
 	if live == nil {
 		return &listSource{}
 	}
 	s := &boltSource{p: p, live: live.Cursor()}
 	if p.space.Versioned && p.limit != sharefs.MaxHLC {
-		if b := tx.Bucket(p.space.past); b != nil {
+		if b := tx.pastBucket(p.space); b != nil {
 			s.past = b.Cursor()
 		}
 	}

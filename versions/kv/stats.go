@@ -61,8 +61,8 @@ func (db *DB) Stats() Stats {
 		s.UnsyncedMs = max(1, time.Since(time.Unix(0, db.since.Load())).Milliseconds())
 	}
 	if tx, err := db.begin(); err == nil {
-		s.MetaBytes = tx.Size()
-		tx.Rollback()
+		s.MetaBytes = tx.tx.Size()
+		tx.end()
 	}
 	c := &db.counters
 	s.Commits, s.Rows, s.Applies = c.commits.Load(), c.rows.Load(), c.applies.Load()
