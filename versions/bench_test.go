@@ -155,3 +155,58 @@ func BenchmarkSetattr(b *testing.B) {
 		}
 	}
 }
+
+// pastTree returns a tree with a directory of n files, f0 …, each with one captured version; half of the rows are in meta.db alone when checkpoint
+// is set.
+func pastTree(b *testing.B, n int, checkpoint bool) (*Tree, sharefs.Ino, []string, []sharefs.Ino) {
+	tree := testTree(b, b.TempDir(), byHand)
+	dir := must[sharefs.Attr](b)(tree.Mkdir(sharefs.RootIno, "d", 0o755, root)).Ino
+	names, inos := benchNames(n), make([]sharefs.Ino, n)
+	for i, name := range names {
+		a := create(b, tree, dir, name, name)
+		settle(b, tree, a.Ino)
+		inos[i] = a.Ino
+	}
+	capture(b, tree)
+	check(b, tree.unmark())
+	check(b, tree.closeEpoch())
+	if checkpoint {
+		check(b, tree.db.Checkpoint())
+	}
+	return tree, dir, names, inos
+}
+
+// BenchmarkRenamePast and BenchmarkUnlinkPast work on files with versions, once each, as people do.
+func BenchmarkRenamePast(b *testing.B) {
+	withPast(b, func(tree *Tree, dir sharefs.Ino, name string) error {
+		return tree.Rename(dir, name, dir, "renamed-"+name, 0)
+	})
+}
+
+func BenchmarkUnlinkPast(b *testing.B) {
+	withPast(b, func(tree *Tree, dir sharefs.Ino, name string) error {
+		return tree.Unlink(dir, name)
+	})
+}
+
+func withPast(b *testing.B, fn func(*Tree, sharefs.Ino, string) error) {
+	for _, where := range []string{"memory", "meta.db"} {
+		b.Run(where, func(b *testing.B) {
+			const n = 5000
+			tree, dir, names, _ := pastTree(b, n, where == "meta.db")
+			i := 0
+			for b.Loop() {
+				if i == n {
+					b.StopTimer()
+					tree, dir, names, _ = pastTree(b, n, where == "meta.db")
+					i = 0
+					b.StartTimer()
+				}
+				if err := fn(tree, dir, names[i]); err != nil {
+					b.Fatal(err)
+				}
+				i++
+			}
+		})
+	}
+}

@@ -191,9 +191,9 @@ func (h *history) succeed(x *tx, parent sharefs.Ino, slot uint64, name string, r
 // gives reports whether an inode gives up the lineage that it has, if any, when it comes to a name that pred bore last, 0: nobody with a past.
 func (h *history) gives(x *tx, line lineage, pred sharefs.Ino, versions, replaces bool) (bool, error) {
 	solid := line.firm
-	if !solid {
+	if !solid && line.lived {
 		from, err := x.row(line.from)
-		solid = line.lived && (err != nil || from.nlink == 0)
+		solid = err != nil || from.nlink == 0
 	}
 	switch {
 	case line.pred == 0:
@@ -242,10 +242,18 @@ func (h *history) vacate(x *tx, ino sharefs.Ino, removed bool) {
 		if x.slots[i].dent.ino != 0 {
 			continue
 		}
-		key := dentryKey(id.parent, id.cookie)
-		if b, ok, err := x.t.db.Get(spaceDentry, key); err != nil || !ok {
-			continue
-		} else if d, err := decodeDent(key, b); err != nil || d.ino != ino {
+		d, ok, _ := x.t.dents.get(id)
+		if !ok {
+			key := dentryKey(id.parent, id.cookie)
+			b, found, err := x.t.db.Get(spaceDentry, key)
+			if err != nil || !found {
+				continue
+			}
+			if d, err = decodeDent(key, b); err != nil {
+				continue
+			}
+		}
+		if d.ino != ino {
 			continue // a grave, or the slot of another one that the same change moves
 		}
 		x.after(func(uint64) {
