@@ -55,10 +55,13 @@ func (e *edge) list(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) fuse.Sta
 	if from <= offDotDot {
 		from = 0
 	}
+	listed := false
 	err = e.tree.ReadDir(dir, from, plus, func(d sharefs.Dentry, a *sharefs.Attr) bool {
 		entry := fuse.DirEntry{Name: d.Name, Ino: uint64(d.Ino), Mode: d.Type, Off: d.Cookie}
 		if !plus {
-			return out.AddDirEntry(entry)
+			room := out.AddDirEntry(entry)
+			listed = listed || room
+			return room
 		}
 		slot := out.AddDirLookupEntry(entry)
 		if slot == nil {
@@ -67,8 +70,13 @@ func (e *edge) list(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) fuse.Sta
 		if a != nil {
 			fillEntry(slot, a)
 		}
+		listed = true
 		return true
 	})
+	if listed {
+		// References were taken on what is listed, so that the kernel must learn of it. It comes back, and gets the error.
+		return fuse.OK
+	}
 	return status(err)
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +21,21 @@ type mounted struct {
 	dir  string // the mount point
 	srv  *Server
 	tree *versions.Tree
+
+	unregistered *atomic.Bool // no backing file can be registered while it is set
+}
+
+// moody is a registrar that fails when it is told to.
+type moody struct {
+	registrar
+	refuses atomic.Bool
+}
+
+func (r *moody) OpenBacking(fd int) (int32, error) {
+	if r.refuses.Load() {
+		return 0, unix.ENOMEM
+	}
+	return r.registrar.OpenBacking(fd)
 }
 
 // modes names the kinds of mount.
@@ -79,7 +95,10 @@ func mountTree(t testing.TB, passthrough bool, change func(*Config)) *mounted {
 		t.Fatal(err)
 	}
 	tree.SetKernel(srv)
-	m := &mounted{t: t, dir: dir, srv: srv, tree: tree}
+	reg := &moody{registrar: srv.edge.backings.kernel}
+	srv.edge.backings.kernel = reg
+	srv.Serve()
+	m := &mounted{t: t, dir: dir, srv: srv, tree: tree, unregistered: &reg.refuses}
 	guard(t, dir)
 	t.Cleanup(m.unmount)
 	if s := srv.Stats(); passthrough && !s.Passthrough {

@@ -31,7 +31,12 @@ func (e *edge) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fu
 	who := caller(&in.InHeader)
 	who.Umask = in.Umask
 	a, h, err := e.tree.Create(ino(in.NodeId), name, in.Flags, in.Mode, who)
-	return e.created(a, h, err, in.Flags, out)
+	st := e.created(a, h, err, in.Flags, out)
+	if st != fuse.OK && err == nil {
+		// The name is there now, and the kernel may remember that it was not. It has the directory's lock until it is answered.
+		go e.conn.InvalidateEntry(in.NodeId, name)
+	}
+	return st
 }
 
 // Tmpfile implements [fuse.RawFileSystem].

@@ -65,7 +65,9 @@ const checkOption = "default_permissions"
 // linux/fuse.h).
 const maxWrite = 1 << 20
 
-// Mount mounts the tree and returns once the mount answers. It never touches the mount itself.
+// Mount mounts the tree. Requests that come wait until [Server.Serve], so that what answers them can be completed: the
+// tree must know its kernel before it makes a change that the kernel has to be told of. Mount never touches the mount
+// itself.
 func Mount(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -110,7 +112,6 @@ func Mount(cfg Config) (*Server, error) {
 	}
 	s.edge.start(conn, s.reason == "")
 	s.queue.init(conn)
-	conn.Serve()
 	go func() {
 		<-conn.Done()
 		s.queue.close()
@@ -167,6 +168,9 @@ func openAny(dir string) (fd int, err error) {
 	})
 	return fd, err
 }
+
+// Serve begins to answer requests and returns at once. It is called once.
+func (s *Server) Serve() { s.conn.Serve() }
 
 // Wait returns when the mount is gone, by whomever, and all requests have been served.
 func (s *Server) Wait() { <-s.ended }

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,6 +55,7 @@ func TestMountWithoutPassthroughSaysWhy(t *testing.T) {
 		Tree: tree, Mountpoint: dir, Source: "x", Passthrough: true, BackingDir: filepath.Join(store, "missing"),
 	})
 	ok(t, err)
+	srv.Serve()
 	guard(t, dir)
 	if s := srv.Stats(); s.Passthrough || !strings.Contains(s.Reason, "missing") {
 		t.Errorf("%+v", s)
@@ -62,6 +64,39 @@ func TestMountWithoutPassthroughSaysWhy(t *testing.T) {
 	o.unmount()
 	_, err = Mount(Config{Tree: tree, Mountpoint: filepath.Join(dir, "none"), Source: "x"})
 	want(t, "a mount point that is missing", err, sharefs.KindNotExist)
+}
+
+// What Mount returns is in place before the first request is answered: under the race detector this test fails if not.
+func TestNothingIsAnsweredBeforeServe(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	store, dir := t.TempDir(), t.TempDir()
+	tree, err := versions.Open(versions.Config{Dir: store})
+	ok(t, err)
+	defer tree.Close()
+	var srv *Server
+	read := func() []byte { return fmt.Appendf(nil, "%d handles", srv.Stats().OpenHandles) }
+	srv, err = Mount(Config{
+		Tree: tree, Mountpoint: dir, Source: "x", BackingDir: filepath.Join(store, "live"),
+		Ctl: []CtlFile{{Name: "status", Mode: 0o444, Read: read}},
+	})
+	ok(t, err)
+	guard(t, dir)
+	cat := exec.Command("cat", filepath.Join(dir, shareName, ctlName, "status"))
+	var out strings.Builder
+	cat.Stdout = &out
+	ok(t, cat.Start()) // it waits
+	if n := len(srv.Stats().Requests); n != 0 {
+		t.Errorf("%d requests before Serve", n)
+	}
+	tree.SetKernel(srv)
+	srv.Serve()
+	ok(t, cat.Wait())
+	if out.String() != "0 handles" {
+		t.Errorf("the status is %q", out.String())
+	}
+	(&mounted{t: t, dir: dir, srv: srv}).unmount()
 }
 
 // Files that are open when the mount ends are closed, and the tree can be.
@@ -221,6 +256,7 @@ func init() {
 		})
 		ok(t, err)
 		tree.SetKernel(srv)
+		srv.Serve()
 		m := &mounted{t: t, dir: mnt, srv: srv, tree: tree}
 		m.settlePoll()
 		if s := srv.Stats(); s.Passthrough || !strings.Contains(s.Reason, "root") {

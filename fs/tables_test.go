@@ -281,3 +281,21 @@ func TestSeekExtents(t *testing.T) {
 		want(t, "another kind of seek", err, sharefs.KindInvalid)
 	}
 }
+
+// Where a file cannot be passed through it cannot be opened; one that was made for the open is there all the same, and
+// the kernel does not go on believing that it is missing.
+func TestCreateWithoutRegistration(t *testing.T) {
+	m := mountTree(t, true, nil)
+	p := m.path("file")
+	want(t, "before", unix.Access(p, unix.F_OK), unix.ENOENT)
+	m.unregistered.Store(true)
+	_, err := os.OpenFile(p, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	want(t, "create", err, unix.ENOMEM)
+	m.unregistered.Store(false)
+	m.until("the name is known", func() bool { return unix.Access(p, unix.F_OK) == nil })
+	if n := m.srv.Stats().OpenHandles; n != 0 {
+		t.Errorf("%d open handles", n)
+	}
+	ok(t, os.WriteFile(p, []byte("content"), 0o644))
+	m.holds("file", "content")
+}

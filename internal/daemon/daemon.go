@@ -110,6 +110,7 @@ func (d *Daemon) start(c Config) error {
 		return err
 	}
 	d.tree.SetKernel(d.edge)
+	d.edge.Serve()
 	d.store.Say(store.Mounted, d.point)
 	d.log.Info("mounted", "point", d.point, "store", d.store.Dir, "version", build.Version, "pid", os.Getpid(), "passthrough", d.edge.Stats().Passthrough)
 	d.startSelfTest()
