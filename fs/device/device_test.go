@@ -47,8 +47,13 @@ func (f *flat) OnUnmount() { f.ended.Store(true) }
 
 func (f *flat) Lookup(_ <-chan struct{}, _ *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	f.lookups.Add(1)
-	if name == "panic" {
+	switch name {
+	case "panic":
 		panic("asked for")
+	case "odd":
+		return 524 // ENOTSUPP, no number for programs
+	case "negative":
+		return -5
 	}
 	node, ok := flatNodes[name]
 	if !ok {
@@ -288,6 +293,16 @@ func TestPanicFailsOneRequest(t *testing.T) {
 }
 
 // A signal ends a slow request that minds it, and one that comes too late does no harm.
+// The kernel refuses a reply with such a number and the program would wait for ever.
+func TestOddStatus(t *testing.T) {
+	dir, _ := mount(t, newFlat(), nil)
+	for _, name := range []string{"odd", "negative"} {
+		if err := unix.Access(filepath.Join(dir, name), unix.F_OK); err != unix.EIO {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestInterrupt(t *testing.T) {
 	_, c := mount(t, newFlat(), nil)
 	w := newWorker(c)

@@ -180,6 +180,10 @@ func (w *worker) handle(op uint32, in []byte) {
 	if h.quiet {
 		return
 	}
+	if st < 0 || st >= maxErrno {
+		w.c.cfg.Log.Error("the filesystem answers with what is no error number", "op", h.name, "status", int32(st))
+		st = fuse.EIO
+	}
 	if st != fuse.OK {
 		n = 0
 	}
@@ -187,6 +191,11 @@ func (w *worker) handle(op uint32, in []byte) {
 	out.Unique, out.Status, out.Length = head.Unique, -int32(st), uint32(sizeOutHeader+n)
 	w.send(op, w.out[:sizeOutHeader+n])
 }
+
+// maxErrno bounds the error numbers that the kernel takes in a reply (fs/fuse/dev.c, fuse_dev_do_write). What is above has a meaning between
+// parts of the kernel only, yet a disk's filesystem now and then lets one out (524, ENOTSUPP); a reply with it would be
+// refused, and the program wait for ever.
+const maxErrno = 512
 
 // send writes a reply. Small ones never sleep in the kernel, so they go past the scheduler's bookkeeping.
 func (w *worker) send(op uint32, out []byte) {

@@ -87,6 +87,9 @@ func (w *worker) next() (n int, waited, ok bool) {
 		case unix.EAGAIN:
 		case unix.EINTR, unix.ENOENT: // ENOENT: the request was withdrawn while it was read
 			continue
+		case unix.ENOMEM: // the kernel has failed that one request
+			time.Sleep(time.Millisecond)
+			continue
 		default:
 			if errno != unix.ENODEV && errno != unix.ECONNABORTED {
 				c.cfg.Log.Error("reading from /dev/fuse failed; the mount ends", "error", errno)
