@@ -117,8 +117,12 @@ func TestTreeAfterLossOfPower(t *testing.T) {
 	if len(writes) < 50 {
 		t.Fatalf("only %d writes since the sync", len(writes))
 	}
+	every := len(writes) / 12
+	if os.Getenv("SHAREFS_SOAK") != "" {
+		every = 1
+	}
 	at := 0
-	for i := 0; i < len(writes); i += len(writes) / 12 {
+	for i := 0; i < len(writes); i += every {
 		op := writes[i]
 		for _, cut := range []int{0, 1, len(op.Data) / 2, len(op.Data) - 1, len(op.Data)} {
 			tree := testTree(t, latest, func(c *Config) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -135,7 +136,11 @@ func (l *life) check(t *testing.T, disk *simdisk.Disk, data []byte, least uint64
 }
 
 func TestCrashEverywhere(t *testing.T) {
-	for seed := range uint64(2) {
+	seeds := uint64(2)
+	if os.Getenv("SHAREFS_SOAK") != "" {
+		seeds = 20
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			l := live(t, seed, 60)
 			r := rand.New(rand.NewPCG(seed, 7))
