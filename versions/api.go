@@ -29,7 +29,8 @@ type SetAttr struct {
 }
 
 // Kernel is what the tree asks of the FUSE edge: to forget what the kernel has cached. None of its methods may be called
-// under a lock of the tree, and none reports an error, for a kernel that holds nothing has nothing to forget.
+// under a lock of the tree, but DropBacking under file.content; and none reports an error, for a kernel that holds nothing has nothing to
+// forget.
 type Kernel interface {
 	// ForgetAttr drops the cached attributes of an inode, not its pages.
 	ForgetAttr(ino sharefs.Ino)

@@ -16,17 +16,32 @@ import (
 // A version that is not yet in packs has its content in the live backing file. When that is about to change, the content is set aside into
 // a file of its own, aside/INO-NUMBER (both hexadecimal), and only when the row says so may the change begin. In this order of preference:
 //
-//   - The disk can share blocks (FICLONE): that takes no time whatever the size.
-//   - Up to asideLimit bytes of data: they are copied.
-//   - Otherwise the version is lost, and counted: holding up whoever wants to write for seconds is worse.
+//   - All of the content goes (O_TRUNC), and nobody has the backing file open: it is moved, and an empty one takes its place (aside_move.go).
+//   - The disk can share blocks (FICLONE). This and the move take no time whatever the size.
+//   - The content is copied, and whoever wants to write waits for it: a GiB is about a second. So that this is seldom, large content is
+//     captured before all else as soon as it has come to rest (history.urgent).
+//   - There is no room for a copy on the disk: the version is lost, counted and named in the log. A full disk does not keep a user from
+//     changing a file.
 //
-// An aside file is never changed, and removed once the row that says where else the content is survives power loss.
+// An aside file is never changed, and removed once the row that says where else the content is survives power loss. It has its name only
+// when all of it survives power loss: a copy is synced under another name first. So what a start finds under a name may be trusted, whatever
+// the row says (recoverAside).
 type asideDir struct {
-	fd int // O_PATH
+	fd     int  // O_PATH
+	clones bool // the disk can share blocks
+	// room returns how many bytes may be copied; tests replace it.
+	room func() int64
 }
 
-// asideLimit is how many bytes of data are copied aside at most: about a second of an SSD.
-const asideLimit = 1 << 30
+// Suffixes of files that are no version's content yet, or never; a start removes them.
+const (
+	asidePart = ".part" // a copy that is being made
+	asideNew  = ".new"  // an empty file that is to become the live one
+	asideHeld = ".held" // a clone that lives while it is read
+)
+
+// Of the disk a twentieth is left free by copies, at most leftFree bytes.
+const leftFree = 1 << 30
 
 func (a *asideDir) open(store string, readOnly bool) error {
 	a.fd = -1
@@ -41,7 +56,32 @@ func (a *asideDir) open(store string, readOnly bool) error {
 		return nil
 	}
 	a.fd = fd
+	a.room = a.available
+	a.clones = err == nil && !readOnly && canClone(path)
 	return failed("open the directory of what is set aside", err)
+}
+
+// canClone reports whether the disk below a directory can share blocks.
+func canClone(dir string) bool {
+	var fds [2]int
+	for i := range fds {
+		fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+		if err != nil {
+			return false
+		}
+		defer unix.Close(fd)
+		fds[i] = fd
+	}
+	return unix.IoctlFileClone(fds[0], fds[1]) == nil
+}
+
+// available is room in earnest.
+func (a *asideDir) available() int64 {
+	var s unix.Statfs_t
+	if _, err := ignoringEINTR(func() (int, error) { return 0, unix.Fstatfs(a.fd, &s) }); err != nil {
+		return 0
+	}
+	return int64(s.Bavail)*s.Bsize - min(int64(s.Blocks/20)*s.Bsize, leftFree)
 }
 
 func (a *asideDir) close() {
@@ -68,6 +108,14 @@ func (a *asideDir) read(id versionID) (int, error) {
 	})
 }
 
+// stat asks for what the disk says of an aside file.
+func (a *asideDir) stat(id versionID, st *unix.Stat_t) error {
+	_, err := ignoringEINTR(func() (int, error) {
+		return 0, unix.Fstatat(a.fd, asideName(id.ino, id.own), st, unix.AT_SYMLINK_NOFOLLOW)
+	})
+	return err
+}
+
 // create makes an aside file; one that a crash left there is replaced.
 func (a *asideDir) create(name string) (int, error) {
 	const flags = unix.O_RDWR | unix.O_CREAT | unix.O_EXCL | unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_LARGEFILE
@@ -81,6 +129,12 @@ func (a *asideDir) create(name string) (int, error) {
 	return fd, err
 }
 
+// rename gives an aside file another name, in place of what has that.
+func (a *asideDir) rename(from, to string) error {
+	_, err := ignoringEINTR(func() (int, error) { return 0, unix.Renameat(a.fd, from, a.fd, to) })
+	return err
+}
+
 // remove unlinks an aside file; one that is not there is no error.
 func (a *asideDir) remove(name string) error {
 	if err := unix.Unlinkat(a.fd, name, 0); err != nil && err != unix.ENOENT {
@@ -89,198 +143,101 @@ func (a *asideDir) remove(name string) error {
 	return nil
 }
 
-// beforeChange is the hook that keeps a version whose content is the live backing file. f.content is held.
-func (h *history) beforeChange(f *file, _ change) error {
-	v, err := newestVersion(h.t.db, f.ino, noLimit)
-	if err != nil || v == nil {
-		return err
-	}
-	switch v.place {
-	case placeLive:
-		return h.setAside(v)
-	case placeKept:
-		h.mu.Lock()
-		unsafe := h.unsafe[f.ino]
-		h.mu.Unlock()
-		if unsafe {
-			return failed("sync the journal", h.t.db.Sync())
-		}
-	}
-	return nil
-}
-
-// setAside brings the content of the newest version from the live backing file into one of its own. A disk that is full or damaged does not
-// keep a user from changing the file: then the version is lost.
-func (h *history) setAside(v *version) error {
-	id := versionID{v.ino, v.own}
-	place := placeAside
-	switch cloned, err := h.copyAside(id); {
-	case errors.Is(err, errTooLarge):
-		h.counts.tooLarge.Add(1)
-		h.t.log.Warn("a version is lost: its file is changed before it was captured, and too large to be copied", "inode", uint64(v.ino), "size", v.size)
-		place = placeLost
-	case err != nil:
-		h.counts.lost.Add(1)
-		h.t.log.Warn("a version is lost: its file is changed before it was captured, and it cannot be copied", "inode", uint64(v.ino), "err", err)
-		place = placeLost
-	case cloned:
-		h.counts.cloned.Add(1)
-	default:
-		h.counts.copied.Add(1)
-	}
-	moved, err := h.setPlace(id, place)
-	if err != nil || !moved || place == placeLost {
-		h.aside.remove(asideName(id.ino, id.own)) // captured meanwhile, or nothing was committed: a start would remove it too
-	}
-	return err
-}
-
-// setPlace commits that a version whose content was live has it elsewhere. It reports false where that is so already.
-func (h *history) setPlace(id versionID, place place8) (bool, error) {
-	t := h.t
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	v, err := loadVersion(t.db, id.ino, id.own)
-	if err != nil {
-		return false, err
-	}
-	if v.place != placeLive {
-		return false, nil
-	}
-	x := t.begin()
-	v.place = place
-	v.put(&x.b)
-	return true, x.commit()
-}
-
-var errTooLarge = errors.New("too large to be copied")
-
-// copyAside makes a copy of a live backing file that shares its blocks, or does not.
-func (h *history) copyAside(id versionID) (cloned bool, err error) {
-	src, err := h.t.live.openProbe(id.ino)
-	if err != nil {
-		return false, err
-	}
-	defer unix.Close(src)
-	name := asideName(id.ino, id.own)
-	dst, err := h.aside.create(name)
-	if err != nil {
-		return false, err
-	}
-	cloned, err = cloneOrCopy(dst, src, asideLimit)
-	if err2 := unix.Close(dst); err == nil {
-		err = err2
-	}
-	if err != nil {
-		h.aside.remove(name)
-	}
-	return cloned, err
-}
-
-// cloneOrCopy makes dst, which is empty, the same as src; more than limit bytes of data are not copied (errTooLarge).
-func cloneOrCopy(dst, src int, limit int64) (cloned bool, err error) {
-	if unix.IoctlFileClone(dst, src) == nil {
-		return true, nil
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(src, &st); err != nil {
-		return false, err
-	}
-	if st.Blocks*512 > limit {
-		return false, errTooLarge
-	}
-	if err := unix.Ftruncate(dst, st.Size); err != nil {
-		return false, err
-	}
-	for off := int64(0); off < st.Size; {
-		start, err := unix.Seek(src, off, unix.SEEK_DATA)
-		if err == unix.ENXIO {
-			break
-		}
-		end := st.Size
-		if err == nil {
-			if end, err = unix.Seek(src, start, unix.SEEK_HOLE); err != nil {
-				return false, err
-			}
-		} else if err == unix.EINVAL {
-			start = off // the disk knows of no holes
-		} else {
-			return false, err
-		}
-		if err := copyRange(dst, src, start, end); err != nil {
-			return false, err
-		}
-		off = end
-	}
-	return false, nil
-}
-
-// copyRange copies a run of bytes to the same place in another file.
-func copyRange(dst, src int, from, to int64) error {
-	for from < to {
-		in, out := from, from
-		n, err := ignoringEINTR(func() (int, error) {
-			return unix.CopyFileRange(src, &in, dst, &out, int(min(to-from, 1<<30)), 0)
-		})
-		switch {
-		case err == nil && n > 0:
-			from += int64(n)
-			continue
-		case err == nil:
-			return nil // the file became shorter: the version's size will tell
-		case err != unix.ENOSYS && err != unix.EXDEV && err != unix.EINVAL && err != unix.EOPNOTSUPP:
-			return err
-		}
-		return copyByHand(dst, src, from, to)
-	}
-	return nil
-}
-
-// copyByHand is copyRange where the kernel does not do it.
-func copyByHand(dst, src int, from, to int64) error {
-	buf := make([]byte, min(1<<20, to-from))
-	for from < to {
-		n, err := ignoringEINTR(func() (int, error) { return unix.Pread(src, buf[:min(int64(len(buf)), to-from)], from) })
-		if err != nil || n == 0 {
-			return err
-		}
-		for b, at := buf[:n], from; len(b) > 0; {
-			m, err := ignoringEINTR(func() (int, error) { return unix.Pwrite(dst, b, at) })
-			if err != nil {
-				return err
-			}
-			b, at = b[m:], at+int64(m)
-		}
-		from += int64(n)
-	}
-	return nil
-}
-
-// recoverAside looks through what is set aside at a start: what no row points to is removed.
+// recoverAside looks through what is set aside at a start. What no row needs is removed, and the two cases mended in which a row does not
+// say where the content is.
 func (h *history) recoverAside() error {
+	const op = "look through what is set aside"
 	d, err := os.Open(filepath.Join(h.t.cfg.Dir, "aside"))
 	if err != nil {
-		return failed("look through what is set aside", err)
+		return failed(op, err)
 	}
 	defer d.Close()
 	names, err := d.Readdirnames(-1)
 	if err != nil {
-		return failed("look through what is set aside", err)
+		return failed(op, err)
 	}
 	for _, name := range names {
-		id, ok := parseAside(name)
-		if ok {
-			v, err := loadVersion(h.t.db, id.ino, id.own)
-			if err != nil && !errors.Is(err, sharefs.KindNotExist) {
-				return err
-			}
-			ok = err == nil && v.place == placeAside
+		keep := false
+		if part, ok := strings.CutSuffix(name, asidePart); ok {
+			keep, err = h.recoverPart(part)
+		} else if id, ok := parseAside(name); ok {
+			keep, err = h.recoverOne(id)
 		}
-		if !ok {
+		if err != nil {
+			return failed(op, err)
+		}
+		if !keep {
 			if err := h.aside.remove(name); err != nil {
 				return failed("remove what is set aside", err)
 			}
 		}
 	}
 	return nil
+}
+
+// recoverPart gives a copy its name where that was lost with the power: the row that says that it is there was written after the copy was
+// synced.
+func (h *history) recoverPart(name string) (keep bool, err error) {
+	id, ok := parseAside(name)
+	if !ok {
+		return false, nil
+	}
+	v, err := loadVersion(h.t.db, id.ino, id.own)
+	if errors.Is(err, sharefs.KindNotExist) {
+		return false, nil
+	}
+	if err != nil || v.place != placeAside {
+		return false, err
+	}
+	if err := unix.Faccessat(h.aside.fd, name, unix.F_OK, 0); err != unix.ENOENT {
+		return false, err
+	}
+	return true, h.aside.rename(name+asidePart, name)
+}
+
+// recoverOne reports whether one aside file is needed.
+func (h *history) recoverOne(id versionID) (keep bool, err error) {
+	v, err := loadVersion(h.t.db, id.ino, id.own)
+	if errors.Is(err, sharefs.KindNotExist) {
+		return false, nil
+	}
+	if err != nil || v.place != placeAside && v.place != placeLive {
+		return false, err
+	}
+	var st unix.Stat_t
+	if err := h.aside.stat(id, &st); err != nil {
+		return false, err
+	}
+	switch {
+	case st.Nlink > 1:
+		// It is the live backing file still: the daemon was killed within a move.
+		if v.place == placeAside {
+			_, err = h.replace(id, placeAside, placeLive)
+		}
+		return false, err
+	case v.place == placeAside:
+		return true, nil
+	case uint64(st.Size) != v.size:
+		return false, nil
+	}
+	// The power went before the row was synced that says it is here, and so did the mark of whoever changed the live file afterwards.
+	return true, h.adoptAside(v)
+}
+
+// adoptAside makes an aside file the content of a version, and has the start look at the live file as at one that may have changed.
+func (h *history) adoptAside(v *version) error {
+	t := h.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	x := t.begin()
+	v.place = placeAside
+	v.put(&x.b)
+	_, marked, err := t.db.Get(spaceMark, inoKey(v.ino))
+	if err != nil {
+		return err
+	}
+	if r, err := t.row(v.ino); err == nil && r.nlink > 0 && !marked {
+		x.b.Put(spaceMark, inoKey(v.ino), markValue(true))
+	}
+	return x.commit()
 }

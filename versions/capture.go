@@ -13,6 +13,7 @@ import (
 	"sharefs"
 	"sharefs/versions/chunk"
 	"sharefs/versions/pack"
+	"sharefs/versions/writers"
 )
 
 // The capture brings versions into packs, one after the other, in the background:
@@ -45,6 +46,8 @@ const (
 	checkEvery    = 16 << 20
 	smallStep     = 16 << 10         // bytes that a chunk or hole counts for at least
 	retryAfter    = 10 * time.Minute // a version that could not be read
+	urgentSize    = 64 << 20         // bytes that take so long to copy that a writer had better not have to wait for it
+	maxUrgent     = 1024             // remembered; the others wait for their turn
 	maxRetries    = 1000             // remembered
 )
 
@@ -55,15 +58,16 @@ type batch struct {
 	given    uint64 // how many packs had been given up when it began: another one takes its chunks with it
 	chunks   map[sharefs.ChunkID]pack.Loc
 	versions []captured
+	early    map[versionID]bool // of versions: those that were taken before their turn
 	bytes    int64
 	began    time.Time
 }
 
 // captured is a version whose content is in packs.
 type captured struct {
-	id   versionID
-	from place8 // where it was read
-	top  manifest
+	id    versionID
+	stamp writers.Stamp // of the content that was read
+	top   manifest
 }
 
 // tools are what capturing takes beside the packs; one content at a time. They hold 2 MiB.
@@ -88,7 +92,9 @@ func (h *history) run() {
 		case <-h.wake:
 		}
 		for {
-			if !h.pace.ready(h.waiting()) {
+			if h.hurries() {
+				h.pace.hurry()
+			} else if !h.pace.ready(h.waiting()) {
 				return
 			}
 			n, err := h.capture()
@@ -140,6 +146,19 @@ func (h *history) capture() (n int, err error) {
 			err = err2
 		}
 	}()
+	for id, ok := h.nextUrgent(); ok; id, ok = h.nextUrgent() {
+		b.early[id] = true
+		done, err := b.add(id)
+		if err != nil {
+			return n, err
+		}
+		if done {
+			n++
+		}
+		if b.full() {
+			return n, nil
+		}
+	}
 	// From where the last batch ended to the end of the queue, then from its beginning to there.
 	start := h.cursor
 	for _, part := range [...]struct{ from, to versionID }{{start, endOfQueue}, {versionID{}, start}} {
@@ -150,6 +169,9 @@ func (h *history) capture() (n int, err error) {
 			}
 			for _, id := range ids {
 				h.cursor = versionID{id.ino, id.own + 1}
+				if b.early[id] {
+					continue
+				}
 				done, err := b.add(id)
 				if err != nil {
 					return n, err
@@ -170,6 +192,25 @@ func (h *history) capture() (n int, err error) {
 	return n, nil
 }
 
+// hurries reports whether something is to be captured before all others.
+func (h *history) hurries() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.urgent) > 0
+}
+
+// nextUrgent takes a version that is to be captured before all others. What is not done then waits in the queue as the others do.
+func (h *history) nextUrgent() (id versionID, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.urgent) == 0 {
+		return id, false
+	}
+	id = h.urgent[0]
+	h.urgent = h.urgent[1:]
+	return id, true
+}
+
 // endOfQueue comes after every version.
 var endOfQueue = versionID{noLimit, noLimit}
 
@@ -188,7 +229,7 @@ func (h *history) pending(from, to versionID, n int) (ids []versionID) {
 }
 
 func (h *history) newBatch(t *tools) *batch {
-	return &batch{h: h, tools: t, given: h.packs.Stats().GivenUp, chunks: map[sharefs.ChunkID]pack.Loc{}, began: time.Now()}
+	return &batch{h: h, tools: t, given: h.packs.Stats().GivenUp, chunks: map[sharefs.ChunkID]pack.Loc{}, early: map[versionID]bool{}, began: time.Now()}
 }
 
 func (b *batch) full() bool {
@@ -226,14 +267,8 @@ func (b *batch) add(id versionID) (done bool, err error) {
 		default:
 			return false, err
 		}
-		now, err := loadVersion(h.t.db, id.ino, id.own)
-		if err != nil {
-			return false, err
-		}
-		if now.place == v.place {
-			b.versions = append(b.versions, captured{id, v.place, top})
-			return true, nil
-		}
+		b.versions = append(b.versions, captured{id, v.stamp(), top})
+		return true, nil
 	}
 }
 
@@ -257,7 +292,7 @@ func (e *sourceError) Unwrap() error { return e.error }
 // errStopped says that the tree is being closed.
 var errStopped = errors.New("the tree is being closed")
 
-// errMoved says that the content was set aside while it was read.
+// errMoved says that the content was set aside while it was read, or that the version stands for another one now.
 var errMoved = errors.New("set aside meanwhile")
 
 // unreadable deals with content that could not be read. It reports true where that should be tried again at once.
@@ -267,20 +302,23 @@ func (h *history) unreadable(v *version, cause *sourceError) (again bool, err er
 	if err != nil {
 		return false, err
 	}
-	if now.place != v.place {
+	if now.place != v.place || now.stamp() != v.stamp() {
 		return true, nil
 	}
 	gone := errors.Is(cause, unix.ENOENT) || errors.Is(cause, errShort)
 	if gone && v.place == placeAside {
 		// The power may have gone before the name of the aside file was on disk: then the change that it was made for never happened.
 		if st, err := h.t.live.stat(v.ino); err == nil && stampOf(&st) == v.stamp() {
-			return h.reset(id)
+			_, err := h.replace(id, placeAside, placeLive)
+			return true, err
 		}
 	}
 	if gone {
-		h.counts.lost.Add(1)
-		h.t.log.Error("the content of a version is gone", "inode", uint64(v.ino), "version", v.own)
-		return false, h.lose(id, v.place)
+		lost, err := h.replace(id, v.place, placeLost)
+		if lost {
+			h.reportLoss(v, "its content is gone", cause)
+		}
+		return false, err
 	}
 	h.t.log.Error("the content of a version cannot be read", "inode", uint64(v.ino), "version", v.own, "err", cause)
 	if len(h.retry) >= maxRetries {
@@ -308,6 +346,10 @@ func (b *batch) read(v *version) (manifest, error) {
 	}
 	f := os.NewFile(uintptr(fd), "content")
 	defer f.Close()
+	if v.place == placeLive {
+		h.setInHand(beingRead{v.ino, f})
+		defer h.setInHand(beingRead{})
+	}
 	st, err := f.Stat()
 	if err != nil {
 		return manifest{}, &sourceError{err}
@@ -316,7 +358,7 @@ func (b *batch) read(v *version) (manifest, error) {
 		return manifest{}, &sourceError{errShort}
 	}
 	next := int64(checkEvery)
-	return b.cut(f, st.Size(), func(at int64) error {
+	top, err := b.cut(f, st.Size(), func(at int64) error {
 		switch {
 		case h.t.closed.Load():
 			return errStopped
@@ -324,12 +366,37 @@ func (b *batch) read(v *version) (manifest, error) {
 			return nil
 		}
 		next = at + checkEvery
-		now, err := loadVersion(h.t.db, v.ino, v.own)
-		if err == nil && now.place != v.place {
-			err = &sourceError{errMoved}
-		}
-		return err
+		return h.stays(v, f)
 	})
+	if err == nil {
+		err = h.stays(v, f)
+	}
+	return top, err
+}
+
+// stays reports whether what an open file holds is a version still: because its row says so, or because the file was moved aside as it is.
+func (h *history) stays(v *version, f *os.File) error {
+	now, err := loadVersion(h.t.db, v.ino, v.own)
+	switch {
+	case err != nil:
+		return err
+	case now.stamp() != v.stamp():
+	case now.place == v.place:
+		return nil
+	case now.place == placeAside:
+		var here, there unix.Stat_t
+		if unix.Fstat(int(f.Fd()), &here) == nil && h.aside.stat(versionID{v.ino, v.own}, &there) == nil && here.Ino == there.Ino {
+			return nil
+		}
+	}
+	return &sourceError{errMoved}
+}
+
+// setInHand notes which live file the capture has open.
+func (h *history) setInHand(what beingRead) {
+	h.mu.Lock()
+	h.inHand = what
+	h.mu.Unlock()
 }
 
 // cut does stages 3 and 4 for one content; going is called with the offset now and then and may end it.

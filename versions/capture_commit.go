@@ -75,6 +75,9 @@ func (h *history) commitVersions(list []captured) error {
 		if v.place == placeKept || v.place == placeLost {
 			continue
 		}
+		if v.stamp() != c.stamp {
+			continue // the number went to another content meanwhile, which still waits
+		}
 		// From live to aside is no change of the content: what was read when the row said live is what was set aside.
 		v.place, v.top = placeKept, c.top
 		h.mu.Lock()
@@ -158,32 +161,23 @@ func (h *history) unqueue(id versionID) error {
 	return x.commit()
 }
 
-// lose notes that the content of a version is gone from where it was.
-func (h *history) lose(id versionID, from place8) error {
-	return h.replace(id, from, placeLost)
-}
-
-// reset notes that the content of a version that was set aside is live after all.
-func (h *history) reset(id versionID) (bool, error) {
-	return true, h.replace(id, placeAside, placeLive)
-}
-
-func (h *history) replace(id versionID, from, to place8) error {
+// replace notes that the content of a version is in another place than it was, or nowhere. It reports false where it is not there any more.
+func (h *history) replace(id versionID, from, to place8) (bool, error) {
 	t := h.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v, err := loadVersion(t.db, id.ino, id.own)
 	if err != nil || v.place != from {
-		return err
+		return false, err
 	}
 	x := t.begin()
 	v.place = to
 	v.put(&x.b)
 	if err := x.commit(); err != nil {
-		return err
+		return false, err
 	}
 	if to == placeLost {
 		t.reapSoon(id.ino)
 	}
-	return nil
+	return true, nil
 }

@@ -244,7 +244,7 @@ func TestStartLooksThroughWhatIsSetAside(t *testing.T) {
 	}
 	// A row that says aside, with the file missing: as a power loss leaves it.
 	for _, id := range []versionID{{ino, 1}, {gone, 1}} {
-		if moved, err := tree.past.setPlace(id, placeAside); err != nil || !moved {
+		if moved, err := tree.past.replace(id, placeLive, placeAside); err != nil || !moved {
 			t.Fatal(err)
 		}
 	}

@@ -10,6 +10,7 @@ type pacer struct {
 	seen  uint64    // how many changes there had been at the last look
 	began time.Time // when the piece of work at hand began
 	bytes int64     // of that
+	fast  bool      // somebody may soon have to wait for it
 }
 
 const (
@@ -36,13 +37,16 @@ func (p *pacer) ready(since time.Time) bool {
 			break
 		}
 	}
-	p.seen, p.began, p.bytes = p.t.changes.Load(), time.Now(), 0
+	p.seen, p.began, p.bytes, p.fast = p.t.changes.Load(), time.Now(), 0, false
 	return true
 }
 
+// hurry begins a batch at once that is not to rest.
+func (p *pacer) hurry() { p.fast = true }
+
 // step is called after some bytes of work, and rests where the tree changed meanwhile.
 func (p *pacer) step(bytes int64) {
-	if p.bytes += bytes; p.bytes < piece || p.t.cfg.byHand {
+	if p.bytes += bytes; p.bytes < piece || p.fast || p.t.cfg.byHand {
 		return
 	}
 	seen := p.t.changes.Load()

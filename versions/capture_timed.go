@@ -110,7 +110,7 @@ func (h *history) readHeld(b *batch, ino sharefs.Ino) (top manifest, stamp write
 		return top, stamp, false, failed("read a backing file", err)
 	}
 	src := f
-	name := asideName(ino, h.heldCount.Add(1)) + ".held" // no version's name: a start removes it
+	name := asideName(ino, h.heldCount.Add(1)) + asideHeld
 	if dst, err := h.aside.create(name); err == nil {
 		clone := os.NewFile(uintptr(dst), "clone")
 		defer clone.Close()

@@ -31,10 +31,13 @@ type file struct {
 	hot bool
 	// fresh: the backing file's times are older than what the row says unless something was written since.
 	fresh bool
+	// adopted: a start found it marked, and has not yet been told whether anybody writes to it; no handle has since.
+	adopted bool
 	// mapped: there was a handle that a writable mapping can be made of since the file was last at rest.
 	mapped  bool
 	readers bool // somebody may have read it since the row's atime was brought up to date
 	handles int
+	opens   uint64        // counts handles that were ever opened
 	writers int           // of the handles
 	gen     uint64        // counts what makes a verdict that nobody writes obsolete
 	base    writers.Stamp // of the content when the row was last brought up to date

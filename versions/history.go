@@ -46,12 +46,16 @@ type history struct {
 	authors []sharefs.PeerID
 	self    uint64               // this host's place among the authors, from 1
 	unsure  map[sharefs.Ino]bool // adopted at start: whether the content changed is to be found out by comparing
+	inHand  beingRead            // by the capture, of the live files
+	urgent  []versionID          // to be captured before all others: large, and the disk cannot share blocks
 	compare map[versionID]bool   // versions to be compared with the one before when they are captured
 	unsafe  map[sharefs.Ino]bool // captured, and the row that says so is not yet synced
 	vacated map[dentID]bearer    // who bore names that are vacant now, as far as that is not on disk yet; see lineage.go
 	timed   []timedJob           // files of which a timed version is wanted
 	oldest  time.Time            // when the oldest of what waits for capture was put into the queue; zero: nothing waits
 	lastErr error                // of the capture, until it gets on
+	// lastLost names the file of which a version was lost last.
+	lastLost string
 
 	counts historyCounts
 }
@@ -72,9 +76,10 @@ type historyCounts struct {
 	same      atomic.Uint64 // versions that turned out to be the one before
 	joined    atomic.Uint64 // closes that made no version because the file was opened for writing again within the settle time
 	dropped   atomic.Uint64 // files that were removed or replaced before they settled
+	moved     atomic.Uint64 // set aside by a move
 	copied    atomic.Uint64 // set aside by a copy
 	cloned    atomic.Uint64 // set aside by sharing blocks
-	tooLarge  atomic.Uint64 // changed before they were captured, and too large to be copied
+	tooLarge  atomic.Uint64 // changed before they were captured, and the disk had no room for a copy
 	lost      atomic.Uint64 // settled content that was gone when it was to be captured
 	continued atomic.Uint64 // inodes that continue another one's past
 }
@@ -249,6 +254,9 @@ func (h *history) begin(x *tx, r *row, stamp writers.Stamp, closed time.Time, no
 			h.compare[id] = true
 		}
 		delete(h.unsure, id.ino)
+		if v.size >= urgentSize && !h.aside.clones && len(h.urgent) < maxUrgent {
+			h.urgent = append(h.urgent, id)
+		}
 		h.mu.Unlock()
 		h.roused(time.Now())
 	})
@@ -351,6 +359,7 @@ type HistoryStats struct {
 	Same          uint64 `json:"same_as_before"`
 	Joined        uint64 `json:"joined_within_settle"`  // closes followed by another write-open within the settle time
 	Dropped       uint64 `json:"dropped_within_settle"` // files removed or replaced before they settled
+	Moved         uint64 `json:"set_aside_moved"`
 	Copied        uint64 `json:"set_aside_copied"`
 	Cloned        uint64 `json:"set_aside_cloned"`
 	TooLarge      uint64 `json:"too_large"`
@@ -360,6 +369,7 @@ type HistoryStats struct {
 	QueueBytes    uint64 `json:"queue_bytes"`  // of those
 	OldestMS      int64  `json:"queue_age_ms"` // how long the queue has not been empty, milliseconds
 	LastError     string `json:"last_error,omitempty"`
+	LastLost      string `json:"last_lost,omitempty"` // the file of which a version was lost last
 
 	Packs pack.Stats `json:"packs"`
 }
@@ -374,7 +384,7 @@ func (t *Tree) HistoryStats() HistoryStats {
 	s := HistoryStats{
 		Settled: c.settled.Load(), Captured: c.captured.Load(), CapturedBytes: c.bytes.Load(), FreshBytes: c.fresh.Load(),
 		Timed: c.timed.Load(), Same: c.same.Load(), Joined: c.joined.Load(), Dropped: c.dropped.Load(),
-		Copied: c.copied.Load(), Cloned: c.cloned.Load(), TooLarge: c.tooLarge.Load(), Lost: c.lost.Load(),
+		Moved: c.moved.Load(), Copied: c.copied.Load(), Cloned: c.cloned.Load(), TooLarge: c.tooLarge.Load(), Lost: c.lost.Load(),
 		Continued: c.continued.Load(), Packs: h.packs.Stats(),
 	}
 	for _, id := range h.pending(versionID{}, endOfQueue, QueueCounted) {
@@ -391,6 +401,7 @@ func (t *Tree) HistoryStats() HistoryStats {
 	if h.lastErr != nil {
 		s.LastError = h.lastErr.Error()
 	}
+	s.LastLost = h.lastLost
 	return s
 }
 

@@ -12,10 +12,10 @@ type hooks struct {
 	// held; rows of plain spaces may be added to the change. Old is the inode whose name it was until this change, which may live on
 	// under other names or in open handles; nil where the name was vacant. An error gives the change up.
 	named func(x *tx, parent sharefs.Ino, slot uint64, name string, r, old *row) error
-	// beforeChange is called before the content of a file at rest is changed: what counts as a version now has to be kept. It may put
-	// another backing file in place of the present one where nobody has that open. file.content is held, and nothing else. An
-	// error fails the operation.
-	beforeChange func(f *file, c change) error
+	// beforeChange is called before the content of a file at rest is changed: what counts as a version now has to be kept. It may return a
+	// move, by which another backing file takes the place of the present one once the change is marked. file.content is held, and
+	// nothing else. An error fails the operation.
+	beforeChange func(f *file, c change) (*swap, error)
 	// lost is called when the last name of a regular inode goes. Tree.mu is held; rows of plain spaces may be added to the change. The
 	// backing file stays as long as keepOrphan says so. An error gives the change up.
 	lost func(x *tx, r *row) error
@@ -43,7 +43,7 @@ func (h *hooks) defaults() {
 		h.named = func(*tx, sharefs.Ino, uint64, string, *row, *row) error { return nil }
 	}
 	if h.beforeChange == nil {
-		h.beforeChange = func(*file, change) error { return nil }
+		h.beforeChange = func(*file, change) (*swap, error) { return nil, nil }
 	}
 	if h.lost == nil {
 		h.lost = func(*tx, *row) error { return nil }

@@ -39,17 +39,19 @@ const (
 // arm readies a file for being changed by a writer: nothing of it can change before arm returns. The tracker of writers holds the file
 // afterwards, and every call needs its disarm. Edit, if there is one, changes the row in the same commit. f.content is held.
 func (t *Tree) arm(f *file, c change, mappable bool, edit func(*tx, *row) error) error {
-	if err := t.beforeChange(f, c); err != nil {
+	m, err := t.beforeChange(f, c)
+	if err != nil {
 		return err
 	}
 	f.mu.Lock()
 	f.gen++
+	f.adopted = false
 	hot, base := f.hot, f.base
 	f.mu.Unlock()
 	var st unix.Stat_t
 	if !hot {
-		var err error
 		if st, err = t.statBacking(f.ino); err != nil {
+			m.cancel()
 			return err
 		}
 		base = stampOf(&st)
@@ -58,33 +60,38 @@ func (t *Tree) arm(f *file, c change, mappable bool, edit func(*tx, *row) error)
 	if hot && edit == nil {
 		return nil
 	}
-	err := t.mark(f, hot, &st, edit)
+	if err = t.mark(f, hot, &st, m, edit); err != nil {
+		m.cancel()
+	} else {
+		err = m.finish(f)
+	}
 	if err != nil {
 		t.track.Release(f.ino)
 	}
 	return err
 }
 
-// beforeChange lets the past keep what the file holds. Without a settle time each close counts, also one a moment ago.
-func (t *Tree) beforeChange(f *file, c change) error {
+// beforeChange lets the past keep what the file holds. Without a settle time each close counts, also one a moment ago; and what a start finds
+// is looked at before it changes.
+func (t *Tree) beforeChange(f *file, c change) (*swap, error) {
 	f.mu.Lock()
-	hot, writing := f.hot, f.writers > 0
+	hot, writing, adopted := f.hot, f.writers > 0, f.adopted
 	f.mu.Unlock()
-	if hot && !writing && t.cfg.Settle == 0 {
+	if hot && !writing && (t.cfg.Settle == 0 || adopted) {
 		rests, err := t.settleNow(f)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		hot = !rests
 	}
 	if hot {
-		return nil
+		return nil, nil
 	}
 	return t.hooks.beforeChange(f, c)
 }
 
-// mark commits the mark and the edit of arm.
-func (t *Tree) mark(f *file, hot bool, st *unix.Stat_t, edit func(*tx, *row) error) error {
+// mark commits the mark, the edit of arm and what a move adds.
+func (t *Tree) mark(f *file, hot bool, st *unix.Stat_t, m *swap, edit func(*tx, *row) error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	x := t.begin()
@@ -105,6 +112,9 @@ func (t *Tree) mark(f *file, hot bool, st *unix.Stat_t, edit func(*tx, *row) err
 		if !f.marked || f.markFresh != fresh {
 			x.b.Put(spaceMark, inoKey(f.ino), markValue(fresh))
 		}
+	}
+	if err := m.edit(x); err != nil {
+		return err
 	}
 	if edit != nil {
 		if r, err = x.edit(f.ino); err != nil {
@@ -208,7 +218,7 @@ func (t *Tree) loadMarks() error {
 		}
 		f := t.files.pin(m.ino)
 		t.setMarked(f, m.fresh)
-		f.hot, f.fresh = true, m.fresh
+		f.hot, f.fresh, f.adopted = true, m.fresh, true
 		if t.track != nil {
 			f.base = t.hooks.marked(m.ino)
 			t.track.Adopt(m.ino, f.base)

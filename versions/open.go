@@ -104,6 +104,7 @@ func (t *Tree) opened(h *Handle) {
 	f := h.f
 	f.mu.Lock()
 	f.handles++
+	f.opens++
 	if h.CanWrite() {
 		f.writers++
 	}

@@ -131,9 +131,6 @@ func (r *looseReader) try(p []byte, off int64) (n int, sure bool, err error) {
 		}
 		n += m
 	}
-	if r.place == placeAside && n == len(p) {
-		return n, true, nil // an aside file never changes
-	}
 	v, err := loadVersion(r.h.t.db, r.id.ino, r.id.own)
 	if err != nil {
 		return 0, false, err

@@ -44,7 +44,7 @@ func (d *Daemon) status() *status.Status {
 		Capture: status.Capture{
 			QueueNow: past.Queue, QueueBytes: past.QueueBytes, QueueAgeMS: past.OldestMS, Begun: past.Settled, Captured: past.Captured,
 			PlainBytes: past.CapturedBytes, NewBytes: past.FreshBytes, StoredBytes: past.Packs.SealedBytes, Timed: past.Timed, Unchanged: past.Same,
-			Joined: past.Joined, Dropped: past.Dropped, SetAside: past.Copied + past.Cloned, TooLarge: past.TooLarge, Lost: past.Lost,
+			Joined: past.Joined, Dropped: past.Dropped, SetAside: past.Moved + past.Copied + past.Cloned, TooLarge: past.TooLarge, Lost: past.Lost,
 			Error: past.LastError,
 		},
 		Requests: edge.Requests,
@@ -54,15 +54,15 @@ func (d *Daemon) status() *status.Status {
 	if unix.Statfs(d.store.Dir, &disk) == nil {
 		s.Space = status.Space{TotalBytes: disk.Blocks * uint64(disk.Bsize), AvailableBytes: disk.Bavail * uint64(disk.Bsize)}
 	}
-	s.Problems = append(s.Problems, problems(s, tree.Writers.LastWatchError)...)
+	s.Problems = append(s.Problems, problems(s, tree.Writers.LastWatchError, past.LastLost)...)
 	return s
 }
 
 // lowSpace is when the disk counts as nearly full: what a pack, the journal and the database may need at once, in bytes.
 const lowSpace = 256 << 20
 
-// problems says what somebody should see to.
-func problems(s *status.Status, watch string) []string {
+// problems says what somebody should see to; watch is why files cannot be watched, lost the file of which a version was lost last.
+func problems(s *status.Status, watch, lost string) []string {
 	var list []string
 	add := func(bad bool, text string) {
 		if bad {
@@ -71,7 +71,11 @@ func problems(s *status.Status, watch string) []string {
 	}
 	add(s.Journal.Error != "", "changes cannot be saved: "+s.Journal.Error)
 	add(s.Capture.Error != "", "versions cannot be captured: "+s.Capture.Error)
-	add(s.Capture.Lost > 0, strconv.FormatUint(s.Capture.Lost, 10)+" versions were lost since the mount: their content could not be read when they were captured")
+	last := "; the last was of " + term.Quote(lost)
+	add(s.Capture.Lost > 0, strconv.FormatUint(s.Capture.Lost, 10)+
+		" versions were lost since the mount: their content could not be read when they were captured"+last)
+	add(s.Capture.TooLarge > 0, strconv.FormatUint(s.Capture.TooLarge, 10)+
+		" versions were lost since the mount: their files were changed again at once, and the disk had no room for a copy"+last)
 	add(s.Content.SelfTest.State == string(selftest.Failed), "self-test: "+s.Content.SelfTest.Detail)
 	add(s.Space.TotalBytes > 0 && s.Space.AvailableBytes < lowSpace, "the disk below the store is nearly full: "+term.Size(s.Space.AvailableBytes)+" left")
 	add(watch != "", "files that stay mapped cannot all be watched: "+watch)

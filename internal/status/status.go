@@ -97,7 +97,7 @@ type Capture struct {
 	Joined      uint64 `json:"joined_since_mount"`       // closed and opened for writing again within the settle time: one version
 	Dropped     uint64 `json:"dropped_since_mount"`      // removed or replaced within the settle time: none
 	SetAside    uint64 `json:"set_aside_since_mount"`    // changed again before they were captured, and kept
-	TooLarge    uint64 `json:"too_large_since_mount"`    // changed again before they were captured, and too large to be kept
+	TooLarge    uint64 `json:"too_large_since_mount"`    // changed again before they were captured, and no room for a copy
 	Lost        uint64 `json:"lost_since_mount"`
 	Error       string `json:"error,omitempty"`
 }

@@ -54,7 +54,7 @@ func (s *Status) Text(now time.Time) string {
 	line("Versions", "%s captured since mount, %s waiting now (%s); a file settles after %s", term.Count(c.Captured),
 		queue(c.QueueNow), term.Size(c.QueueBytes), term.Span(time.Duration(s.Mount.SettleMS)*time.Millisecond))
 	line("", "%s captured since mount, %s of it new, which take %s", term.Size(c.PlainBytes), term.Size(c.NewBytes), term.Size(c.StoredBytes))
-	line("", "no version since mount for %s closed unchanged, %s written again and %s removed before they settled, %s too large",
+	line("", "no version since mount for %s closed unchanged, %s written again and %s removed before they settled, %s changed at once with no room for a copy",
 		term.Count(c.Unchanged), term.Count(c.Joined), term.Count(c.Dropped), term.Count(c.TooLarge))
 	line("Open now", "%s files, %s for writing, %s settling, %s held by mappings or earlier programs", term.Count(uint64(s.Now.OpenFiles)),
 		term.Count(uint64(s.Now.OpenWriters)), term.Count(uint64(s.Now.Settling)), term.Count(uint64(s.Now.Lingering)))
