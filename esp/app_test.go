@@ -9,9 +9,11 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"math/big"
+	mrand "math/rand/v2"
 	"net"
 	"net/http"
 	"runtime"
@@ -126,6 +128,86 @@ func TestBigWrite(t *testing.T) {
 		}
 		if want := sha256.Sum256(data); !bytes.Equal(h.Sum(nil), want[:]) {
 			t.Fatal("the bytes differ")
+		}
+	})
+}
+
+// textOf makes n bytes that look like a tree of sources: some of it compresses well, some hardly, some not at all.
+func textOf(seed uint64, n int) []byte {
+	rng := mrand.New(mrand.NewPCG(seed, 3))
+	var words [400][]byte
+	for i := range words {
+		words[i] = fmt.Appendf(nil, "%x ", rng.Uint64()>>(8*rng.IntN(7)))
+	}
+	b := make([]byte, 0, n+1<<20)
+	for len(b) < n {
+		switch end := len(b) + 1<<10 + rng.IntN(300<<10); rng.IntN(6) {
+		case 0: // nothing to be won
+			for len(b) < end {
+				b = binary.LittleEndian.AppendUint64(b, rng.Uint64())
+			}
+		case 1: // almost nothing but zeros
+			b = append(append(b, make([]byte, end-len(b))...), byte(rng.Uint32()))
+		default:
+			for few := 1 + rng.IntN(len(words)); len(b) < end; {
+				b = append(b, words[rng.IntN(few)]...)
+			}
+		}
+	}
+	return b[:n]
+}
+
+// TestBulkText sends text in bulk, which passes through all that the encoder does, and compares every byte.
+func TestBulkText(t *testing.T) {
+	realCarriages(t, func(t *testing.T, cfg Config) {
+		p := newTestPair(t, cfg, cfg)
+		data := textOf(1, 24<<20)
+		for name, send := range map[string]func(c *Conn) error{
+			"in one Write": func(c *Conn) error { _, err := c.Write(data); return err },
+			"in pieces of any size": func(c *Conn) error {
+				rng := mrand.New(mrand.NewPCG(2, 2))
+				for rest := data; len(rest) > 0; {
+					n := min(len(rest), 1+rng.IntN(1<<(4+rng.IntN(15))))
+					if _, err := c.Write(rest[:n]); err != nil {
+						return err
+					}
+					rest = rest[n:]
+				}
+				return nil
+			},
+		} {
+			c, s := p.conns()
+			sent := make(chan error, 1)
+			go func() {
+				err := send(c)
+				if err == nil {
+					err = c.CloseWrite()
+				}
+				sent <- err
+			}()
+			buf := make([]byte, 256<<10)
+			at := 0
+			for {
+				n, err := s.Read(buf)
+				if !bytes.HasPrefix(data[at:], buf[:n]) {
+					t.Fatalf("%s: other bytes than were sent, between %d and %d", name, at, at+n)
+				}
+				at += n
+				if err == io.EOF {
+					break
+				}
+				if err != nil {
+					t.Fatalf("%s: after %d bytes: %v", name, at, err)
+				}
+			}
+			if err := <-sent; err != nil || at != len(data) {
+				t.Fatalf("%s: %d of %d bytes came: %v", name, at, len(data), err)
+			}
+			if st := c.Stats(); st.Sent >= st.Written {
+				t.Errorf("%s: nothing was compressed: %+v", name, st)
+			}
+			c.Close()
+			s.Close()
 		}
 	})
 }
