@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -132,33 +135,66 @@ type captureState struct {
 }
 
 // settle waits until nothing is left to do behind the subject's back and returns how long that took: captures are taken,
-// removed content is gone, the disk is synced.
+// removed content is gone, the daemon rests, the disk is synced.
 func (s *subject) settle(ctx context.Context) (time.Duration, error) {
 	start := time.Now()
-	if s.name == "ShareFS" {
-		for quiet := 0; quiet < 3; {
-			text, err := os.ReadFile(filepath.Join(s.root, ".share/ctl/status.json"))
-			if err != nil {
-				return 0, err
-			}
-			var state captureState
-			if err := json.Unmarshal(text, &state); err != nil {
-				return 0, fmt.Errorf("status.json: %w", err)
-			}
-			if state.Now.Settling+state.Now.Removing+state.Capture.Queue == 0 {
-				quiet++
-			} else {
-				quiet = 0
-			}
-			select {
-			case <-ctx.Done():
-				return 0, context.Cause(ctx)
-			case <-time.After(100 * time.Millisecond):
-			}
+	for quiet, last := 0, int64(-1); s.pid != 0 && quiet < 3; {
+		idle, err := s.idle()
+		if err != nil {
+			return 0, err
+		}
+		worked, err := cpuTicks(s.pid)
+		if err != nil {
+			return 0, err
+		}
+		if idle && worked <= last+1 {
+			quiet++
+		} else {
+			quiet = 0
+		}
+		last = worked
+		select {
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 	syscall.Sync()
 	return time.Since(start), ctx.Err()
+}
+
+// idle reports whether nothing waits to be captured or removed.
+func (s *subject) idle() (bool, error) {
+	if s.name != "ShareFS" {
+		return true, nil
+	}
+	text, err := os.ReadFile(filepath.Join(s.root, ".share/ctl/status.json"))
+	if err != nil {
+		return false, err
+	}
+	var state captureState
+	if err := json.Unmarshal(text, &state); err != nil {
+		return false, fmt.Errorf("status.json: %w", err)
+	}
+	return state.Now.Settling+state.Now.Removing+state.Capture.Queue == 0, nil
+}
+
+// cpuTicks returns the processor time that a process has taken, in hundredths of a second (utime and stime of proc(5)).
+func cpuTicks(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])) // the name before it may hold anything
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields)+2)
+	}
+	user, err := strconv.ParseInt(fields[11], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.ParseInt(fields[12], 10, 64)
+	return user + system, err
 }
 
 // dropCaches empties the kernel's caches: "2" for dentries and inodes, "3" for pages too (Linux, admin-guide/sysctl/vm).
