@@ -38,18 +38,18 @@ func (i *instant) changed() {
 	}
 }
 
-// due returns how long until the open instant ends; ok is false if there is none.
-func (i *instant) due() (d time.Duration, ok bool) {
+// due returns how long until the open instant ends; ok is false if there is none. Quiet tells that it ends because nothing has changed.
+func (i *instant) due() (d time.Duration, quiet, ok bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.first.IsZero() {
-		return 0, false
+		return 0, false, false
 	}
-	end := i.last.Add(quietInstant)
+	end, quiet := i.last.Add(quietInstant), true
 	if long := i.first.Add(longInstant); long.Before(end) {
-		end = long
+		end, quiet = long, false
 	}
-	return max(0, time.Until(end)), true
+	return max(0, time.Until(end)), quiet, true
 }
 
 // instants ends instants until the tree is closed.
@@ -61,7 +61,7 @@ func (t *Tree) instants() {
 		case <-t.instant.wake:
 		}
 		for {
-			d, ok := t.instant.due()
+			d, quiet, ok := t.instant.due()
 			if !ok {
 				break
 			}
@@ -76,6 +76,9 @@ func (t *Tree) instants() {
 				if !t.sleep(time.Second) {
 					return
 				}
+			}
+			if quiet {
+				t.db.Idle()
 			}
 		}
 	}

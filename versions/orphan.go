@@ -39,8 +39,8 @@ type orphan struct {
 // Reaping waits a moment so that many inodes share a sync, unless many have come together or room is wanted.
 const (
 	reapDelay = time.Second
-	reapMany  = 8192
-	reapBatch = 128
+	reapMany  = 1 << 16
+	reapBatch = 32             // others wait for Tree.mu meanwhile
 	bigOrphan = 32 << 20 / 512 // 512-byte units: room that is worth having at once
 )
 

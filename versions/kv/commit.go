@@ -146,6 +146,19 @@ func (db *DB) makeRoom() error {
 	}
 }
 
+// idleShare is the part of a full table that is worth applying before it is full: smaller ones cost bbolt too much for each row.
+const idleShare = 8
+
+// Idle tells that nobody seems to be at work. What has come together is applied now, if it is worth it, so that the next burst finds an empty
+// table: while one is applied it takes a CPU and the disk from those who wait for their commits. It returns at once.
+func (db *DB) Idle() {
+	db.commitMu.Lock()
+	defer db.commitMu.Unlock()
+	if db.usable() == nil && db.frozen == nil && db.active.size >= db.cfg.MemtableSize/idleShare {
+		db.freeze()
+	}
+}
+
 // freeze hands the active table to the applier. Called with commitMu held and no table frozen.
 func (db *DB) freeze() {
 	db.active.count = db.active.len()
