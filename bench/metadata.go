@@ -69,6 +69,11 @@ func metadata(ctx context.Context, o options, subjects []*subject, t *tables) er
 				if err := dropCaches("2"); err != nil {
 					return err
 				}
+				for _, s := range subjects { // daemons are told of all that was forgotten
+					if _, err := s.settle(ctx); err != nil {
+						return err
+					}
+				}
 			}
 			for i := range subjects {
 				i = (i + round) % len(subjects) // who goes first changes
