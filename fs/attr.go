@@ -146,10 +146,20 @@ func (e *edge) Statx(_ <-chan struct{}, in *fuse.StatxIn, out *fuse.StatxOut) fu
 
 // Readlink implements [fuse.RawFileSystem]. The kernel keeps the answer (CAP_CACHE_SYMLINKS): a target never changes.
 func (e *edge) Readlink(_ <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {
+	var target string
+	var err error
 	if virtual(h.NodeId) {
-		return nil, fuse.EINVAL
+		k, ok := e.nodes.get(h.NodeId)
+		if !ok {
+			return nil, stale
+		}
+		if k.kind != pastLink {
+			return nil, fuse.EINVAL
+		}
+		target, err = e.linkTarget(k)
+	} else {
+		target, err = e.tree.Readlink(ino(h.NodeId))
 	}
-	target, err := e.tree.Readlink(ino(h.NodeId))
 	if err != nil {
 		return nil, status(err)
 	}

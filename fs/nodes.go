@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"hash/fnv"
 	"math/bits"
 	"sync"
 
@@ -18,13 +19,15 @@ const (
 	pastFile                     // FILE@@N; num is N
 	pastLog                      // FILE@@/log
 	pastMeta                     // FILE@@/meta
+	pastLink                     // LINK@@…, which leads to TARGET@@…; text is what stands behind the mark
 )
 
 // nodeKey is what a virtual node stands for.
 type nodeKey struct {
 	kind nodeKind
-	ino  sharefs.Ino // of the file whose past it is
+	ino  sharefs.Ino // of the file whose past it is, or of the symbolic link
 	num  uint64
+	text string
 }
 
 func (k nodeKey) isDir() bool { return k.kind == shareDir || k.kind == ctlDir || k.kind == pastDir }
@@ -52,6 +55,11 @@ func (t *nodes) init() {
 // pseudorandom number generators", 2014).
 func (k nodeKey) number() uint64 {
 	x := uint64(k.ino)*0x9e3779b97f4a7c15 + bits.RotateLeft64(k.num, 32)*0xd1342543de82ef95 + uint64(k.kind)
+	if k.text != "" {
+		h := fnv.New64a()
+		h.Write([]byte(k.text))
+		x ^= h.Sum64()
+	}
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	x ^= x >> 31

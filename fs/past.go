@@ -11,17 +11,48 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"sharefs"
 	"sharefs/versions/when"
 )
 
-// lookupPast finds FILE@@, FILE@@N or FILE@@TIME in a directory of the tree. FILE need not exist any more.
+// lookupPast finds FILE@@, FILE@@N or FILE@@TIME in a directory of the tree. FILE need not exist any more. Where it is a symbolic link,
+// the file that it leads to is meant, as everywhere.
 func (e *edge) lookupPast(parent sharefs.Ino, name string, out *fuse.EntryOut) fuse.Status {
 	file, suffix, ok := splitPast(name)
 	if !ok {
 		return fuse.ENOENT
 	}
+	st := e.lookupPastOf(parent, file, suffix, out)
+	if st != fuse.ENOENT {
+		return st
+	}
+	a, err := e.tree.Lookup(parent, file)
+	if err != nil {
+		return fuse.ENOENT
+	}
+	defer e.tree.Forget(a.Ino, 1)
+	if a.Mode&sharefs.ModeType != sharefs.ModeSymlink {
+		return fuse.ENOENT
+	}
+	return e.enter(nodeKey{kind: pastLink, ino: a.Ino, text: suffix}, out)
+}
+
+// linkTarget is where LINK@@SUFFIX leads to.
+func (e *edge) linkTarget(k nodeKey) (string, error) {
+	target, err := e.tree.Readlink(k.ino)
+	if err != nil {
+		return "", err
+	}
+	target = strings.TrimRight(target, "/") + pastMark + k.text
+	if len(target) >= unix.PathMax {
+		return "", sharefs.KindNameTooLong
+	}
+	return target, nil
+}
+
+func (e *edge) lookupPastOf(parent sharefs.Ino, file, suffix string, out *fuse.EntryOut) fuse.Status {
 	if at, ok := timeOf(suffix); ok {
 		ino, v, err := e.tree.VersionAt(parent, file, at)
 		if err != nil {
@@ -129,7 +160,8 @@ func (e *edge) pastLog(ino sharefs.Ino) ([]byte, error) {
 // Meta is FILE@@/meta: the history of a file for programs.
 type Meta struct {
 	FileID   string        `json:"file_id"`
-	Live     uint64        `json:"live"` // number of the version that the present content is, 0 if it changed since
+	Inode    uint64        `json:"inode"` // of the file that bears the name, or bore it last, as long as it has a name; otherwise 0
+	Live     uint64        `json:"live"`  // number of the version that the present content is, 0 if it changed since
 	Versions []MetaVersion `json:"versions"`
 }
 
@@ -158,6 +190,9 @@ func (e *edge) pastMeta(ino sharefs.Ino) ([]byte, error) {
 		return nil, err
 	}
 	m := Meta{FileID: id.String(), Versions: make([]MetaVersion, 0, len(all))}
+	if live, err := e.tree.Getattr(ino); err == nil && live.Nlink > 0 {
+		m.Inode = uint64(ino)
+	}
 	for i := range all {
 		v := &all[i]
 		if v.Live {

@@ -81,6 +81,54 @@ func TestVersions(t *testing.T) {
 	})
 }
 
+// The past of a symbolic link is that of the file it leads to; a link itself has none.
+func TestThePastThroughASymbolicLink(t *testing.T) {
+	inAllModes(t, func(t *testing.T, m *mounted) {
+		ok(t, os.Mkdir(m.path("dir"), 0o755))
+		for i, c := range []string{"first", "second"} {
+			m.write("dir/file", c)
+			m.released()
+			if n := m.commit("dir/file", ""); n != uint64(i+1) {
+				t.Fatalf("version %d", n)
+			}
+		}
+		m.write("twice@@3", "mine")
+		for link, target := range map[string]string{
+			"link": "dir/file", "whole": m.path("dir/file"), "twice": "link", "dir/up": "../dir/file", "nowhere": "none", "out": "/etc/passwd", "todir": "dir/",
+		} {
+			ok(t, os.Symlink(target, m.path(link)))
+		}
+		for _, link := range []string{"link", "whole", "twice", "dir/up", "todir/file"} {
+			m.holds(link+"@@1", "first")
+			m.holds(link+"@@/2", "second")
+			buf := make([]byte, 8)
+			if n, err := unix.Getxattr(m.path(link+"@@1"), attrVersion, buf); err != nil || string(buf[:n]) != "1" {
+				t.Errorf("%s@@1 is version %q, %v", link, buf[:max(n, 0)], err)
+			}
+		}
+		if target, err := os.Readlink(m.path("link@@1")); err != nil || target != "dir/file@@1" {
+			t.Errorf("link@@1 leads to %q, %v", target, err)
+		}
+		a, b := m.lstat("link@@1"), m.lstat("link@@2")
+		if a.Mode&unix.S_IFMT != unix.S_IFLNK || a.Size != int64(len("dir/file@@1")) || a.Ino == b.Ino || a.Ino>>63 != 1 {
+			t.Errorf("link@@1: mode %o, size %d, inodes %#x and %#x", a.Mode, a.Size, a.Ino, b.Ino)
+		}
+		for _, name := range []string{"link@@9", "link@@01", "nowhere@@1", "out@@1", "todir@@", "dir@@"} {
+			want(t, name, unix.Access(m.path(name), unix.F_OK), unix.ENOENT)
+		}
+		m.holds("twice@@3", "mine") // what was really made wins
+		// Once the link is gone so is what hung on it.
+		ok(t, os.Remove(m.path("link")))
+		want(t, "link@@1", unix.Access(m.path("link@@1"), unix.F_OK), unix.ENOENT)
+	})
+}
+
+func (m *mounted) lstat(name string) (st unix.Stat_t) {
+	m.t.Helper()
+	ok(m.t, unix.Lstat(m.path(name), &st))
+	return st
+}
+
 func TestVersionsAreFrozen(t *testing.T) {
 	m := mountTree(t, true, nil)
 	m.write("file", "content")
@@ -146,7 +194,7 @@ func TestLogAndMeta(t *testing.T) {
 	ok(t, err)
 	var meta Meta
 	ok(t, json.Unmarshal(b, &meta))
-	if len(meta.FileID) != 32 || meta.Live != 2 || len(meta.Versions) != 2 {
+	if len(meta.FileID) != 32 || meta.Live != 2 || len(meta.Versions) != 2 || meta.Inode != m.stat("file").Ino {
 		t.Fatalf("%s", b)
 	}
 	v := meta.Versions[0]
@@ -161,6 +209,22 @@ func TestLogAndMeta(t *testing.T) {
 	ok(t, json.Unmarshal(b, &meta))
 	if meta.Live != 0 {
 		t.Errorf("version %d counts as live after a change", meta.Live)
+	}
+	inode := func() uint64 {
+		t.Helper()
+		b, err := os.ReadFile(m.path("file@@", "meta"))
+		ok(t, err)
+		ok(t, json.Unmarshal(b, &meta))
+		return meta.Inode
+	}
+	// Under its old name a file is known as long as it has another one.
+	ok(t, os.Rename(m.path("file"), m.path("moved")))
+	if got := inode(); got != m.stat("moved").Ino {
+		t.Errorf("after a move: inode %d, want %d", got, m.stat("moved").Ino)
+	}
+	ok(t, os.Remove(m.path("moved")))
+	if got := inode(); got != 0 {
+		t.Errorf("after its removal: inode %d", got)
 	}
 }
 

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -204,12 +205,17 @@ func TestNodeNumbersDiffer(t *testing.T) {
 	for ino := range sharefs.Ino(40) {
 		for num := range uint64(40) {
 			for kind := shareDir; kind <= pastMeta; kind++ {
-				k := nodeKey{kind, ino, num}
+				k := nodeKey{kind: kind, ino: ino, num: num}
 				if other, double := seen[k.number()]; double {
 					t.Fatalf("%+v and %+v have one number", k, other)
 				}
 				seen[k.number()] = k
 			}
+			k := nodeKey{kind: pastLink, ino: ino, text: fmt.Sprint(num)}
+			if other, double := seen[k.number()]; double {
+				t.Fatalf("%+v and %+v have one number", k, other)
+			}
+			seen[k.number()] = k
 		}
 	}
 }

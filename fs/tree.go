@@ -77,7 +77,7 @@ type History interface {
 	// FileID is the file's identity on every host.
 	FileID(ino sharefs.Ino) (sharefs.FileID, error)
 	// Commit makes what the file holds now a version, with a note, without waiting until it is quiet. Where it is a
-	// version already it reports false, and a note replaces that version's.
+	// version already it reports false, and a note goes to that version if it has none.
 	Commit(ino sharefs.Ino, note string) (sharefs.Version, bool, error)
 	// Restore gives the file the content and mode of one of its versions, after what it holds now was made a version.
 	// KindNotExist: no such version; KindExist: it is live already.

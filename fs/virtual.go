@@ -73,6 +73,14 @@ func (e *edge) attrVirtual(k nodeKey) (sharefs.Attr, uint64, error) {
 	case ctlFile:
 		a.Mode = unix.S_IFREG | e.ctl[k.num].Mode&0o777
 		return a, cacheSeconds, nil
+	case pastLink:
+		link, err := e.tree.Getattr(k.ino)
+		if err != nil {
+			return a, 0, err
+		}
+		target, err := e.linkTarget(k)
+		a.Mode, a.Size, a.UID, a.GID = link.Mode, uint64(len(target)), link.UID, link.GID
+		return a, changingSeconds, err
 	}
 	err := e.attrPast(k, &a)
 	return a, changingSeconds, err

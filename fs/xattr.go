@@ -183,7 +183,7 @@ func (e *edge) virtualXattr(id uint64, attr string) ([]byte, error) {
 	switch {
 	case !ok:
 		return nil, sharefs.KindStale
-	case k.kind < pastDir:
+	case k.kind < pastDir, k.kind == pastLink:
 		return nil, sharefs.KindNoAttr
 	case attr == aclAccess:
 		return e.pastACL(k)
