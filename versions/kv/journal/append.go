@@ -29,9 +29,12 @@ func (j *Journal) Append(rec []byte) (seq uint64, err error) {
 	g := j.cur
 	seal(rec, &g.salt, j.last+1, j.synced.Load())
 	if _, err := g.file.WriteAt(rec, g.size); err != nil {
-		// Whatever part of it landed is cut off. Should that fail as well, the next record overwrites it, and a
-		// replay until then at most finds a record whose caller was told that its fate is failure.
-		_ = g.file.Truncate(g.size)
+		// Whatever part of it landed becomes no record (its length is zero). To cut it off would give away the room that the segment has
+		// reserved, which on a full disk is never to be had again. Should both fail, the next record overwrites it, and a replay until
+		// then at most finds a record whose caller was told that its fate is failure.
+		if _, e := g.file.WriteAt(make([]byte, HeaderSize), g.size); e != nil {
+			_ = g.file.Truncate(g.size)
+		}
 		return 0, fail("write", g.name, err)
 	}
 	if g.last == 0 {
