@@ -70,10 +70,14 @@ func (e *Endpoint) onHandshakePacket(b []byte, so *socket, from netip.AddrPort, 
 	case typeFinish:
 		if en, ok := e.table.get(cid); ok && en.pending != nil {
 			e.onFinish(en.pending, b)
+		} else {
+			e.stats.unknownCID.Add(1)
 		}
 	case typeReply, typeCookie, typeVersions:
 		if en, ok := e.table.get(cid); ok && en.dial != nil {
 			en.dial.deliver(dialMessage{typ: typ, raw: append([]byte(nil), b...), sock: so, from: from, to: to})
+		} else {
+			e.stats.unknownCID.Add(1)
 		}
 	default:
 		e.stats.malformed.Add(1)
