@@ -92,20 +92,37 @@ func (e *Encoder) Encode(dst, src []byte) []byte {
 // Next appends one record that holds the first n bytes of src, at most [MaxRaw], to dst. Who writes more than that
 // calls it again with the rest, so that a long write can wait for room between its records. src must not be empty.
 func (e *Encoder) Next(dst, src []byte) (out []byte, n int) {
-	if e.worthTrying(src[:min(len(src), chunk)]) {
-		n = min(len(src), chunk)
-		if out, ok := e.try(dst, src[:n]); ok {
+	first := src[:min(len(src), chunk)]
+	if e.skip > 0 && len(first) >= lookDuring && !e.opt.Disabled {
+		// The copy is looked at, since it is in the cache: a sample of src would wait for memory a dozen times.
+		out, n = appendRaw(dst, src)
+		if glancesRandom(out[len(out)-n:][:len(first)]) {
+			e.skip--
+			e.countRaw(n, len(out)-len(dst))
 			return out, n
 		}
+		dst, e.skip, e.backoff = out[:len(dst)], 0, 0
 	}
+	if e.worthTrying(first) {
+		if out, ok := e.try(dst, first); ok {
+			return out, len(first)
+		}
+	}
+	out, n = appendRaw(dst, src)
+	e.countRaw(n, len(out)-len(dst))
+	return out, n
+}
+
+// appendRaw appends the first n bytes of src, at most [MaxRaw], as a raw record.
+func appendRaw(dst, src []byte) (out []byte, n int) {
 	n = min(len(src), MaxRaw)
-	h := Header{RawLen: n, EncLen: n, Codec: codecRaw}
-	start := len(dst)
-	dst = AppendHeader(slices.Grow(dst, MaxHeader+n), h)
-	dst = append(dst, src[:n]...)
+	out = AppendHeader(slices.Grow(dst, MaxHeader+n), Header{RawLen: n, EncLen: n, Codec: codecRaw})
+	return append(out, src[:n]...), n
+}
+
+func (e *Encoder) countRaw(raw, encoded int) {
 	e.stats.RawRecords++
-	e.count(n, len(dst)-start)
-	return dst, n
+	e.count(raw, encoded)
 }
 
 func (e *Encoder) count(raw, encoded int) {
@@ -123,11 +140,8 @@ func (e *Encoder) worthTrying(src []byte) bool {
 	case e.opt.Disabled || len(src) < minCompress:
 		return false
 	case e.skip > 0:
-		if len(src) < lookDuring || glancesRandom(src) {
-			e.skip--
-			return false
-		}
-		e.skip, e.backoff = 0, 0
+		e.skip--
+		return false
 	case len(src) < lookInstead && e.backoff < maxBackoff && looksRandom(src):
 		// At the longest pause the attempt is made in full, since a look does not see repetitions.
 		e.fail()
