@@ -224,6 +224,19 @@ func (p *path) room(now time.Duration) int64 {
 	return n
 }
 
+// tooLittle reports whether the window has so little room, just after an acknowledgement, that it is better to wait for
+// the next one: batches that are as small as what a small one freed would each bring a small acknowledgement again (the
+// silly window syndrome, RFC 9293, section 3.8.6.2). It never holds back what nothing under way would set free.
+func (p *path) tooLittle(room int64) bool {
+	if p.link != nil || room <= 0 || p.rec.Inflight() == 0 || p.rec.Available() > room {
+		return false
+	}
+	return room < min(int64(p.cc.Quantum()), p.cc.Window()/4, goodBatch)
+}
+
+// goodBatch is a number of bytes that is worth a system call.
+const goodBatch = 48 << 10
+
 // linkAckBytes is how many bytes may come on a TCP path before they are acknowledged, which there only frees the sender's buffers.
 const linkAckBytes = 128 << 10
 

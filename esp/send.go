@@ -233,7 +233,9 @@ func (s *Session) build(p *path, now time.Duration) *sendBatch {
 	}
 	var room int64
 	if hasData || p.probes > 0 {
-		room = p.room(now)
+		if room = p.room(now); p.probes == 0 && p.tooLittle(room) {
+			room = 0
+		}
 	}
 	if !hasCtrl && !ackDue && room <= 0 {
 		return nil
