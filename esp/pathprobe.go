@@ -247,7 +247,15 @@ func (s *Session) failing(p *path, now time.Duration) bool {
 		return true
 	}
 	_, at := p.silence()
-	return at != 0 && now >= at || p.rec.PTOCount() >= manyTimeouts
+	// Where the round trip is short, four timeouts are over within the time that a busy machine may keep the peer waiting.
+	return at != 0 && now >= at || p.rec.PTOCount() >= manyTimeouts && now-p.firstUnanswered >= failFloor
+}
+
+// revived: what was sent on a suspected path was acknowledged, so its addresses are not dead either. s.mu is held.
+func (s *Session) revived(p *path) {
+	p.suspect = false
+	delete(s.pathsets.deadAddrs, p.local)
+	delete(s.pathsets.deadAddrs, p.remote.Addr())
 }
 
 // pathBroken: the socket refuses to send on a path. s.mu is held.

@@ -245,7 +245,9 @@ func (s *Session) onAck(f *frame, now time.Duration) {
 		return
 	}
 	if len(r.Acked) > 0 {
-		p.suspect = false
+		if p.suspect {
+			s.revived(p)
+		}
 		p.firstUnanswered = now
 	}
 	s.settleResult(p, r, now)

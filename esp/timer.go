@@ -137,6 +137,10 @@ func (s *Session) onTimer() {
 	s.flushUnlock()
 }
 
+// blackHoleFloor is how long no packet was acknowledged before probe timeouts count as a sign that large packets vanish:
+// a busy machine may keep a peer on it from answering for a while.
+const blackHoleFloor = 100 * time.Millisecond
+
 // onRecoveryTimeout serves the loss timer of a path. s.mu is held.
 func (s *Session) onRecoveryTimeout(p *path, now time.Duration) {
 	r := &s.result
@@ -147,7 +151,7 @@ func (s *Session) onRecoveryTimeout(p *path, now time.Duration) {
 	if p.rec.PTOCount() <= before {
 		return // packets were declared lost; the path is not silent
 	}
-	if p.mtu.Timeout(now, p.rec.PTOCount()) {
+	if now-p.firstUnanswered >= blackHoleFloor && p.mtu.Timeout(now, p.rec.PTOCount()) {
 		p.cc.SetMTU(p.mtu.Size())
 		s.trace(Event{Kind: EventPath, Path: p.id, Detail: fmt.Sprintf("PMTU falls to %d", p.mtu.Size())})
 	}
