@@ -75,7 +75,7 @@ func (d *Discovery) Size() int { return d.size }
 
 // candidate returns the size to be tried next, 0 where none is left.
 func (d *Discovery) candidate() int {
-	if d.cfg.Fixed > 0 {
+	if d.cfg.Fixed > 0 || d.size >= d.cfg.Max {
 		return 0
 	}
 	open := func(n int) bool { return n > d.size && n < d.ceiling && n <= d.cfg.Max }

@@ -141,6 +141,9 @@ func (c *conn) sendEach(to netip.AddrPort, from netip.Addr, buf []byte, seg int)
 // sendOne makes one system call; seg is 0 for a single datagram.
 func (c *conn) sendOne(to netip.AddrPort, from netip.Addr, buf []byte, seg int) error {
 	var oob []byte
+	if from == c.local.Addr() {
+		from = netip.Addr{} // a socket that is bound to an address has no other one
+	}
 	if seg > 0 || from.IsValid() {
 		ctl := c.oob.Load()
 		if ctl == nil || ctl.seg != seg || ctl.from != from {
