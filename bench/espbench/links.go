@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -20,13 +21,16 @@ type linked struct {
 	net   *linkem.Net
 	a, b  *linkem.Host
 	links []*linkem.Link
+	procs int // GOMAXPROCS before
 }
 
 func connectHosts(seed uint64, conditions ...linkem.Conditions) (*linked, error) {
 	if err := linkem.Available(); err != nil {
 		return nil, err
 	}
-	l := &linked{net: linkem.New(seed)}
+	// The forwarder sleeps in system calls to be exact, two threads for each link, and each keeps one of the runtime's
+	// processors for up to a few milliseconds. The kernel's transports do not need those; ESP and quic-go do.
+	l := &linked{net: linkem.New(seed), procs: runtime.GOMAXPROCS(runtime.NumCPU() + 2*len(conditions))}
 	var err error
 	if l.a, err = l.net.AddHost("a"); err == nil {
 		l.b, err = l.net.AddHost("b")
@@ -40,10 +44,15 @@ func connectHosts(seed uint64, conditions ...linkem.Conditions) (*linked, error)
 		l.links = append(l.links, k)
 	}
 	if err != nil {
-		l.net.Close()
+		l.close()
 		return nil, err
 	}
 	return l, nil
+}
+
+func (l *linked) close() {
+	l.net.Close()
+	runtime.GOMAXPROCS(l.procs)
 }
 
 func (l *linked) client() esp.Network    { return l.a.Network() }
@@ -70,7 +79,7 @@ func onLink(o *options, tr transport, data []byte, c linkem.Conditions) ([]float
 	if err != nil {
 		return nil, err
 	}
-	defer l.net.Close()
+	defer l.close()
 	got, err := bulk(tr, l, data, o.time/3, 3*o.time)
 	if err != nil {
 		return nil, err
@@ -123,7 +132,7 @@ func fairness(o *options) (*table, error) {
 			if err != nil {
 				return nil, err
 			}
-			defer l.net.Close()
+			defer l.close()
 			first, err := tcp("cubic")(l)
 			if err != nil {
 				return nil, err
@@ -164,7 +173,7 @@ func aggregation(o *options) (*table, error) {
 			if err != nil {
 				return nil, err
 			}
-			defer l.net.Close()
+			defer l.close()
 			cfg := esp.Config{DisableTCP: true, Scheduler: esp.Aggregate, Addrs: []string{"0.0.0.0:0"}}
 			got, err := bulk(espOver(cfg), l, data, max(o.time, 3*time.Second), 3*o.time) // paths are found after a second
 			if err != nil {
@@ -224,7 +233,7 @@ func compression(o *options) (*table, error) {
 			if err != nil {
 				return nil, err
 			}
-			defer l.net.Close()
+			defer l.close()
 			return bulk(espOver(cfg), l, data, o.time/3, o.time)
 		}
 	}
