@@ -18,6 +18,7 @@ type call struct {
 	source, point string
 	options       *mountopt.Options
 	foreground    bool
+	helper        bool // mount(8) called
 	fake          bool // mount -f: all but the mount
 	done          bool // help or version was shown
 }
@@ -70,6 +71,7 @@ func parseArgs(args []string) (*call, error) {
 	flags.SortFlags = false
 	flags.Usage = func() {}
 	helper := isHelper(args[0])
+	c.helper = helper
 	flags.StringArrayVarP(&lists, "options", "o", nil, "Set `OPTIONS`, as below")
 	flags.StringVar(&store, "store", "", "Keep the store in `DIR`")
 	if helper {

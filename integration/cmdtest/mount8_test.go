@@ -42,6 +42,8 @@ if echo two 2>/dev/null > mnt/a; then exit 1; fi
 mount -o remount,rw,noatime "$1/mnt"
 options "$1"
 head -1 mnt/.share/ctl/ctl
+mount -o remount,exec "$1/mnt"
+options "$1"
 umount "$1/mnt"
 mount -T fstab "$1/mnt"
 options "$1"
@@ -57,6 +59,7 @@ if mount -t sharefs -o setle=1 "$1/store" "$1/mnt"; then exit 1; fi
 		"fuse.sharefs ro,noexec,relatime\n" +
 		"fuse.sharefs rw,noexec,noatime\n" +
 		"set atime=noatime\n" +
+		"fuse.sharefs rw,noatime\n" +
 		"fuse.sharefs ro,noexec,relatime\none\n" +
 		"fuse.sharefs rw,relatime\n"
 	if a.exit != 0 || a.out != want || !strings.HasPrefix(a.err, "sharefs-mount: option setle: is not known; did you mean settle?\n") {

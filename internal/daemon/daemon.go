@@ -54,6 +54,7 @@ type Daemon struct {
 	Warnings []string // what the user should know although it works
 
 	point   string
+	mount   *mountinfo.Mount // as the table has it; nil where it was not found there
 	source  string
 	options *mountopt.Options
 	settle  time.Duration
@@ -116,6 +117,11 @@ func (d *Daemon) start(c Config) error {
 	}
 	if d.edge, err = fs.Mount(edge); err != nil {
 		return err
+	}
+	if table, err := mountinfo.Read(); err == nil {
+		if m := mountinfo.At(table, d.point); m != nil && m.Type == mountinfo.Type {
+			d.mount = m
+		}
 	}
 	d.tree.SetKernel(d.edge)
 	d.edge.Serve()
@@ -328,35 +334,6 @@ func (d *Daemon) Wait() error {
 		err = err2
 	}
 	return err
-}
-
-// Stop unmounts, which makes Wait return. Where programs still have files open the mount goes out of sight at once, and they get a
-// little time to close them; a second call cuts that short.
-func (d *Daemon) Stop() {
-	if d.stops.Add(1) > 1 {
-		d.stopOnce.Do(func() { close(d.stopNow) })
-		return
-	}
-	err := d.edge.Unmount()
-	if err == nil {
-		return
-	}
-	d.log.Warn("unmount", "error", err)
-	if err := mountpoint.Detach(d.point, os.Geteuid() == 0); err != nil {
-		d.log.Warn("detach", "error", err)
-	}
-	timer := time.NewTimer(programsPatience)
-	defer timer.Stop()
-	select {
-	case <-d.edge.Done():
-		return
-	case <-timer.C:
-	case <-d.stopNow:
-	}
-	d.log.Warn("programs still have files open; they lose them")
-	if err := d.edge.Abort(); err != nil {
-		d.log.Warn("abort", "error", err)
-	}
 }
 
 // unmounted reports whether the mount of a store's holder is gone, so that the holder is about to end.

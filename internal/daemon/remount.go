@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"os"
 	"strings"
 
@@ -13,8 +14,9 @@ import (
 	"sharefs/internal/term"
 )
 
-// Remount changes the options of the mount at point to what o says; what o does not say stays. Only root may.
-func Remount(point string, o *mountopt.Options) (warnings []string, err error) {
+// Remount changes the options of the mount at point to what o says. What o does not say stays, unless complete is set, as mount(8)
+// means it when it calls its helper: it says all that shall hold. Only root may.
+func Remount(point string, o *mountopt.Options, complete bool) (warnings []string, err error) {
 	fail := func(kind sharefs.Kind, detail string) error {
 		return &sharefs.Error{Op: "remount", Path: term.Quote(point), Kind: kind, Detail: detail}
 	}
@@ -33,11 +35,15 @@ func Remount(point string, o *mountopt.Options) (warnings []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	words, err := over(now, o).Kernel(true)
+	next := over(now, o)
+	if complete {
+		next = o
+	}
+	words, err := next.Kernel(true)
 	if err != nil {
 		return nil, err
 	}
-	if mountopt.Is(now.ReadOnly, false) && !mountopt.Is(o.ReadOnly, true) {
+	if mountopt.Is(now.ReadOnly, false) && !mountopt.Is(next.ReadOnly, false) {
 		if err := writable(real); err != nil {
 			return nil, err
 		}
@@ -48,6 +54,13 @@ func Remount(point string, o *mountopt.Options) (warnings []string, err error) {
 		told = tellAtime(real, o.Atime)
 	}
 	if err := fs.Remount(real, words); err != nil {
+		if mountopt.Is(next.ReadOnly, false) && errors.Is(err, sharefs.KindBusy) {
+			detail := "a file in it is open or mapped for writing, or was removed and is open still"
+			if who := writersIn(m); len(who) > 0 {
+				detail = "files in it are open for writing: " + strings.Join(who, ", ")
+			}
+			return nil, fail(sharefs.KindBusy, detail)
+		}
 		return nil, err
 	}
 	if o.Atime != "" && mountopt.Is(now.ReadOnly, false) {

@@ -25,8 +25,8 @@ func TestWhatMountAndFstabHandOver(t *testing.T) {
 		"noexec,exec":    {Exec: yes()},
 		"user":           {Exec: no(), Suid: no(), Dev: no()},
 		"user=alice,dev": {Exec: no(), Suid: no(), Dev: yes()},
-		"defaults,noauto,nofail,_netdev,x-systemd.automount,x-gvfs-name=a b,comment=hello,X-mount.mkdir": {
-			ReadOnly: no(), Exec: yes(), Suid: yes(), Dev: yes()},
+		"defaults,noauto,nofail,_netdev,x-systemd.automount,x-gvfs-name=a b,comment=hello,X-mount.mkdir": {},
+		"ro,user,defaults":                         {ReadOnly: yes(), Exec: no(), Suid: no(), Dev: no()},
 		"allow_other,default_permissions,nonempty": {AllowOther: true, NonEmpty: true, KernelChecks: true},
 		"settle=1s,passthrough=off":                {Settle: &second, Passthrough: PassthroughOff},
 		"settle=0":                                 {Settle: &zero},

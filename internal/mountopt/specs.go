@@ -40,7 +40,7 @@ var specs = map[string]spec{
 	"settle":      {value: setSettle, example: "1s"},
 
 	// What mount(8), fstab(5) and systemd keep for themselves but hand on all the same.
-	"defaults": {flag: func(o *Options) { o.ReadOnly, o.Exec, o.Suid, o.Dev = no(), yes(), yes(), yes() }},
+	"defaults": {flag: nothing}, // a word for a field that must not be empty: it takes nothing back
 	"user":     {flag: restrict, value: func(o *Options, _ string) error { restrict(o); return nil }},
 	"users":    {flag: restrict}, "owner": {flag: restrict}, "group": {flag: restrict},
 	"nouser": {flag: nothing}, "nousers": {flag: nothing}, "noowner": {flag: nothing}, "nogroup": {flag: nothing},
