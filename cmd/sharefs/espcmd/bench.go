@@ -40,7 +40,7 @@ func newBench(o *options) *cobra.Command {
 		Short: "Measure throughput and latency between two hosts, as iperf3",
 		Long: "bench sends as fast as it can to a \"bench --serve\" on the other host, and prints each second what went through and\n" +
 			"over which path. --reverse lets the other host send; --latency measures round trips of small messages instead.",
-		Args: cobra.ExactArgs(1),
+		Args: exactly("[KEY@]HOST:PORT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if serve {
 				return o.serveBench(cmd, args[0])
@@ -64,7 +64,7 @@ func newBench(o *options) *cobra.Command {
 
 func (b *bench) run(ctx context.Context, address string) error {
 	if b.secs <= 0 || b.interval <= 0 || b.streams < 1 || b.size < 1 {
-		return errors.New("--time, --interval, --parallel and --size must be positive")
+		return usage("--time, --interval, --parallel and --size must be positive")
 	}
 	if _, err := content(b.kind); err != nil {
 		return err
@@ -129,7 +129,7 @@ func (b *bench) throughput(ctx context.Context, s *esp.Session) error {
 	}
 	out := b.cmd.OutOrStdout()
 	fmt.Fprintf(out, "total %s in %.2f s: %s, %.2f CPU-s for each GB here", sizeOf(total), took.Seconds(), rate(float64(total)/took.Seconds()),
-		(cpuTime()-cpu).Seconds()/(float64(total)/1e9))
+		(cpuTime()-cpu).Seconds()/(float64(max(total, 1))/1e9))
 	if !b.reverse && wire > 0 {
 		fmt.Fprintf(out, ", %.2f : 1 compressed", float64(raw)/float64(wire))
 	}
@@ -215,7 +215,7 @@ func (b *bench) roundTrips(ctx context.Context, s *esp.Session) error {
 	}
 	msg, back := make([]byte, b.size), make([]byte, b.size)
 	var took []time.Duration
-	for began := time.Now(); time.Since(began) < b.secs; {
+	for began := time.Now(); len(took) == 0 || time.Since(began) < b.secs; {
 		start := time.Now()
 		if _, err := c.Write(msg); err != nil {
 			return err

@@ -43,28 +43,14 @@ func content(kind string) ([]byte, error) {
 			b = fmt.Appendf(b, "%s %d ", words[rng.IntN(len(words))], rng.IntN(1000))
 		}
 	default:
-		return nil, fmt.Errorf("content %q: it must be random or text", kind)
+		return nil, usage("--content %s: it must be random or text", kind)
 	}
 	return b[:benchBlock], nil
 }
 
 // serveBench answers benchmarks until the context ends.
 func (o *options) serveBench(cmd *cobra.Command, addr string) error {
-	e, ln, err := o.serve(cmd, addr)
-	if err != nil {
-		return err
-	}
-	defer e.Close()
-	ctx := cmd.Context()
-	defer until(ctx, e)()
-	for {
-		c, err := ln.AcceptStream()
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil // interrupted, which is how it is meant to end
-			}
-			return err
-		}
+	return endless(o.serve(cmd, addr, func(c *esp.Conn) (bool, error) {
 		go func() {
 			defer c.Close()
 			what, err := answerBench(c)
@@ -74,7 +60,8 @@ func (o *options) serveBench(cmd *cobra.Command, addr string) error {
 			}
 			o.note(cmd, "%v: %s", c.RemoteAddr(), what)
 		}()
-	}
+		return false, nil
+	}))
 }
 
 // answerBench serves one stream and says what it was.

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sharefs/esp"
+	"sharefs/internal/term"
 )
 
 // New returns the command "esp" with all its subcommands. It reads and writes the streams of the command it is added to.
@@ -31,13 +32,18 @@ func New() *cobra.Command {
 		Short: "Talk over the Encoded Stream Protocol: a pipe, a benchmark, a look at the paths",
 		Long: "ESP is the transport between hosts: authenticated by keys, encrypted, compressed, over UDP or TCP and over\n" +
 			"several paths. These commands use it by hand. A peer is named KEY@HOST:PORT, as \"listen\" prints it.",
-		Args: cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage("esp %s is not a command", term.Quote(args[0]))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	f := cmd.PersistentFlags()
-	f.StringVar(&o.keyFile, "key", "", "File with the identity of this end (made if missing); none: a new one for this run")
-	f.StringSliceVar(&o.peers, "peer", nil, "Key of a peer that is let in (may be repeated); none: all are")
-	f.StringVar(&o.carriage, "carriage", "auto", "Udp, tcp, or auto: UDP where it gets through, else TCP")
+	f.StringVar(&o.keyFile, "key", "", "`FILE` with the identity of this end (made if missing); none: a new one for this run")
+	f.StringSliceVar(&o.peers, "peer", nil, "`KEY` of a peer that is let in (may be repeated); none: all are")
+	f.StringVar(&o.carriage, "carriage", "auto", "How packets travel: udp, tcp, or auto (UDP where it gets through, else TCP)")
 	f.StringVar(&o.congestion, "congestion", "bbr", "Congestion control: bbr or cubic")
 	f.StringVar(&o.scheduler, "scheduler", "single", "Use of several paths: single, aggregate or redundant")
 	f.IntVar(&o.mtu, "mtu", 0, "Size of UDP payloads in bytes; 0: found out")
@@ -57,6 +63,27 @@ func interruptible(run func(*cobra.Command, []string) error) func(*cobra.Command
 		defer stop()
 		cmd.SetContext(ctx)
 		return run(cmd, args)
+	}
+}
+
+// UsageError is a command that was wrongly called.
+type UsageError struct{ error }
+
+// Unwrap returns the cause.
+func (e UsageError) Unwrap() error { return e.error }
+
+func usage(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
+
+// exactly demands one argument, which messages call by its name in the usage line.
+func exactly(name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0:
+			return usage("%s is missing", name)
+		case len(args) > 1:
+			return usage("too many arguments: %s", term.Quote(args[1]))
+		}
+		return nil
 	}
 }
 
@@ -88,7 +115,7 @@ func (o *options) config(cmd *cobra.Command, addr string) (esp.Config, error) {
 	for _, s := range o.peers {
 		k, err := esp.ParsePublicKey(s)
 		if err != nil {
-			return cfg, fmt.Errorf("--peer %s: %w", s, err)
+			return cfg, usage("--peer %s: %w", s, err)
 		}
 		allowed[k] = true
 	}
@@ -105,7 +132,7 @@ func (o *options) config(cmd *cobra.Command, addr string) (esp.Config, error) {
 	case "tcp":
 		cfg.DisableUDP = true
 	default:
-		return cfg, fmt.Errorf("--carriage %s: it must be udp, tcp or auto", o.carriage)
+		return cfg, usage("--carriage %s: it must be udp, tcp or auto", o.carriage)
 	}
 	switch o.scheduler {
 	case "single":
@@ -114,7 +141,7 @@ func (o *options) config(cmd *cobra.Command, addr string) (esp.Config, error) {
 	case "redundant":
 		cfg.Scheduler = esp.Redundant
 	default:
-		return cfg, fmt.Errorf("--scheduler %s: it must be single, aggregate or redundant", o.scheduler)
+		return cfg, usage("--scheduler %s: it must be single, aggregate or redundant", o.scheduler)
 	}
 	if o.noCompress {
 		cfg.Compression = esp.CompressOff
@@ -125,11 +152,12 @@ func (o *options) config(cmd *cobra.Command, addr string) (esp.Config, error) {
 	return cfg, nil
 }
 
-// note writes a line to stderr.
+// note writes a line to stderr. Parts of it may be a peer's words.
 func (o *options) note(cmd *cobra.Command, format string, args ...any) {
+	line := term.Clean(fmt.Sprintf(format, args...))
 	o.errMu.Lock()
 	defer o.errMu.Unlock()
-	fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...)
+	fmt.Fprintln(cmd.ErrOrStderr(), line)
 }
 
 // endpoint makes an endpoint that ends with the context.
@@ -141,19 +169,29 @@ func (o *options) endpoint(cmd *cobra.Command, addr string) (*esp.Endpoint, erro
 	return esp.New(cfg)
 }
 
-// serve listens on addr and says so.
-func (o *options) serve(cmd *cobra.Command, addr string) (*esp.Endpoint, *esp.Listener, error) {
+// serve listens on addr, says so, and hands each stream that comes to take, until that reports that it was the last or the context ends.
+func (o *options) serve(cmd *cobra.Command, addr string, take func(*esp.Conn) (last bool, err error)) error {
 	e, err := o.endpoint(cmd, addr)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
+	defer e.Close()
 	ln, err := e.Listen()
 	if err != nil {
-		e.Close()
-		return nil, nil, err
+		return err
 	}
 	o.note(cmd, "listening on %v", ln.Addr())
-	return e, ln, nil
+	ctx := cmd.Context()
+	defer until(ctx, e)()
+	for {
+		c, err := ln.AcceptStream()
+		if err != nil {
+			return interrupted(ctx, err)
+		}
+		if last, err := take(c); last {
+			return interrupted(ctx, err)
+		}
+	}
 }
 
 // until closes c when the context ends; stop ends the watch, and must be called.
@@ -161,10 +199,21 @@ func until(ctx context.Context, c io.Closer) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { c.Close() })
 }
 
+// errInterrupted is how a command ends that was interrupted before its work was done.
+var errInterrupted = errors.New("interrupted")
+
 // interrupted says that the context, not a failure, was the end of err.
 func interrupted(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if err != nil && ctx.Err() != nil {
+		return errInterrupted
+	}
+	return err
+}
+
+// endless is interrupted for what only an interrupt can end.
+func endless(err error) error {
+	if errors.Is(err, errInterrupted) {
+		return nil
 	}
 	return err
 }
@@ -196,6 +245,9 @@ func loadKey(file string) (k esp.PrivateKey, made bool, err error) {
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
+	if err != nil {
+		os.Remove(file)
+	}
 	return k, true, err
 }
 
@@ -205,7 +257,7 @@ func newKey() *cobra.Command {
 		Short: "Make an identity, or show whose it is",
 		Long: "key prints the public key of the identity in FILE, by which peers know this host. If there is no such file, it\n" +
 			"makes one that only its owner can read. Existing files are never changed.",
-		Args: cobra.ExactArgs(1),
+		Args: exactly("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			k, made, err := loadKey(args[0])
 			if err != nil {

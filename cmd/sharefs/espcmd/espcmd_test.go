@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -167,8 +168,14 @@ func TestStrangersAreRefused(t *testing.T) {
 		}
 	}
 	l.cancel()
-	if err := l.wait(); err != context.Canceled {
-		t.Errorf("interrupted: %v", err)
+	if err := l.wait(); err != nil {
+		t.Errorf("interrupted, which is how it is meant to end: %v", err)
+	}
+	once := start(t, nil, "listen", "127.0.0.1:0")
+	once.address()
+	once.cancel()
+	if err := once.wait(); err != errInterrupted {
+		t.Errorf("interrupted before a stream came: %v", err)
 	}
 }
 
@@ -211,16 +218,33 @@ func TestTrace(t *testing.T) {
 	}
 }
 
-func TestBadFlags(t *testing.T) {
+func TestBadCalls(t *testing.T) {
 	for _, args := range [][]string{
-		{"dial", "127.0.0.1:1", "--carriage", "pigeon"}, {"dial", "127.0.0.1:1", "--scheduler", "x"},
-		{"dial", "127.0.0.1:1", "--congestion", "x"}, {"dial", "127.0.0.1:1", "--peer", "x"}, {"dial", "127.0.0.1:1", "--mtu", "7"},
-		{"dial"}, {"dial", "nowhere"}, {"listen"}, {"listen", "nowhere"}, {"key"}, {"bench", "127.0.0.1:1", "--content", "x"},
-		{"bench", "127.0.0.1:1", "-P", "0"}, {"dance"}, {"dial", "127.0.0.1:1", "--key", "/nonexistent/id"},
+		{"dial", "127.0.0.1:1", "--carriage", "pigeon"}, {"dial", "127.0.0.1:1", "--scheduler", "x"}, {"dial", "127.0.0.1:1", "--peer", "x"},
+		{"dial"}, {"dial", "a:1", "b:1"}, {"listen"}, {"key"}, {"key", "a", "b"}, {"bench", "127.0.0.1:1", "--content", "x"}, {"dance"},
+		{"bench", "127.0.0.1:1", "-P", "0"}, {"trace", "127.0.0.1:1", "-i", "0s"}, {"trace", "127.0.0.1:1", "-n", "-1"}, {"trace"}, {"bench"},
+	} {
+		if err := start(t, nil, args...).wait(); !errors.As(err, new(UsageError)) {
+			t.Errorf("%v: %v, which is no error of usage", args, err)
+		}
+	}
+	for _, args := range [][]string{
+		{"dial", "127.0.0.1:1", "--congestion", "x"}, {"dial", "127.0.0.1:1", "--mtu", "7"}, {"dial", "nowhere"}, {"listen", "nowhere"},
+		{"dial", "127.0.0.1:1", "--key", "/nonexistent/id"},
 	} {
 		if err := start(t, nil, args...).wait(); err == nil {
 			t.Errorf("%v was taken", args)
 		}
+	}
+}
+
+func TestNotesCannotPlayTricksOnATerminal(t *testing.T) {
+	cmd := New()
+	var out buffer
+	cmd.SetErr(&out)
+	(&options{errMu: new(sync.Mutex)}).note(cmd, "%s: %v", "a", errors.New("b\x1b[31m\nc"))
+	if got, want := out.String(), `a: b\x1b[31m\nc`+"\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

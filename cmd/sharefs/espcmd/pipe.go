@@ -16,28 +16,22 @@ func newListen(o *options) *cobra.Command {
 		Short: "Wait for a stream and join it with stdin and stdout, as nc -l",
 		Long: "listen prints its address to stderr, waits for one stream and then copies stdin to it and what comes from it to\n" +
 			"stdout, until both directions have ended. With --keep it takes streams one after the other; then stdin is not read.",
-		Args: cobra.ExactArgs(1),
+		Args: exactly("[HOST]:PORT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			e, ln, err := o.serve(cmd, args[0])
-			if err != nil {
-				return err
-			}
-			defer e.Close()
-			ctx := cmd.Context()
-			defer until(ctx, e)()
-			for {
-				c, err := ln.AcceptStream()
-				if err != nil {
-					return interrupted(ctx, err)
-				}
+			err := o.serve(cmd, args[0], func(c *esp.Conn) (last bool, err error) {
 				o.note(cmd, "stream from %v", c.RemoteAddr())
 				if !keep {
-					return interrupted(ctx, join(c, cmd.InOrStdin(), cmd.OutOrStdout()))
+					return true, join(c, cmd.InOrStdin(), cmd.OutOrStdout())
 				}
 				if err := join(c, nil, cmd.OutOrStdout()); err != nil {
 					o.note(cmd, "stream from %v: %v", c.RemoteAddr(), err)
 				}
+				return false, nil
+			})
+			if keep {
+				return endless(err)
 			}
+			return err
 		},
 	}
 	cmd.Flags().BoolVarP(&keep, "keep", "k", false, "Take streams one after the other")
@@ -50,7 +44,7 @@ func newDial(o *options) *cobra.Command {
 		Short: "Open a stream and join it with stdin and stdout, as nc",
 		Long: "dial copies stdin to a stream and what comes from it to stdout, until both directions have ended. Without a key it\n" +
 			"talks to whoever answers, and says who that is.",
-		Args: cobra.ExactArgs(1),
+		Args: exactly("[KEY@]HOST:PORT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			e, err := o.endpoint(cmd, ":0")
 			if err != nil {

@@ -23,8 +23,11 @@ func newTrace(o *options) *cobra.Command {
 		Long: "trace keeps a session with a peer and prints its table of paths: each pair of addresses that was tried, with its\n" +
 			"round-trip time, loss, bandwidth and score (the time that 64 KiB would take), and why it is in use or not. Any ESP\n" +
 			"listener will do. Bandwidth is known only of paths that carry data: --load sends some, to a \"bench --serve\".",
-		Args: cobra.ExactArgs(1),
+		Args: exactly("[KEY@]HOST:PORT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if interval <= 0 || count < 0 {
+				return usage("--interval must be positive, and --count not negative")
+			}
 			o := *o
 			o.verbose = true
 			e, err := o.endpoint(cmd, ":0")
@@ -69,7 +72,7 @@ func newTrace(o *options) *cobra.Command {
 	f := cmd.Flags()
 	f.DurationVarP(&interval, "interval", "i", 2*time.Second, "Pause between two tables")
 	f.IntVarP(&count, "count", "n", 0, "Number of tables; 0: until interrupted")
-	f.BoolVar(&load, "load", false, "send data meanwhile, to a \"bench --serve\", so that bandwidth is measured")
+	f.BoolVar(&load, "load", false, "Send data meanwhile, to a \"bench --serve\", so that bandwidth is measured")
 	return cmd
 }
 
