@@ -9,6 +9,7 @@ import (
 
 	"sharefs"
 	"sharefs/internal/client"
+	"sharefs/internal/term"
 )
 
 func (a *app) cat() *cobra.Command {
@@ -19,33 +20,33 @@ func (a *app) cat() *cobra.Command {
 		Args:              exactly("FILE"),
 		ValidArgsFunction: completeFiles,
 		RunE: func(_ *cobra.Command, args []string) error {
-			side, err := openSide(args[0])
+			f, p, err := find(args[0])
 			if err != nil {
 				return err
 			}
-			content, err := side.file.Content(side.number)
+			content, err := p.Open()
 			if err != nil {
 				return err
 			}
 			defer content.Close()
 			if !a.json {
-				_, err := io.Copy(a.out, content)
-				return readError(side, err)
+				return a.copyOut(p, content)
 			}
 			text, err := io.ReadAll(io.LimitReader(content, maxJSON+1))
 			if err != nil {
-				return readError(side, err)
+				return readError(p, err)
 			}
 			if len(text) > maxJSON {
-				return &sharefs.Error{Path: side.file.Name(), Kind: sharefs.KindTooLarge, Detail: "is too large for JSON; leave --json away"}
+				return &sharefs.Error{Path: f.Name(), Kind: sharefs.KindTooLarge, Detail: "is too large for JSON; leave --json away"}
 			}
 			out := struct {
-				File    string  `json:"file"`
-				Version uint64  `json:"version"` // 0: the live content
-				Size    int     `json:"size"`
-				Text    *string `json:"text,omitempty"`   // where it is UTF-8
-				Base64  *string `json:"base64,omitempty"` // where it is not
-			}{File: side.file.Path, Version: side.number, Size: len(text)}
+				File      string  `json:"file"`
+				Version   uint64  `json:"version"`    // 0: the live content
+				OtherFile bool    `json:"other_file"` // a version of another file, which bore the name at the time that was asked for
+				Size      int     `json:"size"`
+				Text      *string `json:"text,omitempty"`   // where it is UTF-8
+				Base64    *string `json:"base64,omitempty"` // where it is not
+			}{File: f.Path, Version: p.Number, OtherFile: p.Other, Size: len(text)}
 			if s := string(text); utf8.ValidString(s) {
 				out.Text = &s
 			} else {
@@ -60,42 +61,40 @@ func (a *app) cat() *cobra.Command {
 // maxJSON bounds content within JSON, in bytes.
 const maxJSON = 64 << 20
 
-// side is a file at one of its versions.
-type side struct {
-	file   *client.File
-	number uint64 // 0: the live content
-}
-
-// openSide finds what FILE or FILE@@N names.
-func openSide(arg string) (side, error) {
+// find returns the file and the point of it that FILE or FILE@@N names.
+func find(arg string) (*client.File, client.Point, error) {
 	f, err := client.Open(arg)
 	if err != nil {
-		return side{}, err
+		return nil, client.Point{}, err
 	}
-	s := side{file: f}
-	if f.Select == "" {
-		if !f.Live {
-			return s, &sharefs.Error{Path: f.Name(), Kind: sharefs.KindNotExist,
-				Detail: "is removed; sharefs log lists its versions"}
-		}
-		return s, nil
+	if f.Select == "" && !f.Live {
+		return nil, client.Point{}, &sharefs.Error{Path: f.Name(), Kind: sharefs.KindNotExist, Detail: "is removed; sharefs log lists its versions"}
 	}
-	h, err := f.History()
-	if err != nil {
-		return s, err
-	}
-	v, err := f.Version(h)
-	if err != nil {
-		return s, err
-	}
-	s.number = v.Number
-	return s, nil
+	p, err := f.Selected()
+	return f, p, err
 }
 
-// readError says of which file it is.
-func readError(s side, err error) error {
+// copyOut writes what a point holds as it is.
+func (a *app) copyOut(p client.Point, content io.Reader) error {
+	buf := make([]byte, 1<<20)
+	for {
+		n, err := content.Read(buf)
+		if _, err := a.out.Write(buf[:n]); err != nil {
+			return err
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return readError(p, err)
+		}
+	}
+}
+
+// readError says what could not be read.
+func readError(p client.Point, err error) error {
 	if err == nil || sharefs.KindOf(err) == sharefs.KindOther {
 		return err
 	}
-	return &sharefs.Error{Op: "read", Path: s.file.Name(), Kind: sharefs.KindOf(err), Err: err}
+	return &sharefs.Error{Op: "read", Path: term.Quote(p.Name), Kind: sharefs.KindOf(err), Err: err}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,23 +17,23 @@ import (
 // maxText is the size up to which two versions are compared as text, in bytes.
 const maxText = 32 << 20
 
-// context is the flag for lines around a change.
-type context int
+// around is the flag for unchanged lines around a change.
+type around int
 
-func (c *context) String() string { return strconv.Itoa(int(*c)) }
-func (c *context) Type() string   { return "N" }
+func (n *around) String() string { return strconv.Itoa(int(*n)) }
+func (n *around) Type() string   { return "N" }
 
-func (c *context) Set(s string) error {
-	n, err := strconv.ParseUint(s, 10, 31)
+func (n *around) Set(s string) error {
+	v, err := strconv.ParseUint(s, 10, 31)
 	if err != nil {
 		return fmt.Errorf("takes a number from 0, not %s", term.Quote(s))
 	}
-	*c = context(n)
+	*n = around(v)
 	return nil
 }
 
 func (a *app) diff() *cobra.Command {
-	around := context(3)
+	context := around(3)
 	cmd := &cobra.Command{
 		Use:   "diff FILE[@@N] [FILE[@@N]]",
 		Short: "Show what changed between versions",
@@ -60,18 +59,18 @@ Exit status: 0 equal, 1 different, 2 trouble.`,
 			if err != nil {
 				return err
 			}
-			return a.writeDiff(old, new, int(around))
+			return a.writeDiff(old, new, int(context))
 		},
 	}
-	cmd.Flags().VarP(&around, "unified", "U", "Show `N` unchanged lines around each change")
+	cmd.Flags().VarP(&context, "unified", "U", "Show `N` unchanged lines around each change")
 	return cmd
 }
 
 // sides says what is compared with what.
-func sides(args []string) (old, new side, err error) {
+func sides(args []string) (old, new client.Point, err error) {
 	if len(args) == 2 {
-		if old, err = openSide(args[0]); err == nil {
-			new, err = openSide(args[1])
+		if _, old, err = find(args[0]); err == nil {
+			_, new, err = find(args[1])
 		}
 		return old, new, err
 	}
@@ -83,65 +82,40 @@ func sides(args []string) (old, new side, err error) {
 	if err != nil {
 		return old, new, err
 	}
-	if f.Select != "" {
-		v, err := f.Version(h)
-		if err != nil {
-			return old, new, err
-		}
-		old = side{f, v.Number}
-		if !f.Live { // against what it held last
-			return old, side{f, h.Versions[len(h.Versions)-1].Number}, nil
-		}
-		return old, side{f, 0}, nil
-	}
 	n := len(h.Versions)
+	now := func() (client.Point, error) {
+		if !f.Live { // what it held last
+			return f.At(&h.Versions[n-1]), nil
+		}
+		return f.Now()
+	}
+	if f.Select != "" {
+		if old, err = f.Selected(); err == nil {
+			new, err = now()
+		}
+		return old, new, err
+	}
 	switch {
 	case n == 0:
 		return old, new, &sharefs.Error{Path: f.Name(), Kind: sharefs.KindNotExist, Detail: "has no versions yet to compare with"}
 	case f.Live && h.Live == 0: // changed since the last version
-		return side{f, h.Versions[n-1].Number}, side{f, 0}, nil
+		new, err = f.Now()
+		return f.At(&h.Versions[n-1]), new, err
 	case n == 1:
 		return old, new, &sharefs.Error{Path: f.Name(), Kind: sharefs.KindNotExist, Detail: "has one version only, and has not changed since"}
 	}
-	last := h.Versions[n-1].Number
-	if h.Live != 0 {
-		last = h.Live
-	}
-	before := h.Versions[0].Number
-	for i := range h.Versions {
-		if h.Versions[i].Number < last {
-			before = h.Versions[i].Number
-		}
-	}
-	return side{f, before}, side{f, last}, nil
+	return f.At(&h.Versions[n-2]), f.At(&h.Versions[n-1]), nil // no other one is ever live than the last
 }
 
-// title names a side in the diff's head: file, version, time.
-func (s side) title(h *client.History) (name string, at time.Time) {
-	if s.number == 0 {
-		info, err := s.file.Info()
-		if err == nil {
-			at = info.ModTime()
-		}
-		return s.file.Given, at
-	}
-	for i := range h.Versions {
-		if v := &h.Versions[i]; v.Number == s.number {
-			at = v.Time
-		}
-	}
-	return fmt.Sprintf("%s@@%d", s.file.Given, s.number), at
-}
-
-// text reads a side; large tells that there is more than can be compared as text.
-func (s side) text() (text []byte, large bool, err error) {
-	r, err := s.file.Content(s.number)
+// text reads what a point holds; large tells that there is more than can be compared line by line.
+func text(p client.Point) (text []byte, large bool, err error) {
+	r, err := p.Open()
 	if err != nil {
 		return nil, false, err
 	}
 	defer r.Close()
 	text, err = io.ReadAll(io.LimitReader(r, maxText+1))
-	return text, len(text) > maxText, readError(s, err)
+	return text, len(text) > maxText, readError(p, err)
 }
 
 // isBinary is git's rule: a zero byte within the first 8000.
@@ -154,45 +128,39 @@ type sideJSON struct {
 	Time    string `json:"time"`
 }
 
-func (a *app) writeDiff(old, new side, around int) error {
-	var heads [2]sideJSON
-	var times [2]time.Time
-	for i, s := range []side{old, new} {
-		h, err := s.file.History()
-		if err != nil {
-			return err
-		}
-		name, at := s.title(h)
-		heads[i], times[i] = sideJSON{name, s.number, at.Local().Format(term.JSONTimeLayout)}, at
-	}
+func sideOf(p client.Point) sideJSON {
+	return sideJSON{p.Name, p.Number, p.Time.Local().Format(term.JSONTimeLayout)}
+}
+
+func (a *app) writeDiff(old, new client.Point, around int) error {
 	result := struct {
 		Old    sideJSON        `json:"old"`
 		New    sideJSON        `json:"new"`
 		Equal  bool            `json:"equal"`
-		Binary bool            `json:"binary"` // or too large: compared byte by byte, without hunks
+		Binary bool            `json:"binary"` // no text: compared byte by byte, without hunks
+		Large  bool            `json:"large"`  // too large to be compared line by line: the same
 		Hunks  []textdiff.Hunk `json:"hunks"`
-	}{Old: heads[0], New: heads[1], Hunks: []textdiff.Hunk{}}
+	}{Old: sideOf(old), New: sideOf(new), Hunks: []textdiff.Hunk{}}
 
-	a1, large1, err := old.text()
+	text1, large1, err := text(old)
 	if err != nil {
 		return err
 	}
-	b1, large2, err := new.text()
+	text2, large2, err := text(new)
 	if err != nil {
 		return err
 	}
+	result.Binary = isBinary(text1) || isBinary(text2)
+	result.Large = large1 || large2
 	switch {
-	case large1 || large2:
-		result.Binary = true
+	case result.Large:
 		if result.Equal, err = equalContent(old, new); err != nil {
 			return err
 		}
-	case bytes.Equal(a1, b1):
+	case bytes.Equal(text1, text2):
 		result.Equal = true
-	case isBinary(a1) || isBinary(b1):
-		result.Binary = true
-	default:
-		result.Hunks = textdiff.Diff(string(a1), string(b1), around)
+	case !result.Binary:
+		result.Hunks = textdiff.Diff(string(text1), string(text2), around)
 	}
 	if !result.Equal {
 		a.exit = exitFailed
@@ -200,22 +168,27 @@ func (a *app) writeDiff(old, new side, around int) error {
 	if a.json {
 		return a.writeJSON(result)
 	}
+	names := term.Quote(old.Name) + " and " + term.Quote(new.Name)
 	switch {
 	case result.Equal:
 		return nil
 	case result.Binary:
-		return a.printf("Binary files %s and %s differ\n", term.Quote(heads[0].Name), term.Quote(heads[1].Name))
+		return a.printf("Binary files %s differ\n", names)
+	case result.Large:
+		return a.printf("%s differ; more than %s are not compared line by line, but diff(1) can\n", names, term.Size(maxText))
 	}
-	return a.writeHunks(heads, times, result.Hunks)
+	return a.writeHunks(old, new, result.Hunks)
 }
 
 // writeHunks writes the unified format. The lines of the files go out as they are into a pipe or file, so that patch(1) can read
 // them; a terminal is spared their control characters.
-func (a *app) writeHunks(heads [2]sideJSON, times [2]time.Time, hunks []textdiff.Hunk) error {
+func (a *app) writeHunks(old, new client.Point, hunks []textdiff.Hunk) error {
 	var b bytes.Buffer
-	for i, mark := range []string{"---", "+++"} {
-		b.WriteString(a.paint.Paint(term.Strong, fmt.Sprintf("%s %s\t%s", mark, term.Clean(heads[i].Name), term.Time(times[i]))) + "\n")
+	head := func(mark string, p client.Point) {
+		b.WriteString(a.paint.Paint(term.Strong, mark+" "+term.Clean(p.Name)+"\t"+term.Time(p.Time)) + "\n")
 	}
+	head("---", old)
+	head("+++", new)
 	styles := map[string]term.Style{"+": term.Added, "-": term.Gone, " ": term.Plain}
 	for i := range hunks {
 		b.WriteString(a.paint.Paint(term.Place, hunks[i].Header()) + "\n")
@@ -234,32 +207,42 @@ func (a *app) writeHunks(heads [2]sideJSON, times [2]time.Time, hunks []textdiff
 	return err
 }
 
-// equalContent compares two sides of any size.
-func equalContent(a, b side) (bool, error) {
-	x, err := a.file.Content(a.number)
+// equalContent compares two points of any size.
+func equalContent(a, b client.Point) (bool, error) {
+	x, err := a.Open()
 	if err != nil {
 		return false, err
 	}
 	defer x.Close()
-	y, err := b.file.Content(b.number)
+	y, err := b.Open()
 	if err != nil {
 		return false, err
 	}
 	defer y.Close()
-	p, q := make([]byte, 1<<20), make([]byte, 1<<20)
+	buf1, buf2 := make([]byte, 1<<20), make([]byte, 1<<20)
 	for {
-		n, err1 := io.ReadFull(x, p)
-		m, err2 := io.ReadFull(y, q)
-		if n != m || !bytes.Equal(p[:n], q[:m]) {
+		n, end1, err := fill(x, buf1)
+		if err != nil {
+			return false, readError(a, err)
+		}
+		m, end2, err := fill(y, buf2)
+		if err != nil {
+			return false, readError(b, err)
+		}
+		if !bytes.Equal(buf1[:n], buf2[:m]) {
 			return false, nil
 		}
-		for i, err := range []error{err1, err2} {
-			if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-				return false, readError([]side{a, b}[i], err)
-			}
-		}
-		if err1 != nil || err2 != nil {
-			return (err1 != nil) == (err2 != nil), nil
+		if end1 || end2 {
+			return end1 == end2, nil
 		}
 	}
+}
+
+// fill reads until the buffer is full, or to the end.
+func fill(r io.Reader, buf []byte) (n int, end bool, err error) {
+	n, err = io.ReadFull(r, buf)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return n, true, nil
+	}
+	return n, false, err
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -74,9 +76,7 @@ version before, marks, and the note that "sharefs commit" gave it. Marks:
 				all = all[uint64(len(all))-last.n:]
 			}
 			if !reverse {
-				for i, j := 0, len(all)-1; i < j; i, j = i+1, j-1 {
-					all[i], all[j] = all[j], all[i]
-				}
+				slices.Reverse(all)
 			}
 			return a.writeLog(f, h, all)
 		},
@@ -120,30 +120,44 @@ func lines(versions []client.Version, want func(*client.Version) bool) []logLine
 }
 
 func (a *app) writeLog(f *client.File, h *client.History, all []logLine) error {
+	now, moved := f.Elsewhere(h)
 	if a.json {
 		return a.writeJSON(struct {
 			File     string    `json:"file"`
 			FileID   string    `json:"file_id"`
-			Removed  bool      `json:"removed"`
+			Removed  bool      `json:"removed"` // no file has the name now
+			Moved    bool      `json:"moved"`   // the one that had it lives on under another one
+			Now      string    `json:"now"`     // that name, where it is in the same directory
 			Changed  bool      `json:"changed"` // the live content is none of the versions
 			Versions []logLine `json:"versions"`
-		}{f.Path, h.FileID, !f.Live, f.Live && h.Live == 0, all})
+		}{f.Path, h.FileID, !f.Live, moved, now, f.Live && h.Live == 0, all})
 	}
 	if len(h.Versions) == 0 {
 		return a.printf("%s has no versions yet: one is made when it is closed and has been quiet for a moment.\n", term.Quote(f.Given))
 	}
-	switch {
-	case !f.Live:
-		if err := a.printf("%s is removed; sharefs restore %s brings it back.\n", term.Quote(f.Given),
-			term.Quote(fmt.Sprintf("%s@@%d", f.Given, h.Versions[len(h.Versions)-1].Number))); err != nil {
-			return err
-		}
-	case h.Live == 0:
-		if err := a.printf("%s has changed since its last version.\n", term.Quote(f.Given)); err != nil {
+	if head := logHead(f, h, now, moved); head != "" {
+		if err := a.printf("%s\n", head); err != nil {
 			return err
 		}
 	}
 	return a.writeTable(all)
+}
+
+// logHead says what the versions do not tell of the file, if there is anything.
+func logHead(f *client.File, h *client.History, now string, moved bool) string {
+	name := term.Quote(f.Given)
+	restore := "sharefs restore " + term.Quote(fmt.Sprintf("%s@@%d", f.Given, h.Versions[len(h.Versions)-1].Number))
+	switch {
+	case moved && now != "":
+		return fmt.Sprintf("%s is called %s now; %s makes a copy under the old name.", name, term.Quote(filepath.Join(filepath.Dir(f.Given), filepath.Base(now))), restore)
+	case moved:
+		return fmt.Sprintf("%s was moved to another directory (find %s -inum %d); %s makes a copy under the old name.", name, term.Quote(f.Mount.Point), h.Inode, restore)
+	case !f.Live:
+		return fmt.Sprintf("%s is removed; %s brings it back.", name, restore)
+	case h.Live == 0:
+		return fmt.Sprintf("%s has changed since its last version.", name)
+	}
+	return ""
 }
 
 // writeTable aligns the columns; no line ends in blanks.

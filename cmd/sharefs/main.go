@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -53,7 +54,7 @@ func usage(format string, args ...any) error { return usageError{fmt.Errorf(form
 
 func run(args []string) int {
 	a := &app{out: os.Stdout, terminal: term.IsTerminal(os.Stdout), paint: term.NewPainter(os.Stdout)}
-	root := a.command()
+	root := a.command(args)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteC()
 	switch {
@@ -63,13 +64,12 @@ func run(args []string) int {
 		return exitDone // the reader has seen enough
 	}
 	fmt.Fprintln(os.Stderr, "sharefs: "+message(err))
-	trouble := cmd != nil && cmd.Name() == "diff"
-	if wrong := (usageError{}); errors.As(err, &wrong) {
+	if errors.As(err, new(usageError)) || errors.As(err, new(espcmd.UsageError)) {
 		fmt.Fprintf(os.Stderr, "Try '%s --help'.\n", cmd.CommandPath())
 		return exitUsage
 	}
-	if trouble {
-		return exitUsage
+	if cmd.Name() == "diff" {
+		return exitUsage // 1 says that there are differences
 	}
 	return exitFailed
 }
@@ -77,7 +77,7 @@ func run(args []string) int {
 // message is one clean line.
 func message(err error) string { return term.Clean(strings.TrimSpace(err.Error())) }
 
-func (a *app) command() *cobra.Command {
+func (a *app) command(args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sharefs",
 		Short: "Show the history of files in a ShareFS mount and bring earlier versions back",
@@ -104,6 +104,9 @@ read them, and ls FILE@@/ lists them.`,
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if a.json && cmd.HasParent() && cmd.Parent().Name() == "esp" {
+				return usage("--json: the commands of esp write text only")
+			}
 			if a.dir == "" {
 				return nil
 			}
@@ -118,6 +121,9 @@ read them, and ls FILE@@/ lists them.`,
 		var invalid *pflag.InvalidValueError
 		if errors.As(err, &invalid) {
 			return usage("--%s %s", invalid.GetFlag().Name, errors.Unwrap(err))
+		}
+		if name := a.dashed(args); name != "" {
+			return usage("%w; the file of that name is meant by ./%s", err, name)
 		}
 		return usageError{err}
 	})
@@ -141,11 +147,45 @@ read them, and ls FILE@@/ lists them.`,
 	for _, c := range root.Commands() {
 		c.Flags().BoolP("help", "h", false, "Show this help")
 		if c.Name() == "completion" {
-			c.Short = "Write a completion script for a shell"
+			finishCompletion(c)
 		}
 	}
 	root.Flags().BoolP("help", "h", false, "Show this help")
 	return root
+}
+
+// dashed returns the first argument that was taken for flags but is the name of a file.
+func (a *app) dashed(args []string) string {
+	for _, arg := range args {
+		if arg == "--" {
+			break
+		}
+		path := arg
+		if a.dir != "" {
+			path = filepath.Join(a.dir, arg)
+		}
+		if _, err := os.Lstat(path); err == nil && strings.HasPrefix(arg, "-") {
+			return arg
+		}
+	}
+	return ""
+}
+
+// finishCompletion makes cobra's own command refuse what it does not know.
+func finishCompletion(c *cobra.Command) {
+	c.Short = "Write a completion script for a shell"
+	var shells []string
+	for _, shell := range c.Commands() {
+		shell.Args = exactly()
+		shells = append(shells, shell.Name())
+	}
+	c.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usage("%s is no shell that is known here: %s", term.Quote(args[0]), strings.Join(shells, ", "))
+		}
+		return nil
+	}
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 }
 
 // exactly demands n arguments and says what is missing by its name in the usage line.

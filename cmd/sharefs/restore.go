@@ -43,9 +43,9 @@ comes back under its name.`,
 				Revived  bool   `json:"revived"` // the file had been removed
 			}{File: f.Path, Restored: v.Number, Revived: !f.Live, Already: f.Live && h.Live == v.Number}
 			if !result.Already {
-				result.Kept, err = f.Restore(v.Number)
+				result.Kept, err = f.Restore(v)
 				switch {
-				case sharefs.KindOf(err) == sharefs.KindExist && f.Live:
+				case f.Live && sharefs.KindOf(err) == sharefs.KindExist:
 					result.Already = true
 				case err != nil:
 					return err

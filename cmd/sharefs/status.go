@@ -34,13 +34,14 @@ cat MOUNT/.share/ctl/status.`,
 			if err != nil {
 				return err
 			}
-			if a.json || !bool(a.paint) {
+			if a.json {
 				_, err = a.out.Write(text)
 				return err
 			}
 			for line := range strings.Lines(string(text)) {
-				label, rest := line[:min(12, len(line))], line[min(12, len(line)):]
-				if err := a.printf("%s%s", a.paint.Paint(term.Strong, label), rest); err != nil {
+				line = term.CleanLine(strings.TrimSuffix(line, "\n"))
+				label := line[:min(12, len(line))]
+				if err := a.printf("%s%s\n", a.paint.Paint(term.Strong, label), line[len(label):]); err != nil {
 					return err
 				}
 			}
@@ -51,7 +52,7 @@ cat MOUNT/.share/ctl/status.`,
 
 // here finds the mount that a command without a FILE is about, and sees that it answers.
 func (a *app) here() (*client.Mount, error) {
-	m, err := client.Here(".")
+	m, err := client.Here(a.dir)
 	if err != nil {
 		return nil, err
 	}

@@ -21,23 +21,37 @@ var quick = mounttest.Options("settle=20ms")
 
 // logJSON is what sharefs log --json writes.
 type logJSON struct {
-	File     string `json:"file"`
-	FileID   string `json:"file_id"`
-	Removed  bool   `json:"removed"`
-	Changed  bool   `json:"changed"`
-	Versions []struct {
-		Number uint64 `json:"number"`
-		Time   string `json:"time"`
-		Size   uint64 `json:"size"`
-		Change int64  `json:"change"`
-		Mode   string `json:"mode"`
-		UID    uint32 `json:"uid"`
-		GID    uint32 `json:"gid"`
-		Mtime  string `json:"mtime"`
-		Live   bool   `json:"live"`
-		Open   bool   `json:"open"`
-		Note   string `json:"note"`
-	} `json:"versions"`
+	File     string        `json:"file"`
+	FileID   string        `json:"file_id"`
+	Removed  bool          `json:"removed"`
+	Moved    bool          `json:"moved"`
+	Now      string        `json:"now"`
+	Changed  bool          `json:"changed"`
+	Versions []versionJSON `json:"versions"`
+}
+
+type versionJSON struct {
+	Number uint64 `json:"number"`
+	Time   string `json:"time"`
+	Size   uint64 `json:"size"`
+	Change int64  `json:"change"`
+	Mode   string `json:"mode"`
+	UID    uint32 `json:"uid"`
+	GID    uint32 `json:"gid"`
+	Mtime  string `json:"mtime"`
+	Live   bool   `json:"live"`
+	Open   bool   `json:"open"`
+	Note   string `json:"note"`
+}
+
+// at is the time of a version as the tool shows it.
+func (v versionJSON) at(t *testing.T) string {
+	t.Helper()
+	at, err := time.Parse(time.RFC3339, v.Time)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at.Local().Format("2006-01-02 15:04:05.000")
 }
 
 // version saves text under name and waits until that is version n.
@@ -153,6 +167,16 @@ func TestAFileWithoutVersionsSaysSo(t *testing.T) {
 	})
 }
 
+// content is what sharefs cat --json writes.
+type content struct {
+	File      string `json:"file"`
+	Version   uint64 `json:"version"`
+	OtherFile bool   `json:"other_file"`
+	Size      int    `json:"size"`
+	Text      string `json:"text"`
+	Base64    string `json:"base64"`
+}
+
 func TestCatWritesAVersion(t *testing.T) {
 	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
 		version(t, m, 1, "a", "one")
@@ -166,21 +190,32 @@ func TestCatWritesAVersion(t *testing.T) {
 		if got := must(t, m.Dir, "cat", "a@@"+time.Now().Add(time.Hour).Format("2006-01-02T15:04")); got != "\x00\xff" {
 			t.Errorf("by time: %q", got)
 		}
-		type content struct {
-			File    string `json:"file"`
-			Version uint64 `json:"version"`
-			Size    int    `json:"size"`
-			Text    string `json:"text"`
-			Base64  string `json:"base64"`
-		}
-		if got := mustJSON[content](t, m.Dir, "cat", "a@@1"); got != (content{m.Path("a"), 1, 3, "one", ""}) {
+		if got := mustJSON[content](t, m.Dir, "cat", "a@@1"); got != (content{m.Path("a"), 1, false, 3, "one", ""}) {
 			t.Errorf("%+v", got)
 		}
-		if got := mustJSON[content](t, m.Dir, "cat", "a"); got != (content{m.Path("a"), 0, 2, "", "AP8="}) {
+		if got := mustJSON[content](t, m.Dir, "cat", "a"); got != (content{m.Path("a"), 0, false, 2, "", "AP8="}) {
 			t.Errorf("%+v", got)
 		}
 		refused(t, m.Dir, 1, "a@@3: no such version; there are 1 to 2, and times such as -2h, yesterday or 2026-11-20T10:00", "cat", "a@@3")
-		refused(t, m.Dir, 1, "a@@nonsense: no such version; there are 1 to 2, and times such as -2h, yesterday or 2026-11-20T10:00", "cat", "a@@nonsense")
+		first := mustJSON[logJSON](t, m.Dir, "log", "a@@1").Versions[0].at(t)
+		for _, sel := range []string{"nonsense", "2020-01-01", "01", "+1"} { // what the mount does not know the tool does not either
+			refused(t, m.Dir, 1, "a@@"+sel+": no such version; the first is of "+first+", and times are written -2h, yesterday or 2026-11-20T10:00", "cat", "a@@"+sel)
+			if _, err := os.Stat(m.Path("a@@" + sel)); err == nil {
+				t.Errorf("a@@%s is there", sel)
+			}
+		}
+		// Trouble with the output is not that of the file.
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer full.Close()
+		cmd := exec.Command(mounttest.Bin(t, "sharefs"), "cat", "a@@1")
+		var errs strings.Builder
+		cmd.Dir, cmd.Stdout, cmd.Stderr = m.Dir, full, &errs
+		if err := cmd.Run(); err == nil || errs.String() != "sharefs: write /dev/stdout: no space left on device\n" {
+			t.Errorf("%v: %s", err, errs.String())
+		}
 	}, quick)
 }
 
@@ -234,18 +269,36 @@ func TestDiffComparesVersions(t *testing.T) {
 			New    side              `json:"new"`
 			Equal  bool              `json:"equal"`
 			Binary bool              `json:"binary"`
+			Large  bool              `json:"large"`
 			Hunks  []json.RawMessage `json:"hunks"`
 		}
-		var r result
-		if err := json.Unmarshal([]byte(tool(t, m.Dir, "diff", "--json", "a@@1", "a@@3").out), &r); err != nil {
-			t.Fatal(err)
+		compare := func(args ...string) (r result) {
+			t.Helper()
+			if err := json.Unmarshal([]byte(tool(t, m.Dir, append([]string{"diff", "--json"}, args...)...).out), &r); err != nil {
+				t.Fatal(err)
+			}
+			return r
 		}
+		r := compare("a@@1", "a@@3")
 		if r.Old.Version != 1 || r.New.Name != "a@@3" || r.Equal || r.Binary || len(r.Hunks) != 1 {
 			t.Errorf("%+v", r)
 		}
 		version(t, m, 4, "a", "a\x00b")
 		if a := tool(t, m.Dir, "diff", "a"); a != (answer{1, "Binary files a@@3 and a@@4 differ\n", ""}) {
 			t.Errorf("%+v", a)
+		}
+		large := strings.Repeat("a line of some length\n", 33<<20/22)
+		version(t, m, 1, "large", large)
+		version(t, m, 2, "large", large+"x")
+		want := "large@@1 and large@@2 differ; more than 32 MiB are not compared line by line, but diff(1) can\n"
+		if a := tool(t, m.Dir, "diff", "large"); a != (answer{1, want, ""}) {
+			t.Errorf("%+v", a)
+		}
+		if r := compare("large"); !r.Large || r.Binary || r.Equal {
+			t.Errorf("%+v", r)
+		}
+		if r := compare("large@@2", "large"); !r.Large || !r.Equal {
+			t.Errorf("%+v", r)
 		}
 		for _, n := range []string{"-1", "x"} {
 			refused(t, m.Dir, 2, "--unified takes a number from 0, not "+n, "diff", "-U", n, "a")
@@ -338,6 +391,77 @@ func TestARemovedFileComesBack(t *testing.T) {
 			h := history(t, m, "a")
 			return len(h.Versions) == 3 && h.Live == 3
 		})
+	}, quick)
+}
+
+func TestAMovedFileIsFound(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		if err := os.Mkdir(m.Path("d"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		version(t, m, 1, "d/a", "one")
+		if err := os.Rename(m.Path("d/a"), m.Path("d/b c")); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := must(t, m.Dir, "log", "d/a"), "d/a is called 'd/b c' now; sharefs restore d/a@@1 makes a copy under the old name.\n"; !strings.HasPrefix(got, want) {
+			t.Errorf("%s, want %s", got, want)
+		}
+		if got := mustJSON[logJSON](t, m.Dir, "log", "d/a"); !got.Removed || !got.Moved || got.Now != m.Path("d/b c") || len(got.Versions) != 1 {
+			t.Errorf("%+v", got)
+		}
+		if err := os.Rename(m.Path("d/b c"), m.Path("e")); err != nil {
+			t.Fatal(err)
+		}
+		text := must(t, m.Dir, "log", "d/a")
+		found := regexp.MustCompile(`^d/a was moved to another directory \((find \S+ -inum \d+)\); `).FindStringSubmatch(text)
+		if found == nil {
+			t.Fatal(text)
+		}
+		if got := m.Run("sh", "-c", found[1]); got != m.Path("e")+"\n" {
+			t.Errorf("%s: %q", found[1], got)
+		}
+		if got := must(t, m.Dir, "restore", "d/a@@1"); got != "d/a is back, as it was in version 1.\n" {
+			t.Errorf("%q", got)
+		}
+		holds(t, m.Path("d/a"), "one")
+		holds(t, m.Path("e"), "one")
+	}, quick)
+}
+
+// A time may lead to a file that bore the name then and bears another one now. What that one held is shown, and is never taken for the version of
+// the same number of the file that has the name now.
+func TestTheVersionOfAnotherFileIsNotTakenForOnesOwn(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		version(t, m, 1, "old", "old 1")
+		version(t, m, 2, "old", "old 2")
+		version(t, m, 1, "x", "x 1")
+		version(t, m, 2, "x", "x 2")
+		all := mustJSON[logJSON](t, m.Dir, "log", "x").Versions
+		then := "x@@" + all[0].Time
+		m.Remount() // names are known of whole instants, so that one has to end before they change
+		if err := os.Rename(m.Path("x"), m.Path("y")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(m.Path("old"), m.Path("x")); err != nil {
+			t.Fatal(err)
+		}
+		holds(t, m.Path(then), "x 2")
+		if got := must(t, m.Dir, "cat", then); got != "x 2" {
+			t.Errorf("%q", got)
+		}
+		if got := mustJSON[content](t, m.Dir, "cat", then); got != (content{m.Path("x"), 2, true, 3, "x 2", ""}) {
+			t.Errorf("%+v", got)
+		}
+		if a := tool(t, m.Dir, "diff", then, "x"); a.exit != 1 || !strings.HasPrefix(a.out, "--- "+then+"\t") || !strings.Contains(a.out, "\n-x 2\n") {
+			t.Errorf("%+v", a)
+		}
+		message := then + ": another file bore the name then: cp " + then + " x takes over what that one held"
+		refused(t, m.Dir, 1, message, "log", then)
+		refused(t, m.Dir, 1, message, "restore", then)
+		holds(t, m.Path("x"), "old 2")
+		m.Run("cp", then, "x")
+		holds(t, m.Path("x"), "x 2")
+		holds(t, m.Path("x@@2"), "old 2")
 	}, quick)
 }
 
@@ -455,6 +579,7 @@ func TestSymbolicLinksAreFollowed(t *testing.T) {
 		if err := os.Symlink(m.Path("link"), outside); err != nil {
 			t.Fatal(err)
 		}
+		holds(t, m.Path("link@@1"), "one") // any program finds it
 		for _, link := range []string{"link", outside} {
 			if got := must(t, m.Dir, "cat", link+"@@1"); got != "one" {
 				t.Errorf("%s: %q", link, got)
@@ -531,6 +656,23 @@ func TestStatusDoctorAndVersion(t *testing.T) {
 		refused(t, "/", 2, "lgo is not a command; did you mean log?", "lgo")
 		refused(t, "/", 2, "unknown flag: --jsn", "log", "--jsn")
 		refused(t, "/", 1, "-C /nowhere: no such file or directory", "-C", "/nowhere", "status")
+		if a := tool(t, "/", "-C", "/etc", "status"); a.exit != 1 || !strings.HasPrefix(a.err, "sharefs: -C /etc: not in a ShareFS mount; mounted: ") || !strings.Contains(a.err, m.Dir) {
+			t.Errorf("%+v", a)
+		}
+		writeFile(t, m.Path("-dash"), "x")
+		refused(t, m.Dir, 2, "unknown shorthand flag: 'd' in -dash; the file of that name is meant by ./-dash", "log", "-dash")
+		refused(t, "/", 2, "unknown shorthand flag: 'd' in -dash; the file of that name is meant by ./-dash", "-C", m.Dir, "cat", "-dash")
+		refused(t, m.Dir, 2, "unknown shorthand flag: 'n' in -nodash", "cat", "-nodash")
+		for _, args := range [][]string{{"cat", "./-dash"}, {"cat", "--", "-dash"}} {
+			if got := must(t, m.Dir, args...); got != "x" {
+				t.Errorf("%q: %q", args, got)
+			}
+		}
+		refused(t, "/", 2, "foo is no shell that is known here: bash, fish, powershell, zsh", "completion", "foo")
+		refused(t, "/", 2, "too many arguments: foo", "completion", "bash", "foo")
+		refused(t, "/", 2, "esp foo is not a command", "esp", "foo")
+		refused(t, "/", 2, "FILE is missing", "esp", "key")
+		refused(t, "/", 2, "--json: the commands of esp write text only", "esp", "key", "x", "--json")
 		for _, name := range []string{"", "log", "cat", "diff", "restore", "commit", "status", "doctor", "version", "completion"} {
 			args := []string{name, "--help"}
 			if name == "" {

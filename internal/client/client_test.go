@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -13,14 +14,22 @@ import (
 )
 
 func TestWithoutANameTheOnlyMountIsMeant(t *testing.T) {
-	if _, err := only(nil); err == nil || err.Error() != "no ShareFS is mounted: sharefs-mount DIRECTORY mounts one" {
-		t.Error(err)
-	}
-	if m, err := only([]Mount{{Point: "/a"}}); err != nil || m.Point != "/a" {
-		t.Error(m, err)
-	}
-	if _, err := only([]Mount{{Point: "/a"}, {Point: "/b c"}}); err == nil || err.Error() != "several are mounted (/a, '/b c'): name one with -C DIR" {
-		t.Error(err)
+	for _, c := range []struct {
+		all         []Mount
+		named       string
+		point, want string
+	}{
+		{nil, "", "", "no ShareFS is mounted: sharefs-mount DIRECTORY mounts one"},
+		{nil, "/etc", "", "no ShareFS is mounted: sharefs-mount DIRECTORY mounts one"},
+		{[]Mount{{Point: "/a"}}, "", "/a", ""},
+		{[]Mount{{Point: "/a"}}, "/e t", "", "-C '/e t': not in a ShareFS mount; mounted: /a"},
+		{[]Mount{{Point: "/a"}, {Point: "/b c"}}, "", "", "several are mounted (/a, '/b c'): name one with -C DIR"},
+		{[]Mount{{Point: "/a"}, {Point: "/b c"}}, "/etc", "", "-C /etc: not in a ShareFS mount; mounted: /a, '/b c'"},
+	} {
+		m, err := choose(c.all, c.named)
+		if m != nil && m.Point != c.point || m == nil && (err == nil || err.Error() != c.want) {
+			t.Errorf("%v, -C %q: %v, %v, want %s%s", c.all, c.named, m, err, c.point, c.want)
+		}
 	}
 }
 
@@ -63,20 +72,23 @@ func TestErrorsNameThePathAndTheWayOut(t *testing.T) {
 }
 
 func TestMissingVersionsAreAnsweredWithThoseThereAre(t *testing.T) {
-	f := &File{Given: "a", Select: "7"}
+	at := time.Date(2026, 11, 20, 10, 0, 0, 5e6, time.Local)
 	for _, c := range []struct {
+		sel  string
 		n    int
 		want string
 	}{
-		{0, "a@@7: a has no versions yet: one is made when it is closed and has been quiet for a moment"},
-		{1, "a@@7: no such version; there is 1 only"},
-		{3, "a@@7: no such version; there are 1 to 3, and times such as -2h, yesterday or 2026-11-20T10:00"},
+		{"7", 0, "a@@7: a has no versions yet: one is made when it is closed and has been quiet for a moment"},
+		{"7", 1, "a@@7: no such version; there is 1 only"},
+		{"0", 3, "a@@0: no such version; there are 1 to 3, and times such as -2h, yesterday or 2026-11-20T10:00"},
+		{"01", 3, "a@@01: no such version; the first is of 2026-11-20 10:00:00.005, and times are written -2h, yesterday or 2026-11-20T10:00"},
+		{"2020-01-01", 1, "a@@2020-01-01: no such version; the first is of 2026-11-20 10:00:00.005, and times are written -2h, yesterday or 2026-11-20T10:00"},
 	} {
-		h := &History{}
+		f, h := &File{Given: "a", Select: c.sel}, &History{}
 		for i := range c.n {
-			h.Versions = append(h.Versions, Version{Number: uint64(i + 1)})
+			h.Versions = append(h.Versions, Version{Number: uint64(i + 1), Time: at.Add(time.Duration(i) * time.Hour)})
 		}
-		if _, err := f.Version(h); err == nil || err.Error() != c.want || !errors.Is(err, sharefs.KindNotExist) {
+		if err := f.noSuch(h); err.Error() != c.want || !errors.Is(err, sharefs.KindNotExist) {
 			t.Errorf("%v, want %s", err, c.want)
 		}
 	}

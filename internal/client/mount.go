@@ -63,32 +63,37 @@ func MountOf(path string) (*Mount, error) {
 	return &out, nil
 }
 
-// Here returns the mount that dir lies in, or, where dir lies in none and exactly one is mounted, that one.
-func Here(dir string) (*Mount, error) {
-	m, err := MountOf(dir)
+// Here returns the mount that the working directory lies in or, where it lies in none and exactly one is mounted, that one. Named is the
+// directory that the user named as the working one, which is to lie in a mount; empty: none.
+func Here(named string) (*Mount, error) {
+	m, err := MountOf(".")
 	if err == nil || !errors.Is(err, sharefs.KindInvalid) {
 		return m, err
 	}
-	all, listErr := Mounts()
-	if listErr != nil {
-		return nil, listErr
+	all, err := Mounts()
+	if err != nil {
+		return nil, err
 	}
-	return only(all)
+	return choose(all, named)
 }
 
-// only picks the one that there is.
-func only(all []Mount) (*Mount, error) {
-	switch len(all) {
-	case 0:
+// choose picks the one that there is, unless the user named a directory that lies in none.
+func choose(all []Mount, named string) (*Mount, error) {
+	if len(all) == 0 {
 		return nil, &sharefs.Error{Kind: sharefs.KindNotExist, Detail: "no ShareFS is mounted: sharefs-mount DIRECTORY mounts one"}
-	case 1:
-		return &all[0], nil
 	}
 	points := make([]string, len(all))
 	for i := range all {
 		points[i] = term.Quote(all[i].Point)
 	}
-	return nil, &sharefs.Error{Kind: sharefs.KindInvalid, Detail: "several are mounted (" + strings.Join(points, ", ") + "): name one with -C DIR"}
+	there := strings.Join(points, ", ")
+	switch {
+	case named != "":
+		return nil, &sharefs.Error{Op: "-C", Path: term.Quote(named), Kind: sharefs.KindInvalid, Detail: "not in a ShareFS mount; mounted: " + there}
+	case len(all) > 1:
+		return nil, &sharefs.Error{Kind: sharefs.KindInvalid, Detail: "several are mounted (" + there + "): name one with -C DIR"}
+	}
+	return &all[0], nil
 }
 
 // realPath makes a path absolute and free of symbolic links; its last name need not exist.

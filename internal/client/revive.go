@@ -8,16 +8,15 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/internal/term"
 )
 
 // revive makes a removed file again from one of its versions. It stands under its name whole or not at all, and a file that took
 // the name in the meantime stays as it is.
-func (f *File) revive(number uint64) error {
-	history, err := f.History()
-	if err != nil {
-		return err
-	}
-	content, err := f.Content(number)
+func (f *File) revive(v *Version) error {
+	content, err := f.At(v).Open()
 	if err != nil {
 		return err
 	}
@@ -30,15 +29,15 @@ func (f *File) revive(number uint64) error {
 	if _, err := io.Copy(temp, content); err != nil {
 		return f.writeError("restore", err)
 	}
-	for i := range history.Versions {
-		if v := &history.Versions[i]; v.Number == number {
-			if err := v.apply(temp); err != nil {
-				return f.writeError("restore", err)
-			}
-		}
+	if err := v.apply(temp); err != nil {
+		return f.writeError("restore", err)
 	}
 	link := "/proc/self/fd/" + strconv.Itoa(int(temp.Fd()))
-	if err := unix.Linkat(unix.AT_FDCWD, link, unix.AT_FDCWD, f.Path, unix.AT_SYMLINK_FOLLOW); err != nil {
+	err = unix.Linkat(unix.AT_FDCWD, link, unix.AT_FDCWD, f.Path, unix.AT_SYMLINK_FOLLOW)
+	if errors.Is(err, unix.EEXIST) {
+		return &sharefs.Error{Op: "restore", Path: term.Quote(f.Given), Kind: sharefs.KindExist, Detail: "another file has the name since"}
+	}
+	if err != nil {
 		return f.writeError("restore", err)
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -35,7 +36,11 @@ func mounts(deep bool) []Finding {
 	}
 	var out []Finding
 	for i := range all {
-		out = append(out, mount(&all[i], deep)...)
+		found := mount(&all[i], deep)
+		if now, err := client.Mounts(); err == nil && !slices.ContainsFunc(now, func(m client.Mount) bool { return m.Point == all[i].Point }) {
+			found = []Finding{good("mount", "%s was unmounted meanwhile", term.Quote(all[i].Point))}
+		}
+		out = append(out, found...)
 	}
 	return out
 }

@@ -56,11 +56,11 @@ func (s *Status) Text(now time.Time) string {
 	line("", "%s captured since mount, %s of it new, which take %s", term.Size(c.PlainBytes), term.Size(c.NewBytes), term.Size(c.StoredBytes))
 	line("", "no version since mount for %s closed unchanged, %s written again and %s removed before they settled, %s changed at once with no room for a copy",
 		term.Count(c.Unchanged), term.Count(c.Joined), term.Count(c.Dropped), term.Count(c.TooLarge))
-	line("Open now", "%s files, %s for writing, %s settling, %s held by mappings or earlier programs", term.Count(uint64(s.Now.OpenFiles)),
+	line("Open now", "%s, %s for writing, %s settling, %s held by mappings or earlier programs", term.Of(uint64(s.Now.OpenFiles), "file"),
 		term.Count(uint64(s.Now.OpenWriters)), term.Count(uint64(s.Now.Settling)), term.Count(uint64(s.Now.Lingering)))
-	line("Memory now", "%s resident, %s inodes and %s names cached", term.Size(s.Now.ResidentBytes), term.Count(uint64(s.Now.CachedInodes)),
-		term.Count(uint64(s.Now.CachedNames)))
-	line("Journal", "%s changes since mount; now %s not synced, %s not applied, %s in the journal", term.Count(s.Journal.Commits),
+	line("Memory now", "%s resident, %s and %s cached", term.Size(s.Now.ResidentBytes), term.Of(uint64(s.Now.CachedInodes), "inode"),
+		term.Of(uint64(s.Now.CachedNames), "name"))
+	line("Journal", "%s since mount; now %s not synced, %s not applied, %s in the journal", term.Of(s.Journal.Commits, "change"),
 		term.Count(s.Journal.UnsyncedNow), term.Count(s.Journal.UnappliedNow), term.Size(uint64(s.Journal.JournalBytes)))
 	line("Requests", "%s since mount%s", term.Count(total(s.Requests)), most(s.Requests, 6))
 	if len(s.Problems) == 0 {

@@ -95,6 +95,14 @@ func Size(bytes uint64) string {
 // Count is a number with separators: "1,234,567".
 func Count(n uint64) string { return humanize.BigComma(new(big.Int).SetUint64(n)) }
 
+// Of counts things whose plural ends in s: "1 file", "1,200 files".
+func Of(n uint64, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return Count(n) + " " + thing
+}
+
 // TimeLayout is how times are shown, in local time; the JSON of the same time has the same digits and the zone behind.
 const TimeLayout = "2006-01-02 15:04:05.000"
 

@@ -93,3 +93,11 @@ func FuzzClean(f *testing.F) {
 		}
 	})
 }
+
+func TestOf(t *testing.T) {
+	for n, want := range map[uint64]string{0: "0 files", 1: "1 file", 1200: "1,200 files"} {
+		if got := Of(n, "file"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

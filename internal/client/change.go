@@ -1,0 +1,80 @@
+package client
+
+import (
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/internal/term"
+)
+
+// Commit makes what the file holds now a version with a note. It returns that version, and whether it is a new one; one that was
+// there already keeps the note it has.
+func (f *File) Commit(note string) (v *Version, isNew bool, err error) {
+	before, err := f.History()
+	if err != nil {
+		return nil, false, err
+	}
+	if err := unix.Setxattr(f.Path, "user.sharefs.commit", []byte(note), 0); err != nil {
+		return nil, false, f.writeError("commit", err)
+	}
+	after, err := f.History()
+	if err != nil {
+		return nil, false, err
+	}
+	if len(after.Versions) == 0 {
+		return nil, false, &sharefs.Error{Op: "commit", Path: term.Quote(f.Given), Kind: sharefs.KindNotExist, Detail: "no version was made"}
+	}
+	v = &after.Versions[len(after.Versions)-1]
+	return v, v.Number != before.latest(), nil
+}
+
+func (h *History) latest() uint64 {
+	if len(h.Versions) == 0 {
+		return 0
+	}
+	return h.Versions[len(h.Versions)-1].Number
+}
+
+// Restore puts a version into the file again. kept is the version that what it held before is, 0 where it held nothing. KindExist: it
+// holds that already.
+func (f *File) Restore(v *Version) (kept uint64, err error) {
+	if !f.Live {
+		return 0, f.revive(v)
+	}
+	if err := unix.Setxattr(f.Path, "user.sharefs.restore", strconv.AppendUint(nil, v.Number, 10), 0); err != nil {
+		return 0, f.writeError("restore", err)
+	}
+	h, err := f.History()
+	if err != nil {
+		return 0, err
+	}
+	// What was restored is live and, where it is settled already, the last version; what was there before comes before that.
+	for i := len(h.Versions) - 1; i >= 0; i-- {
+		if v := &h.Versions[i]; !v.Live {
+			return v.Number, nil
+		}
+	}
+	return 0, nil
+}
+
+// writeError names the file, and says what to do about it.
+func (f *File) writeError(op string, err error) error {
+	e := &sharefs.Error{Op: op, Path: term.Quote(f.Given), Kind: sharefs.KindOf(err)}
+	switch e.Kind {
+	case sharefs.KindReadOnly:
+		e.Detail = "the mount is read-only: mount -o remount,rw " + term.Quote(f.Mount.Point)
+	case sharefs.KindAccess, sharefs.KindPermission:
+		e.Detail = "you may not write it"
+	case sharefs.KindExist:
+		e.Detail = "that is what it holds already"
+	case sharefs.KindNoSpace:
+		e.Detail = "no space is left on the disk of the store"
+	case sharefs.KindNotExist, sharefs.KindNoAttr:
+		e.Detail = "no such version"
+	case sharefs.KindOther:
+		e.Err = err
+	}
+	return e
+}

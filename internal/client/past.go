@@ -1,0 +1,176 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/internal/term"
+)
+
+// History is FILE@@/meta.
+type History struct {
+	FileID   string    `json:"file_id"`
+	Inode    uint64    `json:"inode"` // of the file that bears the name or bore it last; 0: it has no name any more
+	Live     uint64    `json:"live"`  // the version that the file holds now; 0: it has changed since the last one, or is removed
+	Versions []Version `json:"versions"`
+}
+
+// Version is one version as FILE@@/meta tells it.
+type Version struct {
+	Number uint64    `json:"number"`
+	Time   time.Time `json:"time"` // when it was settled
+	Size   uint64    `json:"size"` // bytes
+	Mode   string    `json:"mode"` // octal
+	UID    uint32    `json:"uid"`
+	GID    uint32    `json:"gid"`
+	Mtime  time.Time `json:"mtime"`
+	Timed  bool      `json:"timed"` // taken while a program still had the file open
+	Live   bool      `json:"live"`
+	Note   string    `json:"note"`
+}
+
+// History reads the file's versions, oldest first.
+func (f *File) History() (*History, error) {
+	text, err := os.ReadFile(f.Path + "@@/meta")
+	if err != nil {
+		return nil, pathError(f.Given, err)
+	}
+	h := new(History)
+	if err := json.Unmarshal(text, h); err != nil {
+		return nil, &sharefs.Error{Op: "read history of", Path: term.Quote(f.Given), Kind: sharefs.KindCorrupt, Err: err}
+	}
+	return h, nil
+}
+
+// Point is a place in a file's history that can be read: a version, or the live content.
+type Point struct {
+	Number uint64    // 0: the live content
+	Time   time.Time // when the version was settled; when the live content was last changed
+	Name   string    // as the user would name it, for example "a.txt@@3"
+	Other  bool      // a version of another file, which bore the name at the time that was asked for; Number is one of its own
+
+	path string
+}
+
+// At returns the point of one of the file's versions.
+func (f *File) At(v *Version) Point {
+	number := strconv.FormatUint(v.Number, 10)
+	return Point{Number: v.Number, Time: v.Time, Name: f.Given + "@@" + number, path: f.Path + "@@/" + number}
+}
+
+// Now returns the point of the live content.
+func (f *File) Now() (Point, error) {
+	info, err := os.Stat(f.Path)
+	if err != nil {
+		return Point{}, pathError(f.Given, err)
+	}
+	return Point{Time: info.ModTime(), Name: f.Given, path: f.Path}, nil
+}
+
+// Selected returns the point that Select names, or the live content where it is empty. The mount says which it is, so that the tool
+// takes for a version what any program finds as one.
+func (f *File) Selected() (Point, error) {
+	if f.Select == "" {
+		return f.Now()
+	}
+	p := Point{Name: f.Given + "@@" + f.Select, path: f.Path + "@@" + f.Select}
+	text, err := ownAttr(p.path, "version")
+	if err == nil {
+		p.Number, err = strconv.ParseUint(text, 10, 64)
+	}
+	if err == nil {
+		text, err = ownAttr(p.path, "time")
+	}
+	if err == nil {
+		p.Time, err = time.Parse(time.RFC3339, text)
+	}
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):
+		h, err := f.History()
+		if err != nil {
+			return p, err
+		}
+		return p, f.noSuch(h)
+	case err != nil:
+		return p, pathError(p.Name, err)
+	}
+	mine := f.At(&Version{Number: p.Number, Time: p.Time})
+	if sameNode(p.path, mine.path) {
+		return mine, nil
+	}
+	p.Other = true
+	return p, nil
+}
+
+// ownAttr reads an extended attribute of the mount's own.
+func ownAttr(path, name string) (string, error) {
+	buf := make([]byte, 64)
+	n, err := unix.Lgetxattr(path, "user.sharefs."+name, buf)
+	if err != nil {
+		return "", err
+	}
+	return string(buf[:n]), nil
+}
+
+func sameNode(a, b string) bool {
+	x, err1 := os.Lstat(a)
+	y, err2 := os.Lstat(b)
+	return err1 == nil && err2 == nil && os.SameFile(x, y)
+}
+
+// Version finds the version that Select names among those of h.
+func (f *File) Version(h *History) (*Version, error) {
+	p, err := f.Selected()
+	if err != nil {
+		return nil, err
+	}
+	if p.Other {
+		return nil, &sharefs.Error{Path: f.Name(), Kind: sharefs.KindInvalid,
+			Detail: "another file bore the name then: cp " + f.Name() + " " + term.Quote(f.Given) + " takes over what that one held"}
+	}
+	for i := range h.Versions {
+		if h.Versions[i].Number == p.Number {
+			return &h.Versions[i], nil
+		}
+	}
+	return nil, f.noSuch(h)
+}
+
+// noSuch says which versions there are instead.
+func (f *File) noSuch(h *History) error {
+	const times = "-2h, yesterday or 2026-11-20T10:00"
+	e := &sharefs.Error{Path: f.Name(), Kind: sharefs.KindNotExist}
+	switch n := len(h.Versions); {
+	case n == 0:
+		e.Detail = term.Quote(f.Given) + " has no versions yet: one is made when it is closed and has been quiet for a moment"
+	case !isNumber(f.Select):
+		e.Detail = fmt.Sprintf("no such version; the first is of %s, and times are written %s", term.Time(h.Versions[0].Time), times)
+	case n == 1:
+		e.Detail = fmt.Sprintf("no such version; there is %d only", h.Versions[0].Number)
+	default:
+		e.Detail = fmt.Sprintf("no such version; there are %d to %d, and times such as %s", h.Versions[0].Number, h.Versions[n-1].Number, times)
+	}
+	return e
+}
+
+// isNumber reports whether a selection has the form of a version's number: no sign, no zero before it.
+func isNumber(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 64)
+	return err == nil && (s == "0" || s[0] != '0')
+}
+
+// Open opens what the file held at a point.
+func (p Point) Open() (*os.File, error) {
+	r, err := os.Open(p.path)
+	if err != nil {
+		return nil, pathError(p.Name, err)
+	}
+	return r, nil
+}
