@@ -126,7 +126,7 @@ type Dentry struct {
 const (
 	NameMax    = 255   // bytes of one name
 	SymlinkMax = 4095  // bytes of a symlink's target
-	LinkMax    = 65000 // hard links of a file, subdirectories of a directory
+	LinkMax    = 65000 // hard links of a file; a directory that would have as many reports one
 	XattrMax   = 65536 // bytes of an extended attribute's value
 )
 

@@ -85,11 +85,14 @@ func (h *history) newTools() *tools {
 func (h *history) run() {
 	t := h.t
 	pause := time.Second
+	again := time.NewTicker(retryAfter) // for what could not be read: nothing else tells of that
+	defer again.Stop()
 	for {
 		select {
 		case <-t.stop:
 			return
 		case <-h.wake:
+		case <-again.C:
 		}
 		for {
 			if h.hurries() {

@@ -3,6 +3,7 @@ package versions
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -148,4 +149,30 @@ func BenchmarkReadVersion(b *testing.B) {
 			check(b, r.Close())
 		}
 	})
+}
+
+// At a start the newest version may get another content under its number while it is captured, for it never came to rest. What was read of
+// the old one is neither taken for the new one, nor is the version lost because the sizes differ.
+func TestAnotherContentUnderTheNumberWhileItIsCaptured(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	ino := save(t, tree, "f", "one")
+	h := &tree.past
+	old := must[*version](t)(newestVersion(tree.db, ino, noLimit))
+	top := manifest{0, []span{{len: 3, id: sharefs.ChunkID{1}}}}
+	check(t, os.WriteFile(liveFile(tree, ino), []byte("two, by a writer that outlived the daemon"), 0o600))
+	f := tree.files.pin(ino)
+	defer tree.files.unpin(f)
+	if _, err := h.beginNow(f, ""); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := h.unreadable(old, &sourceError{errShort}); err != nil || !again {
+		t.Errorf("again: %t, %v", again, err)
+	}
+	check(t, h.commitVersions([]captured{{versionID{ino, old.own}, old.stamp(), top}}))
+	wantHistory(t, tree, ino, "two, by a writer that outlived the daemon")
+	capture(t, tree)
+	wantHistory(t, tree, ino, "two, by a writer that outlived the daemon")
+	if n := tree.HistoryStats(); n.Lost != 0 || n.Queue != 0 {
+		t.Errorf("%+v", n)
+	}
 }

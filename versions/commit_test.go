@@ -198,3 +198,50 @@ func TestRestoreDropsPrivileges(t *testing.T) {
 		t.Errorf("mode %o after a restore by a user", a.Mode)
 	}
 }
+
+// What a file holds already is not restored, whatever its number: no equal version comes of it.
+func TestRestoreOfWhatIsThereMakesNoVersion(t *testing.T) {
+	for _, captured := range []bool{false, true} {
+		tree := testTree(t, t.TempDir(), byHand)
+		long := strings.Repeat("one", 100_000)
+		ino := save(t, tree, "f", long)
+		save(t, tree, "f", "two")
+		check(t, tree.Restore(ino, 1, root))
+		if captured {
+			capture(t, tree)
+		}
+		wantKind(t, tree.Restore(ino, 1, root), sharefs.KindExist)
+		wantHistory(t, tree, ino, long, "two", long)
+		// With other permission bits it is not what it was.
+		mode := uint32(0o600)
+		must[sharefs.Attr](t)(tree.Setattr(ino, &SetAttr{Mode: &mode}, root))
+		check(t, tree.Restore(ino, 1, root))
+		// Nor is content of the same size.
+		save(t, tree, "f", long[1:]+"x")
+		check(t, tree.Restore(ino, 1, root))
+		if a := must[sharefs.Attr](t)(tree.Getattr(ino)); a.Mode&0o777 != 0o644 || content(t, tree, ino) != long {
+			t.Errorf("%+v", a)
+		}
+	}
+}
+
+// Nothing of a removed file is live, though it may still be open.
+func TestNothingOfARemovedFileIsLive(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	ino := save(t, tree, "f", "one")
+	h := must[*Handle](t)(tree.Open(ino, unix.O_RDONLY, root))
+	dead := func() {
+		t.Helper()
+		if all := wantHistory(t, tree, ino, "one"); all[0].Live {
+			t.Error("the last version is live")
+		}
+		_, err := tree.Version(ino, 0)
+		wantKind(t, err, sharefs.KindNotExist)
+	}
+	unlink(t, tree, "f")
+	dead()
+	check(t, h.Close())
+	capture(t, tree)
+	check(t, tree.reap())
+	dead()
+}

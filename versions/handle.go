@@ -118,12 +118,14 @@ func (h *Handle) KillPriv(who Caller) error {
 	t.mu.Lock()
 	x := t.begin()
 	r, err := x.edit(h.f.ino)
+	changed := false
 	if err == nil {
-		x.killPriv(r, who)
-		err = x.commit()
+		if changed = x.killPriv(r, who); changed {
+			err = x.commit()
+		}
 	}
 	t.mu.Unlock()
-	if err == nil {
+	if err == nil && changed {
 		t.forgetAttr(h.f.ino)
 	}
 	return err

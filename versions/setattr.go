@@ -193,8 +193,8 @@ func (x *tx) setAttr(r *row, set *SetAttr, who Caller) error {
 }
 
 // killPriv drops what would let a file that was changed run with the rights of another: setuid, setgid where the group may execute or whoever
-// changes the file is not in it (as Linux's setattr_should_drop_sgid), and file capabilities.
-func (x *tx) killPriv(r *row, who Caller) {
+// changes the file is not in it (as Linux's setattr_should_drop_sgid), and file capabilities. It reports whether there was any of them.
+func (x *tx) killPriv(r *row, who Caller) bool {
 	before := *r
 	r.mode &^= sharefs.ModeSetuid
 	if r.mode&sharefs.ModeSetgid != 0 && (r.mode&0o010 != 0 || !who.in(r.gid)) {
@@ -205,9 +205,11 @@ func (x *tx) killPriv(r *row, who Caller) {
 		r.flags &^= rowCaps
 		r.xattrs--
 	}
-	if *r != before {
-		r.ctime = x.now
+	if *r == before {
+		return false
 	}
+	r.ctime = x.now
+	return true
 }
 
 // hasPriv reports whether killPriv might change a row.

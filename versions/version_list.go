@@ -46,9 +46,12 @@ func (h *history) shown(ino sharefs.Ino, v *version, base uint64) sharefs.Versio
 	}
 }
 
-// isLive reports whether the content of a file is that of one of its versions still.
+// isLive reports whether the content of a file is that of one of its versions still. Nothing of a removed file is live.
 func (h *history) isLive(ino sharefs.Ino, number uint64) bool {
 	t := h.t
+	if r, err := t.row(ino); err != nil || r.nlink == 0 {
+		return false
+	}
 	v, err := newestVersion(t.db, ino, noLimit)
 	if err != nil || v == nil || v.place == placeLost || v.timed {
 		return false

@@ -1,6 +1,7 @@
 package versions
 
 import (
+	"bytes"
 	"io"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +16,7 @@ import (
 // file leaves its permission bits alone, as chmod(2) demands. That the caller may write the file and read the version is for the edge to see to.
 //
 // The result is a version of its own, with the next number, as any other change is. Whoever has the file open sees the content change as if a
-// program had rewritten the file. Errors: KindNotExist where there is no such version, KindExist where the file holds it at present,
+// program had rewritten the file. Errors: KindNotExist where there is no such version, KindExist where the file holds the same at present,
 // KindInvalid for what is no regular file, and what reading and writing report.
 func (t *Tree) Restore(ino sharefs.Ino, number uint64, who Caller) error {
 	const op = "restore"
@@ -44,7 +45,13 @@ func (t *Tree) Restore(ino sharefs.Ino, number uint64, who Caller) error {
 	if _, _, err := h.commitNow(f, ""); err != nil {
 		return failed("keep the present version", err)
 	}
-	if h.isLive(ino, number) {
+	same := h.isLive(ino, number)
+	if !same {
+		if same, err = h.holds(f, src, v.Mode, who); err != nil {
+			return failed(op, err)
+		}
+	}
+	if same {
 		return fail(op, sharefs.KindExist)
 	}
 	if err := h.rewrite(f, src, v.Mode, who); err != nil {
@@ -56,18 +63,55 @@ func (t *Tree) Restore(ino sharefs.Ino, number uint64, who Caller) error {
 	return nil
 }
 
+// restoredMode returns the permission bits that restoring a version's gives.
+func restoredMode(mode uint32, who Caller) uint32 {
+	if who.UID == 0 {
+		return mode & sharefs.ModePerm
+	}
+	return mode & sharefs.ModePerm &^ (sharefs.ModeSetuid | sharefs.ModeSetgid)
+}
+
+// holds reports whether a file has the content and the permission bits already that restoring a version would give it.
+func (h *history) holds(f *file, src VersionReader, mode uint32, who Caller) (bool, error) {
+	t := h.t
+	f.content.Lock()
+	defer f.content.Unlock()
+	r, err := t.row(f.ino)
+	if err != nil || r.mode&sharefs.ModePerm != restoredMode(mode, who) {
+		return false, err
+	}
+	fd, err := t.live.openProbe(f.ino)
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Size != src.Size() {
+		return false, err
+	}
+	was, is := make([]byte, min(st.Size, 128<<10)), make([]byte, min(st.Size, 128<<10))
+	for off := int64(0); off < st.Size; {
+		n, err := src.ReadAt(was[:min(int64(len(was)), st.Size-off)], off)
+		if err != nil && err != io.EOF {
+			return false, err
+		}
+		m, err := ignoringEINTR(func() (int, error) { return unix.Pread(fd, is[:n], off) })
+		if err != nil || m == 0 || !bytes.Equal(is[:m], was[:m]) {
+			return false, err
+		}
+		off += int64(m)
+	}
+	return true, nil
+}
+
 // rewrite puts other content into a file.
 func (h *history) rewrite(f *file, src VersionReader, mode uint32, who Caller) error {
 	t := h.t
 	f.content.Lock()
 	defer f.content.Unlock()
 	err := t.arm(f, changeAll, false, func(x *tx, r *row) error {
-		keep := sharefs.ModePerm &^ (sharefs.ModeSetuid | sharefs.ModeSetgid)
-		if who.UID == 0 {
-			keep = sharefs.ModePerm
-		}
 		x.killPriv(r, who)
-		bits := mode & keep
+		bits := restoredMode(mode, who)
 		if who.UID != 0 && who.UID != r.uid {
 			bits = r.mode & sharefs.ModePerm
 		}

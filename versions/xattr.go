@@ -94,14 +94,51 @@ func (t *Tree) Listxattr(ino sharefs.Ino) ([]string, error) {
 // control list sets the mode. Errors besides: KindInvalid for a list that is none, KindTooBig, KindNoSpace for too many names.
 func (t *Tree) Setxattr(ino sharefs.Ino, name string, value []byte, flags uint32) error {
 	const op = "set an extended attribute"
+	return t.changeXattr(op, ino, name, func(x *tx, r *row, has bool) error {
+		switch {
+		case len(value) > sharefs.XattrMax:
+			return fail(op, sharefs.KindTooBig)
+		case has && flags&unix.XATTR_CREATE != 0:
+			return fail(op, sharefs.KindExist)
+		case !has && flags&unix.XATTR_REPLACE != 0:
+			return fail(op, sharefs.KindNoAttr)
+		}
+		if !has && r.xattrs > 0 {
+			if err := t.roomForXattr(ino, name); err != nil {
+				return err
+			}
+		}
+		keep := true
+		if name == xattrAccess || name == xattrDefault {
+			var err error
+			if keep, err = r.setACL(name, value, flags&XattrKillSetgid != 0); err != nil {
+				return err
+			}
+		}
+		x.putXattr(r, name, value, has, keep)
+		return nil
+	})
+}
+
+// Removexattr removes an extended attribute. Errors: KindNoAttr, KindNotSupported.
+func (t *Tree) Removexattr(ino sharefs.Ino, name string) error {
+	const op = "remove an extended attribute"
+	return t.changeXattr(op, ino, name, func(x *tx, r *row, has bool) error {
+		if !has {
+			return fail(op, sharefs.KindNoAttr)
+		}
+		x.putXattr(r, name, nil, true, false)
+		return nil
+	})
+}
+
+// changeXattr commits what change does to an extended attribute; has tells whether there is one of the name.
+func (t *Tree) changeXattr(op string, ino sharefs.Ino, name string, change func(x *tx, r *row, has bool) error) error {
 	if err := t.writable(op); err != nil {
 		return err
 	}
 	if err := checkXattr(name); err != nil {
 		return failed(op, err)
-	}
-	if len(value) > sharefs.XattrMax {
-		return fail(op, sharefs.KindTooBig)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -116,25 +153,10 @@ func (t *Tree) Setxattr(ino sharefs.Ino, name string, value []byte, flags uint32
 			return failed(op, err)
 		}
 	}
-	switch {
-	case has && flags&unix.XATTR_CREATE != 0:
-		return fail(op, sharefs.KindExist)
-	case !has && flags&unix.XATTR_REPLACE != 0:
-		return fail(op, sharefs.KindNoAttr)
-	}
-	if !has && r.xattrs > 0 {
-		if err := t.roomForXattr(ino, name); err != nil {
-			return err
-		}
-	}
-	keep := true
-	if name == xattrAccess || name == xattrDefault {
-		if keep, err = r.setACL(name, value, flags&XattrKillSetgid != 0); err != nil {
-			return err
-		}
+	if err := change(x, r, has); err != nil {
+		return err
 	}
 	r.ctime = x.now
-	x.putXattr(r, name, value, has, keep)
 	return x.commit()
 }
 
@@ -165,34 +187,4 @@ func (t *Tree) roomForXattr(ino sharefs.Ino, name string) error {
 		return fail("set an extended attribute", sharefs.KindNoSpace)
 	}
 	return nil
-}
-
-// Removexattr removes an extended attribute. Errors: KindNoAttr, KindNotSupported.
-func (t *Tree) Removexattr(ino sharefs.Ino, name string) error {
-	const op = "remove an extended attribute"
-	if err := t.writable(op); err != nil {
-		return err
-	}
-	if err := checkXattr(name); err != nil {
-		return failed(op, err)
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	x := t.begin()
-	r, err := x.edit(ino)
-	if err != nil {
-		return err
-	}
-	has := false
-	if r.xattrs > 0 {
-		if _, has, err = t.db.Get(spaceXattr, xattrKey(ino, name)); err != nil {
-			return failed(op, err)
-		}
-	}
-	if !has {
-		return fail(op, sharefs.KindNoAttr)
-	}
-	r.ctime = x.now
-	x.putXattr(r, name, nil, true, false)
-	return x.commit()
 }
