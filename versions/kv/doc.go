@@ -7,14 +7,15 @@
 //     rows into the active table and returns: a few microseconds, no sync. From here on every reader sees the whole batch.
 //  2. [DB.Sync] and [DB.SyncTo] make it survive the loss of power; many callers share one fdatasync(2). Without being
 //     asked the journal is synced [Config.MaxDelay] after a commit.
-//  3. When the active table is full it is frozen, a new one takes its place, and the journal goes on in a new segment. The
-//     applier syncs the journal as far as the frozen table goes, puts the rows into bbolt in sorted batches, each of which
-//     bbolt syncs, notes in the last one how far it got, and removes the segments. Should it fall behind, commits wait in
-//     step with its progress.
+//  3. When the active table is full, or an eighth full and nobody is at work ([DB.Idle]), it is frozen, a new one takes its
+//     place, and the journal goes on in a new segment. The applier syncs the journal as far as the frozen table goes, puts
+//     the rows into bbolt in sorted batches, each of which bbolt syncs, notes in the last one how far it got, and removes
+//     the segments. Should it fall behind, commits wait in step with its progress.
 //  4. [Open] replays into a frozen table what the journal holds beyond that note. A table that was half applied is applied
 //     again, which changes nothing.
 //
-// A reader looks into the active table, the frozen one and bbolt, in this order. It never waits for the applier.
+// A reader looks into the active table, the frozen one and bbolt, in this order. It never waits for the applier. Its
+// transactions of bbolt are kept for the next reader as long as nothing is applied.
 //
 // # Epochs
 //
