@@ -63,7 +63,7 @@
 //
 // To this belongs what is refused with ENOSYS, which the kernel takes as "never ask again": FLUSH, since a close
 // needs no answer here (versions are made when a file has come to rest, and passed-through files have FOPEN_NOFLUSH,
-// which spares the kernel looking for dirty pages, too); OPENDIR, since listings need no state; ACCESS, since
+// which spares the kernel looking for dirty pages, too; only without a settle time the tree hears of it); OPENDIR, since listings need no state; ACCESS, since
 // permissions are the kernel's to check. One request too many is the kernel's own: whatever changes a directory makes
 // it forget the directory's attributes, mode and owner among them, which it fetches again (GETATTR) before it checks
 // the permission of the next change.

@@ -75,8 +75,11 @@ func (e *edge) opened(h *versions.Handle, flags uint32, out *fuse.OpenOut) fuse.
 			return status(err)
 		}
 		out.BackingID = id
-		// Nothing is cached here that a close would have to flush, and versions are not counted by closes but by quiet.
-		out.OpenFlags = fuse.FOPEN_PASSTHROUGH | fuse.FOPEN_NOFLUSH
+		// Nothing is cached here that a close would have to flush, and versions are not counted by closes but by quiet, as a rule.
+		out.OpenFlags = fuse.FOPEN_PASSTHROUGH
+		if !h.CountsCloses() {
+			out.OpenFlags |= fuse.FOPEN_NOFLUSH
+		}
 	} else {
 		// All changes go through this mount, so what the kernel has cached stays right from one open to the next.
 		out.OpenFlags = fuse.FOPEN_KEEP_CACHE
@@ -107,5 +110,13 @@ func (e *edge) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 }
 
 // Flush implements [fuse.RawFileSystem]. The kernel writes dirty mapped pages back before it asks; ENOSYS tells it
-// that this is all, and that it need not ask again.
-func (e *edge) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
+// that this is all, and that it need not ask again. Without a settle time the tree wants to hear of it, of all that
+// can write: others have FOPEN_NOFLUSH.
+func (e *edge) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {
+	o := e.handles.get(in.Fh)
+	if o == nil || o.live == nil || !o.live.CountsCloses() {
+		return fuse.ENOSYS
+	}
+	o.live.Flushed()
+	return fuse.OK
+}

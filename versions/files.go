@@ -39,6 +39,7 @@ type file struct {
 	handles int
 	opens   uint64        // counts handles that were ever opened
 	writers int           // of the handles
+	closing closing       // of the writers, where each close counts
 	gen     uint64        // counts what makes a verdict that nobody writes obsolete
 	base    writers.Stamp // of the content when the row was last brought up to date
 	seq     uint64        // the commit after which a crash finds the mark

@@ -24,6 +24,8 @@ type Handle struct {
 	f      *file
 	flags  uint32
 	closed atomic.Bool
+	// flushed is the round of file.closing in which a descriptor of the handle was closed last; guarded by file.mu.
+	flushed uint64
 }
 
 // Ino returns the inode that the handle is open on.
@@ -227,6 +229,7 @@ func (h *Handle) Close() error {
 	last := f.handles <= 0
 	if h.CanWrite() {
 		f.writers--
+		f.closing.leave(h)
 		if f.writers <= 0 {
 			t.files.shut(&f.wr)
 		}
@@ -237,6 +240,9 @@ func (h *Handle) Close() error {
 	f.mu.Unlock()
 	if h.CanWrite() {
 		t.track.Release(f.ino)
+		f.mu.Lock()
+		f.closing.left()
+		f.mu.Unlock()
 	}
 	if last {
 		if h.flags&unix.O_ACCMODE != unix.O_WRONLY {

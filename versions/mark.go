@@ -74,6 +74,9 @@ func (t *Tree) arm(f *file, c change, mappable bool, edit func(*tx, *row) error)
 // beforeChange lets the past keep what the file holds. Without a settle time each close counts, also one a moment ago; and what a start finds
 // is looked at before it changes.
 func (t *Tree) beforeChange(f *file, c change) (*swap, error) {
+	if t.cfg.Settle == 0 {
+		t.awaitClosing(f)
+	}
 	f.mu.Lock()
 	hot, writing, adopted := f.hot, f.writers > 0, f.adopted
 	f.mu.Unlock()
