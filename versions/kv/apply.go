@@ -2,6 +2,7 @@ package kv
 
 import (
 	"errors"
+	"os"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -54,7 +55,7 @@ func (db *DB) applyTable(t *table) bool {
 			db.applied.Store(t.last)
 			db.counters.applies.Add(1)
 		}
-		retry := errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+		retry := wantsRoom(err)
 		switch {
 		case retry:
 			db.setApplyErr(wrap("apply", db.cfg.Dir, err))
@@ -81,6 +82,14 @@ func (db *DB) applyTable(t *table) bool {
 		case <-time.After(db.cfg.retry):
 		}
 	}
+}
+
+// wantsRoom reports whether a transaction failed because a page of it could not be written for want of room: it may be tried again. A sync that
+// fails for that reason (a thin volume, a filesystem that copies on write) is as final as any other: the page that says where the tree begins may
+// be in memory and not on the disk. bbolt gives on what [os.File.WriteAt] and fdatasync(2) say, and only the first is an [os.PathError].
+func wantsRoom(err error) bool {
+	var e *os.PathError
+	return errors.As(err, &e) && (errors.Is(e.Err, unix.ENOSPC) || errors.Is(e.Err, unix.EDQUOT))
 }
 
 // setApplyErr tells those who wait for room why there is none, or that it may be had again. Called with commitMu held.

@@ -3,6 +3,8 @@ package kv
 import (
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -131,13 +133,16 @@ func TestFaultAtEachOperation(t *testing.T) {
 	}
 }
 
+// noRoom is what a write to a full disk returns.
+var noRoom = &os.PathError{Op: "write", Path: "meta.db", Err: syscall.ENOSPC}
+
 // While meta.db has no room, commits go on until the table is full, then say why they fail; with room all is well again.
 func TestFullMeta(t *testing.T) {
 	var full atomic.Bool
 	cfg := Config{Dir: t.TempDir(), FS: simdisk.New(), MemtableSize: 8 << 10, noSync: true, retry: time.Millisecond,
 		failpoint: func(name string) error {
 			if name == "apply.commit" && full.Load() {
-				return syscall.ENOSPC
+				return noRoom
 			}
 			return nil
 		}}
@@ -208,28 +213,30 @@ func TestFullMeta(t *testing.T) {
 
 // Where writing meta.db fails otherwise, nothing more is promised until the database is opened anew, and nothing is lost.
 func TestBrokenMeta(t *testing.T) {
-	for _, point := range []string{"apply.begin", "apply.commit", "apply.committed"} {
+	for point, errno := range map[string]syscall.Errno{"apply.begin": syscall.EIO, "apply.commit": syscall.EIO, "apply.committed": syscall.EIO,
+		"apply.commit with a sync that finds no room": syscall.ENOSPC} {
+		point, _, _ := strings.Cut(point, " ")
 		broken := true
 		cfg := Config{Dir: t.TempDir(), noSync: true, FS: simdisk.New(), failpoint: func(name string) error {
 			if name == point && broken {
-				return syscall.EIO
+				return errno
 			}
 			return nil
 		}}
 		db := open(t, cfg)
 		put(t, db, spaceA, "k", "1")
-		if err := db.Checkpoint(); !errors.Is(err, syscall.EIO) {
+		if err := db.Checkpoint(); !errors.Is(err, errno) {
 			t.Fatalf("%s: %v", point, err)
 		}
 		var b Batch
 		b.Put(spaceA, []byte("k"), []byte("2"))
-		if _, err := db.Commit(&b); !errors.Is(err, syscall.EIO) {
+		if _, err := db.Commit(&b); !errors.Is(err, errno) {
 			t.Errorf("%s: commit: %v", point, err)
 		}
 		if got := get(t, db, spaceA, "k"); got != "1" {
 			t.Errorf("%s: %q", point, got)
 		}
-		if err := db.Close(); !errors.Is(err, syscall.EIO) {
+		if err := db.Close(); !errors.Is(err, errno) {
 			t.Errorf("%s: close: %v", point, err)
 		}
 		broken = false

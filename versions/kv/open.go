@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -34,6 +36,7 @@ const (
 	mapSize         = 8 << 30
 	mapSizeReadOnly = 1 << 30
 	lockTimeout     = time.Second
+	birth           = 4 // pages that bbolt begins a file with; the first transaction makes it longer
 )
 
 // Open opens the database of a store, and makes it where there is none. It replays the journal: when Open returns,
@@ -83,21 +86,16 @@ func Open(cfg Config) (*DB, error) {
 
 func (db *DB) openBolt() error {
 	path := filepath.Join(db.cfg.Dir, "meta.db")
-	opts := &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
-		InitialMmapSize: mapSize, ReadOnly: db.cfg.ReadOnly, NoSync: db.cfg.noSync, NoGrowSync: db.cfg.noSync}
-	if db.cfg.ReadOnly {
-		opts.InitialMmapSize = mapSizeReadOnly
+	if !db.cfg.ReadOnly {
+		if err := db.steady(path); err != nil {
+			return wrap("open", path, err)
+		}
 	}
-	b, err := bbolt.Open(path, 0o600, opts)
-	if errors.Is(err, unix.ENOMEM) { // the process may not map so much (RLIMIT_AS)
-		opts.InitialMmapSize = 0
-		b, err = bbolt.Open(path, 0o600, opts)
-	}
+	b, err := db.boltAt(path)
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return &sharefs.Error{Op: "open", Path: path, Kind: sharefs.KindBusy, Detail: "another process has it open"}
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum),
-		errors.Is(err, berrors.ErrVersionMismatch):
+	case damagedFile(err):
 		return &sharefs.Error{Op: "open", Path: path, Kind: sharefs.KindCorrupt, Err: err}
 	case err != nil:
 		return wrap("open", path, err)
@@ -106,18 +104,112 @@ func (db *DB) openBolt() error {
 	if db.cfg.noSync {
 		b.AllocSize = 64 << 10 // such tests copy the file often
 	}
-	if db.cfg.ReadOnly {
-		err = b.View(db.readMeta)
-	} else {
-		if err = b.Update(db.makeMeta); err == nil {
-			err = b.View(db.readMeta)
-		}
+	complete := false
+	err = db.guard(func() error {
+		return b.View(func(tx *bbolt.Tx) error {
+			complete = db.complete(tx)
+			return nil
+		})
+	})
+	// Nothing is written unless something is missing: a store on a full disk has to open, so that files can be removed from it.
+	if err == nil && !complete && !db.cfg.ReadOnly {
+		err = db.guard(func() error { return b.Update(db.makeMeta) })
+	}
+	if err == nil {
+		err = db.guard(func() error { return b.View(db.readMeta) })
 	}
 	if err != nil {
 		b.Close()
 		return wrap("open", path, err)
 	}
 	return nil
+}
+
+// boltAt opens or makes meta.db.
+func (db *DB) boltAt(path string) (b *bbolt.DB, err error) {
+	opts := &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
+		InitialMmapSize: mapSize, ReadOnly: db.cfg.ReadOnly, NoSync: db.cfg.noSync, NoGrowSync: db.cfg.noSync}
+	if db.cfg.ReadOnly {
+		opts.InitialMmapSize = mapSizeReadOnly
+	}
+	try := func() error {
+		b, err = bbolt.Open(path, 0o600, opts)
+		return err
+	}
+	err = db.guard(try)
+	if errors.Is(err, unix.ENOMEM) { // the process may not map so much (RLIMIT_AS)
+		opts.InitialMmapSize = 0
+		err = db.guard(try)
+	}
+	return b, err
+}
+
+// guard calls into bbolt, which panics over a damaged file; what lies beyond its end, mapped, is a fault.
+func (db *DB) guard(call func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = &sharefs.Error{Op: "open", Path: filepath.Join(db.cfg.Dir, "meta.db"), Kind: sharefs.KindCorrupt,
+				Detail: fmt.Sprint("a page of it makes no sense: ", r)}
+		}
+	}()
+	return call()
+}
+
+// damagedFile reports whether bbolt could make nothing of the file.
+func damagedFile(err error) bool {
+	return errors.Is(err, berrors.ErrInvalid) || errors.Is(err, berrors.ErrChecksum) || errors.Is(err, berrors.ErrVersionMismatch)
+}
+
+// steady sees to it that what is read from meta.db is what its disk holds. A process that died may have written its last meta page and
+// not synced it; the next transaction would write over pages that the one before it needs, and the loss of power in the middle would leave
+// neither whole. And a sync may have failed, after which the kernel takes the pages for clean: what is in memory of them is dropped, so that
+// they are read from the disk (Rebello et al., see package journal). That was the end of the process that saw it, and its
+// journal is still there.
+func (db *DB) steady(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	names, err := os.ReadDir(filepath.Join(db.cfg.Dir, "journal"))
+	if errors.Is(err, os.ErrNotExist) {
+		// The journal is made after meta.db: power was lost at its birth, and what there is of it may be any part of nothing.
+		st, err := f.Stat()
+		if err == nil && st.Size() <= int64(birth*os.Getpagesize()) {
+			err = os.Remove(path)
+		}
+		return err
+	}
+	if err := db.failpoint("open.sync"); err != nil {
+		return err
+	}
+	if !db.cfg.noSync {
+		if err := unix.Fdatasync(int(f.Fd())); err != nil {
+			return err
+		}
+	}
+	if err == nil && len(names) > 0 {
+		_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) // advice: some filesystems keep the pages
+	}
+	return nil
+}
+
+// complete reports whether meta.db has all that makeMeta makes.
+func (db *DB) complete(tx *bbolt.Tx) bool {
+	m := tx.Bucket(metaBucket)
+	if m == nil || m.Get(keyFormat) == nil {
+		return false
+	}
+	for _, s := range db.spaces {
+		if s != nil && (tx.Bucket(s.live) == nil || s.Versioned && tx.Bucket(s.past) == nil || s.ID != boundaries && m.Get(spaceKey(s.ID)) == nil) {
+			return false
+		}
+	}
+	return true
 }
 
 // makeMeta makes the buckets that are missing.

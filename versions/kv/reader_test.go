@@ -3,8 +3,6 @@ package kv
 import (
 	"fmt"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // idleReaders returns how many transactions are kept, and whether any may be.
@@ -58,7 +56,7 @@ func TestNoReaderIsKeptWhileBboltIsWritten(t *testing.T) {
 		}
 		if failOnce {
 			failOnce = false
-			return unix.ENOSPC
+			return noRoom
 		}
 		return nil
 	}})
