@@ -179,12 +179,11 @@ func (a *app) writeTable(all []logLine) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	var out strings.Builder
 	for line := range strings.Lines(table.String()) {
-		if err := a.printf("%s\n", strings.TrimRight(line, " \n")); err != nil {
-			return err
-		}
+		out.WriteString(strings.TrimRight(line, " \n") + "\n")
 	}
-	return nil
+	return a.printf("%s", out.String())
 }
 
 // change is a difference of sizes with its sign.

@@ -143,15 +143,23 @@ read them, and ls FILE@@/ lists them.`,
 		}
 		return target.Help()
 	}})
+	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
-		c.Flags().BoolP("help", "h", false, "Show this help")
 		if c.Name() == "completion" {
 			finishCompletion(c)
 		}
 	}
-	root.Flags().BoolP("help", "h", false, "Show this help")
+	helpFlags(root)
 	return root
+}
+
+// helpFlags says of --help what it does in the words of the others.
+func helpFlags(cmd *cobra.Command) {
+	cmd.Flags().BoolP("help", "h", false, "Show this help")
+	for _, c := range cmd.Commands() {
+		helpFlags(c)
+	}
 }
 
 // dashed returns the first argument that was taken for flags but is the name of a file.
@@ -177,6 +185,9 @@ func finishCompletion(c *cobra.Command) {
 	var shells []string
 	for _, shell := range c.Commands() {
 		shell.Args = exactly()
+		if f := shell.Flags().Lookup("no-descriptions"); f != nil {
+			f.Usage = "Complete without descriptions"
+		}
 		shells = append(shells, shell.Name())
 	}
 	c.Args = func(_ *cobra.Command, args []string) error {

@@ -645,10 +645,19 @@ func TestStatusDoctorAndVersion(t *testing.T) {
 		}
 		var findings struct {
 			OK       bool `json:"ok"`
-			Findings []struct{ What, Grade, Found, Remedy string }
+			Findings []struct{ What, Mount, Grade, Found, Remedy string }
 		}
 		if err := json.Unmarshal([]byte(tool(t, m.Dir, "doctor", "--json").out), &findings); err != nil || len(findings.Findings) < 8 {
 			t.Errorf("%+v, %v", findings, err)
+		}
+		said := map[string]bool{}
+		for _, f := range findings.Findings {
+			if f.Mount == m.Dir {
+				said[f.What] = true
+			}
+		}
+		if len(said) != 5 || !said["mount"] || !said["passthrough"] || !said["disk"] {
+			t.Errorf("of the mount it finds %v", said)
 		}
 		if got := must(t, "/", "version"); !strings.HasPrefix(got, "sharefs 0.") {
 			t.Error(got)
@@ -673,15 +682,22 @@ func TestStatusDoctorAndVersion(t *testing.T) {
 		refused(t, "/", 2, "esp foo is not a command", "esp", "foo")
 		refused(t, "/", 2, "FILE is missing", "esp", "key")
 		refused(t, "/", 2, "--json: the commands of esp write text only", "esp", "key", "x", "--json")
-		for _, name := range []string{"", "log", "cat", "diff", "restore", "commit", "status", "doctor", "version", "completion"} {
-			args := []string{name, "--help"}
-			if name == "" {
-				args = args[1:]
-			}
-			for line := range strings.Lines(must(t, "/", args...)) {
-				if flag := regexp.MustCompile(`^ +(-\w, )?--[\w-]+( [A-Z]+)? {2,}(.)`).FindStringSubmatch(line); flag != nil && strings.ToUpper(flag[3]) != flag[3] {
-					t.Errorf("%s --help: %s does not begin with a capital", name, line)
+		for _, name := range []string{
+			"", "log", "cat", "diff", "restore", "commit", "status", "doctor", "version", "completion", "completion bash",
+			"esp", "esp key", "esp listen", "esp dial", "esp bench", "esp trace", "help",
+		} {
+			flags := 0
+			for line := range strings.Lines(must(t, "/", append(strings.Fields(name), "--help")...)) {
+				if !strings.HasPrefix(strings.TrimLeft(line, " "), "-") {
+					continue
 				}
+				flags++
+				if !regexp.MustCompile(`^ +(-\w, )?--[\w-]+( [A-Z]+)? {2,}[A-Z]`).MatchString(line) {
+					t.Errorf("%s --help: %s is not in the form of the others", name, line)
+				}
+			}
+			if flags == 0 {
+				t.Errorf("%s --help shows no flags", name)
 			}
 		}
 		if got := must(t, "/", "completion", "bash"); !strings.Contains(got, "sharefs") {

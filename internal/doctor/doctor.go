@@ -40,6 +40,7 @@ func (g *Grade) UnmarshalJSON(text []byte) error {
 // Finding is one thing that was looked at.
 type Finding struct {
 	What   string `json:"what"`
+	Mount  string `json:"mount,omitempty"` // the mount point, of what was found of a mount
 	Grade  Grade  `json:"grade"`
 	Found  string `json:"found"`
 	Remedy string `json:"remedy,omitempty"`

@@ -40,6 +40,9 @@ func mounts(deep bool) []Finding {
 		if now, err := client.Mounts(); err == nil && !slices.ContainsFunc(now, func(m client.Mount) bool { return m.Point == all[i].Point }) {
 			found = []Finding{good("mount", "%s was unmounted meanwhile", term.Quote(all[i].Point))}
 		}
+		for k := range found {
+			found[k].Mount = all[i].Point
+		}
 		out = append(out, found...)
 	}
 	return out

@@ -52,13 +52,13 @@ func newBench(o *options) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&serve, "serve", "s", false, "Answer benchmarks, until interrupted")
-	f.DurationVarP(&b.secs, "time", "t", 10*time.Second, "How long to measure")
-	f.DurationVarP(&b.interval, "interval", "i", time.Second, "Pause between two lines")
-	f.IntVarP(&b.streams, "parallel", "P", 1, "Number of streams")
+	f.DurationVarP(&b.secs, "time", "t", 10*time.Second, "Measure for `TIME`")
+	f.DurationVarP(&b.interval, "interval", "i", time.Second, "`TIME` between two lines")
+	f.IntVarP(&b.streams, "parallel", "P", 1, "Open `N` streams")
 	f.BoolVarP(&b.reverse, "reverse", "R", false, "The other host sends")
 	f.BoolVar(&b.latency, "latency", false, "Measure round trips instead of throughput")
-	f.IntVar(&b.size, "size", 64, "Bytes of a message for --latency")
-	f.StringVar(&b.kind, "content", "random", "What is sent: random (does not compress) or text")
+	f.IntVar(&b.size, "size", 64, "Messages of `N` bytes for --latency")
+	f.StringVar(&b.kind, "content", "random", "`WHAT` is sent: random (does not compress) or text")
 	return cmd
 }
 

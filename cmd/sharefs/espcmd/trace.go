@@ -70,8 +70,8 @@ func newTrace(o *options) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.DurationVarP(&interval, "interval", "i", 2*time.Second, "Pause between two tables")
-	f.IntVarP(&count, "count", "n", 0, "Number of tables; 0: until interrupted")
+	f.DurationVarP(&interval, "interval", "i", 2*time.Second, "`TIME` between two tables")
+	f.IntVarP(&count, "count", "n", 0, "Stop after `N` tables; 0: when interrupted")
 	f.BoolVar(&load, "load", false, "Send data meanwhile, to a \"bench --serve\", so that bandwidth is measured")
 	return cmd
 }
