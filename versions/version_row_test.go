@@ -1,0 +1,72 @@
+package versions
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+
+	"sharefs"
+)
+
+// keptVersion is a row with everything that one can hold.
+func keptVersion() *version {
+	return &version{
+		ino: 7, own: 3, place: placeKept, timed: true, at: 0x0102030405060708, file: sharefs.FileID{15: 9}, size: 300, mode: sharefs.ModeRegular | 0o640,
+		uid: 1000, gid: 50, author: 1, mtime: 1000, ctime: 999, note: "né",
+		top: manifest{0, []span{{len: 200, id: sharefs.ChunkID{31: 5}}, {len: 100, hole: true}}},
+	}
+}
+
+func TestVersionRow(t *testing.T) {
+	v := keptVersion()
+	const want = "\x01\x06" + "\x01\x02\x03\x04\x05\x06\x07\x08" + "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x09" +
+		"\xac\x02" + "\xa0\x83\x02" + "\xe8\x07" + "\x32" + "\x01" + "\xd0\x0f\x01" + "\x03n\xc3\xa9" + "\x00" +
+		"\x90\x03" + "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x05" +
+		"\xc9\x01"
+	if got := string(v.encode()); got != want {
+		t.Fatalf("written as\n%x, want\n%x", got, want)
+	}
+	key := versionKey(v.ino, v.own)
+	if back, err := decodeVersion(key, []byte(want)); err != nil || !reflect.DeepEqual(back, v) {
+		t.Errorf("reads back as %+v, %v", back, err)
+	}
+	for i := range len(want) {
+		if _, err := decodeVersion(key, []byte(want[:i])); !errors.Is(err, sharefs.KindCorrupt) {
+			t.Errorf("a row cut to %d bytes: %v", i, err)
+		}
+	}
+	if _, err := decodeVersion(key[:15], []byte(want)); !errors.Is(err, sharefs.KindCorrupt) {
+		t.Errorf("a short key: %v", err)
+	}
+}
+
+func FuzzVersion(f *testing.F) {
+	v := keptVersion()
+	key := versionKey(v.ino, v.own)
+	f.Add(v.encode())
+	v.place, v.top = placeAside, manifest{}
+	f.Add(v.encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		v, err := decodeVersion(key, b)
+		if err != nil {
+			return
+		}
+		if again, err := decodeVersion(key, v.encode()); err != nil || !reflect.DeepEqual(again, v) {
+			t.Errorf("%+v reads back as %+v, %v", v, again, err)
+		}
+	})
+}
+
+func FuzzLineage(f *testing.F) {
+	f.Add((&lineage{}).encode())
+	f.Add((&lineage{pred: 5, through: 3, base: 9, depth: 2, jump: 4, from: 5, firm: true, since: 77, continued: true}).encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l, err := decodeLineage(1, b)
+		if err != nil {
+			return
+		}
+		if again, err := decodeLineage(1, l.encode()); err != nil || again != l {
+			t.Errorf("%+v reads back as %+v, %v", l, again, err)
+		}
+	})
+}
