@@ -135,6 +135,7 @@ type Version struct {
 	Number uint64 // 1, 2, 3 … within the history of the name that leads to the file, on this host
 	At     HLC    // when it was settled
 	Size   uint64 // bytes
+	Data   uint64 // bytes of it at the most that are not in holes
 	Mode   uint32
 	UID    uint32
 	GID    uint32

@@ -123,6 +123,26 @@ func TestThePastThroughASymbolicLink(t *testing.T) {
 	})
 }
 
+// A hole takes no space in a version either, so that cp and tar leave it one.
+func TestVersionsOfSparseFilesAreSparse(t *testing.T) {
+	m := mountTree(t, true, nil)
+	f, err := os.Create(m.path("file"))
+	ok(t, err)
+	_, err = f.WriteAt([]byte("far out"), 1<<30)
+	ok(t, err)
+	ok(t, f.Close())
+	m.commit("file", "")
+	var st unix.Stat_t
+	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(10 * time.Millisecond) { // until it is captured
+		if st = m.stat("file@@1"); st.Blocks*512 < 1<<20 {
+			break
+		}
+	}
+	if st.Size != 1<<30+7 || st.Blocks == 0 || st.Blocks*512 >= 1<<20 {
+		t.Errorf("the version has %d bytes in %d blocks", st.Size, st.Blocks)
+	}
+}
+
 func (m *mounted) lstat(name string) (st unix.Stat_t) {
 	m.t.Helper()
 	ok(m.t, unix.Lstat(m.path(name), &st))

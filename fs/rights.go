@@ -67,7 +67,7 @@ func (e *edge) attrPast(k nodeKey, a *sharefs.Attr) error {
 		}
 		mode &= l.mode()
 		at := sharefs.Time(v.At.Time().UnixNano())
-		a.Size, a.Blocks = v.Size, (v.Size+511)/512
+		a.Size, a.Blocks = v.Size, (v.Data+511)/512
 		a.Atime, a.Mtime, a.Ctime, a.Btime = v.Mtime, v.Mtime, at, at
 	} else if !there {
 		if all, err := e.tree.Versions(k.ino); err != nil {

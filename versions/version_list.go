@@ -41,9 +41,24 @@ func (t *Tree) Versions(ino sharefs.Ino) ([]sharefs.Version, error) {
 // shown returns what users see of a version in the history of an inode.
 func (h *history) shown(ino sharefs.Ino, v *version, base uint64) sharefs.Version {
 	return sharefs.Version{
-		Number: base + v.own, At: v.at, Size: v.size, Mode: v.mode, UID: v.uid, GID: v.gid, Mtime: v.mtime,
+		Number: base + v.own, At: v.at, Size: v.size, Data: v.data(), Mode: v.mode, UID: v.uid, GID: v.gid, Mtime: v.mtime,
 		Author: h.author(v.author), Timed: v.timed, Foreign: v.ino != ino, Note: v.note,
 	}
+}
+
+// data returns how many bytes of a version are not in holes, as far as its row tells: holes within nodes of its manifest count as data, and so
+// does all of what is not in packs yet.
+func (v *version) data() uint64 {
+	if v.place != placeKept || v.top.level > 0 {
+		return v.size
+	}
+	var n uint64
+	for i := range v.top.spans {
+		if !v.top.spans[i].hole {
+			n += uint64(v.top.spans[i].len)
+		}
+	}
+	return n
 }
 
 // isLive reports whether the content of a file is that of one of its versions still. Nothing of a removed file is live.
