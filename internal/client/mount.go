@@ -20,10 +20,8 @@ import (
 
 // Mount is one ShareFS that is mounted.
 type Mount struct {
-	Point    string // the mount point
-	Source   string // the store's name or path, as /proc/mounts shows it
-	ReadOnly bool
-	Options  string
+	Point  string // the mount point
+	Source string // the store's name or path, as /proc/mounts shows it
 }
 
 // Mounts lists the ShareFS mounts that this process can see.
@@ -42,7 +40,7 @@ func Mounts() ([]Mount, error) {
 }
 
 func fromTable(m *mountinfo.Mount) Mount {
-	return Mount{Point: m.Point, Source: m.Source, ReadOnly: m.ReadOnly(), Options: m.Options}
+	return Mount{Point: m.Point, Source: m.Source}
 }
 
 // MountOf returns the mount that path lies in; the path must exist, at least the directory that holds it.
@@ -51,24 +49,34 @@ func MountOf(path string) (*Mount, error) {
 	if err != nil {
 		return nil, err
 	}
+	m, err := holding(real)
+	if err == nil && m == nil {
+		err = &sharefs.Error{Path: term.Quote(path), Kind: sharefs.KindInvalid, Detail: "not in a ShareFS mount"}
+	}
+	return m, err
+}
+
+// holding returns the mount that a path without symbolic links lies in, nil where that is no ShareFS. It touches nothing but the table.
+func holding(real string) (*Mount, error) {
 	table, err := mountinfo.Read()
 	if err != nil {
 		return nil, err
 	}
 	m := mountinfo.Holding(table, real)
 	if m == nil || m.Type != mountinfo.Type {
-		return nil, &sharefs.Error{Path: term.Quote(path), Kind: sharefs.KindInvalid, Detail: "not in a ShareFS mount"}
+		return nil, nil
 	}
 	out := fromTable(m)
 	return &out, nil
 }
 
 // Here returns the mount that the working directory lies in or, where it lies in none and exactly one is mounted, that one. Named is the
-// directory that the user named as the working one, which is to lie in a mount; empty: none.
+// directory that the user named as the working one, which is to lie in a mount; empty: none. A mount that hangs does not hang the caller.
 func Here(named string) (*Mount, error) {
-	m, err := MountOf(".")
-	if err == nil || !errors.Is(err, sharefs.KindInvalid) {
-		return m, err
+	if dir, err := unix.Getwd(); err == nil { // of the kernel's own knowledge; os.Getwd looks at the directory
+		if m, err := holding(dir); m != nil || err != nil {
+			return m, err
+		}
 	}
 	all, err := Mounts()
 	if err != nil {

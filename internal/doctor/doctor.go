@@ -22,21 +22,6 @@ func (g Grade) String() string { return [...]string{"ok", "note", "wrong"}[g] }
 // MarshalJSON writes the grade as its word.
 func (g Grade) MarshalJSON() ([]byte, error) { return json.Marshal(g.String()) }
 
-// UnmarshalJSON reads the word.
-func (g *Grade) UnmarshalJSON(text []byte) error {
-	var word string
-	if err := json.Unmarshal(text, &word); err != nil {
-		return err
-	}
-	for grade := Good; grade <= Wrong; grade++ {
-		if grade.String() == word {
-			*g = grade
-			return nil
-		}
-	}
-	return fmt.Errorf("%q is no grade", word)
-}
-
 // Finding is one thing that was looked at.
 type Finding struct {
 	What   string `json:"what"`

@@ -37,8 +37,8 @@ func mounts(deep bool) []Finding {
 	var out []Finding
 	for i := range all {
 		found := mount(&all[i], deep)
-		if now, err := client.Mounts(); err == nil && !slices.ContainsFunc(now, func(m client.Mount) bool { return m.Point == all[i].Point }) {
-			found = []Finding{good("mount", "%s was unmounted meanwhile", term.Quote(all[i].Point))}
+		if still, err := client.Mounts(); err == nil {
+			found = unlessGone(found, &all[i], still)
 		}
 		for k := range found {
 			found[k].Mount = all[i].Point
@@ -46,6 +46,14 @@ func mounts(deep bool) []Finding {
 		out = append(out, found...)
 	}
 	return out
+}
+
+// unlessGone puts aside what was found of a mount that is not among those that there still are: what looked wrong was its end.
+func unlessGone(found []Finding, m *client.Mount, still []client.Mount) []Finding {
+	if slices.ContainsFunc(still, func(s client.Mount) bool { return s.Point == m.Point }) {
+		return found
+	}
+	return []Finding{good("mount", "%s was unmounted meanwhile", term.Quote(m.Point))}
 }
 
 // mount looks at one.

@@ -149,7 +149,6 @@ const (
 	Warn   Style = "33" // yellow
 	Bad    Style = "31" // red
 	Strong Style = "1"
-	Faint  Style = "2"
 	Added  Style = "32"
 	Gone   Style = "31"
 	Place  Style = "36" // cyan

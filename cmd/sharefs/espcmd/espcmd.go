@@ -264,7 +264,7 @@ func newKey() *cobra.Command {
 				return err
 			}
 			if made {
-				fmt.Fprintf(cmd.ErrOrStderr(), "made a new identity in %s\n", args[0])
+				fmt.Fprintf(cmd.ErrOrStderr(), "made a new identity in %s\n", term.Quote(args[0]))
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), k.Public())
 			return err
