@@ -104,10 +104,11 @@ func TestTLSInside(t *testing.T) {
 
 // TestBigWrite writes 64 MiB in one call.
 func TestBigWrite(t *testing.T) {
+	data := pattern(5, 64<<20)
+	want := sha256.Sum256(data)
 	realCarriages(t, func(t *testing.T, cfg Config) {
 		p := newTestPair(t, cfg, cfg)
 		c, s := p.conns()
-		data := pattern(5, 64<<20)
 		h := sha256.New()
 		done := make(chan error, 1)
 		go func() {
@@ -126,7 +127,7 @@ func TestBigWrite(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
-		if want := sha256.Sum256(data); !bytes.Equal(h.Sum(nil), want[:]) {
+		if !bytes.Equal(h.Sum(nil), want[:]) {
 			t.Fatal("the bytes differ")
 		}
 	})
@@ -159,12 +160,12 @@ func textOf(seed uint64, n int) []byte {
 
 // TestBulkText sends text in bulk, which passes through all that the encoder does, and compares every byte.
 func TestBulkText(t *testing.T) {
+	data := textOf(1, 12<<20)
 	realCarriages(t, func(t *testing.T, cfg Config) {
 		p := newTestPair(t, cfg, cfg)
-		data := textOf(1, 24<<20)
-		for name, send := range map[string]func(c *Conn) error{
-			"in one Write": func(c *Conn) error { _, err := c.Write(data); return err },
-			"in pieces of any size": func(c *Conn) error {
+		for name, send := range map[string]func(c *Conn, data []byte) error{
+			"in one Write": func(c *Conn, data []byte) error { _, err := c.Write(data); return err },
+			"in pieces of any size": func(c *Conn, data []byte) error {
 				rng := mrand.New(mrand.NewPCG(2, 2))
 				for rest := data; len(rest) > 0; {
 					n := min(len(rest), 1+rng.IntN(1<<(4+rng.IntN(15))))
@@ -179,7 +180,7 @@ func TestBulkText(t *testing.T) {
 			c, s := p.conns()
 			sent := make(chan error, 1)
 			go func() {
-				err := send(c)
+				err := send(c, data)
 				if err == nil {
 					err = c.CloseWrite()
 				}
