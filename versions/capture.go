@@ -255,7 +255,7 @@ func (b *batch) add(id versionID) (done bool, err error) {
 			return false, err
 		}
 		if v.place == placeLive && h.t.restless(id.ino) {
-			return false, nil // adopted at the start, and its verdict is still to come
+			return false, nil // adopted at the start, and its verdict is still to come: cooled wakes the capture then
 		}
 		top, err := b.read(v)
 		var unreadable *sourceError
@@ -282,9 +282,21 @@ func (t *Tree) restless(ino sharefs.Ino) bool {
 		return false
 	}
 	defer t.files.unpin(f)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.hot
+	hot := func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.hot {
+			t.past.passed.Store(true) // with f.mu held: whoever resets hot looks at it afterwards
+		}
+		return f.hot
+	}
+	if !hot() {
+		return false
+	}
+	// The version is on disk a moment before its file is marked as being at rest, in one section of Tree.mu.
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return hot()
 }
 
 // sourceError is a failure to read the content of a version.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/versions/writers"
 )
 
 // whole returns content that tells whether it is whole: one line again and again, and how often.
@@ -174,5 +175,63 @@ func TestAnotherContentUnderTheNumberWhileItIsCaptured(t *testing.T) {
 	wantHistory(t, tree, ino, "two, by a writer that outlived the daemon")
 	if n := tree.HistoryStats(); n.Lost != 0 || n.Queue != 0 {
 		t.Errorf("%+v", n)
+	}
+}
+
+// A version that the capture meets before its file is marked as being at rest is captured as soon as it is, not when something else happens.
+func TestCaptureReturnsToWhatItPassedOver(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	ino := save(t, tree, "f", "one")
+	settle(t, tree, ino)
+	f := tree.files.pin(ino)
+	defer tree.files.unpin(f)
+	f.mu.Lock()
+	f.hot = true
+	ev := writers.Event{ID: ino, Kind: writers.Quiet, Stamp: f.base}
+	f.mu.Unlock()
+	for len(tree.past.wake) > 0 {
+		<-tree.past.wake
+	}
+	if n := must[int](t)(tree.past.capture()); n != 0 || tree.HistoryStats().Queue != 1 {
+		t.Fatalf("%d versions of files that are not at rest were captured; %+v", n, tree.HistoryStats())
+	}
+	tree.mu.Lock()
+	tree.cooled(f, ev)
+	tree.mu.Unlock()
+	if len(tree.past.wake) == 0 {
+		t.Error("nobody wakes the capture")
+	}
+	if n := must[int](t)(tree.past.capture()); n != 1 || tree.HistoryStats().Queue != 0 {
+		t.Errorf("%d versions captured; %+v", n, tree.HistoryStats())
+	}
+}
+
+// The version is on disk before its file is marked as being at rest; the capture waits for that.
+func TestCaptureWaitsForRestToBeMarked(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	ino := save(t, tree, "f", "one")
+	settle(t, tree, ino)
+	f := tree.files.pin(ino)
+	defer tree.files.unpin(f)
+	tree.mu.Lock()
+	f.mu.Lock()
+	f.hot = true
+	ev := writers.Event{ID: ino, Kind: writers.Quiet, Stamp: f.base}
+	f.mu.Unlock()
+	captured := make(chan int, 1)
+	go func() {
+		n, err := tree.past.capture()
+		if err != nil {
+			t.Error(err)
+		}
+		captured <- n
+	}()
+	for !tree.past.passed.Load() { // it has met the version
+		time.Sleep(time.Millisecond)
+	}
+	tree.cooled(f, ev)
+	tree.mu.Unlock()
+	if n := <-captured; n != 1 {
+		t.Errorf("%d versions captured", n)
 	}
 }

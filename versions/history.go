@@ -35,7 +35,8 @@ type history struct {
 
 	heldCount atomic.Uint64 // names clones that live while they are read
 
-	wake chan struct{} // 1 deep: there may be something to capture
+	wake   chan struct{} // 1 deep: there may be something to capture
+	passed atomic.Bool   // the capture passed a version over whose file was not at rest
 
 	capturing sync.Mutex // held by whoever takes from the queue, and guards what follows; no other lock may be held when it is taken
 	tools     *tools

@@ -284,4 +284,7 @@ func (t *Tree) cooled(f *file, ev writers.Event) {
 	s.mu.Lock()
 	s.cool = append(s.cool, cooled{f, gen})
 	s.mu.Unlock()
+	if t.past.passed.Swap(false) {
+		t.past.roused(time.Now())
+	}
 }
