@@ -5,7 +5,7 @@
 // Before each step the disk is synced and ShareFS's captures have settled, so that no work left over from one system is paid
 // by the next; what the captures themselves take is a row of its own.
 //
-//	go run ./bench [-run REGEXP] [-rounds N] [-quick] [-md FILE] [-dir DIR] [-million]
+//	go run ./bench [-run REGEXP] [-rounds N] [-quick] [-million=false] [-dir DIR] [-on TEXT] [-md FILE]
 //
 // Needs root (mounts, drop_caches), fio and git. A gate that is missed is marked, and the exit code stays 0: timing is never
 // a test.
@@ -28,6 +28,7 @@ type options struct {
 	match   *regexp.Regexp
 	md      string
 	dir     string
+	on      string
 }
 
 func main() {
@@ -36,8 +37,9 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds over all rows; medians are printed")
 	flag.BoolVar(&o.quick, "quick", false, "a tenth of the work in each row, to see that all runs")
 	flag.BoolVar(&o.million, "million", true, "measure start, find and memory with a million files")
-	flag.StringVar(&o.md, "md", "", "write the tables into this file, between its bench markers")
+	flag.StringVar(&o.md, "md", "", "write the tables into this file between its bench markers, each in the place of the one with its title")
 	flag.StringVar(&o.dir, "dir", "", "where to work, on the disk to be measured (default: the temporary directory)")
+	flag.StringVar(&o.on, "on", "", "what is said in the titles of the tables, such as the disk that -dir lies on")
 	flag.Parse()
 	var err error
 	if o.match, err = regexp.Compile(*run); err != nil {
@@ -70,7 +72,7 @@ func measure(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	t := newTables(subjects)
+	t := newTables(subjects, o.on)
 	for _, group := range []struct {
 		name string
 		run  func(context.Context, options, []*subject, *tables) error

@@ -37,12 +37,13 @@ type table struct {
 }
 
 type tables struct {
-	names []string
+	names []string // of the subjects
+	on    string   // said in each title, if anything
 	all   []*table
 }
 
-func newTables(subjects []*subject) *tables {
-	t := &tables{}
+func newTables(subjects []*subject, on string) *tables {
+	t := &tables{on: on}
 	for _, s := range subjects {
 		t.names = append(t.names, s.name)
 	}
@@ -50,6 +51,9 @@ func newTables(subjects []*subject) *tables {
 }
 
 func (t *tables) table(title, note string) *table {
+	if t.on != "" {
+		title += ", " + t.on
+	}
 	n := &table{title: title, note: note}
 	t.all = append(t.all, n)
 	return n
@@ -116,43 +120,81 @@ func (r *row) verdict() string {
 }
 
 func (t *tables) print(w io.Writer) {
-	fmt.Fprintf(w, "%s, %d CPUs, %s, %s\n", time.Now().Format("2006-01-02"), runtime.NumCPU(), kernel(), runtime.Version())
+	fmt.Fprintln(w, where())
 	for _, table := range t.all {
-		if len(table.rows) == 0 {
-			continue
-		}
-		fmt.Fprintf(w, "\n### %s\n\n%s\n\n| | unit | %s | ShareFS against the goal |\n|---|---|%s---|\n", table.title, table.note,
-			strings.Join(t.names, " | "), strings.Repeat("---|", len(t.names)))
-		for _, r := range table.rows {
-			fmt.Fprintf(w, "| %s | %s |", r.name, r.unit)
-			for _, n := range t.names {
-				if m, ok := r.median(n); ok {
-					fmt.Fprintf(w, " %.4g |", m)
-				} else {
-					fmt.Fprint(w, " |")
-				}
-			}
-			fmt.Fprintf(w, " %s |\n", r.verdict())
+		if len(table.rows) > 0 {
+			fmt.Fprintf(w, "\n%s", t.section(table))
 		}
 	}
 }
 
-// writeInto replaces what stands between the markers of a document.
+// where says on what was measured, and when.
+func where() string {
+	return fmt.Sprintf("%s, %d CPUs, %s, %s", time.Now().Format("2006-01-02"), runtime.NumCPU(), kernel(), runtime.Version())
+}
+
+// section is a table in Markdown, with its title and its note.
+func (t *tables) section(table *table) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "### %s\n\n%s\n\n| | unit | %s | ShareFS against the goal |\n|---|---|%s---|\n", table.title, table.note,
+		strings.Join(t.names, " | "), strings.Repeat("---|", len(t.names)))
+	for _, r := range table.rows {
+		fmt.Fprintf(&b, "| %s | %s |", r.name, r.unit)
+		for _, n := range t.names {
+			if m, ok := r.median(n); ok {
+				fmt.Fprintf(&b, " %.4g |", m)
+			} else {
+				fmt.Fprint(&b, " |")
+			}
+		}
+		fmt.Fprintf(&b, " %s |\n", r.verdict())
+	}
+	return b.String()
+}
+
+// writeInto puts the tables between the markers of a document, each in the place of the one with the same title, new ones at the end.
 func (t *tables) writeInto(file string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	head, rest, ok := strings.Cut(string(text), beginMark)
-	_, tail, ok2 := strings.Cut(rest, endMark)
-	if !ok || !ok2 {
-		return fmt.Errorf("%s has no %s … %s to write between", file, beginMark, endMark)
+	merged, err := t.mergeInto(string(text))
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
 	}
-	var b strings.Builder
-	b.WriteString(head + beginMark + "\n")
-	t.print(&b)
-	b.WriteString("\n" + endMark + tail)
-	return os.WriteFile(file, []byte(b.String()), 0o644)
+	return os.WriteFile(file, []byte(merged), 0o644)
+}
+
+func (t *tables) mergeInto(text string) (string, error) {
+	head, rest, ok := strings.Cut(text, beginMark)
+	body, tail, ok2 := strings.Cut(rest, endMark)
+	if !ok || !ok2 {
+		return "", fmt.Errorf("there is no %s … %s to write between", beginMark, endMark)
+	}
+	parts := strings.Split(strings.TrimSpace(body), "\n### ")
+	for i := range parts {
+		if i > 0 {
+			parts[i] = "### " + parts[i]
+		}
+		parts[i] = strings.TrimSpace(parts[i])
+	}
+	for _, table := range t.all {
+		if len(table.rows) == 0 {
+			continue
+		}
+		n := *table
+		n.note = where() + ". " + n.note // tables in a document may come from several runs
+		at := slices.IndexFunc(parts, func(p string) bool {
+			title, _, _ := strings.Cut(p, "\n")
+			return title == "### "+table.title
+		})
+		if at < 0 {
+			at = len(parts)
+			parts = append(parts, "")
+		}
+		parts[at] = strings.TrimSpace(t.section(&n))
+	}
+	return head + beginMark + "\n" + strings.TrimSpace(strings.Join(parts, "\n\n")) + "\n\n" + endMark + tail, nil
 }
 
 func kernel() string {
