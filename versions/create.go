@@ -173,6 +173,14 @@ func (t *Tree) Create(parent sharefs.Ino, name string, flags, mode uint32, who C
 	}
 	for {
 		a, h, err := t.createNew(flags, mode, who, func(n *newInode) (*row, error) { return t.makeNamed(parent, name, n) })
+		if err == nil {
+			if err = t.readySync(h); err != nil {
+				h.Close()
+				t.Forget(a.Ino, 1)
+				return sharefs.Attr{}, nil, err
+			}
+			return a, h, nil
+		}
 		if sharefs.KindOf(err) != sharefs.KindExist || flags&unix.O_EXCL != 0 {
 			return a, h, err
 		}

@@ -88,6 +88,9 @@ func (h *Handle) reading(fn func(fd int) error) error {
 	return fn(fd)
 }
 
+// syncs reports whether each write through the handle is to survive power loss before it is answered (O_SYNC, O_DSYNC).
+func (h *Handle) syncs() bool { return h.CanWrite() && h.flags&unix.O_DSYNC != 0 }
+
 // WriteAt writes to the served file, whatever is appended to having been worked out by the kernel. A write that the disk takes only a part of
 // returns how much, without an error.
 func (h *Handle) WriteAt(p []byte, off int64) (n int, err error) {
@@ -108,6 +111,11 @@ func (h *Handle) WriteAt(p []byte, off int64) (n int, err error) {
 		}
 		return nil
 	})
+	if err == nil && n > 0 && h.syncs() {
+		if err = h.Sync(h.flags&unix.O_SYNC == unix.O_DSYNC); err != nil {
+			return 0, err
+		}
+	}
 	return n, err
 }
 

@@ -42,7 +42,20 @@ func (t *Tree) Open(ino sharefs.Ino, flags uint32, who Caller) (*Handle, error) 
 		t.files.unpin(h.f)
 		return nil, err
 	}
+	if err := t.readySync(h); err != nil {
+		h.Close()
+		return nil, err
+	}
 	return h, nil
+}
+
+// readySync makes the name and the mark of a file survive power loss before a handle is used each write of which is to: under passthrough
+// the daemon sees none of them.
+func (t *Tree) readySync(h *Handle) error {
+	if !h.syncs() {
+		return nil
+	}
+	return t.SyncInode(h.f.ino)
 }
 
 // openChange opens a file for writing, or cuts it, or both.
