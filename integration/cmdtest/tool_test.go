@@ -181,9 +181,12 @@ func TestCatWritesAVersion(t *testing.T) {
 	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
 		version(t, m, 1, "a", "one")
 		version(t, m, 2, "a", "\x00\xff")
-		if got := must(t, m.Dir, "cat", "a@@1"); got != "one" {
-			t.Errorf("%q", got)
+		for _, name := range []string{"a@@1", "a@@/1", "./a@@/1", m.Path("a@@1")} {
+			if got := must(t, m.Dir, "cat", name); got != "one" {
+				t.Errorf("%s: %q", name, got)
+			}
 		}
+		refused(t, m.Dir, 1, "a@@/: no version is named: a number or a time goes behind @@, as in a@@1", "cat", "a@@/")
 		if got := must(t, m.Dir, "cat", "a"); got != "\x00\xff" {
 			t.Errorf("%q", got)
 		}

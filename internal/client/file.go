@@ -24,7 +24,7 @@ type File struct {
 	Mount  *Mount
 }
 
-// Open finds what arg names: an existing file, even one that is really called "a@@5"; else FILE@@SELECT.
+// Open finds what arg names: an existing file, even one that is really called "a@@5"; else FILE@@SELECT or FILE@@/SELECT.
 func Open(arg string) (*File, error) {
 	if arg == "" {
 		return nil, &sharefs.Error{Kind: sharefs.KindInvalid, Detail: "the file's name is empty"}
@@ -38,10 +38,10 @@ func Open(arg string) (*File, error) {
 	}
 	trimmed := strings.TrimSuffix(arg, "/")
 	at := strings.LastIndex(trimmed, "@@")
-	if at <= 0 || strings.ContainsRune(trimmed[at:], '/') {
+	if at <= 0 || strings.ContainsRune(strings.TrimPrefix(trimmed[at:], "@@/"), '/') {
 		return open(arg, "", nil) // removed, perhaps
 	}
-	base, sel := trimmed[:at], trimmed[at+2:]
+	base, sel := trimmed[:at], strings.TrimPrefix(trimmed[at+2:], "/")
 	if sel == "" {
 		return nil, &sharefs.Error{Path: term.Quote(arg), Kind: sharefs.KindInvalid,
 			Detail: "no version is named: a number or a time goes behind @@, as in " + term.Quote(base+"@@1")}
