@@ -478,7 +478,7 @@ func (e *Endpoint) Connect(ctx context.Context, address string) (*Session, error
 	}
 	s.mu.Lock()
 	s.kept = true
-	s.arm()
+	s.arm(s.now())
 	s.mu.Unlock()
 	return s, nil
 }

@@ -170,7 +170,7 @@ func (l *link) write(b *sendBatch) {
 		if b == nil {
 			p.sending = false
 			l.finish()
-			s.arm()
+			s.arm(s.now())
 			s.unlock()
 			return
 		}

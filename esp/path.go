@@ -94,6 +94,7 @@ type path struct {
 	acker   *recovery.Acker
 	unacked int           // eliciting bytes since the last ACK, on a TCP path
 	ackAt   time.Duration // when that ACK is due at the latest, on a TCP path; 0: none is
+	ackedAt time.Duration // when the last ACK was sent
 
 	stats pathCounters
 }
@@ -226,12 +227,13 @@ func (p *path) room(now time.Duration) int64 {
 
 // tooLittle reports whether the window has so little room, just after an acknowledgement, that it is better to wait for
 // the next one: batches that are as small as what a small one freed would each bring a small acknowledgement again (the
-// silly window syndrome, RFC 9293, section 3.8.6.2). It never holds back what nothing under way would set free.
+// silly window syndrome, RFC 9293, section 3.8.6.2). It is for paths so fast that a millisecond fills a batch, and never
+// holds back what nothing under way would set free.
 func (p *path) tooLittle(room int64) bool {
-	if p.link != nil || room <= 0 || p.rec.Inflight() == 0 || p.rec.Available() > room {
+	if p.link != nil || room <= 0 || room >= goodBatch || p.rec.Inflight() == 0 || p.rec.Available() > room {
 		return false
 	}
-	return room < min(int64(p.cc.Quantum()), p.cc.Window()/4, goodBatch)
+	return p.cc.Quantum() >= goodBatch && room < p.cc.Window()/4
 }
 
 // goodBatch is a number of bytes that is worth a system call.
@@ -239,6 +241,10 @@ const goodBatch = 48 << 10
 
 // linkAckBytes is how many bytes may come on a TCP path before they are acknowledged, which there only frees the sender's buffers.
 const linkAckBytes = 128 << 10
+
+// linkAckPause is how soon after one ACK the next may ride on a record of a TCP path: questions and answers that follow
+// each other faster need none each, and those that come slower need no record for the ACK alone.
+const linkAckPause = time.Millisecond
 
 // ackDue reports whether an ACK should leave even if nothing else does.
 func (p *path) ackDue(now time.Duration) bool {

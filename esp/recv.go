@@ -77,7 +77,8 @@ func (s *Session) receive(pkts []inPacket) {
 		}
 	}
 	s.checkDrained()
-	s.flushUnlock()
+	s.flushAt(now)
+	s.unlock()
 }
 
 // accept notes that an authentic packet came. s.mu is held.

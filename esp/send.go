@@ -62,29 +62,41 @@ func (s *Session) unlock() {
 }
 
 // flush sends what may be sent on all paths. It gives up s.mu while it seals and sends.
-func (s *Session) flush() {
+func (s *Session) flush() { s.flushAt(s.now()) }
+
+// flushAt is flush for who has just looked at the clock.
+func (s *Session) flushAt(now time.Duration) {
 	for again := true; again; {
 		active := s.active
-		for _, p := range s.paths {
-			s.drive(p)
+		for i, p := range s.paths {
+			if i > 0 {
+				now = s.now() // others may have sent on this path meanwhile, and times must not run back
+			}
+			now = s.drive(p, now)
 		}
-		again = s.active != active // a path broke while it was used: another one has the work now
+		if again = s.active != active; again { // a path broke while it was used: another one has the work now
+			now = s.now()
+		}
 	}
-	s.arm()
+	s.arm(now)
 }
 
+// shortSend is how many bytes are sent in so short a time that the clock need not be looked at again.
+const shortSend = 2 << 10
+
 // drive sends on one path until there is nothing more to send or nothing more may be sent. Only one goroutine does so
-// at a time.
-func (s *Session) drive(p *path) {
+// at a time. It is given the time and returns it.
+func (s *Session) drive(p *path, now time.Duration) time.Duration {
 	if p.sending {
-		return // who sends looks again before it stops
+		return now // who sends looks again before it stops
 	}
 	p.sending = true
 	for p.usable() {
-		b := s.build(p, s.now())
+		b := s.build(p, now)
 		if b == nil {
 			break
 		}
+		long := len(b.buf) > shortSend
 		twin, over := s.twin(p, b)
 		s.mu.Unlock()
 		if twin != nil {
@@ -96,22 +108,26 @@ func (s *Session) drive(p *path) {
 		if p.link != nil {
 			if !p.link.send(b) { // its writer has taken over the batch and the sending role
 				s.mu.Lock()
-				return
+				return s.now()
 			}
 			s.mu.Lock()
 			b.release()
 			b.free()
-			continue
+		} else {
+			err := p.sock.conn.Send(b.remote, b.local, b.buf, b.seg)
+			s.mu.Lock()
+			s.sendResult(p, b, err)
+			b.free()
 		}
-		err := p.sock.conn.Send(b.remote, b.local, b.buf, b.seg)
-		s.mu.Lock()
-		s.sendResult(p, b, err)
-		b.free()
+		if long {
+			now = s.now()
+		}
 	}
 	p.sending = false
 	if p.link != nil {
 		p.link.finish()
 	}
+	return now
 }
 
 func (s *Session) sendResult(p *path, b *sendBatch, err error) {
@@ -363,9 +379,10 @@ func (s *Session) finish(p *path, w *packetWriter, now time.Duration) int {
 }
 
 // writeAcks puts the ACK of this path into the packet when it is due or the packet leaves anyway, and on the active
-// path those of paths that cannot carry their own.
+// path those of paths that cannot carry their own. On a TCP path, where nobody waits for it, it rides along only now and
+// then.
 func (s *Session) writeAcks(p *path, w *packetWriter, now time.Duration, leaves bool) {
-	if leaves && p.acker.Pending() {
+	if leaves && p.acker.Pending() && (p.link == nil || now-p.ackedAt >= linkAckPause || p.ackDue(now)) {
 		s.writeAck(p, w, now)
 	}
 	if p != s.active {
@@ -389,7 +406,7 @@ func (s *Session) writeAck(q *path, w *packetWriter, now time.Duration) {
 		return
 	}
 	q.acker.Sent()
-	q.unacked, q.ackAt = 0, 0
+	q.unacked, q.ackAt, q.ackedAt = 0, 0, now
 	if q.id == w.own {
 		w.t.ackTop = r[len(r)-1].End
 	}

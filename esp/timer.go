@@ -12,10 +12,13 @@ import (
 // must not make a busy loop.
 const minTimer = 50 * time.Microsecond
 
-// arm sets the timer for the earliest deadline. s.mu is held.
-func (s *Session) arm() {
+// arm sets the timer for the earliest deadline, or later by a moment where it is not to the point. s.mu is held.
+func (s *Session) arm(now time.Duration) {
 	if s.err != nil {
 		return
+	}
+	if p := s.active; p != nil && p.link != nil && len(s.paths) == 1 && s.timerAt != 0 && s.timerAt-now <= defaultAckDelay {
+		return // over TCP nothing becomes due earlier than that
 	}
 	at := s.nextDeadline()
 	if at == 0 || s.timerAt != 0 && s.timerAt <= at {
