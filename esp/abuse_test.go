@@ -437,3 +437,58 @@ func TestGarbageOverTCP(t *testing.T) {
 		exchange(t, c, d)
 	})
 }
+
+// TestReplayOverTCP opens connections that say all that true ones have said, while those live and after they died: no byte counts twice, no path is
+// taken over, and the session goes on.
+func TestReplayOverTCP(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, simConfig{client: Config{DisableUDP: true}, link: simnet.Link{Delay: 5 * time.Millisecond}})
+		defer s.close()
+		sn := sniff(s.n)
+		c, d := s.dial()
+		attacker := s.n.Host("10.9.9.9")
+		for round := range 4 {
+			for range 5 {
+				exchange(t, c, d)
+			}
+			if round%2 == 1 { // the connection dies, and a new one takes its place, after the replay below has come first
+				c.s.mu.Lock()
+				ln := c.s.active.link
+				c.s.mu.Unlock()
+				ln.conn.Close()
+				time.Sleep(time.Duration(round) * 10 * time.Millisecond)
+			}
+			said := map[netip.AddrPort][]byte{}
+			for _, p := range sn.all() {
+				if p.to == serverPort {
+					said[p.from] = append(said[p.from], p.b...)
+				}
+			}
+			before := d.Session().Stats()
+			for from, b := range said {
+				if from.Addr() != netip.MustParseAddr(clientIP) {
+					continue
+				}
+				conn, err := attacker.Dial(t.Context(), netip.Addr{}, serverPort)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				conn.Write(b)
+			}
+			time.Sleep(2 * time.Second)
+			if after := d.Session().Stats(); after.Accepted != before.Accepted || after.Streams != 1 {
+				t.Fatalf("round %d: %+v became %+v", round, before, after)
+			}
+			for _, p := range d.Session().Paths() {
+				if p.Remote.Addr().String() == "10.9.9.9" {
+					t.Fatalf("round %d: the attacker has a path: %+v", round, p)
+				}
+			}
+			exchange(t, c, d)
+		}
+		if n := len(s.server.Sessions()); n != 1 {
+			t.Fatalf("%d sessions", n)
+		}
+	})
+}

@@ -638,6 +638,17 @@ func (e *Endpoint) joinLink(s *Session, id uint32, ln *link) *Session {
 	return s
 }
 
+// mayJoin reports whether a connection of the peer may become the path of an id. Each id is for one path only: one that
+// ended must not begin anew with packet number 0, or what an eavesdropper recorded of it would count once more, and the
+// nonces of our own packets would be used twice.
+func (ps *pathsets) mayJoin(id uint32) bool {
+	if id < firstPath {
+		return id == pathTCP && !ps.linkUsed
+	}
+	_, given := ps.ours[id]
+	return given && byClient(id) != ps.s.client
+}
+
 // adoptLink makes the path of a link that came in, unless it has one, and starts its writer. The caller reads.
 func (s *Session) adoptLink(ln *link, id uint32) bool {
 	s.mu.Lock()
@@ -646,7 +657,8 @@ func (s *Session) adoptLink(ln *link, id uint32) bool {
 		return ln.s == s // refused: the reader still drains what the peer says
 	}
 	if ln.s == nil {
-		if s.path(id) != nil || s.client == byClient(id) && id >= firstPath || s.livePaths() >= s.e.cfg.Limits.Paths+4 {
+		if s.path(id) != nil || !s.pathsets.mayJoin(id) || s.livePaths() >= s.e.cfg.Limits.Paths+4 {
+			s.stats.replayed++
 			return false
 		}
 		p := s.newPath(id, nil, ln, netip.Addr{}, addrPortOf(ln.conn.RemoteAddr()))
@@ -655,6 +667,7 @@ func (s *Session) adoptLink(ln *link, id uint32) bool {
 		ln.s, ln.p = s, p
 		s.addPath(p)
 		s.pathsets.used(id)
+		s.pathsets.linkUsed = s.pathsets.linkUsed || id == pathTCP
 		s.issueCIDs()
 	}
 	s.startLink(ln, false)

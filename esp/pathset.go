@@ -19,6 +19,7 @@ type pathsets struct {
 	usedEven  uint32 // highest path id of each parity that is or was in use
 	usedOdd   uint32
 	nextPath  uint32 // the next path that we open
+	linkUsed  bool   // the TCP path of the handshake is or was in use
 	retired   []retiredCID
 	addrSeq   uint64          // of the ADDRS that we sent
 	peerSeq   uint64          // of the ADDRS that came
@@ -430,6 +431,7 @@ func (s *Session) firstPath(id uint32, so *socket, ln *link, local netip.Addr, r
 	p.validated, p.state, p.why = true, pathReady, "handshake"
 	s.heard = s.now()
 	s.pathsets.ours[pathUDP] = p.cid
+	s.pathsets.linkUsed = id == pathTCP
 	if s.peerParams.hasToken {
 		s.pathsets.theirs[pathUDP] = peerCID{cid: p.dcid, token: s.peerParams.resetToken}
 	}
