@@ -118,7 +118,7 @@ func (s *Store) begin() error {
 	if err != nil {
 		return failed("create", c.hdr.ID, err)
 	}
-	c.file = s.share(&handle{id: c.hdr.ID, file: f, aead: aead})
+	c.file = s.replace(&handle{id: c.hdr.ID, file: f, aead: aead})
 	c.buf = append(c.buf, c.hdr.encode()...)
 	c.size = packHeaderLen
 	s.setCurrent(c)
@@ -233,7 +233,9 @@ func (s *Store) giveUp(op string, cause error) error {
 		}
 	}
 	c.file.unpin(s)
+	s.mu.Lock()
 	s.forgetPack(id)
+	s.mu.Unlock()
 	return failed(op, id, cause)
 }
 

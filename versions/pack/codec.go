@@ -6,7 +6,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// codecs holds encoders and decoders for one store; both are made when first used, for they hold buffers.
+// codecs holds encoders and decoders for one store; both are made when first used, for they hold buffers. They are not closed: that would pull
+// them away from under readers who are still at work, and they hold nothing but memory.
 type codecs struct {
 	encOnce, decOnce sync.Once
 	enc              *zstd.Encoder
@@ -49,13 +50,4 @@ func (c *codecs) expand(dst, packed []byte) error {
 		return damaged("a record does not decompress to its length")
 	}
 	return nil
-}
-
-func (c *codecs) close() {
-	if c.enc != nil {
-		c.enc.Close()
-	}
-	if c.dec != nil {
-		c.dec.Close()
-	}
 }

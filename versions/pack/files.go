@@ -88,6 +88,19 @@ func (s *Store) share(h *handle) *handle {
 		other.used = true
 		return other
 	}
+	return s.enter(h)
+}
+
+// replace is share for the writer's handle: that of a reader, which cannot write, makes way for it.
+func (s *Store) replace(h *handle) *handle {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgetPack(h.id)
+	return s.enter(h)
+}
+
+// enter puts a handle into the ring, pinned once; s.mu is held.
+func (s *Store) enter(h *handle) *handle {
 	h.users, h.used = 1, true
 	if s.files == nil { // closed meanwhile: the last user closes the file
 		h.out = true
@@ -117,10 +130,8 @@ func (s *Store) forget(i int) {
 	h.drop()
 }
 
-// forgetPack takes a pack's handle out of use.
+// forgetPack takes a pack's handle out of use; s.mu is held.
 func (s *Store) forgetPack(id ID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for i, h := range s.ring {
 		if h.id == id {
 			s.forget(i)

@@ -36,11 +36,25 @@ func (s *Store) Read(loc Loc, id sharefs.ChunkID, dst []byte) ([]byte, error) {
 		return nil, failed("read", loc.Pack, damaged("another record lies at the chunk's place"))
 	}
 	dst = sized(dst, int(loc.Plain))
-	if err := s.open(h.aead, &rec, raw, dst); err != nil {
+	err = s.open(h.aead, &rec, raw, dst)
+	if err == errSeal {
+		// The attempt has used the body up: it is looked at once more.
+		if err := readFull(h.file, raw, int64(loc.Off)); err != nil {
+			return nil, failed("read", loc.Pack, err)
+		}
+		err = damaged("a record was changed on disk")
+		if checksum(raw[recordHeaderLen:]) == rec.body {
+			err = damaged("a seal does not open though its checksum is right: another key, or forged")
+		}
+	}
+	if err != nil {
 		return nil, failed("read", loc.Pack, err)
 	}
 	return dst, nil
 }
+
+// errSeal says that a record is not what was sealed.
+var errSeal = damaged("a seal does not open")
 
 // open unseals and expands the record in raw (header and sealed body) into dst, which has the plain length. raw is used up.
 func (s *Store) open(aead cipher.AEAD, rec *recordHeader, raw, dst []byte) error {
@@ -51,10 +65,7 @@ func (s *Store) open(aead cipher.AEAD, rec *recordHeader, raw, dst []byte) error
 	}
 	packed, err := aead.Open(into, rec.nonce[:], body, bound)
 	if err != nil {
-		if checksum(body) == rec.body {
-			return damaged("a seal does not open though its checksum is right: another key, or forged")
-		}
-		return damaged("a record was changed on disk")
+		return errSeal
 	}
 	if rec.codec == Zstd {
 		return s.codecs.expand(dst, packed)

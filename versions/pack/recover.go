@@ -111,7 +111,14 @@ func (s *Store) resume(id ID) (c *active, whole bool, err error) {
 		return nil, false, s.cfg.FS.Rename(id.growing(), id.growing()+".damaged")
 	}
 	if _, err := readFooter(f, size); err == nil {
-		return nil, false, s.place(id)
+		// Killed between the footer and its sync.
+		if err := f.Sync(); err != nil {
+			return nil, false, failed("seal", id, err)
+		}
+		if err := s.place(id); err != nil {
+			return nil, false, failed("seal", id, err)
+		}
+		return nil, false, nil
 	}
 	aead, err := s.aead(&hdr)
 	if err != nil {
@@ -136,8 +143,7 @@ func (s *Store) resume(id ID) (c *active, whole bool, err error) {
 	c.size, c.synced = end, end
 	c.written.Store(end)
 	rand.Read(c.nonce[:8])
-	s.forgetPack(id) // a reader's handle cannot write
-	c.file = s.share(&handle{id: id, file: f, aead: aead})
+	c.file = s.replace(&handle{id: id, file: f, aead: aead})
 	keep = true
 	return c, whole, nil
 }

@@ -143,7 +143,6 @@ func (s *Store) Close() error {
 	}
 	s.ring, s.files = nil, nil
 	s.mu.Unlock()
-	s.codecs.close()
 	return err
 }
 

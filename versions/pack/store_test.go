@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -326,6 +327,62 @@ func TestSealBindsSharePackAndEpoch(t *testing.T) {
 	}
 	if _, err := other.Read(loc, idOf(7), nil); !errors.Is(err, sharefs.KindCorrupt) {
 		t.Errorf("another share's key: %v", err)
+	}
+}
+
+// What is wrong with a record is told apart, whether its body was compressed or not: its bytes changed, or they are as they were sealed and the
+// key is another one.
+func TestBlame(t *testing.T) {
+	for name, plain := range map[string][]byte{"stored": body(7), "compressed": make([]byte, 5000)} {
+		disk := memdisk.New()
+		s := open(t, disk, 1)
+		loc, err := s.Append(TypeChunk, idOf(7), plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := Open(Config{FS: disk, Key: func(uint32) ([32]byte, error) { return [32]byte{77}, nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := other.Read(loc, idOf(7), nil); err == nil || !strings.Contains(err.Error(), "another key") {
+			t.Errorf("%s, another key: %v", name, err)
+		}
+		disk.Data(loc.Pack.name())[int(loc.Off)+recordHeaderLen] ^= 1
+		if _, err := s.Read(loc, idOf(7), nil); err == nil || !strings.Contains(err.Error(), "changed on disk") {
+			t.Errorf("%s, changed: %v", name, err)
+		}
+	}
+}
+
+// A pack that was whole when its writer was killed before the last sync is on the disk, whole, when it gets its lasting name.
+func TestAWholePackIsSyncedBeforeItIsPlaced(t *testing.T) {
+	disk := memdisk.New()
+	s := open(t, disk, 4000)
+	var locs []Loc
+	for x := uint64(0); s.Stats().Packs == 0; x++ {
+		loc, err := s.Append(TypeChunk, idOf(x), body(x))
+		if err != nil {
+			t.Fatal(err)
+		}
+		locs = append(locs, loc)
+	}
+	whole := disk.Data(locs[0].Pack.name())
+	for seed := range uint64(20) {
+		disk := memdisk.New()
+		f, err := disk.Create(locs[0].Pack.growing())
+		if err == nil {
+			_, err = f.WriteAt(whole, 0)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := open(t, disk, 4000).Recover(); err != nil {
+			t.Fatal(err)
+		}
+		s := open(t, disk.PowerLoss(rand.New(rand.NewPCG(seed, 1))), 4000)
+		for x, loc := range locs {
+			mustRead(t, s, loc, uint64(x))
+		}
 	}
 }
 
