@@ -541,11 +541,12 @@ func TestConnWhileMigrating(t *testing.T) {
 			b.Close()
 		}, nil
 	})
+	// On a machine that is busy all of it may have fallen between two moves.
+	waitFor(t, "the session has moved", func() bool {
+		exchange(t, c, d)
+		return c.Session().Stats().Migrations > 0 && d.Session().Stats().Migrations > 0
+	})
 	close(stop)
 	wg.Wait()
-	client, server := c.Session().Stats().Migrations, d.Session().Stats().Migrations
-	t.Logf("%d migrations of the client, %d of the server", client, server)
-	if client == 0 || server == 0 {
-		t.Error("the session never moved, so the test shows nothing")
-	}
+	t.Logf("%d migrations of the client, %d of the server", c.Session().Stats().Migrations, d.Session().Stats().Migrations)
 }
