@@ -9,7 +9,7 @@ import (
 )
 
 // testTime ends a hang; no test takes that long.
-const testTime = 2 * time.Minute
+const testTime = 5 * time.Minute
 
 func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), testTime)
@@ -22,6 +22,9 @@ func testEndpoint(t testing.TB, cfg Config) *Endpoint {
 	t.Helper()
 	if len(cfg.Addrs) == 0 {
 		cfg.Addrs = []string{"127.0.0.1:0"}
+	}
+	if cfg.HandshakeTimeout == 0 {
+		cfg.HandshakeTimeout = testTime // the machine may be busy
 	}
 	e, err := New(cfg)
 	if err != nil {
