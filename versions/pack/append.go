@@ -35,7 +35,8 @@ type entry struct {
 }
 
 // Append puts a record behind the others and returns its place. It does not look whether the chunk is there already.
-// plain may have up to MaxPlain bytes and is not kept. An error voids all locations since the last Sync.
+// plain may have up to MaxPlain bytes and is not kept. An error voids all locations since the last Sync, those that other goroutines
+// got too: they, and whoever appends while others read, learn it from [Stats].GivenUp, which has moved then.
 func (s *Store) Append(typ Type, id sharefs.ChunkID, plain []byte) (Loc, error) {
 	if len(plain) > MaxPlain || typ < TypeChunk || typ >= typeIndex {
 		return Loc{}, &sharefs.Error{Op: "append", Kind: sharefs.KindInvalid, Detail: "a record of that type or length cannot be"}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"sync"
+	"syscall"
 	"testing"
 
 	"sharefs/versions/pack/memdisk"
@@ -73,4 +74,33 @@ func TestWriterReplacesAReader(t *testing.T) {
 	reader.unpin(s)
 	writer.unpin(s)
 	mustRead(t, s, loc, 1)
+}
+
+// A growing pack whose disk fails does not keep others from taking what is new.
+func TestAFailingPackIsLeftAlone(t *testing.T) {
+	first := memdisk.New()
+	s := open(t, first, 1<<20)
+	loc, err := s.Append(TypeChunk, idOf(1), body(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	torn := append(bytes.Clone(first.Data(loc.Pack.growing())), "torn"...)
+	for op := range 2 { // cutting it, syncing it
+		disk := memdisk.New()
+		disk.Put(loc.Pack.growing(), torn)
+		disk.Fail(1+op, syscall.EIO)
+		s := open(t, disk, 1<<20)
+		fresh, err := s.Append(TypeChunk, idOf(2), body(2))
+		if err != nil || fresh.Pack == loc.Pack {
+			t.Fatalf("operation %d fails: %v, %v", op, fresh, err)
+		}
+		if err := s.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		mustRead(t, s, loc, 1)
+		mustRead(t, s, fresh, 2)
+	}
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 
+	"golang.org/x/sys/unix"
+
 	"sharefs"
 )
 
@@ -59,6 +61,9 @@ func (s *Store) adopt() (cur *active, err error) {
 		switch {
 		case errors.Is(err, sharefs.KindAccess):
 			continue // of an epoch whose key is not here: neither ours to go on with nor to cut
+		case errors.Is(err, unix.EIO):
+			s.givenUp.Add(1) // its disk fails: what can be read of it is read where it lies, and others take what is new
+			continue
 		case err != nil:
 			return nil, err
 		case c == nil:

@@ -73,7 +73,7 @@ type Stats struct {
 	SealedBytes uint64 `json:"sealed_bytes"` // what they take in packs
 	Packs       uint64 `json:"packs_sealed"`
 	Syncs       uint64 `json:"syncs"`
-	GivenUp     uint64 `json:"packs_given_up"` // after a failed write
+	GivenUp     uint64 `json:"packs_given_up"` // after a failed write, or with a disk that cannot read them
 	Open        int    `json:"open_files"`
 }
 
