@@ -24,7 +24,12 @@ func (e *edge) lookupPast(parent sharefs.Ino, name string, out *fuse.EntryOut) f
 	if !ok {
 		return fuse.ENOENT
 	}
-	st := e.lookupPastOf(parent, file, suffix, out)
+	at, isTime := timeOf(suffix)
+	number, isNumber := versionNumber(suffix)
+	if !isTime && !isNumber && suffix != "" {
+		return fuse.ENOENT
+	}
+	st := e.lookupPastOf(parent, file, at, number, out)
 	if st != fuse.ENOENT {
 		return st
 	}
@@ -52,23 +57,21 @@ func (e *edge) linkTarget(k nodeKey) (string, error) {
 	return target, nil
 }
 
-func (e *edge) lookupPastOf(parent sharefs.Ino, file, suffix string, out *fuse.EntryOut) fuse.Status {
-	if at, ok := timeOf(suffix); ok {
+// lookupPastOf finds the version of a file by its number or, where that is 0, the one that the name held at a time or, where that is 0 too,
+// the directory of all.
+func (e *edge) lookupPastOf(parent sharefs.Ino, file string, at sharefs.HLC, number uint64, out *fuse.EntryOut) fuse.Status {
+	if at != 0 {
 		ino, v, err := e.tree.VersionAt(parent, file, at)
 		if err != nil {
 			return status(err)
 		}
 		return e.enter(nodeKey{kind: pastFile, ino: ino, num: v.Number}, out)
 	}
-	number, ok := versionNumber(suffix)
-	if !ok && suffix != "" {
-		return fuse.ENOENT
-	}
 	ino, err := e.tree.Past(parent, file)
 	if err != nil {
 		return status(err)
 	}
-	if suffix == "" {
+	if number == 0 {
 		return e.enter(nodeKey{kind: pastDir, ino: ino}, out)
 	}
 	return e.enter(nodeKey{kind: pastFile, ino: ino, num: number}, out)

@@ -116,7 +116,10 @@ func TestThePastThroughASymbolicLink(t *testing.T) {
 		for _, name := range []string{"link@@9", "link@@01", "nowhere@@1", "out@@1", "todir@@", "dir@@"} {
 			want(t, name, unix.Access(m.path(name), unix.F_OK), unix.ENOENT)
 		}
-		m.holds("twice@@3", "mine") // what was really made wins
+		m.holds("twice@@3", "mine")    // what was really made wins
+		m.write("link@@notes", "mine") // and what is no version is a name like any other
+		m.holds("link@@notes", "mine")
+		want(t, "dir/file@@notes", unix.Access(m.path("dir/file@@notes"), unix.F_OK), unix.ENOENT)
 		// Once the link is gone so is what hung on it.
 		ok(t, os.Remove(m.path("link")))
 		want(t, "link@@1", unix.Access(m.path("link@@1"), unix.F_OK), unix.ENOENT)
