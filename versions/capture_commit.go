@@ -10,27 +10,30 @@ import (
 
 // finish does stages 6 to 8.
 func (b *batch) finish() error {
-	if len(b.versions) == 0 && len(b.chunks) == 0 {
+	h := b.h
+	if len(b.versions) == 0 && len(b.chunks) == 0 && len(h.untidy) == 0 {
 		return nil
 	}
 	if err := b.flush(); err != nil {
 		return err
 	}
-	h := b.h
 	for rest := b.versions; len(rest) > 0; {
 		n := min(commitRows, len(rest))
 		if err := h.commitVersions(rest[:n]); err != nil {
 			return err
+		}
+		for _, c := range rest[:n] {
+			h.untidy = append(h.untidy, c.id)
 		}
 		rest = rest[n:]
 	}
 	if err := h.t.db.Sync(); err != nil {
 		return failed("sync the journal", err)
 	}
-	for _, c := range b.versions {
-		h.tidy(c.id)
+	for _, id := range h.untidy {
+		h.tidy(id)
 	}
-	b.versions = nil
+	h.untidy, b.versions = nil, nil
 	return nil
 }
 

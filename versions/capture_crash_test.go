@@ -293,3 +293,34 @@ func TestTheQueueSurvivesAClose(t *testing.T) {
 	wantKind(t, err, sharefs.KindReadOnly)
 	wantKind(t, ro.Restore(inos[7], 1, root), sharefs.KindReadOnly)
 }
+
+// A file that a start finds marked, and that nobody changed, is one as any other afterwards: each close counts.
+func TestAFoundFileIsOneAsAnyOther(t *testing.T) {
+	dir := t.TempDir()
+	tree := testTree(t, dir, byHand)
+	ino := save(t, tree, "f", "one")
+	capture(t, tree)
+	after := testTree(t, storeAsKilled(t, dir), byHand)
+	comeToRest(t, after)
+	if n := len(after.past.unsure); n > 0 {
+		t.Errorf("%d files are unsure", n)
+	}
+	save(t, after, "f", "one")
+	capture(t, after)
+	wantHistory(t, after, ino, "one", "one")
+}
+
+// What a capture could not tidy up, for the journal could not be synced, the next one does.
+func TestTheNextCaptureTidiesUp(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	ino := save(t, tree, "f", "one")
+	capture(t, tree)
+	h := &tree.past
+	h.unsafe[ino] = true
+	h.untidy = []versionID{{ino, 1}}
+	check(t, os.WriteFile(filepath.Join(tree.cfg.Dir, "aside", asideName(ino, 1)), []byte("one"), 0o600))
+	capture(t, tree)
+	if left := asideFiles(t, tree); len(left) > 0 || len(h.unsafe) > 0 || len(h.untidy) > 0 {
+		t.Errorf("%v stay aside, %v unsafe", left, h.unsafe)
+	}
+}

@@ -1,21 +1,24 @@
 package versions
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Without a settle time each close counts. close(2) returns before its RELEASE is dealt with, so that the next open of the same program may
 // come first, as in two "echo x > file" in a row. Its FLUSH is dealt with before it returns. But a FLUSH comes with each descriptor that is closed, also
 // of a handle that others have open still (dup, fork): it says no more than that a RELEASE may be near. So whoever opens a file for writing waits
 // for the RELEASE if all writers that the file has were flushed.
 type closing struct {
-	round   uint64        // of the flushes that count; the first one is 1
+	round   uint64        // of the flushes that count; the first one is 1, and each that was waited for in vain begins another
 	flushed int           // writers that were flushed in this round
 	leaving int           // writers that are closed, and the tracker has yet to hear of it
 	wake    chan struct{} // closed when one has left; nil: nobody waits
 }
 
-// closingWait is how long somebody waits who opens a file of which all writers were flushed. What is not closed then is held by others, and is not
-// waited for again until the next flush.
-const closingWait = time.Second
+// closingWait is how long somebody waits who opens a file of which all writers were flushed. A handle that is not closed then is shared by
+// several descriptors, and never waited for again.
+const closingWait = 5 * time.Second
 
 // CountsCloses reports whether Flushed is to be called.
 func (h *Handle) CountsCloses() bool { return h.t.cfg.Settle == 0 && h.CanWrite() }
@@ -29,7 +32,7 @@ func (h *Handle) Flushed() {
 	if c.round == 0 {
 		c.round = 1
 	}
-	if h.flushed != c.round {
+	if h.flushed == 0 { // otherwise it counts, or was waited for in vain
 		h.flushed = c.round
 		c.flushed++
 	}
@@ -38,7 +41,7 @@ func (h *Handle) Flushed() {
 // leave tells that a writer is closed; file.mu is held.
 func (c *closing) leave(h *Handle) {
 	c.leaving++
-	if h.flushed != 0 && h.flushed == c.round {
+	if h.flushed == c.round && c.round > 0 {
 		c.flushed--
 	}
 }
@@ -54,11 +57,17 @@ func (c *closing) left() {
 
 // awaitClosing waits for the writers of a file that seem to be closed. file.content is held.
 func (t *Tree) awaitClosing(f *file) {
-	var late <-chan time.Time
+	var timer *time.Timer
+	late := false
 	for {
 		f.mu.Lock()
 		c := &f.closing
 		if c.leaving == 0 && (f.writers == 0 || c.flushed < f.writers) {
+			f.mu.Unlock()
+			return
+		}
+		if late {
+			c.round, c.flushed = c.round+1, 0
 			f.mu.Unlock()
 			return
 		}
@@ -67,18 +76,14 @@ func (t *Tree) awaitClosing(f *file) {
 		}
 		wake := c.wake
 		f.mu.Unlock()
-		if late == nil {
-			timer := time.NewTimer(closingWait)
+		if timer == nil {
+			timer = time.NewTimer(cmp.Or(t.cfg.closingWait, closingWait))
 			defer timer.Stop()
-			late = timer.C
 		}
 		select {
 		case <-wake:
-		case <-late:
-			f.mu.Lock()
-			c.round, c.flushed = c.round+1, 0
-			f.mu.Unlock()
-			return
+		case <-timer.C:
+			late = true
 		}
 	}
 }

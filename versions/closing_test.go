@@ -29,7 +29,7 @@ func waits(t testing.TB, f *file) {
 
 // A file is opened for writing after its close has returned and before its RELEASE is there.
 func TestAnOpenWaitsForACloseOnItsWay(t *testing.T) {
-	tree := testTree(t, t.TempDir(), eachClose)
+	tree := testTree(t, t.TempDir(), eachClose, func(c *Config) { c.closingWait = time.Hour })
 	a, h, err := tree.Create(sharefs.RootIno, "f", unix.O_WRONLY, 0o644, root)
 	check(t, err)
 	want := []string{"0", "1", "2", "3"}
@@ -55,9 +55,9 @@ func TestAnOpenWaitsForACloseOnItsWay(t *testing.T) {
 	wantHistory(t, tree, a.Ino, want...)
 }
 
-// A descriptor was closed, and others of the same handle are open: they are waited for once, and not for long.
+// A descriptor was closed, and others of the same handle are open: they are waited for once.
 func TestAnOpenDoesNotWaitForOthers(t *testing.T) {
-	tree := testTree(t, t.TempDir(), eachClose)
+	tree := testTree(t, t.TempDir(), eachClose, func(c *Config) { c.closingWait = time.Millisecond })
 	a, h, err := tree.Create(sharefs.RootIno, "f", unix.O_WRONLY, 0o644, root)
 	check(t, err)
 	if !h.CountsCloses() {
@@ -65,6 +65,7 @@ func TestAnOpenDoesNotWaitForOthers(t *testing.T) {
 	}
 	h.Flushed()
 	for range 100 { // all but the first one at once
+		h.Flushed()
 		second := must[*Handle](t)(tree.Open(a.Ino, unix.O_WRONLY, root))
 		check(t, second.Close())
 	}

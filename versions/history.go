@@ -42,6 +42,7 @@ type history struct {
 	tools     *tools
 	cursor    versionID               // where the queue goes on
 	retry     map[versionID]time.Time // what could not be read is tried again then
+	untidy    []versionID             // captured, and what they do not need any more is still there
 
 	mu      sync.Mutex // guards all below; taken after Tree.mu
 	authors []sharefs.PeerID
@@ -191,6 +192,9 @@ func (h *history) settled(x *tx, f *file, r *row, ev writers.Event) error {
 	if !ev.Changed {
 		last, err := newestVersion(x.t.db, r.ino, noLimit)
 		if err != nil || last == nil || !last.timed && last.place != placeLost {
+			h.mu.Lock()
+			delete(h.unsure, r.ino) // it is what it was: the next change is one as any other
+			h.mu.Unlock()
 			return err
 		}
 	}
