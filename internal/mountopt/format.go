@@ -32,7 +32,8 @@ func (o *Options) Kernel(root bool) ([]string, error) {
 			return nil, err
 		}
 	}
-	if o.Atime != "" {
+	// The daemon keeps to the rule, whatever the kernel shows; of the three words fusermount3 knows noatime alone in each of its releases.
+	if o.Atime != "" && (root || o.Atime == NoAtime) {
 		list = append(list, string(o.Atime))
 	}
 	if o.KernelChecks {

@@ -108,6 +108,9 @@ func TestWhatTheKernelKeeps(t *testing.T) {
 		{"ro,noexec,nosuid,nodev,noatime,nosymfollow", true, "ro noexec nosuid nodev nosymfollow noatime"},
 		{"users,exec", true, "nosuid nodev"},
 		{"ro,rw,strictatime,defaults", true, "strictatime"},
+		{"strictatime,defaults", false, "nosuid nodev"},
+		{"relatime", false, "nosuid nodev"},
+		{"noatime", false, "nosuid nodev noatime"},
 		{"default_permissions", true, "default_permissions"},
 	} {
 		o, err := Parse(c.list)

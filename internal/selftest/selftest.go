@@ -57,13 +57,21 @@ const pathVariable = "SHAREFS_SELFTEST_PATH"
 // Run tests the mount at point. Passthrough says what is expected of it; patience bounds the whole.
 func Run(point string, passthrough bool, counters func() Counters, patience time.Duration) Result {
 	o := observe(point, counters, patience)
-	switch {
-	case errors.Is(o.err, unix.EROFS):
-		return Result{State: NotRun, Detail: "the mount is read-only"}
-	case o.err != nil:
-		return Result{State: Failed, Detail: o.err.Error()}
+	if o.err != nil {
+		return excuse(o.err)
 	}
 	return judge(passthrough, o.after["WRITE"]-o.before["WRITE"], o.after["GETXATTR"]-o.before["GETXATTR"])
+}
+
+// excuse tells a mount in which nothing can be written at present, which is its user's affair, from one that does not work.
+func excuse(err error) Result {
+	switch {
+	case errors.Is(err, unix.EROFS):
+		return Result{State: NotRun, Detail: "the mount is read-only"}
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM), errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return Result{State: NotRun, Detail: err.Error()}
+	}
+	return Result{State: Failed, Detail: err.Error()}
 }
 
 // judge reads the counts. Other programs may be at work in the mount already, so single requests prove nothing.

@@ -1,11 +1,14 @@
 package selftest
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
@@ -43,6 +46,16 @@ func TestTheChildWritesBetweenTheTwoLooks(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
 		t.Errorf("%d entries are left behind, %v", len(entries), err)
+	}
+}
+
+func TestWhereNothingCanBeWrittenNothingIsWrong(t *testing.T) {
+	for errno, want := range map[unix.Errno]State{
+		unix.EROFS: NotRun, unix.EACCES: NotRun, unix.ENOSPC: NotRun, unix.EIO: Failed, unix.ENOTCONN: Failed, unix.EOPNOTSUPP: Failed,
+	} {
+		if got := excuse(fmt.Errorf("write a file in the mount: %w", errno)); got.State != want || got.Detail == "" {
+			t.Errorf("%v: %+v", errno, got)
+		}
 	}
 }
 
