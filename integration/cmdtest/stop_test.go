@@ -56,7 +56,7 @@ func TestSIGTERMEndsAMountThatIsBoundElsewhere(t *testing.T) {
 func TestSIGTERMLeavesWhatIsMountedOverIt(t *testing.T) {
 	root(t)
 	point, dir := place(t)
-	mustMount(t, "--store", dir, point)
+	mustMount(t, "--store", dir, "-o", "allow_other", point)
 	writeFile(t, filepath.Join(point, "a"), "kept")
 	if err := unix.Mount("over", point, "tmpfs", 0, ""); err != nil {
 		t.Fatal(err)
@@ -77,7 +77,11 @@ func TestSIGTERMLeavesWhatIsMountedOverIt(t *testing.T) {
 	if err := unix.Unmount(point, 0); err != nil {
 		t.Error(err)
 	}
-	// The dead mount below is replaced, as after a crash.
+	// The dead mount below is named, though one can go there, and replaced as after a crash.
+	if a := tool(t, "/", "-C", point, "status"); a.exit != 1 ||
+		!strings.HasSuffix(a.err, point+": the ShareFS mounted there has ended: sharefs-mount mounts it again\n") {
+		t.Errorf("exit %d: %s", a.exit, a.err)
+	}
 	if a := mount(t, "--store", dir, point); a.exit != 0 || !strings.Contains(a.err, "had ended") {
 		t.Fatalf("exit %d: %s", a.exit, a.err)
 	}

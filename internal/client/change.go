@@ -67,6 +67,9 @@ func (f *File) writeError(op string, err error) error {
 		e.Detail = "the mount is read-only: mount -o remount,rw " + term.Quote(f.Mount.Point)
 	case sharefs.KindAccess, sharefs.KindPermission:
 		e.Detail = "you may not write it"
+		if op == "restore" {
+			e.Detail += ", or not read that version"
+		}
 	case sharefs.KindExist:
 		e.Detail = "that is what it holds already"
 	case sharefs.KindNoSpace:

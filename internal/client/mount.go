@@ -110,6 +110,9 @@ func realPath(path string) (string, error) {
 	if err != nil {
 		return "", pathError(path, err)
 	}
+	if path == "." {
+		path = abs // in errors, where "." names nothing
+	}
 	real, err := filepath.EvalSymlinks(abs)
 	if errors.Is(err, os.ErrNotExist) {
 		var dir string

@@ -1,8 +1,11 @@
 package daemon
 
 import (
+	"errors"
 	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sharefs/internal/mountinfo"
 	"sharefs/internal/mountpoint"
@@ -30,7 +33,7 @@ func (d *Daemon) Stop() {
 		// A notification that waits for a page keeps the device open, and would keep the connection from ending with it.
 		_ = mountpoint.Abort(d.mount.Minor)
 	}
-	if err := d.edge.Abort(); err != nil {
+	if err := d.edge.Abort(); err != nil && !errors.Is(err, unix.ENODEV) { // which says that it has ended by now
 		d.log.Warn("abort", "error", err)
 	}
 }
