@@ -16,7 +16,7 @@ const (
 	ctlDir                       // .share/ctl
 	ctlFile                      // .share/ctl/NAME; num is its place in Config.Ctl
 	pastDir                      // FILE@@
-	pastFile                     // FILE@@N; num is N
+	pastFile                     // FILE@@N; num is N, at its time
 	pastLog                      // FILE@@/log
 	pastMeta                     // FILE@@/meta
 	pastLink                     // LINK@@…, which leads to TARGET@@…; text is what stands behind the mark
@@ -27,7 +27,15 @@ type nodeKey struct {
 	kind nodeKind
 	ino  sharefs.Ino // of the file whose past it is, or of the symbolic link
 	num  uint64
+	// at is the time of the version. A file that comes to another name may come to another history, in which the same
+	// number is another version: that must be another node, for the kernel keeps the pages of each.
+	at   sharefs.HLC
 	text string
+}
+
+// versionKey is the node of a version in the history of an inode.
+func versionKey(ino sharefs.Ino, v *sharefs.Version) nodeKey {
+	return nodeKey{kind: pastFile, ino: ino, num: v.Number, at: v.At}
 }
 
 func (k nodeKey) isDir() bool { return k.kind == shareDir || k.kind == ctlDir || k.kind == pastDir }
@@ -55,6 +63,7 @@ func (t *nodes) init() {
 // pseudorandom number generators", 2014).
 func (k nodeKey) number() uint64 {
 	x := uint64(k.ino)*0x9e3779b97f4a7c15 + bits.RotateLeft64(k.num, 32)*0xd1342543de82ef95 + uint64(k.kind)
+	x ^= uint64(k.at) * 0xda942042e4dd58b5
 	if k.text != "" {
 		h := fnv.New64a()
 		h.Write([]byte(k.text))

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/versions"
 	"sharefs/versions/when"
 )
 
@@ -65,7 +66,7 @@ func (e *edge) lookupPastOf(parent sharefs.Ino, file string, at sharefs.HLC, num
 		if err != nil {
 			return status(err)
 		}
-		return e.enter(nodeKey{kind: pastFile, ino: ino, num: v.Number}, out)
+		return e.enter(versionKey(ino, &v), out)
 	}
 	ino, err := e.tree.Past(parent, file)
 	if err != nil {
@@ -74,7 +75,38 @@ func (e *edge) lookupPastOf(parent sharefs.Ino, file string, at sharefs.HLC, num
 	if number == 0 {
 		return e.enter(nodeKey{kind: pastDir, ino: ino}, out)
 	}
-	return e.enter(nodeKey{kind: pastFile, ino: ino, num: number}, out)
+	return e.enterVersion(ino, number, 0, out)
+}
+
+// enterVersion answers a lookup with a version, by its number.
+func (e *edge) enterVersion(ino sharefs.Ino, number, seconds uint64, out *fuse.EntryOut) fuse.Status {
+	v, err := e.tree.Version(ino, number)
+	if err != nil {
+		return status(err)
+	}
+	return e.enterFor(versionKey(ino, &v), seconds, out)
+}
+
+// versionOf returns the version that a node stands for. KindStale: the history of the inode is another one by now.
+func (e *edge) versionOf(k nodeKey) (sharefs.Version, error) {
+	v, err := e.tree.Version(k.ino, k.num)
+	if err == nil && v.At != k.at {
+		err = sharefs.KindStale
+	}
+	return v, err
+}
+
+// openVersion opens the version that a node stands for.
+func (e *edge) openVersion(k nodeKey) (versions.VersionReader, error) {
+	r, err := e.tree.OpenVersion(k.ino, k.num)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := e.versionOf(k); err != nil { // after the opening, so that it is what was opened
+		r.Close()
+		return nil, err
+	}
+	return r, nil
 }
 
 // lookupInPast finds a name in FILE@@.
@@ -86,7 +118,7 @@ func (e *edge) lookupInPast(ino sharefs.Ino, name string, out *fuse.EntryOut) fu
 		return e.enterFor(nodeKey{kind: pastMeta, ino: ino}, cacheSeconds, out)
 	}
 	if n, ok := versionNumber(name); ok {
-		return e.enterFor(nodeKey{kind: pastFile, ino: ino, num: n}, cacheSeconds, out)
+		return e.enterVersion(ino, n, cacheSeconds, out)
 	}
 	at, ok := timeOf(name)
 	if !ok {
@@ -100,7 +132,7 @@ func (e *edge) lookupInPast(ino sharefs.Ino, name string, out *fuse.EntryOut) fu
 	if i == 0 {
 		return fuse.ENOENT
 	}
-	return e.enter(nodeKey{kind: pastFile, ino: ino, num: all[i-1].Number}, out)
+	return e.enter(versionKey(ino, &all[i-1]), out)
 }
 
 // timeOf reads a suffix as a time.

@@ -435,3 +435,27 @@ func TestCopyOfVersion(t *testing.T) {
 		}
 	})
 }
+
+// A file that comes to another name may come to another history. The kernel's pages of a version stay with the version,
+// not with its number.
+func TestPagesStayWithTheirVersion(t *testing.T) {
+	inModes(t, func(t *testing.T, m *mounted) {
+		make := func(name, content string) {
+			t.Helper()
+			m.write(name, content)
+			m.released()
+			m.commit(name, "")
+		}
+		make("file", "of file")
+		make("temp", "of temp")
+		ok(t, os.Rename(m.path("temp"), m.path("elsewhere")))
+		make("temp", "newer")
+		m.holds("temp@@1", "of temp")
+		m.holds("temp@@/1", "of temp")
+		ok(t, os.Rename(m.path("temp"), m.path("file")))
+		m.holds("file@@1", "of file")
+		m.holds("file@@/1", "of file")
+		m.holds("file@@2", "newer")
+		m.holds("elsewhere@@1", "of temp")
+	})
+}

@@ -54,7 +54,7 @@ func (e *edge) attrPast(k nodeKey, a *sharefs.Attr) error {
 		mode = 0o400
 	}
 	if k.kind == pastFile {
-		v, err := e.tree.Version(k.ino, k.num)
+		v, err := e.versionOf(k)
 		if err != nil {
 			return err
 		}
@@ -131,7 +131,7 @@ func (e *edge) pastACL(k nodeKey) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		v, err := e.tree.Version(k.ino, k.num)
+		v, err := e.versionOf(k)
 		if err != nil {
 			return nil, err
 		}
@@ -171,7 +171,11 @@ func (e *edge) mayRestore(ino sharefs.Ino, number uint64, who versions.Caller) e
 	if who.UID == 0 || !e.checks {
 		return nil
 	}
-	k := nodeKey{kind: pastFile, ino: ino, num: number}
+	v, err := e.tree.Version(ino, number)
+	if err != nil {
+		return err
+	}
+	k := versionKey(ino, &v)
 	var a sharefs.Attr
 	if err := e.attrPast(k, &a); err != nil {
 		return err

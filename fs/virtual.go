@@ -140,7 +140,7 @@ func (e *edge) openVirtual(in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	var err error
 	switch k.kind {
 	case pastFile:
-		o.past, err = e.tree.OpenVersion(k.ino, k.num)
+		o.past, err = e.openVersion(k)
 		out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH
 	case pastLog:
 		o.text, err = e.pastLog(k.ino)
@@ -202,7 +202,7 @@ func (e *edge) listVirtual(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) f
 		}
 		for i := range all {
 			n := all[i].Number
-			if !add(strconv.FormatUint(n, 10), first+1+n, nodeKey{kind: pastFile, ino: k.ino, num: n}) {
+			if !add(strconv.FormatUint(n, 10), first+1+n, versionKey(k.ino, &all[i])) {
 				break
 			}
 		}

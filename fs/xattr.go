@@ -190,7 +190,7 @@ func (e *edge) virtualXattr(id uint64, attr string) ([]byte, error) {
 	case k.kind != pastFile || !strings.HasPrefix(attr, ownPrefix):
 		return nil, sharefs.KindNoAttr
 	}
-	v, err := e.tree.Version(k.ino, k.num)
+	v, err := e.versionOf(k)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +205,7 @@ func (e *edge) virtualXattrs(id uint64) ([]string, error) {
 	if k.kind != pastFile {
 		return nil, nil
 	}
-	v, err := e.tree.Version(k.ino, k.num)
+	v, err := e.versionOf(k)
 	if err != nil {
 		return nil, err
 	}
