@@ -132,6 +132,9 @@ func decodeKey(s string) (k [KeySize]byte, err error) {
 	if err != nil {
 		return k, fmt.Errorf("%w: %v", ErrBadKey, err)
 	}
+	if len(raw) != KeySize+keyCheckSize { // the decoder passes over line breaks
+		return k, fmt.Errorf("%w: a line break in it", ErrBadKey)
+	}
 	k = [KeySize]byte(raw[:KeySize])
 	if keyCheck(k) != [keyCheckSize]byte(raw[KeySize:]) {
 		return [KeySize]byte{}, fmt.Errorf("%w: the check characters do not fit (a typing error?)", ErrBadKey)
