@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sharefs"
 )
 
 // commit makes the present content of a file a version and returns its number.
@@ -440,22 +442,42 @@ func TestCopyOfVersion(t *testing.T) {
 // not with its number.
 func TestPagesStayWithTheirVersion(t *testing.T) {
 	inModes(t, func(t *testing.T, m *mounted) {
-		make := func(name, content string) {
+		save := func(name, content string) {
 			t.Helper()
 			m.write(name, content)
 			m.released()
 			m.commit(name, "")
+			// Whose history a file continues is a question of milliseconds. With this pause it is the one that shows the fault;
+			// what is held below is true for any.
+			time.Sleep(20 * time.Millisecond)
 		}
-		make("file", "of file")
-		make("temp", "of temp")
+		// shows checks what programs read against what the tree has.
+		shows := func(name string) {
+			t.Helper()
+			ino, err := m.tree.Past(sharefs.RootIno, name)
+			ok(t, err)
+			all, err := m.tree.Versions(ino)
+			ok(t, err)
+			for i := range all {
+				r, err := m.tree.OpenVersion(ino, all[i].Number)
+				ok(t, err)
+				content := make([]byte, r.Size())
+				_, err = r.ReadAt(content, 0)
+				if err != nil && err != io.EOF {
+					t.Error(err)
+				}
+				r.Close()
+				m.holds(fmt.Sprintf("%s@@%d", name, all[i].Number), string(content))
+				m.holds(fmt.Sprintf("%s@@/%d", name, all[i].Number), string(content))
+			}
+		}
+		save("file", "of file")
+		save("temp", "of temp")
 		ok(t, os.Rename(m.path("temp"), m.path("elsewhere")))
-		make("temp", "newer")
-		m.holds("temp@@1", "of temp")
-		m.holds("temp@@/1", "of temp")
+		save("temp", "newer")
+		shows("temp")
 		ok(t, os.Rename(m.path("temp"), m.path("file")))
-		m.holds("file@@1", "of file")
-		m.holds("file@@/1", "of file")
-		m.holds("file@@2", "newer")
-		m.holds("elsewhere@@1", "of temp")
+		shows("file")
+		shows("elsewhere")
 	})
 }
