@@ -27,6 +27,16 @@ func (m *mounted) commit(name, note string) uint64 {
 	return n
 }
 
+// change gives a file another content that does not become a version before done is called.
+func (m *mounted) change(name, content string) (done func()) {
+	m.t.Helper()
+	f, err := os.OpenFile(m.path(name), os.O_WRONLY|os.O_TRUNC, 0)
+	ok(m.t, err)
+	_, err = f.WriteString(content)
+	ok(m.t, err)
+	return func() { ok(m.t, f.Close()) }
+}
+
 func TestVersions(t *testing.T) {
 	inAllModes(t, func(t *testing.T, m *mounted) {
 		contents := []string{"first", "the second, longer", "3"}
@@ -228,13 +238,14 @@ func TestLogAndMeta(t *testing.T) {
 		v.Mode != "0644" || v.Note != "a note" || v.Live {
 		t.Errorf("%+v", v)
 	}
-	m.write("file", "three")
+	done := m.change("file", "three")
 	b, err = os.ReadFile(m.path("file@@", "meta"))
 	ok(t, err)
 	ok(t, json.Unmarshal(b, &meta))
 	if meta.Live != 0 {
 		t.Errorf("version %d counts as live after a change", meta.Live)
 	}
+	done()
 	inode := func() uint64 {
 		t.Helper()
 		b, err := os.ReadFile(m.path("file@@", "meta"))
@@ -279,7 +290,7 @@ func TestVersionXattrs(t *testing.T) {
 	if got, err := getXattr(p, attrVersion); err != nil || got != "1" {
 		t.Errorf("the live file is version %q, %v", got, err)
 	}
-	m.write("file", "changed")
+	defer m.change("file", "changed")()
 	_, err = getXattr(p, attrVersion)
 	want(t, "after a change", err, unix.ENODATA)
 }
