@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,18 +24,7 @@ func TestMain(m *testing.M) { mounttest.Main(m) }
 // rounds is how often a mode is crashed: SHAREFS_CRASH_ROUNDS, or n, and 25 times that in make soak.
 func rounds(t *testing.T, n int) int {
 	t.Helper()
-	s := os.Getenv("SHAREFS_CRASH_ROUNDS")
-	switch {
-	case s == "" && os.Getenv("SHAREFS_SOAK") != "":
-		return 25 * n
-	case s == "":
-		return n
-	}
-	v, err := strconv.Atoi(s)
-	if err != nil {
-		t.Fatalf("SHAREFS_CRASH_ROUNDS: %v", err)
-	}
-	return v
+	return mounttest.Number(t, "SHAREFS_CRASH_ROUNDS", n, 25*n)
 }
 
 // worker changes files in a directory of its own and keeps a model of what was acknowledged.
@@ -289,9 +277,13 @@ func doctor(t *testing.T, m *mounttest.Mount) {
 	cmd := exec.Command(mounttest.Bin(t, "sharefs"), "doctor", "--check")
 	cmd.Dir = m.Dir
 	out, _ := cmd.CombinedOutput()
-	walked := false
+	walked, ours := false, false
 	for line := range strings.Lines(string(out)) {
-		if w := strings.Fields(line); len(w) > 1 && w[1] == "tree" {
+		switch w := strings.Fields(line); {
+		case len(w) < 3:
+		case w[1] == "mount":
+			ours = w[2] == m.Dir // what follows is about it, until the next one
+		case w[1] == "tree" && ours:
 			walked = w[0] == "ok"
 		}
 	}
@@ -349,27 +341,18 @@ func TestWriterOutlivesDaemon(t *testing.T) {
 		f.Close()
 		m.Settled()
 		check(m.Path("f"))
-		entries, err := os.ReadDir(m.Path("f@@"))
-		if err != nil {
-			t.Fatal(err)
+		versions := mounttest.Versions(t, m.Path("f"))
+		if len(versions) < 2 {
+			t.Fatalf("versions %v", versions)
 		}
-		latest := 0
-		for _, e := range entries {
-			if n, err := strconv.Atoi(e.Name()); err == nil {
-				latest = max(latest, n)
-			}
-		}
-		if latest < 2 {
-			t.Fatalf("%d versions", latest)
-		}
-		path := m.Path(fmt.Sprintf("f@@%d", latest))
+		path := mounttest.Latest(t, m.Path("f"))
 		check(path)
 		b, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if string(b[16:24]) != "by write" || string(b[4096+16:4096+26]) != "by mapping" {
-			t.Errorf("version %d is older than the last write", latest)
+			t.Errorf("%s is older than the last write", path)
 		}
 	})
 }

@@ -26,9 +26,9 @@ type Exerciser struct {
 	fds    [2]int // two open file descriptions, taken at random
 	direct int    // with O_DIRECT; -1 where that is not to be had
 	maps   []mapping
-	recent []string // the last operations, for the report
-	modes  []uint32 // modes of fallocate that the filesystem knows
-	Counts map[string]int
+	recent []string       // the last operations, for the report
+	modes  []uint32       // modes of fallocate that the filesystem knows
+	Counts map[string]int // how often each operation came
 }
 
 // mapping is a shared mapping of the first pages of the file as it was then.
@@ -66,6 +66,9 @@ var operations = []operation{
 // New creates a file in a directory, to be exercised by what the seed gives.
 func New(dir string, seed uint64) (*Exerciser, error) {
 	e := &Exerciser{path: filepath.Join(dir, "fsx"), rng: rand.New(rand.NewPCG(seed, 0)), Counts: map[string]int{}}
+	for _, op := range operations {
+		e.Counts[op.name] = 0
+	}
 	fd, err := unix.Open(e.path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o644)
 	if err != nil {
 		return nil, err
@@ -87,6 +90,11 @@ func New(dir string, seed uint64) (*Exerciser, error) {
 		}
 	}
 	return e, unix.Ftruncate(fd, 0)
+}
+
+// Abilities says which of the operations the filesystem has that not every one does; the others are left out.
+func (e *Exerciser) Abilities() string {
+	return fmt.Sprintf("direct I/O %v, fallocate modes %v", e.direct >= 0, e.modes)
 }
 
 // Path is where the file is now.

@@ -247,7 +247,28 @@ func (m *Mount) Kill() {
 	if err := m.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		m.t.Fatal(err)
 	}
-	<-m.done
+	select {
+	case <-m.done:
+	case <-time.After(Patience):
+		// A thread of it can only be held up in the kernel: a notification waits there for a lock whose holder waits for a reply.
+		where := threads(m.PID())
+		_ = unix.Unmount(m.Dir, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW) // fails all requests, and with them what waits for them
+		m.t.Fatalf("the daemon was killed and does not end within %v; its threads:\n%s", Patience, where)
+	}
+}
+
+// threads tells where in the kernel the threads of a process are, as far as root may know.
+func threads(pid int) string {
+	var out strings.Builder
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+	for _, task := range tasks {
+		stack, err := os.ReadFile(task + "/stack")
+		if err != nil {
+			stack, _ = os.ReadFile(task + "/wchan")
+		}
+		fmt.Fprintf(&out, "%s:\n%s\n", filepath.Base(task), stack)
+	}
+	return out.String()
 }
 
 // Detach takes the mount away at once, whatever is open in it.

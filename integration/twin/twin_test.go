@@ -2,7 +2,6 @@ package twin_test
 
 import (
 	"os"
-	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -12,20 +11,6 @@ import (
 )
 
 func TestMain(m *testing.M) { mounttest.Main(m) }
-
-// number reads a number from the environment: SHAREFS_TWIN_OPS, how many operations, and SHAREFS_TWIN_SEED.
-func number(t *testing.T, name string, otherwise uint64) uint64 {
-	t.Helper()
-	s := os.Getenv(name)
-	if s == "" {
-		return otherwise
-	}
-	n, err := strconv.ParseUint(s, 10, 64)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
-}
 
 func run(t *testing.T, w *twin.Twin, ops int) {
 	t.Helper()
@@ -68,13 +53,10 @@ func TestReference(t *testing.T) {
 	}
 }
 
-// TestMount does the same in the mount and on the disk, with a remount half way and one at the end.
+// TestMount does the same in the mount and on the disk, with a remount half way and one at the end. SHAREFS_TWIN_OPS is how many operations it
+// takes, SHAREFS_TWIN_SEED what they follow from.
 func TestMount(t *testing.T) {
-	otherwise := uint64(6000)
-	if os.Getenv("SHAREFS_SOAK") != "" {
-		otherwise = 500_000
-	}
-	seed, ops := number(t, "SHAREFS_TWIN_SEED", 1), int(number(t, "SHAREFS_TWIN_OPS", otherwise))
+	seed, ops := uint64(mounttest.Number(t, "SHAREFS_TWIN_SEED", 1, 1)), mounttest.Number(t, "SHAREFS_TWIN_OPS", 6000, 500_000)
 	mounttest.EachMode(t, func(t *testing.T, mode mounttest.Mode) {
 		unix.Umask(0o022)
 		var options []mounttest.Option
@@ -85,17 +67,13 @@ func TestMount(t *testing.T) {
 		t.Logf("seed %d, %d operations", seed, ops)
 		w := twin.New(place(t, mounttest.TempDir(t)+"/disk"), place(t, m.Path("tree")), seed)
 		defer w.Close()
-		run(t, w, ops/2)
-		w.Release()
-		m.Remount()
-		for _, line := range w.Compare() {
-			t.Error("after a remount: ", line)
-		}
-		run(t, w, ops/2)
-		w.Release()
-		m.Remount()
-		for _, line := range w.Compare() {
-			t.Error("after a remount: ", line)
+		for range 2 {
+			run(t, w, ops/2)
+			w.Release()
+			m.Remount()
+			for _, line := range w.Compare() {
+				t.Error("after a remount: ", line)
+			}
 		}
 	})
 }

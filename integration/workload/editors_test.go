@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -82,16 +81,7 @@ func TestSaves(t *testing.T) {
 		}
 		check := func(when string) {
 			t.Helper()
-			entries, err := os.ReadDir(file + "@@")
-			if err != nil {
-				t.Fatal(err)
-			}
-			versions := 0
-			for _, e := range entries {
-				if _, err := strconv.Atoi(e.Name()); err == nil {
-					versions++
-				}
-			}
+			versions := len(mounttest.Versions(t, file))
 			if versions != len(want) {
 				t.Errorf("%s: %d versions of %d saves", when, versions, len(want))
 			}
