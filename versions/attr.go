@@ -72,17 +72,17 @@ func (t *Tree) readAttr(f *file) (sharefs.Attr, error) {
 	return a, nil
 }
 
-// fromBacking brings a row up to date from the backing file of a hot file.
-func (t *Tree) fromBacking(f *file, r *row) error {
+// fromBacking brings a row up to date from the backing file of a hot file, and returns what the disk said of that.
+func (t *Tree) fromBacking(f *file, r *row) (unix.Stat_t, error) {
 	st, err := t.statFile(f)
 	if err != nil {
-		return err
+		return st, err
 	}
 	f.mu.Lock()
 	fresh := f.fresh
 	f.mu.Unlock()
 	t.merge(r, &st, fresh)
-	return nil
+	return st, nil
 }
 
 // merge puts what the backing file of a hot file tells into its row. Its change time counts beside the row's: names and modes change

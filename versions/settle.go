@@ -240,18 +240,14 @@ func (t *Tree) adopt(files []settling) error {
 			return err
 		}
 		c := *r
-		if err := t.fromBacking(s.f, &c); err != nil {
+		st, err := t.fromBacking(s.f, &c)
+		if err != nil {
 			if c.nlink > 0 { // else the reaper has it
 				t.log.Error("a backing file cannot be read", "inode", uint64(s.f.ino), "err", err)
 			}
 			continue
 		}
 		// The verdict may be an older one than that which let the file come here: what the file holds now counts.
-		st, err := t.statFile(s.f)
-		if err != nil {
-			t.log.Error("a backing file cannot be read", "inode", uint64(s.f.ino), "err", err)
-			continue
-		}
 		if now := stampOf(&st); now != s.ev.Stamp {
 			s.ev.Stamp, s.ev.Changed = now, true
 		}
