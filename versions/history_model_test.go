@@ -181,7 +181,7 @@ func (m *historyModel) restore(name string, f *modelFile) {
 	n := m.r.IntN(len(f.past))
 	m.note("restore %s, version %d", name, n+1)
 	m.settled(f)
-	live := n == len(f.past)-1
+	live := f.past[n] == f.content // the last one, or one that is the same
 	err := m.tree.Restore(f.ino, uint64(n+1), root)
 	if live {
 		wantKind(m.t, err, sharefs.KindExist)
