@@ -109,9 +109,6 @@ func TestGit(t *testing.T) {
 // TestGo builds a module and runs its tests, within the mount: sources and temporary files, in make soak the cache as well.
 func TestGo(t *testing.T) {
 	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
-		if m.Mode != mounttest.Passthrough && !mounttest.Soak() {
-			t.Skip("only by passthrough, but for make soak")
-		}
 		w := in(t, m, "module")
 		tmp := in(t, m, "tmp").dir
 		w.env = []string{"TMPDIR=" + tmp, "GOTMPDIR=" + tmp, "GOFLAGS=-mod=mod", "GOWORK=off", "GOPROXY=off", "CGO_ENABLED=0"}
@@ -186,9 +183,6 @@ func TestSQLite(t *testing.T) {
 // TestPostgres makes a cluster, runs pgbench, kills the server in the middle of it, and finds every transaction whole when it is back.
 func TestPostgres(t *testing.T) {
 	mounttest.EachMode(t, func(t *testing.T, mode mounttest.Mode) {
-		if mode == mounttest.Served && !mounttest.Soak() {
-			t.Skip("by passthrough and as a user, but for make soak")
-		}
 		var options []mounttest.Option
 		if mode != mounttest.User {
 			options = append(options, mounttest.Options("allow_other"))
