@@ -27,8 +27,8 @@ import (
 type Conn struct {
 	s        *Session
 	id       uint64
-	accepted bool   // the peer opened it
-	onClose  func() // runs at the end of the first Close; set before the Conn is handed out
+	accepted bool         // the peer opened it
+	onClose  func() error // runs at the end of the first Close; set before the Conn is handed out
 
 	// The reading half. rmu serialises Read and guards the fields behind it; it is taken before the session's lock.
 	rmu   sync.Mutex
@@ -270,7 +270,7 @@ func (c *Conn) Close() error {
 		c.rmu.Unlock()
 	}
 	if c.onClose != nil {
-		c.onClose()
+		return c.onClose()
 	}
 	return nil
 }

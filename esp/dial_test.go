@@ -172,6 +172,27 @@ func TestNobodyThere(t *testing.T) {
 	})
 }
 
+// TestCloseTellsOfLoss: what was written to a peer that is gone does not pass for delivered.
+func TestCloseTellsOfLoss(t *testing.T) {
+	bothCarriages(t, func(t *testing.T, base Config) {
+		s := newSim(t, simConfig{client: base, server: base, link: simnet.Link{Delay: 5 * time.Millisecond}})
+		defer s.close()
+		c, d := s.dial()
+		exchange(t, c, d)
+		s.n.Link(clientIP, serverIP, simnet.Link{Down: true})
+		if _, err := c.Write([]byte("lost")); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err) // the session may deliver it yet
+		}
+		var oe *net.OpError
+		if err := c.Session().Close(); !errors.Is(err, syscall.ETIMEDOUT) || !errors.As(err, &oe) || oe.Op != "close" {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestNobodyListens(t *testing.T) {
 	bothCarriages(t, func(t *testing.T, base Config) {
 		s := newSim(t, simConfig{client: base, server: base, link: simnet.Link{Delay: 5 * time.Millisecond}})

@@ -253,7 +253,8 @@ func (e *Endpoint) forget(s *Session) {
 	}
 }
 
-// Close ends all sessions and closes the sockets. What was written is given up to Config.Linger to reach the peers.
+// Close ends all sessions and closes the sockets. What was written is given up to Config.Linger to reach the peers; the error is that
+// of the sessions for which it was not enough.
 // When Close returns no goroutine of the endpoint is left.
 func (e *Endpoint) Close() error {
 	e.mu.Lock()
@@ -272,8 +273,9 @@ func (e *Endpoint) Close() error {
 		l.fail(net.ErrClosed)
 	}
 	var wg sync.WaitGroup
-	for _, s := range sessions {
-		wg.Go(func() { s.Close() })
+	errs := make([]error, len(sessions))
+	for i, s := range sessions {
+		wg.Go(func() { errs[i] = s.Close() })
 	}
 	wg.Wait()
 	close(e.stop)
@@ -286,7 +288,7 @@ func (e *Endpoint) Close() error {
 	}
 	e.mu.Unlock()
 	e.wg.Wait()
-	return nil
+	return errors.Join(errs...)
 }
 
 // retire closes the endpoint when no stream is left.
@@ -423,7 +425,7 @@ func Listen(addr string, cfg Config) (*Listener, error) {
 }
 
 // Dial opens an endpoint of its own for one connection to "KEY@HOST:PORT". Closing the connection delivers what was
-// written and closes the endpoint. A program with more than one connection makes an [Endpoint] and uses its Dial.
+// written, or says that it could not, and closes the endpoint. A program with more than one connection makes an [Endpoint] and uses its Dial.
 func Dial(ctx context.Context, address string, cfg Config) (*Conn, error) {
 	if cfg.Sockets == 0 {
 		cfg.Sockets = 1
@@ -437,7 +439,7 @@ func Dial(ctx context.Context, address string, cfg Config) (*Conn, error) {
 		e.Close()
 		return nil, err
 	}
-	c.onClose = func() { e.Close() }
+	c.onClose = e.Close
 	return c, nil
 }
 

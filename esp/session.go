@@ -2,6 +2,8 @@ package esp
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -306,22 +308,24 @@ func (s *Session) Listen() (*Listener, error) {
 	return s.listener, nil
 }
 
-// Close ends the session with all its streams. What was written is given up to Config.Linger to reach the peer.
+// Close ends the session with all its streams. What was written is given up to Config.Linger to reach the peer; an error for which
+// errors.Is finds syscall.ETIMEDOUT says that this was not enough, as it is not with a peer that is gone.
 func (s *Session) Close() error {
-	s.drain(s.e.cfg.Linger)
+	err := s.drain(s.e.cfg.Linger)
 	s.close(newSessionError(CodeNone, false, ""))
-	return nil
+	return err
 }
 
-// drain waits until every byte that was written has been acknowledged, at most for the given time.
-func (s *Session) drain(limit time.Duration) {
+// drain waits until every byte that was written has been acknowledged, at most for the given time. A session that ends meanwhile is
+// the peer's answer, and no error, unless it was silence that ended it.
+func (s *Session) drain(limit time.Duration) error {
 	if limit <= 0 {
-		return
+		return nil
 	}
 	s.mu.Lock()
 	if s.err != nil || s.delivered() {
 		s.mu.Unlock()
-		return
+		return nil
 	}
 	wake := make(chan struct{})
 	s.drainers = append(s.drainers, wake)
@@ -330,8 +334,14 @@ func (s *Session) drain(limit time.Duration) {
 	defer t.Stop()
 	select {
 	case <-wake:
+		return nil
 	case <-s.done:
+		if err := s.Err(); errors.Is(err, syscall.ETIMEDOUT) {
+			return err
+		}
+		return nil
 	case <-t.C:
+		return &net.OpError{Op: "close", Net: "esp", Err: fmt.Errorf("the peer has not confirmed all that was written within %v: %w", limit, syscall.ETIMEDOUT)}
 	}
 }
 

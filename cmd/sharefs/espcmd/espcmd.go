@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"sync"
@@ -170,12 +171,12 @@ func (o *options) endpoint(cmd *cobra.Command, addr string) (*esp.Endpoint, erro
 }
 
 // serve listens on addr, says so, and hands each stream that comes to take, until that reports that it was the last or the context ends.
-func (o *options) serve(cmd *cobra.Command, addr string, take func(*esp.Conn) (last bool, err error)) error {
+func (o *options) serve(cmd *cobra.Command, addr string, take func(*esp.Conn) (last bool, err error)) (err error) {
 	e, err := o.endpoint(cmd, addr)
 	if err != nil {
 		return err
 	}
-	defer e.Close()
+	defer finish(e, &err)
 	ln, err := e.Listen()
 	if err != nil {
 		return err
@@ -191,6 +192,13 @@ func (o *options) serve(cmd *cobra.Command, addr string, take func(*esp.Conn) (l
 		if last, err := take(c); last {
 			return interrupted(ctx, err)
 		}
+	}
+}
+
+// finish closes an endpoint at the end of a command, which fails if what it sent did not arrive.
+func finish(e *esp.Endpoint, err *error) {
+	if cerr := e.Close(); *err == nil && !errors.Is(cerr, net.ErrClosed) {
+		*err = cerr
 	}
 }
 

@@ -45,12 +45,12 @@ func newDial(o *options) *cobra.Command {
 		Long: "dial copies stdin to a stream and what comes from it to stdout, until both directions have ended. Without a key it\n" +
 			"talks to whoever answers, and says who that is.",
 		Args: exactly("[KEY@]HOST:PORT"),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			e, err := o.endpoint(cmd, ":0")
 			if err != nil {
 				return err
 			}
-			defer e.Close()
+			defer finish(e, &err)
 			ctx := cmd.Context()
 			c, err := e.Dial(ctx, args[0])
 			if err != nil {
