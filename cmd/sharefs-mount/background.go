@@ -99,6 +99,8 @@ func daemonMain(c *call) int {
 		}
 		pipe.Close()
 	}
+	// The kernel names a process for the file that was executed, here "exe". It is but what ps shows.
+	_ = os.WriteFile("/proc/self/comm", []byte("sharefs-mount"), 0)
 	if err := os.Chdir("/"); err != nil { // so that no disk is kept from being unmounted
 		send(report{Error: err.Error(), Exit: exitSystem})
 		return exitSystem

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"sharefs/internal/daemon"
+	"sharefs/internal/store"
 	"sharefs/internal/term"
 )
 
@@ -14,9 +17,17 @@ import (
 func serve(c *call, ready func(*daemon.Daemon)) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	d, err := daemon.Start(daemon.Config{Point: c.point, Source: c.source, Options: c.options, Foreground: c.foreground})
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	waiting := func(l *store.LockedError) { warn("waiting: " + l.Error()) }
+	d, err := daemon.Start(ctx, daemon.Config{Point: c.point, Source: c.source, Options: c.options, Foreground: c.foreground, Waiting: waiting})
 	if err != nil {
 		return err
+	}
+	if ctx.Err() != nil { // whoever waits for the mount does not want it any more
+		d.Stop()
+		_ = d.Wait()
+		return errors.New("ended by a signal before the mount could be used")
 	}
 	ready(d)
 	go func() {

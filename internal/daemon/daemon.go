@@ -35,6 +35,8 @@ type Config struct {
 	Options *mountopt.Options
 	// Foreground leaves the log on the standard error stream; otherwise it goes into the store.
 	Foreground bool
+	// Waiting is told why it takes so long; may be nil.
+	Waiting func(*store.LockedError)
 }
 
 // gcPercent is how far the heap may grow before it is collected, in percent of what is in use, some 20 MB: twice Go's default. That costs
@@ -74,8 +76,9 @@ type Daemon struct {
 	stops    atomic.Int32
 }
 
-// Start mounts, and returns once the mount can be used. It is the one place that names every part.
-func Start(c Config) (*Daemon, error) {
+// Start mounts, and returns once the mount can be used; the end of the context ends its waiting for others. It is the one place that names
+// every part.
+func Start(ctx context.Context, c Config) (*Daemon, error) {
 	unix.Umask(0)
 	runtime.GOMAXPROCS(max(2, runtime.NumCPU())) // one reader of /dev/fuse polls; others must get on meanwhile
 	if os.Getenv("GOGC") == "" {
@@ -83,7 +86,7 @@ func Start(c Config) (*Daemon, error) {
 	}
 	d := &Daemon{options: c.Options, started: time.Now(), stopNow: make(chan struct{})}
 	d.test.Store(&selftest.Result{State: selftest.Running, Detail: "not finished yet"})
-	if err := d.start(c); err != nil {
+	if err := d.start(ctx, c); err != nil {
 		d.abandon()
 		return nil, err
 	}
@@ -91,7 +94,7 @@ func Start(c Config) (*Daemon, error) {
 }
 
 // start does it step by step; the mount itself is the last that can fail.
-func (d *Daemon) start(c Config) error {
+func (d *Daemon) start(ctx context.Context, c Config) error {
 	if err := checkDevice(); err != nil {
 		return err
 	}
@@ -102,7 +105,9 @@ func (d *Daemon) start(c Config) error {
 	if err := d.choosePoint(c.Point, dir); err != nil {
 		return err
 	}
-	if d.store, err = store.OpenWait(dir, storePatience, unmounted); err != nil {
+	wait, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	if d.store, err = store.OpenWait(wait, dir, unmounted, c.Waiting); err != nil {
 		return err
 	}
 	if err := d.openLog(c.Foreground); err != nil {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -32,6 +33,8 @@ const (
 	Starting State = "starting"
 	Mounted  State = "mounted"
 	Ending   State = "ending" // unmounted; what is not saved yet is being saved
+	// Detached is never written: the mount is no longer in the table of mounts, but files in it are open (umount -l).
+	Detached State = "detached"
 )
 
 // LockedError says that another daemon has the store.
@@ -49,6 +52,8 @@ func (e *LockedError) Error() string {
 	switch {
 	case e.Holder.State == Ending:
 		more = ", which is still saving after its unmount: wait and try again"
+	case e.Holder.State == Detached:
+		more = fmt.Sprintf(", whose mount at %s was taken away while something in it is in use: end what uses it, and try again", quoteName(e.Holder.Mount))
 	case e.Holder.Mount != "":
 		more = fmt.Sprintf(", mounted at %s: unmount that first, or name another store", quoteName(e.Holder.Mount))
 	default:
@@ -169,20 +174,31 @@ func parseHolder(text string) (h Holder) {
 }
 
 // OpenWait is Open, but where the holder is about to end (it says so, or gone reports that its mount is no more) it waits for
-// that, at most until patience is over.
-func OpenWait(dir string, patience time.Duration, gone func(Holder) bool) (*Store, error) {
-	deadline := time.Now().Add(patience)
+// that, at most until the context ends. After a while it tells of it, if tell is not nil.
+func OpenWait(ctx context.Context, dir string, gone func(Holder) bool, tell func(*LockedError)) (*Store, error) {
+	const silence = 2 * time.Second // longer than saving mostly takes
+	began := time.Now()
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
 		s, err := Open(dir)
 		var locked *LockedError
 		if !errors.As(err, &locked) {
 			return s, err
 		}
-		h := locked.Holder
-		ending := h.PID == 0 || h.State == Ending || h.State == Mounted && gone != nil && gone(h)
-		if !ending || time.Now().After(deadline) {
+		h := &locked.Holder
+		if h.State == Mounted && gone != nil && gone(*h) {
+			h.State = Detached
+		}
+		if h.PID != 0 && h.State != Ending && h.State != Detached {
 			return nil, err
 		}
-		time.Sleep(pause)
+		if tell != nil && time.Since(began) > silence {
+			tell(locked)
+			tell = nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(pause):
+		}
 	}
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bufio"
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"sharefs"
 	"sharefs/internal/config"
@@ -203,7 +203,7 @@ func TestASecondDaemonIsToldWhoHasTheStore(t *testing.T) {
 	if h, held, err := HolderOf(dir); err != nil || !held || h.PID != pid {
 		t.Errorf("%+v, %v, %v", h, held, err)
 	}
-	if _, err := OpenWait(dir, time.Minute, func(Holder) bool { return false }); !errors.As(err, &locked) {
+	if _, err := OpenWait(t.Context(), dir, func(Holder) bool { return false }, nil); !errors.As(err, &locked) {
 		t.Errorf("waiting for a daemon that is at work: %v", err)
 	}
 	end()
@@ -227,10 +227,10 @@ func TestADaemonThatEndsIsWaitedFor(t *testing.T) {
 		asked := make(chan struct{}, 1000)
 		got := make(chan error, 1)
 		go func() {
-			s, err := OpenWait(dir, time.Hour, func(Holder) bool {
+			s, err := OpenWait(t.Context(), dir, func(Holder) bool {
 				asked <- struct{}{}
 				return c.gone
-			})
+			}, nil)
 			if err == nil {
 				err = s.Close()
 			}
@@ -247,11 +247,29 @@ func TestADaemonThatEndsIsWaitedFor(t *testing.T) {
 }
 
 func TestPatienceEnds(t *testing.T) {
+	over, end := context.WithCancel(t.Context())
+	end()
 	dir := t.TempDir()
 	hold(t, dir, Ending)
 	var locked *LockedError
-	if _, err := OpenWait(dir, 0, nil); !errors.As(err, &locked) || !strings.Contains(err.Error(), "still saving") {
+	if _, err := OpenWait(over, dir, nil, nil); !errors.As(err, &locked) || !strings.Contains(err.Error(), "still saving") {
 		t.Fatal(err)
+	}
+}
+
+// TestADetachedMountIsTold: umount -l leaves a daemon that may never end.
+func TestADetachedMountIsTold(t *testing.T) {
+	dir := t.TempDir()
+	pid, _ := hold(t, dir, Mounted)
+	ctx, cancel := context.WithCancel(t.Context())
+	var told error
+	s, err := OpenWait(ctx, dir, func(Holder) bool { return true }, func(l *LockedError) {
+		told = l
+		cancel()
+	})
+	want := fmt.Sprintf(`store %s is in use by process %d, whose mount at "/mnt/x" was taken away while something in it is in use: end what uses it, and try again`, dir, pid)
+	if err == nil || err.Error() != want || told == nil || told.Error() != want {
+		t.Errorf("%v, %v, told %v", s, err, told)
 	}
 }
 
