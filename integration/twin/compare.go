@@ -31,11 +31,12 @@ func describe(st *unix.Stat_t) string {
 
 // Compare returns how the trees differ in what can be seen of them, in at most a dozen lines.
 func (t *Twin) Compare() []string {
-	a, inosA, errA := snapshot(t.dirs[0])
-	b, inosB, errB := snapshot(t.dirs[1])
+	here, errA := takeSnapshot(t.dirs[0])
+	there, errB := takeSnapshot(t.dirs[1])
 	if errA != nil || errB != nil {
 		return []string{fmt.Sprintf("%v here, %v there", errA, errB)}
 	}
+	a, b := here.files, there.files
 	var out []string
 	add := func(format string, args ...any) {
 		if len(out) < 12 {
@@ -57,13 +58,13 @@ func (t *Twin) Compare() []string {
 		}
 	}
 	// Names of one file here are names of one file there.
-	there := map[uint64]uint64{}
+	same := map[uint64]uint64{}
 	for _, p := range sortedKeys(a) {
-		i, j := inosA[p], inosB[p]
-		if k, ok := there[i]; ok && k != j {
+		i, j := here.inos[p], there.inos[p]
+		if k, ok := same[i]; ok && k != j {
 			add("%s is a link to another file there", short(p))
 		}
-		there[i] = j
+		same[i] = j
 	}
 	return out
 }
@@ -78,56 +79,79 @@ func sortedKeys(m map[string]string) []string {
 }
 
 // snapshot describes every file of a tree, content and extended attributes included, as far as the caller may see it.
-func snapshot(root string) (files map[string]string, inos map[string]uint64, err error) {
-	files, inos = map[string]string{}, map[string]uint64{}
-	err = filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
-		rel, err2 := filepath.Rel(root, path)
-		if err2 != nil || rel == "." {
-			return err2
-		}
-		if errors.Is(err, fs.ErrPermission) {
-			files[rel] += "\nnot to be listed"
-			return fs.SkipDir
-		}
-		if err != nil {
-			return err
-		}
-		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err == unix.EACCES {
-			files[rel] = "not to be looked at"
-			return nil
-		} else if err != nil {
-			return err
-		}
-		text := describe(&st)
-		switch st.Mode & unix.S_IFMT {
-		case unix.S_IFREG:
-			b, err := os.ReadFile(path)
-			if errors.Is(err, fs.ErrPermission) {
-				b, err = []byte("not to be read"), nil
-			}
-			if err != nil {
-				return err
-			}
-			text += "\ncontent " + string(b)
-		case unix.S_IFLNK:
-			target, err := os.Readlink(path)
-			if err != nil {
-				return err
-			}
-			text += "\ntarget " + target
-		}
-		attrs, err := xattrs(path)
-		if errors.Is(err, fs.ErrPermission) {
-			attrs, err = "\nattributes not to be read", nil
-		}
-		if err != nil {
-			return err
-		}
-		files[rel], inos[rel] = text+attrs, st.Ino
+type snapshot struct {
+	files map[string]string
+	inos  map[string]uint64
+}
+
+func takeSnapshot(root string) (*snapshot, error) {
+	s := &snapshot{map[string]string{}, map[string]uint64{}}
+	return s, s.directory(root, "")
+}
+
+// directory describes what lies in a directory. Paths lead there by its descriptor: renames put directories into each other until their
+// paths are longer than path_resolution(7) allows.
+func (s *snapshot) directory(path, rel string) error {
+	d, err := os.Open(path)
+	if errors.Is(err, fs.ErrPermission) {
+		s.files[rel] += "\nnot to be listed"
 		return nil
-	})
-	return files, inos, err
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := s.file(fmt.Sprintf("/proc/self/fd/%d/%s", d.Fd(), name), filepath.Join(rel, name)); err != nil {
+			return fmt.Errorf("%s: %w", short(filepath.Join(rel, name)), err)
+		}
+	}
+	return nil
+}
+
+// file describes one file, and what lies below it.
+func (s *snapshot) file(path, rel string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err == unix.EACCES {
+		s.files[rel] = "not to be looked at"
+		return nil
+	} else if err != nil {
+		return err
+	}
+	text := describe(&st)
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		b, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrPermission) {
+			b, err = []byte("not to be read"), nil
+		}
+		if err != nil {
+			return err
+		}
+		text += "\ncontent " + string(b)
+	case unix.S_IFLNK:
+		target, err := os.Readlink(path)
+		if err != nil {
+			return err
+		}
+		text += "\ntarget " + target
+	}
+	attrs, err := xattrs(path)
+	if errors.Is(err, fs.ErrPermission) {
+		attrs, err = "\nattributes not to be read", nil
+	}
+	if err != nil {
+		return err
+	}
+	s.files[rel], s.inos[rel] = text+attrs, st.Ino
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return s.directory(path, rel)
+	}
+	return nil
 }
 
 // xattrs lists the attributes that operations set, with their values.
