@@ -25,7 +25,7 @@ import (
 //
 // An aside file is never changed, and removed once the row that says where else the content is survives power loss. It has its name only
 // when all of it survives power loss: a copy is synced under another name first. So what a start finds under a name may be trusted, whatever
-// the row says (recoverAside).
+// the row says (recoverAside). Of what was moved as much survives as was synced before, by whoever wrote it or by the disk in its time.
 type asideDir struct {
 	fd     int  // O_PATH
 	clones bool // the disk can share blocks
@@ -114,6 +114,13 @@ func (a *asideDir) stat(id versionID, st *unix.Stat_t) error {
 		return 0, unix.Fstatat(a.fd, asideName(id.ino, id.own), st, unix.AT_SYMLINK_NOFOLLOW)
 	})
 	return err
+}
+
+// holds reports whether an open file is the aside file of a version. While a file is moved aside its name leads to the live file, and if the
+// move is given up to a copy.
+func (a *asideDir) holds(id versionID, fd int) bool {
+	var here, there unix.Stat_t
+	return unix.Fstat(fd, &here) == nil && a.stat(id, &there) == nil && here.Ino == there.Ino
 }
 
 // create makes an aside file; one that a crash left there is replaced.
@@ -208,8 +215,9 @@ func (h *history) recoverOne(id versionID) (keep bool, err error) {
 	if err := h.aside.stat(id, &st); err != nil {
 		return false, err
 	}
+	live, liveErr := h.t.live.stat(id.ino)
 	switch {
-	case st.Nlink > 1:
+	case liveErr == nil && live.Ino == st.Ino:
 		// It is the live backing file still: the daemon was killed within a move.
 		if v.place == placeAside {
 			_, err = h.replace(id, placeAside, placeLive)

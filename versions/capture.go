@@ -317,7 +317,7 @@ func (h *history) unreadable(v *version, cause *sourceError) (again bool, err er
 	if err != nil {
 		return false, err
 	}
-	if now.place != v.place || now.stamp() != v.stamp() {
+	if now.place != v.place || now.stamp() != v.stamp() || errors.Is(cause, errMoved) {
 		return true, nil
 	}
 	gone := errors.Is(cause, unix.ENOENT) || errors.Is(cause, errShort)
@@ -370,6 +370,9 @@ func (b *batch) read(v *version) (manifest, error) {
 		return manifest{}, &sourceError{err}
 	}
 	if uint64(st.Size()) != v.size {
+		if err := h.stays(v, f); err != nil {
+			return manifest{}, err
+		}
 		return manifest{}, &sourceError{errShort}
 	}
 	next := int64(checkEvery)
@@ -396,13 +399,10 @@ func (h *history) stays(v *version, f *os.File) error {
 	case err != nil:
 		return err
 	case now.stamp() != v.stamp():
-	case now.place == v.place:
+	case now.place == placeAside && h.aside.holds(versionID{v.ino, v.own}, int(f.Fd())):
 		return nil
-	case now.place == placeAside:
-		var here, there unix.Stat_t
-		if unix.Fstat(int(f.Fd()), &here) == nil && h.aside.stat(versionID{v.ino, v.own}, &there) == nil && here.Ino == there.Ino {
-			return nil
-		}
+	case now.place == v.place && now.place != placeAside:
+		return nil
 	}
 	return &sourceError{errMoved}
 }

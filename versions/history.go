@@ -58,6 +58,7 @@ type history struct {
 	lastErr error                // of the capture, until it gets on
 	// lastLost names the file of which a version was lost last.
 	lastLost string
+	naming   atomic.Bool // a search for that name is under way
 
 	counts historyCounts
 }

@@ -30,7 +30,14 @@ func (h *history) reportLoss(v *version, why string, cause error) {
 		report()
 		return
 	}
-	t.ended.Go(report)
+	if !h.naming.CompareAndSwap(false, true) { // one search at a time: a full disk loses many
+		t.log.Error("a version is lost: "+why, "inode", uint64(v.ino), "version", h.baseOf(v.ino)+v.own, "size", v.size, "cause", cause, "at", at)
+		return
+	}
+	t.ended.Go(func() {
+		defer h.naming.Store(false)
+		report()
+	})
 }
 
 // baseOf returns what is added to an inode's own numbers, 0 where that cannot be read.

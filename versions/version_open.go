@@ -135,10 +135,11 @@ func (r *looseReader) try(p []byte, off int64) (n int, sure bool, err error) {
 	if err != nil {
 		return 0, false, err
 	}
-	if v.place == r.place && n < len(p) {
+	sure = v.place == r.place && (v.place != placeAside || r.h.aside.holds(r.id, r.fd))
+	if sure && n < len(p) {
 		return n, false, corrupt("a version's content", r.id.ino)
 	}
-	return n, v.place == r.place, nil
+	return n, sure, nil
 }
 
 // NextData returns the first run of data at or after off, or the size where none follows.

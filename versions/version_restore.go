@@ -54,13 +54,11 @@ func (t *Tree) Restore(ino sharefs.Ino, number uint64, who Caller) error {
 	if same {
 		return fail(op, sharefs.KindExist)
 	}
-	if err := h.rewrite(f, src, v.Mode, who); err != nil {
-		return err
-	}
-	if k := t.kernel.Load(); k != nil {
+	err = h.rewrite(f, src, v.Mode, who)
+	if k := t.kernel.Load(); k != nil { // also of what was rewritten in part
 		(*k).ForgetContent(ino, 0, 0)
 	}
-	return nil
+	return err
 }
 
 // restoredMode returns the permission bits that restoring a version's gives.
