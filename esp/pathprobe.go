@@ -253,7 +253,7 @@ func (s *Session) failing(p *path, now time.Duration) bool {
 
 // revived: what was sent on a suspected path was acknowledged, so its addresses are not dead either. s.mu is held.
 func (s *Session) revived(p *path) {
-	p.suspect = false
+	p.suspect, p.failedAt = false, 0
 	delete(s.pathsets.deadAddrs, p.local)
 	delete(s.pathsets.deadAddrs, p.remote.Addr())
 }

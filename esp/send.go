@@ -119,7 +119,7 @@ func (s *Session) drive(p *path, now time.Duration) time.Duration {
 			s.sendResult(p, b, err)
 			b.free()
 		}
-		if long {
+		if long || s.sendq.len()+len(s.ctrlq)+len(p.ctrlq)+len(s.creditq) > 0 { // others queued something meanwhile
 			now = s.now()
 		}
 	}
