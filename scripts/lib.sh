@@ -27,10 +27,11 @@ use_go() {
 	done
 	return 1
 }
-use_go || true # scripts/deps sees to it
+use_go || PATH=/usr/local/go/bin:${HOME:-}/.local/go/bin:$PATH # where scripts/deps will have put it
+export PATH
 
 # A checkout that belongs to another user, as in many a CI, must not keep the build from working.
-export GOFLAGS="${GOFLAGS:--buildvcs=auto}"
+git rev-parse --git-dir >/dev/null 2>&1 || export GOFLAGS="${GOFLAGS:--buildvcs=false}"
 
 say() { printf '%s\n' "$*"; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
