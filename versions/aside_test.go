@@ -180,6 +180,48 @@ func TestOpenedInTheMiddleOfAMove(t *testing.T) {
 	}
 }
 
+// A version that is read when its move is given up: its name then leads to a copy, and what was opened before to the live file.
+func TestReadWhenAMoveIsGivenUp(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	ino := save(t, tree, "f", "one")
+	f, m := halfway(t, tree, ino)
+	check(t, must[*Handle](t)(tree.Open(ino, unix.O_RDONLY, root)).Close())
+	m.commit(t)
+	v := must[*version](t)(newestVersion(tree.db, ino, noLimit))
+	fd := must[int](t)(tree.past.aside.read(versionID{v.ino, v.own}))
+	capturing := os.NewFile(uintptr(fd), "content")
+	defer capturing.Close()
+	r := must[VersionReader](t)(tree.OpenVersion(ino, 1))
+	defer r.Close()
+	check(t, m.finish(f))
+	rewrite(t, tree, ino, "two")
+	b := make([]byte, 10)
+	if n, err := r.ReadAt(b, 0); string(b[:n]) != "one" {
+		t.Errorf("read %q, %v", b[:n], err)
+	}
+	if tree.past.stays(v, capturing) == nil {
+		t.Error("the live file is captured as the version before")
+	}
+	settle(t, tree, ino)
+	wantHistory(t, tree, ino, "one", "two")
+}
+
+// Hard links that others make in a store (cp -al) are not those of a move that was interrupted.
+func TestALinkToWhatIsSetAside(t *testing.T) {
+	dir := t.TempDir()
+	tree := testTree(t, dir, byHand)
+	ino := save(t, tree, "f", "one")
+	rewrite(t, tree, ino, "two")
+	files := asideFiles(t, tree)
+	if len(files) != 1 {
+		t.Fatalf("%v are aside", files)
+	}
+	killed := storeAsKilled(t, dir)
+	check(t, os.Link(filepath.Join(killed, "aside", filepath.Base(files[0])), filepath.Join(t.TempDir(), "backup")))
+	tree = testTree(t, killed, byHand)
+	wantHistory(t, tree, ino, "one")
+}
+
 // It is captured in the middle of a move: then there is nothing to be moved.
 func TestCapturedInTheMiddleOfAMove(t *testing.T) {
 	for _, early := range []bool{true, false} {
