@@ -80,6 +80,10 @@ func (e *edge) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fu
 		return fuse.EBADF
 	}
 	if o.live != nil {
+		if !e.through && o.live.BeingWritten() {
+			// What was written through a mapping may be in the kernel's pages alone, and what it was written into still be a hole here.
+			e.conn.InvalidateInode(uint64(o.ino), 0, 0)
+		}
 		off, err := o.live.Seek(signed(in.Offset), int(in.Whence))
 		out.Offset = uint64(off)
 		return status(err)

@@ -141,6 +141,13 @@ func (h *Handle) KillPriv(who Caller) error {
 	return err
 }
 
+// BeingWritten reports whether anybody has the file open for writing, as whoever has it mapped so does.
+func (h *Handle) BeingWritten() bool {
+	h.f.mu.Lock()
+	defer h.f.mu.Unlock()
+	return h.f.writers > 0
+}
+
 // Seek finds data or a hole: whence is SEEK_DATA or SEEK_HOLE. It errors with ENXIO (KindNoDevice) beyond the last.
 func (h *Handle) Seek(off int64, whence int) (at int64, err error) {
 	if whence != unix.SEEK_DATA && whence != unix.SEEK_HOLE {

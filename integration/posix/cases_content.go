@@ -20,6 +20,7 @@ func init() {
 	goCases = append(goCases,
 		Case{"mmap/stores and reads meet", false, mmapCoherence},
 		Case{"mmap/two mappings of one file", false, mmapTwo},
+		Case{"mmap/a store into a hole is data", false, mmapHole},
 		Case{"mmap/a private mapping keeps its stores", false, mmapPrivate},
 		Case{"mmap/outlives descriptor and name", false, mmapOutlives},
 		Case{"mmap/a store moves mtime", false, mmapTimes},
@@ -95,6 +96,28 @@ func mmapCoherence(c *C) {
 	c.Want("read by another descriptor", string(buf), "start")
 	c.Must(unix.Msync(m, unix.MS_SYNC))
 	c.Want("content", c.content("f"), string(m))
+}
+
+// mmapHole: what is stored through a mapping is data at once, though no page of it was written back.
+func mmapHole(c *C) {
+	const page, n = 4096, 64
+	fd := c.openC("f", unix.O_RDWR|unix.O_CREAT, 0o644)
+	defer unix.Close(fd)
+	c.Must(unix.Ftruncate(fd, n*page))
+	m := c.mmap(fd, n*page, rw, unix.MAP_SHARED)
+	defer unix.Munmap(m)
+	copy(m[17*page:], "data")
+	data, err := unix.Seek(fd, 0, unix.SEEK_DATA)
+	c.Must(err)
+	if data > 17*page {
+		c.Fatalf("the first data is found at %d, it lies at %d", data, 17*page)
+	}
+	hole, err := unix.Seek(fd, 17*page, unix.SEEK_HOLE)
+	c.Must(err)
+	if hole <= 17*page {
+		c.Fatalf("a hole is found at %d", hole)
+	}
+	c.Want("the mapping afterwards", string(m[17*page:17*page+4]), "data")
 }
 
 func mmapTwo(c *C) {
