@@ -21,6 +21,10 @@ const (
 	spaceExtent                   // pack, offset → what is kept there
 	spaceLineage                  // inode → whose past it continues
 	spacePending                  // inode, number → a version whose content is still to be captured
+	spaceMoment                   // inode, kind, name → a moment that has a name
+	spaceOp                       // clock reading, part → what one program changed
+	spaceTrash                    // clock reading, inode → what was removed
+	spaceTier                     // pack → where else it is
 )
 
 func spaceDefs() []kv.SpaceDef {
@@ -36,6 +40,10 @@ func spaceDefs() []kv.SpaceDef {
 		{ID: spaceExtent, Name: "extent"},
 		{ID: spaceLineage, Name: "lineage"},
 		{ID: spacePending, Name: "pending"},
+		{ID: spaceMoment, Name: "moment"},
+		{ID: spaceOp, Name: "op"},
+		{ID: spaceTrash, Name: "trash"},
+		{ID: spaceTier, Name: "tier"},
 	}
 }
 
