@@ -2,6 +2,9 @@ package daemon
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +19,8 @@ func (d *Daemon) ctlFiles() []fs.CtlFile {
 		{Name: "status", Mode: 0o444, Read: func() []byte { return []byte(d.status().Text(time.Now())) }},
 		{Name: "status.json", Mode: 0o444, Read: func() []byte { return d.status().JSON() }},
 		{Name: "check", Mode: 0o400, Read: d.check},
+		{Name: "jobs", Mode: 0o400, Read: d.readJobs},
+		{Name: "jobs.json", Mode: 0o400, Read: d.readJobsJSON},
 		{Name: "ctl", Mode: 0o600, Read: d.readCtl, Write: d.writeCtl},
 	}
 }
@@ -71,6 +76,14 @@ func (d *Daemon) obey(c command) error {
 			d.tree.SetAtime(treeAtime(atime))
 			d.atime.Store(atime)
 		}
+	case "stop":
+		id, err := strconv.ParseUint(c.args["job"], 10, 64)
+		if err != nil {
+			return ctlError(c.verb, "takes the number of a job, not "+c.args["job"])
+		}
+		return d.jobs.Stop(id)
+	default:
+		return d.ask(c)
 	}
 	return nil
 }
@@ -81,8 +94,24 @@ type command struct {
 	args map[string]string
 }
 
-// verbs says which keys each verb takes.
-var verbs = map[string][]string{"sync": nil, "set": {"atime"}}
+// verb says what a command takes.
+type verb struct {
+	keys []string
+	need bool // at least one of them
+}
+
+// verbs are all commands: what is done at once, and the jobs.
+var verbs = func() map[string]verb {
+	all := map[string]verb{
+		"sync": {},
+		"set":  {keys: []string{"atime"}, need: true},
+		"stop": {keys: []string{"job"}, need: true},
+	}
+	for name, task := range longTasks {
+		all[name] = verb{keys: append([]string{askedAs}, task.keys...)}
+	}
+	return all
+}()
 
 // parseCtl reads commands, one a line; empty lines are skipped. Its errors are of KindInvalid.
 func parseCtl(text string) ([]command, error) {
@@ -92,9 +121,9 @@ func parseCtl(text string) ([]command, error) {
 		if len(words) == 0 {
 			continue
 		}
-		keys, ok := verbs[words[0]]
+		v, ok := verbs[words[0]]
 		if !ok {
-			return nil, ctlError(words[0], "is no command; sync and set are")
+			return nil, ctlError(words[0], "is no command; these are: "+strings.Join(slices.Sorted(maps.Keys(verbs)), ", "))
 		}
 		c := command{verb: words[0], args: map[string]string{}}
 		for _, w := range words[1:] {
@@ -102,26 +131,17 @@ func parseCtl(text string) ([]command, error) {
 			if !found || value == "" {
 				return nil, ctlError(c.verb, "takes key=value, not "+w)
 			}
-			if !contains(keys, key) {
+			if !slices.Contains(v.keys, key) {
 				return nil, ctlError(c.verb, "does not know "+key)
 			}
 			c.args[key] = value
 		}
-		if len(keys) > 0 && len(c.args) == 0 {
-			return nil, ctlError(c.verb, "says nothing to set")
+		if v.need && len(c.args) == 0 {
+			return nil, ctlError(c.verb, "says nothing to "+c.verb+": "+strings.Join(v.keys, ", ")+" is missing")
 		}
 		out = append(out, c)
 	}
 	return out, nil
-}
-
-func contains(list []string, s string) bool {
-	for _, l := range list {
-		if l == s {
-			return true
-		}
-	}
-	return false
 }
 
 func ctlError(verb, detail string) error {

@@ -58,12 +58,12 @@ func FuzzParseCtl(f *testing.F) {
 			return
 		}
 		for _, c := range commands {
-			keys, ok := verbs[c.verb]
+			v, ok := verbs[c.verb]
 			if !ok {
 				t.Errorf("%q: %q is no verb", text, c.verb)
 			}
 			for key, value := range c.args {
-				if !slices.Contains(keys, key) || value == "" {
+				if !slices.Contains(v.keys, key) || value == "" {
 					t.Errorf("%q: %s=%q", text, key, value)
 				}
 			}

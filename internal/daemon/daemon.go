@@ -18,6 +18,7 @@ import (
 	"sharefs"
 	"sharefs/fs"
 	"sharefs/internal/build"
+	"sharefs/internal/jobs"
 	"sharefs/internal/logfile"
 	"sharefs/internal/mountinfo"
 	"sharefs/internal/mountopt"
@@ -68,6 +69,7 @@ type Daemon struct {
 	store *store.Store
 	tree  *versions.Tree
 	edge  *fs.Server
+	jobs  jobs.Runner
 
 	test     atomic.Pointer[selftest.Result]
 	testing  sync.WaitGroup
@@ -329,6 +331,7 @@ func (d *Daemon) Wait() error {
 	d.store.Say(store.Ending, d.point)
 	d.log.Info("unmounted, saving")
 	d.testing.Wait()
+	d.jobs.Close()
 	err := d.tree.Close()
 	if err != nil {
 		d.log.Error("not all could be saved", "error", err)
