@@ -233,7 +233,7 @@ func (h *history) begin(x *tx, r *row, stamp writers.Stamp, closed time.Time, no
 		return nil, err
 	}
 	v := &version{
-		ino: r.ino, own: 1, place: placeLive, at: h.reading(closed), file: r.id, mode: r.mode, uid: r.uid, gid: r.gid, author: h.self, note: note,
+		ino: r.ino, own: 1, place: placeLive, at: max(h.reading(closed), sharefs.HLC(x.t.seen.Load())+1), file: r.id, mode: r.mode, uid: r.uid, gid: r.gid, author: h.self, note: note,
 	}
 	v.setStamp(stamp)
 	if last == nil {

@@ -72,6 +72,7 @@ type Tree struct {
 	lastSeq atomic.Uint64
 	changes atomic.Uint64 // commits but those that nobody asked for: of captures
 	marked  atomic.Int64  // mark rows
+	seen    atomic.Uint64 // the latest moment that somebody looked at, an HLC: nothing of it changes any more; raised with mu held
 
 	rows    *cache[sharefs.Ino, *row]
 	dents   *cache[dentID, dent]

@@ -1,9 +1,7 @@
 package versions
 
 import (
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"sharefs"
 )
@@ -17,11 +15,8 @@ func (t *Tree) Commit(ino sharefs.Ino, note string) (sharefs.Version, bool, erro
 	if err := t.writable(op); err != nil {
 		return sharefs.Version{}, false, err
 	}
-	switch {
-	case len(note) > sharefs.NoteMax:
-		return sharefs.Version{}, false, fail(op, sharefs.KindTooBig)
-	case !utf8.ValidString(note) || strings.ContainsRune(note, 0):
-		return sharefs.Version{}, false, &sharefs.Error{Op: op, Kind: sharefs.KindInvalid, Detail: "the note is not UTF-8 text"}
+	if err := checkNote(op, note); err != nil {
+		return sharefs.Version{}, false, err
 	}
 	r, err := t.row(ino)
 	if err != nil {
@@ -129,4 +124,28 @@ func (h *history) annotate(id versionID, note string) (*version, error) {
 	v.note = note
 	v.put(&x.b)
 	return v, x.commit()
+}
+
+// Describe sets the note on a version of a file, in place of one that it has. Errors: KindNotExist: there is no such version, and as [Tree.Commit].
+func (t *Tree) Describe(ino sharefs.Ino, number uint64, note string) error {
+	const op = "describe"
+	if err := t.writable(op); err != nil {
+		return err
+	}
+	if err := checkNote(op, note); err != nil {
+		return err
+	}
+	v, s, err := t.past.find(ino, number)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if v, err = loadVersion(t.db, s.ino, v.own); err != nil || v.note == note {
+		return err
+	}
+	x := t.begin()
+	v.note = note
+	v.put(&x.b)
+	return x.commit()
 }

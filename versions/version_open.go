@@ -18,10 +18,15 @@ func (t *Tree) OpenVersion(ino sharefs.Ino, number uint64) (VersionReader, error
 	if err != nil {
 		return nil, err
 	}
+	return t.past.openVersion(v)
+}
+
+// openVersion opens a version for reading.
+func (h *history) openVersion(v *version) (VersionReader, error) {
 	if v.place == placeKept {
-		return newKeptReader(&t.past, v), nil
+		return newKeptReader(h, v), nil
 	}
-	r := &looseReader{h: &t.past, id: versionID{v.ino, v.own}, size: int64(v.size), fd: -1}
+	r := &looseReader{h: h, id: versionID{v.ino, v.own}, size: int64(v.size), fd: -1}
 	if err := r.open(); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/versions/kv"
 )
 
 // Names of extended attributes that the tree itself knows.
@@ -62,6 +63,11 @@ func (t *Tree) Getxattr(ino sharefs.Ino, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return getXattr(t.db, r, name)
+}
+
+// getXattr is Getxattr of a row as a view of the store has it.
+func getXattr(view kv.View, r *row, name string) ([]byte, error) {
 	if err := checkXattr(name); err != nil {
 		return nil, err
 	}
@@ -69,7 +75,7 @@ func (t *Tree) Getxattr(ino sharefs.Ino, name string) ([]byte, error) {
 	if r.xattrs == 0 || flag != 0 && r.flags&flag == 0 {
 		return nil, sharefs.KindNoAttr
 	}
-	v, ok, err := t.db.Get(spaceXattr, xattrKey(ino, name))
+	v, ok, err := view.Get(spaceXattr, xattrKey(r.ino, name))
 	switch {
 	case err != nil:
 		return nil, failed("read an extended attribute", err)
