@@ -55,6 +55,7 @@ const (
 type batch struct {
 	h        *history
 	tools    *tools
+	lease    *lease // on all chunks of the versions
 	given    uint64 // how many packs had been given up when it began: another one takes its chunks with it
 	chunks   map[sharefs.ChunkID]pack.Loc
 	versions []captured
@@ -144,6 +145,7 @@ func (h *history) capture() (n int, err error) {
 		return n, err
 	}
 	b := h.newBatch(h.tools)
+	defer b.lease.end()
 	defer func() {
 		if err2 := b.finish(); err == nil {
 			err = err2
@@ -231,8 +233,9 @@ func (h *history) pending(from, to versionID, n int) (ids []versionID) {
 	return ids
 }
 
+// newBatch begins a batch, whose lease is to be ended.
 func (h *history) newBatch(t *tools) *batch {
-	return &batch{h: h, tools: t, given: h.packs.Stats().GivenUp, chunks: map[sharefs.ChunkID]pack.Loc{}, early: map[versionID]bool{}, began: time.Now()}
+	return &batch{h: h, tools: t, lease: h.leases.take(), given: h.packs.Stats().GivenUp, chunks: map[sharefs.ChunkID]pack.Loc{}, early: map[versionID]bool{}, began: time.Now()}
 }
 
 func (b *batch) full() bool {
@@ -456,6 +459,7 @@ func (b *batch) keep(typ pack.Type, id sharefs.ChunkID, data []byte) error {
 	if _, ok := b.chunks[id]; ok {
 		return nil
 	}
+	b.lease.add(&id)
 	_, ok, err := h.t.db.Get(spaceChunk, id[:])
 	if err != nil || ok {
 		return failed("look for a chunk", err)

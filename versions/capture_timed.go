@@ -75,6 +75,7 @@ const steadyTries = 3
 func (h *history) takeTimed(ino sharefs.Ino, with *tools, note string) (v *version, fresh bool, err error) {
 	t := h.t
 	b := h.newBatch(with)
+	defer b.lease.end()
 	var top manifest
 	var stamp writers.Stamp
 	for try := range steadyTries {

@@ -26,12 +26,14 @@ import (
 // set aside first (aside.go), and only then may the change begin; so what a row points to never changes. The backing file of an
 // inode that loses its last name is kept until it is captured.
 type history struct {
-	t     *Tree
-	keys  keys
-	gear  *chunk.Gear
-	packs *pack.Store
-	aside asideDir
-	pace  pacer
+	t      *Tree
+	keys   keys
+	gear   *chunk.Gear
+	packs  *pack.Store
+	leases leases
+	gc     collecting
+	aside  asideDir
+	pace   pacer
 
 	heldCount atomic.Uint64 // names clones that live while they are read
 
@@ -90,6 +92,7 @@ type historyCounts struct {
 // open readies the past of a tree whose rows can be read already.
 func (h *history) open(t *Tree) error {
 	h.t = t
+	h.leases.open()
 	h.keys = deriveKeys(t.cfg.ShareKey)
 	h.gear = chunk.NewGear(h.keys.gear)
 	h.tools = h.newTools()
@@ -137,6 +140,8 @@ func (h *history) open(t *Tree) error {
 
 // close closes the packs.
 func (h *history) close() error {
+	h.gc.run.Lock() // one at work gives up when it sees that the tree is closed
+	defer h.gc.run.Unlock()
 	var err error
 	if h.packs != nil {
 		err = h.packs.Close()

@@ -92,6 +92,9 @@ type Tree struct {
 	stop   chan struct{}
 	ended  sync.WaitGroup
 	closed atomic.Bool
+
+	// beforeSweep, where not nil, is called by a garbage collection before bytes go that rows led to before: what says so is durable then. Set before use.
+	beforeSweep func() error
 }
 
 // Open opens the tree of a store, whose directory must exist; an empty one gets an empty tree, whose root belongs to the process's user.

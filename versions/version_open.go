@@ -177,6 +177,7 @@ type keptReader struct {
 	h    *history
 	size int64
 
+	gone   error // retention took the version away before it was known that somebody reads it
 	closed atomic.Bool
 	mu     sync.Mutex // guards what follows
 	walk   walker
@@ -204,23 +205,40 @@ type decoded struct {
 func newKeptReader(h *history, v *version) *keptReader {
 	r := &keptReader{h: h, size: int64(v.size)}
 	r.walk = walker{top: v.top, size: r.size, load: func(id sharefs.ChunkID, _ uint8) ([]byte, error) { return h.readChunk(id, nil) }}
+	h.leases.enter(r)
+	// A garbage collection leaves what readers have of whom it knows. If the row is there still, it cannot have come before that.
+	if _, err := loadVersion(h.t.db, v.ino, v.own); err != nil {
+		r.gone = failed("read a version", err)
+	}
 	return r
 }
 
 // readChunk reads a chunk, or a node of a manifest, out of packs.
 func (h *history) readChunk(id sharefs.ChunkID, dst []byte) ([]byte, error) {
-	row, ok, err := h.t.db.Get(spaceChunk, id[:])
-	if err != nil {
-		return nil, failed("look for a chunk", err)
+	var before pack.Loc
+	var cause error
+	for {
+		row, ok, err := h.t.db.Get(spaceChunk, id[:])
+		if err != nil {
+			return nil, failed("look for a chunk", err)
+		}
+		if !ok {
+			return nil, &sharefs.Error{Op: "read a version", Kind: sharefs.KindCorrupt, Detail: "no pack has chunk " + id.String()}
+		}
+		loc, err := pack.ParseLoc(row)
+		if err != nil {
+			return nil, err
+		}
+		if cause != nil && loc == before {
+			return nil, cause
+		}
+		// A pack that is gone was rewritten since the row was read: then the row says where the chunk is now.
+		b, err := h.packs.Read(loc, id, dst)
+		if err == nil {
+			return b, nil
+		}
+		before, cause = loc, err
 	}
-	if !ok {
-		return nil, &sharefs.Error{Op: "read a version", Kind: sharefs.KindCorrupt, Detail: "no pack has chunk " + id.String()}
-	}
-	loc, err := pack.ParseLoc(row)
-	if err != nil {
-		return nil, err
-	}
-	return h.packs.Read(loc, id, dst)
 }
 
 // Size returns the size of the version in bytes.
@@ -230,6 +248,9 @@ func (r *keptReader) Size() int64 { return r.size }
 func (r *keptReader) ReadAt(p []byte, off int64) (n int, err error) {
 	if off < 0 {
 		return 0, fail("read a version", sharefs.KindInvalid)
+	}
+	if r.gone != nil {
+		return 0, r.gone
 	}
 	for n < len(p) && off < r.size {
 		if r.closed.Load() {
@@ -263,6 +284,9 @@ func (r *keptReader) ReadAt(p []byte, off int64) (n int, err error) {
 // NextData returns the first run of data at or after off, one chunk or less, or the size where none follows. With it a reader passes over
 // the holes of a sparse file.
 func (r *keptReader) NextData(off int64) (start, end int64, err error) {
+	if r.gone != nil {
+		return 0, 0, r.gone
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for off < r.size {
@@ -392,5 +416,6 @@ func (r *keptReader) Close() error {
 	clear(r.cache[:])
 	r.mu.Unlock()
 	r.ahead.Wait()
+	r.h.leases.leave(r)
 	return nil
 }

@@ -1,0 +1,152 @@
+package versions
+
+import (
+	"slices"
+	"sync"
+
+	"sharefs"
+)
+
+// leases keep the garbage collection (gc.go) from what is in use and has no row of a version that says so.
+//
+// Whoever makes a version row, or any other claim on chunks that outlasts it, takes a lease first and adds the name of each chunk to it before looking
+// whether a pack has it; the lease ends when the claim is committed, or given up. A chunk on a lease keeps its row, and the record that the row
+// leads to; a record that is on a lease and has no row yet keeps its pack. What was on a lease that ended while a collection was at work counts as
+// marked by it, for its mark may have passed the place of the version's row already.
+//
+// Readers of versions are known too: a version whose row retention takes away keeps its chunks until it is closed.
+type leases struct {
+	mu      sync.Mutex // guards all below, and is held while rows of chunks are taken out; of the store's locks it comes first, after history.capturing
+	active  map[*lease]struct{}
+	readers map[*keptReader]struct{}
+	run     bool  // a collection is at work
+	ended   idSet // what was on leases that ended since it began
+	all     bool  // one of those had more than it could name
+}
+
+// lease holds chunks for one batch. One goroutine uses it.
+type lease struct {
+	of  *leases
+	ids idSet
+	all bool // more than maxLeased: it holds every chunk that there is
+}
+
+// Bounds of what is remembered, in chunks of 16 bytes or less; beyond them nothing is taken out as long as it lasts. A file of a
+// terabyte has 16 million chunks.
+const (
+	maxLeased = 32 << 20
+	maxEnded  = 32 << 20
+)
+
+func (l *leases) open() {
+	l.active, l.readers = map[*lease]struct{}{}, map[*keptReader]struct{}{}
+}
+
+// take begins a lease; end must follow.
+func (l *leases) take() *lease {
+	x := &lease{of: l}
+	l.mu.Lock()
+	l.active[x] = struct{}{}
+	l.mu.Unlock()
+	return x
+}
+
+// add puts a chunk on the lease. What the rows say of it afterwards holds until the lease ends, but that the record may move to another pack.
+func (x *lease) add(id *sharefs.ChunkID) {
+	x.of.mu.Lock()
+	defer x.of.mu.Unlock()
+	if x.all || x.ids.n >= maxLeased {
+		x.all = true
+		x.ids.release()
+		return
+	}
+	x.ids.add(fingerprint(id))
+}
+
+// end gives the chunks free.
+func (x *lease) end() {
+	l := x.of
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.active, x)
+	if l.run && !l.all {
+		if l.all = x.all || l.ended.n+x.ids.n > maxEnded; l.all {
+			l.ended.release()
+		} else {
+			x.ids.each(func(v uint64) { l.ended.add(v) })
+		}
+	}
+	x.ids.release()
+}
+
+// begin has what is leased from now on remembered until finish.
+func (l *leases) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.run = true
+}
+
+func (l *leases) finish() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.run, l.all = false, false
+	l.ended.release()
+}
+
+// held reports whether a chunk is on a lease now.
+func (l *leases) held(id *sharefs.ChunkID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.holds(fingerprint(id))
+}
+
+func (l *leases) holds(v uint64) bool {
+	for x := range l.active {
+		if x.all || x.ids.has(v) {
+			return true
+		}
+	}
+	return false
+}
+
+// unless calls fn with those of some chunks that are on no lease and were on none since begin, while none can be put on one.
+func (l *leases) unless(ids []sharefs.ChunkID, used func(id *sharefs.ChunkID), fn func(free []sharefs.ChunkID) error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	free := slices.DeleteFunc(ids, func(id sharefs.ChunkID) bool {
+		v := fingerprint(&id)
+		if l.all || l.ended.has(v) || l.holds(v) {
+			used(&id)
+			return true
+		}
+		return false
+	})
+	if len(free) == 0 {
+		return nil
+	}
+	return fn(free)
+}
+
+// enter makes a reader known.
+func (l *leases) enter(r *keptReader) {
+	l.mu.Lock()
+	l.readers[r] = struct{}{}
+	l.mu.Unlock()
+}
+
+func (l *leases) leave(r *keptReader) {
+	l.mu.Lock()
+	delete(l.readers, r)
+	l.mu.Unlock()
+}
+
+// beingRead lists the manifests of the versions that are being read.
+func (l *leases) beingRead() []manifest {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := make([]manifest, 0, len(l.readers))
+	for r := range l.readers {
+		list = append(list, r.walk.top)
+	}
+	return list
+}
