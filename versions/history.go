@@ -193,6 +193,7 @@ func (h *history) author(i uint64) sharefs.PeerID {
 // changed, and also if its newest version does not say what it holds: one that is timed or lost.
 func (h *history) settled(x *tx, f *file, r *row, ev writers.Event) error {
 	if r.nlink == 0 {
+		x.t.ops.rested(r.ino, 0)
 		return nil // nobody can come to it by a name, unless it gets one (linked)
 	}
 	if !ev.Changed {
@@ -201,10 +202,14 @@ func (h *history) settled(x *tx, f *file, r *row, ev writers.Event) error {
 			h.mu.Lock()
 			delete(h.unsure, r.ino) // it is what it was: the next change is one as any other
 			h.mu.Unlock()
+			x.t.ops.rested(r.ino, 0)
 			return err
 		}
 	}
-	_, err := h.begin(x, r, ev.Stamp, ev.At, "")
+	v, err := h.begin(x, r, ev.Stamp, ev.At, "")
+	if err == nil {
+		x.t.ops.rested(r.ino, v.at)
+	}
 	return err
 }
 
@@ -341,6 +346,7 @@ func (h *history) keepOrphan(ino sharefs.Ino) bool {
 // reaped is the hook for an inode that is gone for good. Its versions stay; where it has none nobody asks for its lineage any more, for
 // whoever continues it continues its predecessor.
 func (h *history) reaped(x *tx, ino sharefs.Ino) {
+	x.t.ops.rested(ino, 0)
 	v, err := newestVersion(x.t.db, ino, noLimit)
 	if err == nil && v == nil {
 		x.b.Delete(spaceLineage, inoKey(ino))

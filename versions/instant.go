@@ -93,7 +93,11 @@ func (t *Tree) closeEpoch() error {
 
 // endInstant is closeEpoch with Tree.mu held. A change that is under way comes after it.
 func (t *Tree) endInstant() error {
-	if err := t.db.Boundary(t.clock.Next()); err != nil {
+	at := t.clock.Next()
+	if err := t.ops.flush(at); err != nil {
+		t.log.Warn("the operations at work could not be noted", "err", err)
+	}
+	if err := t.db.Boundary(at); err != nil {
 		return failed("end an instant", err)
 	}
 	t.instant.mu.Lock()

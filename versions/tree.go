@@ -88,6 +88,7 @@ type Tree struct {
 	ids     fileIDs
 	hooks   hooks
 	past    history
+	ops     operations
 
 	stop   chan struct{}
 	ended  sync.WaitGroup
@@ -122,6 +123,7 @@ func Open(cfg Config) (*Tree, error) {
 	t.orphans.wake = make(chan struct{}, 1)
 	t.settler.wake = make(chan struct{}, 1)
 	t.instant.wake = make(chan struct{}, 1)
+	t.ops.open(t)
 	if err := t.open(); err != nil {
 		t.shut()
 		return nil, err
@@ -132,6 +134,7 @@ func Open(cfg Config) (*Tree, error) {
 		t.ended.Go(t.unmarker)
 		t.ended.Go(t.reaper)
 		t.ended.Go(t.instants)
+		t.ended.Go(t.ops.run)
 		if !cfg.byHand {
 			t.ended.Go(t.past.run)
 		}
@@ -267,6 +270,7 @@ func (t *Tree) quiesce() error {
 	note(t.writeAtimes())
 	note(t.unmark())
 	note(t.reapAll())
+	note(t.ops.endNow())
 	note(t.stock.discard())
 	note(t.closeEpoch())
 	return first

@@ -1,0 +1,87 @@
+package versions
+
+import (
+	"math"
+	"time"
+
+	"sharefs"
+)
+
+// Operations calls fn for the operations up to a moment, the newest first, until it returns false; [sharefs.MaxHLC] begins with the last one.
+func (t *Tree) Operations(upTo sharefs.HLC, fn func(*Operation) bool) error {
+	if err := t.noteOperations(); err != nil {
+		return err
+	}
+	var bad error
+	err := t.db.Scan(spaceOp, opKey(upTo, 0), nil, func(key, value []byte) bool {
+		id, part, ok := opOf(key)
+		if !ok || part > 0 {
+			return true
+		}
+		var o *Operation
+		if o, bad = decodeOperation(id, value); bad != nil {
+			return false
+		}
+		return fn(o)
+	})
+	if err == nil {
+		err = bad
+	}
+	return failed("read the operations", err)
+}
+
+// noteOperations brings the rows of the operations that go on up to date.
+func (t *Tree) noteOperations() error {
+	if t.cfg.ReadOnly || t.closed.Load() {
+		return nil
+	}
+	if err := t.ops.endIdle(time.Now()); err != nil {
+		return err
+	}
+	return t.closeEpoch()
+}
+
+// Operation returns one operation with its changes, as far as they are known: all of them unless it says that it is partly known, or was interrupted.
+// KindNotExist: there is none.
+func (t *Tree) Operation(id sharefs.HLC) (*Operation, []OpChange, error) {
+	t.ops.mu.Lock()
+	for p := range t.ops.all {
+		if p.ID != id {
+			continue
+		}
+		found := p.Operation
+		var changes []OpChange
+		for _, c := range p.changes {
+			if c.Verb != 0 {
+				changes = append(changes, c)
+			}
+		}
+		t.ops.mu.Unlock()
+		found.After = max(found.After, t.clock.Next())
+		return &found, changes, nil
+	}
+	t.ops.mu.Unlock()
+	value, ok, err := t.db.Get(spaceOp, opKey(id, 0))
+	switch {
+	case err != nil:
+		return nil, nil, failed("read an operation", err)
+	case !ok:
+		return nil, nil, sharefs.KindNotExist
+	}
+	o, err := decodeOperation(id, value)
+	if err != nil {
+		return nil, nil, err
+	}
+	var changes []OpChange
+	var bad error
+	err = t.db.Scan(spaceOp, opKey(id, 1), opKey(id, math.MaxUint32), func(_, value []byte) bool {
+		var list []OpChange
+		list, bad = decodeChanges(value)
+		changes = append(changes, list...)
+		return bad == nil
+	})
+	if err == nil {
+		err = bad
+	}
+	return o, changes, failed("read an operation", err)
+}

@@ -1,0 +1,321 @@
+package versions
+
+import (
+	"sync"
+	"time"
+
+	"sharefs"
+	"sharefs/versions/kv"
+)
+
+// Bounds of what is taken for one operation, and of what is kept of it.
+const (
+	opPause   = 2 * time.Second  // without a change, after which the next one is of another operation
+	opLength  = 10 * time.Minute // of programs that never pause
+	opChanges = 200_000          // listed; about 100 bytes each in memory
+	opWaiting = time.Hour        // for files that it still has open for writing
+	opTasks   = 4096             // whose operation is remembered
+	opAge     = 90 * 24 * time.Hour
+	opPruned  = 64 // old operations removed when one ends
+)
+
+// operations notes who changes what. Changes are noted by the edge, which alone knows who asks.
+type operations struct {
+	t    *Tree
+	wake chan struct{} // 1 deep: there are operations whose end is to be seen
+
+	mu      sync.Mutex // guards all below, and what ops hold; taken after Tree.mu
+	tasks   map[uint32]*op
+	groups  map[uint32]*op
+	named   map[uint32]*op        // by the id of a process that said what it does
+	all     map[*op]bool          // that have not ended
+	writing map[sharefs.Ino][]*op // which wrote to a file that has not come to rest since
+}
+
+// op is an operation at work.
+type op struct {
+	Operation
+	began   time.Time
+	last    time.Time
+	busy    int  // requests that are being dealt with
+	shut    bool // takes no more changes
+	dirty   bool // its row is not up to date
+	written bool // its row is there
+
+	changes  []OpChange
+	dead     int // of changes: those without a verb, which others made needless
+	seen     map[OpChange]struct{}
+	made     map[sharefs.Ino]struct{} // directories
+	removed  map[sharefs.Ino][]int    // directory → places in changes of what was removed from it
+	unrested map[sharefs.Ino]struct{} // files that it wrote to
+}
+
+func (o *operations) open(t *Tree) {
+	o.t = t
+	o.wake = make(chan struct{}, 1)
+	o.tasks, o.groups, o.named = map[uint32]*op{}, map[uint32]*op{}, map[uint32]*op{}
+	o.all, o.writing = map[*op]bool{}, map[sharefs.Ino][]*op{}
+}
+
+// takes reports whether a change at a time is one of this operation.
+func (p *op) takes(now time.Time) bool {
+	return !p.shut && (p.busy > 0 || now.Sub(p.last) < opPause) && now.Sub(p.began) < opLength
+}
+
+// Op is an operation that a request belongs to. The zero value notes nothing.
+type Op struct {
+	t *Tree
+	p *op
+}
+
+// Operate is told that somebody is about to change something; End is to be called when that is done, or has failed. The first change of an
+// operation comes after the instant that is open at that time, so that the state before it is one of the past.
+func (t *Tree) Operate(who Caller) Op {
+	if t.cfg.ReadOnly || who.PID == 0 {
+		return Op{}
+	}
+	o := &t.ops
+	now := time.Now()
+	o.mu.Lock()
+	if p := o.tasks[who.PID]; p != nil && p.takes(now) {
+		p.busy++
+		o.mu.Unlock()
+		return Op{t, p}
+	}
+	o.mu.Unlock()
+	return o.enter(who, lookAt(who.PID), "", now)
+}
+
+// NameOperation begins an operation of the process that asks, and of it alone, and says what it is. What others of its process group do from now on
+// is another operation than what they did before.
+func (t *Tree) NameOperation(who Caller, label string) {
+	if t.cfg.ReadOnly || who.PID == 0 {
+		return
+	}
+	proc := lookAt(who.PID)
+	o := &t.ops
+	o.mu.Lock()
+	for _, p := range []*op{o.groups[proc.group], o.named[proc.id]} {
+		if p != nil {
+			o.shut(p)
+		}
+	}
+	o.mu.Unlock()
+	o.enter(who, proc, label, time.Now()).End(nil)
+}
+
+// enter finds the operation that a task belongs to, or begins it. With a label it is one of the process alone.
+func (o *operations) enter(who Caller, proc process, label string, now time.Time) Op {
+	t := o.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	o.mu.Lock()
+	p := o.named[proc.id]
+	if p == nil || !p.takes(now) {
+		p = o.groups[proc.group]
+		if proc.group == 0 || label != "" {
+			p = nil
+		}
+	}
+	if p != nil && p.takes(now) && p.UID == who.UID {
+		o.remember(who.PID, p)
+		p.busy++
+		o.mu.Unlock()
+		return Op{t, p}
+	}
+	o.mu.Unlock()
+	if err := t.endInstant(); err != nil {
+		t.log.Warn("an operation begins within an instant", "err", err)
+	}
+	p = &op{
+		Operation: Operation{ID: t.clock.Next(), UID: who.UID, Process: proc.group, Command: proc.command, Label: label},
+		began:     now, last: now, busy: 1,
+		seen: map[OpChange]struct{}{}, made: map[sharefs.Ino]struct{}{}, removed: map[sharefs.Ino][]int{}, unrested: map[sharefs.Ino]struct{}{},
+	}
+	p.After = p.ID
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.all[p] = true
+	switch {
+	case label != "":
+		o.named[proc.id] = p
+	case proc.group != 0:
+		o.groups[proc.group] = p
+	}
+	o.remember(who.PID, p)
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+	return Op{t, p}
+}
+
+// remember notes whose operation the changes of a task are. o.mu is held.
+func (o *operations) remember(pid uint32, p *op) {
+	if len(o.tasks) >= opTasks {
+		clear(o.tasks)
+	}
+	o.tasks[pid] = p
+}
+
+// shut has an operation take no more changes. o.mu is held.
+func (o *operations) shut(p *op) { p.shut = true }
+
+// End tells what was changed; nothing where err says that it failed.
+func (h Op) End(err error, changes ...OpChange) {
+	if h.p == nil {
+		return
+	}
+	o, p := &h.t.ops, h.p
+	now := time.Now()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p.busy--
+	if err != nil {
+		return
+	}
+	p.last = now
+	for i := range changes {
+		o.note(p, changes[i])
+	}
+}
+
+// note adds a change. o.mu is held.
+func (o *operations) note(p *op, c OpChange) {
+	p.dirty = true
+	k := &p.Counts
+	switch c.Verb {
+	case OpMade:
+		k.Made++
+	case OpRemoved:
+		k.Removed++
+	case OpRenamedFrom:
+		k.Renamed++
+	case OpLinked:
+		k.Linked++
+	case OpWritten:
+		k.Written++
+	case OpAttributes:
+		k.Attributes++
+	}
+	if c.Verb == OpWritten || c.Verb == OpMade {
+		o.watch(p, c.Ino)
+	}
+	if c.Dir && c.Verb == OpMade && len(p.made) < opChanges {
+		p.made[c.Ino] = struct{}{}
+	}
+	if c.Dir && c.Verb == OpRemoved {
+		o.absorb(p, c)
+	}
+	if _, ok := p.made[c.Parent]; ok && (c.Verb == OpMade || c.Verb == OpLinked || c.Verb == OpRemoved) {
+		return // that the directory was made says it all
+	}
+	if !c.Verb.ofName() {
+		// What was born since has no state to go back to.
+		if r, err := o.t.row(c.Ino); err == nil && !timeOf(r.btime).Before(p.began) {
+			return
+		}
+	}
+	if _, ok := p.seen[c]; ok {
+		return
+	}
+	if len(p.changes)-p.dead >= opChanges {
+		p.Partly = true
+		return
+	}
+	p.seen[c] = struct{}{}
+	if c.Verb == OpRemoved {
+		p.removed[c.Parent] = append(p.removed[c.Parent], len(p.changes))
+	}
+	p.changes = append(p.changes, c)
+}
+
+// absorb drops the changes that the removal of a directory made needless: removals from it, for the state before the operation tells what it held.
+// o.mu is held.
+func (o *operations) absorb(p *op, c OpChange) {
+	was, err := o.t.findDent(o.t.db.At(p.ID), c.Parent, c.Name)
+	if err != nil || !was.found() {
+		return // it was made by this operation, or comes from elsewhere
+	}
+	for _, i := range p.removed[was.ino] {
+		if i < len(p.changes) && p.changes[i].Verb == OpRemoved && p.changes[i].Parent == was.ino {
+			delete(p.seen, p.changes[i])
+			p.changes[i] = OpChange{}
+			p.dead++
+		}
+	}
+	delete(p.removed, was.ino)
+	if p.dead > 1000 && p.dead > len(p.changes)/2 {
+		p.compact()
+	}
+}
+
+// compact drops the changes that others made needless.
+func (p *op) compact() {
+	kept := p.changes[:0]
+	clear(p.removed)
+	for _, c := range p.changes {
+		if c.Verb == 0 {
+			continue
+		}
+		if c.Verb == OpRemoved {
+			p.removed[c.Parent] = append(p.removed[c.Parent], len(kept))
+		}
+		kept = append(kept, c)
+	}
+	p.changes, p.dead = kept, 0
+}
+
+// watch waits for the version of a file that was written to. o.mu is held.
+func (o *operations) watch(p *op, ino sharefs.Ino) {
+	if r, err := o.t.row(ino); err != nil || !r.isRegular() {
+		return
+	}
+	if _, ok := p.unrested[ino]; ok || len(p.unrested) >= opChanges {
+		return
+	}
+	p.unrested[ino] = struct{}{}
+	o.writing[ino] = append(o.writing[ino], p)
+}
+
+// rested tells that a file has come to rest, and the time of the version that it became; 0: it did not change. Tree.mu is held.
+func (o *operations) rested(ino sharefs.Ino, at sharefs.HLC) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, p := range o.writing[ino] {
+		delete(p.unrested, ino)
+		if at > p.After {
+			p.After, p.dirty = at, true
+		}
+	}
+	delete(o.writing, ino)
+}
+
+// flush writes the rows of operations that go on. Tree.mu is held; the open instant is about to end at a reading.
+func (o *operations) flush(at sharefs.HLC) error {
+	var b kv.Batch
+	o.mu.Lock()
+	for p := range o.all {
+		if !p.dirty {
+			continue
+		}
+		p.dirty, p.written = false, true
+		p.After = max(p.After, at)
+		b.Put(spaceOp, opKey(p.ID, 0), p.encode())
+	}
+	o.mu.Unlock()
+	return o.commit(&b)
+}
+
+// commit writes rows that are no change of the tree.
+func (o *operations) commit(b *kv.Batch) error {
+	if b.Len() == 0 {
+		return nil
+	}
+	seq, err := o.t.db.Commit(b)
+	if err != nil {
+		return failed("write to the store", err)
+	}
+	o.t.lastSeq.Store(seq)
+	return nil
+}

@@ -1,0 +1,292 @@
+package versions
+
+import (
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+)
+
+// sleeper starts a process in a group of its own, which ends when its input does.
+func sleeper(t testing.TB) (*exec.Cmd, io.Closer) {
+	t.Helper()
+	cmd := exec.Command("cat")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	in, err := cmd.StdinPipe()
+	check(t, err)
+	check(t, cmd.Start())
+	return cmd, in
+}
+
+// shell is a caller of a process group of its own.
+func shell(t testing.TB) Caller {
+	t.Helper()
+	cmd, in := sleeper(t)
+	t.Cleanup(func() {
+		in.Close()
+		cmd.Wait()
+	})
+	return Caller{PID: uint32(cmd.Process.Pid)}
+}
+
+// did makes a change as the edge does, for somebody.
+func did(t testing.TB, tree *Tree, who Caller, change func() error, what ...OpChange) {
+	t.Helper()
+	op := tree.Operate(who)
+	err := change()
+	op.End(err, what...)
+	check(t, err)
+}
+
+func makeDir(t testing.TB, tree *Tree, who Caller, parent sharefs.Ino, name string) sharefs.Ino {
+	t.Helper()
+	op := tree.Operate(who)
+	a, err := tree.Mkdir(parent, name, 0o755, who)
+	op.End(err, OpChange{Verb: OpMade, Ino: a.Ino, Parent: parent, Name: name, Dir: true})
+	check(t, err)
+	return a.Ino
+}
+
+func makeFile(t testing.TB, tree *Tree, who Caller, parent sharefs.Ino, name, text string) sharefs.Ino {
+	t.Helper()
+	op := tree.Operate(who)
+	a, h, err := tree.Create(parent, name, unix.O_WRONLY, 0o644, who)
+	op.End(err, OpChange{Verb: OpMade, Ino: a.Ino, Parent: parent, Name: name})
+	check(t, err)
+	writeAll(t, h, text)
+	check(t, h.Close())
+	return a.Ino
+}
+
+// endOps ends all operations as if much time had passed.
+func endOps(t testing.TB, tree *Tree) []Operation {
+	t.Helper()
+	check(t, tree.ops.endIdle(time.Now().Add(2*opWaiting)))
+	var all []Operation
+	check(t, tree.Operations(sharefs.MaxHLC, func(o *Operation) bool {
+		all = append(all, *o)
+		return true
+	}))
+	return all
+}
+
+func TestOperationsOfTwoCommands(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	one, two := shell(t), shell(t)
+	dir := makeDir(t, tree, one, sharefs.RootIno, "dir")
+	a := makeFile(t, tree, one, dir, "a", "x")
+	b := makeFile(t, tree, two, dir, "b", "y")
+	makeFile(t, tree, one, dir, "c", "z")
+	settle(t, tree, a)
+	settle(t, tree, b)
+
+	all := endOps(t, tree)
+	if len(all) != 2 {
+		t.Fatalf("%d operations: %+v", len(all), all)
+	}
+	newest, first := all[0], all[1]
+	if first.Counts != (OpCounts{Made: 3}) || newest.Counts != (OpCounts{Made: 1}) || !first.Ended || !newest.Ended {
+		t.Errorf("%+v", all)
+	}
+	if first.ID >= newest.ID || first.After < newest.ID || first.Command == "" || first.Process == newest.Process {
+		t.Errorf("%+v", all)
+	}
+	_, changes, err := tree.Operation(first.ID)
+	check(t, err)
+	// What lies in a directory that it made needs no change of its own.
+	if want := []OpChange{{Verb: OpMade, Ino: dir, Parent: sharefs.RootIno, Name: "dir"}}; !slices.Equal(changes, want) {
+		t.Errorf("%+v", changes)
+	}
+	if _, changes, err = tree.Operation(newest.ID); err != nil || len(changes) != 1 || changes[0].Ino != b {
+		t.Errorf("%+v, %v", changes, err)
+	}
+	if _, err := tree.findDent(tree.db.At(first.ID), sharefs.RootIno, "dir"); err != nil {
+		t.Error(err)
+	}
+	if p, err := tree.findDent(tree.db.At(first.ID), sharefs.RootIno, "dir"); err != nil || p.found() {
+		t.Errorf("the state before an operation has what it made: %+v, %v", p, err)
+	}
+	if p, err := tree.findDent(tree.db.At(first.After), dir, "c"); err != nil || !p.found() {
+		t.Errorf("the state after an operation has not what it made: %v", err)
+	}
+	if _, _, err := tree.Operation(first.ID + 1); !errors.Is(err, sharefs.KindNotExist) {
+		t.Error(err)
+	}
+}
+
+// An operation that begins while another one's changes are in the open instant begins behind these.
+func TestOperationBeginsAfterWhatWas(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	one, two := shell(t), shell(t)
+	a := makeFile(t, tree, one, sharefs.RootIno, "a", "x")
+	b := makeFile(t, tree, two, sharefs.RootIno, "b", "y")
+	_, _ = a, b
+	all := endOps(t, tree)
+	before := tree.db.At(all[0].ID)
+	if p, err := tree.findDent(before, sharefs.RootIno, "a"); err != nil || !p.found() {
+		t.Errorf("a is not there before the second operation: %v", err)
+	}
+	if p, err := tree.findDent(before, sharefs.RootIno, "b"); err != nil || p.found() {
+		t.Errorf("b is there before the second operation: %v", err)
+	}
+}
+
+func TestOperationThatFailsIsNone(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	who := shell(t)
+	op := tree.Operate(who)
+	op.End(tree.Unlink(sharefs.RootIno, "nothing"), OpChange{Verb: OpRemoved, Parent: sharefs.RootIno, Name: "nothing"})
+	if all := endOps(t, tree); len(all) != 0 {
+		t.Errorf("%+v", all)
+	}
+}
+
+func TestTrash(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	who := shell(t)
+	dir := makeDir(t, tree, who, sharefs.RootIno, "dir")
+	sub := makeDir(t, tree, who, dir, "sub")
+	deep := makeFile(t, tree, who, sub, "deep", "x")
+	file := makeFile(t, tree, who, sharefs.RootIno, "file", "y")
+	kept := makeFile(t, tree, who, sharefs.RootIno, "kept", "z")
+	for _, ino := range []sharefs.Ino{deep, file, kept} {
+		settle(t, tree, ino)
+	}
+	check(t, tree.closeEpoch())
+	endOps(t, tree)
+
+	rm := shell(t)
+	unlink := func(parent sharefs.Ino, name string) {
+		did(t, tree, rm, func() error { return tree.Unlink(parent, name) }, OpChange{Verb: OpRemoved, Parent: parent, Name: name})
+	}
+	rmdir := func(parent sharefs.Ino, name string) {
+		did(t, tree, rm, func() error { return tree.Rmdir(parent, name) }, OpChange{Verb: OpRemoved, Parent: parent, Name: name, Dir: true})
+	}
+	unlink(sub, "deep")
+	rmdir(dir, "sub")
+	rmdir(sharefs.RootIno, "dir")
+	unlink(sharefs.RootIno, "file")
+	temp := makeFile(t, tree, rm, sharefs.RootIno, "temp", "t")
+	_ = temp
+	unlink(sharefs.RootIno, "temp")
+	unlink(sharefs.RootIno, "kept")
+	makeFile(t, tree, rm, sharefs.RootIno, "kept", "replaced")
+	all := endOps(t, tree)
+
+	trash := func(tree *Tree) map[string]Trashed {
+		got := map[string]Trashed{}
+		check(t, tree.Trash(func(r Trashed) bool {
+			got[r.Name] = r
+			return true
+		}))
+		return got
+	}
+	got := trash(tree)
+	if len(got) != 2 || got["dir"].Ino != dir || got["file"].Ino != file || got["dir"].Before != all[0].ID {
+		t.Fatalf("%+v", got)
+	}
+	_, changes, err := tree.Operation(all[0].ID)
+	check(t, err)
+	for _, c := range changes {
+		if c.Verb == OpRemoved && (c.Name == "deep" || c.Name == "sub") {
+			t.Errorf("the removal of %s is listed, though its directory went too", c.Name)
+		}
+	}
+	before := tree.db.At(got["dir"].Before)
+	if p, err := tree.findDent(before, sub, "deep"); err != nil || p.ino != deep {
+		t.Errorf("what the directory held: %+v, %v", p, err)
+	}
+	check(t, tree.Untrash(got["file"].Before, file))
+	path := tree.cfg.Dir
+	check(t, tree.Close())
+	again := testTree(t, path, byHand)
+	if got := trash(again); len(got) != 1 || got["dir"].Ino != dir {
+		t.Errorf("after a new start: %+v", got)
+	}
+	if all := endOps(t, again); len(all) != 2 {
+		t.Errorf("after a new start: %+v", all)
+	}
+}
+
+// An operation ends when what it wrote has come to rest, and After is not before that.
+func TestOperationWaitsForItsVersions(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	ino := save(t, tree, "f", "one")
+	settle(t, tree, ino)
+	who := shell(t)
+	op := tree.Operate(who)
+	h, err := tree.Open(ino, unix.O_WRONLY|unix.O_TRUNC, who)
+	op.End(err, OpChange{Verb: OpWritten, Ino: ino})
+	check(t, err)
+	check(t, tree.ops.endIdle(time.Now().Add(opWaiting/2)))
+	if n := tree.ops.count(); n != 1 {
+		t.Fatalf("%d operations are at work", n)
+	}
+	writeAll(t, h, "two")
+	check(t, h.Close())
+	settle(t, tree, ino)
+	check(t, tree.ops.endIdle(time.Now().Add(opWaiting/2)))
+	if n := tree.ops.count(); n != 0 {
+		t.Fatalf("%d operations are at work", n)
+	}
+	all := endOps(t, tree)
+	v := must[*version](t)(newestVersion(tree.db, ino, noLimit))
+	if len(all) != 1 || all[0].After < v.at || all[0].ID >= v.at {
+		t.Errorf("%+v; its version is of %s", all, v.at)
+	}
+}
+
+func TestNamedOperation(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	who := shell(t)
+	makeFile(t, tree, who, sharefs.RootIno, "a", "x")
+	tree.NameOperation(who, "undo 7")
+	makeFile(t, tree, who, sharefs.RootIno, "b", "x")
+	all := endOps(t, tree)
+	if len(all) != 2 || all[0].Label != "undo 7" || all[0].Counts.Made != 1 || all[1].Label != "" {
+		t.Errorf("%+v", all)
+	}
+}
+
+func FuzzDecodeOperation(f *testing.F) {
+	full := Operation{ID: 1, After: 2, UID: 3, Process: 4, Command: "rm -rf x", Label: "undo", Counts: OpCounts{1, 2, 3, 4, 5, 6}, Ended: true, Partly: true}
+	f.Add(full.encode(), (&OpChange{Verb: OpMade, Ino: 5, Parent: 6, Name: "n"}).appendTo(nil))
+	f.Add([]byte{opFormat, 0}, []byte{byte(OpWritten), 5, 0, 0})
+	f.Fuzz(func(t *testing.T, row, part []byte) {
+		if o, err := decodeOperation(1, row); err == nil {
+			if again, err := decodeOperation(1, o.encode()); err != nil || *again != *o {
+				t.Errorf("%+v reads as %+v, %v", o, again, err)
+			}
+		}
+		if list, err := decodeChanges(part); err == nil {
+			var b []byte
+			for i := range list {
+				b = list[i].appendTo(b)
+			}
+			if again, err := decodeChanges(b); err != nil || !slices.Equal(again, list) {
+				t.Errorf("%+v reads as %+v, %v", list, again, err)
+			}
+		}
+		if r, err := decodeTrashed(trashKey(1, 2), row); err == nil && (r.Before != 1 || r.Ino != 2) {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func TestLookAt(t *testing.T) {
+	me := lookAt(uint32(os.Getpid()))
+	if me.id != uint32(os.Getpid()) || int(me.group) != unix.Getpgrp() || me.command == "" {
+		t.Errorf("%+v", me)
+	}
+	if gone := lookAt(1 << 30); gone.id != 1<<30 || gone.group != 0 || gone.command != "" {
+		t.Errorf("%+v", gone)
+	}
+}

@@ -1,0 +1,113 @@
+package versions
+
+import (
+	"encoding/binary"
+	"math"
+	"time"
+
+	"sharefs"
+	"sharefs/versions/kv"
+)
+
+// Trashed is something that was removed and that nothing has replaced under its name at once. A directory that was removed with all that it held is one.
+//
+// On disk (space trash): key 8 bytes the moment before the operation that removed it, all bits flipped, and 8 bytes the inode, big
+// endian; value 1 byte format, 1; uvarints parent, uid of whoever removed it; then the name.
+type Trashed struct {
+	Before sharefs.HLC // ViewAt shows it there
+	Ino    sharefs.Ino
+	Parent sharefs.Ino // the directory that it lay in
+	Name   string
+	By     uint32 // the user who removed it
+}
+
+const trashFormat = 1
+
+func trashKey(before sharefs.HLC, ino sharefs.Ino) []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, 16), math.MaxUint64-uint64(before))
+	return binary.BigEndian.AppendUint64(b, uint64(ino))
+}
+
+func (r *Trashed) put(b *kv.Batch) {
+	v := []byte{trashFormat}
+	v = binary.AppendUvarint(v, uint64(r.Parent))
+	v = binary.AppendUvarint(v, uint64(r.By))
+	b.Put(spaceTrash, trashKey(r.Before, r.Ino), append(v, r.Name...))
+}
+
+func decodeTrashed(key, value []byte) (r Trashed, err error) {
+	d := decoder{b: value}
+	if len(key) != 16 || d.byte() != trashFormat {
+		return r, corrupt("a row of the trash", 0)
+	}
+	r.Before = sharefs.HLC(math.MaxUint64 - binary.BigEndian.Uint64(key))
+	r.Ino = sharefs.Ino(binary.BigEndian.Uint64(key[8:]))
+	r.Parent, r.By = sharefs.Ino(d.uvarint()), d.uint32()
+	r.Name = string(d.b)
+	if d.bad || r.Name == "" || len(r.Name) > sharefs.NameMax {
+		return r, corrupt("a row of the trash", r.Ino)
+	}
+	return r, nil
+}
+
+// trashOf returns what an operation leaves in the trash: what it removed that was there before it, from directories that are there still, and whose names
+// are vacant.
+func (t *Tree) trashOf(p *op) (rows []Trashed, err error) {
+	before := t.db.At(p.ID)
+	for _, c := range p.changes {
+		if c.Verb != OpRemoved {
+			continue
+		}
+		if dir, err := t.row(c.Parent); err != nil || dir.nlink == 0 {
+			continue
+		}
+		if now, err := t.dent(c.Parent, c.Name); err != nil || now.found() {
+			continue
+		}
+		was, err := t.findDent(before, c.Parent, c.Name)
+		if err != nil {
+			return nil, err
+		}
+		if !was.found() {
+			continue
+		}
+		if r, err := t.row(was.ino); err == nil && r.nlink > 0 {
+			continue // it lives on under another name
+		}
+		rows = append(rows, Trashed{Before: p.ID, Ino: was.ino, Parent: c.Parent, Name: c.Name, By: p.UID})
+	}
+	return rows, nil
+}
+
+// Trash calls fn for what was removed, the latest first, until it returns false. What was brought back since may be among it.
+func (t *Tree) Trash(fn func(Trashed) bool) error {
+	if !t.cfg.ReadOnly && !t.closed.Load() {
+		if err := t.ops.endIdle(time.Now()); err != nil {
+			return err
+		}
+	}
+	var bad error
+	err := t.db.Scan(spaceTrash, nil, nil, func(key, value []byte) bool {
+		var r Trashed
+		if r, bad = decodeTrashed(key, value); bad != nil {
+			return false
+		}
+		return fn(r)
+	})
+	if err == nil {
+		err = bad
+	}
+	return failed("read the trash", err)
+}
+
+// Untrash takes something out of the trash, for it was brought back or nobody wants to see it there any more. Its history stays.
+func (t *Tree) Untrash(before sharefs.HLC, ino sharefs.Ino) error {
+	if err := t.writable("untrash"); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var b kv.Batch
+	b.Delete(spaceTrash, trashKey(before, ino))
+	return t.ops.commit(&b)
+}
