@@ -233,6 +233,11 @@ func (m *model) compareBoundaries(t testing.TB, db *DB, what string) {
 	t.Helper()
 	var got, want []string
 	must(t, db.Boundaries(0, sharefs.MaxHLC, func(e Epoch) bool { got = append(got, fmt.Sprint(e.Boundary)); return true }))
+	var back []string
+	must(t, db.BoundariesBack(func(e Epoch) bool { back = append(back, fmt.Sprint(e.Boundary)); return true }))
+	if slices.Reverse(back); !slices.Equal(got, back) {
+		t.Fatalf("%s: boundaries %v, and backwards %v", what, got, back)
+	}
 	for _, e := range m.ends {
 		want = append(want, fmt.Sprint(e.at))
 	}

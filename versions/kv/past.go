@@ -28,9 +28,7 @@ func (db *DB) At(t sharefs.HLC) View {
 	if t == sharefs.MaxHLC {
 		return db
 	}
-	db.mu.RLock()
-	limit := min(t, db.boundary)
-	db.mu.RUnlock()
+	limit := min(t, db.Ended())
 	e, ok, err := db.epochBefore(limit)
 	switch {
 	case !ok:
@@ -39,6 +37,25 @@ func (db *DB) At(t sharefs.HLC) View {
 		limit = e.Stamp - 1
 	}
 	return &pastView{db, limit, err}
+}
+
+// Ended returns the last boundary, 0 before the first.
+func (db *DB) Ended() sharefs.HLC {
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	return db.boundary
+}
+
+// EndedBy returns the last boundary up to t, 0 where there is none: [DB.At] shows what was committed before it.
+func (db *DB) EndedBy(t sharefs.HLC) (sharefs.HLC, error) {
+	e, ok, err := db.epochBefore(t)
+	if ok && e.Boundary > t { // within that epoch
+		e, ok, err = db.epochBefore(e.Stamp - 1)
+	}
+	if !ok || err != nil {
+		return 0, err
+	}
+	return e.Boundary, nil
 }
 
 // pastView shows what was written with a stamp up to limit, which is never within an epoch.
@@ -121,6 +138,17 @@ func (db *DB) Boundaries(from, to sharefs.HLC, fn func(Epoch) bool) error {
 		}
 		return e.Boundary < to && fn(e)
 	})
+}
+
+// BoundariesBack calls fn for the ended epochs, newest first, until it returns false. It does not matter how many there are.
+func (db *DB) BoundariesBack(fn func(Epoch) bool) error {
+	for at := sharefs.MaxHLC; ; {
+		e, ok, err := db.epochBefore(at)
+		if err != nil || !ok || !fn(e) || e.Stamp == 0 {
+			return err
+		}
+		at = e.Stamp - 1
+	}
 }
 
 // History returns the states that a row of a versioned space was in, oldest first, the present one being the last. A

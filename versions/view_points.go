@@ -1,0 +1,51 @@
+package versions
+
+import (
+	"errors"
+
+	"sharefs"
+	"sharefs/versions/kv"
+)
+
+// Instants calls fn for the moments at which anything in the tree changed, newest first, until it returns false: a view of such a moment shows the tree as it
+// was after the change.
+func (t *Tree) Instants(fn func(at sharefs.HLC) bool) error {
+	return failed("list the instants", t.db.BoundariesBack(func(e kv.Epoch) bool { return fn(e.Boundary) }))
+}
+
+// NameEver finds what bears a name in a directory or bore it last. KindNotExist: nothing ever did.
+func (t *Tree) NameEver(dir sharefs.Ino, name string) (found Ever, err error) {
+	if err := checkName("look up", name); err != nil {
+		return found, err
+	}
+	slot := t.cookieOf(name)
+	err = t.NamesEver(dir, slot-1, func(e Ever) bool {
+		if e.Name == name {
+			found = e
+		}
+		// Names of one hash lie in slots that follow each other.
+		slot++
+		return found.Ino == 0 && e.Cookie < slot
+	})
+	if err == nil && found.Ino == 0 {
+		err = sharefs.KindNotExist
+	}
+	return found, err
+}
+
+// Continues reports whether the history of a file goes back to that of another one, which it replaced.
+func (t *Tree) Continues(ino, other sharefs.Ino) (bool, error) {
+	h := &t.past
+	theirs, _, err := loadLineage(t.db, other)
+	if err != nil {
+		return false, err
+	}
+	s, err := h.head(ino)
+	if err == nil {
+		s, err = h.back(s, func(s segment) bool { return s.line.depth <= theirs.depth })
+	}
+	if errors.Is(err, sharefs.KindNotExist) {
+		return false, nil
+	}
+	return err == nil && s.ino == other, err
+}
