@@ -70,7 +70,10 @@ func (db *DB) applyTable(t *table) bool {
 		switch {
 		case err == nil:
 			// A segment that stays holds what is applied already; the next table's end removes it.
-			_ = db.journal.RemoveTo(t.last)
+			db.clearJournal()
+			if db.cfg.Applied != nil {
+				db.cfg.Applied()
+			}
 			return true
 		case !retry:
 			return false

@@ -33,6 +33,12 @@ type Config struct {
 	// MemtableSize is how much memory a table may take before it is frozen and applied, in bytes; there are at most two.
 	// 0 means [DefaultMemtableSize].
 	MemtableSize int
+	// Archive keeps each segment of the journal until [DB.Archived] says that what is in it has been copied elsewhere ([DB.Changes]).
+	// Copied is the number of the last commit that was copied in an earlier life. Applied, where not nil, is called when a table was applied,
+	// so that segments could go; it must return at once.
+	Archive bool
+	Copied  uint64
+	Applied func()
 
 	// For the package's tests.
 	failpoint func(name string) error // called at the places where it is named; an error happens there
@@ -90,6 +96,7 @@ type DB struct {
 	last     atomic.Uint64 // number of the last record that is visible
 	applied  atomic.Uint64 // of the last one in bbolt
 	progress atomic.Int64  // rows of the frozen table that are applied
+	copied   atomic.Uint64 // of the last one that need not stay in the journal for the archive's sake
 	since    atomic.Int64  // when the oldest commit that is not synced was made, in ns since the Unix epoch, or before
 
 	work  chan struct{} // wakes the applier

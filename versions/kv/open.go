@@ -316,7 +316,11 @@ func (db *DB) openJournal() error {
 	if err := journal.Dir(db.cfg.Dir).SyncDir(); err != nil {
 		return wrap("open", db.cfg.Dir, err)
 	}
-	j, err := journal.Open(fs, db.applied.Load(), load)
+	db.copied.Store(^uint64(0))
+	if db.cfg.Archive {
+		db.copied.Store(db.cfg.Copied)
+	}
+	j, err := journal.OpenKeeping(fs, db.applied.Load(), min(db.applied.Load(), db.copied.Load()), load)
 	if err != nil {
 		return err
 	}

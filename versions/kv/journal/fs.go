@@ -20,8 +20,9 @@ type FS interface {
 	SyncDir() error
 }
 
-// File is one file of an [FS], open for writing.
+// File is one file of an [FS], open for reading and writing.
 type File interface {
+	ReadAt(p []byte, off int64) (int, error)
 	WriteAt(p []byte, off int64) (int, error)
 	Truncate(size int64) error
 	// Datasync makes content and size survive the loss of power, as fdatasync(2) does.

@@ -15,7 +15,13 @@ import (
 // When it returns, all of them survive the loss of power, torn tails are cut off, and files that add nothing are gone.
 // An error of fn ends it. Damage to records that had been synced is an [sharefs.Error] of [sharefs.KindCorrupt].
 func Open(fs FS, after uint64, fn func(Record) error) (*Journal, error) {
-	r, err := read(fs, after, fn)
+	return OpenKeeping(fs, after, after, fn)
+}
+
+// OpenKeeping is Open for somebody who copies the records elsewhere ([Journal.Tail]) and has come as far as the number copied: files with
+// records behind that are not removed, though fn is not called for those up to after.
+func OpenKeeping(fs FS, after, copied uint64, fn func(Record) error) (*Journal, error) {
+	r, err := read(fs, after, copied, fn)
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +34,7 @@ func Open(fs FS, after uint64, fn func(Record) error) (*Journal, error) {
 
 // Read is Open for somebody who may only look: nothing is changed, and the last number comes back.
 func Read(fs FS, after uint64, fn func(Record) error) (last uint64, err error) {
-	r, err := read(fs, after, fn)
+	r, err := read(fs, after, after, fn)
 	if err != nil {
 		return 0, err
 	}
@@ -46,10 +52,10 @@ type found struct {
 	name string
 	data []byte // its content as far as it could be read
 	torn bool   // there was more
-	last uint64 // the latest record delivered from it, 0 without one
+	last uint64 // the latest record delivered from it or not yet copied, 0 without one
 }
 
-func read(fs FS, after uint64, fn func(Record) error) (*replay, error) {
+func read(fs FS, after, copied uint64, fn func(Record) error) (*replay, error) {
 	names, err := fs.List()
 	if err != nil {
 		return nil, fail("list", "", err)
@@ -71,6 +77,9 @@ func read(fs FS, after uint64, fn func(Record) error) (*replay, error) {
 		end := ParseSegment(number, data, func(rec Record) {
 			durable = max(durable, rec.Durable)
 			// Before next: applied already. Beyond it: written behind records that were lost, so it never was promised.
+			if rec.Seq > copied && rec.Seq <= after {
+				g.last = rec.Seq
+			}
 			if rec.Seq != r.next || err != nil {
 				return
 			}
@@ -125,6 +134,7 @@ func (j *Journal) adopt(r *replay) error {
 			return fail("open", g.name, err)
 		}
 		s := &segment{name: g.name, file: f, size: int64(len(g.data)), last: g.last}
+		copy(s.salt[:], g.data[16:])
 		j.old = append(j.old, s)
 		j.segments.Add(1)
 		j.bytes.Add(s.records())

@@ -9,6 +9,7 @@
 package simdisk
 
 import (
+	"io"
 	"os"
 	"slices"
 	"sync"
@@ -202,6 +203,18 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// ReadAt reads what the file holds now.
+func (f *file) ReadAt(p []byte, off int64) (int, error) {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	data := f.disk.files[f.n].data
+	n := copy(p, data[min(off, int64(len(data))):])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
 }
 
 func (f *file) Truncate(size int64) error { return f.op(Op{Kind: Truncate, Off: size}) }
