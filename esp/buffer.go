@@ -74,7 +74,7 @@ const (
 
 	chunkSmall  = 2 << 10
 	chunkMiddle = 16 << 10
-	chunkLarge  = writePiece + 64 // with the header of a raw record
+	chunkLarge  = writePiece + 128 // record.Room(writePiece), rounded up
 )
 
 var chunkPools = [3]sync.Pool{

@@ -41,6 +41,7 @@ type Conn struct {
 	// The writing half, likewise.
 	wmu   sync.Mutex
 	enc   *record.Encoder
+	drain drainMeter
 	wwake waker
 
 	rstop, wstop atomic.Bool // a deadline passed or the half was closed: look under the lock before touching data
@@ -477,7 +478,7 @@ func (c *Conn) writeLocked(p []byte) (total int, err error) {
 			}
 		}
 		n := min(len(p), writePiece)
-		ch := newChunk(record.MaxEncoded(n))
+		ch := newChunk(record.Room(n))
 		ch.data, n = c.enc.Next(ch.data, p[:n])
 		if err := c.append(ch); err != nil {
 			ch.free()
@@ -521,18 +522,25 @@ func (c *Conn) append(ch *chunk) error {
 			break
 		}
 		c.wwaiting = true
+		granted := c.sq.next == c.sq.end || c.sq.next < c.peerMax // else it is the peer's program that takes its time
 		ro := s.role()
 		s.mu.Unlock()
+		began := s.now()
 		c.wwake.wait(ro)
+		if granted {
+			c.drain.waited += s.now() - began
+		}
 		s.mu.Lock()
 		c.wwaiting = false
 	}
 	c.records = c.enc.Stats()
+	size := len(ch.data)
 	c.sq.push(ch)
 	s.queue(c)
 	rate := s.pathRate()
 	s.flushUnlock()
-	c.enc.SetPathRate(rate)
+	c.drain.add(size, s.now)
+	c.enc.SetPathRate(c.drain.limit(rate))
 	return nil
 }
 

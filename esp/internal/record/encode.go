@@ -8,11 +8,7 @@ import (
 
 const (
 	minCompress = 512 // bytes; below, a zstd header and its time outweigh what can be won
-	maxBackoff  = 6   // at most 2^6 records are skipped after an attempt in vain
 	minGain     = 32  // a 1/32 (3 %) must be won, or the record goes raw
-
-	lookInstead = 16 << 10 // attempts on shorter records begin with a look at the entropy, since there it is cheaper
-	lookDuring  = 4 << 10  // skipped records from this length on are looked at, so that text after an image is noticed
 
 	// The path's rate is known only from what was sent. Where the encoder itself is what limits the stream, it sends
 	// some bytes raw now and then, so that a path that is faster than the encoder can show it.
@@ -21,6 +17,8 @@ const (
 	exploreBytes = 2 << 20
 	exploreFirst = 32 << 20 // raw bytes between two such explorations, doubled each time
 	exploreMax   = 1 << 30
+
+	scratch = 64 // bytes by which zstd may pass the raw length before it knows better
 )
 
 // Options say how an [Encoder] works. The zero value is what most want.
@@ -45,12 +43,11 @@ type Encoder struct {
 	opt   Options
 	stats Stats
 
-	backoff int // exponent of the next pause
-	skip    int // records still to go raw
+	pause pause
 
 	pathRate float64 // bytes/s, 0 = unknown
 	rate     float64 // raw bytes/s that zstd takes on this stream's data, 0 = unknown
-	since    int     // records since rate was measured
+	measured int     // attempts that rate is the mean of, up to rateMean
 
 	winStart time.Duration // of the busy window
 	winBusy  time.Duration
@@ -79,6 +76,9 @@ func (e *Encoder) Stats() Stats { return e.stats }
 // MaxEncoded returns how many bytes Encode appends at most for n bytes.
 func MaxEncoded(n int) int { return n + (n/chunk+1)*MaxHeader }
 
+// Room returns how much spare capacity dst must have so that Next can encode n bytes, at most [MaxRaw], in place.
+func Room(n int) int { return n + MaxHeader + scratch }
+
 // Encode appends the records of one write to dst and returns the extended slice.
 func (e *Encoder) Encode(dst, src []byte) []byte {
 	for len(src) > 0 {
@@ -92,16 +92,24 @@ func (e *Encoder) Encode(dst, src []byte) []byte {
 // Next appends one record that holds the first n bytes of src, at most [MaxRaw], to dst. Who writes more than that
 // calls it again with the rest, so that a long write can wait for room between its records. src must not be empty.
 func (e *Encoder) Next(dst, src []byte) (out []byte, n int) {
-	first := src[:min(len(src), chunk)]
-	if e.skip > 0 && len(first) >= lookDuring && !e.opt.Disabled {
+	if e.opt.Disabled || len(src) < minCompress || e.explore > 0 {
+		out, n = appendRaw(dst, src)
+		e.countRaw(n, len(out)-len(dst))
+		return out, n
+	}
+	if e.paused() {
 		// The copy is looked at, since it is in the cache: a sample of src would wait for memory a dozen times.
 		out, n = appendRaw(dst, src)
-		if glancesRandom(out[len(out)-n:][:len(first)]) {
-			e.skip--
+		if !e.pause.changed(out[len(out)-n:], e.pathRate) {
+			e.pause.pass(n)
 			e.countRaw(n, len(out)-len(dst))
 			return out, n
 		}
-		dst, e.skip, e.backoff = out[:len(dst)], 0, 0
+		dst = out[:len(dst)]
+	}
+	first := src[:min(len(src), chunk)]
+	if e.pause.slow && e.pathFaster() { // it is only to be seen whether the encoder is still that slow
+		first = src[:min(len(src), measureBytes)]
 	}
 	if e.worthTrying(first) {
 		if out, ok := e.try(dst, first); ok {
@@ -131,34 +139,6 @@ func (e *Encoder) count(raw, encoded int) {
 	e.winBytes += int64(raw)
 	e.explore -= min(e.explore, int64(raw))
 	e.nextExpl -= min(e.nextExpl, int64(raw))
-	e.since++
-}
-
-// worthTrying decides whether src, the beginning of what is to be sent, goes through zstd.
-func (e *Encoder) worthTrying(src []byte) bool {
-	switch {
-	case e.opt.Disabled || len(src) < minCompress:
-		return false
-	case e.skip > 0:
-		e.skip--
-		return false
-	case len(src) < lookInstead && e.backoff < maxBackoff && looksRandom(src):
-		// At the longest pause the attempt is made in full, since a look does not see repetitions.
-		e.fail()
-		return false
-	}
-	if e.explore > 0 {
-		return false
-	}
-	// The encoder's speed is measured again now and then, as the data may have changed.
-	return e.pathRate <= 0 || e.rate <= 0 || e.pathRate < e.rate || e.since >= 1<<maxBackoff
-}
-
-// fail lengthens the pause after an attempt in vain.
-func (e *Encoder) fail() {
-	e.stats.InVain++
-	e.backoff = min(e.backoff+1, maxBackoff)
-	e.skip = 1 << e.backoff
 }
 
 // try appends src as a compressed record; ok is false, and dst as it was, where that wins too little.
@@ -167,22 +147,14 @@ func (e *Encoder) try(dst, src []byte) (out []byte, ok bool) {
 	out, ok = e.compress(dst, src)
 	spent := e.opt.Now() - start
 	e.stats.Spent += spent
-	e.since = 0
 	if !ok {
-		e.fail()
+		e.fail(spent)
 		return dst, false
 	}
-	if spent > 0 { // an attempt in vain is no measure: it gives up at once
-		r := float64(len(src)) / spent.Seconds()
-		if e.rate == 0 {
-			e.rate = r
-		} else {
-			e.rate += (r - e.rate) / 8
-		}
-	}
-	e.backoff = 0
+	encoded := len(out) - len(dst)
+	e.won(len(src), encoded, spent)
 	e.stats.ZstdRecords++
-	e.count(len(src), len(out)-len(dst))
+	e.count(len(src), encoded)
 	e.watch(start, spent)
 	return out, true
 }
@@ -190,7 +162,7 @@ func (e *Encoder) try(dst, src []byte) (out []byte, ok bool) {
 func (e *Encoder) compress(dst, src []byte) (out []byte, ok bool) {
 	room := 2*lenLen(len(src)) + 1 // the body begins no further in, as its length is not longer than the raw one
 	at := len(dst) + room
-	dst = slices.Grow(dst, room+len(src)+64) // zstd may pass the raw length a little before it knows better
+	dst = slices.Grow(dst, room+len(src)+scratch)
 	body := e.codec.enc().EncodeAll(src, dst[:at])[at:]
 	if len(body) > len(src)-len(src)/minGain {
 		return dst, false

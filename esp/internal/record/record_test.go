@@ -189,34 +189,6 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-func TestPathFasterThanEncoder(t *testing.T) {
-	var now time.Duration
-	e := NewCodec().NewEncoder(Options{Now: func() time.Duration { now += time.Millisecond; return now }})
-	src := text(1, chunk) // each takes 1 ms: 131 MB/s
-	e.Encode(nil, src)
-	e.SetPathRate(50e6)
-	e.Encode(nil, src)
-	if s := e.Stats(); s.ZstdRecords != 2 {
-		t.Fatalf("slow path: %+v", s)
-	}
-	e.SetPathRate(500e6)
-	for range 1<<maxBackoff - 1 {
-		e.Encode(nil, src)
-	}
-	if s := e.Stats(); s.ZstdRecords != 2 {
-		t.Fatalf("fast path: %+v", s)
-	}
-	e.Encode(nil, src) // it looks again whether the encoder is still that slow
-	if s := e.Stats(); s.ZstdRecords != 3 {
-		t.Fatalf("fast path, later: %+v", s)
-	}
-	e.SetPathRate(0)
-	e.Encode(nil, src)
-	if s := e.Stats(); s.ZstdRecords != 4 {
-		t.Fatalf("unknown path: %+v", s)
-	}
-}
-
 // TestExplores lets the encoder be the bottleneck: it must send some bytes raw, ever more rarely, to learn of the path.
 func TestExplores(t *testing.T) {
 	var now time.Duration
