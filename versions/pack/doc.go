@@ -6,7 +6,7 @@
 //
 //	header, 64 bytes                      record header, 64 bytes
 //	  0  magic "sharefsP"    8              0  magic "Rc"                       2
-//	  8  format, 1           2              2  type (1 chunk, 2 map, 3 index)   1
+//	  8  format, 1           2              2  type (see Type)                  1
 //	 10  reserved, 0         2              3  codec (0 stored, 1 zstd)         1
 //	 12  epoch of the key    4              4  length of the sealed body        4
 //	 16  id of the pack     16              8  length of the plain body         4

@@ -36,6 +36,7 @@ const (
 	TypeChunk Type = 1 // content
 	TypeMap   Type = 2 // a piece of the map from a version to its chunks
 	typeIndex Type = 3 // where the records before it are
+	TypeRows  Type = 4 // rows of the tree, of a checkpoint; its id is not the name of its content
 )
 
 // Codec tells how the plain body was packed before it was sealed.
@@ -147,7 +148,7 @@ func decodeRecord(b []byte) (h recordHeader, err error) {
 		return h, damaged("a record's lengths are impossible")
 	case h.codec == Stored && h.sealed-tagLen != h.plain, h.codec > Zstd:
 		return h, damaged("a record's codec and lengths do not fit")
-	case h.typ < TypeChunk || h.typ > typeIndex:
+	case h.typ < TypeChunk || h.typ > TypeRows:
 		return h, damaged("a record's type is unknown")
 	}
 	return h, nil
