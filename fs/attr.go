@@ -80,7 +80,13 @@ func (e *edge) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut)
 			s.Handle = o.live
 		}
 	}
+	verb := versions.OpAttributes
+	if s.Size != nil {
+		verb = versions.OpWritten
+	}
+	op := e.tree.Operate(caller(&in.InHeader))
 	a, err := e.tree.Setattr(ino(in.NodeId), &s.SetAttr, caller(&in.InHeader))
+	op.End(err, versions.OpChange{Verb: verb, Ino: ino(in.NodeId)})
 	if err != nil {
 		return status(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/versions"
 )
 
 // frozen is what everything that would change a virtual directory gets.
@@ -34,7 +35,9 @@ func (e *edge) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse
 	}
 	who := caller(&in.InHeader)
 	who.Umask = in.Umask
+	op := e.tree.Operate(who)
 	a, err := e.tree.Mknod(ino(in.NodeId), name, in.Mode, in.Rdev, who)
+	op.End(err, versions.OpChange{Verb: versions.OpMade, Ino: a.Ino, Parent: ino(in.NodeId), Name: name})
 	return made(a, err, out)
 }
 
@@ -48,7 +51,9 @@ func (e *edge) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse
 	}
 	who := caller(&in.InHeader)
 	who.Umask = in.Umask
+	op := e.tree.Operate(who)
 	a, err := e.tree.Mkdir(ino(in.NodeId), name, in.Mode, who)
+	op.End(err, versions.OpChange{Verb: versions.OpMade, Ino: a.Ino, Parent: ino(in.NodeId), Name: name, Dir: true})
 	return made(a, err, out)
 }
 
@@ -60,7 +65,9 @@ func (e *edge) Symlink(_ <-chan struct{}, h *fuse.InHeader, target, name string,
 	if reserved(h.NodeId, name) {
 		return fuse.Status(unix.EEXIST)
 	}
+	op := e.tree.Operate(caller(h))
 	a, err := e.tree.Symlink(ino(h.NodeId), name, target, caller(h))
+	op.End(err, versions.OpChange{Verb: versions.OpMade, Ino: a.Ino, Parent: ino(h.NodeId), Name: name})
 	return made(a, err, out)
 }
 
@@ -75,7 +82,9 @@ func (e *edge) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.E
 	if reserved(in.NodeId, name) {
 		return fuse.Status(unix.EEXIST)
 	}
+	op := e.tree.Operate(caller(&in.InHeader))
 	a, err := e.tree.Link(ino(in.Oldnodeid), ino(in.NodeId), name)
+	op.End(err, versions.OpChange{Verb: versions.OpLinked, Ino: a.Ino, Parent: ino(in.NodeId), Name: name})
 	return made(a, err, out)
 }
 
@@ -84,7 +93,9 @@ func (e *edge) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Sta
 	if virtual(h.NodeId) {
 		return frozen
 	}
+	op := e.tree.Operate(caller(h))
 	err := e.tree.Unlink(ino(h.NodeId), name)
+	op.End(err, versions.OpChange{Verb: versions.OpRemoved, Parent: ino(h.NodeId), Name: name})
 	return e.gone(err, h.NodeId, name)
 }
 
@@ -93,7 +104,9 @@ func (e *edge) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Stat
 	if virtual(h.NodeId) {
 		return frozen
 	}
+	op := e.tree.Operate(caller(h))
 	err := e.tree.Rmdir(ino(h.NodeId), name)
+	op.End(err, versions.OpChange{Verb: versions.OpRemoved, Parent: ino(h.NodeId), Name: name, Dir: true})
 	return e.gone(err, h.NodeId, name)
 }
 
@@ -104,6 +117,17 @@ func (e *edge) gone(err error, parent uint64, name string) fuse.Status {
 		return frozen
 	}
 	return status(err)
+}
+
+// renamed lists the changes of names that a rename makes. What bore the new name before is known by the state before.
+func renamed(parent sharefs.Ino, from string, dir sharefs.Ino, to string, flags uint32) []versions.OpChange {
+	changes := []versions.OpChange{
+		{Verb: versions.OpRenamedFrom, Parent: parent, Name: from}, {Verb: versions.OpRenamedTo, Parent: dir, Name: to},
+	}
+	if flags&unix.RENAME_EXCHANGE != 0 {
+		changes = append(changes, versions.OpChange{Verb: versions.OpRenamedTo, Parent: parent, Name: from})
+	}
+	return changes
 }
 
 // Rename implements [fuse.RawFileSystem].
@@ -117,6 +141,8 @@ func (e *edge) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to string) fus
 	if in.Flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0 {
 		return fuse.EINVAL
 	}
+	op := e.tree.Operate(caller(&in.InHeader))
 	err := e.tree.Rename(ino(in.NodeId), from, ino(in.Newdir), to, in.Flags)
+	op.End(err, renamed(ino(in.NodeId), from, ino(in.Newdir), to, in.Flags)...)
 	return e.gone(err, in.NodeId, from)
 }

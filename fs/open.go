@@ -13,7 +13,12 @@ func (e *edge) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.
 	if virtual(in.NodeId) {
 		return e.openVirtual(in, out)
 	}
+	var op versions.Op
+	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY || in.Flags&unix.O_TRUNC != 0 {
+		op = e.tree.Operate(caller(&in.InHeader))
+	}
 	h, err := e.tree.Open(ino(in.NodeId), in.Flags, caller(&in.InHeader))
+	op.End(err, versions.OpChange{Verb: versions.OpWritten, Ino: ino(in.NodeId)})
 	if err != nil {
 		return status(err)
 	}
@@ -30,7 +35,9 @@ func (e *edge) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fu
 	}
 	who := caller(&in.InHeader)
 	who.Umask = in.Umask
+	op := e.tree.Operate(who)
 	a, h, err := e.tree.Create(ino(in.NodeId), name, in.Flags, in.Mode, who)
+	op.End(err, versions.OpChange{Verb: versions.OpMade, Ino: a.Ino, Parent: ino(in.NodeId), Name: name})
 	st := e.created(a, h, err, in.Flags, out)
 	if st != fuse.OK && err == nil {
 		// The name is there now, and the kernel may remember that it was not. It has the directory's lock until it is answered.

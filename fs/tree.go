@@ -50,6 +50,9 @@ type Tree interface {
 	Create(parent sharefs.Ino, name string, flags, mode uint32, who versions.Caller) (sharefs.Attr, *versions.Handle, error)
 	Tmpfile(parent sharefs.Ino, flags, mode uint32, who versions.Caller) (sharefs.Attr, *versions.Handle, error)
 
+	// Operate is told who is about to change something, and the Op of what was changed.
+	Operate(who versions.Caller) versions.Op
+
 	Statfs() (versions.Space, error)
 	// Sync makes everything acknowledged so far survive power loss; SyncInode the names and attributes of one inode
 	// (fsync of a directory).

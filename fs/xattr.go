@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/versions"
 )
 
 // Attributes of the mount's own. On a version they say which one it is. On a live file the first one tells which
@@ -81,7 +82,10 @@ func (e *edge) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, dat
 	if strings.HasPrefix(attr, ownPrefix) {
 		return e.command(in, attr, string(data))
 	}
-	if err := e.tree.Setxattr(ino(in.NodeId), attr, data, in.Flags); err != nil {
+	op := e.tree.Operate(caller(&in.InHeader))
+	err := e.tree.Setxattr(ino(in.NodeId), attr, data, in.Flags)
+	op.End(err, versions.OpChange{Verb: versions.OpAttributes, Ino: ino(in.NodeId)})
+	if err != nil {
 		return status(err)
 	}
 	e.modeMoved(in.NodeId, attr)
@@ -112,7 +116,9 @@ func (e *edge) RemoveXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string) fus
 	if strings.HasPrefix(attr, ownPrefix) {
 		return fuse.ENOTSUP
 	}
+	op := e.tree.Operate(caller(h))
 	err := e.tree.Removexattr(ino(h.NodeId), attr)
+	op.End(err, versions.OpChange{Verb: versions.OpAttributes, Ino: ino(h.NodeId)})
 	e.modeMoved(h.NodeId, attr)
 	return status(err)
 }
@@ -144,7 +150,10 @@ func (e *edge) command(in *fuse.SetXAttrIn, attr, value string) fuse.Status {
 		if err := e.mayRestore(ino(in.NodeId), n, who); err != nil {
 			return status(err)
 		}
-		return status(e.tree.Restore(ino(in.NodeId), n, who))
+		op := e.tree.Operate(who)
+		err := e.tree.Restore(ino(in.NodeId), n, who)
+		op.End(err, versions.OpChange{Verb: versions.OpWritten, Ino: ino(in.NodeId)})
+		return status(err)
 	}
 	return fuse.ENOTSUP // what cp -a and rsync pass over in silence
 }
