@@ -44,6 +44,8 @@ var rules = []rule{
 	{"sharefs/internal/daemon", []string{"sharefs/...", "golang.org/x/sys"}, "the one constructor names every part"},
 	{"sharefs/internal/term", []string{"github.com/dustin/go-humanize", "golang.org/x/term"}, "text for people, of anything"},
 	{"sharefs/internal/textdiff", nil, "a pure algorithm"},
+	{"sharefs/internal/treediff", []string{"sharefs", "golang.org/x/sys"}, "it compares any two directories"},
+	{"sharefs/internal/restore", []string{"sharefs", "sharefs/internal/treediff", "golang.org/x/sys"}, "it makes any directory like another; what is particular of a mount it is told"},
 	{"sharefs/internal/build", nil, "it must be able to say which version is broken"},
 	{"sharefs/internal/jobs", []string{"sharefs", "sharefs/internal/term"}, "the daemon runs jobs, the tool reads of them, and neither needs the other"},
 	{"sharefs/internal/status", []string{"sharefs/internal/term"}, "the tool reads it without the parts that it tells of"},
@@ -58,7 +60,8 @@ var rules = []rule{
 	{"sharefs/cmd/sharefs/espcmd", []string{"sharefs/esp", "sharefs/internal/term", "github.com/spf13/cobra", "github.com/dustin/go-humanize"},
 		"the transport by hand, without a mount: what it does can be done by any program that imports esp"},
 	{"sharefs/cmd/sharefs", []string{"sharefs", "sharefs/cmd/sharefs/espcmd", "sharefs/internal/build", "sharefs/internal/client", "sharefs/internal/doctor", "sharefs/internal/mountpoint",
-		"sharefs/internal/term", "sharefs/internal/textdiff", "github.com/spf13", "golang.org/x/sys"}, "the tool can do what its user may do with files, and no more"},
+		"sharefs/internal/restore", "sharefs/internal/term", "sharefs/internal/textdiff", "sharefs/internal/treediff", "github.com/spf13", "golang.org/x/sys"},
+		"the tool can do what its user may do with files, and no more"},
 
 	{"sharefs/scripts/...", nil, "scripts run before anything is built"},
 	{"sharefs/bench/...", []string{"sharefs/...", "github.com", "golang.org/x", "go.etcd.io"}, "it compares with everything"},
