@@ -1,7 +1,7 @@
 package pack
 
 import (
-	"cmp"
+	"crypto/cipher"
 	"slices"
 	"strings"
 
@@ -72,55 +72,43 @@ func (e *entry) record(id ID) Record {
 
 // readIndex reads the index at the end of a sealed pack.
 func (s *Store) readIndex(h *handle, size int64) ([]Record, error) {
-	foot, err := readFooter(h.file, size)
+	records, _, err := s.readIndexAt(h.file, h.aead, h.id, size)
+	return records, err
+}
+
+// readIndexAt is readIndex that tells also where the index begins, which is where the records end.
+func (s *Store) readIndexAt(f File, aead cipher.AEAD, id ID, size int64) (records []Record, at int64, err error) {
+	foot, err := readFooter(f, size)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	raw := make([]byte, foot.length)
-	if err := readFull(h.file, raw, int64(foot.index)); err != nil {
-		return nil, err
+	if err := readFull(f, raw, int64(foot.index)); err != nil {
+		return nil, 0, err
 	}
 	rec, err := decodeRecord(raw)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if rec.typ != typeIndex || uint64(rec.plain) != uint64(foot.records)*indexEntryLen || int(rec.sealed) != len(raw)-recordHeaderLen ||
 		uint64(foot.records)*(recordHeaderLen+tagLen) > foot.index {
-		return nil, damaged("the index does not fit the footer")
+		return nil, 0, damaged("the index does not fit the footer")
 	}
 	body := make([]byte, rec.plain)
-	if err := s.open(h.aead, &rec, raw, body); err != nil {
-		return nil, err
+	if err := s.open(aead, &rec, raw, body); err != nil {
+		return nil, 0, err
 	}
-	records := make([]Record, 0, foot.records)
+	records = make([]Record, 0, foot.records)
 	for ; len(body) > 0; body = body[indexEntryLen:] {
 		e := decodeEntry(body)
-		records = append(records, e.record(h.id))
+		records = append(records, e.record(id))
 	}
-	return records, nil
+	return records, int64(foot.index), nil
 }
 
 // Verify reads every record of a pack back and opens its seal. For each that does not read it calls bad, as for a record that the
-// index lists and that is not there; what cannot be named at all is reported with a zero record.
+// index lists and that is not there; what cannot be named at all is reported with a zero id.
 func (s *Store) Verify(id ID, bad func(Record, error)) error {
-	records, err := s.Index(id)
-	if err != nil {
-		return err
-	}
-	slices.SortFunc(records, func(a, b Record) int { return cmp.Compare(a.Loc.Off, b.Loc.Off) })
-	var buf []byte
-	end := int64(packHeaderLen)
-	for _, r := range records {
-		if int64(r.Loc.Off) > end {
-			bad(Record{}, damaged("bytes that are no record"))
-		}
-		end = int64(r.Loc.Off) + recordHeaderLen + int64(r.Loc.Sealed)
-		b, err := s.Read(r.Loc, r.ID, buf)
-		if err != nil {
-			bad(r, err)
-			continue
-		}
-		buf = b
-	}
-	return nil
+	_, err := s.Examine(id, func(Record, []byte) error { return nil }, func(b BadRecord) { bad(b.Record, b.Err) })
+	return err
 }

@@ -56,18 +56,18 @@ func (s *Store) pin(id ID) (*handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	head := make([]byte, packHeaderLen)
-	if err := readFull(f, head, 0); err != nil {
+	size, err := f.Size()
+	if err != nil {
 		f.Close()
-		return nil, failed("read", id, err)
+		return nil, failed("open", id, err)
 	}
-	hdr, err := decodeHeader(head)
-	if err == nil && hdr.ID != id {
-		err = damaged("the header names another pack")
+	hdr, err := s.readHeader(id, f, size)
+	if hdr != nil {
+		err = nil // damaged or not: what its records are sealed with is known
 	}
 	var aead cipher.AEAD
 	if err == nil {
-		aead, err = s.aead(&hdr)
+		aead, err = s.aead(hdr)
 	}
 	if err != nil {
 		f.Close()
@@ -87,6 +87,10 @@ func (s *Store) share(h *handle) *handle {
 		other.users++
 		other.used = true
 		return other
+	}
+	if _, ok := s.gone[h.id]; ok { // removed since it was opened: kept open it would hold its room
+		h.users, h.out = 1, true
+		return h
 	}
 	return s.enter(h)
 }

@@ -108,6 +108,11 @@ func (s *Store) resume(id ID) (c *active, whole bool, err error) {
 	if err == nil && hdr.ID != id {
 		err = damaged("the header names another pack")
 	}
+	if err != nil && sharefs.KindOf(err) == sharefs.KindCorrupt {
+		if rescued := s.rescue(id, f, size); rescued != nil {
+			hdr, err = *rescued, nil
+		}
+	}
 	if err != nil {
 		// A pack whose header never reached the disk holds nothing that was synced.
 		if len(bytes.Trim(head, "\x00")) == 0 || size < packHeaderLen {
