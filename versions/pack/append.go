@@ -178,17 +178,7 @@ func (s *Store) syncLocked() error {
 // seal writes index and footer, syncs and moves the pack to its lasting place. Everything in it survives power loss then.
 func (s *Store) seal() error {
 	c := s.cur
-	body := make([]byte, 0, len(c.entries)*indexEntryLen)
-	for i := range c.entries {
-		body = c.entries[i].append(body)
-	}
-	plain := len(body)
-	packed, codec := s.codecs.compress(nil, body)
-	at := c.size
-	e := c.add(typeIndex, codec, sharefs.ChunkID{}, packed, plain)
-	foot := footer{index: uint64(at), records: uint32(len(c.entries)), length: recordHeaderLen + e.sealed}
-	c.buf = append(c.buf, foot.encode()...)
-	c.size += footerLen
+	s.finish(c)
 	if err := s.flush(); err != nil {
 		return err
 	}
@@ -203,6 +193,21 @@ func (s *Store) seal() error {
 	s.setCurrent(nil)
 	c.file.unpin(s)
 	return nil
+}
+
+// finish puts index and footer into the buffer.
+func (s *Store) finish(c *active) {
+	body := make([]byte, 0, len(c.entries)*indexEntryLen)
+	for i := range c.entries {
+		body = c.entries[i].append(body)
+	}
+	plain := len(body)
+	packed, codec := s.codecs.compress(nil, body)
+	at := c.size
+	e := c.add(typeIndex, codec, sharefs.ChunkID{}, packed, plain)
+	foot := footer{index: uint64(at), records: uint32(len(c.entries)), length: recordHeaderLen + e.sealed}
+	c.buf = append(c.buf, foot.encode()...)
+	c.size += footerLen
 }
 
 // place moves a sealed pack from open/ to its lasting place.
