@@ -118,10 +118,11 @@ func (h *history) join(x *tx, v *version) (bool, error) {
 		return false, err // another inode counts on the number
 	}
 	before, err := newestVersion(h.t.db, v.ino, v.own-1)
-	if err != nil || before == nil || before.place != placeKept || !before.same(v) {
+	if err != nil || before == nil || before.place != placeKept || !before.same(v) || h.told(before, v) {
 		return false, err
 	}
 	before.timed = false
+	before.merged = v.merged
 	before.setStamp(v.stamp())
 	if before.note == "" {
 		before.note = v.note
@@ -130,6 +131,12 @@ func (h *history) join(x *tx, v *version) (bool, error) {
 	x.b.Delete(spaceVersion, versionKey(v.ino, v.own))
 	x.b.Delete(spacePending, pendingKey(v.ino, v.own))
 	return true, nil
+}
+
+// told reports whether a view that somebody may have looked at tells one version from another with the same content that followed it. Tree.mu is held.
+func (h *history) told(before, v *version) bool {
+	seen := sharefs.HLC(h.t.seen.Load())
+	return seen >= v.at || seen >= before.at && (before.mtime != v.mtime || before.ctime != v.ctime)
 }
 
 // same reports whether two kept versions have the same content.

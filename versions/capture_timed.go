@@ -165,5 +165,6 @@ func (h *history) commitTimed(ino sharefs.Ino, top manifest, stamp writers.Stamp
 	}
 	x := t.begin()
 	v.put(&x.b)
+	x.pass(v.at)
 	return v, true, x.commit()
 }

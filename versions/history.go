@@ -261,7 +261,9 @@ func (h *history) begin(x *tx, r *row, stamp writers.Stamp, closed time.Time, no
 			}
 		}
 	}
+	v.merged = x.t.clock.Next()
 	v.put(&x.b)
+	x.pass(v.merged)
 	id := versionID{v.ino, v.own}
 	x.after(func(uint64) {
 		h.counts.settled.Add(1)

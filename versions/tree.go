@@ -67,12 +67,13 @@ type Tree struct {
 	log   *slog.Logger
 	atime atomic.Uint32 // an Atime
 
-	mu      sync.Mutex // held by whoever changes names or inodes, across the commit
-	tx      tx         // the one at work; guarded by mu
-	lastSeq atomic.Uint64
-	changes atomic.Uint64 // commits but those that nobody asked for: of captures
-	marked  atomic.Int64  // mark rows
-	seen    atomic.Uint64 // the latest moment that somebody looked at, an HLC: nothing of it changes any more; raised with mu held
+	mu        sync.Mutex // held by whoever changes names or inodes, across the commit
+	tx        tx         // the one at work; guarded by mu
+	lastSeq   atomic.Uint64
+	changes   atomic.Uint64 // commits but those that nobody asked for: of captures
+	marked    atomic.Int64  // mark rows
+	seen      atomic.Uint64 // the latest moment that somebody looked at, an HLC: nothing of it changes any more; raised with mu held
+	watermark sharefs.HLC   // that a start finds; guarded by mu
 
 	rows    *cache[sharefs.Ino, *row]
 	dents   *cache[dentID, dent]
@@ -88,6 +89,7 @@ type Tree struct {
 	ids     fileIDs
 	hooks   hooks
 	past    history
+	views   views
 	ops     operations
 
 	stop   chan struct{}
@@ -155,6 +157,9 @@ func (t *Tree) open() (err error) {
 		return err
 	}
 	if err := t.loadGlobals(); err != nil {
+		return err
+	}
+	if err := t.loadWatermark(); err != nil {
 		return err
 	}
 	if err := t.past.open(t); err != nil {

@@ -201,9 +201,15 @@ func (h *history) at(ino sharefs.Ino, at sharefs.HLC) (sharefs.Version, error) {
 }
 
 // ownAt finds the last version of a segment that was closed up to an instant; nil: there is none.
-func (h *history) ownAt(s segment, at sharefs.HLC) (found *version, err error) {
-	err = ownVersions(h.t.db, s.ino, s.through, func(v *version) bool {
-		if v.at <= at && v.place != placeLost {
+func (h *history) ownAt(s segment, at sharefs.HLC) (*version, error) {
+	v, err := heldAt(h.t.db, s.ino, at)
+	if err != nil || v == nil || v.own <= s.through && v.place != placeLost {
+		return v, err
+	}
+	// That one belongs to another history, or is lost: the one before counts.
+	var found *version
+	err = ownVersions(h.t.db, s.ino, min(s.through, v.own), func(v *version) bool {
+		if v.place != placeLost {
 			found = v
 		}
 		return found == nil

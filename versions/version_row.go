@@ -13,12 +13,13 @@ import (
 // flipped, so that the newest comes first). Numbers begin with 1 and are never used twice; what a user sees is this number and
 // what the lineage of the inode comes to (lineage.go). Rows stay when the inode is gone.
 //
-//	1 byte    format, 1
+//	1 byte    format, 2
 //	1 byte    flags: bits 0–1 the place of the content, bit 2 timed
 //	8 bytes   the clock reading at which it was closed, big endian
 //	16 bytes  id of the file: rows of versions stay when that of the inode is gone
 //	uvarints  size, mode, uid, gid, index of the author in the row "authors" of the space global
 //	varints   mtime, ctime of the backing file minus mtime (zigzag)
+//	uvarints  merged and until, each minus the first clock reading, 0 for none; not in format 1, where the row counts as merged with the close
 //	uvarint   length of the note, then the note
 //	kept:     1 byte level, then the list at the top of the manifest (manifest.go)
 //
@@ -41,6 +42,11 @@ type version struct {
 	ctime  sharefs.Time // of the backing file: with size and mtime the stamp of the content
 	note   string
 	top    manifest // of a kept one
+	// merged is a clock reading right before the commit that brought the row of the inode up to date with this content; 0: none did, for it is timed.
+	merged sharefs.HLC
+	// until is when the next version began, if that one is removed and this one stays: from then on this is not what the file held. 0: the
+	// next row tells.
+	until sharefs.HLC
 }
 
 // place8 says where the content of a version is.
@@ -54,8 +60,9 @@ const (
 )
 
 const (
-	versionFormat = 1
-	versionTimed  = 4
+	versionFormat  = 2
+	versionFormat1 = 1 // without merged and until
+	versionTimed   = 4
 )
 
 func versionKey(ino sharefs.Ino, own uint64) []byte {
@@ -90,6 +97,9 @@ func (v *version) encode() []byte {
 	}
 	b = binary.AppendVarint(b, int64(v.mtime))
 	b = binary.AppendVarint(b, int64(v.ctime-v.mtime))
+	for _, at := range [...]sharefs.HLC{v.merged, v.until} {
+		b = binary.AppendUvarint(b, uint64(max(at, v.at)-v.at))
+	}
 	b = binary.AppendUvarint(b, uint64(len(v.note)))
 	b = append(b, v.note...)
 	if v.place == placeKept {
@@ -103,7 +113,8 @@ func (v *version) encode() []byte {
 func decodeVersion(key, value []byte) (*version, error) {
 	v := &version{ino: keyIno(key)}
 	d := decoder{b: value}
-	if len(key) != 16 || d.byte() != versionFormat {
+	format := d.byte()
+	if len(key) != 16 || format != versionFormat && format != versionFormat1 {
 		return nil, corrupt("version row", v.ino)
 	}
 	v.own = math.MaxUint64 - binary.BigEndian.Uint64(key[8:])
@@ -118,6 +129,16 @@ func decodeVersion(key, value []byte) (*version, error) {
 	v.author = d.uvarint()
 	v.mtime = sharefs.Time(d.varint())
 	v.ctime = v.mtime + sharefs.Time(d.varint())
+	if format == versionFormat {
+		for _, p := range [...]*sharefs.HLC{&v.merged, &v.until} {
+			if later := d.uvarint(); later > 0 {
+				*p = v.at + sharefs.HLC(later)
+				d.bad = d.bad || *p < v.at
+			}
+		}
+	} else if !v.timed && v.at < sharefs.MaxHLC {
+		v.merged = v.at + 1
+	}
 	v.note = string(d.take(int(min(d.uvarint(), sharefs.NoteMax+1))))
 	if v.place == placeKept {
 		v.top.level = d.byte()
@@ -181,4 +202,41 @@ func ownVersions(view kv.View, ino sharefs.Ino, upTo uint64, fn func(*version) b
 		err = bad
 	}
 	return failed("read versions", err)
+}
+
+// heldAt finds the last of an inode's own versions that was closed up to an instant, lost ones too; nil: there is none. It takes O(log n) steps of n later
+// versions, and finds a recent one at once.
+func heldAt(view kv.View, ino sharefs.Ino, at sharefs.HLC) (*version, error) {
+	v, err := newestVersion(view, ino, noLimit)
+	if err != nil || v == nil || v.at <= at {
+		return v, err
+	}
+	// Times rise with the numbers. What is looked for is low, or lies between from and high; numbers up to from belong to low or to none.
+	high, from := v.own, uint64(0)
+	var low *version
+	look := func(number uint64) error {
+		v, err := newestVersion(view, ino, number)
+		switch {
+		case err != nil:
+			return err
+		case v == nil:
+			from = number // older ones are removed
+		case v.at <= at:
+			low, from = v, number
+		default:
+			high = v.own
+		}
+		return nil
+	}
+	for step := uint64(1); from == 0 && high > 1; step *= 2 {
+		if err := look(high - min(step, high-1)); err != nil {
+			return nil, err
+		}
+	}
+	for high-from > 1 {
+		if err := look(from + (high-from)/2); err != nil {
+			return nil, err
+		}
+	}
+	return low, nil
 }

@@ -64,6 +64,21 @@ func (t *Tracker) Tracks(id sharefs.Ino) bool {
 	return t.settled(id) != nil
 }
 
+// Released returns when the last handle of a file went; ok is false while there is one. The zero time stands for a file that is not tracked: its
+// verdict has been told.
+func (t *Tracker) Released(id sharefs.Ino) (at time.Time, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f := t.files[id]
+	switch {
+	case f == nil:
+		return time.Time{}, true
+	case f.holds > 0:
+		return time.Time{}, false
+	}
+	return f.freed, true
+}
+
 // stranger probes a file that is not tracked. It is entered meanwhile, so that a Hold waits.
 func (t *Tracker) stranger(id sharefs.Ino) (presence, Stamp, error) {
 	f := t.enter(id, Stamp{})
