@@ -38,7 +38,7 @@ type entry struct {
 // plain may have up to MaxPlain bytes and is not kept. An error voids all locations since the last Sync, those that other goroutines
 // got too: they, and whoever appends while others read, learn it from [Stats].GivenUp, which has moved then.
 func (s *Store) Append(typ Type, id sharefs.ChunkID, plain []byte) (Loc, error) {
-	if len(plain) > MaxPlain || typ < TypeChunk || typ >= typeIndex {
+	if len(plain) > MaxPlain || typ < TypeChunk || typ == typeIndex || typ > TypeRows {
 		return Loc{}, &sharefs.Error{Op: "append", Kind: sharefs.KindInvalid, Detail: "a record of that type or length cannot be"}
 	}
 	scratch := s.bufs.Get().(*[]byte)
@@ -47,15 +47,20 @@ func (s *Store) Append(typ Type, id sharefs.ChunkID, plain []byte) (Loc, error) 
 	if codec != Stored {
 		*scratch = body
 	}
+	return s.appendBody(typ, codec, id, body, len(plain))
+}
+
+// appendBody is Append for a body that is compressed already, where it is; plain is its length when it is not.
+func (s *Store) appendBody(typ Type, codec Codec, id sharefs.ChunkID, body []byte, plain int) (Loc, error) {
 	s.append.Lock()
 	defer s.append.Unlock()
 	if err := s.ready(); err != nil {
 		return Loc{}, err
 	}
 	c := s.cur
-	e := c.add(typ, codec, id, body, len(plain))
+	e := c.add(typ, codec, id, body, plain)
 	s.records.Add(1)
-	s.plainBytes.Add(uint64(len(plain)))
+	s.plainBytes.Add(uint64(plain))
 	s.sealedBytes.Add(uint64(e.sealed) + recordHeaderLen)
 	loc := Loc{Pack: c.hdr.ID, Off: e.off, Sealed: e.sealed, Plain: e.plain}
 	var err error

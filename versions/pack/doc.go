@@ -37,4 +37,10 @@
 // data is lost, so a pack is never used further after a failure.)
 //
 // A pack that a crash left open is cut at the first record that is not whole when it is next appended to.
+//
+// # Garbage
+//
+// A record that nothing leads to any more takes room until its pack is removed ([Store.Remove]), its live neighbours are copied to another one
+// before ([Store.Copy]), or its blocks are given back to the disk in place ([Store.Punch]). A punched record is still in the index of its
+// pack, but its header is zero. What leads to records is for others to know; a record is never taken up again once nothing leads to it.
 package pack

@@ -95,6 +95,7 @@ type Store struct {
 	ring  []*handle // the open files, in the order in which the clock hand passes them
 	hand  int
 	aeads map[ID]cipher.AEAD // of recently used packs
+	gone  map[ID]struct{}    // removed not long ago
 
 	records, plainBytes, sealedBytes, sealed, syncs, givenUp atomic.Uint64
 }
@@ -108,7 +109,7 @@ func Open(cfg Config) (*Store, error) {
 	if _, err := cfg.Key(cfg.Epoch); err != nil {
 		return nil, &sharefs.Error{Op: "open packs", Detail: "no share key", Err: err}
 	}
-	s := &Store{cfg: cfg, files: map[ID]*handle{}, aeads: map[ID]cipher.AEAD{}}
+	s := &Store{cfg: cfg, files: map[ID]*handle{}, aeads: map[ID]cipher.AEAD{}, gone: map[ID]struct{}{}}
 	s.bufs.New = func() any { b := make([]byte, 0, 320<<10); return &b }
 	return s, nil
 }

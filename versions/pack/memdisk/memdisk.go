@@ -314,6 +314,38 @@ func (f *memFile) Truncate(size int64) error {
 	return nil
 }
 
+// Punch zeroes a part of the file, which takes no room then.
+func (f *memFile) Punch(off, n int64) error {
+	f.fs.before()
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if err := f.fs.step(); err != nil {
+		return err
+	}
+	if n = min(n, int64(len(f.n.data))-off); n <= 0 {
+		return nil
+	}
+	w := pendingWrite{off: off, data: make([]byte, n)}
+	f.n.data = w.apply(f.n.data)
+	f.n.writes = append(f.n.writes, w)
+	return nil
+}
+
+// blockLen is what the disk gives out room in, in bytes.
+const blockLen = 4096
+
+// Held returns what the file takes: the blocks in it that are not zero.
+func (f *memFile) Held() (held int64, err error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	for block := range slices.Chunk(f.n.data, blockLen) {
+		if slices.ContainsFunc(block, func(c byte) bool { return c != 0 }) {
+			held += int64(len(block))
+		}
+	}
+	return held, nil
+}
+
 func (f *memFile) Sync() error {
 	f.fs.before()
 	f.fs.mu.Lock()

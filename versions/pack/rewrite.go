@@ -1,0 +1,48 @@
+package pack
+
+// Intact reads a record back and opens its seal, and does not expand it: nil says that it is what was sealed.
+func (s *Store) Intact(r Record) error {
+	return s.withSealed(r, func(*recordHeader, []byte) error { return nil })
+}
+
+// Copy appends a record of another pack to the one that grows and returns its new place. It is sealed anew, for each pack has a key of its own,
+// and its body stays compressed as it is. Errors are those of [Store.Read] and [Store.Append].
+func (s *Store) Copy(r Record) (loc Loc, err error) {
+	err = s.withSealed(r, func(rec *recordHeader, body []byte) error {
+		loc, err = s.appendBody(rec.typ, rec.codec, rec.id, body, int(rec.plain))
+		return err
+	})
+	return loc, err
+}
+
+// withSealed calls fn with the header of a record and its body as it was sealed, compressed where it is.
+func (s *Store) withSealed(r Record, fn func(rec *recordHeader, body []byte) error) error {
+	h, err := s.pin(r.Loc.Pack)
+	if err != nil {
+		return err
+	}
+	defer h.unpin(s)
+	if err := s.settled(r.Loc); err != nil {
+		return err
+	}
+	scratch := s.bufs.Get().(*[]byte)
+	defer s.bufs.Put(scratch)
+	raw := sized(*scratch, recordHeaderLen+int(r.Loc.Sealed))
+	*scratch = raw
+	if err := readFull(h.file, raw, int64(r.Loc.Off)); err != nil {
+		return failed("read", r.Loc.Pack, err)
+	}
+	rec, err := decodeRecord(raw)
+	if err != nil {
+		return failed("read", r.Loc.Pack, err)
+	}
+	if rec.id != r.ID || rec.sealed != r.Loc.Sealed || rec.plain != r.Loc.Plain || rec.typ == typeIndex {
+		return failed("read", r.Loc.Pack, damaged("another record lies at the chunk's place"))
+	}
+	sealed := raw[recordHeaderLen:]
+	body, err := h.aead.Open(sealed[:0], rec.nonce[:], sealed, raw[:boundLen])
+	if err != nil {
+		return failed("read", r.Loc.Pack, errSeal)
+	}
+	return fn(&rec, body)
+}
