@@ -155,8 +155,8 @@ func (c *OpChange) appendTo(b []byte) []byte {
 	return append(b, c.Name...)
 }
 
-// decodeChanges reads changes to the end of a part.
-func decodeChanges(b []byte) (list []OpChange, err error) {
+// decodeOpChanges reads changes to the end of a part.
+func decodeOpChanges(b []byte) (list []OpChange, err error) {
 	for d := (decoder{b: b}); len(d.b) > 0; {
 		c := OpChange{Verb: OpVerb(d.byte()), Ino: sharefs.Ino(d.uvarint()), Parent: sharefs.Ino(d.uvarint())}
 		c.Name = string(d.take(int(min(d.uvarint(), sharefs.NameMax+1))))

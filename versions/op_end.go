@@ -116,7 +116,7 @@ func (o *operations) end(p *op) error {
 		if err := t.endInstant(); err != nil {
 			return err
 		}
-		p.After = max(p.After, t.clock.Next())
+		p.After = max(p.After, t.wholeMillisecond())
 	}
 	var b kv.Batch
 	var part []byte

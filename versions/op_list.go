@@ -44,6 +44,9 @@ func (t *Tree) noteOperations() error {
 // Operation returns one operation with its changes, as far as they are known: all of them unless it says that it is partly known, or was interrupted.
 // KindNotExist: there is none.
 func (t *Tree) Operation(id sharefs.HLC) (*Operation, []OpChange, error) {
+	if err := t.noteOperations(); err != nil {
+		return nil, nil, err
+	}
 	t.ops.mu.Lock()
 	for p := range t.ops.all {
 		if p.ID != id {
@@ -57,7 +60,6 @@ func (t *Tree) Operation(id sharefs.HLC) (*Operation, []OpChange, error) {
 			}
 		}
 		t.ops.mu.Unlock()
-		found.After = max(found.After, t.clock.Next())
 		return &found, changes, nil
 	}
 	t.ops.mu.Unlock()
@@ -76,7 +78,7 @@ func (t *Tree) Operation(id sharefs.HLC) (*Operation, []OpChange, error) {
 	var bad error
 	err = t.db.Scan(spaceOp, opKey(id, 1), opKey(id, math.MaxUint32), func(_, value []byte) bool {
 		var list []OpChange
-		list, bad = decodeChanges(value)
+		list, bad = decodeOpChanges(value)
 		changes = append(changes, list...)
 		return bad == nil
 	})

@@ -128,7 +128,7 @@ func (o *operations) enter(who Caller, proc process, label string, now time.Time
 		t.log.Warn("an operation begins within an instant", "err", err)
 	}
 	p = &op{
-		Operation: Operation{ID: t.clock.Next(), UID: who.UID, Process: proc.group, Command: proc.command, Label: label},
+		Operation: Operation{ID: t.wholeMillisecond(), UID: who.UID, Process: proc.group, Command: proc.command, Label: label},
 		began:     now, last: now, busy: 1,
 		seen: map[OpChange]struct{}{}, made: map[sharefs.Ino]struct{}{}, removed: map[sharefs.Ino][]int{}, unrested: map[sharefs.Ino]struct{}{},
 	}
@@ -148,6 +148,14 @@ func (o *operations) enter(who Caller, proc process, label string, now time.Time
 	default:
 	}
 	return Op{t, p}
+}
+
+// wholeMillisecond returns the last reading of the present millisecond, which no change has any more: written to the millisecond, as people read and type
+// times, it is the same moment. Tree.mu is held.
+func (t *Tree) wholeMillisecond() sharefs.HLC {
+	at := t.clock.Next() | 0xffff
+	t.clock.Restore(at)
+	return at
 }
 
 // remember notes whose operation the changes of a task are. o.mu is held.
@@ -285,7 +293,7 @@ func (o *operations) rested(ino sharefs.Ino, at sharefs.HLC) {
 	for _, p := range o.writing[ino] {
 		delete(p.unrested, ino)
 		if at > p.After {
-			p.After, p.dirty = at, true
+			p.After, p.dirty = at|0xffff, true
 		}
 	}
 	delete(o.writing, ino)
@@ -300,7 +308,7 @@ func (o *operations) flush(at sharefs.HLC) error {
 			continue
 		}
 		p.dirty, p.written = false, true
-		p.After = max(p.After, at)
+		p.After = max(p.After, at|0xffff)
 		b.Put(spaceOp, opKey(p.ID, 0), p.encode())
 	}
 	o.mu.Unlock()

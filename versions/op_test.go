@@ -266,12 +266,12 @@ func FuzzDecodeOperation(f *testing.F) {
 				t.Errorf("%+v reads as %+v, %v", o, again, err)
 			}
 		}
-		if list, err := decodeChanges(part); err == nil {
+		if list, err := decodeOpChanges(part); err == nil {
 			var b []byte
 			for i := range list {
 				b = list[i].appendTo(b)
 			}
-			if again, err := decodeChanges(b); err != nil || !slices.Equal(again, list) {
+			if again, err := decodeOpChanges(b); err != nil || !slices.Equal(again, list) {
 				t.Errorf("%+v reads as %+v, %v", list, again, err)
 			}
 		}
@@ -288,5 +288,60 @@ func TestLookAt(t *testing.T) {
 	}
 	if gone := lookAt(1 << 30); gone.id != 1<<30 || gone.group != 0 || gone.command != "" {
 		t.Errorf("%+v", gone)
+	}
+}
+
+// The paths of an operation's changes are those before it and those after it, also where what lay above was moved as well.
+func TestOperationPaths(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	who := shell(t)
+	dir := makeDir(t, tree, who, sharefs.RootIno, "dir")
+	sub := makeDir(t, tree, who, dir, "sub")
+	edited := makeFile(t, tree, who, sub, "edited", "1")
+	gone := makeFile(t, tree, who, sub, "gone", "2")
+	moved := makeFile(t, tree, who, sub, "moved", "3")
+	for _, ino := range []sharefs.Ino{edited, gone, moved} {
+		settle(t, tree, ino)
+	}
+	endOps(t, tree)
+
+	who = shell(t)
+	rename := func(p sharefs.Ino, from string, q sharefs.Ino, to string) {
+		did(t, tree, who, func() error { return tree.Rename(p, from, q, to, 0) },
+			OpChange{Verb: OpRenamedFrom, Parent: p, Name: from}, OpChange{Verb: OpRenamedTo, Parent: q, Name: to})
+	}
+	rename(sub, "moved", sharefs.RootIno, "out")
+	rename(sharefs.RootIno, "dir", sharefs.RootIno, "box")
+	did(t, tree, who, func() error { return tree.Unlink(sub, "gone") }, OpChange{Verb: OpRemoved, Parent: sub, Name: "gone"})
+	mode := uint32(0o600)
+	did(t, tree, who, func() error {
+		_, err := tree.Setattr(edited, &SetAttr{Mode: &mode}, who)
+		return err
+	}, OpChange{Verb: OpAttributes, Ino: edited})
+	makeFile(t, tree, who, dir, "new", "4")
+	did(t, tree, who, func() error { return tree.Rename(dir, "new", dir, "newer", 0) },
+		OpChange{Verb: OpRenamedFrom, Parent: dir, Name: "new"}, OpChange{Verb: OpRenamedTo, Parent: dir, Name: "newer"})
+
+	all := endOps(t, tree)
+	o, changes, err := tree.Operation(all[0].ID)
+	check(t, err)
+	got, err := tree.OperationPaths(o, changes)
+	check(t, err)
+	want := []OpPath{
+		{Verb: OpRenamedTo, After: "box/newer"},
+		{Verb: OpRenamedFrom, Before: "dir"},
+		{Verb: OpRenamedTo, Before: "dir", After: "box", Moved: true},
+		{Verb: OpAttributes, Before: "dir/sub/edited", After: "box/sub/edited"},
+		{Verb: OpRemoved, Before: "dir/sub/gone"},
+		{Verb: OpRenamedFrom, Before: "dir/sub/moved"},
+		{Verb: OpRenamedTo, Before: "dir/sub/moved", After: "out", Moved: true},
+	}
+	for _, w := range want {
+		if !slices.Contains(got, w) {
+			t.Errorf("%+v is missing", w)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%+v", got)
 	}
 }
