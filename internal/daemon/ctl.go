@@ -10,6 +10,7 @@ import (
 
 	"sharefs"
 	"sharefs/fs"
+	"sharefs/internal/jobs"
 	"sharefs/internal/mountopt"
 )
 
@@ -108,7 +109,7 @@ var verbs = func() map[string]verb {
 		"stop": {keys: []string{"job"}, need: true},
 	}
 	for name, task := range longTasks {
-		all[name] = verb{keys: append([]string{askedAs}, task.keys...)}
+		all[name] = verb{keys: append([]string{jobs.AskedAs}, task.keys...)}
 	}
 	return all
 }()

@@ -8,9 +8,6 @@ import (
 	"sharefs/internal/jobs"
 )
 
-// askedAs is the key by which whoever asks for a job finds it in jobs.json: any word of his own.
-const askedAs = "as"
-
 // longTask is a verb of ctl that takes long. Make reads the arguments, before anything is done; its errors are of KindInvalid.
 type longTask struct {
 	keys []string

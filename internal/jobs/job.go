@@ -22,6 +22,9 @@ const (
 	Stopped State = "stopped" // by whoever asked for that, or because the mount ended
 )
 
+// AskedAs is the argument by which whoever asks for a job finds it again: any word of his own.
+const AskedAs = "as"
+
 // Ended reports whether nothing more will come of a job in this state.
 func (s State) Ended() bool { return s == Done || s == Failed || s == Stopped }
 
@@ -51,6 +54,9 @@ func (j *Job) Line() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d  %s", j.ID, j.Verb)
 	for _, k := range sortedKeys(j.Args) {
+		if k == AskedAs {
+			continue
+		}
 		b.WriteString(" " + k + "=" + j.Args[k])
 	}
 	b.WriteString("  " + string(j.State))
@@ -58,12 +64,12 @@ func (j *Job) Line() string {
 	case j.State == Running && j.Progress.Stage != "":
 		b.WriteString("  " + j.Progress.Stage)
 		if p := j.Progress; p.Total > 0 {
-			fmt.Fprintf(&b, ": %s of %s", Amount(p.Done, p.Unit), Amount(p.Total, p.Unit))
+			fmt.Fprintf(&b, ": %s of %s", term.Amount(p.Done, p.Unit), term.Amount(p.Total, p.Unit))
 		} else if p.Done > 0 {
-			b.WriteString(": " + Amount(p.Done, p.Unit))
+			b.WriteString(": " + term.Amount(p.Done, p.Unit))
 		}
 		if j.Rate > 0 {
-			b.WriteString(", " + Amount(uint64(j.Rate), j.Progress.Unit) + "/s")
+			b.WriteString(", " + term.Amount(uint64(j.Rate), j.Progress.Unit) + "/s")
 		}
 		if j.LeftMS >= 0 {
 			b.WriteString(", " + term.Span(time.Duration(j.LeftMS)*time.Millisecond) + " left")
@@ -75,15 +81,4 @@ func (j *Job) Line() string {
 		}
 	}
 	return b.String()
-}
-
-// Amount writes a count of some unit: bytes as sizes, all else as a number and its unit.
-func Amount(n uint64, unit string) string {
-	if unit == "bytes" {
-		return term.Size(n)
-	}
-	if unit == "" {
-		return term.Count(n)
-	}
-	return term.Count(n) + " " + unit
 }
