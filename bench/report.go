@@ -33,6 +33,7 @@ type row struct {
 type table struct {
 	title string
 	note  string
+	names []string // of the subjects
 	rows  []*row
 }
 
@@ -54,7 +55,7 @@ func (t *tables) table(title, note string) *table {
 	if t.on != "" {
 		title += ", " + t.on
 	}
-	n := &table{title: title, note: note}
+	n := &table{title: title, note: note, names: t.names}
 	t.all = append(t.all, n)
 	return n
 }
@@ -137,10 +138,10 @@ func where() string {
 func (t *tables) section(table *table) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### %s\n\n%s\n\n| | unit | %s | ShareFS against the goal |\n|---|---|%s---|\n", table.title, table.note,
-		strings.Join(t.names, " | "), strings.Repeat("---|", len(t.names)))
+		strings.Join(table.names, " | "), strings.Repeat("---|", len(table.names)))
 	for _, r := range table.rows {
 		fmt.Fprintf(&b, "| %s | %s |", r.name, r.unit)
-		for _, n := range t.names {
+		for _, n := range table.names {
 			if m, ok := r.median(n); ok {
 				fmt.Fprintf(&b, " %.4g |", m)
 			} else {
