@@ -1,8 +1,10 @@
 package versions
 
 import (
+	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,8 +42,11 @@ type Config struct {
 	MaxDelay time.Duration  // how long what was acknowledged may stay unsynced; 0: 5 s
 	Journal  journal.FS     // nil: the operating system
 	Packs    pack.FS        // nil: the directory packs/ of the store
-	byHand   bool           // nothing is captured in the background: a test does it
-	packSize int64          // at which packs are sealed; 0: as package pack has it
+	// Checkpoints returns the disk of a part of the checkpoints, "rows" or "changes"; nil: a directory in checkpoints/ of the store.
+	Checkpoints  func(part string) (pack.FS, error)
+	ArchiveDelay time.Duration // how long what is synced may be missing in checkpoints/; 0: 5 s
+	byHand       bool          // nothing is captured in the background: a test does it
+	packSize     int64         // at which packs are sealed; 0: as package pack has it
 
 	hash        func(name string) uint64 // in tests: in place of the keyed one
 	descriptors int64                    // in tests: that are kept open; 0: as many as the process's limit allows
@@ -92,6 +97,8 @@ type Tree struct {
 	views   views
 	ops     operations
 
+	checkpoint checkpoints
+
 	stop   chan struct{}
 	ended  sync.WaitGroup
 	closed atomic.Bool
@@ -139,6 +146,7 @@ func Open(cfg Config) (*Tree, error) {
 		t.ended.Go(t.ops.run)
 		if !cfg.byHand {
 			t.ended.Go(t.past.run)
+			t.ended.Go(t.checkpoint.run)
 		}
 	}
 	return t, nil
@@ -150,11 +158,24 @@ func (t *Tree) open() (err error) {
 		return err
 	}
 	t.files = newFiles(t.live, t.cfg.descriptors)
+	if err := t.checkpoint.open(t); err != nil {
+		return err
+	}
+	if err := t.needsMeta(); err != nil {
+		return err
+	}
 	t.db, err = kv.Open(kv.Config{
 		Dir: t.cfg.Dir, Spaces: spaceDefs(), Clock: t.clock, MaxDelay: t.cfg.MaxDelay, FS: t.cfg.Journal, ReadOnly: t.cfg.ReadOnly,
+		Archive: !t.cfg.ReadOnly, Copied: t.checkpoint.copied, Applied: t.checkpoint.applied,
 	})
 	if err != nil {
 		return err
+	}
+	if !t.cfg.ReadOnly {
+		if err := t.checkpoint.start(); err != nil {
+			return err
+		}
+		t.beforeSweep = t.checkpoint.sweep
 	}
 	if err := t.loadGlobals(); err != nil {
 		return err
@@ -196,12 +217,8 @@ func (t *Tree) loadGlobals() error {
 		if t.cfg.ReadOnly {
 			return &sharefs.Error{Op: "open the store", Path: t.cfg.Dir, Kind: sharefs.KindReadOnly, Detail: "there is no tree in it, and none can be made"}
 		}
-		switch held, err := t.live.holdsContent(); {
-		case err != nil:
-			return failed("open the store", err)
-		case held:
-			return &sharefs.Error{Op: "open the store", Path: t.cfg.Dir, Kind: sharefs.KindCorrupt, Detail: "meta.db holds no tree, but live/ holds the content of one: " +
-				"put the meta.db and journal/ of this store back in their place, or name an empty directory as the store"}
+		if err := t.heldWithoutTree(); err != nil {
+			return err
 		}
 		if key, err = t.makeTree(); err != nil {
 			return err
@@ -212,6 +229,34 @@ func (t *Tree) loadGlobals() error {
 	}
 	t.stock, err = openStock(t)
 	return err
+}
+
+// needsMeta refuses a store whose meta.db is gone: an empty one in its place would take the content of live/ for waste.
+func (t *Tree) needsMeta() error {
+	path := filepath.Join(t.cfg.Dir, "meta.db")
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) || t.cfg.ReadOnly {
+		return nil
+	}
+	if t.checkpoint.whole.number > 0 {
+		return t.lostMeta("meta.db is missing")
+	}
+	return t.heldWithoutTree()
+}
+
+// heldWithoutTree refuses a store whose rows have no tree while there is content of one.
+func (t *Tree) heldWithoutTree() error {
+	switch held, err := t.live.holdsContent(); {
+	case err != nil:
+		return failed("open the store", err)
+	case held:
+		return t.lostMeta("meta.db holds no tree, but live/ holds the content of one")
+	}
+	return nil
+}
+
+func (t *Tree) lostMeta(what string) error {
+	return &sharefs.Error{Op: "open the store", Path: t.cfg.Dir, Kind: sharefs.KindCorrupt, Detail: what +
+		": put the meta.db and journal/ of this store back in their place, or make them anew with sharefs rebuild --store DIR"}
 }
 
 // makeTree writes the first rows of a store in one commit and returns the key of its hash.
@@ -254,6 +299,7 @@ func (t *Tree) Close() error {
 	var err error
 	if !t.cfg.ReadOnly {
 		err = t.quiesce()
+		t.checkpoint.finish()
 	}
 	if err2 := t.shut(); err == nil {
 		err = err2
@@ -297,6 +343,9 @@ func (t *Tree) shut() error {
 		if err2 := t.db.Close(); err == nil {
 			err = err2
 		}
+	}
+	if err2 := t.checkpoint.close(); err == nil {
+		err = err2
 	}
 	if t.live != nil {
 		t.live.close()
