@@ -68,6 +68,31 @@ func (s *Store) Examine(id ID, good func(r Record, plain []byte) error, bad func
 	return x.sum, nil
 }
 
+// Glance looks at the header and the footer of a pack, and reads nothing else. Errors are those of [Store.Examine].
+func (s *Store) Glance(id ID) (sum Examined, err error) {
+	sum.ID = id
+	f, sealed, err := s.openPlaced(id)
+	if err != nil {
+		return sum, err
+	}
+	defer f.Close()
+	sum.Sealed = sealed
+	if sum.Bytes, err = s.whole(id, f); err != nil {
+		return sum, failed("read", id, err)
+	}
+	hdr, err := s.readHeader(id, f, sum.Bytes)
+	if hdr == nil {
+		return sum, failed("open", id, err)
+	}
+	sum.Header = err
+	if sealed {
+		if _, sum.Index = readFooter(f, sum.Bytes); sharefs.KindOf(sum.Index) != sharefs.KindCorrupt && sum.Index != nil {
+			return sum, failed("read", id, sum.Index)
+		}
+	}
+	return sum, nil
+}
+
 // tookUp reports whether the packs that an earlier process left open were looked at.
 func (s *Store) tookUp() bool {
 	s.append.Lock()
