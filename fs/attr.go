@@ -159,10 +159,16 @@ func (e *edge) Readlink(_ <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Statu
 		if !ok {
 			return nil, stale
 		}
-		if k.kind != pastLink {
+		switch k.kind {
+		case pastLink:
+			target, err = e.linkTarget(k)
+		case atNode:
+			target, err = e.readlinkAt(k)
+		case everLink:
+			target, err = e.everLinkTarget(k)
+		default:
 			return nil, fuse.EINVAL
 		}
-		target, err = e.linkTarget(k)
 	} else {
 		target, err = e.tree.Readlink(ino(h.NodeId))
 	}

@@ -59,12 +59,13 @@ func (e *edge) list(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) fuse.Sta
 	err = e.tree.ReadDir(dir, from, plus, func(d sharefs.Dentry, a *sharefs.Attr) bool {
 		entry := fuse.DirEntry{Name: d.Name, Ino: uint64(d.Ino), Mode: d.Type, Off: d.Cookie}
 		if !plus {
-			room := out.AddDirEntry(entry)
-			listed = listed || room
-			return room
+			full = !out.AddDirEntry(entry)
+			listed = listed || !full
+			return !full
 		}
 		slot := out.AddDirLookupEntry(entry)
 		if slot == nil {
+			full = true
 			return false
 		}
 		if a != nil {
@@ -73,6 +74,9 @@ func (e *edge) list(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) fuse.Sta
 		listed = true
 		return true
 	})
+	if err == nil && !full && e.all && dir == sharefs.RootIno {
+		e.listHierarchies(in, out, plus)
+	}
 	if listed {
 		// References were taken on what is listed, so that the kernel must learn of it. It comes back, and gets the error.
 		return fuse.OK

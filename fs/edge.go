@@ -26,6 +26,9 @@ type edge struct {
 	nodes    nodes
 	ctl      []CtlFile
 	owner    fuse.Owner // of what belongs to the mount itself
+	pins     pins
+	viewers  viewers
+	all      bool // the hierarchies of .share are shown in the root as well
 }
 
 func newEdge(cfg *Config) *edge {
@@ -33,6 +36,7 @@ func newEdge(cfg *Config) *edge {
 		RawFileSystem: fuse.NewDefaultRawFileSystem(), tree: cfg.Tree, log: cfg.Log, ctl: cfg.Ctl, owner: *fuse.CurrentOwner(),
 	}
 	e.nodes.init()
+	e.viewers.owner = e.owner.Uid
 	return e
 }
 

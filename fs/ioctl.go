@@ -26,7 +26,7 @@ func (e *edge) Ioctl(_ <-chan struct{}, in *fuse.IoctlIn, inbuf []byte, _ *fuse.
 			return fuse.EINVAL
 		}
 		var flags uint32
-		if k, ok := e.nodes.get(in.NodeId); virtual(in.NodeId) && ok && k.kind == pastFile {
+		if k, ok := e.nodes.get(in.NodeId); virtual(in.NodeId) && ok && (k.kind == pastFile || k.kind == atNode) {
 			flags = fsImmutable
 		}
 		binary.NativeEndian.PutUint32(outbuf, flags)

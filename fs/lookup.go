@@ -12,7 +12,7 @@ import (
 // remembered by the kernel, but not one that a new version could bring to life.
 func (e *edge) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	if virtual(h.NodeId) {
-		return e.lookupVirtual(h.NodeId, name, out)
+		return e.lookupVirtual(h, name, out)
 	}
 	if h.NodeId == uint64(sharefs.RootIno) && name == shareName {
 		return e.enter(nodeKey{kind: shareDir}, out)
@@ -26,7 +26,10 @@ func (e *edge) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fus
 		return status(err)
 	}
 	if strings.Contains(name, pastMark) {
-		return e.lookupPast(ino(h.NodeId), name, out)
+		return e.lookupPast(h, name, out)
+	}
+	if k, ok := e.atRoot(h.NodeId, name); ok {
+		return e.enter(k, out)
 	}
 	out.NodeId, out.EntryValid = 0, cacheSeconds
 	return fuse.OK

@@ -21,8 +21,12 @@ func made(a sharefs.Attr, err error, out *fuse.EntryOut) fuse.Status {
 }
 
 // reserved reports whether nothing may be made under the name.
-func reserved(parent uint64, name string) bool {
-	return parent == uint64(sharefs.RootIno) && name == shareName
+func (e *edge) reserved(parent uint64, name string) bool {
+	if parent == uint64(sharefs.RootIno) && name == shareName {
+		return true
+	}
+	_, shown := e.atRoot(parent, name)
+	return shown
 }
 
 // Mknod implements [fuse.RawFileSystem].
@@ -30,7 +34,7 @@ func (e *edge) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse
 	if virtual(in.NodeId) {
 		return frozen
 	}
-	if reserved(in.NodeId, name) {
+	if e.reserved(in.NodeId, name) {
 		return fuse.Status(unix.EEXIST)
 	}
 	who := caller(&in.InHeader)
@@ -46,7 +50,7 @@ func (e *edge) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse
 	if virtual(in.NodeId) {
 		return frozen
 	}
-	if reserved(in.NodeId, name) {
+	if e.reserved(in.NodeId, name) {
 		return fuse.Status(unix.EEXIST)
 	}
 	who := caller(&in.InHeader)
@@ -62,7 +66,7 @@ func (e *edge) Symlink(_ <-chan struct{}, h *fuse.InHeader, target, name string,
 	if virtual(h.NodeId) {
 		return frozen
 	}
-	if reserved(h.NodeId, name) {
+	if e.reserved(h.NodeId, name) {
 		return fuse.Status(unix.EEXIST)
 	}
 	op := e.tree.Operate(caller(h))
@@ -79,7 +83,7 @@ func (e *edge) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.E
 	if virtual(in.Oldnodeid) {
 		return fuse.EXDEV
 	}
-	if reserved(in.NodeId, name) {
+	if e.reserved(in.NodeId, name) {
 		return fuse.Status(unix.EEXIST)
 	}
 	op := e.tree.Operate(caller(&in.InHeader))
@@ -113,7 +117,7 @@ func (e *edge) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Stat
 // gone answers a removal. A name that is missing in the tree, yet that the kernel knows, is a virtual one, and those
 // cannot be removed.
 func (e *edge) gone(err error, parent uint64, name string) fuse.Status {
-	if err != nil && missing(err) && (reserved(parent, name) || isPast(name)) {
+	if err != nil && missing(err) && (e.reserved(parent, name) || isPast(name)) {
 		return frozen
 	}
 	return status(err)
@@ -135,7 +139,7 @@ func (e *edge) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to string) fus
 	if virtual(in.NodeId) || virtual(in.Newdir) {
 		return frozen
 	}
-	if reserved(in.NodeId, from) || reserved(in.Newdir, to) {
+	if e.reserved(in.NodeId, from) || e.reserved(in.Newdir, to) {
 		return fuse.EBUSY
 	}
 	if in.Flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0 {

@@ -8,11 +8,13 @@ import (
 // Virtual names. An ordinary name that was really made wins over each of them, but nothing can be made under
 // shareName in the root.
 const (
-	shareName = ".share" // in the root, left out of its listing
-	ctlName   = "ctl"    // in .share
-	pastMark  = "@@"     // FILE@@, FILE@@3, FILE@@2026-11-20
-	logName   = "log"    // in FILE@@
-	metaName  = "meta"   // in FILE@@
+	shareName = ".share"   // in the root, left out of its listing
+	ctlName   = "ctl"      // in .share
+	atName    = "at"       // in .share
+	everName  = "versions" // in .share
+	pastMark  = "@@"       // FILE@@, FILE@@3, FILE@@2026-11-20, DIR@@, DIR@@2026-11-20
+	logName   = "log"      // in FILE@@
+	metaName  = "meta"     // in FILE@@
 )
 
 // splitPast takes FILE@@SUFFIX apart at its last mark, so that a file whose own name holds one has a past as well.

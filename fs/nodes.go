@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"sharefs"
 )
 
@@ -12,24 +14,32 @@ import (
 type nodeKind uint8
 
 const (
-	shareDir nodeKind = iota + 1 // .share
-	ctlDir                       // .share/ctl
-	ctlFile                      // .share/ctl/NAME; num is its place in Config.Ctl
-	pastDir                      // FILE@@
-	pastFile                     // FILE@@N; num is N, at its time
-	pastLog                      // FILE@@/log
-	pastMeta                     // FILE@@/meta
-	pastLink                     // LINK@@…, which leads to TARGET@@…; text is what stands behind the mark
+	shareDir  nodeKind = iota + 1 // .share
+	ctlDir                        // .share/ctl
+	ctlFile                       // .share/ctl/NAME; num is its place in Config.Ctl
+	atDir                         // .share/at
+	pastDir                       // FILE@@
+	pastFile                      // FILE@@N; num is N, at its time
+	pastLog                       // FILE@@/log
+	pastMeta                      // FILE@@/meta
+	pastLink                      // LINK@@…, which leads to TARGET@@…; text is what stands behind the mark
+	atNode                        // what is in .share/at/TIME and DIR@@TIME; at is the moment, num the hierarchy (see branch)
+	pastTimes                     // DIR@@; ino is the directory
+	everDir                       // .share/versions and the directories below it; ino is the directory
+	everLink                      // a symbolic link there; at is 0 or a moment at which it was
 )
 
 // nodeKey is what a virtual node stands for.
 type nodeKey struct {
 	kind nodeKind
-	ino  sharefs.Ino // of the file whose past it is, or of the symbolic link
+	who  viewer      // of an atNode: who it shows itself to; the same for all that hangs on it
+	ino  sharefs.Ino // of the file whose past it is, of the directory, or of the symbolic link
 	num  uint64
 	// at is the time of the version. A file that comes to another name may come to another history, in which the same
 	// number is another version: that must be another node, for the kernel keeps the pages of each.
-	at   sharefs.HLC
+	at sharefs.HLC
+	// heir is, of an atNode for a viewer, the file that has taken the place of one that is no more, 0 for none: see rights.go.
+	heir sharefs.Ino
 	text string
 }
 
@@ -38,32 +48,56 @@ func versionKey(ino sharefs.Ino, v *sharefs.Version) nodeKey {
 	return nodeKey{kind: pastFile, ino: ino, num: v.Number, at: v.At}
 }
 
-func (k nodeKey) isDir() bool { return k.kind == shareDir || k.kind == ctlDir || k.kind == pastDir }
+func (k nodeKey) isDir() bool { return k.typ() == unix.S_IFDIR }
+
+// typ is the type of a node, as far as its kind says it: not of an atNode.
+func (k nodeKey) typ() uint32 {
+	switch k.kind {
+	case shareDir, ctlDir, atDir, pastDir, pastTimes, everDir:
+		return unix.S_IFDIR
+	case pastLink, everLink:
+		return unix.S_IFLNK
+	}
+	return unix.S_IFREG
+}
 
 // nodes knows the virtual nodes that the kernel knows. Their numbers are made from what they stand for, so that they
 // are the same in each listing and after a remount; they have the top bit set, which no inode of the tree has.
+//
+// Who walks a view of the past makes a node for each file, and the kernel forgets them when it is short of memory: a million may be
+// known at a time, so that a node is one entry of one map.
 type nodes struct {
-	mu    sync.Mutex // guards what follows
-	byID  map[uint64]*node
-	byKey map[nodeKey]*node
+	shards [nodeShards]nodeShard
+}
+
+const nodeShards = 64
+
+type nodeShard struct {
+	mu   sync.Mutex // guards what follows
+	byID map[uint64]node
+	_    [48]byte // a cache line of its own
 }
 
 type node struct {
 	nodeKey
-	id   uint64
 	refs uint64 // lookups that the kernel has not forgotten
 }
 
 func (t *nodes) init() {
-	t.byID = make(map[uint64]*node)
-	t.byKey = make(map[nodeKey]*node)
+	for i := range t.shards {
+		t.shards[i].byID = make(map[uint64]node)
+	}
 }
+
+// shard finds the shard of a number; the lowest bit of numbers is always zero.
+func (t *nodes) shard(id uint64) *nodeShard { return &t.shards[id>>1%nodeShards] }
 
 // number scatters a key over the 63-bit numbers (the finalizer of splitmix64, Steele et al., "Fast splittable
 // pseudorandom number generators", 2014).
-func (k nodeKey) number() uint64 {
+func (k *nodeKey) number() uint64 {
 	x := uint64(k.ino)*0x9e3779b97f4a7c15 + bits.RotateLeft64(k.num, 32)*0xd1342543de82ef95 + uint64(k.kind)
 	x ^= uint64(k.at) * 0xda942042e4dd58b5
+	x += uint64(k.heir) * 0xf1357aea2e62a9c5
 	if k.text != "" {
 		h := fnv.New64a()
 		h.Write([]byte(k.text))
@@ -76,61 +110,82 @@ func (k nodeKey) number() uint64 {
 	return virtualBit | x&^1
 }
 
+// nodeTries is how many numbers a key may have: its own and, where that is another one's, those that follow in the same shard.
+const nodeTries = 4
+
+// next returns the number that is tried after id.
+func (t *nodes) next(id uint64) uint64 { return virtualBit | (id + 2*nodeShards) }
+
 // enter counts a lookup of the node and returns its number.
 func (t *nodes) enter(k nodeKey) uint64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n := t.byKey[k]
-	if n == nil {
-		n = &node{nodeKey: k, id: k.number()}
-		for t.byID[n.id] != nil { // two keys in one place
-			n.id = virtualBit | (n.id+2)&^1
+	id := k.number()
+	s := t.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	free := uint64(0)
+	for try := 0; try < nodeTries || free == 0; try++ {
+		n, used := s.byID[id]
+		switch {
+		case used && n.nodeKey == k:
+			n.refs++
+			s.byID[id] = n
+			return id
+		case !used && free == 0:
+			free = id
 		}
-		t.byID[n.id], t.byKey[k] = n, n
+		id = t.next(id)
 	}
-	n.refs++
-	return n.id
+	s.byID[free] = node{nodeKey: k, refs: 1}
+	return free
 }
 
 // get returns what a number stands for, if the kernel knows it.
 func (t *nodes) get(id uint64) (nodeKey, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n := t.byID[id]
-	if n == nil {
-		return nodeKey{}, false
-	}
-	return n.nodeKey, true
+	s := t.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, ok := s.byID[id]
+	return n.nodeKey, ok
 }
 
 // find returns the number of a node for a listing, without counting a lookup.
 func (t *nodes) find(k nodeKey) uint64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if n := t.byKey[k]; n != nil {
-		return n.id
+	own := k.number()
+	s := t.shard(own)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := own
+	for range nodeTries {
+		if n, used := s.byID[id]; used && n.nodeKey == k {
+			return id
+		}
+		id = t.next(id)
 	}
-	return k.number()
+	return own
 }
 
 // forget takes lookups back.
 func (t *nodes) forget(id, count uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n := t.byID[id]
-	if n == nil {
-		return
-	}
-	if n.refs > count {
+	s := t.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, ok := s.byID[id]
+	switch {
+	case !ok:
+	case n.refs > count:
 		n.refs -= count
-		return
+		s.byID[id] = n
+	default:
+		delete(s.byID, id)
 	}
-	delete(t.byID, id)
-	delete(t.byKey, n.nodeKey)
 }
 
-func (t *nodes) count() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.byID)
+func (t *nodes) count() (sum int) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		sum += len(s.byID)
+		s.mu.Unlock()
+	}
+	return sum
 }

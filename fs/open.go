@@ -30,7 +30,7 @@ func (e *edge) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fu
 	if virtual(in.NodeId) {
 		return frozen
 	}
-	if reserved(in.NodeId, name) {
+	if e.reserved(in.NodeId, name) {
 		return fuse.EISDIR
 	}
 	who := caller(&in.InHeader)

@@ -15,23 +15,37 @@ import (
 
 	"sharefs"
 	"sharefs/versions"
-	"sharefs/versions/when"
 )
 
-// lookupPast finds FILE@@, FILE@@N or FILE@@TIME in a directory of the tree. FILE need not exist any more. Where it is a symbolic link,
-// the file that it leads to is meant, as everywhere.
-func (e *edge) lookupPast(parent sharefs.Ino, name string, out *fuse.EntryOut) fuse.Status {
+// lookupPast finds FILE@@, FILE@@N or FILE@@TIME in a directory of the tree, and DIR@@ and DIR@@TIME (past_dir.go), where TIME may be the name of a moment.
+// FILE need not exist any more. Where it is a symbolic link, what it leads to is meant, as everywhere.
+func (e *edge) lookupPast(h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	parent := ino(h.NodeId)
 	file, suffix, ok := splitPast(name)
 	if !ok {
 		return fuse.ENOENT
 	}
-	at, isTime := timeOf(suffix)
-	number, isNumber := versionNumber(suffix)
-	if !isTime && !isNumber && suffix != "" {
-		return fuse.ENOENT
+	now, err := e.bearerOf(parent, file)
+	if err != nil {
+		return status(err)
 	}
-	st := e.lookupPastOf(parent, file, at, number, out)
-	if st != fuse.ENOENT {
+	number, isNumber := versionNumber(suffix)
+	var st fuse.Status
+	switch {
+	case suffix == "":
+		st = e.lookupPasts(parent, file, now, out)
+	case isNumber:
+		st = e.lookupNumber(parent, file, number, out)
+	case now.typ == sharefs.ModeDir:
+		if st = e.lookupDirAt(h, parent, file, suffix, now, branch(atNode, parent, name), out); st == fuse.ENOENT {
+			st = e.lookupFileAt(parent, file, suffix, now, out)
+		}
+	default:
+		if st = e.lookupFileAt(parent, file, suffix, now, out); st == fuse.ENOENT {
+			st = e.lookupDirAt(h, parent, file, suffix, now, branch(atNode, parent, name), out)
+		}
+	}
+	if st != fuse.ENOENT || now.typ != sharefs.ModeSymlink || !e.isSuffix(suffix, isNumber) {
 		return st
 	}
 	a, err := e.tree.Lookup(parent, file)
@@ -39,10 +53,61 @@ func (e *edge) lookupPast(parent sharefs.Ino, name string, out *fuse.EntryOut) f
 		return fuse.ENOENT
 	}
 	defer e.tree.Forget(a.Ino, 1)
-	if a.Mode&sharefs.ModeType != sharefs.ModeSymlink {
+	if !a.IsSymlink() {
 		return fuse.ENOENT
 	}
 	return e.enter(nodeKey{kind: pastLink, ino: a.Ino, text: suffix}, out)
+}
+
+// isSuffix reports whether a suffix has a meaning of its own. That of a symbolic link must, for which names the moments of its target have is not known here,
+// and other names are free to be made.
+func (e *edge) isSuffix(suffix string, number bool) bool {
+	if suffix == "" || number {
+		return true
+	}
+	_, _, _, err := e.momentOf(sharefs.RootIno, suffix)
+	return err == nil
+}
+
+// lookupPasts finds FILE@@ or DIR@@.
+func (e *edge) lookupPasts(parent sharefs.Ino, file string, now bearer, out *fuse.EntryOut) fuse.Status {
+	if now.typ == sharefs.ModeDir {
+		return e.enter(timesKey(parent, file, now.ino), out)
+	}
+	ino, err := e.tree.Past(parent, file)
+	if err != nil {
+		return status(err)
+	}
+	return e.enter(nodeKey{kind: pastDir, ino: ino}, out)
+}
+
+// lookupNumber finds FILE@@N.
+func (e *edge) lookupNumber(parent sharefs.Ino, file string, number uint64, out *fuse.EntryOut) fuse.Status {
+	ino, err := e.tree.Past(parent, file)
+	if err != nil {
+		return status(err)
+	}
+	return e.enterVersion(ino, number, 0, out)
+}
+
+// lookupFileAt finds FILE@@TIME.
+func (e *edge) lookupFileAt(parent sharefs.Ino, file, time string, now bearer, out *fuse.EntryOut) fuse.Status {
+	of := sharefs.RootIno
+	if now.typ == sharefs.ModeRegular {
+		of = now.ino
+		if ino, err := e.tree.Past(parent, file); err == nil {
+			of = ino
+		}
+	}
+	at, _, _, err := e.momentOf(of, time)
+	if err != nil {
+		return noTime(err)
+	}
+	ino, v, err := e.tree.VersionAt(parent, file, at)
+	if err != nil {
+		return status(err)
+	}
+	return e.enter(versionKey(ino, &v), out)
 }
 
 // linkTarget is where LINK@@SUFFIX leads to.
@@ -56,26 +121,6 @@ func (e *edge) linkTarget(k nodeKey) (string, error) {
 		return "", sharefs.KindNameTooLong
 	}
 	return target, nil
-}
-
-// lookupPastOf finds the version of a file by its number or, where that is 0, the one that the name held at a time or, where that is 0 too,
-// the directory of all.
-func (e *edge) lookupPastOf(parent sharefs.Ino, file string, at sharefs.HLC, number uint64, out *fuse.EntryOut) fuse.Status {
-	if at != 0 {
-		ino, v, err := e.tree.VersionAt(parent, file, at)
-		if err != nil {
-			return status(err)
-		}
-		return e.enter(versionKey(ino, &v), out)
-	}
-	ino, err := e.tree.Past(parent, file)
-	if err != nil {
-		return status(err)
-	}
-	if number == 0 {
-		return e.enter(nodeKey{kind: pastDir, ino: ino}, out)
-	}
-	return e.enterVersion(ino, number, 0, out)
 }
 
 // enterVersion answers a lookup with a version, by its number.
@@ -120,9 +165,9 @@ func (e *edge) lookupInPast(ino sharefs.Ino, name string, out *fuse.EntryOut) fu
 	if n, ok := versionNumber(name); ok {
 		return e.enterVersion(ino, n, cacheSeconds, out)
 	}
-	at, ok := timeOf(name)
-	if !ok {
-		return fuse.ENOENT
+	at, _, _, err := e.momentOf(ino, name)
+	if err != nil {
+		return noTime(err)
 	}
 	all, err := e.tree.Versions(ino)
 	if err != nil {
@@ -133,15 +178,6 @@ func (e *edge) lookupInPast(ino sharefs.Ino, name string, out *fuse.EntryOut) fu
 		return fuse.ENOENT
 	}
 	return e.enter(versionKey(ino, &all[i-1]), out)
-}
-
-// timeOf reads a suffix as a time.
-func timeOf(suffix string) (sharefs.HLC, bool) {
-	if suffix == "" {
-		return 0, false
-	}
-	at, err := when.Parse(suffix, time.Now())
-	return at, err == nil
 }
 
 // pastOf lists the history of a file for its log, without the notes on what was another owner's.

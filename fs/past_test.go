@@ -78,10 +78,6 @@ func TestVersions(t *testing.T) {
 		} {
 			want(t, name, unix.Access(m.path(name), unix.F_OK), unix.ENOENT)
 		}
-		want(t, "the past of a directory", func() error {
-			ok(t, os.Mkdir(m.path("dir"), 0o755))
-			return unix.Access(m.path("dir@@"), unix.F_OK)
-		}(), unix.ENOENT)
 		// What is missing now comes when it is made.
 		m.write("file", "fourth")
 		m.released()
@@ -125,7 +121,7 @@ func TestThePastThroughASymbolicLink(t *testing.T) {
 		if a.Mode&unix.S_IFMT != unix.S_IFLNK || a.Size != int64(len("dir/file@@1")) || a.Ino == b.Ino || a.Ino>>63 != 1 {
 			t.Errorf("link@@1: mode %o, size %d, inodes %#x and %#x", a.Mode, a.Size, a.Ino, b.Ino)
 		}
-		for _, name := range []string{"link@@9", "link@@01", "nowhere@@1", "out@@1", "todir@@", "dir@@"} {
+		for _, name := range []string{"link@@9", "link@@01", "nowhere@@1", "out@@1", "todir@@1", "dir@@1"} {
 			want(t, name, unix.Access(m.path(name), unix.F_OK), unix.ENOENT)
 		}
 		m.holds("twice@@3", "mine")    // what was really made wins

@@ -155,7 +155,7 @@ func (e *edge) pastACL(k nodeKey) ([]byte, error) {
 		switch k.kind {
 		case pastDir:
 			perm = perm&4 | perm&4>>2
-		case pastFile:
+		case pastFile, pastTimes, everDir:
 			perm &= 5
 		default:
 			perm &= 4
@@ -190,10 +190,9 @@ func (e *edge) mayRestore(ino sharefs.Ino, number uint64, who versions.Caller) e
 	return nil
 }
 
-// mayRead decides as the kernel does (acl(5), access check algorithm); acl may be nil. Who is in which group is asked
-// of /proc; whose groups cannot be told has his own alone.
+// mayRead reports whether the kernel would let a caller read. Who is in which group is asked of /proc; whose groups cannot be told has his own
+// alone.
 func mayRead(a *sharefs.Attr, acl []byte, who versions.Caller) bool {
-	const read = 4
 	var groups []uint32
 	told := false
 	in := func(gid uint32) bool {
@@ -206,14 +205,27 @@ func mayRead(a *sharefs.Attr, acl []byte, who versions.Caller) bool {
 		}
 		return slices.Contains(groups, gid)
 	}
-	if who.UID == a.UID {
-		return a.Mode>>6&read != 0
+	return permits(a, acl, who.UID, in)&permRead != 0
+}
+
+// Permissions, as three bits of a mode.
+const (
+	permRead  = 4
+	permWrite = 2
+	permExec  = 1
+)
+
+// permits returns what a user may do, as the kernel decides it (acl(5), access check algorithm), but for the powers of root; acl may be nil. in tells
+// of a group whether the user is in it.
+func permits(a *sharefs.Attr, acl []byte, uid uint32, in func(gid uint32) bool) uint32 {
+	if uid == a.UID {
+		return a.Mode >> 6 & 7
 	}
 	if len(acl) < aclHead+aclEntry {
 		if in(a.GID) {
-			return a.Mode>>3&read != 0
+			return a.Mode >> 3 & 7
 		}
-		return a.Mode&read != 0
+		return a.Mode & 7
 	}
 	mask := uint16(7)
 	var named, grouped, other uint16
@@ -225,7 +237,7 @@ func mayRead(a *sharefs.Attr, acl []byte, who versions.Caller) bool {
 			mask = perm
 		case tag == aclOther:
 			other = perm
-		case tag == aclUser && id == who.UID:
+		case tag == aclUser && id == uid:
 			isNamed, named = true, perm
 		case tag == aclGroupObj && in(a.GID), tag == aclGroup && in(id):
 			isGrouped, grouped = true, grouped|perm
@@ -233,9 +245,9 @@ func mayRead(a *sharefs.Attr, acl []byte, who versions.Caller) bool {
 	})
 	switch {
 	case isNamed:
-		return named&mask&read != 0
+		return uint32(named&mask) & 7
 	case isGrouped:
-		return grouped&mask&read != 0
+		return uint32(grouped&mask) & 7
 	}
-	return other&read != 0
+	return uint32(other) & 7
 }

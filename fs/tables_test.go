@@ -193,7 +193,7 @@ func TestNodesCollide(t *testing.T) {
 	var n nodes
 	n.init()
 	a, b := nodeKey{kind: pastFile, ino: 7, num: 3}, nodeKey{kind: pastDir, ino: 9}
-	n.byID[b.number()] = &node{nodeKey: a, id: b.number(), refs: 1}
+	n.shard(b.number()).byID[b.number()] = node{nodeKey: a, refs: 1}
 	id := n.enter(b)
 	if k, _ := n.get(id); k != b || id == b.number() || !virtual(id) {
 		t.Errorf("%+v got the number %#x of another", b, id)
@@ -204,7 +204,7 @@ func TestNodeNumbersDiffer(t *testing.T) {
 	seen := map[uint64]nodeKey{}
 	for ino := range sharefs.Ino(40) {
 		for num := range uint64(40) {
-			for kind := shareDir; kind <= pastMeta; kind++ {
+			for kind := shareDir; kind <= everLink; kind++ {
 				k := nodeKey{kind: kind, ino: ino, num: num}
 				if other, double := seen[k.number()]; double {
 					t.Fatalf("%+v and %+v have one number", k, other)

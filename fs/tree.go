@@ -60,6 +60,7 @@ type Tree interface {
 	SyncInode(ino sharefs.Ino) error
 
 	History
+	Times
 }
 
 // History is what the edge asks of the past of a file.
@@ -85,4 +86,34 @@ type History interface {
 	// Restore gives the file the content and mode of one of its versions, after what it holds now was made a version.
 	// KindNotExist: no such version; KindExist: it is live already.
 	Restore(ino sharefs.Ino, number uint64, who versions.Caller) error
+}
+
+// Times is what the edge asks of the whole tree at other moments than now.
+type Times interface {
+	// ViewAt returns the tree as it was at a moment, MaxHLC being now. KindInvalid: that lies in the future.
+	ViewAt(at sharefs.HLC) (*versions.View, error)
+	// Snapshot fixes a moment at which everything that was closed up to now is to be seen.
+	Snapshot() (sharefs.HLC, error)
+	// Instants calls fn for the moments at which anything changed, newest first, until it returns false, and ChangePoints for those of one
+	// directory.
+	Instants(fn func(at sharefs.HLC) bool) error
+	ChangePoints(dir sharefs.Ino, fn func(at sharefs.HLC) bool) error
+	// NamesEver lists what ever bore a name in a directory, after cookie from, as ReadDir does; NameEver finds one.
+	NamesEver(dir sharefs.Ino, from uint64, fn func(versions.Ever) bool) error
+	NameEver(dir sharefs.Ino, name string) (versions.Ever, error)
+	// Continues reports whether the history of a file goes back to that of another one.
+	Continues(ino, other sharefs.Ino) (bool, error)
+
+	// Moments of a file or directory with names: tags, and branches, which move. KindNotExist: it has none of that name.
+	Moment(ino sharefs.Ino, name string) (versions.Moment, error)
+	Tags(ino sharefs.Ino) ([]versions.Moment, error)
+	Branches(ino sharefs.Ino) ([]versions.Moment, error)
+	SetTag(ino sharefs.Ino, name string, at sharefs.HLC, note string, who versions.Caller) (versions.Moment, error)
+	RemoveTag(ino sharefs.Ino, name string) error
+	SetBranch(ino sharefs.Ino, name string, at sharefs.HLC, number uint64, note string, who versions.Caller) (versions.Moment, error)
+	RemoveBranch(ino sharefs.Ino, name string) error
+	Switch(ino sharefs.Ino, name string, who versions.Caller) error
+	Switched(ino sharefs.Ino) (string, error)
+	// Describe gives a version another note.
+	Describe(ino sharefs.Ino, number uint64, note string) error
 }

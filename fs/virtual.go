@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"math"
 	"strconv"
 	"time"
 
@@ -31,9 +32,70 @@ func (e *edge) enterFor(k nodeKey, seconds uint64, out *fuse.EntryOut) fuse.Stat
 	return fuse.OK
 }
 
+// hierarchies are the directories of .share, in the order of its listing.
+var hierarchies = [...]struct {
+	name string
+	key  nodeKey
+}{
+	{atName, nodeKey{kind: atDir}},
+	{ctlName, nodeKey{kind: ctlDir}},
+	{everName, nodeKey{kind: everDir, ino: sharefs.RootIno}},
+}
+
+// hierarchy finds a directory of .share.
+func hierarchy(name string) (nodeKey, bool) {
+	for i := range hierarchies {
+		if hierarchies[i].name == name {
+			return hierarchies[i].key, true
+		}
+	}
+	return nodeKey{}, false
+}
+
+// atRoot finds a hierarchy that is shown in the root as well (view=all). An ordinary name wins.
+func (e *edge) atRoot(parent uint64, name string) (nodeKey, bool) {
+	if !e.all || parent != uint64(sharefs.RootIno) {
+		return nodeKey{}, false
+	}
+	k, ok := hierarchy(name)
+	return k, ok && !e.bears(sharefs.RootIno, name)
+}
+
+// bears reports whether something bears a name in a directory of the live tree.
+func (e *edge) bears(dir sharefs.Ino, name string) bool {
+	a, err := e.tree.Lookup(dir, name)
+	if err != nil {
+		return false
+	}
+	e.tree.Forget(a.Ino, 1)
+	return true
+}
+
+// offHierarchies is where the hierarchies stand in the listing of the root, behind all cookies of the tree.
+const offHierarchies = math.MaxInt64 - uint64(len(hierarchies))
+
+// listHierarchies lists the hierarchies that are shown in the root as well.
+func (e *edge) listHierarchies(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) {
+	for i := range hierarchies {
+		name, off := hierarchies[i].name, offHierarchies+uint64(i)
+		if off > in.Offset && !e.bears(sharefs.RootIno, name) && !e.list1(name, off, hierarchies[i].key, out, plus) {
+			return
+		}
+	}
+}
+
+// list1 lists a virtual node without its attributes. It reports false where the buffer is full.
+func (e *edge) list1(name string, off uint64, k nodeKey, out *fuse.DirEntryList, plus bool) bool {
+	d := fuse.DirEntry{Name: name, Ino: e.nodes.find(k), Mode: k.typ(), Off: off}
+	if plus {
+		return out.AddDirLookupEntry(d) != nil
+	}
+	return out.AddDirEntry(d)
+}
+
 // lookupVirtual finds a name in a virtual directory. The kernel asks for "." and ".." too when a file handle is opened.
-func (e *edge) lookupVirtual(id uint64, name string, out *fuse.EntryOut) fuse.Status {
-	k, ok := e.nodes.get(id)
+func (e *edge) lookupVirtual(h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	k, ok := e.nodes.get(h.NodeId)
 	if !ok {
 		return stale
 	}
@@ -42,8 +104,11 @@ func (e *edge) lookupVirtual(id uint64, name string, out *fuse.EntryOut) fuse.St
 	}
 	switch k.kind {
 	case shareDir:
-		if name == ctlName {
-			return e.enterFor(nodeKey{kind: ctlDir}, cacheSeconds, out)
+		k, ok := hierarchy(name)
+		if ok && k.kind == ctlDir {
+			return e.enterFor(k, cacheSeconds, out)
+		} else if ok { // what it lists changes
+			return e.enter(k, out)
 		}
 	case ctlDir:
 		for i := range e.ctl {
@@ -53,6 +118,14 @@ func (e *edge) lookupVirtual(id uint64, name string, out *fuse.EntryOut) fuse.St
 		}
 	case pastDir:
 		return e.lookupInPast(k.ino, name, out)
+	case atDir:
+		return e.lookupTime(h, name, out)
+	case pastTimes:
+		return e.lookupInTimes(h, k, name, out)
+	case atNode:
+		return e.lookupAt(k, name, out)
+	case everDir:
+		return e.lookupEver(k.ino, name, out)
 	default:
 		return fuse.ENOTDIR
 	}
@@ -70,6 +143,20 @@ func (e *edge) attrVirtual(k nodeKey) (sharefs.Attr, uint64, error) {
 	case shareDir, ctlDir:
 		a.Mode, a.Nlink = unix.S_IFDIR|0o555, 2
 		return a, cacheSeconds, nil
+	case atDir:
+		a.Mode, a.Nlink = unix.S_IFDIR|0o555, 2
+		return a, changingSeconds, nil
+	case atNode:
+		valid, err := e.attrAt(k, &a)
+		return a, valid, err
+	case everLink:
+		id := a.Ino
+		a, err := e.everLinkAttr(k)
+		a.Ino = id
+		return a, changingSeconds, err
+	case pastTimes, everDir:
+		err := e.attrDir(k, &a)
+		return a, changingSeconds, err
 	case ctlFile:
 		a.Mode = unix.S_IFREG | e.ctl[k.num].Mode&0o777
 		return a, cacheSeconds, nil
@@ -142,6 +229,9 @@ func (e *edge) openVirtual(in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	case pastFile:
 		o.past, err = e.openVersion(k)
 		out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH
+	case atNode:
+		o.past, err = e.openAt(k)
+		out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH
 	case pastLog:
 		o.text, err = e.pastLog(k.ino)
 	case pastMeta:
@@ -155,13 +245,13 @@ func (e *edge) openVirtual(in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	return e.number(o, out)
 }
 
-// listVirtual lists a virtual directory. It hands out no attributes: what is looked at is looked up.
+// listVirtual lists a virtual directory. But for views of the past it hands out no attributes: what is looked at is looked up.
 func (e *edge) listVirtual(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) fuse.Status {
 	k, ok := e.nodes.get(in.NodeId)
 	if !ok {
 		return stale
 	}
-	if !k.isDir() {
+	if !k.isDir() && k.kind != atNode {
 		return fuse.ENOTDIR
 	}
 	// The parent of FILE@@ depends on the name it was reached by; the kernel knows it.
@@ -169,22 +259,16 @@ func (e *edge) listVirtual(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) f
 		return fuse.OK
 	}
 	add := func(name string, off uint64, k nodeKey) bool {
-		if off <= in.Offset {
-			return true
-		}
-		d := fuse.DirEntry{Name: name, Ino: e.nodes.find(k), Mode: unix.S_IFREG, Off: off}
-		if k.isDir() {
-			d.Mode = unix.S_IFDIR
-		}
-		if plus {
-			return out.AddDirLookupEntry(d) != nil
-		}
-		return out.AddDirEntry(d)
+		return off <= in.Offset || e.list1(name, off, k, out, plus)
 	}
 	const first = offDotDot + 1
 	switch k.kind {
 	case shareDir:
-		add(ctlName, first, nodeKey{kind: ctlDir})
+		for i := range hierarchies {
+			if !add(hierarchies[i].name, first+uint64(i), hierarchies[i].key) {
+				break
+			}
+		}
 	case ctlDir:
 		for i := range e.ctl {
 			if !add(e.ctl[i].Name, first+uint64(i), nodeKey{kind: ctlFile, num: uint64(i)}) {
@@ -192,19 +276,33 @@ func (e *edge) listVirtual(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) f
 			}
 		}
 	case pastDir:
-		all, err := e.tree.Versions(k.ino)
-		if err != nil {
-			return status(err)
-		}
-		if !add(logName, first, nodeKey{kind: pastLog, ino: k.ino}) ||
-			!add(metaName, first+1, nodeKey{kind: pastMeta, ino: k.ino}) {
+		return e.listPast(k, add)
+	case atDir:
+		return e.listTimes(nodeKey{kind: atDir, ino: sharefs.RootIno}, add)
+	case pastTimes:
+		return e.listTimes(k, add)
+	case everDir:
+		return e.listEver(k, in, add)
+	case atNode:
+		return e.listAt(k, in, out, plus, plus)
+	}
+	return fuse.OK
+}
+
+// listPast lists FILE@@.
+func (e *edge) listPast(k nodeKey, add func(name string, off uint64, k nodeKey) bool) fuse.Status {
+	all, err := e.tree.Versions(k.ino)
+	if err != nil {
+		return status(err)
+	}
+	const first = offDotDot + 1
+	if !add(logName, first, nodeKey{kind: pastLog, ino: k.ino}) || !add(metaName, first+1, nodeKey{kind: pastMeta, ino: k.ino}) {
+		return fuse.OK
+	}
+	for i := range all {
+		n := all[i].Number
+		if !add(strconv.FormatUint(n, 10), first+1+n, versionKey(k.ino, &all[i])) {
 			break
-		}
-		for i := range all {
-			n := all[i].Number
-			if !add(strconv.FormatUint(n, 10), first+1+n, versionKey(k.ino, &all[i])) {
-				break
-			}
 		}
 	}
 	return fuse.OK

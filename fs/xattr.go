@@ -5,15 +5,14 @@ import (
 	"strings"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
 
 	"sharefs"
 	"sharefs/versions"
 )
 
 // Attributes of the mount's own. On a version they say which one it is. On a live file the first one tells which
-// version its content is, if it has not changed since, but listings leave it out, so that cp -a and rsync copy none;
-// the last two are commands that take effect when written.
+// version its content is, if it has not changed since, but listings leave it out, so that cp -a and rsync copy none; nor do listings show them in a
+// view of the past, where the time is that of the view. The others are commands that take effect when written (command.go), but for attrMoment.
 const (
 	ownPrefix   = "user.sharefs."
 	attrVersion = ownPrefix + "version" // number, decimal
@@ -23,6 +22,15 @@ const (
 
 	attrCommit  = ownPrefix + "commit"  // the note of a version to be made now
 	attrRestore = ownPrefix + "restore" // the number of a version to be brought back
+
+	attrDescribe = ownPrefix + "describe" // NUMBER and NOTE, in two lines: another note for a version
+	attrTag      = ownPrefix + "tag"      // NAME or NAME=TIME, and a note in the lines that follow
+	attrUntag    = ownPrefix + "untag"    // NAME
+	attrBranch   = ownPrefix + "branch"   // as a tag, or NAME=NUMBER of a file
+	attrUnbranch = ownPrefix + "unbranch" // NAME
+	attrSwitch   = ownPrefix + "switch"   // NAME, or nothing
+	attrSnapshot = ownPrefix + "snapshot" // on the root: NAME and a note as for a tag, or nothing
+	attrMoment   = ownPrefix + "moment"   // to be read of the root: a moment at which all that was closed is to be seen
 )
 
 // GetXAttr implements [fuse.RawFileSystem].
@@ -131,36 +139,12 @@ func (e *edge) modeMoved(node uint64, attr string) {
 	}
 }
 
-// command carries out what is written to one of the attributes that command. The kernel has checked that the writer
-// may write to the file.
-func (e *edge) command(in *fuse.SetXAttrIn, attr, value string) fuse.Status {
-	switch attr {
-	case attrCommit:
-		if len(value) > sharefs.NoteMax {
-			return fuse.Status(unix.E2BIG)
-		}
-		_, _, err := e.tree.Commit(ino(in.NodeId), value)
-		return status(err)
-	case attrRestore:
-		n, ok := versionNumber(value)
-		if !ok {
-			return fuse.EINVAL
-		}
-		who := caller(&in.InHeader)
-		if err := e.mayRestore(ino(in.NodeId), n, who); err != nil {
-			return status(err)
-		}
-		op := e.tree.Operate(who)
-		err := e.tree.Restore(ino(in.NodeId), n, who)
-		op.End(err, versions.OpChange{Verb: versions.OpWritten, Ino: ino(in.NodeId)})
-		return status(err)
-	}
-	return fuse.ENOTSUP // what cp -a and rsync pass over in silence
-}
-
 // ownXattr reads one of the mount's own attributes of a live file.
 func (e *edge) ownXattr(ino sharefs.Ino, attr string) ([]byte, error) {
-	if attr == attrCommit || attr == attrRestore {
+	switch {
+	case attr == attrMoment && ino == sharefs.RootIno:
+		return e.momentXattr()
+	case attr != attrVersion && attr != attrTime && attr != attrNote && attr != attrTimed:
 		return nil, sharefs.KindNoAttr
 	}
 	v, err := e.tree.Version(ino, 0)
@@ -192,7 +176,9 @@ func (e *edge) virtualXattr(id uint64, attr string) ([]byte, error) {
 	switch {
 	case !ok:
 		return nil, sharefs.KindStale
-	case k.kind < pastDir, k.kind == pastLink:
+	case k.kind == atNode:
+		return e.xattrAt(k, attr)
+	case k.kind < pastDir, k.kind == pastLink, k.kind == everLink:
 		return nil, sharefs.KindNoAttr
 	case attr == aclAccess:
 		return e.pastACL(k)
@@ -210,6 +196,9 @@ func (e *edge) virtualXattrs(id uint64) ([]string, error) {
 	k, ok := e.nodes.get(id)
 	if !ok {
 		return nil, sharefs.KindStale
+	}
+	if k.kind == atNode {
+		return e.xattrsAt(k)
 	}
 	if k.kind != pastFile {
 		return nil, nil
