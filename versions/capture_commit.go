@@ -122,7 +122,9 @@ func (h *history) join(x *tx, v *version) (bool, error) {
 		return false, err
 	}
 	before.timed = false
-	before.merged = v.merged
+	if before.merged == 0 {
+		before.merged = v.merged
+	}
 	before.setStamp(v.stamp())
 	if before.note == "" {
 		before.note = v.note

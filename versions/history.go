@@ -297,10 +297,20 @@ func (h *history) after(x *tx, v *version) error {
 	return err
 }
 
-// reading returns the clock reading of a moment of this process's time, which is not that of the clock in a test.
+// reading returns the clock reading of a moment of this process's time: the first of its millisecond, so that no reading taken after the moment lies before
+// it. While the clock runs ahead of the host's, which was set back, the moment cannot be told, and the present reading stands for it.
 func (h *history) reading(at time.Time) sharefs.HLC {
-	now := h.t.clock.Next()
-	return now - min(now, sharefs.HLC(max(0, time.Since(at).Milliseconds()))<<16)
+	clock := h.t.clock
+	now, wall, host := clock.Next(), time.Now(), time.Now()
+	if clock.Now != nil {
+		host = clock.Now()
+	}
+	if now > sharefs.HLCAt(host)|0xffff {
+		return now
+	}
+	into := time.Duration(wall.Nanosecond()) % time.Millisecond
+	back := sharefs.HLC(max(0, wall.Sub(at)-into+time.Millisecond-1)/time.Millisecond) << 16
+	return now&^0xffff - min(now&^0xffff, back)
 }
 
 // marked is the hook that tells what the content of a file was when it was last dealt with.

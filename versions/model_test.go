@@ -19,7 +19,8 @@ type model struct {
 	handles []*mhandle
 	tree    *Tree // nil: the model runs alone
 	done    func(step int)
-	atomic  bool // only operations that are one commit and nothing else
+	atomic  bool     // only operations that are one commit and nothing else
+	names   []string // that are given; nil: a to h
 }
 
 type mnode struct {
@@ -135,7 +136,13 @@ func (s *mstep) same(a sharefs.Attr, n *mnode) {
 	}
 }
 
-func (s *mstep) name() string { return string(rune('a' + s.r.IntN(8))) }
+func (s *mstep) name() string {
+	i := s.r.IntN(8)
+	if s.m.names != nil {
+		return s.m.names[i]
+	}
+	return string(rune('a' + i))
+}
 
 // dir picks a directory.
 func (s *mstep) dir() *mnode {
