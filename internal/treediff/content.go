@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"path"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +16,16 @@ const OwnPrefix = "user.sharefs."
 
 // ReadXattrs reads the extended attributes of what a path names, without following it; nil where there are none.
 func ReadXattrs(p string) (map[string]string, error) {
-	list, err := grow(func(buf []byte) (int, error) { return unix.Llistxattr(p, buf) })
+	return readXattrs(p, unix.Llistxattr, unix.Lgetxattr)
+}
+
+// ReadXattrsOf reads the extended attributes of an open file, which may be open by O_PATH.
+func ReadXattrsOf(fd int) (map[string]string, error) {
+	return readXattrs("/proc/self/fd/"+strconv.Itoa(fd), unix.Listxattr, unix.Getxattr)
+}
+
+func readXattrs(p string, listOf func(string, []byte) (int, error), valueOf func(string, string, []byte) (int, error)) (map[string]string, error) {
+	list, err := grow(func(buf []byte) (int, error) { return listOf(p, buf) })
 	if err != nil || len(list) == 0 {
 		if err == unix.ENOTSUP || err == unix.ENOENT {
 			err = nil
@@ -27,7 +37,7 @@ func ReadXattrs(p string) (map[string]string, error) {
 		if strings.HasPrefix(name, OwnPrefix) {
 			continue
 		}
-		value, err := grow(func(buf []byte) (int, error) { return unix.Lgetxattr(p, name, buf) })
+		value, err := grow(func(buf []byte) (int, error) { return valueOf(p, name, buf) })
 		if err == unix.ENODATA {
 			continue // gone meanwhile
 		}
@@ -155,5 +165,5 @@ func (c *comparison) with(p pair, fn func(oldPath, newPath string)) {
 		defer unix.Close(fd)
 		fds[i] = fd
 	}
-	fn(reach(fds[0], path.Base(p.old.Path)), reach(fds[1], path.Base(p.new.Path)))
+	fn(Reach(fds[0], path.Base(p.old.Path)), Reach(fds[1], path.Base(p.new.Path)))
 }

@@ -104,7 +104,7 @@ func TestRandomTreesAgainstTheObviousWay(t *testing.T) {
 			if !maps.Equal(got, want) {
 				t.Fatalf("seed %d: %v, want %v", seed, slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
 			}
-			if !slices.IsSortedFunc(result.Changes, func(a, b Change) int { return comparePaths(a.Path, b.Path) }) {
+			if !slices.IsSortedFunc(result.Changes, func(a, b Change) int { return ComparePaths(a.Path, b.Path) }) {
 				t.Fatalf("seed %d: not sorted", seed)
 			}
 		}

@@ -58,8 +58,12 @@ func (c *comparison) compareDirs(p pair) {
 			j++
 		default:
 			p := pair{old.entries[i], new.entries[j]}
+			c.mu.Lock()
+			c.noteLinks(c.old, p.old)
+			c.noteLinks(c.new, p.new)
+			c.mu.Unlock()
 			name := path.Base(p.old.Path)
-			c.compareEntries(p, reach(old.fd, name), reach(new.fd, name))
+			c.compareEntries(p, Reach(old.fd, name), Reach(new.fd, name))
 			switch {
 			case p.old.IsDir() && p.new.IsDir():
 				c.pool.add(func() { c.compareDirs(p) })
@@ -76,15 +80,15 @@ func (c *comparison) compareDirs(p pair) {
 // only notes an entry that stands in one tree alone, and all below it.
 func (c *comparison) only(t *tree, e *Entry, dir int) {
 	if t.side.ID != nil {
-		e.ID = t.side.ID(reach(dir, path.Base(e.Path)), e)
+		e.ID = t.side.ID(Reach(dir, path.Base(e.Path)), e)
 	}
 	c.mu.Lock()
 	if t.old {
 		c.onlyOld = append(c.onlyOld, e)
 	} else {
 		c.onlyNew = append(c.onlyNew, e)
-		c.noteLinks(e)
 	}
+	c.noteLinks(t, e)
 	c.mu.Unlock()
 	if e.IsDir() {
 		c.pool.add(func() { c.listOnly(t, e) })
@@ -115,12 +119,9 @@ func (c *comparison) listOnly(t *tree, dir *Entry) {
 
 // compareEntries compares all but what is in directories. The paths are those by which the entries can be reached during the call.
 func (c *comparison) compareEntries(p pair, oldPath, newPath string) {
-	if !p.new.IsDir() && (p.old.Nlink > 1 || p.new.Nlink > 1) {
+	if !p.new.IsDir() && !p.old.IsDir() && (p.old.Nlink > 1 || p.new.Nlink > 1) && p.old.Type() == p.new.Type() {
 		c.mu.Lock()
-		if p.old.Type() == p.new.Type() {
-			c.linked = append(c.linked, p)
-		}
-		c.noteLinks(p.new)
+		c.linked = append(c.linked, p)
 		c.mu.Unlock()
 	}
 	if p.old.Type() != p.new.Type() {
@@ -178,10 +179,14 @@ func (c *comparison) sameState(p pair, oldPath, newPath string) bool {
 	return old != "" && old == c.new.side.State(newPath, p.new)
 }
 
-// noteLinks remembers what has several links in the new tree; c.mu is held.
-func (c *comparison) noteLinks(e *Entry) {
-	if e.Nlink > 1 && !e.IsDir() {
-		k := inode{e.Dev, e.Ino}
+// noteLinks remembers what has several links; c.mu is held.
+func (c *comparison) noteLinks(t *tree, e *Entry) {
+	k := inode{e.Dev, e.Ino}
+	switch {
+	case e.Nlink < 2 || e.IsDir():
+	case t.old:
+		c.oldLinks[k]++
+	default:
 		c.newLinks[k] = append(c.newLinks[k], e.Path)
 	}
 }
@@ -189,7 +194,7 @@ func (c *comparison) noteLinks(e *Entry) {
 // compareLinks finds the pairs that are links of other pairs in the new tree than in the old one.
 func (c *comparison) compareLinks() {
 	before, after := map[inode][]string{}, map[inode][]string{}
-	slices.SortFunc(c.linked, func(a, b pair) int { return comparePaths(a.new.Path, b.new.Path) })
+	slices.SortFunc(c.linked, func(a, b pair) int { return ComparePaths(a.new.Path, b.new.Path) })
 	for _, p := range c.linked {
 		x, y := inode{p.old.Dev, p.old.Ino}, inode{p.new.Dev, p.new.Ino}
 		before[x] = append(before[x], p.new.Path)
@@ -202,9 +207,9 @@ func (c *comparison) compareLinks() {
 	}
 	for _, group := range c.newLinks {
 		if len(group) > 1 {
-			slices.SortFunc(group, comparePaths)
+			slices.SortFunc(group, ComparePaths)
 			c.result.Links = append(c.result.Links, group)
 		}
 	}
-	slices.SortFunc(c.result.Links, func(a, b []string) int { return comparePaths(a[0], b[0]) })
+	slices.SortFunc(c.result.Links, func(a, b []string) int { return ComparePaths(a[0], b[0]) })
 }

@@ -10,8 +10,8 @@ func (c *comparison) matchRenames() {
 	if c.opts.Renames == NoRenames || c.ctx.Err() != nil {
 		return
 	}
-	slices.SortFunc(c.onlyOld, func(a, b *Entry) int { return comparePaths(a.Path, b.Path) })
-	slices.SortFunc(c.onlyNew, func(a, b *Entry) int { return comparePaths(a.Path, b.Path) })
+	slices.SortFunc(c.onlyOld, func(a, b *Entry) int { return ComparePaths(a.Path, b.Path) })
+	slices.SortFunc(c.onlyNew, func(a, b *Entry) int { return ComparePaths(a.Path, b.Path) })
 	m := matcher{c: c, taken: map[*Entry]bool{}, dirs: map[string]string{}}
 	c.parallel(m.byIdentity)
 	m.drop()

@@ -34,6 +34,7 @@ type Entry struct {
 	UID    uint32
 	GID    uint32
 	Nlink  uint64
+	Names  int // of Nlink, those that were seen in this tree; told of changes only, and not of directories
 	Rdev   uint64
 	Dev    uint64
 	Ino    uint64
@@ -159,7 +160,7 @@ type Options struct {
 // where a root cannot be opened or the context ends.
 func Compare(ctx context.Context, old, new Side, opts Options) (*Result, error) {
 	c := &comparison{ctx: ctx, opts: opts, old: &tree{side: old, old: true}, new: &tree{side: new}, pairs: map[string]*Change{},
-		newLinks: map[inode][]string{}}
+		newLinks: map[inode][]string{}, oldLinks: map[inode]int{}}
 	for _, t := range []*tree{c.old, c.new} {
 		if err := t.open(); err != nil {
 			return nil, err
@@ -198,6 +199,7 @@ type comparison struct {
 	onlyNew  []*Entry
 	linked   []pair             // of which one at least has several links
 	newLinks map[inode][]string // paths in the new tree of what has several links
+	oldLinks map[inode]int      // the same of the old tree, how many there are
 }
 
 type inode struct{ dev, ino uint64 }
@@ -252,14 +254,22 @@ func (c *comparison) finish() *Result {
 	for _, ch := range c.pairs {
 		r.Changes = append(r.Changes, *ch)
 	}
+	for i := range r.Changes {
+		if e := r.Changes[i].Old; e != nil {
+			e.Names = max(1, c.oldLinks[inode{e.Dev, e.Ino}])
+		}
+		if e := r.Changes[i].New; e != nil {
+			e.Names = max(1, len(c.newLinks[inode{e.Dev, e.Ino}]))
+		}
+	}
 	// A path that is removed and added (a move to it, and away from it) is told removed first.
 	slices.SortFunc(r.Changes, func(a, b Change) int {
-		if d := comparePaths(a.Path, b.Path); d != 0 {
+		if d := ComparePaths(a.Path, b.Path); d != 0 {
 			return d
 		}
 		return order(a.Op) - order(b.Op)
 	})
-	slices.SortFunc(r.Problems, func(a, b Problem) int { return comparePaths(a.Path, b.Path) })
+	slices.SortFunc(r.Problems, func(a, b Problem) int { return ComparePaths(a.Path, b.Path) })
 	slices.Sort(r.Foreign)
 	r.Foreign = slices.Compact(r.Foreign)
 	r.Seen, r.Read = c.seen.Load(), c.read.Load()
@@ -273,8 +283,8 @@ func order(op Op) int {
 	return 1
 }
 
-// comparePaths orders paths so that a directory comes right before all that is in it.
-func comparePaths(a, b string) int {
+// ComparePaths orders paths so that a directory comes right before all that is in it.
+func ComparePaths(a, b string) int {
 	n := min(len(a), len(b))
 	for i := range n {
 		x, y := a[i], b[i]

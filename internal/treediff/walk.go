@@ -27,7 +27,7 @@ func (t *tree) open() error {
 		return &sharefs.Error{Op: "compare", Path: t.side.Dir, Kind: sharefs.KindOf(err), Err: err}
 	}
 	t.fd = fd
-	t.root, err = t.stat(fd, "", ".")
+	t.root, err = t.side.Stat(fd, "", ".")
 	if err != nil {
 		t.close()
 		return &sharefs.Error{Op: "compare", Path: t.side.Dir, Kind: sharefs.KindOf(err), Err: err}
@@ -37,8 +37,8 @@ func (t *tree) open() error {
 
 func (t *tree) close() { unix.Close(t.fd) }
 
-// stat reads the attributes of a name in an open directory, of the directory itself where the name is empty. p is its path in the tree.
-func (t *tree) stat(dir int, name, p string) (*Entry, error) {
+// Stat reads the attributes of a name in an open directory, of the directory itself where the name is empty. p is its path in the tree.
+func (s *Side) Stat(dir int, name, p string) (*Entry, error) {
 	var st unix.Stat_t
 	var err error
 	if name == "" {
@@ -64,8 +64,8 @@ func (t *tree) stat(dir int, name, p string) (*Entry, error) {
 			return nil, err
 		}
 	}
-	if t.side.Fix != nil {
-		t.side.Fix(reach(dir, name), e)
+	if s.Fix != nil {
+		s.Fix(Reach(dir, name), e)
 	}
 	return e, nil
 }
@@ -79,8 +79,8 @@ func readlink(dir int, name string) (string, error) {
 	return string(buf[:n]), nil
 }
 
-// reach is a path to a name in an open directory, for the calls that take no descriptor.
-func reach(dir int, name string) string { return "/proc/self/fd/" + strconv.Itoa(dir) + "/" + name }
+// Reach is a path to a name in an open directory, for the calls that take no descriptor.
+func Reach(dir int, name string) string { return "/proc/self/fd/" + strconv.Itoa(dir) + "/" + name }
 
 // Open opens a path beneath a directory without following any symbolic link on the way, however long the path is. flags are those of
 // open(2); O_CLOEXEC and O_NOFOLLOW are added.
@@ -139,7 +139,7 @@ func (c *comparison) list(t *tree, p string) (*listing, error) {
 	slices.Sort(names)
 	l := &listing{fd: fd, entries: make([]*Entry, 0, len(names)), unknown: map[string]bool{}}
 	for _, name := range names {
-		e, err := t.stat(fd, name, join(p, name))
+		e, err := t.side.Stat(fd, name, join(p, name))
 		switch {
 		case err == unix.ENOENT: // gone meanwhile
 		case err != nil:
