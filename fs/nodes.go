@@ -36,7 +36,7 @@ type nodeKey struct {
 	ino  sharefs.Ino // of the file whose past it is, of the directory, or of the symbolic link
 	num  uint64
 	// at is the time of the version. A file that comes to another name may come to another history, in which the same
-	// number is another version: that must be another node, for the kernel keeps the pages of each.
+	// number is another version: that must be another node, for the kernel keeps the pages of each. Of what is removed in .share/versions, when it went.
 	at sharefs.HLC
 	// heir is, of an atNode for a viewer, the file that has taken the place of one that is no more, 0 for none: see rights.go.
 	heir sharefs.Ino

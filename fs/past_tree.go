@@ -14,7 +14,7 @@ import (
 func (e *edge) everKey(dir sharefs.Ino, ever *versions.Ever) (k nodeKey, ok bool, err error) {
 	switch ever.Type {
 	case sharefs.ModeDir:
-		return nodeKey{kind: everDir, ino: ever.Ino}, true, nil
+		return nodeKey{kind: everDir, ino: ever.Ino, at: ever.Gone}, true, nil
 	case sharefs.ModeRegular:
 		ino := ever.Ino
 		if ever.Gone != 0 {
@@ -25,7 +25,7 @@ func (e *edge) everKey(dir sharefs.Ino, ever *versions.Ever) (k nodeKey, ok bool
 				return k, false, err
 			}
 		}
-		return nodeKey{kind: pastDir, ino: ino}, true, nil
+		return nodeKey{kind: pastDir, ino: ino, at: ever.Gone}, true, nil
 	case sharefs.ModeSymlink:
 		k = nodeKey{kind: everLink, ino: ever.Ino}
 		if ever.Gone != 0 {

@@ -144,7 +144,9 @@ func (e *edge) ownXattr(ino sharefs.Ino, attr string) ([]byte, error) {
 	switch {
 	case attr == attrMoment && ino == sharefs.RootIno:
 		return e.momentXattr()
-	case attr != attrVersion && attr != attrTime && attr != attrNote && attr != attrTimed:
+	case attr == attrInode:
+		return strconv.AppendUint(nil, uint64(ino), 10), nil
+	case attr != attrVersion && attr != attrTime && attr != attrNote && attr != attrTimed && attr != attrState:
 		return nil, sharefs.KindNoAttr
 	}
 	v, err := e.tree.Version(ino, 0)
@@ -153,6 +155,9 @@ func (e *edge) ownXattr(ino sharefs.Ino, attr string) ([]byte, error) {
 			return nil, sharefs.KindNoAttr
 		}
 		return nil, err
+	}
+	if attr == attrState {
+		return stateOf(ino, &v), nil
 	}
 	return versionXattr(&v, attr)
 }
@@ -176,6 +181,11 @@ func (e *edge) virtualXattr(id uint64, attr string) ([]byte, error) {
 	switch {
 	case !ok:
 		return nil, sharefs.KindStale
+	}
+	if value, ok, err := e.identityXattr(k, attr); ok {
+		return value, err
+	}
+	switch {
 	case k.kind == atNode:
 		return e.xattrAt(k, attr)
 	case k.kind < pastDir, k.kind == pastLink, k.kind == everLink:
