@@ -120,6 +120,8 @@ func (db *DB) applyOnce(t *table) error {
 		}
 	}
 	db.progress.Store(0)
+	db.writing.Lock()
+	defer db.writing.Unlock()
 	db.readers.pause()
 	defer db.readers.resume()
 	for done := false; !done; {

@@ -76,6 +76,11 @@ type DB struct {
 	bolt    *bbolt.DB
 	journal *journal.Journal // nil when ReadOnly
 
+	// writing is held by whoever writes to bolt, from before the kept readers are gone until they may be kept again. It comes before all other
+	// locks.
+	writing sync.Mutex
+	ended   bool // nobody may write any more; guarded by writing
+
 	// commitMu makes commits one after the other. It comes before mu and guards what follows.
 	commitMu sync.Mutex
 	room     *sync.Cond // on commitMu: the applier got on, or failed

@@ -58,6 +58,7 @@ type model struct {
 	ends      []end // of the epochs, oldest first
 	open      bool  // an epoch is
 	revisions map[uint8]map[string][]modelRevision
+	keep      Keep // of what was pruned: the zero value for nothing
 }
 
 // end is a boundary with the versioned rows as they were then.
@@ -81,7 +82,7 @@ func newModel() *model {
 }
 
 func (m *model) clone() *model {
-	c := &model{live: copyRows(m.live), ends: slices.Clone(m.ends), open: m.open, revisions: map[uint8]map[string][]modelRevision{}}
+	c := &model{live: copyRows(m.live), ends: slices.Clone(m.ends), open: m.open, revisions: map[uint8]map[string][]modelRevision{}, keep: m.keep}
 	for id, rows := range m.revisions {
 		c.revisions[id] = map[string][]modelRevision{}
 		for k, rs := range rows {
@@ -155,13 +156,31 @@ func (m *model) history(id uint8, key string) (out []string) {
 	return out
 }
 
-// instants returns times worth looking at: around each boundary, before and after all.
+// instants returns times worth looking at: around each boundary, before and after all, as far as they are kept.
 func (m *model) instants() []sharefs.HLC {
 	ts := []sharefs.HLC{0, 1, sharefs.MaxHLC - 1, sharefs.MaxHLC}
 	for _, e := range m.ends {
 		ts = append(ts, e.at-1, e.at, e.at+1)
 	}
-	return ts
+	ts = append(ts, m.keep.At...)
+	return slices.DeleteFunc(ts, func(t sharefs.HLC) bool { return !m.kept(t) })
+}
+
+func (m *model) kept(t sharefs.HLC) bool { return t >= m.keep.Since || slices.Contains(m.keep.At, t) }
+
+// thin makes fewer instants kept, at random.
+func (m *model) thin(r *rand.Rand) {
+	ts := m.instants()
+	slices.Sort(ts)
+	first := slices.IndexFunc(ts, func(t sharefs.HLC) bool { return t >= m.keep.Since })
+	since := ts[first+r.IntN(len(ts)-first-1)] // not the rows of the moment, which nothing is removed from
+	var at []sharefs.HLC
+	for _, t := range slices.Compact(ts) {
+		if t < since && r.IntN(4) == 0 {
+			at = append(at, t)
+		}
+	}
+	m.keep = Keep{Since: since, At: at}
 }
 
 // modelKeys are some that share prefixes, hold zeros and lie around the sizes of groups.
@@ -241,9 +260,24 @@ func (m *model) compareBoundaries(t testing.TB, db *DB, what string) {
 	for _, e := range m.ends {
 		want = append(want, fmt.Sprint(e.at))
 	}
+	if m.keep.Since > 0 && within(got, want) {
+		return
+	}
 	if !slices.Equal(got, want) {
 		t.Fatalf("%s: boundaries\n%v, want\n%v", what, got, want)
 	}
+}
+
+// within reports whether all of some things are among others, in their order.
+func within(some, others []string) bool {
+	for _, s := range some {
+		i := slices.Index(others, s)
+		if i < 0 {
+			return false
+		}
+		others = others[i+1:]
+	}
+	return true
 }
 
 func (m *model) compareView(t testing.TB, db *DB, id uint8, at sharefs.HLC, from, to []byte, what string) {
@@ -269,7 +303,9 @@ func (m *model) compareHistory(t testing.TB, db *DB, id uint8, key, what string)
 	for _, r := range h {
 		got = append(got, fmt.Sprint(r.At, string(r.Value), r.Deleted))
 	}
-	if want := m.history(id, key); !slices.Equal(got, want) {
+	if want := m.history(id, key); m.keep.Since > 0 && within(got, want) {
+		return // the views tell if too much is gone
+	} else if !slices.Equal(got, want) {
 		t.Fatalf("%s: history of %q in space %d:\n%v, want\n%v", what, key, id, got, want)
 	}
 }
@@ -344,6 +380,9 @@ func TestModel(t *testing.T) {
 					cfg = crash(t, db)
 					must(t, db.Close())
 					db = open(t, cfg)
+				case x < 94 && seed%2 == 1:
+					m.thin(r)
+					prune(t, db, m.keep)
 				}
 				m.compareSome(t, db, r, what)
 				if n%100 == 99 {

@@ -376,6 +376,9 @@ func (db *DB) Close() error {
 		}
 		err = cmp.Or(err, e)
 	}
+	db.writing.Lock()
+	defer db.writing.Unlock()
+	db.ended = true
 	db.readers.pause() // for good: bbolt waits for those that it knows
 	if e := db.bolt.Close(); err == nil && e != nil {
 		err = wrap("close", db.cfg.Dir, e)

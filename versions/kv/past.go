@@ -28,7 +28,13 @@ func (db *DB) At(t sharefs.HLC) View {
 	if t == sharefs.MaxHLC {
 		return db
 	}
-	limit := min(t, db.Ended())
+	limit, err := db.limitAt(t)
+	return &pastView{db, limit, err}
+}
+
+// limitAt returns the stamp up to which the view of an instant shows what was written.
+func (db *DB) limitAt(t sharefs.HLC) (limit sharefs.HLC, err error) {
+	limit = min(t, db.Ended())
 	e, ok, err := db.epochBefore(limit)
 	switch {
 	case !ok:
@@ -36,7 +42,7 @@ func (db *DB) At(t sharefs.HLC) View {
 	case e.Boundary > limit: // within an epoch: the one before it counts
 		limit = e.Stamp - 1
 	}
-	return &pastView{db, limit, err}
+	return limit, err
 }
 
 // Ended returns the last boundary, 0 before the first.
