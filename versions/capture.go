@@ -461,7 +461,7 @@ func (b *batch) keep(typ pack.Type, id sharefs.ChunkID, data []byte) error {
 	}
 	b.lease.add(&id)
 	_, ok, err := h.t.db.Get(spaceChunk, id[:])
-	if err != nil || ok {
+	if err != nil || ok && !h.spoilt.has(&id) {
 		return failed("look for a chunk", err)
 	}
 	loc, err := h.packs.Append(typ, id, data)

@@ -56,6 +56,9 @@ func (b *batch) commitChunks() error {
 			return failed("write to the store", err)
 		}
 	}
+	for id := range b.chunks {
+		b.h.spoilt.heal(&id)
+	}
 	clear(b.chunks)
 	return nil
 }

@@ -36,6 +36,7 @@ type history struct {
 	pace   pacer
 
 	heldCount atomic.Uint64 // names clones that live while they are read
+	spoilt    spoilt        // chunks that do not read
 
 	wake   chan struct{} // 1 deep: there may be something to capture
 	passed atomic.Bool   // the capture passed a version over whose file was not at rest

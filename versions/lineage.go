@@ -79,7 +79,6 @@ func decodeLineage(ino sharefs.Ino, value []byte) (l lineage, err error) {
 	l.through, l.base, l.depth = d.uvarint(), d.uvarint(), d.uvarint()
 	l.jump, l.from = sharefs.Ino(d.uvarint()), sharefs.Ino(d.uvarint())
 	l.since = sharefs.HLC(d.uint64())
-	// A chain goes back to inodes that were there before, whatever is on the disk: walking it ends.
 	if d.bad || len(d.b) > 0 || flags > 7 || (l.pred == 0) != (l.depth == 0) || (l.pred == 0) != (l.jump == 0) || l.base < l.through {
 		return l, corrupt("lineage row", ino)
 	}
@@ -471,7 +470,10 @@ func (h *history) older(s segment) (before segment, ok bool, err error) {
 		return segment{}, false, nil
 	}
 	before, err = h.segment(s.line.pred, s.line.through)
-	return before, true, err
+	if err == nil && before.line.depth >= s.line.depth { // damaged: following it might not end
+		err = corrupt("lineage row", s.ino)
+	}
+	return before, err == nil, err
 }
 
 // back goes back from a segment to the newest one for which stop is true, or to the first. stop must stay true for all segments before one for which
@@ -482,7 +484,7 @@ func (h *history) back(s segment, stop func(segment) bool) (segment, error) {
 		if err != nil {
 			return s, err
 		}
-		if far.line.pred != 0 && !stop(far) {
+		if far.line.pred != 0 && far.line.depth < s.line.depth && !stop(far) {
 			s = far // passed over: its through does not matter
 			continue
 		}

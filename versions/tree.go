@@ -94,8 +94,10 @@ type Tree struct {
 	ids     fileIDs
 	hooks   hooks
 	past    history
-	views   views
-	ops     operations
+	// chunkSources may have chunks that packs have lost; what they give is checked. Set before the tree is used.
+	chunkSources []func(id sharefs.ChunkID) ([]byte, error)
+	views        views
+	ops          operations
 
 	checkpoint checkpoints
 
@@ -178,6 +180,8 @@ func (t *Tree) open() (err error) {
 		t.beforeSweep = t.checkpoint.sweep
 	}
 	if err := t.loadGlobals(); err != nil {
+	// A row that was never committed has number 0, and those that are read before the first commit of this process are none.
+	t.lastSeq.Store(t.db.Stats().Seq)
 		return err
 	}
 	if err := t.loadWatermark(); err != nil {

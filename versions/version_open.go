@@ -175,6 +175,7 @@ func (r *looseReader) Close() error {
 // goroutines of their own.
 type keptReader struct {
 	h    *history
+	id   versionID
 	size int64
 
 	gone   error // retention took the version away before it was known that somebody reads it
@@ -203,8 +204,8 @@ type decoded struct {
 }
 
 func newKeptReader(h *history, v *version) *keptReader {
-	r := &keptReader{h: h, size: int64(v.size)}
-	r.walk = walker{top: v.top, size: r.size, load: func(id sharefs.ChunkID, _ uint8) ([]byte, error) { return h.readChunk(id, nil) }}
+	r := &keptReader{h: h, id: versionID{v.ino, v.own}, size: int64(v.size)}
+	r.walk = walker{top: v.top, size: r.size, load: func(id sharefs.ChunkID, _ uint8) ([]byte, error) { return r.read(id) }}
 	h.leases.enter(r)
 	// A garbage collection leaves what readers have of whom it knows. If the row is there still, it cannot have come before that.
 	if _, err := loadVersion(h.t.db, v.ino, v.own); err != nil {
@@ -399,7 +400,7 @@ func (r *keptReader) readAhead() {
 
 // decode reads a chunk that was entered.
 func (r *keptReader) decode(d *decoded) {
-	data, err := r.h.readChunk(d.id, nil)
+	data, err := r.read(d.id)
 	if err == nil && int64(len(data)) != d.len {
 		err = corrupt("a version's manifest", 0)
 	}

@@ -14,7 +14,7 @@ import (
 // what the lineage of the inode comes to (lineage.go). Rows stay when the inode is gone.
 //
 //	1 byte    format, 2
-//	1 byte    flags: bits 0–1 the place of the content, bit 2 timed
+//	1 byte    flags: bits 0–1 the place of the content, bit 2 timed, bit 3 damaged
 //	8 bytes   the clock reading at which it was closed, big endian
 //	16 bytes  id of the file: rows of versions stay when that of the inode is gone
 //	uvarints  size, mode, uid, gid, index of the author in the row "authors" of the space global
@@ -30,12 +30,14 @@ type version struct {
 	own   uint64 // its number among those of the inode
 	place place8
 	timed bool
-	at    sharefs.HLC
-	file  sharefs.FileID
-	size  uint64
-	mode  uint32
-	uid   uint32
-	gid   uint32
+	// damaged: a part of its content is lost, as a check of the store found; the rest can be read.
+	damaged bool
+	at      sharefs.HLC
+	file    sharefs.FileID
+	size    uint64
+	mode    uint32
+	uid     uint32
+	gid     uint32
 	// author is an index into the row "authors", 0 for none.
 	author uint64
 	mtime  sharefs.Time
@@ -63,6 +65,7 @@ const (
 	versionFormat  = 2
 	versionFormat1 = 1 // without merged and until
 	versionTimed   = 4
+	versionDamaged = 8
 )
 
 func versionKey(ino sharefs.Ino, own uint64) []byte {
@@ -88,6 +91,9 @@ func (v *version) encode() []byte {
 	flags := byte(v.place)
 	if v.timed {
 		flags |= versionTimed
+	}
+	if v.damaged {
+		flags |= versionDamaged
 	}
 	b = append(b, versionFormat, flags)
 	b = binary.BigEndian.AppendUint64(b, uint64(v.at))
@@ -119,7 +125,7 @@ func decodeVersion(key, value []byte) (*version, error) {
 	}
 	v.own = math.MaxUint64 - binary.BigEndian.Uint64(key[8:])
 	flags := d.byte()
-	v.place, v.timed = place8(flags&3), flags&versionTimed != 0
+	v.place, v.timed, v.damaged = place8(flags&3), flags&versionTimed != 0, flags&versionDamaged != 0
 	v.at = sharefs.HLC(d.uint64())
 	copy(v.file[:], d.take(len(v.file)))
 	v.size = d.uvarint()
@@ -148,7 +154,7 @@ func decodeVersion(key, value []byte) (*version, error) {
 		}
 		v.top.spans, d.b = spans, nil
 	}
-	if d.bad || len(d.b) > 0 || flags > 7 || v.own == 0 || v.size > math.MaxInt64 || len(v.note) > sharefs.NoteMax {
+	if d.bad || len(d.b) > 0 || flags > 15 || v.own == 0 || v.size > math.MaxInt64 || len(v.note) > sharefs.NoteMax {
 		return nil, corrupt("version row", v.ino)
 	}
 	return v, nil
