@@ -10,6 +10,9 @@
 //	live/           content of the live files (package versions)
 //	packs/          sealed versions (package pack)
 //	aside/          contents that were changed again before they were captured (package versions)
+//	checkpoints/    what meta.db can be made anew from (package versions)
+//	rebuild/        while it is made anew: the new one
+//	lost/           what a rebuild took out of its place; nothing reads it
 //
 // A directory that holds anything else is not taken for a store: somebody's files are never mixed with ours.
 package store
@@ -37,7 +40,7 @@ const (
 // layout lists all that a store's directory may hold. lost+found and .nobackup are others' marks that do no harm.
 var layout = map[string]bool{
 	configFile: true, identityFile: true, shareFile: true, lockFile: true, LogFile: true, LogFile + ".1": true,
-	"meta.db": true, "journal": true, "live": true, "packs": true, "aside": true,
+	"meta.db": true, "journal": true, "live": true, "packs": true, "aside": true, "checkpoints": true, "rebuild": true, "lost": true,
 	"lost+found": true, ".nobackup": true, ".stfolder": true,
 }
 
@@ -169,8 +172,12 @@ func makeAll(dir string) error {
 
 // load reads, or makes, keys and configuration, under the lock.
 func (s *Store) load() error {
-	_, err := os.Lstat(filepath.Join(s.Dir, "meta.db"))
-	used := err == nil
+	used := false
+	for _, name := range []string{"meta.db", "checkpoints"} { // the first may be lost
+		_, err := os.Lstat(filepath.Join(s.Dir, name))
+		used = used || err == nil
+	}
+	var err error
 	if s.Keys, s.New, err = loadKeys(s.Dir, !used && !s.ReadOnly); err != nil {
 		return err
 	}
