@@ -57,7 +57,7 @@ func (t *Tree) Snapshot() (sharefs.HLC, error) {
 // does not take what it writes: then the view lacks what was not ended, and a start after a crash may give another one.
 func (t *Tree) look(at sharefs.HLC, strict bool) (sharefs.HLC, error) {
 	now := at == sharefs.MaxHLC
-	if !now && at > max(t.clock.Last(), sharefs.HLCAt(time.Now())|0xffff) {
+	if !now && at > max(t.clock.Last(), sharefs.HLCAt(time.Now()))|0xffff { // the clock may be ahead of the host's; of its millisecond all is told
 		return 0, &sharefs.Error{Op: "look at the past", Kind: sharefs.KindInvalid, Detail: at.String() + " is in the future"}
 	}
 	check := func(err error) error {
@@ -67,23 +67,23 @@ func (t *Tree) look(at sharefs.HLC, strict bool) (sharefs.HLC, error) {
 		t.log.Warn("the moment that is looked at could not be fixed", "at", at, "err", err)
 		return nil
 	}
-	if t.cfg.ReadOnly {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		return t.raise(at, now), nil
-	}
-	if err := check(t.restAll(at)); err != nil {
-		return 0, err
+	if !t.cfg.ReadOnly {
+		if err := check(t.restAll(at)); err != nil {
+			return 0, err
+		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if at >= t.clock.Last() {
+	if !t.cfg.ReadOnly && at >= t.clock.Last() {
 		if err := check(t.endInstant()); err != nil {
 			return 0, err
 		}
 	}
-	at = t.raise(at, now)
-	if at > t.watermark && at > t.db.Ended() {
+	if now {
+		at = t.clock.Next()
+	}
+	t.clock.Restore(at)
+	if !t.cfg.ReadOnly && at > t.watermark && at > t.db.Ended() {
 		x := t.begin()
 		x.aside = true
 		x.pass(at)
@@ -91,17 +91,8 @@ func (t *Tree) look(at sharefs.HLC, strict bool) (sharefs.HLC, error) {
 			return 0, err
 		}
 	}
-	return at, nil
-}
-
-// raise notes that a moment is looked at. Tree.mu is held.
-func (t *Tree) raise(at sharefs.HLC, now bool) sharefs.HLC {
-	if now {
-		at = t.clock.Next()
-	}
-	t.clock.Restore(at)
 	t.seen.Store(max(t.seen.Load(), uint64(at)))
-	return at
+	return at, nil
 }
 
 // restAll brings to rest every file that was closed by a moment and that nobody can write to any more. It returns the first error after all were tried.
