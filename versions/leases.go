@@ -1,7 +1,6 @@
 package versions
 
 import (
-	"slices"
 	"sync"
 
 	"sharefs"
@@ -31,11 +30,11 @@ type lease struct {
 	all bool // more than maxLeased: it holds every chunk that there is
 }
 
-// Bounds of what is remembered, in chunks of 16 bytes or less; beyond them nothing is taken out as long as it lasts. A file of a
-// terabyte has 16 million chunks.
+// Bounds of what is remembered, in chunks: three quarters of a table of 128 MiB. Beyond them nothing is taken out as long as it lasts; a single file
+// has as many from some 800 GB on.
 const (
-	maxLeased = 32 << 20
-	maxEnded  = 32 << 20
+	maxLeased = 12 << 20
+	maxEnded  = 12 << 20
 )
 
 func (l *leases) open() {
@@ -109,18 +108,19 @@ func (l *leases) holds(v uint64) bool {
 	return false
 }
 
-// unless calls fn with those of some chunks that are on no lease and were on none since begin, while none can be put on one.
-func (l *leases) unless(ids []sharefs.ChunkID, used func(id *sharefs.ChunkID), fn func(free []sharefs.ChunkID) error) error {
+// unless calls fn with those of some rows whose chunks are on no lease and were on none since begin, while none can be put on one, and used with
+// the others.
+func (l *leases) unless(rows []chunkRow, used func(r *chunkRow), fn func(free []chunkRow) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	free := slices.DeleteFunc(ids, func(id sharefs.ChunkID) bool {
-		v := fingerprint(&id)
-		if l.all || l.ended.has(v) || l.holds(v) {
-			used(&id)
-			return true
+	free := rows[:0]
+	for i := range rows {
+		if v := fingerprint(&rows[i].id); l.all || l.ended.has(v) || l.holds(v) {
+			used(&rows[i])
+		} else {
+			free = append(free, rows[i])
 		}
-		return false
-	})
+	}
 	if len(free) == 0 {
 		return nil
 	}

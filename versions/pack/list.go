@@ -48,6 +48,15 @@ func (s *Store) Each(fn func(Info) bool) error {
 	return nil
 }
 
+// Stat tells of one sealed pack.
+func (s *Store) Stat(id ID) (Info, error) {
+	info := Info{ID: id, Sealed: true}
+	if err := s.measure(&info, id.name()); err != nil {
+		return info, failed("look at", id, err)
+	}
+	return info, nil
+}
+
 // holder is a [File] that knows what it takes on the disk.
 type holder interface{ Held() (int64, error) }
 

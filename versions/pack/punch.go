@@ -86,6 +86,14 @@ func deadRuns(records []Record, least int64) (runs []run) {
 	return runs
 }
 
+// Punchable returns how many bytes [Store.Punch] would give back of whole records.
+func Punchable(dead []Record, least int64) (n int64) {
+	for _, r := range deadRuns(dead, least) {
+		n += r.to - r.from
+	}
+	return n
+}
+
 // end returns where the record ends.
 func (l *Loc) end() int64 { return int64(l.Off) + recordHeaderLen + int64(l.Sealed) }
 
