@@ -145,6 +145,8 @@ type Version struct {
 	Live   bool // the live content of the file is this version
 	// Foreign: it was made of another file, whose history this one continues (FILE was replaced). Mode, UID and GID are that one's.
 	Foreign bool
+	// Damaged: a part of the content is lost, as a check of the store found; reading that part fails, the rest can be read.
+	Damaged bool
 	Note    string // from commit; UTF-8, at most NoteMax bytes
 }
 

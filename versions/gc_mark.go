@@ -111,6 +111,9 @@ func (c *collector) node(s *span, level uint8, of versionID) error {
 		if err := c.going(); err != nil {
 			return err
 		}
+		if c.h.gaveUp(&s.id, of) {
+			return nil
+		}
 		c.hide(of.ino, of.own, err)
 		return nil
 	}

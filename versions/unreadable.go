@@ -96,3 +96,12 @@ func (r *keptReader) read(id sharefs.ChunkID) ([]byte, error) {
 	}
 	return nil, err
 }
+
+// gaveUp reports whether a node of a version's manifest is one that a repair of the store has given up: nothing that it led to can be reached through it.
+func (h *history) gaveUp(node *sharefs.ChunkID, of versionID) bool {
+	if _, ok, err := h.t.db.Get(spaceChunk, node[:]); ok || err != nil {
+		return false
+	}
+	v, err := loadVersion(h.t.db, of.ino, of.own)
+	return err == nil && v.damaged
+}
