@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -34,19 +35,26 @@ func (n *around) Set(s string) error {
 
 func (a *app) diff() *cobra.Command {
 	context := around(3)
+	var style diffStyle
 	cmd := &cobra.Command{
-		Use:   "diff FILE[@@N] [FILE[@@N]]",
-		Short: "Show what changed between versions",
-		Long: `Show what changed between versions, in the unified format of diff.
+		Use:   "diff PATH[@@N] [PATH[@@N]]",
+		Short: "Show what changed between versions, or between two times of a directory",
+		Long: `Show what changed between versions of a file, in the unified format of diff, or
+between two times of a directory and all that is in it, as git does.
 
-  sharefs diff FILE               The last change: from the version before until now
-  sharefs diff FILE@@3            From version 3 until now
-  sharefs diff FILE@@3 FILE@@5    From version 3 to version 5
+  sharefs diff FILE                  The last change: from the version before until now
+  sharefs diff FILE@@3               From version 3 until now
+  sharefs diff FILE@@3 FILE@@5       From version 3 to version 5
+  sharefs diff .@@yesterday          From yesterday's end until now, in this directory
+  sharefs diff DIR@@-2h DIR@@-1h     Between two times; a tag may stand for a time
+
+What moved in a directory is found. patch -p1 and git apply read what is written.
+Times of change alone do not count, unless --times is given.
 
 Exit status: 0 equal, 1 different, 2 trouble.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usage("FILE is missing")
+				return usage("PATH is missing")
 			}
 			if len(args) > 2 {
 				return usage("too many arguments: %s", term.Quote(args[2]))
@@ -55,6 +63,18 @@ Exit status: 0 equal, 1 different, 2 trouble.`,
 		},
 		ValidArgsFunction: completeFiles,
 		RunE: func(_ *cobra.Command, args []string) error {
+			style.around = int(context)
+			if style.stat && style.nameStatus {
+				return usage("--stat and --name-status exclude each other")
+			}
+			for _, arg := range args {
+				if client.IsDir(arg) {
+					return a.diffTrees(args, style)
+				}
+			}
+			if style.stat || style.nameStatus || style.times {
+				return usage("--stat, --name-status and --times are for directories")
+			}
 			old, new, err := sides(args)
 			if err != nil {
 				return err
@@ -63,6 +83,9 @@ Exit status: 0 equal, 1 different, 2 trouble.`,
 		},
 	}
 	cmd.Flags().VarP(&context, "unified", "U", "Show `N` unchanged lines around each change")
+	cmd.Flags().BoolVar(&style.stat, "stat", false, "Of a directory: show how many lines changed in each file")
+	cmd.Flags().BoolVar(&style.nameStatus, "name-status", false, "Of a directory: show names and what happened to them only")
+	cmd.Flags().BoolVar(&style.times, "times", false, "Of a directory: show what differs in its time of change alone, too")
 	return cmd
 }
 
@@ -132,15 +155,28 @@ func sideOf(p client.Point) sideJSON {
 	return sideJSON{p.Name, p.Number, p.Time.Local().Format(term.JSONTimeLayout)}
 }
 
+// dirOf is a directory as a side; its time is now where it is as it is.
+func dirOf(d *client.Dir) sideJSON {
+	name, at := d.Given, d.Time
+	if d.Select != "" {
+		name += "@@" + d.Select
+	}
+	if at.IsZero() {
+		at = time.Now()
+	}
+	return sideJSON{Name: name, Time: at.Local().Format(term.JSONTimeLayout)}
+}
+
 func (a *app) writeDiff(old, new client.Point, around int) error {
 	result := struct {
-		Old    sideJSON        `json:"old"`
-		New    sideJSON        `json:"new"`
-		Equal  bool            `json:"equal"`
-		Binary bool            `json:"binary"` // no text: compared byte by byte, without hunks
-		Large  bool            `json:"large"`  // too large to be compared line by line: the same
-		Hunks  []textdiff.Hunk `json:"hunks"`
-	}{Old: sideOf(old), New: sideOf(new), Hunks: []textdiff.Hunk{}}
+		Old    sideJSON   `json:"old"`
+		New    sideJSON   `json:"new"`
+		Equal  bool       `json:"equal"`
+		Binary bool       `json:"binary"` // no text: compared byte by byte, without hunks
+		Large  bool       `json:"large"`  // too large to be compared line by line: the same
+		Hunks  []hunkJSON `json:"hunks"`
+	}{Old: sideOf(old), New: sideOf(new)}
+	var hunks []textdiff.Hunk
 
 	text1, large1, err := text(old)
 	if err != nil {
@@ -160,12 +196,13 @@ func (a *app) writeDiff(old, new client.Point, around int) error {
 	case bytes.Equal(text1, text2):
 		result.Equal = true
 	case !result.Binary:
-		result.Hunks = textdiff.Diff(string(text1), string(text2), around)
+		hunks = textdiff.Diff(string(text1), string(text2), around)
 	}
 	if !result.Equal {
 		a.exit = exitFailed
 	}
 	if a.json {
+		result.Hunks = hunksJSON(hunks)
 		return a.writeJSON(result)
 	}
 	names := term.Quote(old.Name) + " and " + term.Quote(new.Name)
@@ -177,11 +214,10 @@ func (a *app) writeDiff(old, new client.Point, around int) error {
 	case result.Large:
 		return a.printf("%s differ; more than %s are not compared line by line, but diff(1) can\n", names, term.Size(maxText))
 	}
-	return a.writeHunks(old, new, result.Hunks)
+	return a.writeHunks(old, new, hunks)
 }
 
-// writeHunks writes the unified format. The lines of the files go out as they are into a pipe or file, so that patch(1) can read
-// them; a terminal is spared their control characters.
+// writeHunks writes the unified format.
 func (a *app) writeHunks(old, new client.Point, hunks []textdiff.Hunk) error {
 	var b bytes.Buffer
 	head := func(mark string, p client.Point) {
@@ -189,20 +225,7 @@ func (a *app) writeHunks(old, new client.Point, hunks []textdiff.Hunk) error {
 	}
 	head("---", old)
 	head("+++", new)
-	styles := map[string]term.Style{"+": term.Added, "-": term.Gone, " ": term.Plain}
-	for i := range hunks {
-		b.WriteString(a.paint.Paint(term.Place, hunks[i].Header()) + "\n")
-		for _, l := range hunks[i].Lines {
-			text := l.Op + l.Text
-			if a.terminal {
-				text = l.Op + term.CleanLine(l.Text)
-			}
-			b.WriteString(a.paint.Paint(styles[l.Op], text) + "\n")
-			if l.NoEnd {
-				b.WriteString("\\ No newline at end of file\n")
-			}
-		}
-	}
+	a.formatHunks(&b, hunks)
 	_, err := a.out.Write(b.Bytes())
 	return err
 }

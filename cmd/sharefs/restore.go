@@ -11,15 +11,31 @@ import (
 )
 
 func (a *app) restore() *cobra.Command {
-	return &cobra.Command{
-		Use:   "restore FILE@@N",
-		Short: "Bring a version back; what the file holds now is kept as a version first",
-		Long: `Bring a version back. What the file holds now is kept as a version first, so
-nothing is lost and restoring can itself be undone. A file that was removed
-comes back under its name.`,
-		Args:              exactly("FILE@@N"),
+	var style restoreStyle
+	cmd := &cobra.Command{
+		Use:   "restore PATH@@N",
+		Short: "Bring a version of a file back, or make a directory as it was",
+		Long: `Bring a version of a file back, or make a directory and all that is in it as it
+was. Everything that is overwritten or removed is kept as a version first, so
+nothing is lost and restoring can itself be undone. What was removed comes back
+under its name, with its attributes of then.
+
+  sharefs restore FILE@@3           Version 3
+  sharefs restore FILE@@yesterday   What FILE held yesterday
+  sharefs restore DIR@@-2h          The directory as it was two hours ago
+  sharefs restore .@@NAME           This directory at a tag or snapshot
+
+A directory becomes exactly as it was: what came later is removed, unless --stay
+is given. Files that cannot be written are named, and the rest is done.`,
+		Args:              exactly("PATH@@N"),
 		ValidArgsFunction: completeFiles,
 		RunE: func(_ *cobra.Command, args []string) error {
+			if client.IsDir(args[0]) {
+				return a.restoreTree(args[0], style)
+			}
+			if style.stay || style.verbose {
+				return usage("--stay and --verbose are for directories")
+			}
 			f, err := client.Open(args[0])
 			if err != nil {
 				return err
@@ -41,8 +57,9 @@ comes back under its name.`,
 				Kept     uint64 `json:"kept"`    // the version that the content before is; 0: there was none
 				Already  bool   `json:"already"` // nothing was to be done
 				Revived  bool   `json:"revived"` // the file had been removed
-			}{File: f.Path, Restored: v.Number, Revived: !f.Live, Already: f.Live && h.Live == v.Number}
-			if !result.Already {
+				DryRun   bool   `json:"dry_run"` // nothing was done; the others say what would be
+			}{File: f.Path, Restored: v.Number, Revived: !f.Live, Already: f.Live && h.Live == v.Number, DryRun: style.dry}
+			if !result.Already && !style.dry {
 				result.Kept, err = f.Restore(v)
 				switch {
 				case f.Live && sharefs.KindOf(err) == sharefs.KindExist:
@@ -56,6 +73,10 @@ comes back under its name.`,
 			}
 			name := term.Quote(f.Given)
 			switch {
+			case style.dry && !result.Already && result.Revived:
+				return a.printf("%s would come back as it was in version %d.\n", name, v.Number)
+			case style.dry && !result.Already:
+				return a.printf("%s would hold what it held in version %d; what it holds now is kept as a version.\n", name, v.Number)
 			case result.Already:
 				return a.printf("%s holds version %d already; nothing is to be done.\n", name, v.Number)
 			case result.Revived:
@@ -63,11 +84,15 @@ comes back under its name.`,
 			case result.Kept == 0:
 				return a.printf("%s holds what it held in version %d.\n", name, v.Number)
 			}
-			undo := term.Quote(f.Given + "@@" + strconv.FormatUint(result.Kept, 10))
+			undo := quoteArg(f.Given + "@@" + strconv.FormatUint(result.Kept, 10))
 			return a.printf("%s holds what it held in version %d. What it held before is version %d (to undo: sharefs restore %s).\n",
 				name, v.Number, result.Kept, undo)
 		},
 	}
+	cmd.Flags().BoolVarP(&style.dry, "dry-run", "n", false, "Show what would be done, and do nothing")
+	cmd.Flags().BoolVar(&style.stay, "stay", false, "Of a directory: leave what came later where it is")
+	cmd.Flags().BoolVarP(&style.verbose, "verbose", "v", false, "Of a directory: list all that is done, however much")
+	return cmd
 }
 
 func (a *app) commit() *cobra.Command {

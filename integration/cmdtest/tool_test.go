@@ -306,7 +306,7 @@ func TestDiffComparesVersions(t *testing.T) {
 		for _, n := range []string{"-1", "x"} {
 			refused(t, m.Dir, 2, "--unified takes a number from 0, not "+n, "diff", "-U", n, "a")
 		}
-		refused(t, m.Dir, 2, "FILE is missing", "diff")
+		refused(t, m.Dir, 2, "PATH is missing", "diff")
 		refused(t, m.Dir, 2, "b: no such file or directory", "diff", "a", "b")
 		refused(t, m.Dir, 2, "a@@9: no such version; there are 1 to 4, and times such as -2h, yesterday or 2026-11-20T10:00", "diff", "a@@9")
 	}, quick)
@@ -319,6 +319,7 @@ type restored struct {
 	Kept     uint64 `json:"kept"`
 	Already  bool   `json:"already"`
 	Revived  bool   `json:"revived"`
+	DryRun   bool   `json:"dry_run"`
 }
 
 func TestRestoreKeepsWhatWasThere(t *testing.T) {
@@ -338,7 +339,7 @@ func TestRestoreKeepsWhatWasThere(t *testing.T) {
 		if got, want := must(t, m.Dir, "restore", "a b@@3"), "'a b' holds version 3 already; nothing is to be done.\n"; got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
-		if got := mustJSON[restored](t, m.Dir, "restore", "a b@@2"); got != (restored{m.Path("a b"), 2, 3, false, false}) {
+		if got := mustJSON[restored](t, m.Dir, "restore", "a b@@2"); got != (restored{m.Path("a b"), 2, 3, false, false, false}) {
 			t.Errorf("%+v", got)
 		}
 		holds(t, m.Path("a b"), "two")
@@ -360,7 +361,7 @@ func TestRestoreKeepsWhatWasThere(t *testing.T) {
 		holds(t, m.Path(fmt.Sprintf("a b@@%d", got.Kept)), "three")
 		refused(t, m.Dir, 2, "no version is named: a number or a time goes behind @@, as in 'a b@@1'", "restore", "a b")
 		refused(t, m.Dir, 1, "'a b@@99': no such version; there are 1 to 6, and times such as -2h, yesterday or 2026-11-20T10:00", "restore", "a b@@99")
-		refused(t, m.Dir, 2, "FILE@@N is missing", "restore")
+		refused(t, m.Dir, 2, "PATH@@N is missing", "restore")
 	}, quick)
 }
 

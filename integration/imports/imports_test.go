@@ -50,7 +50,7 @@ var rules = []rule{
 	{"sharefs/internal/jobs", []string{"sharefs", "sharefs/internal/term"}, "the daemon runs jobs, the tool reads of them, and neither needs the other"},
 	{"sharefs/internal/status", []string{"sharefs/internal/term"}, "the tool reads it without the parts that it tells of"},
 	{"sharefs/internal/config", []string{"sharefs", "sharefs/internal/mountopt", "github.com/BurntSushi/toml"}, "one reader of TOML"},
-	{"sharefs/internal/client", []string{"sharefs", "sharefs/internal/jobs", "sharefs/internal/mountinfo", "sharefs/internal/status", "sharefs/internal/term", "golang.org/x/sys"},
+	{"sharefs/internal/client", []string{"sharefs", "sharefs/internal/jobs", "sharefs/internal/mountinfo", "sharefs/internal/status", "sharefs/internal/term", "sharefs/internal/treediff", "golang.org/x/sys"},
 		"the tool talks to a mount through its files, as any program does"},
 	{"sharefs/internal/...", []string{"sharefs", "sharefs/internal/build", "sharefs/internal/client", "sharefs/internal/config", "sharefs/internal/mountinfo",
 		"sharefs/internal/mountopt", "sharefs/internal/mountpoint", "sharefs/internal/status", "sharefs/internal/store", "sharefs/internal/term", "golang.org/x/sys"},

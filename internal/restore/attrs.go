@@ -205,3 +205,29 @@ func (w *work) directory(p string, mode uint32) error {
 	}
 	return err
 }
+
+// Dress gives a live file or directory the attributes of what it was: owner, as far as the user may, mode, extended attributes and times. own tells
+// whether it has the owner of then.
+func Dress(past, live string) (own bool, err error) {
+	src, err := unix.Open(past, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(src)
+	dst, err := unix.Open(live, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(dst)
+	e, err := new(treediff.Side).Stat(src, "", ".")
+	if err != nil {
+		return false, err
+	}
+	x, err := treediff.ReadXattrsOf(src)
+	if err != nil {
+		return false, err
+	}
+	w := &work{report: &Report{}}
+	err = w.dress(dst, &original{e, x})
+	return w.report.Owners == 0, err
+}

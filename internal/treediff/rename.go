@@ -98,8 +98,8 @@ func (m *matcher) pair(p pair, score int, renamed bool) {
 	if p.new.IsDir() {
 		m.dirs[p.new.Path] = p.old.Path
 	}
-	if renamed {
-		m.c.renamed(p, score)
+	if renamed || m.c.opts.Implied {
+		m.c.renamed(p, score, !renamed)
 	}
 	m.c.pool.add(func() { m.c.with(p, func(a, b string) { m.c.compareEntries(p, a, b) }) })
 }

@@ -107,6 +107,8 @@ type Change struct {
 	New   *Entry // nil of what was removed
 	What  What   // of what was changed or renamed
 	Score int    // of what was renamed: how much of the content is the same, in percent
+	// Implied: it kept its name in a directory that was renamed. Otherwise equal ones are told of only if Options.Implied is set.
+	Implied bool
 }
 
 // Problem is a path that could not be compared.
@@ -152,6 +154,7 @@ type Side struct {
 // Options are those of a comparison.
 type Options struct {
 	Renames  Renames
+	Implied  bool                 // tell of all that a renamed directory took along, as renamed
 	Workers  int                  // 0: twice as many as there are CPUs, at least 4: most of the time is spent waiting for answers
 	Progress func(entries uint64) // called by several goroutines at once
 }
@@ -225,11 +228,11 @@ func (c *comparison) differs(p pair, what What) {
 }
 
 // renamed notes that a pair stands under another path in the new tree.
-func (c *comparison) renamed(p pair, score int) {
+func (c *comparison) renamed(p pair, score int, implied bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ch := c.change(p)
-	ch.Op, ch.From, ch.Score = Renamed, p.old.Path, score
+	ch.Op, ch.From, ch.Score, ch.Implied = Renamed, p.old.Path, score, implied
 }
 
 // change returns the change of a pair; c.mu is held.

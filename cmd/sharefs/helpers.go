@@ -1,0 +1,32 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"os"
+	"os/signal"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// interruptible is a context that an interrupt ends; a second interrupt ends the program.
+func interruptible() (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	go func() {
+		<-ctx.Done()
+		stop()
+	}()
+	return ctx, stop
+}
+
+// sortedKeys lists the keys of maps, each once.
+func sortedKeys(all ...map[string]string) []string {
+	keys := map[string]bool{}
+	for _, m := range all {
+		for k := range m {
+			keys[k] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(keys))
+}
