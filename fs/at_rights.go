@@ -39,6 +39,8 @@ type looker struct {
 	hash   uint64
 }
 
+func (w *looker) in(gid uint32) bool { return slices.Contains(w.groups, gid) }
+
 // maxViewers bounds the table, some 100 bytes each.
 const maxViewers = 1 << 20
 
@@ -93,7 +95,8 @@ func (e *edge) narrow(k nodeKey, a *sharefs.Attr) (uint64, error) {
 	if k.who == 0 {
 		return cacheSeconds, nil
 	}
-	may, err := e.mayNow(k, a)
+	who := e.viewers.get(k.who)
+	may, err := e.mayNow(k, who, a)
 	if err != nil {
 		return 0, err
 	}
@@ -104,8 +107,13 @@ func (e *edge) narrow(k nodeKey, a *sharefs.Attr) (uint64, error) {
 	}
 	switch a.Mode & sharefs.ModeType {
 	case sharefs.ModeRegular:
-		// A program that was set aside for its faults must not lend its rights for ever.
-		a.Mode &^= sharefs.ModeSetuid | sharefs.ModeSetgid
+		// A program that was set aside for its faults must not lend the rights of others for ever.
+		if who.uid != a.UID {
+			a.Mode &^= sharefs.ModeSetuid
+		}
+		if !who.in(a.GID) {
+			a.Mode &^= sharefs.ModeSetgid
+		}
 	case sharefs.ModeChar, sharefs.ModeBlock:
 		a.Rdev = 0 // no device
 	}
@@ -113,9 +121,7 @@ func (e *edge) narrow(k nodeKey, a *sharefs.Attr) (uint64, error) {
 }
 
 // mayNow returns what the viewer of a node may do now with what had the attributes then.
-func (e *edge) mayNow(k nodeKey, then *sharefs.Attr) (uint32, error) {
-	who := e.viewers.get(k.who)
-	in := func(gid uint32) bool { return slices.Contains(who.groups, gid) }
+func (e *edge) mayNow(k nodeKey, who *looker, then *sharefs.Attr) (uint32, error) {
 	ino := k.ino
 	live, err := e.tree.Getattr(ino)
 	if gone(&live, err) && k.heir != 0 {
@@ -137,7 +143,7 @@ func (e *edge) mayNow(k nodeKey, then *sharefs.Attr) (uint32, error) {
 	if err != nil && sharefs.KindOf(err) != sharefs.KindNoAttr && sharefs.KindOf(err) != sharefs.KindStale {
 		return 0, err
 	}
-	return permits(&live, acl, who.uid, in), nil
+	return permits(&live, acl, who.uid, who.in), nil
 }
 
 // gone reports whether an inode has no name any more.

@@ -1,8 +1,8 @@
 package fs
 
 import (
-	"fmt"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"sync"

@@ -15,7 +15,7 @@ func (e *edge) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fus
 		return e.lookupVirtual(h, name, out)
 	}
 	if h.NodeId == uint64(sharefs.RootIno) && name == shareName {
-		return e.enter(nodeKey{kind: shareDir}, out)
+		return e.enterFor(nodeKey{kind: shareDir}, cacheSeconds, out)
 	}
 	a, err := e.tree.Lookup(ino(h.NodeId), name)
 	if err == nil {

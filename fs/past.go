@@ -173,11 +173,11 @@ func (e *edge) lookupInPast(ino sharefs.Ino, name string, out *fuse.EntryOut) fu
 	if err != nil {
 		return status(err)
 	}
-	i := sort.Search(len(all), func(i int) bool { return all[i].At > at })
-	if i == 0 {
+	v := lastUpTo(all, at)
+	if v == nil {
 		return fuse.ENOENT
 	}
-	return e.enter(versionKey(ino, &all[i-1]), out)
+	return e.enter(versionKey(ino, v), out)
 }
 
 // pastOf lists the history of a file for its log, without the notes on what was another owner's.
@@ -234,6 +234,19 @@ type Meta struct {
 	Inode    uint64        `json:"inode"` // of the file that bears the name, or bore it last, as long as it has a name; otherwise 0
 	Live     uint64        `json:"live"`  // number of the version that the present content is, 0 if it changed since
 	Versions []MetaVersion `json:"versions"`
+	Tags     []MetaMoment  `json:"tags"`     // moments of the file with names, in the order of these
+	Branches []MetaMoment  `json:"branches"` // the same, of names that move
+	Branch   string        `json:"branch"`   // the one of them that is switched to; empty: none
+}
+
+// MetaMoment is a moment with a name in [Meta].
+type MetaMoment struct {
+	Name    string `json:"name"`
+	Time    string `json:"time"`    // RFC 3339, milliseconds, UTC; empty for the branch that is switched to, which stands at the present
+	Version uint64 `json:"version"` // what the file held then, 0 if that is none of its versions
+	UID     uint32 `json:"uid"`     // who gave the name
+	Set     string `json:"set"`     // when
+	Note    string `json:"note"`
 }
 
 // MetaVersion is one version in [Meta], the oldest first.
@@ -279,11 +292,54 @@ func (e *edge) pastMeta(ino sharefs.Ino) ([]byte, error) {
 		}
 		m.Versions = append(m.Versions, w)
 	}
+	if err := e.metaMoments(ino, &m, all); err != nil {
+		return nil, err
+	}
 	text, err := json.Marshal(m)
 	if err != nil {
 		return nil, err
 	}
 	return append(text, '\n'), nil
+}
+
+// metaMoments adds the moments with names of a file.
+func (e *edge) metaMoments(ino sharefs.Ino, m *Meta, all []sharefs.Version) error {
+	tags, err := e.tree.Tags(ino)
+	if err != nil {
+		return err
+	}
+	branches, err := e.tree.Branches(ino)
+	if err != nil {
+		return err
+	}
+	if m.Branch, err = e.tree.Switched(ino); err != nil {
+		return err
+	}
+	list := func(moments []versions.Moment) []MetaMoment {
+		out := make([]MetaMoment, 0, len(moments))
+		for _, n := range moments {
+			w := MetaMoment{Name: n.Name, Set: versionTime(n.Created), UID: n.UID, Note: n.Note, Version: n.Number}
+			if n.At != sharefs.MaxHLC {
+				w.Time = versionTime(n.At)
+			}
+			if v := lastUpTo(all, n.At); w.Version == 0 && v != nil {
+				w.Version = v.Number
+			}
+			out = append(out, w)
+		}
+		return out
+	}
+	m.Tags, m.Branches = list(tags), list(branches)
+	return nil
+}
+
+// lastUpTo finds the last version that was made up to a moment; nil: there is none.
+func lastUpTo(all []sharefs.Version, at sharefs.HLC) *sharefs.Version {
+	i := sort.Search(len(all), func(i int) bool { return all[i].At > at })
+	if i == 0 {
+		return nil
+	}
+	return &all[i-1]
 }
 
 // rfc3339 writes a time to the nanosecond.

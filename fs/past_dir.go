@@ -168,43 +168,16 @@ func (e *edge) listTimes(k nodeKey, add func(name string, off uint64, k nodeKey)
 	return fuse.OK
 }
 
-// lastSeen returns the attributes of a directory that is no more, as it had them last.
-func (e *edge) lastSeen(dir sharefs.Ino) (a sharefs.Attr, err error) {
-	const enough = 16 // the newest state is that it is gone
-	var points []sharefs.HLC
-	err = e.tree.ChangePoints(dir, func(at sharefs.HLC) bool {
-		points = append(points, at)
-		return len(points) < enough
-	})
-	for _, at := range points {
-		v, err := e.tree.ViewAt(at)
-		if err != nil {
-			return a, err
-		}
-		if a, err = v.Getattr(dir); err == nil || sharefs.KindOf(err) != sharefs.KindStale {
-			return a, err
-		}
-	}
-	if err == nil {
-		err = sharefs.KindStale
-	}
-	return a, err
-}
-
 // attrDir completes the attributes of DIR@@ and of a directory of .share/versions: whoever may list the directory may list its past; of one that is no more
 // only its owner.
 func (e *edge) attrDir(k nodeKey, a *sharefs.Attr) error {
-	live, err := e.tree.Getattr(k.ino)
-	switch {
-	case err == nil && live.Nlink > 0:
-	case err != nil && !missing(err) && sharefs.KindOf(err) != sharefs.KindStale:
+	dir, gone, err := e.tree.AttrEver(k.ino)
+	if err != nil {
 		return err
-	default:
-		if live, err = e.lastSeen(k.ino); err != nil {
-			return err
-		}
-		live.Mode &= 0o700
 	}
-	a.Mode, a.Nlink, a.UID, a.GID = unix.S_IFDIR|live.Mode&0o555, 2, live.UID, live.GID
+	if gone != 0 {
+		dir.Mode &= 0o700
+	}
+	a.Mode, a.Nlink, a.UID, a.GID = unix.S_IFDIR|dir.Mode&0o555, 2, dir.UID, dir.GID
 	return nil
 }

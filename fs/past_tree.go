@@ -81,18 +81,6 @@ func (e *edge) listEver(k nodeKey, in *fuse.ReadIn, add func(name string, off ui
 	}
 }
 
-// everLinkAttr returns the attributes of a symbolic link of .share/versions.
-func (e *edge) everLinkAttr(k nodeKey) (sharefs.Attr, error) {
-	if k.at == 0 {
-		return e.tree.Getattr(k.ino)
-	}
-	v, err := e.tree.ViewAt(k.at)
-	if err != nil {
-		return sharefs.Attr{}, err
-	}
-	return v.Getattr(k.ino)
-}
-
 // everLinkTarget returns where it leads.
 func (e *edge) everLinkTarget(k nodeKey) (string, error) {
 	if k.at == 0 {

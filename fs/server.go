@@ -37,6 +37,10 @@ type Config struct {
 	// BackingDir is the directory that the live content lies below; passthrough is tried out there.
 	BackingDir string
 
+	// View is what is shown: "" the live tree, "all" the hierarchies of .share in its root as well, "at:TIME" the tree as it was at a time
+	// or snapshot, read-only, with .share beside it.
+	View string
+
 	Ctl []CtlFile    // the files of .share/ctl
 	Log *slog.Logger // nil: discarded
 }
@@ -78,15 +82,22 @@ func Mount(cfg Config) (*Server, error) {
 		checks = true
 		options = append(options, checkOption)
 	}
+	s := &Server{ended: make(chan struct{})}
+	s.edge = newEdge(&cfg)
+	s.edge.checks = checks
+	s.edge.viewers.several = checks && cfg.AllowOther
+	served, err := s.edge.shown(&cfg)
+	if err != nil {
+		return nil, err
+	}
+
 	if cfg.ReadOnly {
 		options = append(options, "ro")
 	}
-	s := &Server{cfg: cfg, ended: make(chan struct{})}
-	s.edge = newEdge(&cfg)
-	s.edge.checks = checks
+	s.cfg = cfg
 
 	dc := device.Config{
-		FS: s.edge, Mountpoint: cfg.Mountpoint, Source: cfg.Source, Subtype: Subtype,
+		FS: served, Mountpoint: cfg.Mountpoint, Source: cfg.Source, Subtype: Subtype,
 		AllowOther: cfg.AllowOther, Options: options,
 		MaxWrite: maxWrite, Capabilities: capabilities, Log: cfg.Log,
 	}

@@ -101,6 +101,8 @@ type Times interface {
 	// NamesEver lists what ever bore a name in a directory, after cookie from, as ReadDir does; NameEver finds one.
 	NamesEver(dir sharefs.Ino, from uint64, fn func(versions.Ever) bool) error
 	NameEver(dir sharefs.Ino, name string) (versions.Ever, error)
+	// AttrEver returns the attributes of an inode, and of one that is gone those that it had last, with the end of the instant in which it went.
+	AttrEver(ino sharefs.Ino) (a sharefs.Attr, gone sharefs.HLC, err error)
 	// Continues reports whether the history of a file goes back to that of another one.
 	Continues(ino, other sharefs.Ino) (bool, error)
 

@@ -151,7 +151,7 @@ func (e *edge) attrVirtual(k nodeKey) (sharefs.Attr, uint64, error) {
 		return a, valid, err
 	case everLink:
 		id := a.Ino
-		a, err := e.everLinkAttr(k)
+		a, _, err := e.tree.AttrEver(k.ino)
 		a.Ino = id
 		return a, changingSeconds, err
 	case pastTimes, everDir:

@@ -386,7 +386,7 @@ func TestWrongCallsAreExplained(t *testing.T) {
 		"--store needs a directory":                        {"--store", "", point},
 		"option setle: is not known; did you mean settle?": {"-o", "setle=1s", point},
 		"option settle: is a time with its unit, such as 1s, 500ms or 0, not 5": {"-o", "settle=5", point},
-		"option view: is not supported: this release mounts the live tree only": {"-o", "view=all", point},
+		"option view: is live, all, or at:TIME, not past":                       {"-o", "view=past", point},
 	} {
 		notMounted(t, 1, message, args...)
 	}

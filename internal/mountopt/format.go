@@ -79,6 +79,7 @@ func (o *Options) String() string {
 	if o.Settle != nil {
 		value("settle", o.Settle.String())
 	}
+	value("view", o.View)
 	return strings.Join(list, ",")
 }
 

@@ -31,6 +31,9 @@ func TestWhatMountAndFstabHandOver(t *testing.T) {
 		"settle=1s,passthrough=off":                {Settle: &second, Passthrough: PassthroughOff},
 		"settle=0":                                 {Settle: &zero},
 		`store=/srv/a\,b,fsname="c,d"`:             {Store: "/srv/a,b", Source: "c,d"},
+		"view=all":                                 {View: ViewAll},
+		"view=all,view=live":                       {},
+		"rw,view=at:2026-11-20T10:00":              {View: "at:2026-11-20T10:00", ReadOnly: yes()},
 		`store=/a=b`:                               {Store: "/a=b"},
 		`store=/back\\slash,fsname=\"q\"`:          {Store: `/back\slash`, Source: `"q"`},
 		"rw,nosuid,nodev,relatime,user_id=0,group_id=0,max_read=1,remount,ro": {ReadOnly: yes(), Remount: true, Suid: no(), Dev: no(), Atime: RelAtime, kernelOnly: "max_read"},
@@ -65,7 +68,10 @@ func TestEachErrorNamesItsOption(t *testing.T) {
 		"settle=48h":              "option settle: is at most 24h, not 48h",
 		"passthrough=maybe":       "option passthrough: is auto or off, not maybe",
 		`fsname="open`:            "option fsname: its value has no closing quote",
-		"view=all":                "option view: is not supported: this release mounts the live tree only",
+		"view=past":               "option view: is live, all, or at:TIME, not past",
+		"view=at:":                "option view: needs a time or the name of a snapshot, such as view=at:yesterday",
+		"view":                    "option view: needs a value, such as view=at:yesterday",
+		"remount,view=all":        "option view: is not supported: it cannot change in a remount; unmount first",
 		"sync":                    "option sync: is not supported: programs that need it call fsync(2), which is honoured",
 		"bind":                    "option bind: is not supported: it works on a mount that is there, and mount(8) does it alone",
 		"user_id=5":               "option user_id: is not supported: the mount sets it by itself",
@@ -140,7 +146,7 @@ func TestNearestFindsSlipsOnly(t *testing.T) {
 
 // FuzzParse holds that nothing panics and that what is accepted, written and read again is the same.
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"ro,noatime,settle=1s", `store=/a\,b,fsname="c,d"`, "remount,rw,user_id=0", `x-y="`, "settle=-1h", "user=a,exec", "\\"} {
+	for _, seed := range []string{"ro,noatime,settle=1s", `store=/a\,b,fsname="c,d"`, "remount,rw,user_id=0", `x-y="`, "settle=-1h", "view=at:-2h,rw", "user=a,exec", "\\"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, list string) {

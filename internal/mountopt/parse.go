@@ -27,6 +27,10 @@ func Parse(lists ...string) (*Options, error) {
 		return nil, notSupported(o.kernelOnly, "the mount sets it by itself")
 	case o.Remount && o.Passthrough != "":
 		return nil, notSupported("passthrough", "it cannot change in a remount; unmount first")
+	case o.Remount && o.View != "":
+		return nil, notSupported("view", "it cannot change in a remount; unmount first")
+	case strings.HasPrefix(o.View, ViewAt):
+		o.ReadOnly = yes() // whatever mount(8) puts before it
 	}
 	return o, nil
 }

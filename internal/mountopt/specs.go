@@ -1,6 +1,9 @@
 package mountopt
 
-import "sort"
+import (
+	"sort"
+	"strings"
+)
 
 // spec says what one option does: as a bare flag, with a value, or why it is refused.
 type spec struct {
@@ -38,6 +41,7 @@ var specs = map[string]spec{
 	"subtype":     {value: setSubtype, example: "sharefs"},
 	"passthrough": {value: setPassthrough, example: "off"},
 	"settle":      {value: setSettle, example: "1s"},
+	"view":        {value: setView, example: "at:yesterday"},
 
 	// What mount(8), fstab(5) and systemd keep for themselves but hand on all the same.
 	"defaults": {flag: nothing}, // a word for a field that must not be empty: it takes nothing back
@@ -56,7 +60,6 @@ var specs = map[string]spec{
 	"user_id": kernelOnly("user_id"), "group_id": kernelOnly("group_id"), "rootmode": kernelOnly("rootmode"),
 	"fd": kernelOnly("fd"), "max_read": kernelOnly("max_read"), "blksize": kernelOnly("blksize"),
 
-	"view":       {refuse: "this release mounts the live tree only"},
 	"sync":       {refuse: "programs that need it call fsync(2), which is honoured"},
 	"dirsync":    {refuse: "programs that need it call fsync(2) on the directory, which is honoured"},
 	"mand":       {refuse: "Linux has no mandatory locks any more"},
@@ -100,6 +103,26 @@ func setSettle(o *Options, v string) error {
 		o.Settle = &d
 	}
 	return err
+}
+
+// ViewAll shows the hierarchies of .share in the root as well, ViewAt and a time, or the name of a snapshot, mounts the tree as it was then.
+const (
+	ViewAll = "all"
+	ViewAt  = "at:"
+)
+
+func setView(o *Options, v string) error {
+	when, at := strings.CutPrefix(v, ViewAt)
+	switch {
+	case v == "live":
+		v = ""
+	case v != ViewAll && !at:
+		return invalid("view", "is live, all, or at:TIME, not "+v)
+	case at && when == "":
+		return invalid("view", "needs a time or the name of a snapshot, such as view=at:yesterday")
+	}
+	o.View = v
+	return nil
 }
 
 // Names lists all options that are known and not refused, sorted.
