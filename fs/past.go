@@ -228,7 +228,7 @@ func (e *edge) pastLog(ino sharefs.Ino) ([]byte, error) {
 	return []byte(b.String()), nil
 }
 
-// Meta is FILE@@/meta: the history of a file for programs.
+// Meta is FILE@@/meta: the history of a file for programs. DIR@@/meta is the same without versions.
 type Meta struct {
 	FileID   string        `json:"file_id"`
 	Inode    uint64        `json:"inode"` // of the file that bears the name, or bore it last, as long as it has a name; otherwise 0
@@ -269,12 +269,16 @@ func (e *edge) pastMeta(ino sharefs.Ino) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := e.pastOf(ino)
-	if err != nil {
-		return nil, err
+	live, err := e.tree.Getattr(ino)
+	there := err == nil && live.Nlink > 0
+	var all []sharefs.Version
+	if !there || !live.IsDir() {
+		if all, err = e.pastOf(ino); err != nil {
+			return nil, err
+		}
 	}
 	m := Meta{FileID: id.String(), Versions: make([]MetaVersion, 0, len(all))}
-	if live, err := e.tree.Getattr(ino); err == nil && live.Nlink > 0 {
+	if there {
 		m.Inode = uint64(ino)
 	}
 	for i := range all {

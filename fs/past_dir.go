@@ -99,6 +99,9 @@ func timesKey(parent sharefs.Ino, name string, dir sharefs.Ino) nodeKey {
 
 // lookupInTimes finds a time in DIR@@.
 func (e *edge) lookupInTimes(h *fuse.InHeader, k nodeKey, time string, out *fuse.EntryOut) fuse.Status {
+	if time == metaName {
+		return e.enterFor(nodeKey{kind: pastMeta, ino: k.ino}, cacheSeconds, out)
+	}
 	return e.lookupDirAt(h, sharefs.Ino(k.num), k.text, time, bearer{k.ino, sharefs.ModeDir}, branch(pastTimes, sharefs.Ino(k.number()), time), out)
 }
 
