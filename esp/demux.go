@@ -29,8 +29,6 @@ func (so *socket) sort(b *rbuf) {
 	e := so.e
 	var cur *Session
 	pkts := so.pkts[:0]
-	var last cidEntry
-	var lastCID uint64
 	for i := range b.batch.Datagrams {
 		d := &b.batch.Datagrams[i]
 		if len(d.Data) > 0 && d.Data[0]&flagHandshake != 0 {
@@ -46,18 +44,14 @@ func (so *socket) sort(b *rbuf) {
 			}
 			continue
 		}
-		en := last
-		if h.cid != lastCID || lastCID == 0 {
-			if en, ok = e.table.get(h.cid); !ok {
-				e.onUnknown(d.Data, h.cid, so, d.From, d.To)
-				continue
-			}
-			last, lastCID = en, h.cid
+		en, ok := so.last.get(&e.table, h.cid)
+		if !ok {
+			e.onUnknown(d.Data, h.cid, so, d.From, d.To)
+			continue
 		}
 		in := inPacket{pn: h.pn, size: len(d.Data), buf: b, sock: so, from: d.From, to: d.To}
 		if en.pending != nil {
 			s := e.firstPacket(en.pending, pathUDP, h, d.Data, &in, nil)
-			lastCID = 0 // the table has changed
 			if s == nil {
 				continue
 			}

@@ -68,6 +68,7 @@ type socket struct {
 	got   *rbuf
 	pkts  []inPacket
 	nonce nonceBuf
+	last  cidMemory
 }
 
 // New opens the sockets of an endpoint. The caller must Close it.

@@ -242,9 +242,9 @@ const goodBatch = 48 << 10
 // linkAckBytes is how many bytes may come on a TCP path before they are acknowledged, which there only frees the sender's buffers.
 const linkAckBytes = 128 << 10
 
-// linkAckPause is how soon after one ACK the next may ride on a record of a TCP path: questions and answers that follow
-// each other faster need none each, and those that come slower need no record for the ACK alone.
-const linkAckPause = time.Millisecond
+// ackPause is how soon after one ACK the next may ride on a packet: questions and answers that follow each other faster
+// need none each, and those that come slower need no packet for the ACK alone.
+const ackPause = time.Millisecond
 
 // ackDue reports whether an ACK should leave even if nothing else does.
 func (p *path) ackDue(now time.Duration) bool {

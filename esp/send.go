@@ -242,7 +242,7 @@ func (s *Session) build(p *path, now time.Duration) *sendBatch {
 	hasData := data && s.sendq.len() > 0
 	ackDue := p.ackDue(now)
 	if !hasCtrl && !hasData && !ackDue {
-		if data && p.room(now) > 0 {
+		if data && !p.rec.AppLimited() && p.room(now) > 0 {
 			p.rec.SetAppLimited()
 		}
 		return nil
@@ -359,6 +359,9 @@ func (s *Session) finish(p *path, w *packetWriter, now time.Duration) int {
 	if w.t.probe > 0 {
 		flags |= recovery.Probe
 	}
+	if w.t.ackTop == 0 {
+		p.acker.Answered()
+	}
 	w.t.epoch = b.key.epoch
 	if b.eliciting = w.elic && w.t.probe == 0; b.eliciting && s.e.cfg.Scheduler == Redundant {
 		b.carried = w.t
@@ -378,11 +381,10 @@ func (s *Session) finish(p *path, w *packetWriter, now time.Duration) int {
 	return n
 }
 
-// writeAcks puts the ACK of this path into the packet when it is due or the packet leaves anyway, and on the active
-// path those of paths that cannot carry their own. On a TCP path, where nobody waits for it, it rides along only now and
-// then.
+// writeAcks puts the ACK of this path into the packet when it is due or the packet leaves anyway, but in the latter case
+// only now and then; and on the active path those of paths that cannot carry their own.
 func (s *Session) writeAcks(p *path, w *packetWriter, now time.Duration, leaves bool) {
-	if leaves && p.acker.Pending() && (p.link == nil || now-p.ackedAt >= linkAckPause || p.ackDue(now)) {
+	if leaves && p.acker.Pending() && (now-p.ackedAt >= ackPause || p.acker.Ripe() || p.ackDue(now)) {
 		s.writeAck(p, w, now)
 	}
 	if p != s.active {

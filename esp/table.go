@@ -12,6 +12,8 @@ import (
 // cidTable says whose packets bear which CID. All sockets of an endpoint share it, since the kernel may deliver a
 // packet to any of them. It is safe for concurrent use, and its lock is a leaf.
 type cidTable struct {
+	changes atomic.Uint64 // of byCID, as they begin; changed under mu
+
 	mu     sync.RWMutex
 	byCID  map[uint64]cidEntry
 	tokens map[[resetTokSize]byte]*Session // of CIDs that peers gave us: what a stateless reset ends with
@@ -54,8 +56,29 @@ func (t *cidTable) get(cid uint64) (cidEntry, bool) {
 	return en, ok
 }
 
+// cidMemory is what who asks for the same CID again and again remembers of the table. It is not safe for concurrent use.
+type cidMemory struct {
+	cid     uint64
+	changes uint64 // of the table, before entry was looked up
+	entry   cidEntry
+}
+
+// get is that of the table, without its lock where nothing has changed since.
+func (m *cidMemory) get(t *cidTable, cid uint64) (cidEntry, bool) {
+	changes := t.changes.Load()
+	if m.cid == cid && m.changes == changes && cid != 0 {
+		return m.entry, true
+	}
+	en, ok := t.get(cid)
+	if ok {
+		m.cid, m.changes, m.entry = cid, changes, en
+	}
+	return en, ok
+}
+
 func (t *cidTable) set(cid uint64, en cidEntry) {
 	t.mu.Lock()
+	t.changes.Add(1)
 	t.byCID[cid] = en
 	t.mu.Unlock()
 }
@@ -63,6 +86,7 @@ func (t *cidTable) set(cid uint64, en cidEntry) {
 // add enters cid unless it is taken.
 func (t *cidTable) add(cid uint64, en cidEntry) bool {
 	t.mu.Lock()
+	t.changes.Add(1)
 	defer t.mu.Unlock()
 	if _, ok := t.byCID[cid]; ok {
 		return false
@@ -74,6 +98,7 @@ func (t *cidTable) add(cid uint64, en cidEntry) bool {
 // remove takes cid out if it belongs to s.
 func (t *cidTable) remove(cid uint64, s *Session) {
 	t.mu.Lock()
+	t.changes.Add(1)
 	if t.byCID[cid].s == s {
 		delete(t.byCID, cid)
 	}
@@ -83,6 +108,7 @@ func (t *cidTable) remove(cid uint64, s *Session) {
 // close lets cid answer with the last packet of s for a while.
 func (t *cidTable) close(cid uint64, s *Session, last []byte) {
 	t.mu.Lock()
+	t.changes.Add(1)
 	defer t.mu.Unlock()
 	if t.byCID[cid].s != s {
 		return
@@ -91,6 +117,7 @@ func (t *cidTable) close(cid uint64, s *Session, last []byte) {
 	t.byCID[cid] = cidEntry{closed: l}
 	time.AfterFunc(closedLife, func() {
 		t.mu.Lock()
+		t.changes.Add(1)
 		if t.byCID[cid].closed == l {
 			delete(t.byCID, cid)
 		}
@@ -101,6 +128,7 @@ func (t *cidTable) close(cid uint64, s *Session, last []byte) {
 // removeHandshake takes cid out unless a session has it by now.
 func (t *cidTable) removeHandshake(cid uint64) {
 	t.mu.Lock()
+	t.changes.Add(1)
 	if en := t.byCID[cid]; en.s == nil && en.closed == nil {
 		delete(t.byCID, cid)
 	}

@@ -17,8 +17,8 @@ func (s *Session) arm(now time.Duration) {
 	if s.err != nil {
 		return
 	}
-	if p := s.active; p != nil && p.link != nil && len(s.paths) == 1 && s.timerAt != 0 && s.timerAt-now <= defaultAckDelay {
-		return // over TCP nothing becomes due earlier than that
+	if s.timerAt != 0 && s.timerAt-now <= s.unhurried() {
+		return
 	}
 	at := s.nextDeadline()
 	if at == 0 || s.timerAt != 0 && s.timerAt <= at {
@@ -31,6 +31,17 @@ func (s *Session) arm(now time.Duration) {
 		return
 	}
 	s.timer.Reset(wait)
+}
+
+// unhurried is how soon after now, at the earliest, something new becomes due; a timer that is set for before that need not
+// be moved. Deadlines further away, those of paths and of the session, may be late by as much. s.mu is held.
+func (s *Session) unhurried() time.Duration {
+	for _, p := range s.paths {
+		if p.link == nil && (p.paceUntil != 0 || p.rec.Losing()) {
+			return 0
+		}
+	}
+	return min(defaultAckDelay, s.peerParams.ackDelay) // a probe timeout is longer than what the peer's ACKs may take
 }
 
 func (s *Session) stopTimer() {

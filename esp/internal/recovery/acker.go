@@ -7,7 +7,8 @@ import (
 )
 
 // Acker keeps which packets of one packet-number space were received, and decides when to acknowledge them: at once
-// when one is missing or came late, after every second one that asks for it, else after a short delay.
+// when one is missing or came late, after every second one that asks for it, else after a short delay. Packets each of
+// which is answered at once, by a packet without an acknowledgement, may be acknowledged together, in eights; see Answered.
 type Acker struct {
 	maxRanges int
 	maxDelay  time.Duration
@@ -15,11 +16,15 @@ type Acker struct {
 	got       interval.Set
 	largestAt time.Duration // when the highest was received
 	waiting   int           // packets received since the last acknowledgement that ask for one
+	row       int           // of those, received since the last answer
 	at        time.Duration // when one is due; 0 = none is
 	asked     bool          // an acknowledgement must go at once
 }
 
-const ackEvery = 2 // RFC 9000, section 13.2.2
+const (
+	ackEvery    = 2 // RFC 9000, section 13.2.2
+	ackAnswered = 8
+)
 
 // NewAcker returns an Acker that keeps at most maxRanges ranges (the oldest are forgotten) and delays at most maxDelay.
 // Values that are not positive stand for 64 ranges and 5 ms.
@@ -48,7 +53,8 @@ func (a *Acker) Received(now time.Duration, pn uint64, ackEliciting bool) {
 	if a.waiting == 1 {
 		a.at = now + a.maxDelay
 	}
-	if ok && pn != highest+1 || a.waiting >= ackEvery {
+	a.row++
+	if ok && pn != highest+1 || a.row >= ackEvery {
 		a.asked = true
 	}
 }
@@ -61,6 +67,12 @@ func (a *Acker) Due(now time.Duration) bool {
 // Pending reports whether something was received that asks for an acknowledgement: one may ride on a packet that is sent
 // anyway.
 func (a *Acker) Pending() bool { return a.waiting > 0 }
+
+// Ripe reports whether so many packets wait for an acknowledgement that it should ride on the next answer.
+func (a *Acker) Ripe() bool { return a.waiting >= ackAnswered }
+
+// Answered notes that a packet left for the peer without an acknowledgement: what waits for one waits on.
+func (a *Acker) Answered() { a.row = 0 }
 
 // Deadline returns when an acknowledgement is due at the latest.
 func (a *Acker) Deadline() (at time.Duration, ok bool) {
@@ -78,7 +90,7 @@ func (a *Acker) Delay(now time.Duration) time.Duration { return max(now-a.larges
 
 // Sent notes that Ranges were sent.
 func (a *Acker) Sent() {
-	a.waiting, a.asked, a.at = 0, false, 0
+	a.waiting, a.row, a.asked, a.at = 0, 0, false, 0
 }
 
 // OnAckOfAck tells that the peer has an acknowledgement whose highest number was largest: what lies below needs not be

@@ -71,3 +71,46 @@ func TestAckerForgets(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// TestAnswered follows packets each of which is answered without an acknowledgement: it is due in eights, or after the
+// delay, and at once when two come in a row or one is missing.
+func TestAnswered(t *testing.T) {
+	a := NewAcker(64, 5*ms)
+	for pn := range uint64(ackAnswered) {
+		if a.Ripe() {
+			t.Fatalf("ripe after %d packets", pn)
+		}
+		a.Received(ms, pn, true)
+		if a.Due(2 * ms) {
+			t.Fatalf("due after %d packets that were answered", pn)
+		}
+		a.Answered()
+	}
+	if !a.Ripe() || !a.Pending() || a.Due(2*ms) || !a.Due(6*ms) {
+		t.Errorf("after %d packets: ripe %v, pending %v, due %v, later %v", ackAnswered, a.Ripe(), a.Pending(), a.Due(2*ms), a.Due(6*ms))
+	}
+	a.Sent()
+	if a.Ripe() || a.Pending() {
+		t.Error("pending after an acknowledgement")
+	}
+	a.Received(7*ms, ackAnswered, true)
+	a.Answered()
+	a.Received(7*ms, ackAnswered+1, true)
+	if a.Due(7 * ms) {
+		t.Error("due although the first of two was answered")
+	}
+	a.Received(7*ms, ackAnswered+2, true)
+	if !a.Due(7 * ms) {
+		t.Error("not due after two in a row")
+	}
+	a.Answered()
+	if !a.Due(7 * ms) {
+		t.Error("an answer without an acknowledgement has made it undue")
+	}
+	a.Sent()
+	a.Received(8*ms, ackAnswered+4, true)
+	a.Answered()
+	if !a.Due(8 * ms) {
+		t.Error("not due although a packet is missing")
+	}
+}

@@ -257,6 +257,9 @@ func (s *Sender[T]) Sent(now time.Duration, pn uint64, size int, flags Flags, pa
 // now on say what the program sent, not what the path carries.
 func (s *Sender[T]) SetAppLimited() { s.limitedUntil = max(s.delivered+s.inflight, 1) }
 
+// AppLimited reports whether SetAppLimited would change nothing.
+func (s *Sender[T]) AppLimited() bool { return s.limitedUntil >= max(s.delivered+s.inflight, 1) }
+
 // Oldest returns the payload of the oldest packet that is neither acknowledged nor lost: what a probe should carry, if
 // there is nothing new to send.
 func (s *Sender[T]) Oldest() (payload T, ok bool) {

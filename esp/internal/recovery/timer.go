@@ -14,6 +14,10 @@ func (s *Sender[T]) Deadline() (at time.Duration, ok bool) {
 	return 0, false
 }
 
+// Losing reports whether Deadline is the time when a packet will be held to be lost, which may be near, and not that of
+// a probe.
+func (s *Sender[T]) Losing() bool { return s.lossAt > 0 }
+
 // PTO returns the probe timeout with its back-off.
 func (s *Sender[T]) PTO() time.Duration {
 	pto := s.rtt.pto(s.cfg.InitialRTT, s.cfg.MaxAckDelay)

@@ -17,10 +17,11 @@ type conn struct {
 	counters
 	raw   syscall.RawConn
 	local netip.AddrPort
-	is6   bool // an AF_INET6 socket; it may carry IPv4 too
+	bound netip.Addr // the one address of the socket; invalid where it has all
+	is6   bool       // an AF_INET6 socket; it may carry IPv4 too
 	gso   bool
 
-	write func(b, oob []byte, to netip.AddrPort) (n, oobn int, err error) // WriteMsgUDPAddrPort; replaced in tests
+	write func(b, oob []byte, to netip.AddrPort) (n, oobn int, err error) // replaced in tests
 
 	oob atomic.Pointer[sendControl] // of the last Send: the next mostly wants the same
 
@@ -39,7 +40,17 @@ func newConn(u *net.UDPConn, opt Options) (Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{UDPConn: u, raw: raw, local: addrPort(u.LocalAddr()), write: u.WriteMsgUDPAddrPort}
+	c := &conn{UDPConn: u, raw: raw, local: addrPort(u.LocalAddr())}
+	c.write = func(b, oob []byte, to netip.AddrPort) (n, oobn int, err error) {
+		if len(oob) == 0 { // sendto(2) is a little cheaper than sendmsg(2)
+			n, err = u.WriteToUDPAddrPort(b, to)
+			return n, 0, err
+		}
+		return u.WriteMsgUDPAddrPort(b, oob, to)
+	}
+	if a := c.local.Addr(); !a.IsUnspecified() {
+		c.bound = a
+	}
 	c.recv.init()
 	err = raw.Control(func(fd uintptr) { c.setOptions(int(fd), opt) })
 	return c, err
@@ -65,8 +76,12 @@ func (c *conn) setOptions(fd int, opt Options) {
 	unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, df4) // counts for IPv4 over an AF_INET6 socket too
 	if c.is6 {
 		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, df6)
+	}
+	switch {
+	case c.bound.IsValid(): // it is known what address a datagram was sent to
+	case c.is6:
 		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
-	} else {
+	default:
 		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
 	}
 	_, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
@@ -141,8 +156,8 @@ func (c *conn) sendEach(to netip.AddrPort, from netip.Addr, buf []byte, seg int)
 // sendOne makes one system call; seg is 0 for a single datagram.
 func (c *conn) sendOne(to netip.AddrPort, from netip.Addr, buf []byte, seg int) error {
 	var oob []byte
-	if from == c.local.Addr() {
-		from = netip.Addr{} // a socket that is bound to an address has no other one
+	if from == c.bound {
+		from = netip.Addr{} // it has no other one
 	}
 	if seg > 0 || from.IsValid() {
 		ctl := c.oob.Load()

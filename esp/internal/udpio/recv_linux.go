@@ -64,7 +64,7 @@ func (s *sysBatch) receive(fd uintptr) (n int, errno syscall.Errno) {
 		return int(m), errno
 	}
 	h := &s.hdrs[0]
-	m, _, errno := unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&h.hdr)), unix.MSG_DONTWAIT)
+	m, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&h.hdr)), unix.MSG_DONTWAIT)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -149,6 +149,9 @@ func (c *conn) collect(b *Batch, n int) {
 			continue // an empty datagram means nothing to anyone here
 		}
 		seg, to := parseControl(s.ctls[i][:min(uint64(h.hdr.Controllen), recvControl)])
+		if c.bound.IsValid() {
+			to = c.bound
+		}
 		b.add(b.buf[i*slot:i*slot+int(h.len)], seg, sockaddr(&s.names[i]), to)
 	}
 }
