@@ -52,7 +52,8 @@ type checkpoints struct {
 	body    []byte                // of the record that is being made
 	part    []byte
 
-	room func() int64 // bytes of the disk that they may take; tests replace it
+	room    func() int64 // bytes of the disk that they may take; tests replace it
+	rebuilt rebuilt      // what a start behind a rebuild did; see rebuild_finish.go
 
 	mu    sync.Mutex // guards what follows
 	stats CheckpointStats
@@ -241,7 +242,12 @@ func (c *checkpoints) start() error {
 			"a part of them is lost. sharefs rebuild --store DIR brings it back"}
 	}
 	if c.whole.number > 0 {
-		c.follow(c.copied)
+		_, err := c.t.db.Changes(c.copied).Next(1, func(uint64, sharefs.HLC, []byte) error { return nil })
+		if err == nil {
+			c.follow(c.copied)
+		} else {
+			c.breakChain() // it is behind a rebuild, or somebody else had the store
+		}
 	}
 	c.update()
 	return nil
@@ -273,17 +279,16 @@ func (c *checkpoints) run() {
 		case <-c.wake:
 		case <-tick.C:
 		}
-		err := c.turn()
-		if err != nil {
+		if err := c.turn(); err != nil {
 			c.t.log.Warn("the checkpoint does not get on", "err", err)
 		}
-		c.tell(err)
 		tick.Reset(c.delay)
 	}
 }
 
 // turn copies what the journal has and makes an export where one is due.
-func (c *checkpoints) turn() error {
+func (c *checkpoints) turn() (err error) {
+	defer func() { c.tell(err) }()
 	if err := c.archive(); err != nil {
 		return err
 	}
@@ -312,7 +317,10 @@ func (c *checkpoints) turn() error {
 // finish copies what is left when the tree is being closed and nothing changes any more. A checkpoint that fails does not keep a tree from
 // being closed.
 func (c *checkpoints) finish() {
-	if c.arc == nil {
+	c.work.Lock()
+	broken := c.arc == nil
+	c.work.Unlock()
+	if broken {
 		return
 	}
 	if err := c.flush(); err != nil {

@@ -77,6 +77,18 @@ func (c *checkpoints) copyPiece() error {
 	return nil
 }
 
+// sealChanges seals the pack that grows, all of which survives the loss of power already; c.work is held.
+func (c *checkpoints) sealChanges() error {
+	err := c.changes.Recover() // packs that an earlier process left open
+	if err == nil {
+		err = c.changes.Seal()
+	}
+	if err != nil && c.arc != nil {
+		c.follow(c.copied) // the pack was given up where it was synced
+	}
+	return err
+}
+
 // putChanges appends a record.
 func (c *checkpoints) putChanges(first, last uint64) error {
 	if len(c.body) > pack.MaxPlain {

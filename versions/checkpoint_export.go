@@ -72,13 +72,14 @@ func (c *checkpoints) beginExport() error {
 	}
 	c.going = g
 	// Later records do not share a pack with those of older generations, so that they can go.
-	for _, s := range []*pack.Store{c.rows, c.changes} {
-		if err := s.Recover(); err != nil {
-			return err
-		}
-		if err := s.Seal(); err != nil {
-			return err
-		}
+	if err := c.sealChanges(); err != nil {
+		return err
+	}
+	if err := c.rows.Recover(); err != nil {
+		return err
+	}
+	if err := c.rows.Seal(); err != nil {
+		return err
 	}
 	return c.putRows(recordBegin, 0, encodeBegin(g.begin))
 }

@@ -36,7 +36,7 @@ func (t *Tree) Checkpoints(seal bool) (CheckpointList, error) {
 	c.work.Lock()
 	defer c.work.Unlock()
 	if seal && !t.cfg.ReadOnly {
-		if err := c.changes.Seal(); err != nil {
+		if err := c.sealChanges(); err != nil {
 			return CheckpointList{}, err
 		}
 	}

@@ -1,7 +1,9 @@
 package kv
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -9,6 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"sharefs"
+	"sharefs/versions/kv/journal"
 )
 
 // Builder makes a meta.db out of an export and the changes that followed it. Nothing of it counts before [Builder.Finish] has returned. One
@@ -74,7 +77,7 @@ func (b *Builder) Part(p Part) error {
 	}
 	bucket := b.tx.Bucket(name)
 	bucket.FillPercent = fill
-	for rows := p.Rows; len(rows) > 0; {
+	for rows := bytes.Clone(p.Rows); len(rows) > 0; { // bbolt keeps the values that it is given until the commit
 		key, value, rest, ok := nextRow(rows)
 		switch {
 		case !ok:
@@ -205,7 +208,7 @@ func (b *Builder) Plain(space uint8, fn func(put func(key, value []byte) error) 
 		}
 		bucket := b.tx.Bucket(s.live)
 		bucket.FillPercent = fill
-		if err := bucket.Put(key, value); err != nil {
+		if err := bucket.Put(key, bytes.Clone(value)); err != nil {
 			return wrap("build", b.db.cfg.Dir, err)
 		}
 		b.rows++
@@ -292,4 +295,31 @@ func Verify(dir string) (applied uint64, err error) {
 		})
 	})
 	return db.applied.Load(), wrap("verify", path, err)
+}
+
+// ScanJournal reads what is left of the journal of a store that nobody has open, and changes nothing: fn is called for every commit that reads, with
+// rows as [Builder.Changes] takes them, without those of the spaces in skip. A nil disk is the directory "journal" in dir. Damage says what
+// does not read although it had been synced.
+func ScanJournal(dir string, disk journal.FS, skip []uint8, fn func(seq uint64, stamp sharefs.HLC, rows []byte) error) (damage []error, err error) {
+	if disk == nil {
+		dir = filepath.Join(dir, "journal")
+		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+			return nil, nil
+		}
+		disk = journal.Dir(dir)
+	}
+	a := &Archive{}
+	for _, id := range skip {
+		a.skip[id] = true
+	}
+	var odd []error
+	damage, err = journal.Scan(disk, func(r journal.Record) error {
+		stamp, rows, ok := parseBatch(r.Payload)
+		if !ok {
+			odd = append(odd, &sharefs.Error{Op: "journal scan", Kind: sharefs.KindCorrupt, Detail: fmt.Sprintf("record %d is no batch", r.Seq)})
+			return nil
+		}
+		return fn(r.Seq, stamp, a.without(rows))
+	})
+	return append(damage, odd...), wrap("read the journal", dir, err)
 }
