@@ -21,12 +21,16 @@ type call struct {
 	helper        bool // mount(8) called
 	fake          bool // mount -f: all but the mount
 	done          bool // help or version was shown
+
+	rebuild           bool // make meta.db anew, and mount nothing
+	force, bare, json bool // of a rebuild
 }
 
 const help = `Mount a ShareFS store: a directory in which every file keeps its past.
 
 Usage:
   sharefs-mount [flags] [SOURCE] MOUNTPOINT
+  sharefs-mount --rebuild [--force] [--bare] [--json] [SOURCE]
 
 SOURCE is the name of a store, or its path; without it the store "default" is
 used. A store that does not exist yet is made. Names stand for directories below
@@ -37,6 +41,7 @@ Examples:
   sharefs-mount photos ~/Photos         Mount the store "photos"
   sharefs-mount -o ro photos ~/Photos   The same, read-only
   umount ~/Share                        End it (ordinary users: fusermount3 -u ~/Share)
+  sharefs-mount --rebuild photos        Make a lost or damaged meta.db anew
 
 Flags:
 %s
@@ -83,6 +88,10 @@ func parseArgs(args []string) (*call, error) {
 		flags.StringP("types", "t", "", "Ignored: the `TYPE` is fuse.sharefs")
 	} else {
 		flags.BoolVarP(&c.foreground, "foreground", "f", false, "Stay in front, with the log on standard error")
+		flags.BoolVar(&c.rebuild, "rebuild", false, "Mount nothing: make the store's meta.db anew from its checkpoint")
+		flags.BoolVar(&c.force, "force", false, "With --rebuild: although meta.db reads whole")
+		flags.BoolVar(&c.bare, "bare", false, "With --rebuild: without a checkpoint; names and history are lost")
+		flags.BoolVar(&c.json, "json", false, "With --rebuild: write the report as JSON")
 	}
 	flags.BoolVar(&showVersion, "version", false, "Show the version of this program")
 	flags.BoolVarP(&showHelp, "help", "h", false, "Show this help")
@@ -110,7 +119,15 @@ func parseArgs(args []string) (*call, error) {
 		}
 		c.options.Store = store
 	}
+	if !c.rebuild && (c.force || c.bare || c.json) {
+		return nil, usage("--force, --bare and --json go with --rebuild")
+	}
 	switch rest := flags.Args(); {
+	case c.rebuild && len(rest) > 1:
+		return nil, usage("--rebuild mounts nothing: there is one argument too many, %q", rest[1])
+	case c.rebuild && len(rest) == 1:
+		c.source = rest[0]
+	case c.rebuild:
 	case len(rest) == 0:
 		return nil, usage("MOUNTPOINT is missing")
 	case len(rest) > 2:
@@ -125,7 +142,7 @@ func parseArgs(args []string) (*call, error) {
 
 // check refuses what contradicts itself, and makes paths absolute for a daemon that works elsewhere.
 func (c *call) check(helper bool) error {
-	if c.point == "" {
+	if c.point == "" && !c.rebuild {
 		return usage("MOUNTPOINT is empty")
 	}
 	for _, word := range []string{"none", "sharefs", "sharefs-mount"} {

@@ -1,6 +1,7 @@
 // Command sharefs-mount mounts a ShareFS store.
 //
 //	sharefs-mount [--store DIR] [-o opt,opt=value…] [-f] [SOURCE] MOUNTPOINT
+//	sharefs-mount --rebuild [--store DIR] [--force] [--bare] [--json] [SOURCE]
 //
 // It returns once the mount can be used and leaves a daemon behind, or stays in front with -f. Under the names mount.sharefs and
 // mount.fuse.sharefs it is the helper that mount(8) calls: SOURCE MOUNTPOINT -o OPTIONS.
@@ -44,6 +45,8 @@ func run(args []string) int {
 	switch {
 	case c.done:
 		return exitMounted
+	case c.rebuild:
+		return rebuild(c)
 	case c.options.Remount:
 		err = remount(c)
 	case c.fake:

@@ -19,6 +19,7 @@ import (
 // status gathers what the parts tell. It touches the store's disk and the table of mounts, never the mount.
 func (d *Daemon) status() *status.Status {
 	edge, tree, past := d.edge.Stats(), d.tree.Stats(), d.tree.HistoryStats()
+	checkpoint := d.tree.CheckpointStats()
 	peer := d.store.Keys.Peer()
 	test := d.test.Load()
 	s := &status.Status{
@@ -47,6 +48,10 @@ func (d *Daemon) status() *status.Status {
 			Joined: past.Joined, Dropped: past.Dropped, SetAside: past.Moved + past.Copied + past.Cloned, TooLarge: past.TooLarge, Lost: past.Lost,
 			Error: past.LastError,
 		},
+		Checkpoint: status.Checkpoint{
+			Generation: checkpoint.Generation, Rows: checkpoint.Rows, Bytes: checkpoint.ExportBytes + checkpoint.ArchiveBytes,
+			UncopiedNow: checkpoint.LagCommits, ExportingNow: checkpoint.Exporting, Incomplete: checkpoint.Broken, Error: checkpoint.LastError,
+		},
 		Requests: edge.Requests,
 		Problems: []string{},
 	}
@@ -71,6 +76,7 @@ func problems(s *status.Status, watch, lost string) []string {
 	}
 	add(s.Journal.Error != "", "changes cannot be saved: "+s.Journal.Error)
 	add(s.Capture.Error != "", "versions cannot be captured: "+s.Capture.Error)
+	add(s.Checkpoint.Error != "", "the checkpoint, from which the database could be made anew, does not get on: "+s.Checkpoint.Error)
 	last := "; the last was of " + term.Quote(lost)
 	add(s.Capture.Lost > 0, strconv.FormatUint(s.Capture.Lost, 10)+
 		" versions were lost since the mount: their content could not be read when they were captured"+last)

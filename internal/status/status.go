@@ -14,7 +14,9 @@ type Status struct {
 	Now     Now       `json:"now"`
 	Journal Journal   `json:"journal"`
 	Capture Capture   `json:"capture"`
-	Space   Space     `json:"space"`
+
+	Checkpoint Checkpoint `json:"checkpoint"`
+	Space      Space      `json:"space"`
 
 	// Requests that the kernel sent to the daemon since the mount began, by opcode.
 	Requests map[string]uint64 `json:"requests_since_mount"`
@@ -100,6 +102,17 @@ type Capture struct {
 	TooLarge    uint64 `json:"too_large_since_mount"`    // changed again before they were captured, and no room for a copy
 	Lost        uint64 `json:"lost_since_mount"`
 	Error       string `json:"error,omitempty"`
+}
+
+// Checkpoint is what the database can be made anew from.
+type Checkpoint struct {
+	Generation   uint64 `json:"generation"`           // of the newest complete export; 0: there is none yet
+	Rows         uint64 `json:"rows"`                 // in it
+	Bytes        int64  `json:"bytes"`                // that it takes with the changes since
+	UncopiedNow  uint64 `json:"uncopied_commits_now"` // synced in the journal and not yet in it
+	ExportingNow uint64 `json:"exporting_rows_now"`   // written of the next one
+	Incomplete   bool   `json:"incomplete,omitempty"` // changes are missing in it; the next one will have them
+	Error        string `json:"error,omitempty"`
 }
 
 // Space is the disk below the store.

@@ -30,17 +30,20 @@ func TestTheTextSaysWhatIsNowAndWhatSinceTheMount(t *testing.T) {
 		"Mount        '/home/a b'\n", "Store        work in /s\n", "Disk         512 GiB of 1.0 TiB available\n",
 		"Content      passthrough: ", "Self-test    passed: 16 writes", "7 captured since mount, 2 waiting now (2.0 KiB); a file settles after 1 s\n",
 		"Requests     40 since mount: OPEN 20, A 10, LOOKUP 10\n", "Problems     none\n", "1,234 changes since mount; now 0 not synced",
+		"Checkpoint   none yet\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing in\n%s", want, text)
 		}
 	}
 	s.Problems = []string{"the disk is full", "b\x1b[0m"}
+	s.Checkpoint = Checkpoint{Generation: 2, Rows: 5000, Bytes: 2048, UncopiedNow: 1}
 	s.Mount.ReadOnly, s.Content.Passthrough, s.Content.Reason = true, false, "passthrough=off"
 	text = s.Text(s.Started)
 	for _, want := range []string{
 		"Problems     the disk is full\n", `b\x1b[0m` + "\n", "read-only\n",
 		"Content      served: reads and writes go through the daemon (passthrough=off)\n",
+		"Checkpoint   5,000 rows and the changes since, 2.0 KiB; now 1 change not in it\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing in\n%s", want, text)

@@ -62,6 +62,14 @@ func (s *Status) Text(now time.Time) string {
 		term.Of(uint64(s.Now.CachedNames), "name"))
 	line("Journal", "%s since mount; now %s not synced, %s not applied, %s in the journal", term.Of(s.Journal.Commits, "change"),
 		term.Count(s.Journal.UnsyncedNow), term.Count(s.Journal.UnappliedNow), term.Size(uint64(s.Journal.JournalBytes)))
+	switch cp := &s.Checkpoint; {
+	case cp.Generation == 0 && cp.ExportingNow == 0:
+		line("Checkpoint", "none yet")
+	case cp.Generation == 0:
+		line("Checkpoint", "the first is being made: %s so far", term.Of(cp.ExportingNow, "row"))
+	default:
+		line("Checkpoint", "%s and the changes since, %s; now %s not in it", term.Of(cp.Rows, "row"), term.Size(uint64(cp.Bytes)), term.Of(cp.UncopiedNow, "change"))
+	}
 	line("Requests", "%s since mount%s", term.Count(total(s.Requests)), most(s.Requests, 6))
 	if len(s.Problems) == 0 {
 		line("Problems", "none")
