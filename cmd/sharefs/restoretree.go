@@ -26,6 +26,15 @@ type restoreStyle struct {
 // maxListed is how many lines of what was done are written unless all are wanted.
 const maxListed = 40
 
+// restored is what a restore of a directory did.
+type restored struct {
+	dir         *client.Dir
+	style       restoreStyle
+	report      *restore.Report
+	undo        string // a command line
+	interrupted bool
+}
+
 // restoreTree makes a directory as it was.
 func (a *app) restoreTree(arg string, style restoreStyle) error {
 	d, err := client.OpenDir(arg)
@@ -35,9 +44,24 @@ func (a *app) restoreTree(arg string, style restoreStyle) error {
 	if d.Select == "" {
 		return usage("no time is named: it goes behind @@, as in %s", term.Quote(d.Given+"@@yesterday"))
 	}
-	made, live, err := a.liveDir(d, style.dry)
+	r, err := a.restoreDir(d, style)
 	if err != nil {
 		return err
+	}
+	if a.json {
+		return a.writeRestoreJSON(r)
+	}
+	if err := a.writeActions(r); err != nil {
+		return err
+	}
+	return a.printf("%s", r.summary())
+}
+
+// restoreDir makes a directory as it was and sets the exit status if anything was not done.
+func (a *app) restoreDir(d *client.Dir, style restoreStyle) (*restored, error) {
+	made, live, err := a.liveDir(d, style.dry)
+	if err != nil {
+		return nil, err
 	}
 	if style.dry && live.Mount == nil {
 		defer os.Remove(live.Reach)
@@ -45,7 +69,7 @@ func (a *app) restoreTree(arg string, style restoreStyle) error {
 	var before time.Time
 	if !style.dry {
 		if before, err = d.Mount.Now(); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	progress := term.NewProgress(os.Stderr)
@@ -57,9 +81,9 @@ func (a *app) restoreTree(arg string, style restoreStyle) error {
 		DryRun: style.dry, Stay: style.stay, Keep: client.Keep, Progress: progress.Show,
 	})
 	progress.End()
-	interrupted := errors.Is(err, context.Canceled)
-	if err != nil && (report == nil || !interrupted) {
-		return treeError(err, d.Name())
+	r := &restored{dir: d, style: style, report: report, interrupted: errors.Is(err, context.Canceled)}
+	if err != nil && (report == nil || !r.interrupted) {
+		return nil, treeError(err, d.Name())
 	}
 	if !style.dry {
 		a.dressParents(d, made, report)
@@ -69,17 +93,14 @@ func (a *app) restoreTree(arg string, style restoreStyle) error {
 			act.Op, act.What = restore.Created, nil
 		}
 	}
-	undo := "sharefs restore " + quoteArg(d.Given+"@@"+client.TimeText(before))
+	r.undo = "sharefs restore " + quoteArg(d.Given+"@@"+client.TimeText(before))
 	if len(made) > 0 {
-		undo = "rm -r " + quoteArg(d.Given)
+		r.undo = "rm -r " + quoteArg(d.Given)
 	}
-	if report.Failed() > 0 || interrupted {
+	if report.Failed() > 0 || r.interrupted {
 		a.exit = exitFailed
 	}
-	if a.json {
-		return a.writeRestoreJSON(d, style, report, undo, interrupted)
-	}
-	return a.writeRestore(d, style, report, undo, interrupted)
+	return r, nil
 }
 
 // liveDir finds the directory that is to become as it was, and makes it and those above it where they are gone: made lists them, from the top.
@@ -145,8 +166,9 @@ func told(a *restore.Action) bool {
 	return a.Err != nil || a.Op != restore.Attributes || a.Type != "directory" || !slices.Equal(a.What, []string{"times"})
 }
 
-func (a *app) writeRestore(d *client.Dir, style restoreStyle, report *restore.Report, undo string, interrupted bool) error {
-	base := d.Given
+// writeActions writes a line for each thing that was done, and to standard error what could not be done.
+func (a *app) writeActions(r *restored) error {
+	base, style, report := r.dir.Given, r.style, r.report
 	lines := 0
 	hidden := 0
 	for i := range report.Actions {
@@ -192,7 +214,7 @@ func (a *app) writeRestore(d *client.Dir, style restoreStyle, report *restore.Re
 	for _, p := range report.Foreign {
 		fmt.Fprintf(os.Stderr, "sharefs: %s: another filesystem is mounted there; it is left as it is\n", term.Quote(filepath.Join(base, p)))
 	}
-	return a.printf("%s", restoreSummary(d, style, report, undo, interrupted))
+	return nil
 }
 
 // restoreError names a path and says why nothing was done to it.
@@ -204,8 +226,9 @@ func restoreError(path string, err error) error {
 	return client.PathError("restore", path, err)
 }
 
-// restoreSummary tells in a few sentences what was done and how to undo it.
-func restoreSummary(d *client.Dir, style restoreStyle, report *restore.Report, undo string, interrupted bool) string {
+// summary tells in a few sentences what was done and how to undo it.
+func (r *restored) summary() string {
+	d, report := r.dir, r.report
 	var b strings.Builder
 	count := map[restore.Op]int{}
 	for i := range report.Actions {
@@ -227,12 +250,12 @@ func restoreSummary(d *client.Dir, style restoreStyle, report *restore.Report, u
 		}
 	}
 	switch {
-	case len(parts) == 0 && report.Failed() == 0 && !interrupted:
+	case len(parts) == 0 && report.Failed() == 0 && !r.interrupted:
 		return fmt.Sprintf("%s is as it was at %s; nothing is to be done.\n", name, at)
-	case style.dry:
+	case r.style.dry:
 		fmt.Fprintf(&b, "%s would become as it was at %s: %s.\n", name, at, strings.Join(parts, ", "))
 		return b.String()
-	case interrupted:
+	case r.interrupted:
 		fmt.Fprintf(&b, "Interrupted: %s is not yet as it was at %s: %s so far. Run it again to go on.\n", name, at, orNone(parts))
 	case report.Failed() > 0:
 		fmt.Fprintf(&b, "%s could not be made all as it was at %s: %s, %s not.\n", name, at, orNone(parts), term.Count(uint64(report.Failed())))
@@ -242,7 +265,7 @@ func restoreSummary(d *client.Dir, style restoreStyle, report *restore.Report, u
 	if report.Owners > 0 {
 		fmt.Fprintf(&b, "%s to you instead of the owner of then: only root may give files away.\n", belong(report.Owners))
 	}
-	fmt.Fprintf(&b, "To undo: %s\n", undo)
+	fmt.Fprintf(&b, "To undo: %s\n", r.undo)
 	return b.String()
 }
 
@@ -266,7 +289,8 @@ type actionJSON struct {
 	Error string `json:"error,omitempty"`
 }
 
-func (a *app) writeRestoreJSON(d *client.Dir, style restoreStyle, report *restore.Report, undo string, interrupted bool) error {
+func (a *app) writeRestoreJSON(r *restored) error {
+	d, report := r.dir, r.report
 	result := struct {
 		Directory   string        `json:"directory"`
 		Time        string        `json:"time"`
@@ -278,7 +302,7 @@ func (a *app) writeRestoreJSON(d *client.Dir, style restoreStyle, report *restor
 		OtherOwner  int           `json:"other_owner"`
 		Bytes       uint64        `json:"bytes"` // of content that was written
 		Undo        string        `json:"undo"`  // a command line; empty: there is nothing to undo
-	}{Directory: d.Path, Time: d.Time.Local().Format(term.JSONTimeLayout), DryRun: style.dry, Interrupted: interrupted, Actions: []actionJSON{},
+	}{Directory: d.Path, Time: d.Time.Local().Format(term.JSONTimeLayout), DryRun: r.style.dry, Interrupted: r.interrupted, Actions: []actionJSON{},
 		Problems: problemsOf(report.Problems), Failed: report.Failed(), OtherOwner: report.Owners, Bytes: report.Bytes}
 	for _, act := range report.Actions {
 		j := actionJSON{Action: act}
@@ -287,8 +311,8 @@ func (a *app) writeRestoreJSON(d *client.Dir, style restoreStyle, report *restor
 		}
 		result.Actions = append(result.Actions, j)
 	}
-	if !style.dry && len(result.Actions) > 0 {
-		result.Undo = undo
+	if !r.style.dry && len(result.Actions) > 0 {
+		result.Undo = r.undo
 	}
 	return a.writeJSON(result)
 }
