@@ -126,19 +126,28 @@ func (c *checkpoints) open(t *Tree) (err error) {
 	if c.rows, c.changes, err = openCheckpoints(disk, t.cfg); err != nil {
 		return err
 	}
+	c.files, c.exports = map[pack.ID]*contents{}, map[pack.ID]*contents{}
 	if t.cfg.ReadOnly {
 		return nil
 	}
-	return c.look()
+	if err := c.look(); err != nil { // a mount does not need them
+		t.log.Error("the checkpoint cannot be read, and another one is made", "err", err)
+		c.whole, c.copied, c.files, c.exports = generation{}, 0, map[pack.ID]*contents{}, map[pack.ID]*contents{}
+	}
+	return nil
 }
 
-// checkpointDirs returns the disks of the parts of a store's checkpoints.
+// checkpointDirs returns the disks of the parts of a store's checkpoints. Where a directory cannot be made the first record will not be either, and
+// the store opens nevertheless.
 func checkpointDirs(store string, readOnly bool) func(part string) (pack.FS, error) {
 	return func(part string) (pack.FS, error) {
-		dir := filepath.Join(store, "checkpoints", part)
-		if !readOnly {
-			if err := os.MkdirAll(dir, 0o700); err != nil {
-				return nil, failed("make the directory of checkpoints", err)
+		above := filepath.Join(store, "checkpoints")
+		dir := filepath.Join(above, part)
+		if _, err := os.Lstat(dir); err != nil && !readOnly && os.MkdirAll(dir, 0o700) == nil {
+			for _, d := range []string{store, above} {
+				if err := pack.Dir(d).SyncDir("."); err != nil {
+					return nil, failed("make the directory of checkpoints", err)
+				}
 			}
 		}
 		return pack.Dir(dir), nil
@@ -241,13 +250,12 @@ func (c *checkpoints) start() error {
 		return &sharefs.Error{Op: "open the store", Path: c.t.cfg.Dir, Kind: sharefs.KindCorrupt, Detail: "meta.db and journal/ end before what checkpoints/ holds: " +
 			"a part of them is lost. sharefs rebuild --store DIR brings it back"}
 	}
-	if c.whole.number > 0 {
-		_, err := c.t.db.Changes(c.copied).Next(1, func(uint64, sharefs.HLC, []byte) error { return nil })
-		if err == nil {
-			c.follow(c.copied)
-		} else {
-			c.breakChain() // it is behind a rebuild, or somebody else had the store
-		}
+	// It may be behind a rebuild, or somebody who makes no checkpoints had the store.
+	_, err := c.t.db.Changes(c.copied).Next(1, func(uint64, sharefs.HLC, []byte) error { return nil })
+	if c.whole.number > 0 && err == nil {
+		c.follow(c.copied)
+	} else {
+		c.breakChain()
 	}
 	c.update()
 	return nil

@@ -24,6 +24,8 @@
 //
 // hooks.go is the seam: where a name changes hands, where content is about to change or to be lost, where a file has come to rest.
 //
+// checkpoint.go keeps all rows a second time, from which rebuild.go makes meta.db anew.
+//
 // # Locks
 //
 // file.content, then Tree.mu, then the mutexes of caches, tables and queues, none of which is held while another one is taken but for

@@ -157,7 +157,7 @@ func (b *rebuilder) findLive() error {
 			b.report.lose("the row of inode %d: it is damaged", ino)
 			return true
 		}
-		if !r.isRegular() {
+		if !r.isRegular() || r.nlink == 0 {
 			return true
 		}
 		if b.report.Files++; b.report.Files%256 == 0 {

@@ -24,6 +24,12 @@
 // remains. A row that is superseded in a later epoch leaves a history row. [DB.At] shows the state at the last boundary
 // up to an instant: all of an epoch or nothing of it.
 //
+// # A second copy
+//
+// Whoever wants to make meta.db anew when it is lost keeps an export ([DB.Export]: all rows with their past, read beside those who commit) and the
+// commits since it began ([DB.Changes], read from the files of the journal). A [Builder] makes a meta.db of both. With [Config.Archive] the
+// journal keeps what was not copied yet.
+//
 // # Formats
 //
 // Integers are big-endian, so that they sort; uvarint is that of package encoding/binary.
