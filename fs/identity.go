@@ -12,6 +12,7 @@ const (
 	attrInode   = ownPrefix + "inode"   // decimal: the inode that something is of, live or past
 	attrState   = ownPrefix + "state"   // equal texts: equal content. None for what has changed since its last version
 	attrRemoved = ownPrefix + "removed" // in .share/versions: when what had the name went, RFC 3339
+	attrAlive   = ownPrefix + "alive"   // there: "1" where it has another name now
 )
 
 // stateOf is the state of a file that is a version in the history of an inode.
@@ -36,6 +37,14 @@ func (e *edge) identityXattr(k nodeKey, attr string) (value []byte, ok bool, err
 			return []byte(versionTime(k.at)), true, nil
 		case k.kind == everLink:
 			return []byte(versionTime(k.at + 1)), true, nil
+		}
+	case attrAlive:
+		switch k.kind {
+		case pastDir, everDir, everLink:
+			live, err := e.tree.Getattr(k.ino)
+			if !gone(&live, err) && err == nil {
+				return []byte("1"), true, nil
+			}
 		}
 	case attrState:
 		var v sharefs.Version

@@ -45,6 +45,9 @@ func TestWhatIsTheSameIsKnownByItsAttributes(t *testing.T) {
 			t.Errorf("then it was %s, and is now %s", was, again)
 		}
 		for _, p := range []string{".share/versions/d", ".share/versions/d/sub/gone"} {
+			if _, err := getXattr(m.path(p), attrAlive); err == nil {
+				t.Errorf("%s lives", p)
+			}
 			at, err := time.Parse(time.RFC3339, get(m.path(p), attrRemoved))
 			ok(t, err)
 			before, err := time.Parse(time.RFC3339, first)
@@ -53,6 +56,12 @@ func TestWhatIsTheSameIsKnownByItsAttributes(t *testing.T) {
 				t.Errorf("%s is removed at %v", p, at)
 			}
 			m.holds(".share/at/"+at.Add(-time.Millisecond).Format("2006-01-02T15:04:05.000Z07:00")+"/d/sub/gone", "gone")
+		}
+		ok(t, os.Mkdir(m.path("old"), 0o755))
+		m.moment()
+		ok(t, os.Rename(m.path("old"), m.path("new")))
+		if got := get(m.path(".share/versions/old"), attrAlive); got != "1" {
+			t.Errorf("what moved is told %q", got)
 		}
 	})
 }

@@ -201,8 +201,9 @@ func TestCatWritesAVersion(t *testing.T) {
 		}
 		refused(t, m.Dir, 1, "a@@3: no such version; there are 1 to 2, and times such as -2h, yesterday or 2026-11-20T10:00", "cat", "a@@3")
 		first := mustJSON[logJSON](t, m.Dir, "log", "a@@1").Versions[0].at(t)
-		for _, sel := range []string{"nonsense", "2020-01-01", "01", "+1"} { // what the mount does not know the tool does not either
-			refused(t, m.Dir, 1, "a@@"+sel+": no such version; the first is of "+first+", and times are written -2h, yesterday or 2026-11-20T10:00", "cat", "a@@"+sel)
+		refused(t, m.Dir, 1, "a@@2020-01-01: no such version; the first is of "+first, "cat", "a@@2020-01-01")
+		for _, sel := range []string{"nonsense", "01", "+1"} { // what the mount does not know the tool does not either
+			refused(t, m.Dir, 1, "a@@"+sel+": "+sel+" is no number of a version, no time and no tag; times are written -2h, yesterday or 2026-11-20T10:00", "cat", "a@@"+sel)
 			if _, err := os.Stat(m.Path("a@@" + sel)); err == nil {
 				t.Errorf("a@@%s is there", sel)
 			}

@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -22,6 +23,8 @@ type File struct {
 	Select string // what stood behind @@: a number, a time; empty: the live content
 	Live   bool   // it bears its name now
 	Mount  *Mount
+
+	past string // a directory of its versions, ends in a slash
 }
 
 // Open finds what arg names: an existing file, even one that is really called "a@@5"; else FILE@@SELECT or FILE@@/SELECT.
@@ -33,7 +36,7 @@ func Open(arg string) (*File, error) {
 	switch {
 	case err == nil && (!isVirtual(info) || !strings.Contains(arg, "@@")):
 		return open(arg, "", info)
-	case err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, unix.EINVAL):
+	case err != nil && !missing(err):
 		return nil, pathError(arg, err)
 	}
 	trimmed := strings.TrimSuffix(arg, "/")
@@ -47,7 +50,7 @@ func Open(arg string) (*File, error) {
 			Detail: "no version is named: a number or a time goes behind @@, as in " + term.Quote(base+"@@1")}
 	}
 	info, err = os.Stat(base)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil && !missing(err) {
 		return nil, pathError(base, err)
 	}
 	return open(base, sel, info)
@@ -60,18 +63,27 @@ func isVirtual(info os.FileInfo) bool {
 
 // open fills a File in; info is nil where the name is vacant.
 func open(given, sel string, info os.FileInfo) (*File, error) {
-	real, err := realPath(given)
+	real, _, err := wherever(given)
 	if err != nil {
 		return nil, renamed(err, given)
 	}
-	m, err := MountOf(real)
+	m, err := holding(real)
+	if err == nil && m == nil {
+		err = &sharefs.Error{Path: term.Quote(given), Kind: sharefs.KindInvalid, Detail: "not in a ShareFS mount"}
+	}
 	if err != nil {
 		return nil, renamed(err, given)
 	}
-	f := &File{Given: given, Path: real, Select: sel, Live: info != nil, Mount: m}
+	f := &File{Given: given, Path: real, Select: sel, Live: info != nil, Mount: m, past: real + "@@/"}
+	if len(filepath.Base(real))+len("@@") > sharefs.NameMax {
+		f.past = f.ever()
+	}
 	if info == nil {
-		if _, err := os.Lstat(real + "@@"); err != nil {
-			return nil, pathError(given, unix.ENOENT)
+		if _, err := os.Lstat(f.past + "meta"); err != nil {
+			f.past = f.ever() // the directory that it was in is gone, too
+			if info, err := os.Lstat(f.past + "meta"); err != nil || !info.Mode().IsRegular() {
+				return nil, f.nothing()
+			}
 		}
 		return f, nil
 	}
@@ -85,6 +97,27 @@ func open(given, sel string, info os.FileInfo) (*File, error) {
 		return nil, &sharefs.Error{Path: term.Quote(given), Kind: sharefs.KindInvalid, Detail: "is made by the mount itself and has no versions"}
 	}
 	return f, nil
+}
+
+// everDir is where everything is to be found that ever was.
+const everDir = ".share/versions"
+
+// ever is the directory of the file's versions there. It is reached also where the directory of the file is gone, and where its name is so long that
+// nothing can stand behind it.
+func (f *File) ever() string {
+	rel, err := filepath.Rel(f.Mount.Point, f.Path)
+	if err != nil {
+		rel = "."
+	}
+	return filepath.Join(f.Mount.Point, everDir, rel) + "/"
+}
+
+// nothing says that there is no file of the name and never was one with versions.
+func (f *File) nothing() error {
+	if f.Select == "" {
+		return pathError(f.Given, unix.ENOENT)
+	}
+	return &sharefs.Error{Path: f.Name(), Kind: sharefs.KindNotExist, Detail: "there is no " + term.Quote(f.Given) + ", and never was one that had versions"}
 }
 
 // renamed makes an error speak of the path as the user gave it.

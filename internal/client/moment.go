@@ -172,7 +172,7 @@ func (t *Target) tell(verb, name, at, value string) error {
 		e.Detail = "it has a tag or branch " + term.Quote(name) + " already: sharefs tags " + term.Quote(t.Given)
 	case e.Kind == sharefs.KindNotExist || e.Kind == sharefs.KindNoAttr:
 		e.Kind, e.Detail = sharefs.KindNotExist, "it has no such tag or branch as "+term.Quote(name)
-	case e.Kind == sharefs.KindInvalid && at != "" && at != "now" && !t.isTime(at):
+	case e.Kind == sharefs.KindInvalid && at != "" && at != "now" && !t.Mount.isTime(at):
 		e.Detail = term.Quote(at) + " is no time and no tag of it; times are written " + TimeForms
 	case e.Kind == sharefs.KindInvalid:
 		e.Path, e.Detail = term.Quote(name), nameRule
@@ -182,8 +182,9 @@ func (t *Target) tell(verb, name, at, value string) error {
 	return e
 }
 
-func (t *Target) isTime(at string) bool {
-	_, err := os.Lstat(filepath.Join(t.Mount.Point, atDir, at))
+// isTime reports whether the mount takes a text for a time or a snapshot.
+func (m *Mount) isTime(at string) bool {
+	_, err := os.Lstat(filepath.Join(m.Point, atDir, at))
 	return err == nil
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,7 +40,7 @@ type Version struct {
 
 // History reads the file's versions, oldest first.
 func (f *File) History() (*History, error) {
-	text, err := os.ReadFile(f.Path + "@@/meta")
+	text, err := os.ReadFile(f.past + "meta")
 	if err != nil {
 		return nil, pathError(f.Given, err)
 	}
@@ -62,7 +64,7 @@ type Point struct {
 // At returns the point of one of the file's versions.
 func (f *File) At(v *Version) Point {
 	number := strconv.FormatUint(v.Number, 10)
-	return Point{Number: v.Number, Time: v.Time, Name: f.Given + "@@" + number, path: f.Path + "@@/" + number}
+	return Point{Number: v.Number, Time: v.Time, Name: f.Given + "@@" + number, path: f.past + number}
 }
 
 // Now returns the point of the live content.
@@ -81,6 +83,11 @@ func (f *File) Selected() (Point, error) {
 		return f.Now()
 	}
 	p := Point{Name: f.Given + "@@" + f.Select, path: f.Path + "@@" + f.Select}
+	if f.past != f.Path+"@@/" {
+		if p.path = f.past + f.Select; !isNumber(f.Select) {
+			p.path = filepath.Join(f.Mount.Point, atDir, f.Select, strings.TrimPrefix(f.past, filepath.Join(f.Mount.Point, everDir)))
+		}
+	}
 	text, err := ownAttr(p.path, "version")
 	if err == nil {
 		p.Number, err = strconv.ParseUint(text, 10, 64)
@@ -92,7 +99,7 @@ func (f *File) Selected() (Point, error) {
 		p.Time, err = time.Parse(time.RFC3339, text)
 	}
 	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):
+	case missing(err), errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):
 		h, err := f.History()
 		if err != nil {
 			return p, err
@@ -119,10 +126,18 @@ func ownAttr(path, name string) (string, error) {
 	return string(buf[:n]), nil
 }
 
+// sameNode reports whether two paths lead to the same version.
 func sameNode(a, b string) bool {
 	x, err1 := os.Lstat(a)
 	y, err2 := os.Lstat(b)
-	return err1 == nil && err2 == nil && os.SameFile(x, y)
+	return err1 == nil && err2 == nil && os.SameFile(x, y) || sameState(a, b)
+}
+
+// sameState reports whether two paths lead to files of which the mount says that they hold the same.
+func sameState(a, b string) bool {
+	x, err1 := ownAttr(a, "state")
+	y, err2 := ownAttr(b, "state")
+	return err1 == nil && err2 == nil && x == y
 }
 
 // Version finds the version that Select names among those of h.
@@ -145,17 +160,19 @@ func (f *File) Version(h *History) (*Version, error) {
 
 // noSuch says which versions there are instead.
 func (f *File) noSuch(h *History) error {
-	const times = "-2h, yesterday or 2026-11-20T10:00"
 	e := &sharefs.Error{Path: f.Name(), Kind: sharefs.KindNotExist}
 	switch n := len(h.Versions); {
 	case n == 0:
 		e.Detail = term.Quote(f.Given) + " has no versions yet: one is made when it is closed and has been quiet for a moment"
+	case !isNumber(f.Select) && !f.Mount.isTime(f.Select):
+		e.Kind = sharefs.KindInvalid
+		e.Detail = fmt.Sprintf("%s is no number of a version, no time and no tag; times are written %s", term.Quote(f.Select), TimeForms)
 	case !isNumber(f.Select):
-		e.Detail = fmt.Sprintf("no such version; the first is of %s, and times are written %s", term.Time(h.Versions[0].Time), times)
+		e.Detail = fmt.Sprintf("no such version; the first is of %s", term.Time(h.Versions[0].Time))
 	case n == 1:
 		e.Detail = fmt.Sprintf("no such version; there is %d only", h.Versions[0].Number)
 	default:
-		e.Detail = fmt.Sprintf("no such version; there are %d to %d, and times such as %s", h.Versions[0].Number, h.Versions[n-1].Number, times)
+		e.Detail = fmt.Sprintf("no such version; there are %d to %d, and times such as %s", h.Versions[0].Number, h.Versions[n-1].Number, TimeForms)
 	}
 	return e
 }

@@ -238,6 +238,17 @@ func wherever(path string) (real string, live bool, err error) {
 	}
 }
 
+// Wherever makes a path absolute and free of symbolic links as far as it exists, and tells in which mount it lies.
+func Wherever(path string) (real string, m *Mount, err error) {
+	if real, _, err = wherever(path); err != nil {
+		return "", nil, renamed(err, path)
+	}
+	if m, err = holding(real); err == nil && m == nil {
+		err = &sharefs.Error{Path: term.Quote(path), Kind: sharefs.KindInvalid, Detail: "not in a ShareFS mount"}
+	}
+	return real, m, err
+}
+
 // Side is the directory for a comparison with another one of the same mount.
 func (d *Dir) Side() treediff.Side {
 	s := treediff.Side{Dir: d.Reach}

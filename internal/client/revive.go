@@ -5,11 +5,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/internal/restore"
 	"sharefs/internal/term"
 )
 
@@ -21,6 +24,10 @@ func (f *File) revive(v *Version) error {
 		return err
 	}
 	defer content.Close()
+	made, err := f.makeParents()
+	if err != nil {
+		return err
+	}
 	temp, err := os.OpenFile(filepath.Dir(f.Path), os.O_WRONLY|unix.O_TMPFILE, 0o600)
 	if err != nil {
 		return f.writeError("restore", err)
@@ -29,7 +36,7 @@ func (f *File) revive(v *Version) error {
 	if _, err := io.Copy(temp, content); err != nil {
 		return f.writeError("restore", err)
 	}
-	if err := v.apply(temp); err != nil {
+	if err := f.dress(temp, v); err != nil {
 		return f.writeError("restore", err)
 	}
 	link := "/proc/self/fd/" + strconv.Itoa(int(temp.Fd()))
@@ -40,7 +47,77 @@ func (f *File) revive(v *Version) error {
 	if err != nil {
 		return f.writeError("restore", err)
 	}
+	for _, d := range slices.Backward(made) {
+		if _, err := restore.Dress(d.was, d.path); err != nil {
+			return PathError("restore", d.path, err)
+		}
+	}
 	return nil
+}
+
+// gone is a directory that was removed, and a path to it as it was last.
+type gone struct{ path, was string }
+
+// makeParents makes the directories above the file that are gone, from the top, for the user alone until it is done.
+func (f *File) makeParents() (made []gone, err error) {
+	for p := filepath.Dir(f.Path); p != f.Mount.Point && len(p) > 1; p = filepath.Dir(p) {
+		info, err := os.Lstat(p)
+		if err == nil && info.IsDir() {
+			break
+		}
+		if err == nil {
+			return nil, &sharefs.Error{Op: "restore", Path: term.Quote(p), Kind: sharefs.KindNotDir, Detail: "is no directory now: move it away first"}
+		}
+		when, err := f.Mount.Removed(p)
+		if err != nil {
+			return nil, err
+		}
+		made = append(made, gone{p, f.Mount.At(when, p)})
+	}
+	slices.Reverse(made)
+	for i, d := range made {
+		if err := os.Mkdir(d.path, 0o700); err != nil {
+			for _, d := range slices.Backward(made[:i]) {
+				_ = os.Remove(d.path)
+			}
+			return nil, f.writeError("restore", err)
+		}
+	}
+	return made, nil
+}
+
+// Removed returns the last time at which something was to be seen under an absolute path that is vacant now.
+func (m *Mount) Removed(path string) (time.Time, error) {
+	rel, err := filepath.Rel(m.Point, path)
+	if err != nil {
+		rel = "."
+	}
+	text, err := ownAttr(filepath.Join(m.Point, everDir, rel), "removed")
+	if err != nil {
+		return time.Time{}, pathError(path, err)
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	return at.Add(-time.Millisecond), err
+}
+
+// dress gives the file all attributes of then where the mount still shows it as it was with that version: at its time, or when it was removed. Else those that
+// belong to the version.
+func (f *File) dress(file *os.File, v *Version) error {
+	mine := f.At(v).path
+	times := []time.Time{v.Time}
+	if when, err := f.Mount.Removed(f.Path); err == nil {
+		times = append(times, when)
+	}
+	for _, t := range times {
+		if was := f.Mount.At(t, f.Path); sameState(was, mine) {
+			_, err := restore.Dress(was, "/proc/self/fd/"+strconv.Itoa(int(file.Fd())))
+			return err
+		}
+	}
+	if err := v.apply(file); err != nil {
+		return err
+	}
+	return os.Chtimes("/proc/self/fd/"+strconv.Itoa(int(file.Fd())), v.Mtime, v.Mtime)
 }
 
 // apply gives the file the owner, as far as the user may, and the mode of the version.
