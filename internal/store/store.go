@@ -10,6 +10,7 @@
 //	live/           content of the live files (package versions)
 //	packs/          sealed versions (package pack)
 //	aside/          contents that were changed again before they were captured (package versions)
+//	quarantine/     bytes that were found damaged, for a person to look at (package versions)
 //	checkpoints/    what meta.db can be made anew from (package versions)
 //	rebuild/        while it is made anew: the new one
 //	lost/           what a rebuild took out of its place; nothing reads it
@@ -40,7 +41,7 @@ const (
 // layout lists all that a store's directory may hold. lost+found and .nobackup are others' marks that do no harm.
 var layout = map[string]bool{
 	configFile: true, identityFile: true, shareFile: true, lockFile: true, LogFile: true, LogFile + ".1": true,
-	"meta.db": true, "journal": true, "live": true, "packs": true, "aside": true, "checkpoints": true, "rebuild": true, "lost": true,
+	"meta.db": true, "journal": true, "live": true, "packs": true, "aside": true, "checkpoints": true, "rebuild": true, "lost": true, "quarantine": true,
 	"lost+found": true, ".nobackup": true, ".stfolder": true,
 }
 

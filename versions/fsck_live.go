@@ -1,0 +1,179 @@
+package versions
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+)
+
+// confirmOrphan looks again whether what has no links waits to be removed, and nothing else does.
+func (c *fsck) confirmOrphan(ino sharefs.Ino) {
+	c.locked(func() error {
+		_, waits, err := c.t.db.Get(spaceOrphan, inoKey(ino))
+		if err != nil {
+			return err
+		}
+		r, err := c.t.row(ino)
+		switch {
+		case errors.Is(err, sharefs.KindStale):
+			if waits {
+				c.wrong(FoundTree, SeverityFault, ino, "it waits to be removed and does not exist")
+			}
+		case err == nil && waits != (r.nlink == 0):
+			c.wrong(FoundTree, SeverityFault, ino, "it has %d links, and it waits to be removed: %t", r.nlink, waits)
+		}
+		return err
+	})
+}
+
+// confirmBacking looks again at the backing file of a regular inode while nobody can begin to change it.
+func (c *fsck) confirmBacking(ino sharefs.Ino) error {
+	err := c.locked(func() error {
+		r, err := c.t.row(ino)
+		if err != nil {
+			return err
+		}
+		if r.nlink == 0 || !r.isRegular() {
+			return nil
+		}
+		st, err := c.t.live.stat(ino)
+		switch {
+		case errors.Is(err, unix.ENOENT):
+			if r.size > 0 {
+				c.badBacking(ino, "its backing file is missing")
+			}
+		case err != nil:
+			c.badBacking(ino, "its backing file cannot be looked at: "+err.Error())
+		case st.Mode&unix.S_IFMT != unix.S_IFREG:
+			c.badBacking(ino, "its backing file is no file")
+		case uint64(st.Size) != r.size && !c.t.hot(ino):
+			c.badBacking(ino, "its backing file has "+strconv.FormatInt(st.Size, 10)+" bytes, its row says "+strconv.FormatUint(r.size, 10))
+		}
+		return nil
+	})
+	if errors.Is(err, sharefs.KindStale) {
+		return nil
+	}
+	return err
+}
+
+func (c *fsck) badBacking(ino sharefs.Ino, detail string) {
+	f := Finding{Kind: FoundLive, Severity: SeverityDamage, Ino: ino, Where: "live/" + c.t.live.name(ino), Detail: detail, inos: map[sharefs.Ino]bool{ino: true}}
+	c.found(f)
+}
+
+// hot reports whether the backing file of an inode tells its size.
+func (t *Tree) hot(ino sharefs.Ino) bool {
+	f := t.files.find(ino)
+	if f == nil {
+		return false
+	}
+	defer t.files.unpin(f)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.hot
+}
+
+// checkLive does the second stage, as far as it goes beyond the inodes that there are.
+func (c *fsck) checkLive() error {
+	c.stage("live files", "directories", liveSubdirs)
+	var marks []sharefs.Ino
+	if err := c.t.db.Scan(spaceMark, nil, nil, func(key, _ []byte) bool {
+		ino := keyIno(key)
+		if r, err := c.t.row(ino); err != nil || !r.isRegular() {
+			marks = append(marks, ino)
+		}
+		return len(marks) < MaxFindings
+	}); err != nil {
+		return err
+	}
+	for _, ino := range marks {
+		if err := c.confirmMark(ino); err != nil {
+			return err
+		}
+	}
+	for i := range liveSubdirs {
+		if err := c.goOn(); err != nil {
+			return err
+		}
+		c.at("live files", "directories", uint64(i), liveSubdirs)
+		if err := c.findStrays(string(appendHex2(nil, uint8(i)))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *fsck) confirmMark(ino sharefs.Ino) error {
+	return c.locked(func() error {
+		_, ok, err := c.t.db.Get(spaceMark, inoKey(ino))
+		if err != nil || !ok {
+			return err
+		}
+		if r, err := c.t.row(ino); err != nil || !r.isRegular() {
+			c.wrong(FoundTree, SeverityFault, ino, "it is marked as open for writing and is no file")
+		}
+		return nil
+	})
+}
+
+// findStrays looks for backing files without an inode in one directory.
+func (c *fsck) findStrays(sub string) error {
+	dir, err := os.Open(filepath.Join(c.t.live.path, sub))
+	if errors.Is(err, os.ErrNotExist) {
+		c.found(Finding{Kind: FoundLive, Severity: SeverityDamage, Where: "live/" + sub, Detail: "the directory is missing"})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for {
+		names, err := dir.Readdirnames(1024)
+		for _, name := range names {
+			n, err := strconv.ParseUint(name, 16, 64)
+			ino := sharefs.Ino(n)
+			if err != nil || c.t.live.name(ino) != sub+"/"+name {
+				c.unknown("live/" + sub + "/" + name)
+				continue
+			}
+			if r, err := c.t.row(ino); err == nil && r.isRegular() || c.t.stock.owns(ino) {
+				continue
+			}
+			if err := c.confirmStray(ino); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// confirmStray looks again whether a backing file belongs to nobody.
+func (c *fsck) confirmStray(ino sharefs.Ino) error {
+	return c.locked(func() error {
+		if r, err := c.t.row(ino); err == nil && r.isRegular() || err != nil && !errors.Is(err, sharefs.KindStale) || c.t.stock.owns(ino) {
+			return nil
+		}
+		if _, err := c.t.live.stat(ino); err == nil {
+			c.found(Finding{Kind: FoundLive, Severity: SeverityFault, Ino: ino, Where: "live/" + c.t.live.name(ino),
+				Detail: "there is a backing file and no file that it belongs to", Repair: "look at it, and remove it if it is of no use: fsck does not"})
+		}
+		return nil
+	})
+}
+
+// unknown notes a file that is not the store's.
+func (c *fsck) unknown(path string) {
+	c.found(Finding{Kind: FoundUnknown, Severity: SeverityNote, Where: path, Detail: "it is no file of the store's", Repair: "it is left alone"})
+}
