@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"sharefs"
 	"sharefs/versions/kv"
@@ -51,10 +53,10 @@ func (b *rebuilder) reads(e *exported) bool {
 type exportReader struct {
 	b    *rebuilder
 	e    *exported
-	last string // the last row that was read
-	hole []error
-	from uint64 // the first part of the hole
-	next uint64 // part
+	last string   // the last row that was read
+	hole []string // why
+	from uint64   // the first part of the hole
+	next uint64   // part
 }
 
 func (r *exportReader) read() error {
@@ -102,7 +104,9 @@ func (r *exportReader) miss(err error) {
 	if len(r.hole) == 0 {
 		r.from = r.next
 	}
-	r.hole = append(r.hole, err)
+	if text := err.Error(); !slices.Contains(r.hole, text) && len(r.hole) < 4 {
+		r.hole = append(r.hole, text)
+	}
 }
 
 // reads notes a part that does, and names the rows that are missing before it.
@@ -120,7 +124,7 @@ func (r *exportReader) report(to string) {
 	if from == "" {
 		from = "the beginning"
 	}
-	r.b.report.lose("checkpoint %d, part %d: rows from %s to %s: %v", r.e.number, r.from, from, to, errors.Join(r.hole...))
+	r.b.report.lose("checkpoint %d, part %d: rows from %s to %s: %v", r.e.number, r.from, from, to, strings.Join(r.hole, "; "))
 	r.hole = nil
 }
 

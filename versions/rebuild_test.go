@@ -435,3 +435,38 @@ func TestRebuildInterrupted(t *testing.T) {
 		}
 	}
 }
+
+// Garbage collections remove, rewrite and punch packs before and after the checkpoint: a rebuilt tree has every version that was kept, takes nothing for a
+// chunk whose bytes are gone, and its next collection finds all the garbage that there is.
+func TestRebuildAfterGarbageCollections(t *testing.T) {
+	dir := t.TempDir()
+	small := func(c *Config) { c.packSize = 200_000 }
+	m := newGCModel(t, testTree(t, dir, byHand, small), 640)
+	m.tree.checkpoint.room = func() int64 { return 1 << 40 }
+	for i := range 4 {
+		m.mix()
+		m.fill(20)
+		m.thin(3)
+		if i == 1 {
+			check(t, m.tree.db.Checkpoint())
+			export(t, m.tree)
+		}
+		collect(t, m.tree, smallGC)
+	}
+	m.fill(10)
+	check(t, m.tree.checkpoint.flush())
+	m.tree.orphans.reaping.Lock()
+	killed := storeAsKilled(t, dir)
+	m.tree.orphans.reaping.Unlock()
+	removeMeta(t, killed)
+	removeJournal(t, killed)
+	r := rebuild(t, killed, RebuildOptions{}, small)
+	wantNothingLost(t, r)
+	m.tree = testTree(t, killed, byHand, small)
+	m.verify()
+	m.fill(40) // of which some held what was collected
+	m.verify()
+	collect(t, m.tree, smallGC)
+	m.verify()
+	noGarbage(t, m.tree)
+}

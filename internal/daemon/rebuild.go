@@ -3,10 +3,12 @@ package daemon
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 
 	"sharefs"
+	"sharefs/internal/logfile"
 	"sharefs/internal/mountopt"
 	"sharefs/internal/store"
 	"sharefs/internal/term"
@@ -42,10 +44,11 @@ func Rebuild(ctx context.Context, c RebuildConfig) (report versions.RebuildRepor
 	if d.store.ReadOnly {
 		return report, &sharefs.Error{Op: "rebuild", Path: term.Quote(dir), Kind: sharefs.KindReadOnly}
 	}
-	if err := d.openLog(false); err != nil {
+	if d.logFile, err = logfile.Open(LogPath(dir), logfile.DefaultLimit, false); err != nil {
 		return report, err
 	}
 	defer d.logFile.Close()
+	d.log = d.logFile.Logger(slog.LevelInfo)
 	tell := func(p versions.Progress) {
 		if c.Progress != nil {
 			c.Progress(p.Stage, p.Done, p.Total, p.Unit)
