@@ -121,12 +121,12 @@ func (h *history) join(x *tx, v *version) (bool, error) {
 		return false, err // another inode counts on the number
 	}
 	before, err := newestVersion(h.t.db, v.ino, v.own-1)
-	if err != nil || before == nil || before.place != placeKept || !before.same(v) || h.told(before, v) {
+	if err != nil || before == nil || before.place != placeKept || before.until != 0 || !before.same(v) || h.told(before, v) {
 		return false, err
 	}
 	before.timed = false
 	if before.merged == 0 {
-		before.merged = v.merged
+		before.merged = max(v.merged, v.at+1)
 	}
 	before.setStamp(v.stamp())
 	if before.note == "" {

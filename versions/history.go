@@ -263,8 +263,11 @@ func (h *history) begin(x *tx, r *row, stamp writers.Stamp, closed time.Time, no
 		}
 	}
 	v.merged = x.t.clock.Next()
+	if told, err := x.t.row(r.ino); err == nil && told.size == r.size && told.blocks == r.blocks && told.mtime == r.mtime && told.ctime == r.ctime {
+		v.merged = mergedBefore
+	}
 	v.put(&x.b)
-	x.pass(v.merged)
+	x.pass(max(v.merged, v.at))
 	id := versionID{v.ino, v.own}
 	x.after(func(uint64) {
 		h.counts.settled.Add(1)

@@ -19,7 +19,8 @@ import (
 //	16 bytes  id of the file: rows of versions stay when that of the inode is gone
 //	uvarints  size, mode, uid, gid, index of the author in the row "authors" of the space global
 //	varints   mtime, ctime of the backing file minus mtime (zigzag)
-//	uvarints  merged and until, each minus the first clock reading, 0 for none; not in format 1, where the row counts as merged with the close
+//	uvarints  merged: 0 none, 1 before, else what it is later than the first clock reading, and 1 more; until: how much later, 0 for none; neither is in
+//	          format 1, where the row counts as merged with the close
 //	uvarint   length of the note, then the note
 //	kept:     1 byte level, then the list at the top of the manifest (manifest.go)
 //
@@ -44,7 +45,8 @@ type version struct {
 	ctime  sharefs.Time // of the backing file: with size and mtime the stamp of the content
 	note   string
 	top    manifest // of a kept one
-	// merged is a clock reading right before the commit that brought the row of the inode up to date with this content; 0: none did, for it is timed.
+	// merged is a clock reading right before the commit that brought the row of the inode up to date with this content; mergedBefore: the row had
+	// nothing to be told; 0: none did, for it is timed.
 	merged sharefs.HLC
 	// until is when the next version began, if that one is removed and this one stays: from then on this is not what the file held. 0: the
 	// next row tells.
@@ -66,6 +68,8 @@ const (
 	versionFormat1 = 1 // without merged and until
 	versionTimed   = 4
 	versionDamaged = 8
+
+	mergedBefore sharefs.HLC = 1
 )
 
 func versionKey(ino sharefs.Ino, own uint64) []byte {
@@ -103,9 +107,12 @@ func (v *version) encode() []byte {
 	}
 	b = binary.AppendVarint(b, int64(v.mtime))
 	b = binary.AppendVarint(b, int64(v.ctime-v.mtime))
-	for _, at := range [...]sharefs.HLC{v.merged, v.until} {
-		b = binary.AppendUvarint(b, uint64(max(at, v.at)-v.at))
+	merged := uint64(v.merged)
+	if v.merged > mergedBefore {
+		merged = uint64(max(v.merged, v.at+1) - v.at + 1)
 	}
+	b = binary.AppendUvarint(b, merged)
+	b = binary.AppendUvarint(b, uint64(max(v.until, v.at)-v.at))
 	b = binary.AppendUvarint(b, uint64(len(v.note)))
 	b = append(b, v.note...)
 	if v.place == placeKept {
@@ -136,11 +143,16 @@ func decodeVersion(key, value []byte) (*version, error) {
 	v.mtime = sharefs.Time(d.varint())
 	v.ctime = v.mtime + sharefs.Time(d.varint())
 	if format == versionFormat {
-		for _, p := range [...]*sharefs.HLC{&v.merged, &v.until} {
-			if later := d.uvarint(); later > 0 {
-				*p = v.at + sharefs.HLC(later)
-				d.bad = d.bad || *p < v.at
-			}
+		switch merged := d.uvarint(); merged {
+		case 0, uint64(mergedBefore):
+			v.merged = sharefs.HLC(merged)
+		default:
+			v.merged = v.at + sharefs.HLC(merged-1)
+			d.bad = d.bad || v.merged <= v.at || v.merged == mergedBefore
+		}
+		if later := d.uvarint(); later > 0 {
+			v.until = v.at + sharefs.HLC(later)
+			d.bad = d.bad || v.until <= v.at
 		}
 	} else if !v.timed && v.at < sharefs.MaxHLC {
 		v.merged = v.at + 1

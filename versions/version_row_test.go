@@ -21,7 +21,7 @@ func keptVersion() *version {
 func TestVersionRow(t *testing.T) {
 	v := keptVersion()
 	const want = "\x02\x06" + "\x01\x02\x03\x04\x05\x06\x07\x08" + "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x09" +
-		"\xac\x02" + "\xa0\x83\x02" + "\xe8\x07" + "\x32" + "\x01" + "\xd0\x0f\x01" + "\x02\x80\x01" + "\x03n\xc3\xa9" + "\x00" +
+		"\xac\x02" + "\xa0\x83\x02" + "\xe8\x07" + "\x32" + "\x01" + "\xd0\x0f\x01" + "\x03\x80\x01" + "\x03n\xc3\xa9" + "\x00" +
 		"\x90\x03" + "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x05" +
 		"\xc9\x01"
 	if got := string(v.encode()); got != want {
@@ -58,6 +58,9 @@ func TestVersionRowOfFormat1(t *testing.T) {
 	}
 	old[1] &^= versionTimed
 	v.timed, v.merged = false, v.at+1
+	if again, err := decodeVersion(versionKey(v.ino, v.own), v.encode()); err != nil || !reflect.DeepEqual(again, v) {
+		t.Errorf("%+v reads back as %+v, %v", v, again, err)
+	}
 	if back, err = decodeVersion(versionKey(v.ino, v.own), old); err != nil || !reflect.DeepEqual(back, v) {
 		t.Errorf("one that is not timed reads as %+v, %v; want %+v", back, err, v)
 	}
@@ -67,7 +70,7 @@ func FuzzVersion(f *testing.F) {
 	v := keptVersion()
 	key := versionKey(v.ino, v.own)
 	f.Add(v.encode())
-	v.place, v.top = placeAside, manifest{}
+	v.place, v.top, v.merged = placeAside, manifest{}, mergedBefore
 	f.Add(v.encode())
 	old := v.encode()
 	old[0] = versionFormat1

@@ -51,34 +51,31 @@ func (db *DB) ScanEver(id uint8, from, to []byte, fn func(Ever) bool) error {
 	}
 }
 
-// trace is what one source knows of a row, down to the newest state in which it was there: Gone is the stamp of the oldest deletion after that.
+// trace is what is known of a row from its newest state down to the newest one in which it was there: Gone is the stamp of the oldest deletion after that.
 type trace struct {
 	Ever
-	there bool // Value and Stamp are set
+	there bool        // Value and Stamp are set
+	below sharefs.HLC // the stamp of the last state that was looked at
 }
 
-// below completes a trace with that of an older source.
-func (e *trace) below(older *trace) {
-	if e.there {
+// state takes the next older state. One of an epoch of which there was one is what a newer source has replaced.
+func (e *trace) state(stamp sharefs.HLC, value []byte, deleted bool) {
+	switch {
+	case e.there || stamp >= e.below:
 		return
+	case deleted:
+		e.Deleted, e.Gone = true, stamp
+	default:
+		e.Value, e.Stamp, e.there = value, stamp, true
 	}
-	if older.Deleted {
-		e.Deleted, e.Gone = true, older.Gone
-	}
-	e.Value, e.Stamp, e.there = older.Value, older.Stamp, older.there
+	e.below = stamp
 }
 
-// traceOf reads a row of a table.
-func traceOf(r *row) (e trace) {
-	e.Key = r.key
-	for v := &r.version; v != nil; v = v.older {
-		if !v.deleted {
-			e.Value, e.Stamp, e.there = v.value, v.stamp, true
-			break
-		}
-		e.Deleted, e.Gone = true, v.stamp
+// row takes the states that a table has.
+func (e *trace) row(r *row) {
+	for v := &r.version; v != nil && !e.there; v = v.older {
+		e.state(v.stamp, v.value, v.deleted)
 	}
-	return e
 }
 
 // everPiece reads up to n rows, and returns where the next piece begins, nil behind the last. Rows that were never there in any state that is kept are
@@ -94,7 +91,9 @@ func (db *DB) everPiece(s *space, from, to []byte, n int) (list []Ever, next []b
 			if more = len(active) == n; more {
 				break
 			}
-			active = append(active, traceOf(r))
+			e := trace{Ever: Ever{Key: r.key}, below: sharefs.MaxHLC}
+			e.row(r)
+			active = append(active, e)
 			at = t.next(at)
 		}
 	}
@@ -137,19 +136,16 @@ func (db *DB) everPiece(s *space, from, to []byte, n int) (list []Ever, next []b
 		if key == nil || behind(key) {
 			return list, nil, nil
 		}
-		e := trace{Ever: Ever{Key: bytes.Clone(key)}}
+		e := trace{Ever: Ever{Key: bytes.Clone(key)}, below: sharefs.MaxHLC}
 		if len(active) > 0 && bytes.Equal(active[0].Key, key) {
-			e.below(&active[0])
-			active = active[1:]
+			e, active = active[0], active[1:]
 		}
-		if old != nil && bytes.Equal(old.key, key) {
-			t := traceOf(old)
-			e.below(&t)
+		if old != nil && bytes.Equal(old.key, e.Key) {
+			e.row(old)
 			at = frozen.next(at)
 		}
 		if bytes.Equal(disk.key(), e.Key) {
-			t := disk.take(!e.there)
-			e.below(&t)
+			disk.take(&e)
 		}
 		last = e.Key
 		if e.there {
@@ -196,37 +192,27 @@ func (t *traces) key() []byte {
 	return t.now
 }
 
-// take reads the next row, if it is wanted, and goes on.
-func (t *traces) take(wanted bool) (e trace) {
-	live, past := true, true
-	if t.now == nil || t.old != nil {
-		switch c := bytes.Compare(t.old, t.now); {
-		case t.now == nil || t.old != nil && c < 0:
-			live = false
-		case c > 0:
-			past = false
-		}
-	} else {
-		past = false
+// take gives the states of the next row to a trace that wants more, and goes on.
+func (t *traces) take(e *trace) {
+	live, past := t.now != nil, t.old != nil
+	if live && past {
+		c := bytes.Compare(t.old, t.now)
+		live, past = c >= 0, c <= 0
 	}
 	if live {
-		if wanted {
+		if !e.there {
 			stamp, value := splitStamp(t.value)
-			e.Stamp, e.Value, e.there = stamp, bytes.Clone(value), true
+			e.state(stamp, bytes.Clone(value), false)
 		}
 		t.now, t.value = t.live.Next()
 	}
 	if !past {
-		return e
+		return
 	}
 	first := t.state
-	for k, v := t.state, t.was; wanted && !e.there && samePast(k, first); k, v = t.past.Next() {
-		if value, ok := splitPast(v); ok {
-			e.Stamp, e.Value, e.there = pastStamp(k), bytes.Clone(value), true
-		} else {
-			e.Deleted, e.Gone = true, pastStamp(k)
-		}
+	for k, v := t.state, t.was; !e.there && samePast(k, first); k, v = t.past.Next() {
+		value, ok := splitPast(v)
+		e.state(pastStamp(k), bytes.Clone(value), !ok)
 	}
 	t.setPast(t.past.Seek(pastKey(nil, t.old, 0)))
-	return e
 }
