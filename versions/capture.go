@@ -55,6 +55,7 @@ const (
 type batch struct {
 	h        *history
 	tools    *tools
+	pace     *pacer
 	lease    *lease // on all chunks of the versions
 	given    uint64 // how many packs had been given up when it began: another one takes its chunks with it
 	chunks   map[sharefs.ChunkID]pack.Loc
@@ -235,7 +236,13 @@ func (h *history) pending(from, to versionID, n int) (ids []versionID) {
 
 // newBatch begins a batch, whose lease is to be ended.
 func (h *history) newBatch(t *tools) *batch {
-	return &batch{h: h, tools: t, lease: h.leases.take(), given: h.packs.Stats().GivenUp, chunks: map[sharefs.ChunkID]pack.Loc{}, early: map[versionID]bool{}, began: time.Now()}
+	pace := &h.pace
+	if t != h.tools { // somebody waits for it, beside the capture
+		pace = &pacer{}
+		pace.begin(h.t)
+		pace.hurry()
+	}
+	return &batch{h: h, tools: t, pace: pace, lease: h.leases.take(), given: h.packs.Stats().GivenUp, chunks: map[sharefs.ChunkID]pack.Loc{}, early: map[versionID]bool{}, began: time.Now()}
 }
 
 func (b *batch) full() bool {
@@ -419,7 +426,6 @@ func (h *history) setInHand(what beingRead) {
 
 // cut does stages 3 and 4 for one content; going is called with the offset now and then and may end it.
 func (b *batch) cut(f *os.File, size int64, going func(at int64) error) (manifest, error) {
-	h := b.h
 	b.tools.maps.keep = func(node []byte) (sharefs.ChunkID, error) {
 		id := b.tools.namer.ID(node)
 		return id, b.keep(pack.TypeMap, id, node)
@@ -447,7 +453,7 @@ func (b *batch) cut(f *os.File, size int64, going func(at int64) error) (manifes
 		if err := going(p.Off); err != nil {
 			return manifest{}, err
 		}
-		h.pace.step(max(int64(len(p.Data)), smallStep))
+		b.pace.step(max(int64(len(p.Data)), smallStep))
 	}
 }
 

@@ -4,7 +4,7 @@ import "time"
 
 // pacer keeps the capture out of the way of whoever uses the mount: it waits until the tree has not changed for a moment, though not for
 // ever, and while the tree changes it works only a part of the time. (A low priority of its thread would do harm: a Go process stops as a whole
-// for its garbage collector, and would wait for the one thread that gets no processor.)
+// for its garbage collector, and would wait for the one thread that gets no processor.) One goroutine uses it.
 type pacer struct {
 	t     *Tree
 	seen  uint64    // how many changes there had been at the last look
@@ -21,7 +21,7 @@ const (
 	longestRest = 100 * time.Millisecond
 )
 
-func (p *pacer) begin(t *Tree) { p.t = t }
+func (p *pacer) begin(t *Tree) { p.t, p.seen, p.began = t, t.changes.Load(), time.Now() }
 
 // ready waits until a batch may begin, at most until what waits longest has waited for patience. It reports false if the tree is being closed.
 func (p *pacer) ready(since time.Time) bool {

@@ -110,6 +110,9 @@ type collector struct {
 	uses   map[pack.ID]*packUse
 	half   []pack.Info // packs to be rewritten
 	full   bool        // the disk has no room for copies
+
+	short   []pack.Info // packs whose index does not list as many records as rows led to
+	counted bool        // those were counted again
 }
 
 // chunkRow is a row of the space chunk.

@@ -35,6 +35,9 @@ func (c *collector) packs() error {
 			return err
 		}
 	}
+	if err := c.recount(); err != nil {
+		return err
+	}
 	slices.SortFunc(c.half, func(a, b pack.Info) int { return cmp.Compare(c.waste(&b), c.waste(&a)) })
 	for n := range c.half {
 		if err := c.step("rewrite packs", uint64(n), uint64(len(c.half)), "packs", rowWork); err != nil {
@@ -45,6 +48,42 @@ func (c *collector) packs() error {
 		}
 	}
 	return nil
+}
+
+// recount deals with the packs whose index does not list as many records as the sweep found rows to lead to: because two batches have kept the same
+// chunk, and the row leads to the other's record by now; or because the index is damaged and so is a record, which is to stay.
+func (c *collector) recount() error {
+	if len(c.short) == 0 {
+		return nil
+	}
+	c.counted = true
+	short := map[pack.ID]bool{}
+	for n := range c.short {
+		short[c.short[n].ID] = true
+		delete(c.uses, c.short[n].ID)
+	}
+	var bad error
+	rows := uint64(0)
+	err := c.h.t.db.Scan(spaceChunk, nil, nil, func(_, value []byte) bool {
+		if rows++; rows%64 == 1 {
+			if bad = c.step("count again", rows-1, c.report.Chunks-c.report.ChunksRemoved, "chunks", 64*rowWork); bad != nil {
+				return false
+			}
+		}
+		if loc, err := pack.ParseLoc(value); err == nil && short[loc.Pack] {
+			c.use(&loc)
+		}
+		return true
+	})
+	if err == nil {
+		err = bad
+	}
+	for n := range c.short {
+		if err == nil {
+			err = c.pack(&c.short[n])
+		}
+	}
+	return err
 }
 
 // usedIn returns what rows lead to in a pack, as the sweep found it.
@@ -149,6 +188,8 @@ func (c *collector) pack(i *pack.Info) error {
 	switch {
 	case s.busy > 0:
 		c.left(GCLeft{Pack: i.ID.String(), Bytes: waste, Why: "a version that is being made may need it"})
+	case len(s.live) < used.records && !c.counted:
+		c.short = append(c.short, *i)
 	case len(s.live) < used.records:
 		c.left(GCLeft{Pack: i.ID.String(), Bytes: waste, Why: "its index does not list all that rows lead to"})
 	case len(s.live) == 0:

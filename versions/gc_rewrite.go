@@ -38,6 +38,9 @@ func (c *collector) rewrite(i *pack.Info) error {
 	}
 	for _, r := range s.live {
 		if err := h.packs.Intact(r); err != nil {
+			if damage(err) {
+				h.spoilt.add(&r.ID) // whoever captures the content again keeps it anew
+			}
 			return c.refused(i.ID, err, fmt.Sprintf("the record at %d of a chunk that is needed does not read", r.Loc.Off))
 		}
 		if err := c.going(); err != nil {

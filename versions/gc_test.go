@@ -44,12 +44,13 @@ type gcModel struct {
 	tree    *Tree
 	r       *rand.Rand
 	kept    map[versionID]string
-	garbage []string // contents that were kept once
+	all     map[versionID]string // the dropped ones too
+	garbage []string             // contents that were kept once
 	mixed   int
 }
 
 func newGCModel(t testing.TB, tree *Tree, seed uint64) *gcModel {
-	return &gcModel{t: t, tree: tree, r: rand.New(rand.NewPCG(seed, 33)), kept: map[versionID]string{}}
+	return &gcModel{t: t, tree: tree, r: rand.New(rand.NewPCG(seed, 33)), kept: map[versionID]string{}, all: map[versionID]string{}}
 }
 
 // content returns what to save: new, an edit of what is there, or what was there once.
@@ -83,7 +84,7 @@ func (m *gcModel) save(name, content string) versionID {
 	m.t.Helper()
 	ino := save(m.t, m.tree, name, content)
 	id := versionID{ino, must[*version](m.t)(newestVersion(m.tree.db, ino, noLimit)).own}
-	m.kept[id] = content
+	m.kept[id], m.all[id] = content, content
 	return id
 }
 
