@@ -190,6 +190,9 @@ func (t *Tree) open() (err error) {
 	if err := t.past.open(t); err != nil {
 		return err
 	}
+	if err := t.finishRebuild(); err != nil {
+		return err
+	}
 	if t.cfg.ReadOnly {
 		t.hooks.defaults()
 		return t.loadMarks()
