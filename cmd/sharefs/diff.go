@@ -221,7 +221,11 @@ func (a *app) writeDiff(old, new client.Point, around int) error {
 func (a *app) writeHunks(old, new client.Point, hunks []textdiff.Hunk) error {
 	var b bytes.Buffer
 	head := func(mark string, p client.Point) {
-		b.WriteString(a.paint.Paint(term.Strong, mark+" "+term.Clean(p.Name)+"\t"+term.Time(p.Time)) + "\n")
+		line := mark + " " + term.Clean(p.Name)
+		if !p.Time.IsZero() {
+			line += "\t" + term.Time(p.Time)
+		}
+		b.WriteString(a.paint.Paint(term.Strong, line) + "\n")
 	}
 	head("---", old)
 	head("+++", new)

@@ -95,7 +95,7 @@ func (a *app) find(args []string) error {
 		if strings.HasPrefix(given, "-") {
 			given = "./" + given
 		}
-		command := d.RestoreCommand(m, given)
+		command := d.RestoreCommand(given)
 		found = append(found, foundJSON{d.Path, d.Type, d.Removed.Local().Format(term.JSONTimeLayout), d.Version, d.Size, command})
 		size := ""
 		if d.Type == "file" {

@@ -41,21 +41,42 @@ func (n *number) Set(s string) error {
 
 func (a *app) log() *cobra.Command {
 	var last number
-	var reverse bool
+	var reverse, patch bool
+	context := around(3)
 	cmd := &cobra.Command{
-		Use:   "log FILE",
-		Short: "List the versions of a file, newest first",
-		Long: `List the versions of a file, newest first.
+		Use:   "log PATH",
+		Short: "List the versions of a file, or when a directory changed, newest first",
+		Long: `List the versions of a file, newest first, or when the names in a directory or
+its attributes changed.
 
 Each line is one version: its number, when it settled (the file had been closed
 and quiet for a moment), its size, by how much it is larger or smaller than the
 version before, marks, and the note that "sharefs commit" gave it. Marks:
 
   live   The file holds this version now
-  open   Taken while a program still had the file open: a state between saves`,
-		Args:              exactly("FILE"),
+  open   Taken while a program still had the file open: a state between saves
+
+With -p each version is followed by what it changed, and of a directory all
+names that changed are listed; DIR@@TIME is how it was after that.`,
+		Args:              exactly("PATH"),
 		ValidArgsFunction: completeFiles,
 		RunE: func(_ *cobra.Command, args []string) error {
+			if client.IsDir(args[0]) {
+				d, err := client.OpenDir(args[0])
+				if err != nil {
+					return err
+				}
+				return a.logDir(d, last, reverse, patch)
+			}
+			write := a.writeLog
+			if patch {
+				if a.json {
+					return usage("--patch is for people; --json has all versions, and diff --json what changed")
+				}
+				write = func(f *client.File, h *client.History, all []logLine) error {
+					return a.writePatches(f, h, all, int(context))
+				}
+			}
 			f, err := client.Open(args[0])
 			if err != nil {
 				return err
@@ -69,7 +90,7 @@ version before, marks, and the note that "sharefs commit" gave it. Marks:
 				if err != nil {
 					return err
 				}
-				return a.writeLog(f, h, lines(h.Versions, func(x *client.Version) bool { return x.Number == v.Number }))
+				return write(f, h, lines(h.Versions, func(x *client.Version) bool { return x.Number == v.Number }))
 			}
 			all := lines(h.Versions, func(*client.Version) bool { return true })
 			if last.set && last.n < uint64(len(all)) {
@@ -78,10 +99,12 @@ version before, marks, and the note that "sharefs commit" gave it. Marks:
 			if !reverse {
 				slices.Reverse(all)
 			}
-			return a.writeLog(f, h, all)
+			return write(f, h, all)
 		},
 	}
 	cmd.Flags().VarP(&last, "number", "n", "Show the newest `N` versions only")
+	cmd.Flags().BoolVarP(&patch, "patch", "p", false, "Show what each version changed")
+	cmd.Flags().VarP(&context, "unified", "U", "With --patch, show `N` unchanged lines around each change")
 	cmd.Flags().BoolVar(&reverse, "reverse", false, "Show the oldest version first")
 	return cmd
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -38,6 +40,9 @@ is given. Files that cannot be written are named, and the rest is done.`,
 			}
 			f, err := client.Open(args[0])
 			if err != nil {
+				if path, at, m, e := client.EntryAt(args[0]); e == nil && !at.IsZero() {
+					return a.restoreEntry(args[0], path, at, m, style)
+				}
 				return err
 			}
 			if f.Select == "" {
@@ -51,14 +56,7 @@ is given. Files that cannot be written are named, and the rest is done.`,
 			if err != nil {
 				return err
 			}
-			result := struct {
-				File     string `json:"file"`
-				Restored uint64 `json:"restored"`
-				Kept     uint64 `json:"kept"`    // the version that the content before is; 0: there was none
-				Already  bool   `json:"already"` // nothing was to be done
-				Revived  bool   `json:"revived"` // the file had been removed
-				DryRun   bool   `json:"dry_run"` // nothing was done; the others say what would be
-			}{File: f.Path, Restored: v.Number, Revived: !f.Live, Already: f.Live && h.Live == v.Number, DryRun: style.dry}
+			result := restoredJSON{File: f.Path, Restored: v.Number, Revived: !f.Live, Already: f.Live && h.Live == v.Number, DryRun: style.dry}
 			if !result.Already && !style.dry {
 				result.Kept, err = f.Restore(v)
 				switch {
@@ -93,6 +91,33 @@ is given. Files that cannot be written are named, and the rest is done.`,
 	cmd.Flags().BoolVar(&style.stay, "stay", false, "Of a directory: leave what came later where it is")
 	cmd.Flags().BoolVarP(&style.verbose, "verbose", "v", false, "Of a directory: list all that is done, however much")
 	return cmd
+}
+
+// restoredJSON is what restore writes of a file.
+type restoredJSON struct {
+	File     string `json:"file"`
+	Restored uint64 `json:"restored"`
+	Kept     uint64 `json:"kept"`    // the version that the content before is; 0: there was none
+	Already  bool   `json:"already"` // nothing was to be done
+	Revived  bool   `json:"revived"` // the file had been removed
+	DryRun   bool   `json:"dry_run"` // nothing was done; the others say what would be
+}
+
+// restoreEntry brings back what has no versions of its own to name: a symbolic link, or a file whose directory is another one now.
+func (a *app) restoreEntry(arg, path string, at time.Time, m *client.Mount, style restoreStyle) error {
+	if !style.dry {
+		if err := m.ReviveAt(path, at); err != nil {
+			return err
+		}
+	}
+	if a.json {
+		return a.writeJSON(restoredJSON{File: path, Revived: true, DryRun: style.dry})
+	}
+	does := "is back"
+	if style.dry {
+		does = "would come back"
+	}
+	return a.printf("%s %s, as it was at %s.\n", term.Quote(arg[:strings.LastIndex(arg, "@@")]), does, term.Time(at))
 }
 
 func (a *app) commit() *cobra.Command {

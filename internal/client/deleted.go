@@ -52,8 +52,7 @@ func (m *Mount) deleted(ctx context.Context, dir, ever string, live bool, fn fun
 		path, was := filepath.Join(dir, e.Name()), filepath.Join(ever, e.Name())
 		isFile := false
 		if e.IsDir() {
-			info, err := os.Lstat(filepath.Join(was, "meta")) // a directory has a directory of that name at the most
-			isFile = err == nil && info.Mode().IsRegular()
+			isFile = isPast(was)
 		}
 		if live {
 			if info, err := os.Lstat(path); err == nil {
@@ -92,6 +91,17 @@ func (m *Mount) deleted(ctx context.Context, dir, ever string, live bool, fn fun
 // look tells what is known of something that was removed; nil where it was moved.
 func (m *Mount) look(path, was string, whole, isDir, isFile bool) (*Deleted, error) {
 	d := &Deleted{Path: path, Type: "symlink", Whole: whole}
+	if !isDir { // the kernel knows no such attributes of symbolic links
+		if !whole {
+			return nil, nil // the directory that it was in tells of it
+		}
+		at, err := m.unlinked(path)
+		if err != nil || at.IsZero() {
+			return nil, err
+		}
+		d.Removed = at
+		return d, nil
+	}
 	text, err := ownAttr(was, "removed")
 	if err != nil {
 		if missing(err) || sharefs.KindOf(err) == sharefs.KindNoAttr {
@@ -124,13 +134,25 @@ func (m *Mount) look(path, was string, whole, isDir, isFile bool) (*Deleted, err
 	return d, nil
 }
 
-// RestoreCommand is a command that brings it back. given is its path as it is to be shown.
-func (d *Deleted) RestoreCommand(m *Mount, given string) string {
-	switch d.Type {
-	case "file":
-		return "sharefs restore " + term.Quote(given+"@@"+strconv.FormatUint(d.Version, 10))
-	case "directory":
-		return "sharefs restore " + term.Quote(given+"@@"+TimeText(d.Seen()))
+// unlinked finds the last change of a directory after which a name in it was not there any more, as far as changes are listed; zero: in none.
+func (m *Mount) unlinked(path string) (time.Time, error) {
+	dir := filepath.Dir(path)
+	points, err := (&Dir{Given: dir, Path: dir, Live: true, Mount: m}).Points()
+	if err != nil {
+		return time.Time{}, err
 	}
-	return "cp -a " + term.Quote(m.At(d.Seen(), d.Path)) + " " + term.Quote(given)
+	for i := range points {
+		if _, err := os.Lstat(filepath.Join(points[i].Dir.Reach, filepath.Base(path))); err == nil && i > 0 {
+			return points[i-1].Time, nil
+		}
+	}
+	return time.Time{}, nil
+}
+
+// RestoreCommand is a command that brings it back. given is its path as it is to be shown.
+func (d *Deleted) RestoreCommand(given string) string {
+	if d.Type == "file" {
+		return "sharefs restore " + term.Quote(given+"@@"+strconv.FormatUint(d.Version, 10))
+	}
+	return "sharefs restore " + term.Quote(given+"@@"+TimeText(d.Seen()))
 }

@@ -79,9 +79,9 @@ func open(given, sel string, info os.FileInfo) (*File, error) {
 		f.past = f.ever()
 	}
 	if info == nil {
-		if _, err := os.Lstat(f.past + "meta"); err != nil {
+		if !isPast(f.past) {
 			f.past = f.ever() // the directory that it was in is gone, too
-			if info, err := os.Lstat(f.past + "meta"); err != nil || !info.Mode().IsRegular() {
+			if !isPast(f.past) {
 				return nil, f.nothing()
 			}
 		}
@@ -97,6 +97,13 @@ func open(given, sel string, info os.FileInfo) (*File, error) {
 		return nil, &sharefs.Error{Path: term.Quote(given), Kind: sharefs.KindInvalid, Detail: "is made by the mount itself and has no versions"}
 	}
 	return f, nil
+}
+
+// isPast reports whether a directory holds the versions of a file: that of a directory has no log, and one that something called so is in has a directory
+// of that name.
+func isPast(dir string) bool {
+	info, err := os.Lstat(filepath.Join(dir, "log"))
+	return err == nil && info.Mode().IsRegular() && isVirtual(info)
 }
 
 // everDir is where everything is to be found that ever was.

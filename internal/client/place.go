@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -55,27 +56,14 @@ func IsDir(arg string) bool {
 		return false
 	}
 	if info, err := os.Stat(arg); err == nil {
-		return info.IsDir() && !isVersions(arg)
+		return info.IsDir() && !isPast(arg)
 	}
 	base, sel := cut(arg)
-	if sel == "" {
-		return false
-	}
 	if info, err := os.Stat(base); err == nil && !info.IsDir() {
 		return false
 	}
 	d, err := openDir(arg, base, sel)
 	return err == nil && d != nil
-}
-
-// isVersions reports whether a directory is FILE@@, or what .share/versions has in its place.
-func isVersions(path string) bool {
-	_, err := os.Lstat(filepath.Join(path, "meta"))
-	if err != nil {
-		return false
-	}
-	info, err := os.Stat(path)
-	return err == nil && isVirtual(info)
 }
 
 // cut splits PATH@@SELECT or PATH@@/SELECT; sel is empty where there is none.
@@ -110,10 +98,7 @@ func OpenDir(arg string) (*Dir, error) {
 		return &Dir{Given: arg, Path: real, Live: true, Mount: m, Reach: real}, nil
 	}
 	base, sel := cut(arg)
-	if sel == "" {
-		if err != nil {
-			return nil, pathError(arg, err)
-		}
+	if sel == "" && err == nil {
 		return openView(arg)
 	}
 	return openDir(arg, base, sel)
@@ -133,6 +118,13 @@ func openDir(arg, base, sel string) (*Dir, error) {
 		return nil, &sharefs.Error{Path: term.Quote(base), Kind: sharefs.KindInvalid, Detail: "not in a ShareFS mount"}
 	}
 	d := &Dir{Given: base, Path: real, Select: sel, Live: live, Mount: m}
+	if sel == "" { // it is removed: what was it?
+		info, err := os.Stat(real + "@@")
+		if err != nil || !info.IsDir() || isPast(real+"@@") {
+			return nil, pathError(arg, unix.ENOENT)
+		}
+		return d, nil
+	}
 	rel := d.Rel()
 	ways := []string{real + "@@" + sel, filepath.Join(m.Point, atDir, sel, rel)}
 	if rel == "." {
@@ -236,6 +228,90 @@ func wherever(path string) (real string, live bool, err error) {
 		}
 		rest = filepath.Join(filepath.Base(at), rest)
 	}
+}
+
+// DirPoint is a moment at which a directory changed, or that has a name.
+type DirPoint struct {
+	Time  time.Time
+	Names []string // tags and branches that stand there
+	Dir   *Dir     // the directory as it was after the change
+}
+
+// EntryAt finds what is no directory and bore a name at a time: PATH@@TIME.
+func EntryAt(arg string) (path string, at time.Time, m *Mount, err error) {
+	base, sel := cut(arg)
+	if path, m, err = Wherever(base); err != nil || sel == "" {
+		return path, at, m, err
+	}
+	text, err := ownAttr(filepath.Join(m.Point, atDir, sel), "time")
+	if err == nil {
+		at, err = time.Parse(time.RFC3339, text)
+	}
+	if err == nil {
+		_, err = os.Lstat(m.At(at, path))
+	}
+	return path, at, m, err
+}
+
+// Points lists the moments of a live directory that the mount lists, newest first: the last hundred changes, and all with names.
+func (d *Dir) Points() ([]DirPoint, error) {
+	list := filepath.Join(d.Path, ".@@")
+	if !d.Live {
+		list = d.Path + "@@"
+	}
+	names, err := readNames(list)
+	if err != nil {
+		return nil, pathError(d.Given, err)
+	}
+	byTime := map[time.Time]*DirPoint{}
+	for _, name := range names {
+		at, err := time.Parse("2006-01-02T15:04:05.000Z07:00", name)
+		isTime := err == nil
+		if !isTime {
+			text, err := ownAttr(filepath.Join(list, name), "time")
+			if err == nil {
+				at, err = time.Parse(time.RFC3339, text)
+			}
+			if err != nil {
+				continue // it was not there then
+			}
+		}
+		if !d.Time.IsZero() && at.After(d.Time) {
+			continue
+		}
+		at = at.UTC()
+		p := byTime[at]
+		if p == nil {
+			way := filepath.Join(list, TimeText(at))
+			if info, err := os.Stat(way); err != nil || !info.IsDir() {
+				continue
+			}
+			p = &DirPoint{Time: at, Dir: &Dir{Given: d.Given, Path: d.Path, Select: TimeText(at), Time: at, Mount: d.Mount, Reach: way}}
+			byTime[at] = p
+		}
+		if !isTime {
+			p.Names = append(p.Names, name)
+		}
+	}
+	out := make([]DirPoint, 0, len(byTime))
+	for _, p := range byTime {
+		if p.Names == nil {
+			p.Names = []string{}
+		}
+		slices.Sort(p.Names)
+		out = append(out, *p)
+	}
+	slices.SortFunc(out, func(a, b DirPoint) int { return b.Time.Compare(a.Time) })
+	return out, nil
+}
+
+func readNames(dir string) ([]string, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Readdirnames(-1)
 }
 
 // Wherever makes a path absolute and free of symbolic links as far as it exists, and tells in which mount it lies.

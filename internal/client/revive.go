@@ -24,7 +24,7 @@ func (f *File) revive(v *Version) error {
 		return err
 	}
 	defer content.Close()
-	made, err := f.makeParents()
+	made, err := f.makeParents(f.Mount.Removed)
 	if err != nil {
 		return err
 	}
@@ -47,6 +47,29 @@ func (f *File) revive(v *Version) error {
 	if err != nil {
 		return f.writeError("restore", err)
 	}
+	return dressAll(made)
+}
+
+// ReviveAt brings back what bore a name at a time and is no directory, as it was then, with the directories above it that are gone. KindExist: the name
+// is taken.
+func (m *Mount) ReviveAt(path string, t time.Time) error {
+	f := &File{Given: path, Path: path, Mount: m}
+	if _, err := os.Lstat(path); err == nil {
+		return &sharefs.Error{Op: "restore", Path: term.Quote(path), Kind: sharefs.KindExist,
+			Detail: "something else has the name now; what it held then is " + term.Quote(m.At(t, path))}
+	}
+	made, err := f.makeParents(func(p string) (time.Time, error) { return t, nil })
+	if err != nil {
+		return err
+	}
+	if _, err := restore.One(m.At(t, path), path); err != nil {
+		return f.writeError("restore", err)
+	}
+	return dressAll(made)
+}
+
+// dressAll gives directories that were made their attributes, the lowest first.
+func dressAll(made []gone) error {
 	for _, d := range slices.Backward(made) {
 		if _, err := restore.Dress(d.was, d.path); err != nil {
 			return PathError("restore", d.path, err)
@@ -58,8 +81,9 @@ func (f *File) revive(v *Version) error {
 // gone is a directory that was removed, and a path to it as it was last.
 type gone struct{ path, was string }
 
-// makeParents makes the directories above the file that are gone, from the top, for the user alone until it is done.
-func (f *File) makeParents() (made []gone, err error) {
+// makeParents makes the directories above the file that are gone, from the top, for the user alone until it is done. when tells a time at which
+// one was there.
+func (f *File) makeParents(when func(path string) (time.Time, error)) (made []gone, err error) {
 	for p := filepath.Dir(f.Path); p != f.Mount.Point && len(p) > 1; p = filepath.Dir(p) {
 		info, err := os.Lstat(p)
 		if err == nil && info.IsDir() {
@@ -68,11 +92,11 @@ func (f *File) makeParents() (made []gone, err error) {
 		if err == nil {
 			return nil, &sharefs.Error{Op: "restore", Path: term.Quote(p), Kind: sharefs.KindNotDir, Detail: "is no directory now: move it away first"}
 		}
-		when, err := f.Mount.Removed(p)
+		t, err := when(p)
 		if err != nil {
 			return nil, err
 		}
-		made = append(made, gone{p, f.Mount.At(when, p)})
+		made = append(made, gone{p, f.Mount.At(t, p)})
 	}
 	slices.Reverse(made)
 	for i, d := range made {

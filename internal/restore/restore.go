@@ -19,6 +19,7 @@ package restore
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"sync"
 
@@ -240,4 +241,22 @@ func (w *work) did(s *step, err error) {
 	s.done, s.err = err == nil, err
 	w.finished++
 	w.progress(w.finished)
+}
+
+// One brings a single file, symbolic link, fifo or device back under a name that is vacant, with all its attributes. own tells whether it has the owner of
+// then. Past and live have the same base name.
+func One(past, live string) (own bool, err error) {
+	name := filepath.Base(live)
+	w := &work{past: treediff.Side{Dir: filepath.Dir(past)}, live: treediff.Side{Dir: filepath.Dir(live)}, report: &Report{},
+		touched: map[spot]bool{}, loosened: map[spot]uint32{}}
+	if err := w.open(); err != nil {
+		return false, err
+	}
+	defer w.close()
+	e, err := w.past.Stat(w.pastFd, name, name)
+	if err != nil {
+		return false, err
+	}
+	err = w.content(&step{op: Created, path: name, new: e})
+	return w.report.Owners == 0, err
 }

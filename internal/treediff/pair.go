@@ -14,7 +14,7 @@ type pair struct{ old, new *Entry }
 
 // compareDirs compares what two directories hold, and all below.
 func (c *comparison) compareDirs(p pair) {
-	if c.ctx.Err() != nil {
+	if c.ctx.Err() != nil || c.opts.Flat && p.new.Path != "." {
 		return
 	}
 	if c.old.foreign(p.old) || c.new.foreign(p.new) {
@@ -97,7 +97,7 @@ func (c *comparison) only(t *tree, e *Entry, dir int) {
 
 // listOnly notes all below a directory whose counterpart is none.
 func (c *comparison) listOnly(t *tree, dir *Entry) {
-	if c.ctx.Err() != nil {
+	if c.ctx.Err() != nil || c.opts.Flat {
 		return
 	}
 	if t.foreign(dir) {

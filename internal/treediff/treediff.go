@@ -154,6 +154,7 @@ type Side struct {
 // Options are those of a comparison.
 type Options struct {
 	Renames  Renames
+	Flat     bool                 // compare what is in the directories themselves, not what is below
 	Implied  bool                 // tell of all that a renamed directory took along, as renamed
 	Workers  int                  // 0: twice as many as there are CPUs, at least 4: most of the time is spent waiting for answers
 	Progress func(entries uint64) // called by several goroutines at once
