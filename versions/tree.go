@@ -179,9 +179,9 @@ func (t *Tree) open() (err error) {
 		}
 		t.beforeSweep = t.checkpoint.sweep
 	}
-	if err := t.loadGlobals(); err != nil {
 	// A row that was never committed has number 0, and those that are read before the first commit of this process are none.
 	t.lastSeq.Store(t.db.Stats().Seq)
+	if err := t.loadGlobals(); err != nil {
 		return err
 	}
 	if err := t.loadWatermark(); err != nil {
