@@ -10,6 +10,7 @@
 //
 //	[journal]
 //	max_delay   = "5s"        # what no fsync asked for is on disk at the latest after so long
+//	copy_delay  = "5s"        # and in checkpoints/, where a lost meta.db is made anew from, after so long again
 //
 // Options of the mount (-o) win over the file, the file wins over the defaults.
 package config
@@ -48,7 +49,8 @@ type Versions struct {
 
 // Journal bounds what a power loss may take.
 type Journal struct {
-	MaxDelay Duration `toml:"max_delay"`
+	MaxDelay  Duration `toml:"max_delay"`
+	CopyDelay Duration `toml:"copy_delay"`
 }
 
 // Duration is a time with its unit in the file: "1s".
@@ -73,12 +75,18 @@ const (
 	maxDelay = time.Minute
 )
 
+// Bounds of journal.copy_delay.
+const (
+	minCopyDelay = 100 * time.Millisecond
+	maxCopyDelay = time.Hour
+)
+
 // Default is the configuration of a new store.
 func Default() Config {
 	return Config{
 		Mount:    Mount{Passthrough: mountopt.PassthroughAuto, Atime: mountopt.RelAtime},
 		Versions: Versions{Settle: Duration(time.Second)},
-		Journal:  Journal{MaxDelay: Duration(5 * time.Second)},
+		Journal:  Journal{MaxDelay: Duration(5 * time.Second), CopyDelay: Duration(5 * time.Second)},
 	}
 }
 
@@ -95,6 +103,7 @@ settle      = "1s"       # a file must be quiet for so long before its version i
 
 [journal]
 max_delay   = "5s"       # what no fsync asked for is on disk at the latest after so long
+copy_delay  = "5s"       # and in checkpoints/, where a lost meta.db is made anew from, after so long again
 `
 
 // Load reads the file; a missing one gives the defaults.
@@ -140,7 +149,7 @@ func Parse(path string, text []byte) (Config, error) {
 
 // Keys lists all keys, in the order of the file.
 func Keys() []string {
-	return []string{"mount.passthrough", "mount.atime", "versions.settle", "journal.max_delay"}
+	return []string{"mount.passthrough", "mount.atime", "versions.settle", "journal.max_delay", "journal.copy_delay"}
 }
 
 func (c *Config) check() error {
@@ -155,6 +164,9 @@ func (c *Config) check() error {
 	}
 	if d := time.Duration(c.Journal.MaxDelay); d < minDelay || d > maxDelay {
 		return fmt.Errorf("journal.max_delay is from \"10ms\" to \"1m\", not \"%v\"", d)
+	}
+	if d := time.Duration(c.Journal.CopyDelay); d < minCopyDelay || d > maxCopyDelay {
+		return fmt.Errorf("journal.copy_delay is from \"100ms\" to \"1h\", not \"%v\"", d)
 	}
 	return nil
 }

@@ -32,9 +32,9 @@ func TestTheFileOfANewStoreSaysTheDefaults(t *testing.T) {
 }
 
 func TestValuesAreTaken(t *testing.T) {
-	c, err := Parse("share.toml", []byte("[mount]\npassthrough='off'\natime='noatime'\n[versions]\nsettle='0s'\n[journal]\nmax_delay='250ms'\n"))
+	c, err := Parse("share.toml", []byte("[mount]\npassthrough='off'\natime='noatime'\n[versions]\nsettle='0s'\n[journal]\nmax_delay='250ms'\ncopy_delay='1m'\n"))
 	want := Config{
-		Mount: Mount{mountopt.PassthroughOff, mountopt.NoAtime}, Versions: Versions{0}, Journal: Journal{Duration(250 * time.Millisecond)},
+		Mount: Mount{mountopt.PassthroughOff, mountopt.NoAtime}, Versions: Versions{0}, Journal: Journal{Duration(250 * time.Millisecond), Duration(time.Minute)},
 	}
 	if err != nil || c != want {
 		t.Fatalf("%+v, %v", c, err)
@@ -50,6 +50,7 @@ func TestEachErrorNamesFileAndKey(t *testing.T) {
 		"[mount]\npassthrough='on'":         `mount.passthrough is "auto" or "off", not "on"`,
 		"[versions]\nsettle='5'":            `line 2: versions.settle: "5" is not a time with its unit, such as "1s"`,
 		"[versions]\nsettle='-1s'":          `versions.settle is from "0s" to "24h", not "-1s"`,
+		"[journal]\ncopy_delay='2h'":        `journal.copy_delay is from "100ms" to "1h", not "2h0m0s"`,
 		"[journal]\nmax_delay='1h'":         `journal.max_delay is from "10ms" to "1m", not "1h0m0s"`,
 		"[mount]\natime=1":                  `line 2 (last key "mount.atime"): incompatible types`,
 		"[mount":                            "line 1: ",

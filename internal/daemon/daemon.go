@@ -250,7 +250,7 @@ func (d *Daemon) treeConfig() versions.Config {
 	d.atime.Store(atime)
 	return versions.Config{
 		Dir: d.store.Dir, ShareKey: d.store.Keys.Share, Peer: d.store.Keys.Peer(), Settle: d.settle, Timed: timedEvery, Atime: treeAtime(atime),
-		ReadOnly: d.store.ReadOnly, Log: d.log.With("part", "versions"), MaxDelay: time.Duration(c.Journal.MaxDelay),
+		ReadOnly: d.store.ReadOnly, Log: d.log.With("part", "versions"), MaxDelay: time.Duration(c.Journal.MaxDelay), ArchiveDelay: time.Duration(c.Journal.CopyDelay),
 	}
 }
 
