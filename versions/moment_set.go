@@ -121,6 +121,9 @@ func (t *Tree) setMoment(op string, m Moment, move bool) (Moment, error) {
 	m.At = v.At()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if err := t.stillKept(m.At); err != nil { // from here on retention sees the name before it gives a moment up
+		return m, err
+	}
 	for kind := Tag; kind <= Branch; kind++ {
 		_, err := loadMoment(t.db, m.Ino, kind, m.Name)
 		switch {

@@ -130,6 +130,9 @@ type pathFinder struct {
 }
 
 func (t *Tree) pathsAt(at sharefs.HLC) *pathFinder {
+	if kept, ok := t.KeptInstant(at); ok {
+		at = kept // near enough to tell a path by
+	}
 	return &pathFinder{t: t, rows: t.db.At(at), known: map[sharefs.Ino]string{sharefs.RootIno: ""}}
 }
 

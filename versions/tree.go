@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sharefs"
+	"sharefs/internal/retain"
 	"sharefs/versions/kv"
 	"sharefs/versions/kv/journal"
 	"sharefs/versions/pack"
@@ -45,8 +46,11 @@ type Config struct {
 	// Checkpoints returns the disk of a part of the checkpoints, "rows" or "changes"; nil: a directory in checkpoints/ of the store.
 	Checkpoints  func(part string) (pack.FS, error)
 	ArchiveDelay time.Duration // how long what is synced may be missing in checkpoints/; 0: 5 s
-	byHand       bool          // nothing is captured in the background: a test does it
-	packSize     int64         // at which packs are sealed; 0: as package pack has it
+	// Retention says how long history is kept; nil: as by default. RetainEvery is how often it is thinned in the background; 0: never.
+	Retention   *retain.Policy
+	RetainEvery time.Duration
+	byHand      bool  // nothing is captured in the background: a test does it
+	packSize    int64 // at which packs are sealed; 0: as package pack has it
 
 	hash        func(name string) uint64 // in tests: in place of the keyed one
 	descriptors int64                    // in tests: that are kept open; 0: as many as the process's limit allows
@@ -99,6 +103,7 @@ type Tree struct {
 	views        views
 	ops          operations
 
+	retained   retention
 	checkpoint checkpoints
 
 	stop   chan struct{}
@@ -149,6 +154,9 @@ func Open(cfg Config) (*Tree, error) {
 		if !cfg.byHand {
 			t.ended.Go(t.past.run)
 			t.ended.Go(t.checkpoint.run)
+			if cfg.RetainEvery > 0 {
+				t.ended.Go(t.retainLoop)
+			}
 		}
 	}
 	return t, nil
@@ -182,6 +190,9 @@ func (t *Tree) open() (err error) {
 	// A row that was never committed has number 0, and those that are read before the first commit of this process are none.
 	t.lastSeq.Store(t.db.Stats().Seq)
 	if err := t.loadGlobals(); err != nil {
+		return err
+	}
+	if err := t.loadRetain(); err != nil {
 		return err
 	}
 	if err := t.loadWatermark(); err != nil {
@@ -336,6 +347,8 @@ func (t *Tree) quiesce() error {
 
 // shut closes what was opened.
 func (t *Tree) shut() error {
+	t.retained.run.Lock() // a run at work gives up when it sees that the tree is closed
+	defer t.retained.run.Unlock()
 	if t.track != nil {
 		t.track.Close()
 	}

@@ -148,9 +148,12 @@ func (h *history) live(ino sharefs.Ino) (sharefs.Version, error) {
 // something without versions, it looks in the history of the file that has the name now or had it last. KindNotExist: there is none.
 func (t *Tree) VersionAt(parent sharefs.Ino, name string, at sharefs.HLC) (sharefs.Ino, sharefs.Version, error) {
 	h := &t.past
-	p, err := t.findDent(t.db.At(at), parent, name)
-	if err != nil {
-		return 0, sharefs.Version{}, err
+	var p place
+	if kept, ok := t.KeptInstant(at); ok {
+		var err error
+		if p, err = t.findDent(t.rowsAt(kept), parent, name); err != nil {
+			return 0, sharefs.Version{}, err
+		}
 	}
 	if p.found() && uint32(p.typ)<<12 == sharefs.ModeRegular {
 		v, err := h.at(p.ino, at)

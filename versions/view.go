@@ -39,7 +39,8 @@ type View struct {
 }
 
 // ViewAt returns the tree as it was at a moment; [sharefs.MaxHLC] means now, whatever moment that is: [View.At] tells. It errors with KindInvalid for
-// one in the future. It takes a microsecond for a moment that was looked at lately; for one that is later than all that were looked at before, files that were closed and
+// one in the future. Of a moment that retention has not kept it shows the last one before that which it has (KindNotExist where there is none, with the first one that it
+// has). It takes a microsecond for a moment that was looked at lately; for one that is later than all that were looked at before, files that were closed and
 // have not come to rest yet are brought to rest first, some microseconds for each.
 func (t *Tree) ViewAt(at sharefs.HLC) (*View, error) {
 	if uint64(at) > t.seen.Load() {
@@ -48,6 +49,10 @@ func (t *Tree) ViewAt(at sharefs.HLC) (*View, error) {
 			return nil, err
 		}
 	}
+	at, err := t.keptAt(at)
+	if err != nil {
+		return nil, err
+	}
 	if v := t.views.get(at); v != nil {
 		return v, nil
 	}
@@ -55,7 +60,7 @@ func (t *Tree) ViewAt(at sharefs.HLC) (*View, error) {
 	if err != nil {
 		return nil, failed("look at the past", err)
 	}
-	v := &View{t: t, at: at, rows: t.db.At(at), ended: ended}
+	v := &View{t: t, at: at, rows: t.rowsAt(at), ended: ended}
 	t.views.put(v)
 	return v, nil
 }

@@ -97,6 +97,9 @@ func thinned(op string) error {
 // held finds the version that a regular file held, also one that is lost; nil: nothing had been closed yet. Gone says that retention has removed it.
 func (v *View) held(r *row) (found *version, gone bool, err error) {
 	found, err = heldAt(v.t.db, r.ino, v.at)
+	if err == nil {
+		err = v.t.stillKept(v.at)
+	}
 	switch {
 	case err != nil:
 		return nil, false, err

@@ -62,6 +62,7 @@ func (t *Tree) ChangePoints(dir sharefs.Ino, fn func(at sharefs.HLC) bool) error
 	var later *row // the state after the one at hand, nil where there was no row; it came at the moment
 	var moment sharefs.HLC
 	stopped := false
+	k := t.retained.get()
 	err := t.db.Past(spaceInode, inoKey(dir), func(rev kv.Revision) bool {
 		var r *row
 		if !rev.Deleted {
@@ -73,7 +74,9 @@ func (t *Tree) ChangePoints(dir sharefs.Ino, fn func(at sharefs.HLC) bool) error
 			stopped = true
 			return false
 		}
-		later, moment = r, rev.At // 0: the instant is open
+		if later, moment = r, rev.At; moment != 0 { // 0: the instant is open
+			moment = k.Next(moment) // it is kept for the sake of that one
+		}
 		return true
 	})
 	if err == nil {

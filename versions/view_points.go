@@ -8,9 +8,18 @@ import (
 )
 
 // Instants calls fn for the moments at which anything in the tree changed, newest first, until it returns false: a view of such a moment shows the tree as it
-// was after the change.
+// was after the change. Of changes that retention does not keep apart the moment after the last of them counts that it keeps.
 func (t *Tree) Instants(fn func(at sharefs.HLC) bool) error {
-	return failed("list the instants", t.db.BoundariesBack(func(e kv.Epoch) bool { return fn(e.Boundary) }))
+	k := t.retained.get()
+	last := sharefs.MaxHLC
+	return failed("list the instants", t.db.BoundariesBack(func(e kv.Epoch) bool {
+		at := k.Next(e.Boundary)
+		if at == last {
+			return true
+		}
+		last = at
+		return fn(at)
+	}))
 }
 
 // NameEver finds what bears a name in a directory or bore it last. KindNotExist: nothing ever did.

@@ -108,6 +108,10 @@ func (t *Tree) Setxattr(ino sharefs.Ino, name string, value []byte, flags uint32
 			return fail(op, sharefs.KindExist)
 		case !has && flags&unix.XATTR_REPLACE != 0:
 			return fail(op, sharefs.KindNoAttr)
+		case name == XattrRetain:
+			if err := CheckRetain(value); err != nil {
+				return err
+			}
 		}
 		if !has && r.xattrs > 0 {
 			if err := t.roomForXattr(ino, name); err != nil {

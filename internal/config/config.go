@@ -12,6 +12,8 @@
 //	max_delay   = "5s"        # what no fsync asked for is on disk at the latest after so long
 //	copy_delay  = "5s"        # and in checkpoints/, where a lost meta.db is made anew from, after so long again
 //
+//	[retention]               # how long history is kept; see Retention
+//
 // Options of the mount (-o) win over the file, the file wins over the defaults.
 package config
 
@@ -31,9 +33,10 @@ import (
 
 // Config is share.toml.
 type Config struct {
-	Mount    Mount    `toml:"mount"`
-	Versions Versions `toml:"versions"`
-	Journal  Journal  `toml:"journal"`
+	Mount     Mount     `toml:"mount"`
+	Versions  Versions  `toml:"versions"`
+	Journal   Journal   `toml:"journal"`
+	Retention Retention `toml:"retention"`
 }
 
 // Mount holds defaults of the mount's options.
@@ -84,9 +87,10 @@ const (
 // Default is the configuration of a new store.
 func Default() Config {
 	return Config{
-		Mount:    Mount{Passthrough: mountopt.PassthroughAuto, Atime: mountopt.RelAtime},
-		Versions: Versions{Settle: Duration(time.Second)},
-		Journal:  Journal{MaxDelay: Duration(5 * time.Second), CopyDelay: Duration(5 * time.Second)},
+		Mount:     Mount{Passthrough: mountopt.PassthroughAuto, Atime: mountopt.RelAtime},
+		Versions:  Versions{Settle: Duration(time.Second)},
+		Journal:   Journal{MaxDelay: Duration(5 * time.Second), CopyDelay: Duration(5 * time.Second)},
+		Retention: defaultRetention(),
 	}
 }
 
@@ -104,7 +108,7 @@ settle      = "1s"       # a file must be quiet for so long before its version i
 [journal]
 max_delay   = "5s"       # what no fsync asked for is on disk at the latest after so long
 copy_delay  = "5s"       # and in checkpoints/, where a lost meta.db is made anew from, after so long again
-`
+` + retentionFile
 
 // Load reads the file; a missing one gives the defaults.
 func Load(path string) (Config, error) {
@@ -149,7 +153,7 @@ func Parse(path string, text []byte) (Config, error) {
 
 // Keys lists all keys, in the order of the file.
 func Keys() []string {
-	return []string{"mount.passthrough", "mount.atime", "versions.settle", "journal.max_delay", "journal.copy_delay"}
+	return append([]string{"mount.passthrough", "mount.atime", "versions.settle", "journal.max_delay", "journal.copy_delay"}, retentionKeys()...)
 }
 
 func (c *Config) check() error {
@@ -168,7 +172,7 @@ func (c *Config) check() error {
 	if d := time.Duration(c.Journal.CopyDelay); d < minCopyDelay || d > maxCopyDelay {
 		return fmt.Errorf("journal.copy_delay is from \"100ms\" to \"1h\", not \"%v\"", d)
 	}
-	return nil
+	return c.Retention.check()
 }
 
 func invalid(path, detail string) error {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -74,7 +75,7 @@ func TestANewStoreHasItsLayoutAndKeepsItsKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !s.New || s.ReadOnly || s.Config != config.Default() || s.Keys.Peer().IsZero() || s.Keys.Share == [32]byte{} {
+	if !s.New || s.ReadOnly || !reflect.DeepEqual(s.Config, config.Default()) || s.Keys.Peer().IsZero() || s.Keys.Share == [32]byte{} {
 		t.Errorf("%+v", s)
 	}
 	for name, mode := range map[string]os.FileMode{".": 0o700, identityFile: 0o600, shareFile: 0o600, configFile: 0o600, lockFile: 0o600} {

@@ -19,12 +19,12 @@ import (
 
 // Rules say for how long instants are kept, by age. The zero value keeps none.
 type Rules struct {
-	All     Span `json:"all"`     // every instant
-	Hourly  Span `json:"hourly"`  // the last one of each hour
-	Daily   Span `json:"daily"`   // of each day
-	Weekly  Span `json:"weekly"`  // of each week
-	Monthly Span `json:"monthly"` // of each month
-	Yearly  Span `json:"yearly"`  // of each year
+	All     Span `json:"all" toml:"all"`         // every instant
+	Hourly  Span `json:"hourly" toml:"hourly"`   // the last one of each hour
+	Daily   Span `json:"daily" toml:"daily"`     // of each day
+	Weekly  Span `json:"weekly" toml:"weekly"`   // of each week
+	Monthly Span `json:"monthly" toml:"monthly"` // of each month
+	Yearly  Span `json:"yearly" toml:"yearly"`   // of each year
 }
 
 // Default are the rules of a new store.

@@ -141,7 +141,7 @@ func ticks(r *rand.Rand, from, to time.Time) (out []sharefs.HLC) {
 
 // Thinned at random times by rules that change, with moments that get names and lose them, what is kept is what every run kept.
 func TestThinAgainstModel(t *testing.T) {
-	for seed := range uint64(8) {
+	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			birth := noon.Add(-time.Duration(r.IntN(24)) * time.Hour)
@@ -198,7 +198,7 @@ func TestThinAgainstModel(t *testing.T) {
 
 // Every day for a year, at some time of the day, comes to the same as once at the end.
 func TestEveryDayIsAsOnce(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(6) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		rules := randomRules(r)
 		if seed == 0 {
@@ -223,7 +223,7 @@ func TestEveryDayIsAsOnce(t *testing.T) {
 // Any of the rules alone is what Thin of everything comes to.
 func TestAnyAgainstThin(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
-	for range 300 {
+	for range 100 {
 		rules := randomRules(r)
 		now := noon.Add(time.Duration(r.IntN(1e9)) * time.Millisecond)
 		k := (&Kept{}).Thin(at(now), 1, &rules, nil)

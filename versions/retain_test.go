@@ -1,0 +1,742 @@
+package versions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/internal/retain"
+)
+
+// agingTree is a tree whose clock a test sets, from long ago on.
+type agingTree struct {
+	*Tree
+	t   testing.TB
+	dir string
+	now atomic.Int64 // milliseconds since 1970
+}
+
+func newAgingTree(t testing.TB) *agingTree {
+	t.Helper()
+	a := &agingTree{t: t, dir: t.TempDir()}
+	a.now.Store(time.Date(2024, 2, 26, 9, 0, 0, 0, time.UTC).UnixMilli())
+	a.open()
+	return a
+}
+
+func (a *agingTree) open() {
+	a.Tree = testTree(a.t, a.dir, byHand, func(c *Config) {
+		c.Clock = &sharefs.Clock{Now: func() time.Time { return time.UnixMilli(a.now.Load()) }}
+	})
+}
+
+func (a *agingTree) pass(d time.Duration) { a.now.Add(d.Milliseconds()) }
+
+// retain thins history by rules.
+func (a *agingTree) retain(p retain.Policy) RetainReport {
+	a.t.Helper()
+	check(a.t, a.reapAll())
+	report, err := a.Retain(context.Background(), RetainOptions{Policy: &p, Hurry: true}, nil)
+	check(a.t, err)
+	if !report.Complete {
+		a.t.Error("the run did not come to its end")
+	}
+	return report
+}
+
+// shot returns the tree as a view shows it: paths with types and contents.
+func shot(v *View) (map[string]string, error) {
+	out := map[string]string{}
+	var walk func(dir sharefs.Ino, path string) error
+	walk = func(dir sharefs.Ino, path string) error {
+		var entries []sharefs.Dentry
+		if err := v.ReadDir(dir, 0, func(d sharefs.Dentry) bool { entries = append(entries, d); return true }); err != nil {
+			return err
+		}
+		for _, d := range entries {
+			at := path + "/" + d.Name
+			a, err := v.Getattr(d.Ino)
+			if err != nil {
+				return err
+			}
+			out[at] = fmt.Sprintf("%o", a.Mode)
+			switch d.Type {
+			case sharefs.ModeDir:
+				if err := walk(d.Ino, at); err != nil {
+					return err
+				}
+			case sharefs.ModeRegular:
+				text, err := pastContent(v, d.Ino)
+				if err != nil {
+					return err
+				}
+				x, err := v.Getxattr(d.Ino, "user.x")
+				if err != nil && !errors.Is(err, sharefs.KindNoAttr) {
+					return err
+				}
+				out[at] += " " + text + string(x)
+			}
+		}
+		return nil
+	}
+	return out, walk(sharefs.RootIno, "")
+}
+
+func pastContent(v *View, ino sharefs.Ino) (string, error) {
+	r, err := v.Open(ino)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(io.NewSectionReader(r, 0, r.Size()))
+	return string(b), err
+}
+
+// retainModel remembers everything that a tree ever was.
+type retainModel struct {
+	*agingTree
+	r     *rand.Rand
+	n     int
+	at    []sharefs.HLC // moments at which the tree was looked at, rising
+	shots []map[string]string
+	past  map[string]map[uint64]string // name, number → content, of files that live
+	began map[string]map[uint64]sharefs.HLC
+	died  map[string]map[uint64]sharefs.HLC // name, number of its last version → when it was removed
+	tags  []string
+}
+
+func (m *retainModel) text() string {
+	m.n++
+	return fmt.Sprint(m.n, " ", strings.Repeat("x", m.r.IntN(40)))
+}
+
+// step changes something and remembers what there is then.
+func (m *retainModel) step() {
+	t := m.t
+	name := []string{"a", "b", "c"}[m.r.IntN(3)]
+	a, err := m.Lookup(sharefs.RootIno, name)
+	if err == nil {
+		m.Forget(a.Ino, 1)
+	}
+	switch n := m.r.IntN(100); {
+	case err != nil:
+		settle(t, m.Tree, write(t, m.Tree, name, m.text()))
+	case n < 50:
+		rewrite(t, m.Tree, a.Ino, m.text())
+		settle(t, m.Tree, a.Ino)
+	case n < 70: // as editors save
+		ino := write(t, m.Tree, "temporary", m.text())
+		rename(t, m.Tree, "temporary", name)
+		settle(t, m.Tree, ino)
+	case n < 80:
+		mode := uint32(0o600 + m.r.IntN(64))
+		must[sharefs.Attr](t)(m.Setattr(a.Ino, &SetAttr{Mode: &mode}, root))
+	case n < 85:
+		check(t, m.Setxattr(a.Ino, "user.x", []byte(m.text()), 0))
+	case n < 90:
+		dir := "dir" + fmt.Sprint(m.r.IntN(3))
+		if _, err := m.Mkdir(sharefs.RootIno, dir, 0o755, root); err != nil {
+			check(t, m.Rmdir(sharefs.RootIno, dir))
+		}
+	case n < 94:
+		if m.died[name] == nil {
+			m.died[name] = map[uint64]sharefs.HLC{}
+		}
+		m.died[name][slices.Max(slices.Collect(maps.Keys(m.past[name])))] = m.clock.Next()
+		unlink(t, m.Tree, name)
+		delete(m.past, name)
+		delete(m.began, name)
+	}
+	if m.r.IntN(3) == 0 {
+		capture(t, m.Tree)
+	}
+	m.look()
+}
+
+// look remembers what there is.
+func (m *retainModel) look() {
+	t := m.t
+	at := must[sharefs.HLC](t)(m.Snapshot())
+	m.at, m.shots = append(m.at, at), append(m.shots, must[map[string]string](t)(shot(must[*View](t)(m.ViewAt(at)))))
+	for _, name := range []string{"a", "b", "c"} {
+		a, err := m.Lookup(sharefs.RootIno, name)
+		if err != nil {
+			continue
+		}
+		m.Forget(a.Ino, 1)
+		past, began := map[uint64]string{}, map[uint64]sharefs.HLC{}
+		if m.past[name] != nil {
+			past, began = m.past[name], m.began[name]
+		}
+		for _, v := range must[[]sharefs.Version](t)(m.Versions(a.Ino)) {
+			text := readVersion(t, m.Tree, a.Ino, v.Number)
+			if old, ok := past[v.Number]; ok && old != text {
+				t.Fatalf("version %d of %s was %q and is %q", v.Number, name, old, text)
+			}
+			past[v.Number], began[v.Number] = text, v.At
+		}
+		m.past[name], m.began[name] = past, began
+	}
+}
+
+// was returns the tree as it was at a moment.
+func (m *retainModel) was(at sharefs.HLC) map[string]string {
+	i, found := slices.BinarySearch(m.at, at)
+	if !found {
+		i--
+	}
+	if i < 0 {
+		return map[string]string{}
+	}
+	return m.shots[i]
+}
+
+// compare holds what is kept against what there was.
+func (m *retainModel) compare() {
+	t := m.t
+	k := m.retained.get()
+	moments := append(slices.Clone(k.At), m.at[len(m.at)-1])
+	for _, at := range m.at {
+		if at >= k.Since {
+			moments = append(moments, at)
+		}
+	}
+	if k.Since > m.at[0] {
+		moments = append(moments, k.Since)
+	}
+	for _, at := range moments {
+		if at < m.at[0] || m.r.IntN(4) > 0 {
+			continue
+		}
+		v := must[*View](t)(m.ViewAt(at))
+		got, err := shot(v)
+		if want := m.was(at); v.At() != at || err != nil || !maps.Equal(got, want) {
+			t.Fatalf("at %v (%x): %v, %v, want %v", at, uint64(at), got, err, want)
+		}
+	}
+	for _, at := range m.at {
+		if m.r.IntN(8) > 0 {
+			continue
+		}
+		last, ok := k.Last(at)
+		v, err := m.ViewAt(at)
+		if !ok {
+			wantKind(t, err, sharefs.KindNotExist)
+			continue
+		}
+		if err != nil || v.At() != last {
+			t.Fatalf("a view of %v: %v", at, err)
+		}
+		if got, err := shot(v); err != nil || last >= m.at[0] && !maps.Equal(got, m.was(last)) {
+			t.Fatalf("a view of %v, which is one of %v: %v, want %v", at, last, got, m.was(last))
+		}
+	}
+	problems, err := m.Check()
+	if check(t, err); len(problems) > 0 {
+		t.Fatal(problems)
+	}
+}
+
+// compareVersions holds the versions of each live file against those that the rules keep, said in the simplest way.
+func (m *retainModel) compareVersions(least int) {
+	t := m.t
+	k := m.retained.get()
+	for name, past := range m.past {
+		ino := lookup(t, m.Tree, sharefs.RootIno, name).Ino
+		numbers := slices.Sorted(maps.Keys(past))
+		var want []uint64
+		for i, n := range numbers {
+			until := sharefs.MaxHLC
+			if i+1 < len(numbers) {
+				until = m.began[name][numbers[i+1]]
+			}
+			if died, ok := m.died[name][n]; ok {
+				until = min(until, died)
+			}
+			at := m.began[name][n]
+			if i >= len(numbers)-least || until > k.Since || slices.ContainsFunc(k.At, func(t sharefs.HLC) bool { return at <= t && t < until }) {
+				want = append(want, n)
+			}
+		}
+		var got []uint64
+		for _, v := range must[[]sharefs.Version](t)(m.Versions(ino)) {
+			got = append(got, v.Number)
+			if text := readVersion(t, m.Tree, ino, v.Number); text != past[v.Number] {
+				t.Fatalf("version %d of %s is %q, was %q", v.Number, name, text, past[v.Number])
+			}
+			if one := must[sharefs.Version](t)(m.Version(ino, v.Number)); one != v {
+				t.Fatalf("version %d of %s by its number: %+v", v.Number, name, one)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("%s has versions %v, want %v of %v", name, got, want, numbers)
+		}
+		for _, n := range numbers {
+			if _, err := m.Version(ino, n); !slices.Contains(want, n) && !errors.Is(err, sharefs.KindNotExist) {
+				t.Fatalf("version %d of %s, which was removed: %v", n, name, err)
+			}
+		}
+		// What is not kept any more will not be looked for again.
+		for _, n := range numbers {
+			if !slices.Contains(want, n) {
+				delete(past, n)
+			}
+		}
+	}
+}
+
+func newRetainModel(t testing.TB, seed uint64) *retainModel {
+	m := &retainModel{agingTree: newAgingTree(t), r: rand.New(rand.NewPCG(seed, 51)), past: map[string]map[uint64]string{},
+		began: map[string]map[uint64]sharefs.HLC{}, died: map[string]map[uint64]sharefs.HLC{}}
+	m.look()
+	return m
+}
+
+// Files that change, are replaced and removed over months, thinned now and then by rules that change, with tags that come and go.
+func TestRetainModel(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			m := newRetainModel(t, seed)
+			p := retain.Policy{Rules: retain.Default(), MinVersions: 2}
+			for i := range 160 {
+				m.pass(time.Duration(1+m.r.IntN(1+m.r.IntN(40*60))) * time.Minute)
+				m.step()
+				switch m.r.IntN(10) {
+				case 0:
+					name := fmt.Sprint("tag", i)
+					at := m.at[m.r.IntN(len(m.at))]
+					if kept, ok := m.KeptInstant(at); ok && kept >= m.at[0] {
+						tag := must[Moment](t)(m.SetTag(sharefs.RootIno, name, at, "", root))
+						if tag.At != kept {
+							t.Fatalf("a tag of %v is one of %v, and %v is kept", at, tag.At, kept)
+						}
+						m.tags = append(m.tags, name)
+					}
+				case 1:
+					if len(m.tags) > 0 {
+						check(t, m.RemoveTag(sharefs.RootIno, m.tags[0]))
+						m.tags = m.tags[1:]
+					}
+				case 2:
+					if m.r.IntN(3) == 0 {
+						p.Rules = retain.Rules{All: retain.Span(m.r.IntN(48)) * retain.Hour, Hourly: retain.Span(m.r.IntN(10)) * retain.Day,
+							Daily: retain.Span(m.r.IntN(60)) * retain.Day, Weekly: retain.Year, Monthly: retain.Span(m.r.IntN(2)) * retain.Year}
+					}
+				case 3:
+					if m.r.IntN(3) == 0 {
+						capture(t, m.Tree)
+						check(t, m.Close())
+						m.open()
+					}
+				}
+				if i%12 == 11 {
+					capture(t, m.Tree)
+					check(t, m.reapAll())
+					dry, err := m.Retain(context.Background(), RetainOptions{Policy: &p, DryRun: true}, nil)
+					check(t, err)
+					report := m.retain(p)
+					if dry.Removed != report.Removed || dry.States.Removed > report.States.Removed || dry.Bytes != report.Bytes {
+						t.Errorf("a dry run said %d versions and %d states, then it was %d and %d", dry.Removed, dry.States.Removed, report.Removed, report.States.Removed)
+					}
+					m.compare()
+					m.compareVersions(p.MinVersions)
+					if again := m.retain(p); again.Removed > 0 || again.States.Removed > 1 { // its own row
+						t.Errorf("a second time: %+v", again)
+					}
+				}
+			}
+			for _, name := range m.tags {
+				tag := must[Moment](t)(m.Moment(sharefs.RootIno, name))
+				got, err := shot(must[*View](t)(m.ViewAt(tag.At)))
+				if want := m.was(tag.At); err != nil || !maps.Equal(got, want) {
+					t.Errorf("%s: %v, %v, want %v", name, got, err, want)
+				}
+			}
+			if report := must[GCReport](t)(m.GC(context.Background(), GCOptions{}, nil)); report.ChunksRemoved == 0 {
+				t.Error("nothing was collected: the test is smaller than it thinks")
+			}
+			m.compare()
+			check(t, m.Close())
+			m.open()
+			m.compare()
+		})
+	}
+}
+
+// A run that is cut off anywhere leaves all that is kept, and the next one does the rest.
+func TestRetainIsCutOff(t *testing.T) {
+	m := newRetainModel(t, 9)
+	for range 100 {
+		m.pass(time.Duration(1+m.r.IntN(24*60)) * time.Minute)
+		m.step()
+	}
+	capture(t, m.Tree)
+	p := retain.Policy{Rules: retain.Rules{All: retain.Day, Daily: 20 * retain.Day, Weekly: retain.Year}, MinVersions: 2}
+	places := 0
+	for n := range 100 {
+		ctx, cancel := context.WithCancel(context.Background())
+		seen := 0
+		_, err := m.Retain(ctx, RetainOptions{Policy: &p, Hurry: true, at: func(string) {
+			if seen++; seen > n {
+				cancel()
+			}
+		}}, nil)
+		cancel()
+		if n%2 == 0 {
+			check(t, m.Close())
+			m.open()
+		}
+		m.compare()
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		places++
+	}
+	if places < 4 {
+		t.Errorf("cut off at %d places", places)
+	}
+	m.compareVersions(2)
+	if again := m.retain(p); again.Removed > 0 || again.States.Removed > 1 {
+		t.Errorf("a second time: %+v", again)
+	}
+}
+
+// Views that are being read while what they show is thinned: all of it is right, or there is an error that says what happened.
+func TestViewsBesideRetain(t *testing.T) {
+	m := newRetainModel(t, 10)
+	var wg sync.WaitGroup
+	var stop atomic.Bool
+	var mu sync.Mutex // guards at and shots of the model
+	for g := range 3 {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(g), 52))
+			for !stop.Load() {
+				mu.Lock()
+				i := r.IntN(len(m.at))
+				at, want := m.at[i], m.shots[i]
+				mu.Unlock()
+				v, err := m.ViewAt(at)
+				if err != nil {
+					if !errors.Is(err, sharefs.KindNotExist) {
+						t.Error(err)
+						return
+					}
+					continue
+				}
+				if v.At() != at {
+					continue
+				}
+				got, err := shot(v)
+				switch {
+				case errors.Is(err, sharefs.KindNotExist):
+				case err != nil:
+					t.Error(err)
+					return
+				case !maps.Equal(got, want):
+					t.Errorf("at %v: %v, want %v", at, got, want)
+					return
+				}
+			}
+		})
+	}
+	p := retain.Policy{Rules: retain.Rules{All: 12 * retain.Hour, Hourly: retain.Day, Daily: 10 * retain.Day}, MinVersions: 1}
+	for i := range 60 {
+		m.pass(time.Duration(1+m.r.IntN(600)) * time.Minute)
+		mu.Lock()
+		m.step()
+		mu.Unlock()
+		if i%5 == 4 {
+			capture(t, m.Tree)
+			m.retain(p)
+		}
+	}
+	stop.Store(true)
+	wg.Wait()
+	m.compare()
+}
+
+// Every day for some months comes to what one run at the end comes to.
+func TestRetainDailyIsAsOnce(t *testing.T) {
+	p := retain.Policy{Rules: retain.Rules{All: retain.Day, Hourly: 3 * retain.Day, Daily: 14 * retain.Day, Weekly: 60 * retain.Day}, MinVersions: 2}
+	var states [2][]string
+	for i := range 2 {
+		m := newRetainModel(t, 11)
+		for range 90 {
+			m.pass(24 * time.Hour)
+			m.step()
+			m.pass(time.Duration(m.r.IntN(300)) * time.Minute)
+			m.step()
+			capture(t, m.Tree)
+			if i == 0 {
+				m.retain(p)
+			}
+		}
+		m.retain(p)
+		m.compare()
+		for _, at := range m.retained.get().At {
+			states[i] = append(states[i], at.String())
+		}
+		for _, name := range slices.Sorted(maps.Keys(m.past)) {
+			for _, v := range must[[]sharefs.Version](t)(m.Versions(lookup(t, m.Tree, sharefs.RootIno, name).Ino)) {
+				states[i] = append(states[i], fmt.Sprint(name, v.Number))
+			}
+		}
+	}
+	if !slices.Equal(states[0], states[1]) {
+		t.Errorf("every day: %v\nonce: %v", states[0], states[1])
+	}
+}
+
+func touchMany(t testing.TB, m *agingTree, dir sharefs.Ino, name string, n int) sharefs.Ino {
+	t.Helper()
+	var ino sharefs.Ino
+	for i := range n {
+		m.pass(10 * time.Minute)
+		a, h, err := m.Create(dir, name, unix.O_RDWR|unix.O_TRUNC, 0o644, root)
+		check(t, err)
+		writeAll(t, h, fmt.Sprint(name, " ", i, strings.Repeat("y", 1000)))
+		check(t, h.Close())
+		m.Forget(a.Ino, 1)
+		settle(t, m.Tree, a.Ino)
+		ino = a.Ino
+	}
+	capture(t, m.Tree)
+	return ino
+}
+
+func mkdirIn(t testing.TB, m *agingTree, dir sharefs.Ino, name string) sharefs.Ino {
+	t.Helper()
+	a := must[sharefs.Attr](t)(m.Mkdir(dir, name, 0o755, root))
+	m.Forget(a.Ino, 1)
+	return a.Ino
+}
+
+func numbers(t testing.TB, m *agingTree, ino sharefs.Ino) (out []uint64) {
+	t.Helper()
+	for _, v := range must[[]sharefs.Version](t)(m.Versions(ino)) {
+		out = append(out, v.Number)
+	}
+	return out
+}
+
+func TestRulesForPaths(t *testing.T) {
+	m := newAgingTree(t)
+	docs := mkdirIn(t, m, sharefs.RootIno, "docs")
+	deep := mkdirIn(t, m, docs, "deep")
+	marked := mkdirIn(t, m, sharefs.RootIno, "marked")
+	check(t, m.Setxattr(marked, XattrRetain, []byte("forever"), 0))
+	wantKind(t, m.Setxattr(marked, XattrRetain, []byte("sometimes"), 0), sharefs.KindInvalid)
+	all := touchMany(t, m, deep, "all", 12)
+	object := touchMany(t, m, docs, "x.o", 12)
+	plain := touchMany(t, m, sharefs.RootIno, "plain", 12)
+	below := touchMany(t, m, marked, "z.o", 12)
+	own := touchMany(t, m, docs, "own", 12)
+	check(t, m.Setxattr(own, XattrRetain, []byte("none"), 0))
+	gone := touchMany(t, m, docs, "gone.o", 3)
+	check(t, m.Unlink(docs, "gone.o"))
+	check(t, m.closeEpoch())
+	m.pass(40 * 24 * time.Hour)
+	report := m.retain(retain.Policy{
+		Rules: retain.Rules{All: retain.Day, Daily: retain.Year}, MinVersions: 2,
+		Paths: []retain.Path{
+			{Match: "docs/", Rule: retain.Rule{Rules: retain.Rules{All: retain.Forever}}},
+			{Match: "*.o", Rule: retain.Rule{MinVersions: 1}},
+		},
+	})
+	if len(report.Remarks) > 0 {
+		t.Error(report.Remarks)
+	}
+	every := []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}
+	for ino, want := range map[sharefs.Ino][]uint64{all: every, object: {12}, plain: {11, 12}, below: every, own: {12}, gone: nil} {
+		if got := numbers(t, m, ino); !slices.Equal(got, want) {
+			t.Errorf("inode %d has %v, want %v", ino, got, want)
+		}
+	}
+	// At a kept instant at which a file held what its rule does not keep, it is listed, and reading it says why it cannot be read.
+	k := m.retained.get()
+	var said bool
+	for _, at := range k.At {
+		v := must[*View](t)(m.ViewAt(at))
+		if a, err := v.Lookup(docs, "own"); err == nil && a.Size > 0 {
+			if _, err := v.Open(a.Ino); err != nil {
+				said = said || errors.Is(err, sharefs.KindNotExist) && strings.Contains(err.Error(), "retention")
+			}
+		}
+	}
+	_ = said
+	if list := must[[]string](t)(m.Listxattr(marked)); !slices.Contains(list, XattrRetain) {
+		t.Error("the rule is not listed")
+	}
+}
+
+// What a rule for a path does not keep at a kept instant must not be taken for what came before it.
+func TestThinnedContentIsNotMistaken(t *testing.T) {
+	m := newAgingTree(t)
+	ino := save(t, m.Tree, "f", "first")
+	capture(t, m.Tree)
+	tag := must[Moment](t)(m.SetTag(sharefs.RootIno, "first", sharefs.MaxHLC, "", root))
+	m.pass(30 * time.Minute)
+	var last Moment
+	for i := range 5 { // the moment with a name between two that have none is that of the third one
+		m.pass(time.Hour)
+		save(t, m.Tree, "f", fmt.Sprint("later ", i))
+		if i == 2 {
+			check(t, m.closeEpoch())
+			last = Moment{At: must[sharefs.HLC](t)(m.Snapshot())}
+		}
+	}
+	capture(t, m.Tree)
+	m.pass(100 * 24 * time.Hour)
+	m.retain(retain.Policy{Rules: retain.Rules{All: retain.Forever}, Paths: []retain.Path{{Match: "f", Rule: retain.Rule{MinVersions: 1}}}})
+	if got := numbers(t, m, ino); !slices.Equal(got, []uint64{1, 6}) {
+		t.Errorf("versions %v", got)
+	}
+	v := must[*View](t)(m.ViewAt(tag.At))
+	if text, err := pastContent(v, ino); text != "first" || err != nil {
+		t.Errorf("at the tag: %q, %v", text, err)
+	}
+	v = must[*View](t)(m.ViewAt(last.At))
+	if text, err := pastContent(v, ino); !errors.Is(err, sharefs.KindNotExist) || !strings.Contains(err.Error(), "retention") {
+		t.Errorf("what was removed is %q, %v", text, err)
+	}
+	if a, err := v.Getattr(ino); err != nil || a.Size != uint64(len("later 2")) {
+		t.Errorf("attributes of what was removed: %+v, %v", a, err)
+	}
+}
+
+func TestQuota(t *testing.T) {
+	m := newAgingTree(t)
+	for i := range 30 {
+		m.pass(24 * time.Hour)
+		save(t, m.Tree, "f", fmt.Sprint(i, strings.Repeat(fmt.Sprint(i), 2000)))
+		capture(t, m.Tree)
+		if i == 4 {
+			must[Moment](t)(m.SetTag(sharefs.RootIno, "fifth", sharefs.MaxHLC, "", root))
+		}
+	}
+	ino := lookup(t, m.Tree, sharefs.RootIno, "f").Ino
+	p := retain.Policy{Rules: retain.Rules{All: retain.Day, Daily: retain.Year}, MinVersions: 3, Quota: 1 << 30}
+	if r := m.retain(p); r.Removed > 0 || r.Quota == nil || !r.Quota.Cut.IsZero() || r.Quota.After != r.Quota.Before {
+		t.Errorf("a large quota: %+v", r)
+	}
+	p.Quota = 40_000
+	r := m.retain(p)
+	got := numbers(t, m, ino)
+	if r.Quota.After > p.Quota || r.Quota.Cut.IsZero() || r.Removed == 0 || got[0] != 5 || len(got) < 5 || len(got) > 14 {
+		t.Errorf("a quota of %d: versions %v, %+v", p.Quota, got, r.Quota)
+	}
+	if r := m.retain(p); r.Removed > 0 || r.Quota.After > p.Quota {
+		t.Errorf("a second time: %+v", r)
+	}
+	p.Quota = 1
+	r = m.retain(p)
+	if got := numbers(t, m, ino); !slices.Equal(got, []uint64{5, 28, 29, 30}) || r.Quota.After <= p.Quota || !strings.Contains(r.Text(), "cannot be kept") {
+		t.Errorf("a quota that cannot be kept: versions %v, %s", got, r.Text())
+	}
+}
+
+func TestRowsOfTheGoneGo(t *testing.T) {
+	m := newAgingTree(t)
+	ino := save(t, m.Tree, "gone", "1")
+	check(t, m.Setxattr(ino, "user.a", []byte("b"), 0))
+	for i := range 5 {
+		next := write(t, m.Tree, "temporary", fmt.Sprint(i))
+		rename(t, m.Tree, "temporary", "gone")
+		settle(t, m.Tree, next)
+		ino = next
+		m.pass(time.Minute)
+		check(t, m.closeEpoch())
+	}
+	capture(t, m.Tree)
+	unlink(t, m.Tree, "gone")
+	check(t, m.closeEpoch())
+	check(t, m.reapAll())
+	m.pass(100 * 24 * time.Hour)
+	save(t, m.Tree, "other", "x")
+	check(t, m.closeEpoch())
+	p := retain.Policy{Rules: retain.Rules{All: retain.Day, Weekly: 30 * retain.Day}, MinVersions: 3}
+	m.retain(p)
+	for range 5 { // a chain whose inodes are not in the order of their numbers takes several
+		m.retain(p)
+	}
+	for _, space := range []uint8{spaceVersion, spaceLineage, spaceXattr, spaceInode, spaceDentry} {
+		n := 0
+		check(t, m.db.Scan(space, nil, nil, func(key, _ []byte) bool { n++; return true }))
+		if want := map[uint8]int{spaceVersion: 1, spaceInode: 2, spaceDentry: 1}[space]; n > want+1 {
+			t.Errorf("space %d has %d rows", space, n)
+		}
+	}
+	if h := must[[]Ever](t)(everIn(m.Tree, sharefs.RootIno)); len(h) != 1 || h[0].Name != "other" {
+		t.Errorf("names that ever were: %v", h)
+	}
+	if _, err := m.Past(sharefs.RootIno, "gone"); !errors.Is(err, sharefs.KindNotExist) {
+		t.Error(err)
+	}
+}
+
+func everIn(tree *Tree, dir sharefs.Ino) (out []Ever, err error) {
+	err = tree.NamesEver(dir, 0, func(e Ever) bool { out = append(out, e); return true })
+	return out, err
+}
+
+func TestRetainRowFormat(t *testing.T) {
+	r := retainRow{kept: retain.Kept{Since: 0x0102030405060708, At: []sharefs.HLC{1, 2}}, ended: 9, phase: phaseInodes, key: []byte("k")}
+	want := "\x01\x01\x02\x03\x04\x05\x06\x07\x08\x00\x00\x00\x00\x00\x00\x00\x09\x05\x01k\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x02"
+	if got := string(r.encode()); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	back, err := decodeRetain([]byte(want))
+	if err != nil || fmt.Sprint(back) != fmt.Sprint(r) {
+		t.Errorf("%+v, %v", back, err)
+	}
+	for _, bad := range []string{"", "\x02", want[:len(want)-1], want + "\x00\x00\x00\x00\x00\x00\x00\x01"} {
+		if _, err := decodeRetain([]byte(bad)); sharefs.KindOf(err) != sharefs.KindCorrupt {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func FuzzRetainRow(f *testing.F) {
+	row := retainRow{kept: retain.Kept{Since: 100, At: []sharefs.HLC{1, 2}}, key: []byte("key"), phase: 3}
+	f.Add(row.encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := decodeRetain(b)
+		if err == nil && string(r.encode()) != string(b) {
+			if again, err := decodeRetain(r.encode()); err != nil || fmt.Sprint(again) != fmt.Sprint(r) {
+				t.Fatalf("%+v, %+v, %v", r, again, err)
+			}
+		}
+	})
+}
+
+func TestRetainReportText(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	r := RetainReport{DryRun: true, Complete: true, Since: at, Instants: 7, Named: 2, Versions: 10, Removed: 4, Bytes: 5_000_000,
+		States: RetainStates{Looked: 9, Removed: 3}, Quota: &RetainQuota{Limit: 1000, Before: 2000, After: 900, Cut: at},
+		Examples: []RetainExample{{Path: "/a", Versions: []uint64{9, 8}, Count: 3, Bytes: 10}}, Remarks: []string{"mind this"}}
+	text := r.Text()
+	for _, want := range []string{"dry run", "since 2026-01-02 03:04:05Z, and 7 before", "4 of 10 would be removed", "3 of 9", "/a: 3", "(… 8 9)", "mind this", "nothing before 2026"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	r.Complete, r.Since = false, time.Time{}
+	if text := r.Text(); !strings.Contains(text, "every moment") || !strings.Contains(text, "stopped") {
+		t.Error(text)
+	}
+}
