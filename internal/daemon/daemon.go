@@ -248,11 +248,16 @@ func (d *Daemon) treeConfig() versions.Config {
 		atime = d.options.Atime
 	}
 	d.atime.Store(atime)
+	policy := c.Retention.Policy()
 	return versions.Config{
 		Dir: d.store.Dir, ShareKey: d.store.Keys.Share, Peer: d.store.Keys.Peer(), Settle: d.settle, Timed: timedEvery, Atime: treeAtime(atime),
 		ReadOnly: d.store.ReadOnly, Log: d.log.With("part", "versions"), MaxDelay: time.Duration(c.Journal.MaxDelay), ArchiveDelay: time.Duration(c.Journal.CopyDelay),
+		Retention: &policy, RetainEvery: retainEvery,
 	}
 }
+
+// retainEvery is how often history is thinned in the background.
+const retainEvery = 24 * time.Hour
 
 // timedEvery is how often a file that stays open, or mapped, gets a version all the same.
 const timedEvery = 10 * time.Minute
