@@ -53,7 +53,9 @@ func (db *DB) Export(skip ...uint8) (*Export, error) {
 	m := r.tx.Bucket(metaBucket)
 	e.begin = Mark{number(m.Get(keyApplied)), sharefs.HLC(number(m.Get(keyEpoch))), sharefs.HLC(number(m.Get(keyBoundary)))}
 	r.end()
-	for _, s := range db.spaces {
+	// Boundaries first: [Pruner.Epochs] may remove some meanwhile, and a state without the boundary of its epoch would show too early.
+	order := append([]*space{db.spaces[boundaries]}, db.spaces[:boundaries]...)
+	for _, s := range order {
 		if s == nil || bytes.IndexByte(skip, s.ID) >= 0 {
 			continue
 		}
