@@ -35,7 +35,7 @@ import (
 // A manifest that cannot be read hides which chunks it needs. Then no row is deleted in that run, and the report names the version: the check
 // (fsck) repairs it or gives it up. A pack with a live record that does not read is left as it is, and named.
 //
-// Memory: the marks take 8 to 22 bytes for each chunk and at most 256 MiB (384 while the table grows): 25 million chunks, a terabyte and a half. Where there are
+// Memory: the marks take 11 to 22 bytes for each chunk and at most 256 MiB (384 while the table grows): 25 million chunks, a terabyte and a half. Where there are
 // more, the names are divided into ranges, and one after the other is marked and swept. Nodes seen take at most 128 MiB (192), leases of
 // captures that end meanwhile the same; 80 bytes for each pack. In all at most 768 MiB, and 40 MiB for a million chunks.
 

@@ -256,7 +256,7 @@ func TestGCAgainstAModel(t *testing.T) {
 		if freed < 500_000 {
 			t.Errorf("seed %d: only %d bytes were freed", seed, freed)
 		}
-		noProblems(t, tree)
+		wantClean(t, tree, FsckScrub)
 	}
 }
 
