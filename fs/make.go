@@ -95,7 +95,7 @@ func (e *edge) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.E
 // Unlink implements [fuse.RawFileSystem].
 func (e *edge) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
 	if virtual(h.NodeId) {
-		return frozen
+		return e.removeTrashed(h, name)
 	}
 	op := e.tree.Operate(caller(h))
 	err := e.tree.Unlink(ino(h.NodeId), name)
@@ -106,7 +106,7 @@ func (e *edge) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Sta
 // Rmdir implements [fuse.RawFileSystem].
 func (e *edge) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
 	if virtual(h.NodeId) {
-		return frozen
+		return e.removeTrashed(h, name)
 	}
 	op := e.tree.Operate(caller(h))
 	err := e.tree.Rmdir(ino(h.NodeId), name)
@@ -136,6 +136,11 @@ func renamed(parent sharefs.Ino, from string, dir sharefs.Ino, to string, flags 
 
 // Rename implements [fuse.RawFileSystem].
 func (e *edge) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to string) fuse.Status {
+	if virtual(in.NodeId) && !virtual(in.Newdir) {
+		if _, ok := e.ofTrash(in.NodeId); ok {
+			return fuse.EXDEV
+		}
+	}
 	if virtual(in.NodeId) || virtual(in.Newdir) {
 		return frozen
 	}

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,7 +23,8 @@ type mounted struct {
 	srv  *Server
 	tree *versions.Tree
 
-	unregistered *atomic.Bool // no backing file can be registered while it is set
+	unregistered *atomic.Bool        // no backing file can be registered while it is set
+	typist       *syscall.Credential // of who types commands; nil: root
 }
 
 // moody is a registrar that fails when it is told to.

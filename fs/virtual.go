@@ -39,6 +39,8 @@ var hierarchies = [...]struct {
 }{
 	{atName, nodeKey{kind: atDir}},
 	{ctlName, nodeKey{kind: ctlDir}},
+	{opsName, nodeKey{kind: opsDir}},
+	{trashName, nodeKey{kind: trashDir}},
 	{everName, nodeKey{kind: everDir, ino: sharefs.RootIno}},
 }
 
@@ -126,6 +128,10 @@ func (e *edge) lookupVirtual(h *fuse.InHeader, name string, out *fuse.EntryOut) 
 		return e.lookupAt(k, name, out)
 	case everDir:
 		return e.lookupEver(k.ino, name, out)
+	case opsDir:
+		return e.lookupOps(h, name, out)
+	case trashDir:
+		return e.lookupTrash(h, name, out)
 	default:
 		return fuse.ENOTDIR
 	}
@@ -145,6 +151,12 @@ func (e *edge) attrVirtual(k nodeKey) (sharefs.Attr, uint64, error) {
 		return a, cacheSeconds, nil
 	case atDir:
 		a.Mode, a.Nlink = unix.S_IFDIR|0o555, 2
+		return a, changingSeconds, nil
+	case opsDir, opsLog, opsLogJSON, opsBegin, opsFile:
+		attrOps(k, &a)
+		return a, changingSeconds, nil
+	case trashDir:
+		a.Mode, a.Nlink = unix.S_IFDIR|sharefs.ModeSticky|0o777, 2
 		return a, changingSeconds, nil
 	case atNode:
 		valid, err := e.attrAt(k, &a)
@@ -193,7 +205,7 @@ func (e *edge) setattrVirtual(in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status
 	if !ok {
 		return stale
 	}
-	if k.kind != ctlFile || in.Valid&^(fuse.FATTR_SIZE|fuse.FATTR_FH|fuse.FATTR_LOCKOWNER|fuse.FATTR_KILL_SUIDGID) != 0 {
+	if k.kind != ctlFile && k.kind != opsBegin || in.Valid&^(fuse.FATTR_SIZE|fuse.FATTR_FH|fuse.FATTR_LOCKOWNER|fuse.FATTR_KILL_SUIDGID) != 0 {
 		return frozen
 	}
 	return e.getattrVirtual(in.NodeId, out)
@@ -219,6 +231,13 @@ func (e *edge) openVirtual(in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 			o.text = f.Read()
 		}
 		o.ctl = f
+		return e.number(o, out)
+	}
+	if k.isOps() && k.kind != opsDir {
+		o, err := e.openOps(k, in, reads, writes)
+		if err != nil {
+			return status(err)
+		}
 		return e.number(o, out)
 	}
 	if writes {
@@ -283,6 +302,10 @@ func (e *edge) listVirtual(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) f
 		return e.listTimes(k, add)
 	case everDir:
 		return e.listEver(k, in, add)
+	case opsDir:
+		return e.listOps(&in.InHeader, add)
+	case trashDir:
+		return e.listTrash(in, out, plus)
 	case atNode:
 		return e.listAt(k, in, out, plus, plus)
 	}

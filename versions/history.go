@@ -244,7 +244,8 @@ func (h *history) begin(x *tx, r *row, stamp writers.Stamp, closed time.Time, no
 		return nil, err
 	}
 	v := &version{
-		ino: r.ino, own: 1, place: placeLive, at: max(h.reading(closed), sharefs.HLC(x.t.seen.Load())+1), file: r.id, mode: r.mode, uid: r.uid, gid: r.gid, author: h.self, note: note,
+		ino: r.ino, own: 1, place: placeLive, file: r.id, mode: r.mode, uid: r.uid, gid: r.gid, author: h.self, note: note,
+		at: max(h.reading(closed), sharefs.HLC(x.t.seen.Load())+1, x.t.ops.after(r.ino)),
 	}
 	v.setStamp(stamp)
 	if last == nil {

@@ -106,7 +106,7 @@ func (o *operations) end(p *op) error {
 	if p.Counts.Sum() == 0 && p.Label == "" {
 		return nil // all that it tried failed
 	}
-	trash, err := t.trashOf(p)
+	trash, err := t.trashOf(&p.Operation, p.changes, p.untrashed)
 	if err != nil {
 		return err
 	}

@@ -48,6 +48,8 @@ type op struct {
 	made     map[sharefs.Ino]struct{} // directories
 	removed  map[sharefs.Ino][]int    // directory → places in changes of what was removed from it
 	unrested map[sharefs.Ino]struct{} // files that it wrote to
+
+	untrashed map[sharefs.Ino]bool // removed by it, and taken out of the trash since
 }
 
 func (o *operations) open(t *Tree) {
@@ -131,6 +133,7 @@ func (o *operations) enter(who Caller, proc process, label string, now time.Time
 		Operation: Operation{ID: t.wholeMillisecond(), UID: who.UID, Process: proc.group, Command: proc.command, Label: label},
 		began:     now, last: now, busy: 1,
 		seen: map[OpChange]struct{}{}, made: map[sharefs.Ino]struct{}{}, removed: map[sharefs.Ino][]int{}, unrested: map[sharefs.Ino]struct{}{},
+		untrashed: map[sharefs.Ino]bool{},
 	}
 	p.After = p.ID
 	o.mu.Lock()
@@ -284,6 +287,17 @@ func (o *operations) watch(p *op, ino sharefs.Ino) {
 	}
 	p.unrested[ino] = struct{}{}
 	o.writing[ino] = append(o.writing[ino], p)
+}
+
+// after returns a reading behind the moments before the operations that wrote to a file: its next version is not of an earlier one, whatever the
+// times of the disk say to the millisecond.
+func (o *operations) after(ino sharefs.Ino) (at sharefs.HLC) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, p := range o.writing[ino] {
+		at = max(at, p.ID+1)
+	}
+	return at
 }
 
 // rested tells that a file has come to rest, and the time of the version that it became; 0: it did not change. Tree.mu is held.

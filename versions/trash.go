@@ -1,8 +1,11 @@
 package versions
 
 import (
+	"cmp"
 	"encoding/binary"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"sharefs"
@@ -50,31 +53,38 @@ func decodeTrashed(key, value []byte) (r Trashed, err error) {
 	return r, nil
 }
 
-// trashOf returns what an operation leaves in the trash: what it removed that was there before it, from directories that are there still, and whose names
-// are vacant.
-func (t *Tree) trashOf(p *op) (rows []Trashed, err error) {
-	before := t.db.At(p.ID)
-	for _, c := range p.changes {
-		if c.Verb != OpRemoved {
+// trashOf returns what the changes of an operation leave in the trash: what it removed that was there before it, from directories that are there still, and
+// did not replace.
+func (t *Tree) trashOf(o *Operation, changes []OpChange, taken map[sharefs.Ino]bool) (rows []Trashed, err error) {
+	type name struct {
+		parent sharefs.Ino
+		name   string
+	}
+	before, replaced := t.db.At(o.ID), map[name]bool{}
+	for _, c := range changes {
+		switch c.Verb {
+		case OpMade, OpRenamedTo, OpLinked:
+			replaced[name{c.Parent, c.Name}] = true
+		}
+	}
+	for _, c := range changes {
+		if c.Verb != OpRemoved || replaced[name{c.Parent, c.Name}] {
 			continue
 		}
 		if dir, err := t.row(c.Parent); err != nil || dir.nlink == 0 {
-			continue
-		}
-		if now, err := t.dent(c.Parent, c.Name); err != nil || now.found() {
 			continue
 		}
 		was, err := t.findDent(before, c.Parent, c.Name)
 		if err != nil {
 			return nil, err
 		}
-		if !was.found() {
+		if !was.found() || taken[was.ino] {
 			continue
 		}
 		if r, err := t.row(was.ino); err == nil && r.nlink > 0 {
 			continue // it lives on under another name
 		}
-		rows = append(rows, Trashed{Before: p.ID, Ino: was.ino, Parent: c.Parent, Name: c.Name, By: p.UID})
+		rows = append(rows, Trashed{Before: o.ID, Ino: was.ino, Parent: c.Parent, Name: c.Name, By: o.UID})
 	}
 	return rows, nil
 }
@@ -86,8 +96,17 @@ func (t *Tree) Trash(fn func(Trashed) bool) error {
 			return err
 		}
 	}
+	fresh, err := t.freshTrash()
+	if err != nil {
+		return err
+	}
+	for _, r := range fresh {
+		if !fn(r) {
+			return nil
+		}
+	}
 	var bad error
-	err := t.db.Scan(spaceTrash, nil, nil, func(key, value []byte) bool {
+	err = t.db.Scan(spaceTrash, nil, nil, func(key, value []byte) bool {
 		var r Trashed
 		if r, bad = decodeTrashed(key, value); bad != nil {
 			return false
@@ -100,11 +119,49 @@ func (t *Tree) Trash(fn func(Trashed) bool) error {
 	return failed("read the trash", err)
 }
 
+// freshTrash is what operations that go on have removed up to now, the latest first.
+func (t *Tree) freshTrash() (rows []Trashed, err error) {
+	type removals struct {
+		of      Operation
+		changes []OpChange
+		taken   map[sharefs.Ino]bool
+	}
+	var all []removals
+	o := &t.ops
+	o.mu.Lock()
+	for p := range o.all {
+		r := removals{of: p.Operation, taken: maps.Clone(p.untrashed)}
+		for _, c := range p.changes {
+			if c.Verb.ofName() {
+				r.changes = append(r.changes, c)
+			}
+		}
+		all = append(all, r)
+	}
+	o.mu.Unlock()
+	slices.SortFunc(all, func(a, b removals) int { return cmp.Compare(b.of.ID, a.of.ID) })
+	for i := range all {
+		some, err := t.trashOf(&all[i].of, all[i].changes, all[i].taken)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, some...)
+	}
+	return rows, nil
+}
+
 // Untrash takes something out of the trash, for it was brought back or nobody wants to see it there any more. Its history stays.
 func (t *Tree) Untrash(before sharefs.HLC, ino sharefs.Ino) error {
 	if err := t.writable("untrash"); err != nil {
 		return err
 	}
+	t.ops.mu.Lock()
+	for p := range t.ops.all {
+		if p.ID == before {
+			p.untrashed[ino] = true
+		}
+	}
+	t.ops.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var b kv.Batch

@@ -1,0 +1,129 @@
+package fs
+
+import (
+	"strings"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"sharefs"
+	"sharefs/versions"
+)
+
+// .share/trash shows what was removed and has not been replaced since, each thing as it was before the command that removed it, a directory with
+// all that it held: the latest under its own name, those before it of the same name as NAME@@TIME. Users see what they removed or what was theirs.
+//
+// It is brought back by moving it out. For the kernel the trash is another filesystem (EXDEV), so that mv(1) and whatever moves files copies it, with
+// all attributes, and then removes what it copied. Removing something from the trash removes it from the trash: its history stays. Within a directory
+// in the trash removals are granted and change nothing, until the directory itself goes.
+const trashName = "trash"
+
+// trashNum is the number of the hierarchy of what is in the trash.
+var trashNum = branch(trashDir, 0, "")
+
+// trashed is something in the trash with the name that it has there.
+type trashed struct {
+	versions.Trashed
+	name string
+	view *versions.View
+	attr sharefs.Attr
+}
+
+// inTrash calls fn for what a caller finds in the trash, the latest first, until it returns false. What has been replaced since is there, for whoever
+// copies it may come back to it, and need not be listed.
+func (e *edge) inTrash(h *fuse.InHeader, fn func(*trashed) bool) error {
+	all := e.seesAll(h)
+	seen := map[string]bool{}
+	var bad error
+	err := e.tree.Trash(func(r versions.Trashed) bool {
+		t := trashed{Trashed: r, name: r.Name}
+		var err error
+		if t.view, err = e.tree.ViewAt(r.Before); missing(err) {
+			return true // retention has removed all up to then
+		} else if err != nil {
+			bad = err
+			return false
+		}
+		if t.attr, err = t.view.Getattr(r.Ino); err != nil {
+			return true // nothing of it is kept any more
+		}
+		if !all && r.By != h.Uid && t.attr.UID != h.Uid {
+			return true
+		}
+		if seen[r.Name] {
+			t.name += pastMark + trashTime(r.Before)
+		}
+		seen[r.Name] = true
+		return fn(&t)
+	})
+	if err == nil {
+		err = bad
+	}
+	return err
+}
+
+// findTrashed finds something in the trash by its name there. KindNotExist: there is nothing of that name.
+func (e *edge) findTrashed(h *fuse.InHeader, name string) (found *trashed, err error) {
+	err = e.inTrash(h, func(t *trashed) bool {
+		if t.name == name || t.Name+pastMark+trashTime(t.Before) == name {
+			found = t
+		}
+		return found == nil
+	})
+	if err == nil && found == nil {
+		err = sharefs.KindNotExist
+	}
+	return found, err
+}
+
+func (e *edge) lookupTrash(h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	t, err := e.findTrashed(h, name)
+	if err != nil {
+		return status(err)
+	}
+	return e.enterView(h, t.view, t.Ino, trashNum, 0, out)
+}
+
+// listTrash lists .share/trash.
+func (e *edge) listTrash(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) fuse.Status {
+	who, err := e.viewers.of(&in.InHeader)
+	if err != nil {
+		return status(err)
+	}
+	off := uint64(offDotDot)
+	return status(e.inTrash(&in.InHeader, func(t *trashed) bool {
+		if off++; off <= in.Offset || e.bears(t.Parent, t.Name) {
+			return true
+		}
+		k := nodeKey{kind: atNode, who: who, ino: t.Ino, num: trashNum ^ e.viewers.hash(who), at: t.view.At()}
+		d := fuse.DirEntry{Name: t.name, Ino: e.nodes.find(k), Mode: t.attr.Mode & sharefs.ModeType, Off: off}
+		if plus {
+			return out.AddDirLookupEntry(d) != nil
+		}
+		return out.AddDirEntry(d)
+	}))
+}
+
+// ofTrash reports whether a node is the trash or in it.
+func (e *edge) ofTrash(id uint64) (k nodeKey, ok bool) {
+	if k, ok = e.nodes.get(id); !ok {
+		return k, false
+	}
+	return k, k.kind == trashDir || k.kind == atNode && k.num == trashNum^e.viewers.hash(k.who)
+}
+
+// removeTrashed removes a name from the trash.
+func (e *edge) removeTrashed(h *fuse.InHeader, name string) fuse.Status {
+	k, ok := e.ofTrash(h.NodeId)
+	switch {
+	case !ok:
+		return frozen
+	case k.kind == atNode:
+		return fuse.OK
+	}
+	name = strings.TrimSuffix(name, "/")
+	t, err := e.findTrashed(h, name)
+	if err == nil {
+		err = e.tree.Untrash(t.Before, t.Ino)
+	}
+	return status(err)
+}
