@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"strings"
@@ -98,4 +99,97 @@ also when whoever asked for them is gone.`,
 			return nil
 		},
 	}
+}
+
+const dryRunUsage = "Show what would be done, and change nothing"
+
+// gc gives back what no version needs.
+func (a *app) gc() *cobra.Command {
+	var dry bool
+	cmd := &cobra.Command{
+		Use:   "gc",
+		Short: "Give back the space of history that nothing needs any more",
+		Long: `Give back the space of history that nothing needs any more: what retain thinned
+out. It runs in the mount beside everything else, and can be stopped at any
+instant.`,
+		Args: exactly(),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := a.do("gc", dryRun(dry))
+			return err
+		},
+	}
+	cmd.Flags().BoolVarP(&dry, "dry-run", "n", false, dryRunUsage)
+	return cmd
+}
+
+// retain thins history out.
+func (a *app) retain() *cobra.Command {
+	var dry bool
+	cmd := &cobra.Command{
+		Use:   "retain",
+		Short: "Thin history out by the rules of the store now",
+		Long: `Thin history out by the rules of the store ([retention] in share.toml) now; the
+mount does so by itself once a day. What has a name (snapshots, tags, branches)
+stays. gc then gives back the space.`,
+		Args: exactly(),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := a.do("retain", dryRun(dry))
+			return err
+		},
+	}
+	cmd.Flags().BoolVarP(&dry, "dry-run", "n", false, dryRunUsage)
+	return cmd
+}
+
+func dryRun(dry bool) map[string]string {
+	if dry {
+		return map[string]string{"dry-run": "yes"}
+	}
+	return nil
+}
+
+// fsck checks a store.
+func (a *app) fsck() *cobra.Command {
+	var fast, scrub, repair bool
+	cmd := &cobra.Command{
+		Use:   "fsck [--fast|--scrub] [--repair]",
+		Short: "Check the store of a mount while it is used",
+		Long: `Check the store of a mount while it is used. --fast, as without it, compares
+what the store says with what is there; --scrub reads back all history as well.
+--repair writes damaged pieces anew from wherever there is another copy; what has
+none is marked as lost by name, and nothing is ever filled with zeros.
+
+Exit status: 0 all is well, or is again; 1 damage is left.`,
+		Args: exactly(),
+		RunE: func(*cobra.Command, []string) error {
+			if fast && scrub {
+				return usage("--fast and --scrub exclude each other")
+			}
+			args := map[string]string{"mode": "fast", "repair": "no"}
+			if scrub {
+				args["mode"] = "scrub"
+			}
+			if repair {
+				args["repair"] = "yes"
+			}
+			j, err := a.do("fsck", args)
+			if err != nil {
+				return err
+			}
+			var report struct {
+				Outcome string `json:"outcome"`
+			}
+			if err := json.Unmarshal(j.Report, &report); err != nil {
+				return fmt.Errorf("fsck: its report cannot be read: %w", err)
+			}
+			if report.Outcome == "damage" {
+				a.exit = exitFailed
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&fast, "fast", false, "Read no content (the default)")
+	cmd.Flags().BoolVar(&scrub, "scrub", false, "Read back all history")
+	cmd.Flags().BoolVar(&repair, "repair", false, "Repair what can be repaired")
+	return cmd
 }

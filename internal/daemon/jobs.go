@@ -1,11 +1,15 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 
+	"sharefs"
 	"sharefs/internal/jobs"
+	"sharefs/internal/store"
+	"sharefs/versions"
 )
 
 // longTask is a verb of ctl that takes long. Make reads the arguments, before anything is done; its errors are of KindInvalid.
@@ -15,7 +19,44 @@ type longTask struct {
 }
 
 // longTasks are the jobs that can be asked for.
-var longTasks = map[string]longTask{}
+var longTasks = map[string]longTask{
+	"gc": {keys: []string{"dry-run"}, make: func(d *Daemon, args map[string]string) (jobs.Task, error) {
+		dry, err := yesNo("gc", "dry-run", args)
+		return func(ctx context.Context, progress func(sharefs.Progress)) (jobs.Report, error) {
+			r, err := d.tree.GC(ctx, versions.GCOptions{DryRun: dry}, progress)
+			return &r, err
+		}, err
+	}},
+	"retain": {keys: []string{"dry-run"}, make: func(d *Daemon, args map[string]string) (jobs.Task, error) {
+		dry, err := yesNo("retain", "dry-run", args)
+		return func(ctx context.Context, progress func(sharefs.Progress)) (jobs.Report, error) {
+			r, err := d.tree.Retain(ctx, versions.RetainOptions{DryRun: dry}, progress)
+			return &r, err
+		}, err
+	}},
+	"fsck": {keys: []string{"mode", "repair"}, make: func(d *Daemon, args map[string]string) (jobs.Task, error) {
+		repair, err := yesNo("fsck", "repair", args)
+		mode := versions.FsckMode(cmp.Or(args["mode"], string(versions.FsckFast)))
+		if mode != versions.FsckFast && mode != versions.FsckScrub {
+			err = ctlError("fsck", "mode is fast or scrub, not "+string(mode))
+		}
+		return func(ctx context.Context, progress func(sharefs.Progress)) (jobs.Report, error) {
+			r, err := d.tree.Fsck(ctx, versions.FsckOptions{Mode: mode, Repair: repair, Files: store.Names()}, progress)
+			return &r, err
+		}, err
+	}},
+}
+
+// yesNo reads an argument that is yes or no; no where it is not there.
+func yesNo(verb, key string, args map[string]string) (bool, error) {
+	switch args[key] {
+	case "yes":
+		return true, nil
+	case "", "no":
+		return false, nil
+	}
+	return false, ctlError(verb, key+" is yes or no, not "+args[key])
+}
 
 // ask has a long task done in the background.
 func (d *Daemon) ask(c command) error {

@@ -20,9 +20,11 @@ package store
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"sharefs"
@@ -44,6 +46,9 @@ var layout = map[string]bool{
 	"meta.db": true, "journal": true, "live": true, "packs": true, "aside": true, "checkpoints": true, "rebuild": true, "lost": true, "quarantine": true,
 	"lost+found": true, ".nobackup": true, ".stfolder": true,
 }
+
+// Names lists all that a store's directory may hold.
+func Names() []string { return slices.Sorted(maps.Keys(layout)) }
 
 // Store is an open store directory. It stays locked until [Store.Close].
 type Store struct {
