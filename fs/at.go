@@ -114,7 +114,7 @@ func (e *edge) below(k nodeKey, name string, a *sharefs.Attr) nodeKey {
 
 // lookupAt finds a name in a directory of a view. A missing one stays missing.
 func (e *edge) lookupAt(k nodeKey, name string, out *fuse.EntryOut) fuse.Status {
-	v, err := e.tree.ViewAt(k.at)
+	v, err := e.tree.ViewOf(k.at)
 	if err != nil {
 		return status(err)
 	}
@@ -135,7 +135,7 @@ func (e *edge) lookupAt(k nodeKey, name string, out *fuse.EntryOut) fuse.Status 
 
 // attrAt completes the attributes of a node of a view, and returns for how many seconds they hold.
 func (e *edge) attrAt(k nodeKey, a *sharefs.Attr) (uint64, error) {
-	v, err := e.tree.ViewAt(k.at)
+	v, err := e.tree.ViewOf(k.at)
 	if err != nil {
 		return 0, err
 	}
@@ -153,7 +153,7 @@ const listPiece = 128
 
 // listAt lists a directory of a view, in the form of READDIRPLUS where plus is set, and then with attributes where these are wanted.
 func (e *edge) listAt(k nodeKey, in *fuse.ReadIn, out *fuse.DirEntryList, plus, attrs bool) fuse.Status {
-	v, err := e.tree.ViewAt(k.at)
+	v, err := e.tree.ViewOf(k.at)
 	if err != nil {
 		return status(err)
 	}
@@ -219,7 +219,7 @@ func (e *edge) addAt(v *versions.View, k nodeKey, d *sharefs.Dentry, out *fuse.D
 
 // openAt opens a regular file of a view. That its content is gone is no reason to say that its name is.
 func (e *edge) openAt(k nodeKey) (versions.VersionReader, error) {
-	v, err := e.tree.ViewAt(k.at)
+	v, err := e.tree.ViewOf(k.at)
 	if err != nil {
 		return nil, err
 	}
@@ -233,7 +233,7 @@ func (e *edge) openAt(k nodeKey) (versions.VersionReader, error) {
 
 // readlinkAt returns where a symbolic link led to.
 func (e *edge) readlinkAt(k nodeKey) (string, error) {
-	v, err := e.tree.ViewAt(k.at)
+	v, err := e.tree.ViewOf(k.at)
 	if err != nil {
 		return "", err
 	}
@@ -243,7 +243,7 @@ func (e *edge) readlinkAt(k nodeKey) (string, error) {
 // xattrAt returns an extended attribute that something had. Of the mount's own the time is that of the view, and others are those of the version that a file
 // was.
 func (e *edge) xattrAt(k nodeKey, attr string) ([]byte, error) {
-	v, err := e.tree.ViewAt(k.at)
+	v, err := e.tree.ViewOf(k.at)
 	switch {
 	case err != nil:
 		return nil, err
@@ -266,7 +266,7 @@ func (e *edge) xattrAt(k nodeKey, attr string) ([]byte, error) {
 
 // xattrsAt lists the extended attributes that something had, without those of the mount's own, so that a copy has none more than the original.
 func (e *edge) xattrsAt(k nodeKey) ([]string, error) {
-	v, err := e.tree.ViewAt(k.at)
+	v, err := e.tree.ViewOf(k.at)
 	if err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ func (e *edge) identityXattr(k nodeKey, attr string) (value []byte, ok bool, err
 		case pastFile:
 			v, err = e.versionOf(k)
 		case atNode:
-			view, failed := e.tree.ViewAt(k.at)
+			view, failed := e.tree.ViewOf(k.at)
 			if failed != nil {
 				return nil, true, failed
 			}

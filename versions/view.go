@@ -65,6 +65,19 @@ func (t *Tree) ViewAt(at sharefs.HLC) (*View, error) {
 	return v, nil
 }
 
+// ViewOf is [Tree.ViewAt] of a moment that a view has shown ([View.At]). It errors with KindNotExist if retention has given it up since, where ViewAt would
+// show an earlier one.
+func (t *Tree) ViewOf(at sharefs.HLC) (*View, error) {
+	if err := t.stillKept(at); err != nil {
+		return nil, err
+	}
+	v, err := t.ViewAt(at)
+	if err == nil && v.at != at {
+		err = t.stillKept(at)
+	}
+	return v, err
+}
+
 // views keeps those that were asked for last: each request of the kernel names a moment anew.
 type views struct {
 	mu   sync.Mutex // guards all below
