@@ -36,9 +36,9 @@ func (d *treeDiff) writePatch(c *treediff.Change) error {
 	say := func(format string, args ...any) {
 		b.WriteString(d.app.paint.Paint(term.Strong, fmt.Sprintf(format, args...)) + "\n")
 	}
-	from := c.From
-	if c.Op != treediff.Renamed {
-		from = c.Path
+	from := c.Path
+	if c.Old != nil { // below a directory that was renamed it is another one
+		from = c.Old.Path
 	}
 	if c.What&treediff.Type != 0 { // as git: the one goes, the other comes
 		gone, came := *c, *c

@@ -241,9 +241,9 @@ func (d *treeDiff) body(c *treediff.Change, around int) (b body, err error) {
 		c.Op == treediff.Changed && c.What&(treediff.Content|treediff.Target|treediff.Type) == 0 {
 		return b, nil
 	}
-	from := c.From
-	if c.Op != treediff.Renamed {
-		from = c.Path
+	from := c.Path
+	if c.Old != nil { // below a directory that was renamed it is another one
+		from = c.Old.Path
 	}
 	old, large1, err := d.side(0, from, c.Old)
 	if err != nil {

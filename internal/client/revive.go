@@ -24,6 +24,7 @@ func (f *File) revive(v *Version) error {
 		return err
 	}
 	defer content.Close()
+	was := f.was(v) // before the directories are others
 	made, err := f.makeParents(f.Mount.Removed)
 	if err != nil {
 		return err
@@ -36,7 +37,7 @@ func (f *File) revive(v *Version) error {
 	if _, err := io.Copy(temp, content); err != nil {
 		return f.writeError("restore", err)
 	}
-	if err := f.dress(temp, v); err != nil {
+	if err := v.dress(temp, was); err != nil {
 		return f.writeError("restore", err)
 	}
 	link := "/proc/self/fd/" + strconv.Itoa(int(temp.Fd()))
@@ -124,24 +125,33 @@ func (m *Mount) Removed(path string) (time.Time, error) {
 	return at.Add(-time.Millisecond), err
 }
 
-// dress gives the file all attributes of then where the mount still shows it as it was with that version: at its time, or when it was removed. Else those that
-// belong to the version.
-func (f *File) dress(file *os.File, v *Version) error {
+// was is a path to the file as it was with a version, with all its attributes, where the mount still shows that: when it was removed, for they may have
+// changed since it was saved last, or at the version's time. Else it is empty.
+func (f *File) was(v *Version) string {
 	mine := f.At(v).path
-	times := []time.Time{v.Time}
+	var times []time.Time
 	if when, err := f.Mount.Removed(f.Path); err == nil {
 		times = append(times, when)
 	}
-	for _, t := range times {
+	for _, t := range append(times, v.Time) {
 		if was := f.Mount.At(t, f.Path); sameState(was, mine) {
-			_, err := restore.Dress(was, "/proc/self/fd/"+strconv.Itoa(int(file.Fd())))
-			return err
+			return was
 		}
+	}
+	return ""
+}
+
+// dress gives the file all attributes of what it was or, where that is not to be had, those that belong to the version.
+func (v *Version) dress(file *os.File, was string) error {
+	path := "/proc/self/fd/" + strconv.Itoa(int(file.Fd()))
+	if was != "" {
+		_, err := restore.Dress(was, path)
+		return err
 	}
 	if err := v.apply(file); err != nil {
 		return err
 	}
-	return os.Chtimes("/proc/self/fd/"+strconv.Itoa(int(file.Fd())), v.Mtime, v.Mtime)
+	return os.Chtimes(path, v.Mtime, v.Mtime)
 }
 
 // apply gives the file the owner, as far as the user may, and the mode of the version.
