@@ -61,6 +61,22 @@ type Tree interface {
 
 	History
 	Times
+	Operations
+}
+
+// Operations is what the edge asks of the commands that changed something.
+type Operations interface {
+	// Operations calls fn for the operations up to a moment, the newest first, until it returns false.
+	Operations(upTo sharefs.HLC, fn func(*versions.Operation) bool) error
+	// Operation returns one with its changes, and OperationPaths where these are. KindNotExist: there is none.
+	Operation(id sharefs.HLC) (*versions.Operation, []versions.OpChange, error)
+	OperationPaths(o *versions.Operation, changes []versions.OpChange) ([]versions.OpPath, error)
+	// NameOperation begins an operation of the process that asks, and says what it is.
+	NameOperation(who versions.Caller, label string)
+
+	// Trash calls fn for what was removed, the latest first, until it returns false; Untrash takes something out of it.
+	Trash(fn func(versions.Trashed) bool) error
+	Untrash(before sharefs.HLC, ino sharefs.Ino) error
 }
 
 // History is what the edge asks of the past of a file.
