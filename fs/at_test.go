@@ -30,9 +30,13 @@ func at(moment string, elem ...string) string {
 // at is the path of it.
 func (m *mounted) at(moment string, elem ...string) string { return m.path(at(moment, elem...)) }
 
-// run runs a program and returns what it wrote; that it fails is an error of the test.
+// run runs a program and returns what it wrote; that it fails is an error of the test. One that is not installed does nothing.
 func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		t.Log(err)
+		return ""
+	}
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {
 		t.Errorf("%s %v: %v\n%s", name, args, err, out)
