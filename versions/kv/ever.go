@@ -2,6 +2,7 @@ package kv
 
 import (
 	"bytes"
+	"runtime/debug"
 
 	"go.etcd.io/bbolt"
 
@@ -107,6 +108,7 @@ func (db *DB) everPiece(s *space, from, to []byte, n int) (list []Ever, next []b
 		return nil, nil, err
 	}
 	defer tx.end()
+	defer db.damaged(debug.SetPanicOnFault(true), &err)
 
 	var at position
 	if frozen != nil {

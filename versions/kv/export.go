@@ -3,6 +3,7 @@ package kv
 import (
 	"bytes"
 	"encoding/binary"
+	"runtime/debug"
 
 	"sharefs"
 )
@@ -98,6 +99,7 @@ func (e *Export) fill(p *Part, limit int) (done bool, err error) {
 		return false, err
 	}
 	defer r.end()
+	defer e.db.damaged(debug.SetPanicOnFault(true), &err)
 	b := r.liveBucket(e.todo[0].space)
 	if p.Past {
 		b = r.pastBucket(e.todo[0].space)

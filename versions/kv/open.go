@@ -146,14 +146,17 @@ func (db *DB) boltAt(path string) (b *bbolt.DB, err error) {
 
 // guard calls into bbolt, which panics over a damaged file; what lies beyond its end, mapped, is a fault.
 func (db *DB) guard(call func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = &sharefs.Error{Op: "open", Path: filepath.Join(db.cfg.Dir, "meta.db"), Kind: sharefs.KindCorrupt,
-				Detail: fmt.Sprint("a page of it makes no sense: ", r)}
-		}
-	}()
+	defer db.damaged(debug.SetPanicOnFault(true), &err)
 	return call()
+}
+
+// damaged is deferred by whoever calls into bbolt, with what [debug.SetPanicOnFault] returned: a panic over a page that makes no sense becomes an error.
+func (db *DB) damaged(faults bool, err *error) {
+	debug.SetPanicOnFault(faults)
+	if r := recover(); r != nil {
+		*err = &sharefs.Error{Op: "read", Path: filepath.Join(db.cfg.Dir, "meta.db"), Kind: sharefs.KindCorrupt,
+			Detail: fmt.Sprint("a page of it makes no sense: ", r)}
+	}
 }
 
 // damagedFile reports whether bbolt could make nothing of the file.

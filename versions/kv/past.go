@@ -3,6 +3,7 @@ package kv
 import (
 	"bytes"
 	"cmp"
+	"runtime/debug"
 	"slices"
 
 	"sharefs"
@@ -109,6 +110,7 @@ func (db *DB) epochBefore(t sharefs.HLC) (e Epoch, ok bool, err error) {
 		return e, false, err
 	}
 	defer tx.end()
+	defer db.damaged(debug.SetPanicOnFault(true), &err)
 	if b := tx.liveBucket(db.spaces[boundaries]); b != nil {
 		c := b.Cursor()
 		k, v := c.Seek(key)
@@ -241,6 +243,7 @@ func (db *DB) states(s *space, key []byte, before sharefs.HLC, n int) (out []Rev
 		return nil, false, err
 	}
 	defer tx.end()
+	defer db.damaged(debug.SetPanicOnFault(true), &err)
 	inTable(frozen)
 	live, past := tx.liveBucket(s), tx.pastBucket(s)
 	if live == nil || past == nil {

@@ -2,6 +2,7 @@ package kv
 
 import (
 	"bytes"
+	"runtime/debug"
 
 	"sharefs"
 )
@@ -51,6 +52,7 @@ func (db *DB) get(s *space, key []byte, limit sharefs.HLC) (value []byte, ok boo
 		return nil, false, err
 	}
 	defer tx.end()
+	defer db.damaged(debug.SetPanicOnFault(true), &err)
 	if found, ok := tx.get(s, key, limit); ok {
 		return bytes.Clone(found), true, nil
 	}
@@ -145,7 +147,7 @@ type found struct {
 	deleted    bool
 }
 
-func (p *piece) read() error {
+func (p *piece) read() (err error) {
 	db := p.db
 	db.mu.RLock()
 	active := collect(db.active.spaces[p.space.ID], p.from, p.to, p.limit, p.max)
@@ -157,6 +159,7 @@ func (p *piece) read() error {
 		return err
 	}
 	defer tx.end()
+	defer db.damaged(debug.SetPanicOnFault(true), &err)
 
 	// The sources that have rows, newest first.
 	a := &listSource{rows: active.rows}
