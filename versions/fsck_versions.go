@@ -367,11 +367,16 @@ func (c *fsck) lineage(ino sharefs.Ino, value []byte) string {
 		return ""
 	}
 	before, ok, err := loadLineage(c.t.db, l.pred)
+	if err == nil && !ok { // retention removes a lineage with the last version that it leads to
+		if v, err := newestVersion(c.t.db, l.pred, l.through); err == nil && v == nil {
+			return ""
+		}
+	}
 	switch {
 	case err != nil || !ok:
 		return fmt.Sprintf("it continues inode %d, whose lineage is not to be had", l.pred)
 	case !before.continued || l.depth != before.depth+1 || l.base != before.base+l.through:
-		return fmt.Sprintf("it continues version %d of inode %d and does not count on from there: %+v %+v", l.through, l.pred, l, before)
+		return fmt.Sprintf("it continues version %d of inode %d and does not count on from there", l.through, l.pred)
 	}
 	if l.jump != l.pred {
 		if far, _, err := loadLineage(c.t.db, l.jump); err != nil || far.depth >= before.depth {

@@ -193,6 +193,9 @@ func (t *Tree) open() (err error) {
 		return err
 	}
 	if err := t.loadRetain(); err != nil {
+	if err := t.checkKeys(); err != nil {
+		return err
+	}
 		return err
 	}
 	if err := t.loadWatermark(); err != nil {
