@@ -687,7 +687,7 @@ func TestStatusDoctorAndVersion(t *testing.T) {
 		refused(t, "/", 2, "FILE is missing", "esp", "key")
 		refused(t, "/", 2, "--json: the commands of esp write text only", "esp", "key", "x", "--json")
 		for _, name := range []string{
-			"", "log", "cat", "diff", "restore", "commit", "status", "doctor", "version", "completion", "completion bash",
+			"", "log", "cat", "diff", "restore", "commit", "describe", "snapshot", "tag", "untag", "tags", "branch", "switch", "find", "jobs", "status", "doctor", "version", "completion", "completion bash",
 			"esp", "esp key", "esp listen", "esp dial", "esp bench", "esp trace", "help",
 		} {
 			flags := 0
