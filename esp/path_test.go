@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/net/nettest"
 
+	"sharefs/esp/internal/interval"
+	"sharefs/esp/internal/recovery"
 	"sharefs/esp/internal/simnet"
 )
 
@@ -549,4 +551,44 @@ func TestConnWhileMigrating(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	t.Logf("%d migrations of the client, %d of the server", c.Session().Stats().Migrations, d.Session().Stats().Migrations)
+}
+
+// TestPatience holds that round trips which were drawn out by a queue do not put off the end of a dead path, and that
+// those of a long path do.
+func TestPatience(t *testing.T) {
+	const delay = 5 * time.Millisecond
+	for _, c := range []struct {
+		name         string
+		rtts         []time.Duration
+		fails, after time.Duration // it is left after silence of so long, and of at least so long
+	}{
+		{"short", []time.Duration{10 * time.Millisecond, 10 * time.Millisecond}, failFloor, failFloor},
+		{"short, with a queue", []time.Duration{10 * time.Millisecond, 9 * time.Second, 9 * time.Second}, 3 * patience, 3 * patience},
+		{"long", []time.Duration{2 * time.Second, 2 * time.Second}, 24 * time.Second, 6 * time.Second},
+	} {
+		p := &path{s: &Session{peerParams: params{ackDelay: delay}}, rec: recovery.New[sent](recovery.Config{MaxAckDelay: delay})}
+		now := time.Second
+		send := func() uint64 {
+			pn := p.rec.NextPN()
+			p.rec.Sent(now, pn, 1000, recovery.AckEliciting, sent{})
+			return pn
+		}
+		for _, rtt := range c.rtts {
+			pn := send()
+			now += rtt
+			var r recovery.Result[sent]
+			if err := p.rec.OnAck(now, []interval.Range{{Start: pn, End: pn + 1}}, 0, &r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if suspect, fail := p.silence(); suspect != 0 || fail != 0 {
+			t.Errorf("%s: silence although nothing is under way", c.name)
+		}
+		send()
+		p.heard, p.firstUnanswered = now, now
+		suspect, fail := p.silence()
+		if d := fail - now; d > c.fails || d < c.after || suspect >= fail {
+			t.Errorf("%s: suspect after %v, left after %v", c.name, suspect-now, d)
+		}
+	}
 }

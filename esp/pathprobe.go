@@ -199,6 +199,8 @@ const (
 	suspectFloor     = 100 * time.Millisecond
 	failFloor        = 300 * time.Millisecond
 	linkSuspectFloor = 1500 * time.Millisecond
+
+	patience = time.Second // the longest probe timeout that silence is measured by, unless the path itself is that long
 )
 
 // silence returns when the path becomes suspect and when it may be left, both 0 where it owes no answer.
@@ -214,6 +216,8 @@ func (p *path) silence() (suspect, fail time.Duration) {
 	if rtt.Smoothed == 0 {
 		pto = firstRetry
 	}
+	// Round trips that a queue or a busy machine has drawn out to many seconds must not keep a dead path in use for as long.
+	pto = min(pto, max(4*rtt.Min, patience))
 	base := max(p.heard, p.firstUnanswered)
 	if p.link != nil {
 		at := base + max(linkSuspectFloor, 4*pto)
