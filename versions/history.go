@@ -37,6 +37,7 @@ type history struct {
 
 	heldCount atomic.Uint64 // names clones that live while they are read
 	spoilt    spoilt        // chunks that do not read
+	scrubber  scrubber
 
 	wake   chan struct{} // 1 deep: there may be something to capture
 	passed atomic.Bool   // the capture passed a version over whose file was not at rest
@@ -406,6 +407,7 @@ type HistoryStats struct {
 	LastLost      string `json:"last_lost,omitempty"` // the file of which a version was lost last
 
 	Packs pack.Stats `json:"packs"`
+	Scrub ScrubStats `json:"scrub"`
 }
 
 // QueueCounted is how far the queue is counted for [HistoryStats].
@@ -419,7 +421,7 @@ func (t *Tree) HistoryStats() HistoryStats {
 		Settled: c.settled.Load(), Captured: c.captured.Load(), CapturedBytes: c.bytes.Load(), FreshBytes: c.fresh.Load(),
 		Timed: c.timed.Load(), Same: c.same.Load(), Joined: c.joined.Load(), Dropped: c.dropped.Load(),
 		Moved: c.moved.Load(), Copied: c.copied.Load(), Cloned: c.cloned.Load(), TooLarge: c.tooLarge.Load(), Lost: c.lost.Load(),
-		Continued: c.continued.Load(), Packs: h.packs.Stats(),
+		Continued: c.continued.Load(), Packs: h.packs.Stats(), Scrub: h.scrubStats(),
 	}
 	for _, id := range h.pending(versionID{}, endOfQueue, QueueCounted) {
 		s.Queue++

@@ -36,6 +36,7 @@ type Config struct {
 	Peer     sharefs.PeerID
 	Settle   time.Duration // how long nobody may have had a file open for writing before it counts as closed
 	Timed    time.Duration // how long a file may stay open before its changes make a version nevertheless; 0: for ever
+	Scrub    time.Duration // in which time all packs are read back in the background; 0: never
 	Atime    Atime
 	ReadOnly bool
 	Log      *slog.Logger   // nil: nowhere
@@ -154,6 +155,9 @@ func Open(cfg Config) (*Tree, error) {
 		if !cfg.byHand {
 			t.ended.Go(t.past.run)
 			t.ended.Go(t.checkpoint.run)
+			if cfg.Scrub > 0 {
+				t.ended.Go(t.scrub)
+			}
 			if cfg.RetainEvery > 0 {
 				t.ended.Go(t.retainLoop)
 			}
