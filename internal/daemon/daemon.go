@@ -250,7 +250,7 @@ func (d *Daemon) treeConfig() versions.Config {
 	d.atime.Store(atime)
 	policy := c.Retention.Policy()
 	return versions.Config{
-		Dir: d.store.Dir, ShareKey: d.store.Keys.Share, Peer: d.store.Keys.Peer(), Settle: d.settle, Timed: timedEvery, Atime: treeAtime(atime),
+		Dir: d.store.Dir, ShareKey: d.store.Keys.Share, Peer: d.store.Keys.Peer(), Settle: d.settle, Timed: timedEvery, Scrub: scrubEvery, Atime: treeAtime(atime),
 		ReadOnly: d.store.ReadOnly, Log: d.log.With("part", "versions"), MaxDelay: time.Duration(c.Journal.MaxDelay), ArchiveDelay: time.Duration(c.Journal.CopyDelay),
 		Retention: &policy, RetainEvery: retainEvery,
 	}
@@ -261,6 +261,9 @@ const retainEvery = 24 * time.Hour
 
 // timedEvery is how often a file that stays open, or mapped, gets a version all the same.
 const timedEvery = 10 * time.Minute
+
+// scrubEvery is in which time all packs are read back in the background.
+const scrubEvery = 30 * 24 * time.Hour
 
 func treeAtime(a mountopt.Atime) versions.Atime {
 	switch a {
