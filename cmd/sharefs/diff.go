@@ -91,9 +91,16 @@ Exit status: 0 equal, 1 different, 2 trouble.`,
 
 // sides says what is compared with what.
 func sides(args []string) (old, new client.Point, err error) {
-	if len(args) == 2 {
-		if _, old, err = find(args[0]); err == nil {
-			_, new, err = find(args[1])
+	if len(args) == 2 { // each may be a file that lies in no mount
+		side := func(arg string) (client.Point, error) {
+			if p, ok := client.Plain(arg); ok {
+				return p, nil
+			}
+			_, p, err := find(arg)
+			return p, err
+		}
+		if old, err = side(args[0]); err == nil {
+			new, err = side(args[1])
 		}
 		return old, new, err
 	}

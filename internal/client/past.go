@@ -76,6 +76,22 @@ func (f *File) Now() (Point, error) {
 	return Point{Time: info.ModTime(), Name: f.Given, path: f.Path}, nil
 }
 
+// Plain returns the point of a regular file that lies in no mount; ok is false where arg names something else.
+func Plain(arg string) (p Point, ok bool) {
+	real, err := realPath(arg)
+	if err != nil {
+		return p, false
+	}
+	if m, err := holding(real); err != nil || m != nil {
+		return p, false
+	}
+	info, err := os.Stat(real)
+	if err != nil || !info.Mode().IsRegular() {
+		return p, false
+	}
+	return Point{Time: info.ModTime(), Name: arg, path: real}, true
+}
+
 // Selected returns the point that Select names, or the live content where it is empty. The mount says which it is, so that the tool
 // takes for a version what any program finds as one.
 func (f *File) Selected() (Point, error) {

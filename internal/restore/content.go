@@ -147,14 +147,6 @@ func (w *work) overwrite(s *step, o *original) error {
 			if err := w.keep(at); err != nil {
 				return err
 			}
-			if w.opts.Bring != nil {
-				if done, err := w.opts.Bring(self(at), self(src)); done || err != nil {
-					if err == nil {
-						err = w.dress(at, o)
-					}
-					return err
-				}
-			}
 			fd, err := unix.Open(self(at), unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 			if err != nil {
 				return err

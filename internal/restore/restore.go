@@ -36,12 +36,11 @@ type Options struct {
 	Stay bool
 	// Keep is called with a path to a regular file whose content is about to be overwritten or whose name is about to be removed; nothing
 	// is done to the file unless it returns nil. Several goroutines call it at once. nil: nothing is kept.
-	Keep func(path string) error
-	// Bring may bring the content of the past file into the live one in a better way than by copying it, and tells whether it has. nil:
-	// it never does.
-	Bring    func(live, past string) (bool, error)
+	Keep     func(path string) error
 	Workers  int // 0: 4
 	Progress func(stage string, done, total uint64, unit string)
+	// Only says of which paths of either tree the restore is, as [treediff.Options] has it; nil: of all.
+	Only func(path string) (compared, below bool)
 }
 
 // Op is what is done to a path.
@@ -111,7 +110,7 @@ func Tree(ctx context.Context, past, live treediff.Side, opts Options) (*Report,
 		progress = func(string, uint64, uint64, string) {}
 	}
 	diff, err := treediff.Compare(ctx, live, past, treediff.Options{
-		Renames: treediff.ByIdentity, Workers: opts.Workers,
+		Renames: treediff.ByIdentity, Workers: opts.Workers, Only: opts.Only,
 		Progress: func(n uint64) { progress("comparing", n, 0, "entries") },
 	})
 	if err != nil {
