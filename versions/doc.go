@@ -24,6 +24,9 @@
 //
 // hooks.go is the seam: where a name changes hands, where content is about to change or to be lost, where a file has come to rest.
 //
+// A [View] is the tree as it was at a moment: rows as they were, and of a file the last version that was closed by then. What has been looked at never changes
+// (view_look.go); moments may have names (moment.go).
+//
 // checkpoint.go keeps all rows a second time, from which rebuild.go makes meta.db anew.
 //
 // # Locks

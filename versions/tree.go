@@ -84,6 +84,7 @@ type Tree struct {
 	marked    atomic.Int64  // mark rows
 	seen      atomic.Uint64 // the latest moment that somebody looked at, an HLC: nothing of it changes any more; raised with mu held
 	watermark sharefs.HLC   // that a start finds; guarded by mu
+	frozen    sharefs.HLC   // what had happened when the tree was opened was before; of one that is read only that is all
 
 	rows    *cache[sharefs.Ino, *row]
 	dents   *cache[dentID, dent]

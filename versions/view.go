@@ -15,8 +15,8 @@ import (
 //   - Names, types, modes, owners, link counts, extended attributes, targets of symlinks, the times of all that is no regular file: as the last instant that had
 //     ended by the moment left them. An instant (instant.go) is shown whole or not at all, so that no view stands in the middle of a rename. Hard links are names
 //     of one inode.
-//   - The content and size of a regular file: those of the last version of that inode (not of one whose past it continues) that was closed by the moment. One that
-//     nothing had been closed of yet is empty, though somebody may have been writing to it. What was closed and removed or replaced within the settle time, and not
+//   - The content and size of a regular file: those of the last version of that inode (not of one whose past it continues) that was closed by the moment, or
+//     taken of it while it was open (a timed one). One that has none yet is empty, though somebody may have been writing to it. What was closed and removed or replaced within the settle time, and not
 //     looked at meanwhile, left no version.
 //   - The modification time of a regular file: as its row has it (close, utimes) if the row was up to date with that version by the moment; if the row came
 //     after, that of the version, of which a time set before the file came to rest is a part. The change time is the later one of the row's and, in
@@ -61,6 +61,9 @@ func (t *Tree) ViewAt(at sharefs.HLC) (*View, error) {
 		return nil, failed("look at the past", err)
 	}
 	v := &View{t: t, at: at, rows: t.rowsAt(at), ended: ended}
+	if t.cfg.ReadOnly && at >= t.frozen { // the instant that a kill left open never ends
+		v.rows, v.ended = t.db, sharefs.MaxHLC
+	}
 	t.views.put(v)
 	return v, nil
 }

@@ -40,6 +40,7 @@ func (t *Tree) loadWatermark() error {
 	}
 	t.watermark = max(t.watermark, t.db.Ended())
 	t.clock.Restore(t.watermark)
+	t.frozen = t.clock.Last()
 	t.seen.Store(uint64(t.watermark))
 	return nil
 }

@@ -589,3 +589,27 @@ func TestVersionTimes(t *testing.T) {
 		t.Errorf("it counts as closed at %d, and %d was looked at", w.at, seen)
 	}
 }
+
+// A tree that is read only shows in the view of now what a kill left in an instant that was open, and nothing of it before.
+func TestViewOfAReadOnlyTree(t *testing.T) {
+	dir := t.TempDir()
+	tree := testTree(t, dir, byHand)
+	save(t, tree, "ended", "one")
+	before := passes(t, tree)
+	save(t, tree, "open", "two")
+	abandon(t, tree)
+	tree = testTree(t, dir, byHand, func(c *Config) { c.ReadOnly = true })
+	for range 2 {
+		v := viewAt(t, tree, sharefs.MaxHLC)
+		if got := held(t, v, must[sharefs.Attr](t)(v.Lookup(sharefs.RootIno, "open")).Ino); got != "two" {
+			t.Errorf("it holds %q", got)
+		}
+		if again := viewAt(t, tree, v.At()); again.At() != v.At() {
+			t.Errorf("the view of %d is of %d", v.At(), again.At())
+		}
+		_, err := viewAt(t, tree, before).Lookup(sharefs.RootIno, "open")
+		wantKind(t, err, sharefs.KindNotExist)
+	}
+	_, err := tree.Snapshot()
+	wantKind(t, err, sharefs.KindReadOnly)
+}
