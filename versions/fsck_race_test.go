@@ -49,6 +49,9 @@ func TestFsckFindsNothingWhileAllIsAtWork(t *testing.T) {
 	parent := func(r *rand.Rand) sharefs.Ino { return []sharefs.Ino{sharefs.RootIno, dir}[r.IntN(2)] }
 	for range 2 {
 		work(func(r *rand.Rand, i int) error {
+			if i > 400 { // the store is to stay small
+				tree.sleep(10 * time.Millisecond)
+			}
 			switch r.IntN(9) {
 			case 0:
 				return tolerant(tree.Unlink(parent(r), name(r)))
@@ -105,10 +108,11 @@ func TestFsckFindsNothingWhileAllIsAtWork(t *testing.T) {
 			return err
 		}
 		_, err = tree.GC(context.Background(), GCOptions{Hurry: true, leastRun: 4096, leastDead: 4096}, nil)
+		tree.sleep(5 * time.Millisecond)
 		return err
 	})
 	var hold int64
-	for round := 0; round < 6 || tree.HistoryStats().Captured < 100; round++ {
+	for round := 0; round < 8 || round < 200 && tree.HistoryStats().Captured < 50; round++ {
 		r, err := tree.Fsck(context.Background(), FsckOptions{Mode: []FsckMode{FsckFast, FsckScrub}[round%2]}, nil)
 		if err != nil {
 			t.Errorf("round %d: %v", round, err)
