@@ -54,10 +54,12 @@ type retention struct {
 
 // RetainStatus is what came of the last run that changed something, for the status of a mount.
 type RetainStatus struct {
-	Ended   time.Time     `json:"ended,omitzero"`
-	Report  *RetainReport `json:"report,omitempty"`
-	Error   string        `json:"error,omitempty"`
-	Running bool          `json:"running,omitempty"`
+	Since    time.Time     `json:"since,omitzero"` // every moment from here on is kept; zero: all of them
+	Instants int           `json:"instants"`       // kept before that
+	Ended    time.Time     `json:"ended,omitzero"`
+	Report   *RetainReport `json:"report,omitempty"`
+	Error    string        `json:"error,omitempty"`
+	Running  bool          `json:"running,omitempty"`
 }
 
 // globalRetain is the row of the space global that says which instants are kept.
@@ -243,7 +245,7 @@ func (t *Tree) Retain(ctx context.Context, opts RetainOptions, progress func(Pro
 	if !opts.DryRun {
 		t.retained.mu.Lock()
 		t.retained.last = RetainStatus{Ended: time.Now(), Report: &r.report}
-		if err != nil {
+		if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errStopped) {
 			t.retained.last.Error = err.Error()
 		}
 		t.retained.mu.Unlock()
@@ -255,7 +257,9 @@ func (t *Tree) Retain(ctx context.Context, opts RetainOptions, progress func(Pro
 func (t *Tree) RetainStatus() RetainStatus {
 	t.retained.mu.Lock()
 	defer t.retained.mu.Unlock()
-	return t.retained.last
+	s, k := t.retained.last, t.retained.get()
+	s.Since, s.Instants = timeOrZero(k.Since), len(k.At)
+	return s
 }
 
 // Patience of the background.

@@ -20,6 +20,7 @@ import (
 func (d *Daemon) status() *status.Status {
 	edge, tree, past := d.edge.Stats(), d.tree.Stats(), d.tree.HistoryStats()
 	checkpoint := d.tree.CheckpointStats()
+	thinned := d.tree.RetainStatus()
 	peer := d.store.Keys.Peer()
 	test := d.test.Load()
 	s := &status.Status{
@@ -48,12 +49,18 @@ func (d *Daemon) status() *status.Status {
 			Joined: past.Joined, Dropped: past.Dropped, SetAside: past.Moved + past.Copied + past.Cloned, TooLarge: past.TooLarge, Lost: past.Lost,
 			Error: past.LastError,
 		},
+		Retention: status.Retention{
+			Since: thinned.Since, Moments: thinned.Instants, LastRun: thinned.Ended, RunningNow: thinned.Running, Error: thinned.Error,
+		},
 		Checkpoint: status.Checkpoint{
 			Generation: checkpoint.Generation, Rows: checkpoint.Rows, Bytes: checkpoint.ExportBytes + checkpoint.ArchiveBytes,
 			UncopiedNow: checkpoint.LagCommits, ExportingNow: checkpoint.Exporting, Incomplete: checkpoint.Broken, Error: checkpoint.LastError,
 		},
 		Requests: edge.Requests,
 		Problems: []string{},
+	}
+	if thinned.Report != nil {
+		s.Retention.LastRemoved = thinned.Report.Removed
 	}
 	var disk unix.Statfs_t
 	if unix.Statfs(d.store.Dir, &disk) == nil {
@@ -77,6 +84,7 @@ func problems(s *status.Status, watch, lost string) []string {
 	add(s.Journal.Error != "", "changes cannot be saved: "+s.Journal.Error)
 	add(s.Capture.Error != "", "versions cannot be captured: "+s.Capture.Error)
 	add(s.Checkpoint.Error != "", "the checkpoint, from which the database could be made anew, does not get on: "+s.Checkpoint.Error)
+	add(s.Retention.Error != "", "history could not be thinned: "+s.Retention.Error)
 	last := "; the last was of " + term.Quote(lost)
 	add(s.Capture.Lost > 0, strconv.FormatUint(s.Capture.Lost, 10)+
 		" versions were lost since the mount: their content could not be read when they were captured"+last)

@@ -16,6 +16,7 @@ type Status struct {
 	Capture Capture   `json:"capture"`
 
 	Checkpoint Checkpoint `json:"checkpoint"`
+	Retention  Retention  `json:"retention"`
 	Space      Space      `json:"space"`
 
 	// Requests that the kernel sent to the daemon since the mount began, by opcode.
@@ -113,6 +114,16 @@ type Checkpoint struct {
 	ExportingNow uint64 `json:"exporting_rows_now"`   // written of the next one
 	Incomplete   bool   `json:"incomplete,omitempty"` // changes are missing in it; the next one will have them
 	Error        string `json:"error,omitempty"`
+}
+
+// Retention is what history is kept, and what came of the last time that it was thinned.
+type Retention struct {
+	Since       time.Time `json:"since,omitzero"` // every moment from here on is kept; zero: all of them
+	Moments     int       `json:"moments"`        // that are kept before it
+	LastRun     time.Time `json:"last_run,omitzero"`
+	LastRemoved uint64    `json:"last_removed_versions"`
+	RunningNow  bool      `json:"running_now"`
+	Error       string    `json:"error,omitempty"` // of the last run
 }
 
 // Space is the disk below the store.

@@ -31,6 +31,7 @@ func TestTheTextSaysWhatIsNowAndWhatSinceTheMount(t *testing.T) {
 		"Content      passthrough: ", "Self-test    passed: 16 writes", "7 captured since mount, 2 waiting now (2.0 KiB); a file settles after 1 s\n",
 		"Requests     40 since mount: OPEN 20, A 10, LOOKUP 10\n", "Problems     none\n", "1,234 changes since mount; now 0 not synced",
 		"Checkpoint   none yet\n",
+		"History      every moment is kept\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing in\n%s", want, text)

@@ -70,6 +70,14 @@ func (s *Status) Text(now time.Time) string {
 	default:
 		line("Checkpoint", "%s and the changes since, %s; now %s not in it", term.Of(cp.Rows, "row"), term.Size(uint64(cp.Bytes)), term.Of(cp.UncopiedNow, "change"))
 	}
+	switch r := &s.Retention; {
+	case r.RunningNow:
+		line("History", "is being thinned")
+	case r.Since.IsZero():
+		line("History", "every moment is kept")
+	default:
+		line("History", "every moment since %s is kept, and %s before", r.Since.Local().Format("2006-01-02 15:04:05"), term.Count(uint64(r.Moments)))
+	}
 	line("Requests", "%s since mount%s", term.Count(total(s.Requests)), most(s.Requests, 6))
 	if len(s.Problems) == 0 {
 		line("Problems", "none")
