@@ -85,6 +85,9 @@ func (e *edge) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut)
 		verb = versions.OpWritten
 	}
 	op := e.tree.Operate(caller(&in.InHeader))
+	if s.Size != nil {
+		op.Rest(ino(in.NodeId))
+	}
 	a, err := e.tree.Setattr(ino(in.NodeId), &s.SetAttr, caller(&in.InHeader))
 	op.End(err, versions.OpChange{Verb: verb, Ino: ino(in.NodeId)})
 	if err != nil {

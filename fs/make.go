@@ -98,6 +98,7 @@ func (e *edge) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Sta
 		return e.removeTrashed(h, name)
 	}
 	op := e.tree.Operate(caller(h))
+	op.RestName(ino(h.NodeId), name)
 	err := e.tree.Unlink(ino(h.NodeId), name)
 	op.End(err, versions.OpChange{Verb: versions.OpRemoved, Parent: ino(h.NodeId), Name: name})
 	return e.gone(err, h.NodeId, name)
@@ -151,6 +152,7 @@ func (e *edge) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to string) fus
 		return fuse.EINVAL
 	}
 	op := e.tree.Operate(caller(&in.InHeader))
+	op.RestName(ino(in.Newdir), to)
 	err := e.tree.Rename(ino(in.NodeId), from, ino(in.Newdir), to, in.Flags)
 	op.End(err, renamed(ino(in.NodeId), from, ino(in.Newdir), to, in.Flags)...)
 	return e.gone(err, in.NodeId, from)

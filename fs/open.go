@@ -16,6 +16,7 @@ func (e *edge) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.
 	var op versions.Op
 	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY || in.Flags&unix.O_TRUNC != 0 {
 		op = e.tree.Operate(caller(&in.InHeader))
+		op.Rest(ino(in.NodeId))
 	}
 	h, err := e.tree.Open(ino(in.NodeId), in.Flags, caller(&in.InHeader))
 	op.End(err, versions.OpChange{Verb: versions.OpWritten, Ino: ino(in.NodeId)})

@@ -246,7 +246,7 @@ func (h *history) begin(x *tx, r *row, stamp writers.Stamp, closed time.Time, no
 	}
 	v := &version{
 		ino: r.ino, own: 1, place: placeLive, file: r.id, mode: r.mode, uid: r.uid, gid: r.gid, author: h.self, note: note,
-		at: max(h.reading(closed), sharefs.HLC(x.t.seen.Load())+1, x.t.ops.after(r.ino)),
+		at: max(x.t.ops.within(r.ino, h.reading(closed)), sharefs.HLC(x.t.seen.Load())+1),
 	}
 	v.setStamp(stamp)
 	if last == nil {

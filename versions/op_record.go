@@ -27,9 +27,10 @@ type operations struct {
 	mu      sync.Mutex // guards all below, and what ops hold; taken after Tree.mu
 	tasks   map[uint32]*op
 	groups  map[uint32]*op
-	named   map[uint32]*op        // by the id of a process that said what it does
-	all     map[*op]bool          // that have not ended
-	writing map[sharefs.Ino][]*op // which wrote to a file that has not come to rest since
+	named   map[uint32]*op              // by the id of a process that said what it does
+	all     map[*op]bool                // that have not ended
+	writing map[sharefs.Ino][]*op       // which wrote to a file that has not come to rest since
+	bound   map[sharefs.Ino]sharefs.HLC // of files that are brought to rest before another operation changes them: the moment before that
 }
 
 // op is an operation at work.
@@ -56,7 +57,7 @@ func (o *operations) open(t *Tree) {
 	o.t = t
 	o.wake = make(chan struct{}, 1)
 	o.tasks, o.groups, o.named = map[uint32]*op{}, map[uint32]*op{}, map[uint32]*op{}
-	o.all, o.writing = map[*op]bool{}, map[sharefs.Ino][]*op{}
+	o.all, o.writing, o.bound = map[*op]bool{}, map[sharefs.Ino][]*op{}, map[sharefs.Ino]sharefs.HLC{}
 }
 
 // takes reports whether a change at a time is one of this operation.
@@ -191,6 +192,59 @@ func (h Op) End(err error, changes ...OpChange) {
 	}
 }
 
+// Rest is to be called before the operation changes a file or takes a name from it: what others closed a moment ago becomes a version of its own, as
+// if they had waited, so that the state before the operation has it.
+func (h Op) Rest(ino sharefs.Ino) {
+	if h.p == nil {
+		return
+	}
+	o := &h.t.ops
+	o.mu.Lock()
+	others := false
+	for _, p := range o.writing[ino] {
+		others = others || p != h.p
+	}
+	if others {
+		o.bound[ino] = h.p.ID
+	}
+	o.mu.Unlock()
+	if !others {
+		return
+	}
+	defer func() {
+		o.mu.Lock()
+		delete(o.bound, ino)
+		o.mu.Unlock()
+	}()
+	f := h.t.files.find(ino)
+	if f == nil {
+		return
+	}
+	defer h.t.files.unpin(f)
+	f.content.Lock()
+	defer f.content.Unlock()
+	if _, err := h.t.settleNow(f); err != nil {
+		h.t.log.Warn("a file could not be brought to rest", "inode", uint64(ino), "err", err)
+	}
+}
+
+// RestName is Rest for what bears a name.
+func (h Op) RestName(parent sharefs.Ino, name string) {
+	if h.p == nil {
+		return
+	}
+	o := &h.t.ops
+	o.mu.Lock()
+	any := len(o.writing) > 0
+	o.mu.Unlock()
+	if !any {
+		return
+	}
+	if d, err := h.t.dent(parent, name); err == nil && d.found() {
+		h.Rest(d.ino)
+	}
+}
+
 // note adds a change. o.mu is held.
 func (o *operations) note(p *op, c OpChange) {
 	p.dirty = true
@@ -209,7 +263,7 @@ func (o *operations) note(p *op, c OpChange) {
 	case OpAttributes:
 		k.Attributes++
 	}
-	if c.Verb == OpWritten || c.Verb == OpMade {
+	if c.Verb == OpWritten || c.Verb == OpMade || c.Verb == OpLinked && o.t.isHot(c.Ino) {
 		o.watch(p, c.Ino)
 	}
 	if c.Dir && c.Verb == OpMade && len(p.made) < opChanges {
@@ -277,6 +331,18 @@ func (p *op) compact() {
 	p.changes, p.dead = kept, 0
 }
 
+// isHot reports whether a file may have been written to since it last came to rest.
+func (t *Tree) isHot(ino sharefs.Ino) bool {
+	f := t.files.find(ino)
+	if f == nil {
+		return false
+	}
+	defer t.files.unpin(f)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.hot
+}
+
 // watch waits for the version of a file that was written to. o.mu is held.
 func (o *operations) watch(p *op, ino sharefs.Ino) {
 	if r, err := o.t.row(ino); err != nil || !r.isRegular() {
@@ -289,11 +355,14 @@ func (o *operations) watch(p *op, ino sharefs.Ino) {
 	o.writing[ino] = append(o.writing[ino], p)
 }
 
-// after returns a reading behind the moments before the operations that wrote to a file: its next version is not of an earlier one, whatever the
-// times of the disk say to the millisecond.
-func (o *operations) after(ino sharefs.Ino) (at sharefs.HLC) {
+// within puts the time at which a file was closed, which is known to the millisecond, between the moments before the operations that wrote to it and
+// the moment before the one that is about to.
+func (o *operations) within(ino sharefs.Ino, at sharefs.HLC) sharefs.HLC {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if bound, ok := o.bound[ino]; ok {
+		at = min(at, bound)
+	}
 	for _, p := range o.writing[ino] {
 		at = max(at, p.ID+1)
 	}

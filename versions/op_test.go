@@ -345,3 +345,56 @@ func TestOperationPaths(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// What one command closed is a version of its own when another command changes the file at once.
+func TestRestBeforeAnotherCommand(t *testing.T) {
+	tree := testTree(t, t.TempDir(), func(c *Config) {
+		byHand(c)
+		c.Settle = time.Hour
+	})
+	one, two, three := shell(t), shell(t), shell(t)
+	write := func(who Caller, ino sharefs.Ino, text string) {
+		op := tree.Operate(who)
+		op.Rest(ino)
+		h, err := tree.Open(ino, unix.O_WRONLY|unix.O_TRUNC, who)
+		op.End(err, OpChange{Verb: OpWritten, Ino: ino})
+		check(t, err)
+		writeAll(t, h, text)
+		check(t, h.Close())
+	}
+	ino := makeFile(t, tree, one, sharefs.RootIno, "f", "a")
+	write(one, ino, "b") // the same command: joined
+	write(two, ino, "c")
+	write(three, ino, "d")
+	op := tree.Operate(shell(t))
+	op.RestName(sharefs.RootIno, "f")
+	op.End(tree.Unlink(sharefs.RootIno, "f"), OpChange{Verb: OpRemoved, Parent: sharefs.RootIno, Name: "f"})
+	wantHistory(t, tree, ino, "b", "c", "d")
+	var before []string
+	for _, o := range endOps(t, tree) {
+		v := must[*View](t)(tree.ViewAt(o.ID))
+		if r, err := v.Open(ino); err == nil {
+			b := must[[]byte](t)(io.ReadAll(io.NewSectionReader(r, 0, r.Size())))
+			before = append(before, string(b))
+			r.Close()
+		}
+	}
+	if want := []string{"d", "c", "b"}; !slices.Equal(before, want) {
+		t.Errorf("before the operations the file held %q", before)
+	}
+}
+
+// The clock of the disk may be behind that of the daemon: a view does not show a file as older than it is.
+func TestViewOfDiskWithASlowClock(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	ino := makeFile(t, tree, shell(t), sharefs.RootIno, "f", "a")
+	early := time.Now().Add(-time.Second)
+	check(t, os.Chtimes(tree.live.path+"/"+tree.live.name(ino), early, early))
+	at := tree.clock.Next()
+	settle(t, tree, ino)
+	live := must[sharefs.Attr](t)(tree.Getattr(ino))
+	v := must[*View](t)(tree.ViewAt(at))
+	if past, err := v.Getattr(ino); err == nil && past.Mtime != live.Mtime {
+		t.Errorf("%d in the view, %d live", past.Mtime, live.Mtime)
+	}
+}

@@ -28,7 +28,11 @@ func (v *View) Getattr(ino sharefs.Ino) (sharefs.Attr, error) {
 	}
 	a.Size = found.size
 	if found.merged == 0 || found.merged > v.ended {
-		a.Mtime, a.Ctime, a.Blocks = found.mtime, max(a.Ctime, found.ctime), (found.size+511)/512
+		// The clock of the disk is some milliseconds behind, so that a file may seem to be written before it was made (as in Tree.merge).
+		if found.mtime >= a.Btime || a.Mtime < a.Btime {
+			a.Mtime = found.mtime
+		}
+		a.Ctime, a.Blocks = max(a.Ctime, found.ctime), (found.size+511)/512
 	}
 	return a, nil
 }
