@@ -58,15 +58,21 @@ func (c *comparison) compareDirs(p pair) {
 			j++
 		default:
 			p := pair{old.entries[i], new.entries[j]}
-			c.mu.Lock()
-			c.noteLinks(c.old, p.old)
-			c.noteLinks(c.new, p.new)
-			c.mu.Unlock()
 			name := path.Base(p.old.Path)
-			c.compareEntries(p, Reach(old.fd, name), Reach(new.fd, name))
+			compared, below := c.compared(p.new.Path)
+			compared = compared || p.old.Type() != p.new.Type()
+			if compared {
+				c.mu.Lock()
+				c.noteLinks(c.old, p.old)
+				c.noteLinks(c.new, p.new)
+				c.mu.Unlock()
+				c.compareEntries(p, Reach(old.fd, name), Reach(new.fd, name))
+			}
 			switch {
 			case p.old.IsDir() && p.new.IsDir():
-				c.pool.add(func() { c.compareDirs(p) })
+				if below {
+					c.pool.add(func() { c.compareDirs(p) })
+				}
 			case p.old.IsDir():
 				c.pool.add(func() { c.listOnly(c.old, p.old) })
 			case p.new.IsDir():
@@ -90,7 +96,7 @@ func (c *comparison) only(t *tree, e *Entry, dir int) {
 	}
 	c.noteLinks(t, e)
 	c.mu.Unlock()
-	if e.IsDir() {
+	if _, below := c.compared(e.Path); e.IsDir() && below {
 		c.pool.add(func() { c.listOnly(t, e) })
 	}
 }

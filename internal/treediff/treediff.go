@@ -158,6 +158,9 @@ type Options struct {
 	Implied  bool                 // tell of all that a renamed directory took along, as renamed
 	Workers  int                  // 0: twice as many as there are CPUs, at least 4: most of the time is spent waiting for answers
 	Progress func(entries uint64) // called by several goroutines at once
+	// Only says of a path of either tree whether it is compared, and whether what lies below it is looked at; nil: all is. What stands in one
+	// tree alone is compared if either is true.
+	Only func(path string) (compared, below bool)
 }
 
 // Compare tells by which changes the old tree becomes the new one. What cannot be read is a problem of the result; an error is returned only
@@ -175,7 +178,9 @@ func Compare(ctx context.Context, old, new Side, opts Options) (*Result, error) 
 		c.opts.Workers = max(4, 2*runtime.GOMAXPROCS(0))
 	}
 	c.parallel(func() {
-		c.compareEntries(pair{c.old.root, c.new.root}, c.old.side.Dir, c.new.side.Dir)
+		if compared, _ := c.compared("."); compared {
+			c.compareEntries(pair{c.old.root, c.new.root}, c.old.side.Dir, c.new.side.Dir)
+		}
 		c.pool.add(func() { c.compareDirs(pair{c.old.root, c.new.root}) })
 	})
 	c.matchRenames()

@@ -136,6 +136,7 @@ func (c *comparison) list(t *tree, p string) (*listing, error) {
 		unix.Close(fd)
 		return nil, err
 	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !c.wanted(join(p, name)) })
 	slices.Sort(names)
 	l := &listing{fd: fd, entries: make([]*Entry, 0, len(names)), unknown: map[string]bool{}}
 	for _, name := range names {
@@ -151,6 +152,23 @@ func (c *comparison) list(t *tree, p string) (*listing, error) {
 	}
 	c.saw(uint64(len(names)))
 	return l, nil
+}
+
+// wanted reports whether a path is compared, or something below it.
+func (c *comparison) wanted(p string) bool {
+	if c.opts.Only == nil {
+		return true
+	}
+	compared, below := c.opts.Only(p)
+	return compared || below
+}
+
+// compared reports whether a path that both trees have is compared, and below whether what lies below it is looked at.
+func (c *comparison) compared(p string) (compared, below bool) {
+	if c.opts.Only == nil {
+		return true, true
+	}
+	return c.opts.Only(p)
 }
 
 func (c *comparison) saw(n uint64) {

@@ -1,0 +1,351 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sharefs"
+	"sharefs/internal/client"
+	"sharefs/internal/restore"
+	"sharefs/internal/term"
+	"sharefs/internal/treediff"
+)
+
+// Labels of the operations that undo and redo are themselves.
+const (
+	undoLabel = "undo "
+	redoLabel = "redo "
+)
+
+func (a *app) undo() *cobra.Command {
+	return a.undoCommand(&cobra.Command{
+		Use:   "undo [OPERATION]",
+		Short: "Undo what a command changed, the last one unless another is named",
+		Long: `Undo what a command changed: files that it made go, those that it removed come
+back, names, contents and attributes become what they were. Without OPERATION it
+is your last one that is not undone yet; sharefs op log lists them. What was
+changed again since is not touched unless --force is given. Nothing is lost:
+whatever is overwritten or removed is kept as a version first, and redo does again
+what was undone.`,
+	}, false)
+}
+
+func (a *app) redo() *cobra.Command {
+	return a.undoCommand(&cobra.Command{
+		Use:   "redo [OPERATION]",
+		Short: "Do again what undo undid, the last one unless another is named",
+		Long: `Do again what undo undid: what the command had changed becomes as it was after
+it. Without OPERATION it is the one that was undone last.`,
+	}, true)
+}
+
+// undoStyle is how something is undone.
+type undoStyle struct {
+	redo, dry, force, verbose bool
+}
+
+func (a *app) undoCommand(cmd *cobra.Command, redo bool) *cobra.Command {
+	style := undoStyle{redo: redo}
+	cmd.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			return usage("too many arguments: %s", term.Quote(args[1]))
+		}
+		return nil
+	}
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		m, err := a.here()
+		if err != nil {
+			return err
+		}
+		id := ""
+		if len(args) == 1 {
+			id = args[0]
+		}
+		return a.runUndo(m, id, style)
+	}
+	cmd.Flags().BoolVarP(&style.dry, "dry-run", "n", false, dryRunUsage)
+	cmd.Flags().BoolVar(&style.force, "force", false, "Also what was changed again since")
+	cmd.Flags().BoolVarP(&style.verbose, "verbose", "v", false, "List all that is done")
+	return cmd
+}
+
+// choose finds the operation that is meant: the last one that is not undone, or the one that was undone last. list has the newest first.
+func choose(list []client.Operation, redo bool) *client.Operation {
+	redone, undone := map[string]bool{}, map[string]bool{}
+	var last string
+	for i := range list {
+		o := &list[i]
+		if id, ok := strings.CutPrefix(o.Label, redoLabel); ok {
+			if !undone[id] {
+				redone[id] = true
+			}
+			continue
+		}
+		if id, ok := strings.CutPrefix(o.Label, undoLabel); ok {
+			if !redone[id] && !undone[id] {
+				undone[id] = true
+				if last == "" {
+					last = id
+				}
+			}
+			continue
+		}
+		if redo && o.ID == last || !redo && !undone[o.ID] {
+			return o
+		}
+	}
+	return nil
+}
+
+// mine leaves out what others did, which root sees as well.
+func mine(list []client.Operation) []client.Operation {
+	uid := uint32(os.Getuid())
+	out := list[:0:0]
+	for _, o := range list {
+		if o.UID == uid {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+func (a *app) runUndo(m *client.Mount, id string, style undoStyle) error {
+	verb := "undo"
+	if style.redo {
+		verb = "redo"
+	}
+	if id == "" {
+		list, err := m.Operations()
+		if err != nil {
+			return err
+		}
+		o := choose(mine(list), style.redo)
+		if o == nil {
+			return &sharefs.Error{Op: verb, Kind: sharefs.KindNotExist, Detail: "there is nothing to " + verb + "; sharefs op log lists what was done"}
+		}
+		id = o.ID
+	}
+	if _, err := m.Now(); err != nil { // what was closed a moment ago counts
+		return err
+	}
+	o, err := m.Operation(id)
+	if err != nil {
+		return err
+	}
+	from, to := o.After, o.ID
+	if style.redo {
+		from, to = to, from
+	}
+	u := undoing{a: a, m: m, o: o, verb: verb, style: style}
+	return u.run(from, to)
+}
+
+// undoing takes the tree from one of the moments of an operation to the other, as far as the operation reaches.
+type undoing struct {
+	a     *app
+	m     *client.Mount
+	o     *client.Operation
+	verb  string
+	style undoStyle
+}
+
+func (u *undoing) run(from, to string) error {
+	was, err := u.m.ViewDir(from)
+	if err != nil {
+		return u.tooOld(err)
+	}
+	past, err := u.m.ViewDir(to)
+	if err != nil {
+		return u.tooOld(err)
+	}
+	live, err := client.OpenDir(u.m.Point)
+	if err != nil {
+		return err
+	}
+	if wd, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(wd, live.Path); err == nil && strings.Trim(rel, "./") == "" {
+			live.Given = rel // as the user sees it from within the mount
+		}
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	progress := term.NewProgress(os.Stderr)
+	defer progress.End()
+	reach, err := u.reach(ctx, was, past, progress)
+	if err != nil {
+		return err
+	}
+	if !u.style.force {
+		if err := u.conflicts(ctx, was, live, reach); err != nil {
+			return err
+		}
+	}
+	if !u.style.dry {
+		if err := u.m.Begin(u.verb + " " + u.o.ID); err != nil {
+			return err
+		}
+	}
+	pastSide, liveSide := client.Sides(past, live)
+	report, err := restore.Tree(ctx, pastSide, liveSide, restore.Options{
+		DryRun: u.style.dry, Keep: client.Keep, Progress: progress.Show, Only: reach.only,
+	})
+	progress.End()
+	interrupted := errors.Is(err, context.Canceled)
+	if err != nil && (report == nil || !interrupted) {
+		return treeError(err, term.Quote(u.m.Point))
+	}
+	return u.tell(report, live, interrupted)
+}
+
+// tooOld explains why a moment cannot be looked at any more.
+func (u *undoing) tooOld(err error) error {
+	if sharefs.KindOf(err) != sharefs.KindNotExist {
+		return err
+	}
+	return &sharefs.Error{Op: u.verb, Path: u.o.ID, Kind: sharefs.KindNotExist,
+		Detail: "the state of the files at that time is not kept any more; sharefs log FILE shows what is", Err: err}
+}
+
+// reach is how far an operation reaches: paths, and whether all below them is meant.
+type reach struct {
+	paths map[string]bool // true: with all that lies below
+	above map[string]bool // directories on the way to them
+}
+
+func (r *reach) add(p string, below bool) {
+	if p == "" {
+		return
+	}
+	r.paths[p] = r.paths[p] || below
+	for p != "." {
+		p = path.Dir(p)
+		r.above[p] = true
+	}
+}
+
+// only is [treediff.Options.Only].
+func (r *reach) only(p string) (compared, below bool) {
+	whole, named := r.paths[p]
+	if named || r.above[p] {
+		return named, whole || r.above[p]
+	}
+	for up := path.Dir(p); ; up = path.Dir(up) {
+		if r.paths[up] {
+			return true, true
+		}
+		if up == "." {
+			return false, false
+		}
+	}
+}
+
+// reach finds what the operation changed: as it is listed or, where not all is, by comparing the two moments.
+func (u *undoing) reach(ctx context.Context, was, past *client.Dir, progress *term.Progress) (*reach, error) {
+	r := &reach{paths: map[string]bool{}, above: map[string]bool{}}
+	listed := !u.o.Partly && (u.o.Ended || len(u.o.Changes) > 0)
+	if !listed {
+		a, b := client.Sides(was, past)
+		diff, err := treediff.Compare(ctx, a, b, treediff.Options{Renames: treediff.ByIdentity, Progress: func(n uint64) { progress.Show("comparing", n, 0, "entries") }})
+		if err != nil {
+			return nil, treeError(err, term.Quote(u.m.Point))
+		}
+		for _, c := range diff.Changes {
+			r.add(c.Path, false)
+			r.add(c.From, false)
+		}
+		return r, nil
+	}
+	moved := map[string]bool{}
+	for i := range u.o.Changes {
+		if c := &u.o.Changes[i]; c.Moved {
+			before, _ := c.Paths()
+			moved[before] = true
+		}
+	}
+	for i := range u.o.Changes {
+		before, after := u.o.Changes[i].Paths()
+		// What was made or removed is meant with all that it holds; what moved takes along what it holds.
+		whole := before == "" || after == "" && !moved[before]
+		r.add(before, whole)
+		r.add(after, whole)
+	}
+	return r, nil
+}
+
+// maxConflicts is how many conflicts are named.
+const maxConflicts = 10
+
+// conflicts refuses where something was changed since that the operation had changed.
+func (u *undoing) conflicts(ctx context.Context, was, live *client.Dir, r *reach) error {
+	a, b := client.Sides(was, live)
+	diff, err := treediff.Compare(ctx, a, b, treediff.Options{Renames: treediff.NoRenames, Only: r.only})
+	if err != nil {
+		return treeError(err, term.Quote(u.m.Point))
+	}
+	var names []string
+	n := 0
+	for i := range diff.Changes {
+		c := &diff.Changes[i]
+		if c.Op == treediff.Changed && c.What == treediff.Times && c.New.IsDir() {
+			continue
+		}
+		if n++; n <= maxConflicts {
+			names = append(names, term.Quote(c.Path))
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	more := ""
+	if n > maxConflicts {
+		more = fmt.Sprintf(" and %s more", term.Count(uint64(n-maxConflicts)))
+	}
+	done := "since " + term.Quote(u.o.Command)
+	if u.style.redo {
+		done = "since that was undone"
+	}
+	return &sharefs.Error{Op: u.verb, Kind: sharefs.KindBusy,
+		Detail: fmt.Sprintf("changed again %s: %s%s; nothing was done (--force does it all the same, and keeps what is there as versions)", done, strings.Join(names, ", "), more)}
+}
+
+// tell writes what was done.
+func (u *undoing) tell(report *restore.Report, live *client.Dir, interrupted bool) error {
+	if report.Failed() > 0 || interrupted {
+		u.a.exit = exitFailed
+	}
+	again := "redo"
+	if u.style.redo {
+		again = "undo"
+	}
+	again = "sharefs " + again + " " + u.o.ID
+	r := &restored{dir: live, style: restoreStyle{dry: u.style.dry, verbose: u.style.verbose}, report: report, undo: again, interrupted: interrupted}
+	if u.a.json {
+		return u.a.writeRestoreJSON(r)
+	}
+	if err := u.a.writeActions(r); err != nil {
+		return err
+	}
+	what, n := term.Quote(term.Clean(u.o.Command)), 0
+	for i := range report.Actions {
+		if report.Actions[i].Err == nil && told(&report.Actions[i]) {
+			n++
+		}
+	}
+	past := map[string]string{"undo": "Undone", "redo": "Done again"}[u.verb]
+	switch {
+	case n == 0 && report.Failed() == 0 && !interrupted:
+		return u.a.printf("Nothing is to be done: all is as it was.\n")
+	case u.style.dry:
+		return u.a.printf("Would %s %s of %s: %s.\n", u.verb, what, term.Time(u.o.Time()), term.Of(uint64(n), "change"))
+	case interrupted:
+		return u.a.printf("Interrupted after %s; run it again with --force to go on.\n", term.Of(uint64(n), "change"))
+	}
+	return u.a.printf("%s: %s of %s, %s. To take that back: %s\n", past, what, term.Time(u.o.Time()), term.Of(uint64(n), "change"), again)
+}

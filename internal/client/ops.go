@@ -1,0 +1,118 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/internal/term"
+)
+
+// opsDir is where a mount tells which command changed what.
+const opsDir = ".share/ops"
+
+// Operation is one command that changed something, as .share/ops tells it.
+type Operation struct {
+	ID      string     `json:"id"`    // the moment before it: .share/at/ID is the tree before it
+	After   string     `json:"after"` // .share/at/AFTER is the tree after it
+	UID     uint32     `json:"uid"`
+	Group   uint32     `json:"process_group"`
+	Command string     `json:"command"`
+	Label   string     `json:"label,omitempty"`
+	Counts  OpCounts   `json:"counts"`
+	Ended   bool       `json:"ended"`
+	Partly  bool       `json:"partly"` // not all changes are listed
+	Changes []OpChange `json:"changes,omitempty"`
+}
+
+// OpCounts counts the changes of an operation by their kind.
+type OpCounts struct {
+	Made       uint64 `json:"made"`
+	Removed    uint64 `json:"removed"`
+	Renamed    uint64 `json:"renamed"`
+	Linked     uint64 `json:"linked"`
+	Written    uint64 `json:"written"`
+	Attributes uint64 `json:"attributes"`
+}
+
+// OpChange is one change; paths are from the root of the mount, "" where there was nothing.
+type OpChange struct {
+	Verb        string `json:"verb"`
+	Before      string `json:"before,omitempty"`
+	After       string `json:"after,omitempty"`
+	BeforeBytes []byte `json:"before_bytes,omitempty"` // of paths that are not UTF-8
+	AfterBytes  []byte `json:"after_bytes,omitempty"`
+	Moved       bool   `json:"moved,omitempty"`
+}
+
+// Paths returns where the change was made, before and after, whatever bytes are in them.
+func (c *OpChange) Paths() (before, after string) {
+	before, after = c.Before, c.After
+	if len(c.BeforeBytes) > 0 {
+		before = string(c.BeforeBytes)
+	}
+	if len(c.AfterBytes) > 0 {
+		after = string(c.AfterBytes)
+	}
+	return before, after
+}
+
+// Time is the moment before the operation.
+func (o *Operation) Time() time.Time {
+	t, _ := time.Parse(time.RFC3339, o.ID)
+	return t
+}
+
+// Operations lists the operations of the user, the newest first; root and the owner of the mount see those of all.
+func (m *Mount) Operations() (all []Operation, err error) {
+	return all, m.readOps("log.json", &all)
+}
+
+// Operation reads one operation with its changes. The id is the moment before it, as the lists have it.
+func (m *Mount) Operation(id string) (*Operation, error) {
+	o := new(Operation)
+	err := m.readOps(id, o)
+	if errors.Is(err, unix.ENOENT) {
+		err = &sharefs.Error{Path: term.Quote(id), Kind: sharefs.KindNotExist, Detail: "is no operation of yours; sharefs op log lists them"}
+	}
+	return o, err
+}
+
+func (m *Mount) readOps(name string, v any) error {
+	path := filepath.Join(m.Point, opsDir, name)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return pathError(path, err)
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return &sharefs.Error{Op: "read the operations of", Path: term.Quote(m.Point), Kind: sharefs.KindCorrupt, Err: err}
+	}
+	return nil
+}
+
+// Begin tells the mount what this process does from now on; it is an operation of its own.
+func (m *Mount) Begin(label string) error {
+	path := filepath.Join(m.Point, opsDir, "begin")
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return pathError(path, err)
+	}
+	_, err = f.WriteString(label + "\n")
+	if err2 := f.Close(); err == nil {
+		err = err2
+	}
+	if err != nil {
+		return pathError(path, err)
+	}
+	return nil
+}
+
+// ViewDir is the whole mount at a moment, written as the operations have it.
+func (m *Mount) ViewDir(moment string) (*Dir, error) {
+	return OpenDir(filepath.Join(m.Point, atDir, moment))
+}
