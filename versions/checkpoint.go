@@ -49,6 +49,7 @@ type checkpoints struct {
 	gap     bool                  // changes behind it are missing
 	going   *exporting            // nil: none is being made
 	after   time.Time             // no export is begun before
+	putOff  error                 // why
 	body    []byte                // of the record that is being made
 	part    []byte
 
@@ -280,6 +281,7 @@ func (c *checkpoints) applied() {
 func (c *checkpoints) run() {
 	tick := time.NewTimer(0) // a store without a checkpoint gets its first at once
 	defer tick.Stop()
+	said := "" // in the log
 	for {
 		select {
 		case <-c.t.stop:
@@ -287,9 +289,15 @@ func (c *checkpoints) run() {
 		case <-c.wake:
 		case <-tick.C:
 		}
-		if err := c.turn(); err != nil {
+		err := c.turn()
+		text := ""
+		if err != nil {
+			text = err.Error()
+		}
+		if text != said && err != nil {
 			c.t.log.Warn("the checkpoint does not get on", "err", err)
 		}
+		said = text
 		tick.Reset(c.delay)
 	}
 }
@@ -303,6 +311,11 @@ func (c *checkpoints) turn() (err error) {
 	for last := time.Now(); ; {
 		began := time.Now()
 		more, err := c.export()
+		if err == nil && !more {
+			c.work.Lock()
+			err = c.putOff
+			c.work.Unlock()
+		}
 		if err != nil || !more {
 			return err
 		}

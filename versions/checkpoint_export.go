@@ -27,9 +27,14 @@ func (c *checkpoints) export() (more bool, err error) {
 	defer c.update()
 	switch {
 	case c.going == nil:
-		if !c.due() || time.Now().Before(c.after) {
+		if !c.due() {
+			c.putOff = nil
 			return false, nil
 		}
+		if time.Now().Before(c.after) {
+			return false, nil
+		}
+		c.putOff = nil
 		err = c.beginExport()
 	case !c.going.done:
 		err = c.exportPart()
@@ -41,7 +46,7 @@ func (c *checkpoints) export() (more bool, err error) {
 	}
 	if err != nil {
 		// What is written of it is removed with the next one that is complete.
-		c.going = nil
+		c.going, c.putOff = nil, err
 		c.after = time.Now().Add(exportAgain)
 		return false, err
 	}

