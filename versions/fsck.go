@@ -28,8 +28,8 @@ import (
 // Tree.mu held for some microseconds. A chunk's row is changed before its old place is given up, so that a place that does not read is bad if the row
 // says afterwards that the chunk is there still.
 //
-// Memory: 40 MB for inodes, whatever their number, 64 MB at most for what of manifests was seen, 8 bytes for each record in a scrub (a TB in
-// packs has about 20 million), and what is found, of which maxBad chunks are dealt with at a time.
+// Memory: 40 MB for inodes, whatever their number, two tables of 64 MB at most for what of chunks and manifests was seen (96 while one grows), 8 bytes for each
+// record in a scrub (a TB in packs has about 20 million), and what is found, of which maxBad chunks are dealt with at a time.
 type fsck struct {
 	t    *Tree
 	ctx  context.Context
@@ -42,7 +42,8 @@ type fsck struct {
 
 	packs  map[pack.ID]*packSeen
 	bad    map[sharefs.ChunkID]*badChunk
-	known  idSet         // fingerprints of chunks and nodes that are whole, with all below them
+	placed idSet         // fingerprints of chunks whose rows lead to a place: to look for each row anew costs a page of meta.db
+	known  idSet         // of chunks and nodes that are whole, with all below them
 	hasher *chunk.Hasher // of the check's own goroutine
 
 	mu sync.Mutex // guards findings while several goroutines read packs
@@ -74,6 +75,7 @@ func (t *Tree) Fsck(ctx context.Context, o FsckOptions, progress func(Progress))
 	began := time.Now()
 	err := c.run()
 	c.known.release()
+	c.placed.release()
 	c.sum.TookMS = time.Since(began).Milliseconds()
 	c.sum.settle()
 	if err == nil {

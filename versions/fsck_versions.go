@@ -186,7 +186,7 @@ func (c *fsck) spans(v *version, list []span, level uint8) (whole bool, err erro
 	whole = true
 	for i := range list {
 		s := &list[i]
-		if s.hole || c.known.has(fingerprint(&s.id)) {
+		if s.hole || level == 0 && c.placed.has(placeKey(&s.id)) || c.known.has(fingerprint(&s.id)) {
 			continue
 		}
 		ok, err := c.span(v, s, level)
