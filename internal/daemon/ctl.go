@@ -26,7 +26,7 @@ func (d *Daemon) ctlFiles() []fs.CtlFile {
 	}
 }
 
-// check walks the whole tree and tells what does not fit together, a line each; nothing when all is well. Changes wait meanwhile.
+// check walks the whole tree and tells what does not fit together, a line each; nothing when all is well.
 func (d *Daemon) check() []byte {
 	problems, err := d.tree.Check()
 	if err != nil {

@@ -49,6 +49,10 @@ func (d *Daemon) status() *status.Status {
 			Joined: past.Joined, Dropped: past.Dropped, SetAside: past.Moved + past.Copied + past.Cloned, TooLarge: past.TooLarge, Lost: past.Lost,
 			Error: past.LastError,
 		},
+		Scrub: status.Scrub{
+			PassBegan: past.Scrub.Pass, Next: past.Scrub.Next, Packs: past.Scrub.Packs, Bytes: past.Scrub.Bytes,
+			BadRecords: past.Scrub.Bad, LastBad: past.Scrub.LastBad,
+		},
 		Retention: status.Retention{
 			Since: thinned.Since, Moments: thinned.Instants, LastRun: thinned.Ended, RunningNow: thinned.Running, Error: thinned.Error,
 		},
@@ -85,6 +89,7 @@ func problems(s *status.Status, watch, lost string) []string {
 	add(s.Capture.Error != "", "versions cannot be captured: "+s.Capture.Error)
 	add(s.Checkpoint.Error != "", "the checkpoint, from which the database could be made anew, does not get on: "+s.Checkpoint.Error)
 	add(s.Retention.Error != "", "history could not be thinned: "+s.Retention.Error)
+	add(s.Scrub.LastBad != "", "pack "+s.Scrub.LastBad+" does not read back ("+term.Of(s.Scrub.BadRecords, "record")+" that versions need since the mount): sharefs fsck tells what is concerned")
 	last := "; the last was of " + term.Quote(lost)
 	add(s.Capture.Lost > 0, strconv.FormatUint(s.Capture.Lost, 10)+
 		" versions were lost since the mount: their content could not be read when they were captured"+last)

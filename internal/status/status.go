@@ -17,6 +17,7 @@ type Status struct {
 
 	Checkpoint Checkpoint `json:"checkpoint"`
 	Retention  Retention  `json:"retention"`
+	Scrub      Scrub      `json:"scrub"`
 	Space      Space      `json:"space"`
 
 	// Requests that the kernel sent to the daemon since the mount began, by opcode.
@@ -124,6 +125,16 @@ type Retention struct {
 	LastRemoved uint64    `json:"last_removed_versions"`
 	RunningNow  bool      `json:"running_now"`
 	Error       string    `json:"error,omitempty"` // of the last run
+}
+
+// Scrub is the reading back of all packs in the background.
+type Scrub struct {
+	PassBegan  time.Time `json:"pass_began,omitzero"` // the present pass over all packs
+	Next       time.Time `json:"next,omitzero"`       // when the next pack is due
+	Packs      uint64    `json:"packs"`               // read since the mount
+	Bytes      uint64    `json:"bytes"`               // in them
+	BadRecords uint64    `json:"bad_records"`         // that versions need and that did not read
+	LastBad    string    `json:"last_bad_pack,omitempty"`
 }
 
 // Space is the disk below the store.
