@@ -130,9 +130,6 @@ func (c *collector) node(s *span, level uint8, of versionID) error {
 // hide notes that it cannot be told what a version needs.
 func (c *collector) hide(ino sharefs.Ino, own uint64, cause error) {
 	c.hidden = true
-	if ino == 0 {
-		return // of one that is being read
-	}
 	l := GCLeft{Ino: ino, Why: fmt.Sprintf("it cannot be told which chunks it needs, so none was given up: %v", cause)}
 	if own > 0 {
 		l.Version = c.h.baseOf(ino) + own

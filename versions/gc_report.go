@@ -84,6 +84,8 @@ func (r GCReport) Text() string {
 			line("left", "pack %s: %s", l.Pack, l.Why)
 		case l.Version > 0:
 			line("left", "version %d of inode %d: %s", l.Version, l.Ino, l.Why)
+		case l.Ino == 0:
+			line("left", "a version that was removed and is being read: %s", l.Why)
 		default:
 			line("left", "a version of inode %d: %s", l.Ino, l.Why)
 		}

@@ -15,12 +15,14 @@ import (
 //
 // Readers of versions are known too: a version whose row retention takes away keeps its chunks until it is closed.
 type leases struct {
-	mu      sync.Mutex // guards all below, and is held while rows of chunks are taken out; of the store's locks it comes first, after history.capturing
-	active  map[*lease]struct{}
+	mu     sync.Mutex // guards what follows, and is held while rows of chunks are taken out; of the store's locks it comes first, after history.capturing
+	active map[*lease]struct{}
+	run    bool  // a collection is at work
+	ended  idSet // what was on leases that ended since it began
+	all    bool  // one of those had more than it could name
+
+	reading sync.Mutex // guards readers: who opens a version does not wait for rows that are taken out
 	readers map[*keptReader]struct{}
-	run     bool  // a collection is at work
-	ended   idSet // what was on leases that ended since it began
-	all     bool  // one of those had more than it could name
 }
 
 // lease holds chunks for one batch. One goroutine uses it.
@@ -129,21 +131,21 @@ func (l *leases) unless(rows []chunkRow, used func(r *chunkRow), fn func(free []
 
 // enter makes a reader known.
 func (l *leases) enter(r *keptReader) {
-	l.mu.Lock()
+	l.reading.Lock()
 	l.readers[r] = struct{}{}
-	l.mu.Unlock()
+	l.reading.Unlock()
 }
 
 func (l *leases) leave(r *keptReader) {
-	l.mu.Lock()
+	l.reading.Lock()
 	delete(l.readers, r)
-	l.mu.Unlock()
+	l.reading.Unlock()
 }
 
 // beingRead lists the manifests of the versions that are being read.
 func (l *leases) beingRead() []manifest {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.reading.Lock()
+	defer l.reading.Unlock()
 	list := make([]manifest, 0, len(l.readers))
 	for r := range l.readers {
 		list = append(list, r.walk.top)
