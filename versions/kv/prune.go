@@ -112,8 +112,8 @@ func (p *Pruner) Space(id uint8, from []byte) error {
 	return nil
 }
 
-// Key returns the key of the row that the next step goes on with; done is true behind the last.
-func (p *Pruner) Key() (key []byte) {
+// Key returns the key of the row that the next step goes on with; somebody else may begin there with [Pruner.Space].
+func (p *Pruner) Key() []byte {
 	if p.last == nil {
 		return p.from
 	}
