@@ -9,8 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -98,14 +101,23 @@ read them, and ls FILE@@/ lists them.`,
 			}
 			hint := ""
 			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				hint = "; did you mean " + near[0] + "?"
+				best := near[0]
+				if i := slices.IndexFunc(near, func(name string) bool { return args[0] != "" && name[0] == args[0][0] }); i >= 0 {
+					best = near[i] // few mistype the first letter
+				}
+				hint = "; did you mean " + best + "?"
 			}
 			return usage("%s is not a command%s", term.Quote(args[0]), hint)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if a.json && cmd.HasParent() && cmd.Parent().Name() == "esp" {
-				return usage("--json: the commands of esp write text only")
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.HasParent() && cmd.Parent().Name() == "esp" {
+				if a.json {
+					return usage("--json: the commands of esp write text only")
+				}
+				if err := checkAddress(cmd, args); err != nil {
+					return err
+				}
 			}
 			if a.dir == "" {
 				return nil
@@ -120,7 +132,14 @@ read them, and ls FILE@@/ lists them.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		var invalid *pflag.InvalidValueError
 		if errors.As(err, &invalid) {
-			return usage("--%s %s", invalid.GetFlag().Name, errors.Unwrap(err))
+			why := errors.Unwrap(err).Error()
+			switch invalid.GetFlag().Value.Type() { // those of the library speak of the language that it is written in
+			case "duration":
+				why = "takes a length of time such as 500ms, 2s or 1m30s, not " + term.Quote(invalid.GetValue())
+			case "int", "uint64":
+				why = "takes a number, not " + term.Quote(invalid.GetValue())
+			}
+			return usage("--%s %s", invalid.GetFlag().Name, why)
 		}
 		if name := a.dashed(args); name != "" {
 			return usage("%w; the file of that name is meant by ./%s", err, name)
@@ -135,7 +154,7 @@ read them, and ls FILE@@/ lists them.`,
 	).Replace(root.UsageTemplate()))
 	root.PersistentFlags().StringVarP(&a.dir, "directory", "C", "", "Work as if started in `DIR`")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "Write JSON")
-	root.AddCommand(a.status(), a.log(), a.cat(), a.diff(), a.restore(), a.commit(), a.describe(), a.snapshot(), a.tag(), a.untag(), a.tags(), a.branch(), a.switchTo(), a.findDeleted(), a.jobs(), a.gc(), a.retain(), a.fsck(), a.doctor(), a.rebuild(), a.version(), espcmd.New())
+	root.AddCommand(a.status(), a.log(), a.cat(), a.diff(), a.restore(), a.commit(), a.describe(), a.snapshot(), a.tag(), a.untag(), a.tags(), a.branch(), a.switchTo(), a.findDeleted(), a.undo(), a.redo(), a.op(), a.jobs(), a.gc(), a.retain(), a.fsck(), a.doctor(), a.rebuild(), a.version(), withoutJSON(espcmd.New(), root))
 	root.SetHelpCommand(&cobra.Command{Use: "help [COMMAND]", Short: "Show help for a command", RunE: func(cmd *cobra.Command, args []string) error {
 		target, _, err := root.Find(args)
 		if err != nil || target == root && len(args) > 0 {
@@ -152,6 +171,34 @@ read them, and ls FILE@@/ lists them.`,
 	}
 	helpFlags(root)
 	return root
+}
+
+// withoutJSON leaves --json out of the help of commands that do not know it.
+func withoutJSON(cmd, root *cobra.Command) *cobra.Command {
+	cmd.SetHelpFunc(func(c *cobra.Command, args []string) {
+		if f := root.PersistentFlags().Lookup("json"); f != nil {
+			f.Hidden = true
+			defer func() { f.Hidden = false }()
+		}
+		root.HelpFunc()(c, args)
+	})
+	return cmd
+}
+
+// checkAddress refuses a [KEY@]HOST:PORT that is none, before a library says so in its own words.
+func checkAddress(cmd *cobra.Command, args []string) error {
+	if cmd.Name() == "key" || len(args) != 1 {
+		return nil
+	}
+	address := args[0][strings.LastIndexByte(args[0], '@')+1:]
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return usage("%s is no address: HOST:PORT is wanted, [HOST]:PORT where HOST has colons in it", term.Quote(address))
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return usage("%s is no port: it takes a number up to 65535", term.Quote(port))
+	}
+	return nil
 }
 
 // helpFlags says of --help what it does in the words of the others.

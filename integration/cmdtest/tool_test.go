@@ -131,12 +131,12 @@ func TestLogListsVersions(t *testing.T) {
 			}
 			refused(t, m.Dir, 2, "--number takes a number from 1, not "+shown, "log", "--number="+n, "a.txt")
 		}
-		refused(t, m.Dir, 2, "FILE is missing", "log")
+		refused(t, m.Dir, 2, "PATH is missing", "log")
 		refused(t, m.Dir, 2, "too many arguments: b", "log", "a.txt", "b")
 		refused(t, m.Dir, 1, "missing.txt: no such file or directory", "log", "missing.txt")
 		refused(t, m.Dir, 1, "a.txt@@9: no such version; there are 1 to 3, and times such as -2h, yesterday or 2026-11-20T10:00", "log", "a.txt@@9")
 		refused(t, m.Dir, 1, "a.txt@@: no version is named: a number or a time goes behind @@, as in a.txt@@1", "log", "a.txt@@")
-		refused(t, m.Dir, 1, ".: is a directory; versions are those of files", "log", ".")
+		refused(t, m.Dir, 1, ".: is a directory; versions are those of files", "commit", ".")
 		refused(t, m.Dir, 1, ".share/ctl/status: is made by the mount itself and has no versions", "log", ".share/ctl/status")
 		refused(t, "/", 1, "/etc/passwd: not in a ShareFS mount", "log", "/etc/passwd")
 		if err := unix.Mkfifo(m.Path("fifo"), 0o644); err != nil {
@@ -201,9 +201,9 @@ func TestCatWritesAVersion(t *testing.T) {
 		}
 		refused(t, m.Dir, 1, "a@@3: no such version; there are 1 to 2, and times such as -2h, yesterday or 2026-11-20T10:00", "cat", "a@@3")
 		first := mustJSON[logJSON](t, m.Dir, "log", "a@@1").Versions[0].at(t)
-		refused(t, m.Dir, 1, "a@@2020-01-01: no such version; the first is of "+first, "cat", "a@@2020-01-01")
-		for _, sel := range []string{"nonsense", "01", "+1"} { // what the mount does not know the tool does not either
-			refused(t, m.Dir, 1, "a@@"+sel+": "+sel+" is no number of a version, no time and no tag; times are written -2h, yesterday or 2026-11-20T10:00", "cat", "a@@"+sel)
+		for _, sel := range []string{"nonsense", "2020-01-01", "01", "+1"} { // what the mount does not know the tool does not either
+			refused(t, m.Dir, 1, "a@@"+sel+": "+sel+" is no number of a version, no tag and no time since the first one ("+first+
+				"); times are written -2h, yesterday or 2026-11-20T10:00", "cat", "a@@"+sel)
 			if _, err := os.Stat(m.Path("a@@" + sel)); err == nil {
 				t.Errorf("a@@%s is there", sel)
 			}
@@ -306,6 +306,14 @@ func TestDiffComparesVersions(t *testing.T) {
 		}
 		for _, n := range []string{"-1", "x"} {
 			refused(t, m.Dir, 2, "--unified takes a number from 0, not "+n, "diff", "-U", n, "a")
+		}
+		outside := filepath.Join(t.TempDir(), "outside")
+		writeFile(t, outside, "1\n2\n3\n4\nfive\n6\n7\n8\n9\n")
+		if a := tool(t, m.Dir, "diff", "a@@2", outside); a != (answer{}) {
+			t.Errorf("with a file that lies in no mount: %+v", a)
+		}
+		if a := tool(t, m.Dir, "diff", outside, "a@@1"); a.exit != 1 || body(a) != "@@ -2,7 +2,7 @@\n 2\n 3\n 4\n-five\n+5\n 6\n 7\n 8\n" {
+			t.Errorf("with a file that lies in no mount: %+v", a)
 		}
 		refused(t, m.Dir, 2, "PATH is missing", "diff")
 		refused(t, m.Dir, 2, "b: no such file or directory", "diff", "a", "b")
@@ -686,6 +694,13 @@ func TestStatusDoctorAndVersion(t *testing.T) {
 		refused(t, "/", 2, "esp foo is not a command", "esp", "foo")
 		refused(t, "/", 2, "FILE is missing", "esp", "key")
 		refused(t, "/", 2, "--json: the commands of esp write text only", "esp", "key", "x", "--json")
+		if strings.Contains(must(t, "/", "esp", "dial", "--help"), "--json") {
+			t.Error("the help of esp dial tells of --json")
+		}
+		refused(t, "/", 2, "--time takes a length of time such as 500ms, 2s or 1m30s, not 5x", "esp", "bench", "-t", "5x", "127.0.0.1:1")
+		refused(t, "/", 2, "--parallel takes a number, not x", "esp", "bench", "-P", "x", "127.0.0.1:1")
+		refused(t, "/", 2, "99999 is no port: it takes a number up to 65535", "esp", "listen", "127.0.0.1:99999")
+		refused(t, "/", 2, "nohost is no address: HOST:PORT is wanted, [HOST]:PORT where HOST has colons in it", "esp", "dial", "nohost")
 		for _, name := range []string{
 			"", "log", "cat", "diff", "restore", "commit", "describe", "snapshot", "tag", "untag", "tags", "branch", "switch", "find", "jobs", "status", "doctor", "version", "completion", "completion bash",
 			"esp", "esp key", "esp listen", "esp dial", "esp bench", "esp trace", "help",

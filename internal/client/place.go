@@ -193,7 +193,7 @@ func sameInode(a, b string) bool {
 func (d *Dir) noSuch(ways []string) error {
 	e := &sharefs.Error{Path: d.Name(), Kind: sharefs.KindNotExist}
 	if _, err := os.Stat(filepath.Join(d.Mount.Point, atDir, d.Select)); err != nil {
-		e.Kind, e.Detail = sharefs.KindInvalid, "there is no time and no tag "+term.Quote(d.Select)+"; times are written "+TimeForms
+		e.Kind, e.Detail = sharefs.KindInvalid, term.Quote(d.Select)+" is no tag and no time since the tree began; times are written "+TimeForms
 		return e
 	}
 	e.Detail = "there was no such directory then"
