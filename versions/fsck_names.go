@@ -55,16 +55,45 @@ func (w *window) find(ino sharefs.Ino) *checked {
 	return nil
 }
 
-// checkNames does the first stage.
+// checkNames does the first stage. The view is of a moment that retention may give up meanwhile: then another one is looked at, at last while no
+// retention is at work.
 func (c *fsck) checkNames() error {
-	c.view = c.t.db
-	if !c.t.cfg.ReadOnly {
-		if err := c.t.closeEpoch(); err != nil && c.t.db.Ended() == 0 {
+	for try := 0; ; try++ {
+		if try == 2 {
+			c.t.retained.run.Lock()
+			defer c.t.retained.run.Unlock()
+		}
+		at, err := c.fixView()
+		if err != nil {
 			return err
 		}
-		// Where the instant cannot be ended, for the disk is full, the last one that ended is looked at.
-		c.view = c.t.db.At(sharefs.MaxHLC - 1)
+		if err := c.checkView(); err != nil {
+			return err
+		}
+		if c.t.cfg.ReadOnly || try == 2 || c.t.stillKept(at) == nil {
+			return nil
+		}
+		c.sum.Findings, c.sum.Omitted, c.sum.Inodes, c.sum.Names = c.sum.Findings[:0], 0, 0, 0
 	}
+}
+
+// fixView ends the open instant and fixes the view of what there was up to then, in which nothing changes any more.
+func (c *fsck) fixView() (at sharefs.HLC, err error) {
+	c.view = c.t.db
+	if c.t.cfg.ReadOnly {
+		return 0, nil
+	}
+	if err := c.t.closeEpoch(); err != nil && c.t.db.Ended() == 0 {
+		return 0, err
+	}
+	// Where the instant cannot be ended, for the disk is full, the last one that ended is looked at.
+	at = c.t.db.Ended()
+	c.view = c.t.db.At(at)
+	return at, nil
+}
+
+// checkView holds the names and inodes of the view against each other.
+func (c *fsck) checkView() error {
 	c.stage("names", "inodes", 0)
 	w := window{lo: 0}
 	rooted := map[sharefs.Ino]bool{}
