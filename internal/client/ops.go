@@ -114,5 +114,14 @@ func (m *Mount) Begin(label string) error {
 
 // ViewDir is the whole mount at a moment, written as the operations have it.
 func (m *Mount) ViewDir(moment string) (*Dir, error) {
-	return OpenDir(filepath.Join(m.Point, atDir, moment))
+	d, err := OpenDir(filepath.Join(m.Point, atDir, moment))
+	if err != nil {
+		return nil, err
+	}
+	// Of a moment that retention has not kept the mount shows the last one before it that it has.
+	if at, err := time.Parse(time.RFC3339, moment); err == nil && at.UnixMilli() != d.Time.UnixMilli() {
+		return nil, &sharefs.Error{Op: "look at", Path: term.Quote(m.Point), Kind: sharefs.KindNotExist,
+			Detail: "retention has removed the tree as it was at " + moment + "; what is kept before that is of " + TimeText(d.Time)}
+	}
+	return d, nil
 }
