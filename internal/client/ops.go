@@ -119,7 +119,9 @@ func (m *Mount) ViewDir(moment string) (*Dir, error) {
 		return nil, err
 	}
 	// Of a moment that retention has not kept the mount shows the last one before it that it has.
-	if at, err := time.Parse(time.RFC3339, moment); err == nil && at.UnixMilli() != d.Time.UnixMilli() {
+	// Operations are told in the zone of the mount: zones differ by quarters of an hour.
+	const form, quarter = "2006-01-02T15:04:05.000", 15 * time.Minute
+	if at, err := time.Parse(form, moment); err == nil && at.Sub(d.Time.Truncate(time.Millisecond))%quarter != 0 {
 		return nil, &sharefs.Error{Op: "look at", Path: term.Quote(m.Point), Kind: sharefs.KindNotExist,
 			Detail: "retention has removed the tree as it was at " + moment + "; what is kept before that is of " + TimeText(d.Time)}
 	}
