@@ -317,6 +317,7 @@ func TestATreeIsWrittenAsAPatch(t *testing.T) {
 		refused(t, m.Dir, 2, "no time is named: it goes behind @@, as in d@@yesterday", "diff", "d")
 		refused(t, m.Dir, 2, "--stat and --name-status exclude each other", "diff", "--stat", "--name-status", "d@@"+then)
 		refused(t, m.Dir, 2, "d@@nonsense: nonsense is no tag and no time since the tree began; times are written -2h, yesterday or 2026-11-20T10:00", "diff", "d@@nonsense", "d")
+		refused(t, m.Dir, 1, "d@@nonsense: nonsense is no tag and no time since the tree began; times are written -2h, yesterday or 2026-11-20T10:00", "restore", "d@@nonsense")
 		refused(t, m.Dir, 2, "d/new: is not a directory", "diff", "d@@"+then, "d/new")
 	}, quick)
 }

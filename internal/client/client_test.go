@@ -73,6 +73,10 @@ func TestErrorsNameThePathAndTheWayOut(t *testing.T) {
 
 func TestMissingVersionsAreAnsweredWithThoseThereAre(t *testing.T) {
 	at := time.Date(2026, 11, 20, 10, 0, 0, 5e6, time.Local)
+	point := t.TempDir() // a mount that knows of one time
+	if err := os.MkdirAll(filepath.Join(point, atDir, "2026-11-20"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		sel  string
 		n    int
@@ -81,10 +85,10 @@ func TestMissingVersionsAreAnsweredWithThoseThereAre(t *testing.T) {
 		{"7", 0, "a@@7: a has no versions yet: one is made when it is closed and has been quiet for a moment"},
 		{"7", 1, "a@@7: no such version; there is 1 only"},
 		{"0", 3, "a@@0: no such version; there are 1 to 3, and times such as -2h, yesterday or 2026-11-20T10:00"},
-		{"01", 3, "a@@01: no such version; the first is of 2026-11-20 10:00:00.005, and times are written -2h, yesterday or 2026-11-20T10:00"},
-		{"2020-01-01", 1, "a@@2020-01-01: no such version; the first is of 2026-11-20 10:00:00.005, and times are written -2h, yesterday or 2026-11-20T10:00"},
+		{"01", 3, "a@@01: 01 is no number of a version, no tag and no time since the first one (2026-11-20 10:00:00.005); times are written -2h, yesterday or 2026-11-20T10:00"},
+		{"2026-11-20", 1, "a@@2026-11-20: no such version; the first is of 2026-11-20 10:00:00.005"},
 	} {
-		f, h := &File{Given: "a", Select: c.sel}, &History{}
+		f, h := &File{Given: "a", Select: c.sel, Mount: &Mount{Point: point}}, &History{}
 		for i := range c.n {
 			h.Versions = append(h.Versions, Version{Number: uint64(i + 1), Time: at.Add(time.Duration(i) * time.Hour)})
 		}

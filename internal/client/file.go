@@ -69,6 +69,9 @@ func open(given, sel string, info os.FileInfo) (*File, error) {
 	}
 	m, err := holding(real)
 	if err == nil && m == nil {
+		if _, err := realPath(given); err != nil { // what is not there is in no mount either
+			return nil, renamed(err, given)
+		}
 		err = &sharefs.Error{Path: term.Quote(given), Kind: sharefs.KindInvalid, Detail: "not in a ShareFS mount"}
 	}
 	if err != nil {

@@ -2,12 +2,9 @@ package client
 
 import (
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"sharefs"
 	"sharefs/internal/term"
@@ -77,7 +74,7 @@ func (m *Mount) Operations() (all []Operation, err error) {
 func (m *Mount) Operation(id string) (*Operation, error) {
 	o := new(Operation)
 	err := m.readOps(id, o)
-	if errors.Is(err, unix.ENOENT) {
+	if sharefs.KindOf(err) == sharefs.KindNotExist {
 		err = &sharefs.Error{Path: term.Quote(id), Kind: sharefs.KindNotExist, Detail: "is no operation of yours; sharefs op log lists them"}
 	}
 	return o, err

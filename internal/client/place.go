@@ -59,8 +59,8 @@ func IsDir(arg string) bool {
 		return info.IsDir() && !isPast(arg)
 	}
 	base, sel := cut(arg)
-	if info, err := os.Stat(base); err == nil && !info.IsDir() {
-		return false
+	if info, err := os.Stat(base); err == nil {
+		return info.IsDir() // if there is no such time, that is to be said of a directory
 	}
 	d, err := openDir(arg, base, sel)
 	return err == nil && d != nil
@@ -173,6 +173,9 @@ func (d *Dir) fix(way string) error {
 		return pathError(d.Given+"@@"+d.Select, err)
 	}
 	d.Reach = way
+	if d.named() {
+		return nil // for good, and to the counter of the clock: its millisecond may hold later changes
+	}
 	for _, fixed := range []string{d.Path + "@@" + TimeText(d.Time), filepath.Join(d.Mount.Point, atDir, TimeText(d.Time), d.Rel())} {
 		if d.Rel() != "." && sameInode(fixed, way) || d.Rel() == "." && strings.HasPrefix(fixed, filepath.Join(d.Mount.Point, atDir)) {
 			d.Reach = fixed
@@ -180,6 +183,22 @@ func (d *Dir) fix(way string) error {
 		}
 	}
 	return nil
+}
+
+// named reports whether what was selected is a moment with a name, which stays where it is.
+func (d *Dir) named() bool {
+	for _, t := range []*Target{{Given: d.Given, Path: d.Path, Mount: d.Mount}, d.Mount.Root()} {
+		all, err := t.Moments()
+		if err != nil {
+			continue // it is removed
+		}
+		for _, m := range append(all.Tags, all.Branches...) {
+			if m.Name == d.Select {
+				return m.Time != ""
+			}
+		}
+	}
+	return false
 }
 
 // sameInode reports whether two ways lead to the same directory of the past.
