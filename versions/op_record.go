@@ -132,7 +132,7 @@ func (o *operations) enter(who Caller, proc process, label string, now time.Time
 	}
 	p = &op{
 		Operation: Operation{ID: t.wholeMillisecond(), UID: who.UID, Process: proc.group, Command: proc.command, Label: label},
-		began:     now, last: now, busy: 1,
+		began:     now, last: now, busy: 1, dirty: label != "",
 		seen: map[OpChange]struct{}{}, made: map[sharefs.Ino]struct{}{}, removed: map[sharefs.Ino][]int{}, unrested: map[sharefs.Ino]struct{}{},
 		untrashed: map[sharefs.Ino]bool{},
 	}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"sharefs"
 	"sharefs/internal/client"
@@ -182,6 +184,9 @@ func (u *undoing) run(from, to string) error {
 	if err != nil {
 		return err
 	}
+	if err := reach.addLinks(ctx, past.Reach); err != nil {
+		return treeError(err, term.Quote(u.m.Point))
+	}
 	if !u.style.force {
 		if err := u.conflicts(ctx, was, live, reach); err != nil {
 			return err
@@ -270,13 +275,59 @@ func (u *undoing) reach(ctx context.Context, was, past *client.Dir, progress *te
 		}
 	}
 	for i := range u.o.Changes {
-		before, after := u.o.Changes[i].Paths()
-		// What was made or removed is meant with all that it holds; what moved takes along what it holds.
-		whole := before == "" || after == "" && !moved[before]
+		c := &u.o.Changes[i]
+		before, after := c.Paths()
+		// What was made, removed or replaced is meant with all that it holds; what moved takes along what it holds.
+		whole := c.Verb != "written" && c.Verb != "attributes" && !c.Moved && !moved[before]
 		r.add(before, whole)
 		r.add(after, whole)
 	}
 	return r, nil
+}
+
+// addLinks adds the other names of files that are brought back and had several, so that they become links of each other again. It walks the
+// whole tree only where there are such files.
+func (r *reach) addLinks(ctx context.Context, root string) error {
+	linked := map[uint64]bool{}
+	walk := func(from string, see func(p string, st *unix.Stat_t)) error {
+		return filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
+			var st unix.Stat_t
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case err != nil && d == nil, err == nil && d.IsDir(): // not there, or without hard links
+				return nil
+			case err != nil:
+				return fs.SkipDir
+			}
+			if unix.Lstat(p, &st) == nil && st.Nlink > 1 {
+				see(p, &st)
+			}
+			return nil
+		})
+	}
+	for p, whole := range r.paths {
+		from := filepath.Join(root, p)
+		if info, err := os.Lstat(from); err != nil || info.IsDir() && !whole { // what it holds was there all the time
+			continue
+		}
+		if err := walk(from, func(_ string, st *unix.Stat_t) { linked[st.Ino] = true }); err != nil {
+			return err
+		}
+	}
+	if len(linked) == 0 {
+		return nil
+	}
+	var names []string
+	err := walk(root, func(p string, st *unix.Stat_t) {
+		if linked[st.Ino] {
+			names = append(names, strings.TrimPrefix(p[len(root):], "/"))
+		}
+	})
+	for _, p := range names {
+		r.add(p, false)
+	}
+	return err
 }
 
 // maxConflicts is how many conflicts are named.

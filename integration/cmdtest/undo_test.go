@@ -1,0 +1,167 @@
+package cmdtest
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs/integration/mounttest"
+)
+
+// typed runs a command as a shell with job control does: in a process group of its own.
+func typed(t *testing.T, m *mounttest.Mount, script string) {
+	t.Helper()
+	cmd := exec.Command("sh", "-ec", script)
+	cmd.Dir = m.Dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if a := command(t, cmd); a.exit != 0 {
+		t.Fatalf("%s: exit %d: %s%s", script, a.exit, a.err, a.out)
+	}
+}
+
+// shape is what undo brings back: all but the times of directories, which change with the names in them.
+func shape(t *testing.T, m *mounttest.Mount) map[string]string {
+	t.Helper()
+	moment(t, m) // what was closed is a version: stat tells the final times
+	all := describe(t, m.Dir)
+	for p, text := range all {
+		if strings.HasPrefix(text, "4") {
+			fields := strings.SplitN(text, " ", 4)
+			all[p] = strings.Join(append(fields[:2:2], fields[3:]...), " ")
+		}
+	}
+	return all
+}
+
+func wantShape(t *testing.T, what string, m *mounttest.Mount, want map[string]string) {
+	t.Helper()
+	got := shape(t, m)
+	if maps.Equal(got, want) {
+		return
+	}
+	for p := range want {
+		if got[p] != want[p] {
+			t.Errorf("%s: %q is %q, should be %q", what, p, got[p], want[p])
+		}
+	}
+	for p := range got {
+		if _, ok := want[p]; !ok {
+			t.Errorf("%s: %q is there", what, p)
+		}
+	}
+}
+
+// Whatever a command did, undo makes the tree what it was before it, and redo what it was after.
+func TestUndo(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		typed(t, m, `mkdir -p docs/sub other; for i in 1 2 3 4; do echo "file $i" > docs/f$i; done; echo deep > docs/sub/deep
+			ln docs/f1 other/hard; ln -s ../docs/f2 other/link; echo x > "other/ä 'q' $(printf 'new\nline')"; head -c 300000 /dev/urandom > other/big
+			chmod 640 docs/f3; mkfifo other/fifo; mkdir other/empty; touch -d 2001-02-03 docs/f4`)
+		ok(t, unix.Setxattr(m.Path("docs/f2"), "user.x", []byte("y"), 0))
+		for _, script := range []string{
+			`rm other/hard; cp -a docs copy; rm -r docs; mv copy docs`,
+			`rm -rf docs`,
+			`mv docs elsewhere`,
+			`mv docs/f1 docs/f2`,
+			`mv docs/sub other/sub; echo more >> other/sub/deep`,
+			`rm docs/f1; rm other/hard`,
+			`echo changed > docs/f3; chmod 755 docs/f3; rm docs/f4; mkdir -p new/er; cp docs/f2 new/er/x; ln docs/f3 new/hard`,
+			`: > other/big; truncate -s 100 docs/f3`,
+			`rm other/link; mkdir other/link; echo in > other/link/f`,
+			`rm -r other/empty; echo file > other/empty`,
+			`touch -d 1999-01-01 docs/f1; chmod 700 docs`,
+			`rm -f other/big other/link other/hard; mv docs/sub docs/bus; mv docs/bus docs/sub2; rmdir other/empty`,
+			`for i in 1 2 3; do mv docs/f$i docs/t; mv docs/f4 docs/f$i; mv docs/t docs/f4; done`,
+			`rm docs/f2; echo again > docs/f2`,
+		} {
+			before := shape(t, m)
+			typed(t, m, script)
+			after := shape(t, m)
+			if maps.Equal(before, after) && !strings.Contains(script, "cp -a") {
+				t.Fatalf("%s changed nothing", script)
+			}
+			must(t, m.Dir, "undo", "--dry-run")
+			wantShape(t, "dry run of undo after "+script, m, after)
+			must(t, m.Dir, "undo")
+			wantShape(t, "undo of "+script, m, before)
+			must(t, m.Dir, "redo")
+			wantShape(t, "redo of "+script, m, after)
+			must(t, m.Dir, "undo")
+			wantShape(t, "second undo of "+script, m, before)
+			if t.Failed() {
+				return
+			}
+		}
+	})
+}
+
+// One of several commands is undone; what others did since stays, and what they changed of the same is not overwritten.
+func TestUndoOne(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		typed(t, m, `mkdir d; echo a > d/a; echo b > d/b`)
+		moment(t, m)
+		typed(t, m, `echo first > d/a; echo made > d/made`)
+		moment(t, m)
+		typed(t, m, `echo second > d/b`)
+		moment(t, m)
+		var list []struct {
+			ID, Command string
+			Counts      struct{ Made, Written uint64 }
+		}
+		text := must(t, m.Dir, "op", "log", "--json")
+		ok(t, json.Unmarshal([]byte(text), &list))
+		id := ""
+		for _, o := range list {
+			if strings.Contains(o.Command, "echo first") {
+				id = o.ID
+			}
+		}
+		if id == "" {
+			t.Fatal(text)
+		}
+		if out := must(t, m.Dir, "op", "show", id); !strings.Contains(out, "written      d/a\n") || !strings.Contains(out, "made         d/made\n") {
+			t.Error(out)
+		}
+		must(t, m.Dir, "undo", id)
+		holds(t, m.Path("d/a"), "a\n")
+		holds(t, m.Path("d/b"), "second\n")
+		if _, err := os.Lstat(m.Path("d/made")); err == nil {
+			t.Error("d/made is there")
+		}
+		must(t, m.Dir, "redo", id)
+		holds(t, m.Path("d/a"), "first\n")
+		typed(t, m, `echo third > d/a`)
+		moment(t, m)
+		refused(t, m.Dir, 1, "undo: changed again since 'sh -ec echo first > d/a; echo made > d/made': d/a; nothing was done (--force does it all the same, and keeps what is there as versions)",
+			"undo", id)
+		holds(t, m.Path("d/a"), "third\n")
+		must(t, m.Dir, "undo", "--force", id)
+		holds(t, m.Path("d/a"), "a\n")
+		kept := false
+		for _, n := range mounttest.Versions(t, m.Path("d/a")) {
+			text, err := os.ReadFile(m.Path("d/a@@", strconv.Itoa(n)))
+			kept = kept || err == nil && string(text) == "third\n"
+		}
+		if !kept {
+			t.Error("what was overwritten is no version")
+		}
+		refused(t, m.Dir, 1, "2001-01-01T00:00:00.000Z: is no operation of yours; sharefs op log lists them", "undo", "2001-01-01T00:00:00.000Z")
+		refused(t, m.Dir, 2, "too many arguments: b", "undo", "a", "b")
+	})
+}
+
+func TestNothingToUndo(t *testing.T) {
+	m := mounttest.Start(t, mounttest.Modes(t)[0])
+	refused(t, m.Dir, 1, "undo: there is nothing to undo; sharefs op log lists what was done", "undo")
+	refused(t, m.Dir, 1, "redo: there is nothing to redo; sharefs op log lists what was done", "redo")
+	if out := must(t, m.Dir, "op", "log"); out != "Nothing was changed yet.\n" {
+		t.Errorf("%q", out)
+	}
+}
