@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -504,4 +505,27 @@ func TestGCOnADisk(t *testing.T) {
 		t.Errorf("%+v", rep)
 	}
 	t.Log("\n" + rep.Text())
+}
+
+// What retention takes away is given back, and what it keeps is there.
+func TestGCAfterRetention(t *testing.T) {
+	tree := memTree(t, memdisk.New())
+	m := newGCModel(t, tree, 50)
+	m.fill(60)
+	check(t, tree.closeEpoch())
+	later := sharefs.HLCAt(time.Now().Add(5 * 365 * 24 * time.Hour))
+	must[RetainReport](t)(tree.Retain(t.Context(), RetainOptions{now: later}, nil))
+	kept := map[versionID]string{}
+	check(t, tree.db.Scan(spaceVersion, nil, nil, func(key, value []byte) bool {
+		v := must[*version](t)(decodeVersion(key, value))
+		kept[versionID{v.ino, v.own}] = m.all[versionID{v.ino, v.own}]
+		return true
+	}))
+	r := collect(t, tree, smallGC)
+	if len(kept) == len(m.all) || len(kept) < 8 || r.Versions != uint64(len(kept)) || r.ChunksRemoved == 0 || r.Freed == 0 {
+		t.Errorf("%d of %d versions are kept, %+v", len(kept), len(m.all), r)
+	}
+	verifyKept(t, tree, kept)
+	noGarbage(t, tree)
+	wantClean(t, tree, FsckScrub)
 }
