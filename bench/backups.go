@@ -313,7 +313,8 @@ func (k *shareKeeper) save(ctx context.Context, n int) error {
 		return fmt.Errorf("snapshot: %w", err)
 	}
 	for {
-		if idle, err := k.idle(); err != nil || idle {
+		state, err := k.state()
+		if err != nil || state.Now.Settling+state.Capture.Queue == 0 {
 			return err
 		}
 		select {

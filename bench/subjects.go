@@ -168,15 +168,19 @@ func (s *subject) idle() (bool, error) {
 	if s.name != "ShareFS" {
 		return true, nil
 	}
+	state, err := s.state()
+	return err == nil && state.Now.Settling+state.Now.Removing+state.Capture.Queue == 0, err
+}
+
+func (s *subject) state() (state captureState, err error) {
 	text, err := os.ReadFile(filepath.Join(s.root, ".share/ctl/status.json"))
 	if err != nil {
-		return false, err
+		return state, err
 	}
-	var state captureState
 	if err := json.Unmarshal(text, &state); err != nil {
-		return false, fmt.Errorf("status.json: %w", err)
+		return state, fmt.Errorf("status.json: %w", err)
 	}
-	return state.Now.Settling+state.Now.Removing+state.Capture.Queue == 0, nil
+	return state, nil
 }
 
 // cpuTicks returns the processor time that a process has taken, in hundredths of a second (utime and stime of proc(5)).
