@@ -140,7 +140,7 @@ func Parse(path string, text []byte) (Config, error) {
 	if odd := meta.Undecoded(); len(odd) > 0 {
 		key := odd[0].String()
 		detail := fmt.Sprintf("key %s is not known", key)
-		if near := mountopt.Nearest(key, Keys()); near != "" {
+		if near := mountopt.Nearest(key, append(Keys(), pathKeys()...)); near != "" {
 			detail += "; did you mean " + near + "?"
 		}
 		return Config{}, invalid(path, detail)

@@ -85,7 +85,8 @@ func defaultRetention() Retention {
 
 // retentionFile is the part of [File] that says how long history is kept.
 const retentionFile = `
-[retention]              # how long history is kept; times are such as "12h", "7d", "4w", "1y", "forever" or "0"
+# How long history is kept; times are such as "12h", "7d", "4w", "1y", "forever" or "0".
+[retention]
 all          = "1d"      # every moment
 hourly       = "7d"      # the last moment of each hour
 daily        = "30d"     # of each day
@@ -102,10 +103,15 @@ quota        = "0"       # of the space that history takes, such as "20GiB"; "0"
 # min_versions = 1
 `
 
+// retentionKeys are the keys of the file, pathKeys those that a rule for a path may have.
 func retentionKeys() (keys []string) {
-	for _, k := range append(retain.Keys(), "quota", "path") {
+	for _, k := range append(retain.Keys(), "quota") {
 		keys = append(keys, "retention."+k)
 	}
+	return keys
+}
+
+func pathKeys() (keys []string) {
 	for _, k := range append([]string{"match"}, retain.Keys()...) {
 		keys = append(keys, "retention.path."+k)
 	}
