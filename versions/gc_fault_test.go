@@ -174,13 +174,15 @@ func TestGCFaults(t *testing.T) {
 		r = collect(t, tree, smallGC)
 		m.verify()
 		noGarbage(t, tree)
-		return packs.Ops() - before
+		ops = packs.Ops() - before
+		check(t, tree.Close()) // there are many
+		return ops
 	}
 	ops := run(0, nil)
 	for n := 1; n <= ops; n++ {
 		run(n, []error{unix.ENOSPC, unix.EIO}[n%2])
 		if os.Getenv("SHAREFS_SOAK") == "" {
-			n += n / 3
+			n += 1 + n/2
 		} else {
 			run(n, []error{unix.EIO, unix.ENOSPC}[n%2])
 		}
@@ -274,13 +276,14 @@ func TestGCStopped(t *testing.T) {
 		collect(t, tree, smallGC)
 		m.verify()
 		noGarbage(t, tree)
+		check(t, tree.Close())
 		return places
 	}
 	all := stop(0)
 	for n := 1; n <= all; n++ {
 		stop(n)
 		if os.Getenv("SHAREFS_SOAK") == "" {
-			n += n / 4
+			n += 1 + n/2
 		}
 	}
 }

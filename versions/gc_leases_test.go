@@ -54,6 +54,7 @@ func TestGCWhileVersionsAreMade(t *testing.T) {
 		collect(t, tree, smallGC)
 		m.verify()
 		noGarbage(t, tree)
+		check(t, tree.Close())
 		return reached
 	}
 	work("", 0)
