@@ -49,19 +49,25 @@ func (e *edge) viewOf(ino sharefs.Ino, name string) (v *versions.View, seconds u
 		return nil, 0, err
 	}
 	if relative {
-		at, err = e.pins.pinned(name, func() (sharefs.HLC, error) {
-			v, err := e.tree.ViewAt(at)
-			if err != nil {
-				return 0, err
-			}
-			return v.At(), nil
-		})
+		at, err = e.pins.pinned(name, func() (sharefs.HLC, error) { return e.upToNow(at) })
 		if err != nil {
 			return nil, 0, err
 		}
 	}
 	v, err = e.tree.ViewAt(at)
 	return v, seconds, err
+}
+
+// upToNow returns the moment that a view of a moment shows; what lies ahead is now.
+func (e *edge) upToNow(at sharefs.HLC) (sharefs.HLC, error) {
+	v, err := e.tree.ViewAt(at)
+	if sharefs.KindOf(err) == sharefs.KindInvalid {
+		v, err = e.tree.ViewAt(sharefs.MaxHLC)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return v.At(), nil
 }
 
 // enterView answers a lookup with an inode as it was, the top of a hierarchy of its own. Who looks it up is who it shows itself to, so that the kernel must

@@ -204,9 +204,13 @@ func TestPins(t *testing.T) {
 			t.Errorf("%s holds for %d s, %v", text, seconds, ok)
 		}
 	}
-	for text, whole := range map[string]bool{"now": true, "2026-11-20": true, "2030-01-01": true, "-1s": false, "15:04": false} {
-		if at, _, _ := p.moment(text); (at == sharefs.MaxHLC) != whole {
-			t.Errorf("%s is %v", text, at)
+	for text, want := range map[string]sharefs.HLC{
+		"now": sharefs.MaxHLC, "today": sharefs.MaxHLC, "-1s": when.Reading(now.Add(-time.Second)), "15:04": when.Reading(now.Truncate(time.Minute)),
+		// The clock of the tree may be ahead of the host's, and what it has listed must lead to that.
+		when.Format(when.Reading(now.Add(5 * time.Millisecond))): when.Reading(now.Add(5 * time.Millisecond)),
+	} {
+		if at, _, _ := p.moment(text); at != want {
+			t.Errorf("%s is %v, want %v", text, at, want)
 		}
 	}
 	next := sharefs.HLC(0)
@@ -242,19 +246,42 @@ func TestPins(t *testing.T) {
 // A relative time shows one tree to a program that goes by path.
 func TestRelativeTimeStaysPut(t *testing.T) {
 	m := mountTree(t, true, nil)
-	clock := time.Now()
-	m.srv.edge.pins.now = func() time.Time { return clock }
+	pins := &m.srv.edge.pins
+	age := func(by time.Duration) { // as if the names had been looked up so long ago
+		pins.mu.Lock()
+		defer pins.mu.Unlock()
+		for text, p := range pins.byText {
+			pins.byText[text] = pin{p.at, time.Now().Add(-by)}
+		}
+	}
 	ok(t, os.Mkdir(m.path("one"), 0o755))
 	if got := m.names(at("now")); got != "one" {
 		t.Errorf("now lists %s", got)
 	}
+	age(-time.Hour)
 	ok(t, os.Mkdir(m.path("two"), 0o755))
 	if got := m.names(at("now")); got != "one" {
 		t.Errorf("shortly afterwards now lists %s", got)
 	}
-	if got := m.names("one@@now"); got != "" {
-		t.Errorf("a directory of now lists %s", got)
+	if got := m.names("..@@now"); got != "one" {
+		t.Errorf("the root now lists %s", got)
 	}
-	clock = clock.Add(time.Minute)
-	m.until("the name is looked up again", func() bool { return len(m.names(at("now"))) == len("one two") })
+	m.until("the name is looked up again", func() bool { age(time.Hour); return len(m.names(at("now"))) == len("one two") })
+}
+
+// A time that has been listed leads to its state, also if the clock of the tree is ahead of the host's.
+func TestMomentsAheadOfTheClock(t *testing.T) {
+	m := mountTree(t, true, nil)
+	var moments []string
+	for i := range 50 { // each takes a millisecond of the clock for itself
+		ok(t, os.Mkdir(m.path(strings.Repeat("x", i+1)), 0o755))
+		moments = append(moments, m.moment())
+	}
+	for i, moment := range moments {
+		entries, err := os.ReadDir(m.at(moment))
+		ok(t, err)
+		if len(entries) != i+1 {
+			t.Errorf("%s lists %d directories, want %d", moment, len(entries), i+1)
+		}
+	}
 }

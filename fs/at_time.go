@@ -32,18 +32,25 @@ type pin struct {
 // farAhead is so long that no text which depends on the present means the same then.
 const farAhead = 1000 * 24 * time.Hour
 
-// moment reads a time. What lies in the future, or is now, is MaxHLC. Seconds is for how long the answer holds.
+// moment reads a time. MaxHLC is now; a time that is written in full may lie ahead, for the clock of the tree may be ahead of the host's. Seconds is for how long
+// the answer holds: pinSeconds for what depends on when it is asked, and for what lies ahead.
 func (p *pins) moment(text string) (at sharefs.HLC, seconds uint64, ok bool) {
 	now := time.Now()
 	if p.now != nil {
 		now = p.now()
 	}
-	at, err := when.Parse(text, now)
+	at, err := when.Parse(text, now.Add(farAhead))
 	if err != nil {
 		return 0, 0, false
 	}
-	if later, err := when.Parse(text, now.Add(farAhead)); err == nil && later == at {
+	if later, err := when.Parse(text, now.Add(2*farAhead)); err == nil && later == at {
+		if at > when.Reading(now) {
+			return at, pinSeconds, true
+		}
 		return at, cacheSeconds, true
+	}
+	if at, err = when.Parse(text, now); err != nil {
+		return 0, 0, false
 	}
 	if at >= when.Reading(now) {
 		at = sharefs.MaxHLC
@@ -51,35 +58,51 @@ func (p *pins) moment(text string) (at sharefs.HLC, seconds uint64, ok bool) {
 	return at, pinSeconds, true
 }
 
-// pinned returns the moment that a relative time keeps, or pins it to the one that fix returns.
+// pinned returns the moment that a relative time keeps, or pins it to the one that fix returns. Of several who pin at once the first one counts.
 func (p *pins) pinned(text string, fix func() (sharefs.HLC, error)) (sharefs.HLC, error) {
 	now := time.Now()
 	if p.now != nil {
 		now = p.now()
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if old, ok := p.byText[text]; ok && now.Sub(old.used) < pinTime {
-		p.byText[text] = pin{old.at, now}
-		return old.at, nil
+	if at, ok := p.use(text, now, 0); ok {
+		return at, nil
 	}
-	at, err := fix()
+	at, err := fix() // without the lock, for it asks the tree
 	if err != nil {
 		return 0, err
 	}
+	at, _ = p.use(text, now, at)
+	return at, nil
+}
+
+// use returns the moment that a time keeps, or pins it to another one unless that is 0.
+func (p *pins) use(text string, now time.Time, at sharefs.HLC) (sharefs.HLC, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if old, ok := p.byText[text]; ok && now.Sub(old.used) < pinTime {
+		at = old.at
+	}
+	if at == 0 {
+		return 0, false
+	}
 	if len(p.byText) >= maxPins {
-		for t, old := range p.byText {
-			if now.Sub(old.used) >= pinTime {
-				delete(p.byText, t)
-			}
-		}
-		if len(p.byText) >= maxPins {
-			clear(p.byText)
-		}
+		p.sweep(now)
 	}
 	if p.byText == nil {
 		p.byText = map[string]pin{}
 	}
 	p.byText[text] = pin{at, now}
-	return at, nil
+	return at, true
+}
+
+// sweep makes room: what is not used goes, and all where everything is.
+func (p *pins) sweep(now time.Time) {
+	for text, old := range p.byText {
+		if now.Sub(old.used) >= pinTime {
+			delete(p.byText, text)
+		}
+	}
+	if len(p.byText) >= maxPins {
+		clear(p.byText)
+	}
 }

@@ -105,8 +105,12 @@ func (e *edge) parseMoment(ino sharefs.Ino, value string, numbers bool) (m named
 		m.at, m.number = v.At, n
 		return m, err
 	}
-	if m.at, _, _, err = e.momentOf(ino, when); err != nil && missing(err) {
+	relative := false
+	if m.at, _, relative, err = e.momentOf(ino, when); err != nil && missing(err) {
 		err = sharefs.KindInvalid
+	}
+	if err == nil && relative {
+		m.at, err = e.upToNow(m.at)
 	}
 	return m, err
 }

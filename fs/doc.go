@@ -47,6 +47,8 @@
 //     new version may have come, or FILE gone to another file.
 //   - Listings stay in the kernel's page cache until the directory changes; that of FILE@@ has always changed, for
 //     its times are now.
+//   - A view of the past never changes: names, attributes, listings and pages of .share/at/TIME stay, but for the way there, which is looked up each time.
+//     So is all of .share/versions and DIR@@. Where several users come in, attributes hold for a second, for the rights of now count as well.
 //   - A version never changes: its pages stay. Texts that are made on demand (log, meta, control files) are read past
 //     the cache, and fixed at open.
 //
@@ -81,6 +83,9 @@
 //
 // Versions carry the permissions that the file has now, less what the version had not in its time, and nobody may
 // write: see attrPast.
+//
+// A view of the past has the modes, owners and lists of then, which the kernel checks as it does those of now. That what is closed now is closed there as
+// well is the daemon's doing: each user has nodes of their own, from which is taken what they may not do now (at_rights.go).
 //
 // # Deadlocks
 //

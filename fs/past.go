@@ -20,11 +20,20 @@ import (
 // lookupPast finds FILE@@, FILE@@N or FILE@@TIME in a directory of the tree, and DIR@@ and DIR@@TIME (past_dir.go), where TIME may be the name of a moment.
 // FILE need not exist any more. Where it is a symbolic link, what it leads to is meant, as everywhere.
 func (e *edge) lookupPast(h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	parent := ino(h.NodeId)
 	file, suffix, ok := splitPast(name)
 	if !ok {
 		return fuse.ENOENT
 	}
+	st := e.lookupPastOf(h, name, file, suffix, out)
+	if short, cut := strings.CutSuffix(file, "@"); st == fuse.ENOENT && cut && short != "" {
+		return e.lookupPastOf(h, name, short, "@"+suffix, out) // FILE@@@SECONDS
+	}
+	return st
+}
+
+// lookupPastOf is lookupPast with the name in its parts.
+func (e *edge) lookupPastOf(h *fuse.InHeader, name, file, suffix string, out *fuse.EntryOut) fuse.Status {
+	parent := ino(h.NodeId)
 	now, err := e.bearerOf(parent, file)
 	if err != nil {
 		return status(err)

@@ -1,10 +1,12 @@
 package fs
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -130,6 +132,9 @@ func TestNamedVersions(t *testing.T) {
 	for _, name := range []string{"file@@draft", "file@@all", "file@@side", "file@@/draft", "file@@/all"} {
 		m.holds(name, "one")
 	}
+	m.holds(fmt.Sprint("file@@@", time.Now().Unix()+1), "two") // seconds since 1970 have a sign of their own
+	m.holds(fmt.Sprint("file@@/@", time.Now().Unix()+1), "two")
+	want(t, "seconds of another file", unix.Access(m.path("file@@@@1"), unix.F_OK), unix.ENOENT)
 	ok(t, unix.Setxattr(p, attrTag, []byte("early=draft"), 0))
 	m.holds("file@@early", "one")
 	meta, err := os.ReadFile(m.path("file@@/meta"))

@@ -147,8 +147,8 @@ func TestViewsAgainstCopies(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(7, 1))
 		var copies []copied
 		ok(t, unix.Mkfifo(m.Path("fifo"), 0o640))
-		for range 5 {
-			grow(t, m.Dir, rnd, 120)
+		for range 4 {
+			grow(t, m.Dir, rnd, 70)
 			copies = append(copies, take(t, m))
 		}
 		check := func() {
@@ -162,7 +162,7 @@ func TestViewsAgainstCopies(t *testing.T) {
 		m.Settled()
 		m.Remount()
 		check()
-		grow(t, m.Dir, rnd, 120)
+		grow(t, m.Dir, rnd, 70)
 		copies = append(copies, take(t, m))
 		m.Kill()
 		m.Mount()
