@@ -3,7 +3,6 @@ package versions
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -130,7 +129,7 @@ func TestFsckFindsNothingWhileAllIsAtWork(t *testing.T) {
 	all.Wait()
 	if !t.Failed() {
 		r := must[FsckReport](t)(tree.Fsck(context.Background(), FsckOptions{Mode: FsckScrub}, nil))
-		t.Log(fmt.Sprintf("%+v, longest hold %d µs", r, hold))
+		t.Logf("%+v, longest hold %d µs", r, hold)
 		if r.Outcome != OutcomeClean {
 			t.Errorf("%s", r.Text())
 		}
