@@ -155,10 +155,10 @@ func Open(cfg Config) (*Tree, error) {
 		t.ended.Go(t.ops.run)
 		if !cfg.byHand {
 			t.ended.Go(t.past.run)
-			t.ended.Go(t.checkpoint.run)
 			if cfg.Scrub > 0 {
 				t.ended.Go(t.scrub)
 			}
+			t.ended.Go(t.checkpoint.run)
 			if cfg.RetainEvery > 0 {
 				t.ended.Go(t.retainLoop)
 			}
@@ -197,10 +197,10 @@ func (t *Tree) open() (err error) {
 	if err := t.loadGlobals(); err != nil {
 		return err
 	}
-	if err := t.loadRetain(); err != nil {
 	if err := t.checkKeys(); err != nil {
 		return err
 	}
+	if err := t.loadRetain(); err != nil {
 		return err
 	}
 	if err := t.loadWatermark(); err != nil {
