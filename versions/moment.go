@@ -3,12 +3,14 @@ package versions
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
+	"strings"
 
 	"sharefs"
 	"sharefs/versions/kv"
 )
 
-// A moment with a name belongs to an inode. A tag says when a file or directory was as somebody wants to find it again, and stays where it is; a tag on
+// A moment with a name belongs to an inode, of a file to the first one of its history (see lineage.go). A tag says when a file or directory was as somebody wants to find it again, and stays where it is; a tag on
 // the root is a snapshot of the tree. A branch is a tag that moves: where it stands is where its work was left off, and the one that is switched to stands
 // at the present. All of them are kept by retention, with the whole tree as it was then.
 //
@@ -95,17 +97,41 @@ func loadMoment(view kv.View, ino sharefs.Ino, kind MomentKind, name string) (Mo
 
 // Moment finds the tag or branch of an inode with a name. KindNotExist: there is none. A branch that is switched to stands at [sharefs.MaxHLC].
 func (t *Tree) Moment(ino sharefs.Ino, name string) (Moment, error) {
-	m, err := loadMoment(t.db, ino, Tag, name)
+	m, err := t.findMoment(ino, Tag, name)
 	if !errors.Is(err, sharefs.KindNotExist) {
 		return m, err
 	}
-	m, err = loadMoment(t.db, ino, Branch, name)
+	m, err = t.findMoment(ino, Branch, name)
 	if err != nil {
 		return m, err
 	}
 	current, err := t.Switched(ino)
 	if current == name {
 		m.At = sharefs.MaxHLC
+	}
+	return m, err
+}
+
+// holder returns the inode by which the moments of a file are kept: the first one of its history, which stays the same when an editor replaces the
+// file. It takes O(log n) reads.
+func (t *Tree) holder(ino sharefs.Ino) (sharefs.Ino, error) {
+	s, err := t.past.head(ino)
+	if err != nil {
+		return 0, err
+	}
+	s, err = t.past.back(s, func(segment) bool { return false })
+	return s.ino, err
+}
+
+// findMoment reads a moment of a file or directory. One that was named before the file came to continue another one's history stands under its own inode.
+func (t *Tree) findMoment(ino sharefs.Ino, kind MomentKind, name string) (Moment, error) {
+	holder, err := t.holder(ino)
+	if err != nil {
+		return Moment{}, err
+	}
+	m, err := loadMoment(t.db, holder, kind, name)
+	if errors.Is(err, sharefs.KindNotExist) && holder != ino {
+		m, err = loadMoment(t.db, ino, kind, name)
 	}
 	return m, err
 }
@@ -129,11 +155,27 @@ func (t *Tree) Branches(ino sharefs.Ino) ([]Moment, error) {
 }
 
 func (t *Tree) momentsOf(ino sharefs.Ino, kind MomentKind) (list []Moment, err error) {
-	err = t.scanMoments(momentKey(ino, kind, ""), momentKey(ino, kind+1, ""), func(m Moment) bool {
-		list = append(list, m)
-		return true
-	})
-	return list, err
+	holder, err := t.holder(ino)
+	if err != nil {
+		return nil, err
+	}
+	inos := []sharefs.Ino{holder}
+	if holder != ino {
+		inos = append(inos, ino)
+	}
+	for _, ino := range inos {
+		err := t.scanMoments(momentKey(ino, kind, ""), momentKey(ino, kind+1, ""), func(m Moment) bool {
+			if !slices.ContainsFunc(list, func(o Moment) bool { return o.Name == m.Name }) {
+				list = append(list, m)
+			}
+			return true
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(list, func(a, b Moment) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
 }
 
 // NamedMoments calls fn for every tag and branch of every inode, in the order of the inodes, until it returns false. The branch that a file or

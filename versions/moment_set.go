@@ -76,14 +76,20 @@ func (t *Tree) Switch(ino sharefs.Ino, name string, who Caller) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	holder, err := t.holder(ino)
+	if err != nil {
+		return err
+	}
 	x := t.begin()
 	if name == "" {
+		x.b.Delete(spaceMoment, momentKey(holder, momentSwitched, ""))
 		x.b.Delete(spaceMoment, momentKey(ino, momentSwitched, ""))
 		return x.commit()
 	}
-	if _, err := loadMoment(t.db, ino, Branch, name); err != nil {
+	if _, err := t.findMoment(ino, Branch, name); err != nil {
 		return failed(op, err)
 	}
+	ino = holder
 	now := t.clock.Next()
 	m := Moment{Ino: ino, Kind: momentSwitched, At: now, Created: now, UID: who.UID, Note: name}
 	x.b.Put(spaceMoment, momentKey(ino, momentSwitched, ""), m.encode())
@@ -92,7 +98,7 @@ func (t *Tree) Switch(ino sharefs.Ino, name string, who Caller) error {
 
 // Switched returns the branch of a file or directory that is worked on; "": none.
 func (t *Tree) Switched(ino sharefs.Ino) (string, error) {
-	m, err := loadMoment(t.db, ino, momentSwitched, "")
+	m, err := t.findMoment(ino, momentSwitched, "")
 	if errors.Is(err, sharefs.KindNotExist) {
 		return "", nil
 	}
@@ -124,8 +130,15 @@ func (t *Tree) setMoment(op string, m Moment, move bool) (Moment, error) {
 	if err := t.stillKept(m.At); err != nil { // from here on retention sees the name before it gives a moment up
 		return m, err
 	}
+	given := m.Ino
+	if m.Ino, err = t.holder(given); err != nil {
+		return m, err
+	}
 	for kind := Tag; kind <= Branch; kind++ {
-		_, err := loadMoment(t.db, m.Ino, kind, m.Name)
+		there, err := t.findMoment(given, kind, m.Name)
+		if err == nil && move && kind == m.Kind {
+			m.Ino = there.Ino
+		}
 		switch {
 		case err == nil && !(move && kind == m.Kind):
 			return m, &sharefs.Error{Op: op, Path: m.Name, Kind: sharefs.KindExist, Detail: "there is a " + kind.String() + " of that name"}
@@ -145,13 +158,15 @@ func (t *Tree) removeMoment(op string, ino sharefs.Ino, kind MomentKind, name st
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, err := loadMoment(t.db, ino, kind, name); err != nil {
+	m, err := t.findMoment(ino, kind, name)
+	if err != nil {
 		return failed(op, err)
 	}
 	x := t.begin()
-	x.b.Delete(spaceMoment, momentKey(ino, kind, name))
+	x.b.Delete(spaceMoment, momentKey(m.Ino, kind, name))
 	if current, err := t.Switched(ino); err == nil && kind == Branch && current == name {
 		x.b.Delete(spaceMoment, momentKey(ino, momentSwitched, ""))
+		x.b.Delete(spaceMoment, momentKey(m.Ino, momentSwitched, ""))
 	}
 	return x.commit()
 }

@@ -162,3 +162,51 @@ func TestDescribe(t *testing.T) {
 	wantKind(t, tree.Describe(ino, 2, "x"), sharefs.KindNotExist)
 	wantKind(t, tree.Describe(ino, 1, "\xff"), sharefs.KindInvalid)
 }
+
+// Editors replace a file when they save it: its tags and branches stay with the name.
+func TestMomentsFollowTheHistory(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	first := save(t, tree, "f", "one")
+	settle(t, tree, first)
+	tag := must[Moment](t)(tree.SetTag(first, "t", sharefs.MaxHLC, "", root))
+	must[Moment](t)(tree.SetBranch(first, "b", sharefs.MaxHLC, 1, "", root))
+	check(t, tree.Switch(first, "b", root))
+	last := first
+	for _, text := range []string{"two", "three"} {
+		temp := save(t, tree, "f.new", text)
+		own := must[Moment](t)(tree.SetTag(temp, "own "+text, sharefs.MaxHLC, "", root))
+		check(t, tree.Rename(sharefs.RootIno, "f.new", sharefs.RootIno, "f", 0))
+		settle(t, tree, temp)
+		last = temp
+		if got := must[Moment](t)(tree.Moment(last, "own "+text)); got != own {
+			t.Errorf("%+v", got)
+		}
+		if got := must[Moment](t)(tree.Moment(last, "t")); got != tag {
+			t.Errorf("%+v", got)
+		}
+		if got := must[string](t)(tree.Switched(last)); got != "b" {
+			t.Errorf("switched to %q", got)
+		}
+	}
+	must[Moment](t)(tree.SetTag(last, "late", sharefs.MaxHLC, "", root))
+	_, err := tree.SetTag(last, "t", sharefs.MaxHLC, "", root)
+	wantKind(t, err, sharefs.KindExist)
+	var names []string
+	for _, m := range must[[]Moment](t)(tree.Tags(last)) {
+		names = append(names, m.Name)
+	}
+	if want := []string{"late", "own three", "t"}; !reflect.DeepEqual(names, want) {
+		t.Errorf("%q", names)
+	}
+	must[Moment](t)(tree.SetBranch(last, "b", sharefs.MaxHLC, 3, "", root))
+	if list := must[[]Moment](t)(tree.Branches(last)); len(list) != 1 || list[0].Number != 3 {
+		t.Errorf("%+v", list)
+	}
+	check(t, tree.RemoveTag(last, "t"))
+	_, err = tree.Moment(last, "t")
+	wantKind(t, err, sharefs.KindNotExist)
+	check(t, tree.RemoveBranch(last, "b"))
+	if got := must[string](t)(tree.Switched(last)); got != "" {
+		t.Errorf("switched to %q", got)
+	}
+}
