@@ -24,7 +24,7 @@ func TestShareIsHidden(t *testing.T) {
 	if st := m.stat(shareName); st.Mode != unix.S_IFDIR|0o555 || st.Ino>>63 != 1 {
 		t.Errorf(".share has mode %o and inode %#x", st.Mode, st.Ino)
 	}
-	if entries, err := os.ReadDir(p); err != nil || fmt.Sprint(entries) != "[d at/ d ctl/ d versions/]" {
+	if entries, err := os.ReadDir(p); err != nil || fmt.Sprint(entries) != "[d at/ d ctl/ d ops/ d trash/ d versions/]" {
 		t.Errorf(".share lists %v, %v", entries, err)
 	}
 	want(t, "mkdir .share", os.Mkdir(p, 0o755), unix.EEXIST)

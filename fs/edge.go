@@ -3,6 +3,7 @@ package fs
 import (
 	"log/slog"
 	"math"
+	"sync/atomic"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -22,6 +23,7 @@ type edge struct {
 	through  bool         // live files are passed through
 	checks   bool         // the kernel checks permissions and keeps access control lists
 	handles  handles
+	closing  atomic.Int64 // handles that are given up at this moment
 	backings backings
 	nodes    nodes
 	ctl      []CtlFile

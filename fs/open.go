@@ -112,6 +112,8 @@ func (e *edge) number(o *open, out *fuse.OpenOut) fuse.Status {
 // Release implements [fuse.RawFileSystem]. It comes when the last descriptor is closed; under passthrough mappings
 // may live on.
 func (e *edge) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+	e.closing.Add(1)
+	defer e.closing.Add(-1)
 	if o := e.handles.remove(in.Fh); o != nil {
 		o.close(e)
 	}

@@ -227,7 +227,7 @@ func (s *Server) Stats() Stats {
 		Checks:       s.edge.checks,
 		Protocol:     fmt.Sprintf("7.%d", s.conn.Minor()),
 		Requests:     s.conn.Counts(),
-		OpenHandles:  s.edge.handles.count(),
+		OpenHandles:  s.edge.handles.count() + int(s.edge.closing.Load()),
 		BackingIDs:   ids,
 		IdleBackings: idle,
 		VirtualNodes: s.edge.nodes.count(), Notifications: s.queue.sent.Load(),
