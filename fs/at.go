@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"hash/fnv"
 	"slices"
-	"strings"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -255,7 +254,7 @@ func (e *edge) xattrAt(k nodeKey, attr string) ([]byte, error) {
 		return nil, err
 	case attr == attrTime:
 		return []byte(versionTime(k.at)), nil
-	case strings.HasPrefix(attr, ownPrefix):
+	case isOwn(attr):
 		was, err := v.Version(k.ino)
 		if missing(err) || sharefs.KindOf(err) == sharefs.KindInvalid {
 			err = sharefs.KindNoAttr

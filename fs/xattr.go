@@ -33,6 +33,11 @@ const (
 	attrMoment   = ownPrefix + "moment"   // to be read of the root: a moment at which all that was closed is to be seen
 )
 
+// isOwn tells the mount's own attributes from those that are kept with a file, to which a rule of retention belongs.
+func isOwn(attr string) bool {
+	return strings.HasPrefix(attr, ownPrefix) && attr != versions.XattrRetain
+}
+
 // GetXAttr implements [fuse.RawFileSystem].
 func (e *edge) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string, dest []byte) (uint32, fuse.Status) {
 	var value []byte
@@ -40,7 +45,7 @@ func (e *edge) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string, dest [
 	switch {
 	case virtual(h.NodeId):
 		value, err = e.virtualXattr(h.NodeId, attr)
-	case strings.HasPrefix(attr, ownPrefix):
+	case isOwn(attr):
 		value, err = e.ownXattr(ino(h.NodeId), attr)
 	default:
 		value, err = e.tree.Getxattr(ino(h.NodeId), attr)
@@ -87,8 +92,13 @@ func (e *edge) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, dat
 	if virtual(in.NodeId) {
 		return frozen
 	}
-	if strings.HasPrefix(attr, ownPrefix) {
+	if isOwn(attr) {
 		return e.command(in, attr, string(data))
+	}
+	if attr == versions.XattrRetain {
+		if err := versions.CheckRetain(data); err != nil {
+			return status(err)
+		}
 	}
 	op := e.tree.Operate(caller(&in.InHeader))
 	err := e.tree.Setxattr(ino(in.NodeId), attr, data, in.Flags)
@@ -121,7 +131,7 @@ func (e *edge) RemoveXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string) fus
 	if virtual(h.NodeId) {
 		return frozen
 	}
-	if strings.HasPrefix(attr, ownPrefix) {
+	if isOwn(attr) {
 		return fuse.ENOTSUP
 	}
 	op := e.tree.Operate(caller(h))

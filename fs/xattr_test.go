@@ -255,3 +255,23 @@ func TestIoctl(t *testing.T) {
 		want(t, "a strange ioctl", errno, unix.ENOTTY)
 	}
 }
+
+// A rule of retention is kept with the file or directory, and goes into copies; one that cannot be read is refused.
+func TestRetentionRuleIsKept(t *testing.T) {
+	m := mountTree(t, true, nil)
+	p := m.write("file", "content")
+	m.released()
+	ok(t, unix.Setxattr(p, "user.sharefs.retain", []byte("forever"), 0))
+	if got, err := getXattr(m.at(m.moment(), "file"), "user.sharefs.retain"); err != nil || got != "forever" {
+		t.Errorf("in a view it is %q, %v", got, err)
+	}
+	for _, path := range []string{p, m.dir} {
+		ok(t, unix.Setxattr(path, "user.sharefs.retain", []byte("all=1h min_versions=1"), 0))
+		if got, err := getXattr(path, "user.sharefs.retain"); err != nil || got != "all=1h min_versions=1" {
+			t.Errorf("the rule of %s is %q, %v", path, got, err)
+		}
+		want(t, "nonsense", unix.Setxattr(path, "user.sharefs.retain", []byte("sometimes"), 0), unix.EINVAL)
+		ok(t, unix.Removexattr(path, "user.sharefs.retain"))
+		want(t, "a command", unix.Removexattr(path, attrTag), unix.ENOTSUP)
+	}
+}
