@@ -32,6 +32,8 @@ var rules = []rule{
 		"packs hold sealed bytes and know nothing of files"},
 	{"sharefs/versions/when/...", []string{"sharefs"}, "a parser"},
 	{"sharefs/versions/writers/...", []string{"sharefs", "golang.org/x/sys"}, "it watches backing files, whosever they are"},
+	{"sharefs/versions/tier/s3", []string{"sharefs", "sharefs/versions/tier", "github.com/minio/minio-go"}, "S3 has one client, who can be replaced with it"},
+	{"sharefs/versions/tier/...", []string{"sharefs", "sharefs/versions/tier"}, "a bucket knows objects, not what is in them"},
 	{"sharefs/versions/...", []string{"sharefs", "sharefs/internal/retain", "github.com/zeebo/blake3", "golang.org/x/sys"}, "the tree does not know that FUSE is before it"},
 
 	{"sharefs/fs/device/...", []string{"sharefs", "github.com/hanwen/go-fuse", "golang.org/x/sys"}, "the protocol knows nothing of trees"},
@@ -81,7 +83,8 @@ var owned = []struct {
 	{"go.etcd.io/bbolt", []string{"sharefs/versions/kv", "sharefs/bench", "sharefs/integration"}, "one user of bbolt", []string{"sharefs/cmd/sharefs"}},
 	{"sharefs/versions", []string{"sharefs/versions", "sharefs/fs", "sharefs/internal/daemon", "sharefs/bench", "sharefs/integration"},
 		"whoever else wants something of the past asks the mount", []string{"sharefs/cmd/sharefs"}},
-	{"testing", []string{"sharefs/integration", "sharefs/esp"}, "helpers of tests do not stand in what is shipped", []string{"sharefs/cmd/sharefs", "sharefs/cmd/sharefs-mount"}},
+	{"github.com/minio/minio-go", []string{"sharefs/versions/tier/s3"}, "one client of S3", []string{"sharefs/cmd/sharefs"}},
+	{"testing", []string{"sharefs/integration", "sharefs/esp", "sharefs/versions/tier/tiertest"}, "helpers of tests do not stand in what is shipped", []string{"sharefs/cmd/sharefs", "sharefs/cmd/sharefs-mount"}},
 }
 
 // pkg is what go list tells of a package.
