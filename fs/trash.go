@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -10,12 +11,15 @@ import (
 )
 
 // .share/trash shows what was removed and has not been replaced since, each thing as it was before the command that removed it, a directory with
-// all that it held: the latest under its own name, those before it of the same name as NAME@@TIME. Users see what they removed or what was theirs.
+// all that it held: the latest under its own name, those before it of the same name as NAME@@TIME, and NAME@@TIME~2 and so on of one command. Users see what they removed or what was theirs.
 //
 // It is brought back by moving it out. For the kernel the trash is another filesystem (EXDEV), so that mv(1) and whatever moves files copies it, with
 // all attributes, and then removes what it copied. Removing something from the trash removes it from the trash: its history stays. Within a directory
 // in the trash removals are granted and change nothing, until the directory itself goes.
 const trashName = "trash"
+
+// trashListed is how many things, the latest, are listed: each call of getdents(2) takes some microseconds for each. By their names all are to be had.
+const trashListed = 10_000
 
 // trashNum is the number of the hierarchy of what is in the trash.
 var trashNum = branch(trashDir, 0, "")
@@ -28,31 +32,41 @@ type trashed struct {
 	attr sharefs.Attr
 }
 
-// inTrash calls fn for what a caller finds in the trash, the latest first, until it returns false. What has been replaced since is there, for whoever
+// inTrash calls fn for what a caller finds in the trash, or of it what bore one name, the latest first, until it returns false. What has been replaced since is there, for whoever
 // copies it may come back to it, and need not be listed.
-func (e *edge) inTrash(h *fuse.InHeader, fn func(*trashed) bool) error {
+func (e *edge) inTrash(h *fuse.InHeader, name string, fn func(*trashed) bool) error {
 	all := e.seesAll(h)
-	seen := map[string]bool{}
+	seen := map[string]int{}
 	var bad error
-	err := e.tree.Trash(func(r versions.Trashed) bool {
+	var before sharefs.HLC
+	var view *versions.View // of the operation of the last row: what it removed stands together
+	err := e.tree.Trash(name, func(r versions.Trashed) bool {
 		t := trashed{Trashed: r, name: r.Name}
 		var err error
-		if t.view, err = e.tree.ViewAt(r.Before); missing(err) {
-			return true // retention has removed all up to then
-		} else if err != nil {
-			bad = err
-			return false
+		if view == nil || before != r.Before {
+			switch view, err = e.tree.ViewAt(r.Before); {
+			case missing(err):
+				view = nil
+				return true // retention has removed all up to then
+			case err != nil:
+				bad = err
+				return false
+			}
+			before = r.Before
 		}
+		t.view = view
 		if t.attr, err = t.view.Getattr(r.Ino); err != nil {
 			return true // nothing of it is kept any more
 		}
 		if !all && r.By != h.Uid && t.attr.UID != h.Uid {
 			return true
 		}
-		if seen[r.Name] {
+		if seen[r.Name]++; seen[r.Name] > 1 {
 			t.name += pastMark + trashTime(r.Before)
+			if seen[t.name]++; seen[t.name] > 1 { // one command removed several of one name
+				t.name += "~" + strconv.Itoa(seen[t.name])
+			}
 		}
-		seen[r.Name] = true
 		return fn(&t)
 	})
 	if err == nil {
@@ -63,12 +77,20 @@ func (e *edge) inTrash(h *fuse.InHeader, fn func(*trashed) bool) error {
 
 // findTrashed finds something in the trash by its name there. KindNotExist: there is nothing of that name.
 func (e *edge) findTrashed(h *fuse.InHeader, name string) (found *trashed, err error) {
-	err = e.inTrash(h, func(t *trashed) bool {
-		if t.name == name || t.Name+pastMark+trashTime(t.Before) == name {
+	if base, _, ok := splitPast(name); ok {
+		err = e.inTrash(h, base, func(t *trashed) bool {
+			if t.name == name || found == nil && t.Name+pastMark+trashTime(t.Before) == name {
+				found = t
+			}
+			return t.name != name
+		})
+	}
+	if err == nil && found == nil {
+		err = e.inTrash(h, name, func(t *trashed) bool {
 			found = t
-		}
-		return found == nil
-	})
+			return false
+		})
+	}
 	if err == nil && found == nil {
 		err = sharefs.KindNotExist
 	}
@@ -90,7 +112,11 @@ func (e *edge) listTrash(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) fus
 		return status(err)
 	}
 	off := uint64(offDotDot)
-	return status(e.inTrash(&in.InHeader, func(t *trashed) bool {
+	listed := 0
+	return status(e.inTrash(&in.InHeader, "", func(t *trashed) bool {
+		if listed++; listed > trashListed {
+			return false
+		}
 		if off++; off <= in.Offset || e.bears(t.Parent, t.Name) {
 			return true
 		}

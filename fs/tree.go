@@ -75,7 +75,7 @@ type Operations interface {
 	NameOperation(who versions.Caller, label string)
 
 	// Trash calls fn for what was removed, the latest first, until it returns false; Untrash takes something out of it.
-	Trash(fn func(versions.Trashed) bool) error
+	Trash(name string, fn func(versions.Trashed) bool) error
 	Untrash(before sharefs.HLC, ino sharefs.Ino) error
 }
 

@@ -54,7 +54,7 @@ func (c *OpCounts) Sum() uint64 {
 // OpVerb says what happened to a name or an inode. The numbers are on disk.
 type OpVerb uint8
 
-// The verbs. The first five are about a name, the last two about an inode, whatever its names.
+// The verbs. The first five are about a name, the others about an inode, whatever its names.
 const (
 	OpMade        OpVerb = 1 + iota
 	OpRemoved            // unlinked, or replaced by a rename
@@ -63,10 +63,12 @@ const (
 	OpLinked
 	OpWritten
 	OpAttributes
+	// OpUnsure says that others had the file open for writing when the operation came to it: no version is what it held before.
+	OpUnsure
 	opVerbs
 )
 
-var opVerbNames = [opVerbs]string{"", "made", "removed", "renamed-from", "renamed-to", "linked", "written", "attributes"}
+var opVerbNames = [opVerbs]string{"", "made", "removed", "renamed-from", "renamed-to", "linked", "written", "attributes", "unsure"}
 
 func (v OpVerb) String() string { return opVerbNames[min(v, opVerbs-1)] }
 

@@ -1,6 +1,7 @@
 package versions
 
 import (
+	"errors"
 	"math"
 	"time"
 
@@ -10,6 +11,9 @@ import (
 
 // opTick is how often operations are looked at that may have ended.
 const opTick = 500 * time.Millisecond
+
+// opRows is how many rows of changes are written in one commit, about a megabyte.
+const opRows = 32
 
 // run ends operations until the tree is closed.
 func (o *operations) run() {
@@ -37,8 +41,10 @@ func (o *operations) count() int {
 	return len(o.all)
 }
 
-// endIdle ends the operations that are over at a time.
+// endIdle ends the operations that are over at a time. When it returns those are written down that another is about to end as well.
 func (o *operations) endIdle(now time.Time) error {
+	o.ends.Lock()
+	defer o.ends.Unlock()
 	o.mu.Lock()
 	var over []*op
 	for p := range o.all {
@@ -55,6 +61,8 @@ func (o *operations) endIdle(now time.Time) error {
 
 // endNow ends all operations, at the end of the tree.
 func (o *operations) endNow() error {
+	o.ends.Lock()
+	defer o.ends.Unlock()
 	o.mu.Lock()
 	var over []*op
 	for p := range o.all {
@@ -66,19 +74,19 @@ func (o *operations) endNow() error {
 }
 
 func (o *operations) endAll(over []*op) error {
+	var bad error
 	for _, p := range over {
-		if err := o.end(p); err != nil {
-			return err
-		}
+		bad = errors.Join(bad, o.end(p)) // what ails one does not keep the others
 	}
-	return nil
+	return bad
 }
 
 // forget takes an operation out of the tables. o.mu is held.
 func (o *operations) forget(p *op) {
 	p.shut = true
 	delete(o.all, p)
-	for _, table := range []map[uint32]*op{o.tasks, o.groups, o.named} {
+	o.total -= p.weight
+	for _, table := range []map[actor]*op{o.tasks, o.groups, o.named} {
 		for key, q := range table {
 			if q == p {
 				delete(table, key)
@@ -86,68 +94,70 @@ func (o *operations) forget(p *op) {
 		}
 	}
 	for ino := range p.unrested {
-		var others []*op
+		// Who changes it next is to know that it has not come to rest: one stands for all that have ended.
+		past := &op{Operation: Operation{ID: p.ID}, shut: true}
+		others := []*op{past}
 		for _, q := range o.writing[ino] {
-			if q != p {
+			switch {
+			case q == p:
+			case q != o.unknown && q.changes == nil && q.unrested == nil:
+				past.ID = max(past.ID, q.ID)
+			default:
 				others = append(others, q)
 			}
 		}
-		if o.writing[ino] = others; len(others) == 0 {
-			delete(o.writing, ino)
-		}
+		o.writing[ino] = others
 	}
 }
 
-// end writes down an operation that is over; it is in no table any more. Several commits: until the last of them it counts as one that was
-// interrupted, of which less is known.
+// end writes down an operation that is over; it is in no table any more, and o.ends is held. Several commits, between which others come to their turn:
+// until the last of them it counts as one that was interrupted, of which less is known.
 func (o *operations) end(p *op) error {
 	t := o.t
 	p.compact()
 	if p.Counts.Sum() == 0 && p.Label == "" {
 		return nil // all that it tried failed
 	}
-	trash, err := t.trashOf(&p.Operation, p.changes, p.untrashed)
+	trash, err := t.trashOf(&p.Operation, p.changes, p.untrashed, "")
 	if err != nil {
 		return err
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	if p.dirty {
-		if err := t.endInstant(); err != nil {
+		if err := o.endLast(p); err != nil {
 			return err
 		}
-		p.After = max(p.After, t.wholeMillisecond())
 	}
 	var b kv.Batch
+	commit := func() error {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		defer b.Reset()
+		return o.commit(&b)
+	}
 	var part []byte
 	parts := uint32(0)
-	put := func() {
-		if len(part) > 0 {
-			parts++
-			b.Put(spaceOp, opKey(p.ID, parts), part)
-			part = part[:0]
-		}
-	}
 	for i := range p.changes {
-		if part = p.changes[i].appendTo(part); len(part) < opPartBytes {
+		part = p.changes[i].appendTo(part)
+		if len(part) < opPartBytes && i < len(p.changes)-1 {
 			continue
 		}
-		put()
-		if b.Len() >= 32 {
-			if err := o.commit(&b); err != nil {
-				return err
-			}
-			b.Reset()
+		parts++
+		b.Put(spaceOp, opKey(p.ID, parts), part)
+		part = part[:0]
+		if b.Len() < opRows {
+			continue
+		}
+		if err := commit(); err != nil {
+			return err
 		}
 	}
-	put()
 	for _, row := range trash {
 		row.put(&b)
-		if b.Len() >= chunkRows {
-			if err := o.commit(&b); err != nil {
-				return err
-			}
-			b.Reset()
+		if b.Len() < chunkRows {
+			continue
+		}
+		if err := commit(); err != nil {
+			return err
 		}
 	}
 	p.Ended = true
@@ -155,7 +165,18 @@ func (o *operations) end(p *op) error {
 	if err := o.prune(&b); err != nil {
 		return err
 	}
-	return o.commit(&b)
+	return commit()
+}
+
+// endLast ends the instant of the last change of an operation, and so fixes the moment after it.
+func (o *operations) endLast(p *op) error {
+	o.t.mu.Lock()
+	defer o.t.mu.Unlock()
+	if err := o.t.endInstant(); err != nil {
+		return err
+	}
+	p.After = max(p.After, o.t.wholeMillisecond())
+	return nil
 }
 
 // prune removes some of the operations that are too old.

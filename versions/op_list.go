@@ -41,12 +41,14 @@ func (t *Tree) noteOperations() error {
 	return t.closeEpoch()
 }
 
-// Operation returns one operation with its changes, as far as they are known: all of them unless it says that it is partly known, or was interrupted.
+// Operation returns one operation with its changes: all of them unless it says that it is partly known, and none of one that was interrupted.
 // KindNotExist: there is none.
 func (t *Tree) Operation(id sharefs.HLC) (*Operation, []OpChange, error) {
 	if err := t.noteOperations(); err != nil {
 		return nil, nil, err
 	}
+	t.ops.ends.Lock()
+	defer t.ops.ends.Unlock()
 	t.ops.mu.Lock()
 	for p := range t.ops.all {
 		if p.ID != id {
@@ -73,6 +75,9 @@ func (t *Tree) Operation(id sharefs.HLC) (*Operation, []OpChange, error) {
 	o, err := decodeOperation(id, value)
 	if err != nil {
 		return nil, nil, err
+	}
+	if !o.Ended {
+		return o, nil, nil // there may be some of them
 	}
 	var changes []OpChange
 	var bad error

@@ -15,6 +15,7 @@ const (
 	opChanges = 200_000          // listed; about 100 bytes each in memory
 	opWaiting = time.Hour        // for files that it still has open for writing
 	opTasks   = 4096             // whose operation is remembered
+	opTotal   = 1_000_000        // changes and files in memory, of all operations together
 	opAge     = 90 * 24 * time.Hour
 	opPruned  = 64 // old operations removed when one ends
 )
@@ -23,15 +24,22 @@ const (
 type operations struct {
 	t    *Tree
 	wake chan struct{} // 1 deep: there are operations whose end is to be seen
+	ends sync.Mutex    // held while operations are written down that are over; taken before Tree.mu
 
 	mu      sync.Mutex // guards all below, and what ops hold; taken after Tree.mu
-	tasks   map[uint32]*op
-	groups  map[uint32]*op
-	named   map[uint32]*op              // by the id of a process that said what it does
+	tasks   map[actor]*op
+	groups  map[actor]*op
+	named   map[actor]*op               // by the id of a process that said what it does
+	unknown *op                         // what those do whose process cannot be told; it is never written down
+	total   int                         // see opTotal
 	all     map[*op]bool                // that have not ended
 	writing map[sharefs.Ino][]*op       // which wrote to a file that has not come to rest since
 	bound   map[sharefs.Ino]sharefs.HLC // of files that are brought to rest before another operation changes them: the moment before that
 }
+
+// actor is a task, a process or a process group that works for a user. What one task does for several users, as a server of files may, are several
+// operations: nobody is told of what was done for others.
+type actor struct{ id, uid uint32 }
 
 // op is an operation at work.
 type op struct {
@@ -51,13 +59,15 @@ type op struct {
 	unrested map[sharefs.Ino]struct{} // files that it wrote to
 
 	untrashed map[sharefs.Ino]bool // removed by it, and taken out of the trash since
+	weight    int                  // its part of operations.total
 }
 
 func (o *operations) open(t *Tree) {
 	o.t = t
 	o.wake = make(chan struct{}, 1)
-	o.tasks, o.groups, o.named = map[uint32]*op{}, map[uint32]*op{}, map[uint32]*op{}
+	o.tasks, o.groups, o.named = map[actor]*op{}, map[actor]*op{}, map[actor]*op{}
 	o.all, o.writing, o.bound = map[*op]bool{}, map[sharefs.Ino][]*op{}, map[sharefs.Ino]sharefs.HLC{}
+	o.unknown = &op{unrested: map[sharefs.Ino]struct{}{}}
 }
 
 // takes reports whether a change at a time is one of this operation.
@@ -74,13 +84,16 @@ type Op struct {
 // Operate is told that somebody is about to change something; End is to be called when that is done, or has failed. The first change of an
 // operation comes after the instant that is open at that time, so that the state before it is one of the past.
 func (t *Tree) Operate(who Caller) Op {
-	if t.cfg.ReadOnly || who.PID == 0 {
+	if t.cfg.ReadOnly {
 		return Op{}
 	}
 	o := &t.ops
+	if who.PID == 0 {
+		return Op{t, o.unknown}
+	}
 	now := time.Now()
 	o.mu.Lock()
-	if p := o.tasks[who.PID]; p != nil && p.takes(now) {
+	if p := o.tasks[actor{who.PID, who.UID}]; p != nil && p.takes(now) {
 		p.busy++
 		o.mu.Unlock()
 		return Op{t, p}
@@ -98,7 +111,7 @@ func (t *Tree) NameOperation(who Caller, label string) {
 	proc := lookAt(who.PID)
 	o := &t.ops
 	o.mu.Lock()
-	for _, p := range []*op{o.groups[proc.group], o.named[proc.id]} {
+	for _, p := range []*op{o.groups[actor{proc.group, who.UID}], o.named[actor{proc.id, who.UID}]} {
 		if p != nil {
 			o.shut(p)
 		}
@@ -113,15 +126,16 @@ func (o *operations) enter(who Caller, proc process, label string, now time.Time
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	o.mu.Lock()
-	p := o.named[proc.id]
+	process, group := actor{proc.id, who.UID}, actor{proc.group, who.UID}
+	p := o.named[process]
 	if p == nil || !p.takes(now) {
-		p = o.groups[proc.group]
+		p = o.groups[group]
 		if proc.group == 0 || label != "" {
 			p = nil
 		}
 	}
-	if p != nil && p.takes(now) && p.UID == who.UID {
-		o.remember(who.PID, p)
+	if p != nil && p.takes(now) {
+		o.remember(who, p)
 		p.busy++
 		o.mu.Unlock()
 		return Op{t, p}
@@ -132,21 +146,22 @@ func (o *operations) enter(who Caller, proc process, label string, now time.Time
 	}
 	p = &op{
 		Operation: Operation{ID: t.wholeMillisecond(), UID: who.UID, Process: proc.group, Command: proc.command, Label: label},
-		began:     now, last: now, busy: 1, dirty: label != "",
+		last:      now, busy: 1, dirty: label != "",
 		seen: map[OpChange]struct{}{}, made: map[sharefs.Ino]struct{}{}, removed: map[sharefs.Ino][]int{}, unrested: map[sharefs.Ino]struct{}{},
 		untrashed: map[sharefs.Ino]bool{},
 	}
+	p.began = time.Now() // what is older was there at the moment before it
 	p.After = p.ID
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.all[p] = true
 	switch {
 	case label != "":
-		o.named[proc.id] = p
+		o.named[process] = p
 	case proc.group != 0:
-		o.groups[proc.group] = p
+		o.groups[group] = p
 	}
-	o.remember(who.PID, p)
+	o.remember(who, p)
 	select {
 	case o.wake <- struct{}{}:
 	default:
@@ -163,11 +178,11 @@ func (t *Tree) wholeMillisecond() sharefs.HLC {
 }
 
 // remember notes whose operation the changes of a task are. o.mu is held.
-func (o *operations) remember(pid uint32, p *op) {
+func (o *operations) remember(who Caller, p *op) {
 	if len(o.tasks) >= opTasks {
 		clear(o.tasks)
 	}
-	o.tasks[pid] = p
+	o.tasks[actor{who.PID, who.UID}] = p
 }
 
 // shut has an operation take no more changes. o.mu is held.
@@ -182,6 +197,14 @@ func (h Op) End(err error, changes ...OpChange) {
 	now := time.Now()
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if p == o.unknown {
+		for _, c := range changes {
+			if err == nil && (c.Verb == OpMade || c.Verb == OpWritten) {
+				o.watch(p, c.Ino)
+			}
+		}
+		return
+	}
 	p.busy--
 	if err != nil {
 		return
@@ -204,8 +227,10 @@ func (h Op) Rest(ino sharefs.Ino) {
 	for _, p := range o.writing[ino] {
 		others = others || p != h.p
 	}
-	if others {
-		o.bound[ino] = h.p.ID
+	if others && h.p != o.unknown {
+		if bound, ok := o.bound[ino]; !ok || h.p.ID < bound {
+			o.bound[ino] = h.p.ID
+		}
 	}
 	o.mu.Unlock()
 	if !others {
@@ -223,7 +248,14 @@ func (h Op) Rest(ino sharefs.Ino) {
 	defer h.t.files.unpin(f)
 	f.content.Lock()
 	defer f.content.Unlock()
-	if _, err := h.t.settleNow(f); err != nil {
+	rested, err := h.t.settleNow(f)
+	if !rested && h.p != o.unknown {
+		// Others write to it still: no version is what it held a moment ago.
+		o.mu.Lock()
+		o.list(h.p, OpChange{Verb: OpUnsure, Ino: ino})
+		o.mu.Unlock()
+	}
+	if err != nil {
 		h.t.log.Warn("a file could not be brought to rest", "inode", uint64(ino), "err", err)
 	}
 }
@@ -266,8 +298,9 @@ func (o *operations) note(p *op, c OpChange) {
 	if c.Verb == OpWritten || c.Verb == OpMade || c.Verb == OpLinked && o.t.isHot(c.Ino) {
 		o.watch(p, c.Ino)
 	}
-	if c.Dir && c.Verb == OpMade && len(p.made) < opChanges {
+	if c.Dir && c.Verb == OpMade && len(p.made) < opChanges && o.total < opTotal {
 		p.made[c.Ino] = struct{}{}
+		o.weigh(p)
 	}
 	if c.Dir && c.Verb == OpRemoved {
 		o.absorb(p, c)
@@ -277,17 +310,42 @@ func (o *operations) note(p *op, c OpChange) {
 	}
 	if !c.Verb.ofName() {
 		// What was born since has no state to go back to.
-		if r, err := o.t.row(c.Ino); err == nil && !timeOf(r.btime).Before(p.began) {
+		if r, err := o.t.row(c.Ino); err == nil && o.bornSince(p, r) {
 			return
 		}
 	}
+	o.list(p, c)
+}
+
+// bornSince reports whether an inode was made since an operation began. The clock says so, but where it was set back since.
+func (o *operations) bornSince(p *op, r *row) bool {
+	born := timeOf(r.btime)
+	if born.Before(p.began) {
+		return false
+	}
+	if born.Before(p.last.Add(time.Second)) {
+		return true
+	}
+	_, err := loadRow(o.t.db.At(p.ID), r.ino)
+	return err != nil
+}
+
+// weigh counts something that an operation keeps in memory. o.mu is held.
+func (o *operations) weigh(p *op) {
+	p.weight++
+	o.total++
+}
+
+// list adds a change to the list of an operation, if it is not there yet. o.mu is held.
+func (o *operations) list(p *op, c OpChange) {
 	if _, ok := p.seen[c]; ok {
 		return
 	}
-	if len(p.changes)-p.dead >= opChanges {
+	if len(p.changes)-p.dead >= opChanges || o.total >= opTotal {
 		p.Partly = true
 		return
 	}
+	o.weigh(p)
 	p.seen[c] = struct{}{}
 	if c.Verb == OpRemoved {
 		p.removed[c.Parent] = append(p.removed[c.Parent], len(p.changes))
@@ -348,8 +406,11 @@ func (o *operations) watch(p *op, ino sharefs.Ino) {
 	if r, err := o.t.row(ino); err != nil || !r.isRegular() {
 		return
 	}
-	if _, ok := p.unrested[ino]; ok || len(p.unrested) >= opChanges {
+	if _, ok := p.unrested[ino]; ok || len(p.unrested) >= opChanges || o.total >= opTotal {
 		return
+	}
+	if p != o.unknown {
+		o.weigh(p)
 	}
 	p.unrested[ino] = struct{}{}
 	o.writing[ino] = append(o.writing[ino], p)

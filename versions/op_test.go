@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -183,7 +184,7 @@ func TestTrash(t *testing.T) {
 
 	trash := func(tree *Tree) map[string]Trashed {
 		got := map[string]Trashed{}
-		check(t, tree.Trash(func(r Trashed) bool {
+		check(t, tree.Trash("", func(r Trashed) bool {
 			got[r.Name] = r
 			return true
 		}))
@@ -396,5 +397,128 @@ func TestViewOfDiskWithASlowClock(t *testing.T) {
 	v := must[*View](t)(tree.ViewAt(at))
 	if past, err := v.Getattr(ino); err == nil && past.Mtime != live.Mtime {
 		t.Errorf("%d in the view, %d live", past.Mtime, live.Mtime)
+	}
+}
+
+// What one task does for several users are several operations: nobody is told of the others' names.
+func TestOperationsOfOneTaskForSeveralUsers(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	who := shell(t)
+	for i, name := range []string{"a", "b", "c", "d"} {
+		who.UID = uint32(1000 + i%2)
+		makeFile(t, tree, who, sharefs.RootIno, name, "x")
+	}
+	all := endOps(t, tree)
+	if len(all) != 2 || all[0].UID == all[1].UID || all[0].Counts.Made != 2 || all[1].Counts.Made != 2 {
+		t.Errorf("%+v", all)
+	}
+}
+
+// What a process wrote that cannot be told (of another PID namespace) is a version of its own before another changes the file.
+func TestRestOfWhatNobodyKnows(t *testing.T) {
+	tree := testTree(t, t.TempDir(), func(c *Config) {
+		byHand(c)
+		c.Settle = time.Hour
+	})
+	ino := makeFile(t, tree, Caller{}, sharefs.RootIno, "f", "a")
+	who := shell(t)
+	op := tree.Operate(who)
+	op.Rest(ino)
+	h, err := tree.Open(ino, unix.O_WRONLY|unix.O_TRUNC, who)
+	op.End(err, OpChange{Verb: OpWritten, Ino: ino})
+	check(t, err)
+	writeAll(t, h, "b")
+	check(t, h.Close())
+	op = tree.Operate(Caller{})
+	op.Rest(ino)
+	op.End(nil)
+	wantHistory(t, tree, ino, "a", "b")
+	all := endOps(t, tree)
+	if len(all) != 1 || all[0].Counts != (OpCounts{Written: 1}) {
+		t.Fatalf("%+v", all)
+	}
+}
+
+// Of a file that others have open for writing nobody can tell what it held before the operation, also when these have long ended.
+func TestUnsureOfWhatIsBeingWritten(t *testing.T) {
+	for _, long := range []bool{false, true} {
+		tree := testTree(t, t.TempDir(), byHand)
+		writer, who := shell(t), shell(t)
+		op := tree.Operate(writer)
+		a, open, err := tree.Create(sharefs.RootIno, "log", unix.O_WRONLY, 0o644, writer)
+		op.End(err, OpChange{Verb: OpMade, Ino: a.Ino, Parent: sharefs.RootIno, Name: "log"})
+		check(t, err)
+		writeAll(t, open, "one")
+		if long {
+			endOps(t, tree)
+		}
+		op = tree.Operate(who)
+		op.Rest(a.Ino)
+		h, err := tree.Open(a.Ino, unix.O_WRONLY, who)
+		op.End(err, OpChange{Verb: OpWritten, Ino: a.Ino})
+		check(t, err)
+		check(t, h.Close())
+		op = tree.Operate(who)
+		op.RestName(sharefs.RootIno, "log")
+		op.End(tree.Unlink(sharefs.RootIno, "log"), OpChange{Verb: OpRemoved, Parent: sharefs.RootIno, Name: "log"})
+		all := endOps(t, tree)
+		o, changes, err := tree.Operation(all[0].ID)
+		check(t, err)
+		if n := len(slices.DeleteFunc(slices.Clone(changes), func(c OpChange) bool { return c.Verb != OpUnsure || c.Ino != a.Ino })); n != 1 {
+			t.Errorf("%+v", changes)
+		}
+		paths, err := tree.OperationPaths(o, changes)
+		check(t, err)
+		if !slices.Contains(paths, OpPath{Verb: OpUnsure, Before: "log"}) {
+			t.Errorf("%+v", paths)
+		}
+		check(t, open.Close())
+	}
+}
+
+// All changes of a long operation are written, in as many rows as it takes, and what is kept in memory is let go.
+func TestOperationOfManyChanges(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	who := shell(t)
+	const many = 40_000
+	op := tree.Operate(who)
+	tree.ops.mu.Lock()
+	for i := range many {
+		tree.ops.note(op.p, OpChange{Verb: OpRenamedTo, Parent: sharefs.RootIno, Name: "a name that is quite long " + strconv.Itoa(i)})
+	}
+	tree.ops.mu.Unlock()
+	op.End(nil, OpChange{Verb: OpRenamedFrom, Parent: sharefs.RootIno, Name: "before"})
+	all := endOps(t, tree)
+	if len(all) != 1 || all[0].Partly || !all[0].Ended {
+		t.Fatalf("%+v", all)
+	}
+	_, changes, err := tree.Operation(all[0].ID)
+	check(t, err)
+	if len(changes) != many+1 || changes[many-1].Name != "a name that is quite long "+strconv.Itoa(many-1) || changes[many].Name != "before" {
+		t.Errorf("%d changes", len(changes))
+	}
+	if tree.ops.total != 0 {
+		t.Errorf("%d are counted still", tree.ops.total)
+	}
+}
+
+func BenchmarkOperate(b *testing.B) {
+	tree := testTree(b, b.TempDir(), byHand)
+	who := shell(b)
+	ino := makeFile(b, tree, who, sharefs.RootIno, "f", "x")
+	for _, c := range []struct {
+		name   string
+		change OpChange
+	}{
+		{"write", OpChange{Verb: OpWritten, Ino: ino}},
+		{"unlink", OpChange{Verb: OpRemoved, Parent: sharefs.RootIno, Name: "f"}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				op := tree.Operate(who)
+				op.Rest(ino)
+				op.End(nil, c.change)
+			}
+		})
 	}
 }

@@ -54,21 +54,24 @@ func decodeTrashed(key, value []byte) (r Trashed, err error) {
 }
 
 // trashOf returns what the changes of an operation leave in the trash: what it removed that was there before it, from directories that are there still, and
-// did not replace.
-func (t *Tree) trashOf(o *Operation, changes []OpChange, taken map[sharefs.Ino]bool) (rows []Trashed, err error) {
+// did not replace. With a name it looks at that alone.
+func (t *Tree) trashOf(o *Operation, changes []OpChange, taken map[sharefs.Ino]bool, only string) (rows []Trashed, err error) {
 	type name struct {
 		parent sharefs.Ino
 		name   string
 	}
 	before, replaced := t.db.At(o.ID), map[name]bool{}
 	for _, c := range changes {
+		if only != "" && c.Name != only {
+			continue
+		}
 		switch c.Verb {
 		case OpMade, OpRenamedTo, OpLinked:
 			replaced[name{c.Parent, c.Name}] = true
 		}
 	}
 	for _, c := range changes {
-		if c.Verb != OpRemoved || replaced[name{c.Parent, c.Name}] {
+		if c.Verb != OpRemoved || only != "" && c.Name != only || replaced[name{c.Parent, c.Name}] {
 			continue
 		}
 		if dir, err := t.row(c.Parent); err != nil || dir.nlink == 0 {
@@ -90,13 +93,14 @@ func (t *Tree) trashOf(o *Operation, changes []OpChange, taken map[sharefs.Ino]b
 }
 
 // Trash calls fn for what was removed, the latest first, until it returns false. What was brought back since may be among it.
-func (t *Tree) Trash(fn func(Trashed) bool) error {
+// With a name it is what bore that alone, which takes a fraction of a microsecond for each row of the trash.
+func (t *Tree) Trash(name string, fn func(Trashed) bool) error {
 	if !t.cfg.ReadOnly && !t.closed.Load() {
 		if err := t.ops.endIdle(time.Now()); err != nil {
 			return err
 		}
 	}
-	fresh, err := t.freshTrash()
+	fresh, working, err := t.freshTrash(name)
 	if err != nil {
 		return err
 	}
@@ -111,6 +115,9 @@ func (t *Tree) Trash(fn func(Trashed) bool) error {
 		if r, bad = decodeTrashed(key, value); bad != nil {
 			return false
 		}
+		if name != "" && r.Name != name || working[r.Before] {
+			return true
+		}
 		return fn(r)
 	})
 	if err == nil {
@@ -119,20 +126,22 @@ func (t *Tree) Trash(fn func(Trashed) bool) error {
 	return failed("read the trash", err)
 }
 
-// freshTrash is what operations that go on have removed up to now, the latest first.
-func (t *Tree) freshTrash() (rows []Trashed, err error) {
+// freshTrash is what operations that go on have removed up to now, the latest first, and which operations these are.
+func (t *Tree) freshTrash(name string) (rows []Trashed, working map[sharefs.HLC]bool, err error) {
 	type removals struct {
 		of      Operation
 		changes []OpChange
 		taken   map[sharefs.Ino]bool
 	}
 	var all []removals
+	working = map[sharefs.HLC]bool{}
 	o := &t.ops
 	o.mu.Lock()
 	for p := range o.all {
+		working[p.ID] = true
 		r := removals{of: p.Operation, taken: maps.Clone(p.untrashed)}
 		for _, c := range p.changes {
-			if c.Verb.ofName() {
+			if c.Verb.ofName() && (name == "" || c.Name == name) {
 				r.changes = append(r.changes, c)
 			}
 		}
@@ -141,13 +150,13 @@ func (t *Tree) freshTrash() (rows []Trashed, err error) {
 	o.mu.Unlock()
 	slices.SortFunc(all, func(a, b removals) int { return cmp.Compare(b.of.ID, a.of.ID) })
 	for i := range all {
-		some, err := t.trashOf(&all[i].of, all[i].changes, all[i].taken)
+		some, err := t.trashOf(&all[i].of, all[i].changes, all[i].taken, name)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		rows = append(rows, some...)
 	}
-	return rows, nil
+	return rows, working, nil
 }
 
 // Untrash takes something out of the trash, for it was brought back or nobody wants to see it there any more. Its history stays.
@@ -155,6 +164,8 @@ func (t *Tree) Untrash(before sharefs.HLC, ino sharefs.Ino) error {
 	if err := t.writable("untrash"); err != nil {
 		return err
 	}
+	t.ops.ends.Lock()
+	defer t.ops.ends.Unlock()
 	t.ops.mu.Lock()
 	for p := range t.ops.all {
 		if p.ID == before {
