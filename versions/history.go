@@ -307,16 +307,17 @@ func (h *history) after(x *tx, v *version) error {
 // it. While the clock runs ahead of the host's, which was set back, the moment cannot be told, and the present reading stands for it.
 func (h *history) reading(at time.Time) sharefs.HLC {
 	clock := h.t.clock
-	now, wall, host := clock.Next(), time.Now(), time.Now()
+	now, wall := clock.Next(), time.Now()
+	host, this := wall, sharefs.HLCAt(wall) // a millisecond may have begun since the clock was read, so what is counted back from is this one
 	if clock.Now != nil {
-		host = clock.Now()
+		host, this = clock.Now(), now&^0xffff
 	}
 	if now > sharefs.HLCAt(host)|0xffff {
 		return now
 	}
 	into := time.Duration(wall.Nanosecond()) % time.Millisecond
 	back := sharefs.HLC(max(0, wall.Sub(at)-into+time.Millisecond-1)/time.Millisecond) << 16
-	return now&^0xffff - min(now&^0xffff, back)
+	return min(now, this-min(this, back))
 }
 
 // marked is the hook that tells what the content of a file was when it was last dealt with.
