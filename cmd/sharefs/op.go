@@ -120,6 +120,9 @@ func (a *app) opShow() *cobra.Command {
 				if before != "" && after != "" && before != after {
 					line = fmt.Sprintf("%-12s %s to %s", "renamed", term.Quote(before), term.Quote(after))
 				}
+				if c.Verb == unsureVerb {
+					line = fmt.Sprintf("%-12s %s, which another program was writing to", "written", term.Quote(max(after, before)))
+				}
 				if err := a.printf("%s\n", line); err != nil {
 					return err
 				}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -206,7 +208,7 @@ func (u *undoing) run(from, to string) error {
 	if err != nil && (report == nil || !interrupted) {
 		return treeError(err, term.Quote(u.m.Point))
 	}
-	return u.tell(report, live, interrupted)
+	return u.tell(report, live, reach, interrupted)
 }
 
 // tooOld explains why a moment cannot be looked at any more.
@@ -222,6 +224,8 @@ func (u *undoing) tooOld(err error) error {
 type reach struct {
 	paths map[string]bool // true: with all that lies below
 	above map[string]bool // directories on the way to them
+	left  map[string]bool // what stays as it is: others were writing to it, so that nobody can tell what it held
+	all   bool            // all that changed meanwhile, for the changes of the operation are not all listed
 }
 
 func (r *reach) add(p string, below bool) {
@@ -237,6 +241,9 @@ func (r *reach) add(p string, below bool) {
 
 // only is [treediff.Options.Only].
 func (r *reach) only(p string) (compared, below bool) {
+	if r.left[p] {
+		return false, false
+	}
 	whole, named := r.paths[p]
 	if named || r.above[p] {
 		return named, whole || r.above[p]
@@ -253,9 +260,20 @@ func (r *reach) only(p string) (compared, below bool) {
 
 // reach finds what the operation changed: as it is listed or, where not all is, by comparing the two moments.
 func (u *undoing) reach(ctx context.Context, was, past *client.Dir, progress *term.Progress) (*reach, error) {
-	r := &reach{paths: map[string]bool{}, above: map[string]bool{}}
+	r := &reach{paths: map[string]bool{}, above: map[string]bool{}, left: map[string]bool{}}
+	for i := range u.o.Changes {
+		if c := &u.o.Changes[i]; c.Verb == unsureVerb && !u.style.force {
+			before, after := c.Paths()
+			for _, p := range [...]string{before, after} {
+				if p != "" {
+					r.left[p] = true
+				}
+			}
+		}
+	}
 	listed := !u.o.Partly && (u.o.Ended || len(u.o.Changes) > 0)
 	if !listed {
+		r.all = true
 		a, b := client.Sides(was, past)
 		diff, err := treediff.Compare(ctx, a, b, treediff.Options{Renames: treediff.ByIdentity, Progress: func(n uint64) { progress.Show("comparing", n, 0, "entries") }})
 		if err != nil {
@@ -278,7 +296,7 @@ func (u *undoing) reach(ctx context.Context, was, past *client.Dir, progress *te
 		c := &u.o.Changes[i]
 		before, after := c.Paths()
 		// What was made, removed or replaced is meant with all that it holds; what moved takes along what it holds.
-		whole := c.Verb != "written" && c.Verb != "attributes" && !c.Moved && !moved[before]
+		whole := c.Verb != "written" && c.Verb != "attributes" && c.Verb != unsureVerb && !c.Moved && !moved[before]
 		r.add(before, whole)
 		r.add(after, whole)
 	}
@@ -366,8 +384,24 @@ func (u *undoing) conflicts(ctx context.Context, was, live *client.Dir, r *reach
 		Detail: fmt.Sprintf("changed again %s: %s%s; nothing was done (--force does it all the same, and keeps what is there as versions)", done, strings.Join(names, ", "), more)}
 }
 
+// unsureVerb is that of a file that others had open for writing when the operation came to it.
+const unsureVerb = "unsure"
+
+// tellLeft writes where what is done is not quite what the operation did.
+func (u *undoing) tellLeft(r *reach) error {
+	for _, p := range slices.Sorted(maps.Keys(r.left)) {
+		if err := u.a.printf("left as it is: %s, which another program was writing to, so that no version has what it held; sharefs log shows those that are kept\n", term.Quote(p)); err != nil {
+			return err
+		}
+	}
+	if r.all {
+		return u.a.printf("What it changed is not all listed, so that this is about all that changed meanwhile, also what others did.\n")
+	}
+	return nil
+}
+
 // tell writes what was done.
-func (u *undoing) tell(report *restore.Report, live *client.Dir, interrupted bool) error {
+func (u *undoing) tell(report *restore.Report, live *client.Dir, reach *reach, interrupted bool) error {
 	if report.Failed() > 0 || interrupted {
 		u.a.exit = exitFailed
 	}
@@ -381,6 +415,9 @@ func (u *undoing) tell(report *restore.Report, live *client.Dir, interrupted boo
 		return u.a.writeRestoreJSON(r)
 	}
 	if err := u.a.writeActions(r); err != nil {
+		return err
+	}
+	if err := u.tellLeft(reach); err != nil {
 		return err
 	}
 	what, n := term.Quote(term.Clean(u.o.Command)), 0

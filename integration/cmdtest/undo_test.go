@@ -165,3 +165,26 @@ func TestNothingToUndo(t *testing.T) {
 		t.Errorf("%q", out)
 	}
 }
+
+// What another program was writing to stays as it is: no version has what it held before the command.
+func TestUndoLeavesWhatIsBeingWritten(t *testing.T) {
+	m := mounttest.Start(t, mounttest.Modes(t)[0])
+	log, err := os.Create(m.Path("log"))
+	ok(t, err)
+	defer log.Close()
+	_, err = log.WriteString("one\n")
+	ok(t, err)
+	typed(t, m, `echo two >> log; echo x > made`)
+	ok(t, log.Close())
+	moment(t, m)
+	a := tool(t, m.Dir, "undo")
+	if a.exit != 0 || !strings.Contains(a.out, "left as it is: log") {
+		t.Errorf("exit %d: %s%s", a.exit, a.err, a.out)
+	}
+	if text, err := os.ReadFile(m.Path("log")); err != nil || string(text) != "one\ntwo\n" && string(text) != "two\n" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if _, err := os.Lstat(m.Path("made")); !os.IsNotExist(err) {
+		t.Errorf("what it made is there: %v", err)
+	}
+}
