@@ -80,29 +80,42 @@ func (a *app) undoCommand(cmd *cobra.Command, redo bool) *cobra.Command {
 	return cmd
 }
 
-// choose finds the operation that is meant: the last one that is not undone, or the one that was undone last. list has the newest first.
+// undone tells of each operation that is undone at present; list has the newest first.
+func undone(list []client.Operation) map[string]bool {
+	state, known := map[string]bool{}, map[string]bool{}
+	for i := range list {
+		id, undo := strings.CutPrefix(list[i].Label, undoLabel)
+		if !undo {
+			var redo bool
+			if id, redo = strings.CutPrefix(list[i].Label, redoLabel); !redo {
+				continue
+			}
+		}
+		if !known[id] {
+			known[id], state[id] = true, undo
+		}
+	}
+	return state
+}
+
+// choose finds the operation that is meant: the last one that is not undone or, to be done again, the one that was undone last and after which nothing
+// else was changed.
 func choose(list []client.Operation, redo bool) *client.Operation {
-	redone, undone := map[string]bool{}, map[string]bool{}
+	state := undone(list)
 	var last string
 	for i := range list {
 		o := &list[i]
-		if id, ok := strings.CutPrefix(o.Label, redoLabel); ok {
-			if !undone[id] {
-				redone[id] = true
+		id, isUndo := strings.CutPrefix(o.Label, undoLabel)
+		switch {
+		case isUndo:
+			if last == "" && state[id] {
+				last = id
 			}
-			continue
-		}
-		if id, ok := strings.CutPrefix(o.Label, undoLabel); ok {
-			if !redone[id] && !undone[id] {
-				undone[id] = true
-				if last == "" {
-					last = id
-				}
-			}
-			continue
-		}
-		if redo && o.ID == last || !redo && !undone[o.ID] {
+		case strings.HasPrefix(o.Label, redoLabel):
+		case !redo && !state[o.ID], redo && o.ID == last:
 			return o
+		case redo && last == "":
+			return nil
 		}
 	}
 	return nil
@@ -125,18 +138,32 @@ func (a *app) runUndo(m *client.Mount, id string, style undoStyle) error {
 	if style.redo {
 		verb = "redo"
 	}
+	list, err := m.Operations()
+	if err != nil {
+		return err
+	}
+	own := mine(list)
 	if id == "" {
-		list, err := m.Operations()
-		if err != nil {
-			return err
-		}
-		o := choose(mine(list), style.redo)
+		o := choose(own, style.redo)
 		if o == nil {
-			return &sharefs.Error{Op: verb, Kind: sharefs.KindNotExist, Detail: "there is nothing to " + verb + "; sharefs op log lists what was done"}
+			why := "there is nothing to " + verb + "; sharefs op log lists what was done"
+			if style.redo && len(own) > 0 {
+				why = "nothing was undone since something was changed last; sharefs redo OPERATION does an earlier one again, and sharefs op log lists them"
+			}
+			return &sharefs.Error{Op: verb, Kind: sharefs.KindNotExist, Detail: why}
 		}
 		id = o.ID
+	} else if undone(own)[id] != style.redo && !style.force {
+		why := "it is undone already; sharefs redo " + id + " does it again"
+		if style.redo {
+			why = "it is not undone"
+		}
+		if slices.ContainsFunc(own, func(o client.Operation) bool { return o.ID == id }) {
+			return &sharefs.Error{Op: verb, Path: id, Kind: sharefs.KindExist, Detail: why}
+		}
 	}
-	if _, err := m.Now(); err != nil { // what was closed a moment ago counts
+	now, err := m.Now() // what was closed a moment ago counts
+	if err != nil {
 		return err
 	}
 	o, err := m.Operation(id)
@@ -144,11 +171,24 @@ func (a *app) runUndo(m *client.Mount, id string, style undoStyle) error {
 		return err
 	}
 	from, to := o.After, o.ID
+	if !o.Ended { // it is at work, or the daemon was killed meanwhile: what came next tells how far it got
+		from = max(from, next(list, id, client.TimeText(now)))
+	}
 	if style.redo {
 		from, to = to, from
 	}
 	u := undoing{a: a, m: m, o: o, verb: verb, style: style}
 	return u.run(from, to)
+}
+
+// next returns the moment before the operation that came after one, or now where none did.
+func next(list []client.Operation, id, now string) string {
+	for i := range list {
+		if list[i].ID > id {
+			now = list[i].ID
+		}
+	}
+	return now
 }
 
 // undoing takes the tree from one of the moments of an operation to the other, as far as the operation reaches.
@@ -412,6 +452,9 @@ func (u *undoing) tell(report *restore.Report, live *client.Dir, reach *reach, i
 	again = "sharefs " + again + " " + u.o.ID
 	r := &restored{dir: live, style: restoreStyle{dry: u.style.dry, verbose: u.style.verbose}, report: report, undo: again, interrupted: interrupted}
 	if u.a.json {
+		at := *live
+		at.Time = u.o.Time()
+		r.dir = &at
 		return u.a.writeRestoreJSON(r)
 	}
 	if err := u.a.writeActions(r); err != nil {
@@ -428,6 +471,9 @@ func (u *undoing) tell(report *restore.Report, live *client.Dir, reach *reach, i
 	}
 	past := map[string]string{"undo": "Undone", "redo": "Done again"}[u.verb]
 	switch {
+	case report.Failed() > 0 && !interrupted:
+		return u.a.printf("Not all could be done: %s, %s not. Run it again with --force to go on, or take it back: %s\n",
+			term.Of(uint64(n), "change"), term.Count(uint64(report.Failed())), again)
 	case n == 0 && report.Failed() == 0 && !interrupted:
 		return u.a.printf("Nothing is to be done: all is as it was.\n")
 	case u.style.dry:

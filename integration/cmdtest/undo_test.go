@@ -188,3 +188,34 @@ func TestUndoLeavesWhatIsBeingWritten(t *testing.T) {
 		t.Errorf("what it made is there: %v", err)
 	}
 }
+
+// What a command had done when the daemon was killed can be undone after the next start.
+func TestUndoAfterKill(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		typed(t, m, `mkdir d; echo kept > d/kept`)
+		before := shape(t, m)
+		typed(t, m, `for i in 1 2 3 4 5 6 7 8 9; do echo $i > d/new$i; done; echo changed > d/kept`)
+		moment(t, m) // the operation is known, and goes on
+		m.Kill()
+		m.Mount()
+		must(t, m.Dir, "undo")
+		wantShape(t, "undo after a kill", m, before)
+	})
+}
+
+// Redo is of what was undone last, and not of what was undone before something else was done.
+func TestRedoAfterOtherWork(t *testing.T) {
+	m := mounttest.Start(t, mounttest.Modes(t)[0])
+	typed(t, m, `echo a > a`)
+	moment(t, m)
+	must(t, m.Dir, "undo")
+	typed(t, m, `echo b > b`)
+	moment(t, m)
+	refused(t, m.Dir, 1, "redo: nothing was undone since something was changed last; sharefs redo OPERATION does an earlier one again, and sharefs op log lists them", "redo")
+	must(t, m.Dir, "undo")
+	must(t, m.Dir, "redo")
+	holds(t, m.Path("b"), "b\n")
+	if _, err := os.Lstat(m.Path("a")); err == nil {
+		t.Error("a is there")
+	}
+}
