@@ -175,6 +175,9 @@ func (m *Mount) Status() (*status.Status, error) {
 func (m *Mount) Tell(line string) error {
 	path := filepath.Join(m.Point, ctl, "ctl")
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if errors.Is(err, unix.EACCES) {
+		return &sharefs.Error{Path: term.Quote(m.Point), Kind: sharefs.KindAccess, Detail: "only root and whoever mounted it may do that"}
+	}
 	if err != nil {
 		return pathError(path, err)
 	}
