@@ -40,6 +40,26 @@ func (t *Tree) Checkpoints(seal bool) (CheckpointList, error) {
 			return CheckpointList{}, err
 		}
 	}
+	return c.list()
+}
+
+// durable lists the files as they are, all of which survives the loss of power.
+func (c *checkpoints) durable() (CheckpointList, error) {
+	c.work.Lock()
+	defer c.work.Unlock()
+	for _, s := range []*pack.Store{c.rows, c.changes} {
+		if err := s.Sync(); err != nil {
+			if s == c.changes && c.arc != nil {
+				c.follow(c.copied) // the pack was given up where it was synced
+			}
+			return CheckpointList{}, err
+		}
+	}
+	return c.list()
+}
+
+// list lists the files that a restore needs; c.work is held.
+func (c *checkpoints) list() (CheckpointList, error) {
 	l := CheckpointList{Generation: c.whole.number, Archived: c.copied}
 	for _, part := range [...]struct {
 		name  string

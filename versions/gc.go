@@ -3,6 +3,7 @@ package versions
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sharefs"
@@ -65,6 +66,8 @@ type collecting struct {
 	run sync.Mutex // held while one is at work
 	// packs is held while a pack is looked through and changed, and by whoever makes a row lead to a record that lay there before.
 	packs sync.Mutex
+
+	settled atomic.Uint64 // how often one was about to take bytes away that rows had led to
 }
 
 // GC collects garbage. One runs at a time (KindBusy). It may be stopped by the context at any moment; what it has done by then the report tells,
@@ -245,6 +248,7 @@ func (c *collector) settle() error {
 	if err := c.h.t.db.Sync(); err != nil {
 		return failed("sync the journal", err)
 	}
+	c.h.gc.settled.Add(1)
 	if hook := c.h.t.beforeSweep; hook != nil {
 		if err := hook(); err != nil {
 			return err

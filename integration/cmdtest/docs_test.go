@@ -81,7 +81,7 @@ func TestTheReferenceShowsTheConfiguration(t *testing.T) {
 	seen := map[string]bool{}
 	for line := range strings.Lines(body) {
 		line = strings.TrimSpace(line)
-		if example, ok := strings.CutPrefix(line, "# "); ok && (section == "retention.path." || strings.HasPrefix(example, "[[")) {
+		if example, ok := strings.CutPrefix(line, "# "); ok && (section == "retention.path." || section == "tier." || strings.HasPrefix(example, "[")) {
 			line = example
 		}
 		line, _, _ = strings.Cut(line, "#")

@@ -1,13 +1,14 @@
 // Package s3server gives a test a server that speaks S3: versitygw, on a directory of its own, which listens on a socket in the file system, so that no port
 // can be taken by somebody else. In front of it stands a door on loopback, by which connections can be refused, cut or kept waiting.
 //
-// The program is built once for each test process from the nested module integration/versitygw, which pins it and keeps what it needs out of the
+// The program is built from the nested module integration/versitygw, which pins it and keeps what it needs out of the
 // project's own dependencies, or taken from SHAREFS_TEST_VERSITYGW.
 package s3server
 
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -29,21 +30,20 @@ const (
 	Region = "us-east-1"
 )
 
-var built struct {
-	once sync.Once
-	dir  string
-	path string
-	err  error
-}
-
-// Main runs the tests of a package and removes what was built for them.
-func Main(m *testing.M) {
-	code := m.Run()
-	if built.dir != "" {
-		os.RemoveAll(built.dir)
+// build has the program built, which then lies in Go's cache, and returns its path.
+var build = sync.OnceValues(func() (string, error) {
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return "", err
 	}
-	os.Exit(code)
-}
+	dir := filepath.Join(string(bytes.TrimSpace(root)), "integration", "versitygw")
+	path, err := exec.Command("go", "-C", dir, "tool", "-n", "github.com/versity/versitygw/cmd/versitygw").Output()
+	var failed *exec.ExitError
+	if errors.As(err, &failed) {
+		err = fmt.Errorf("%w: %s", err, failed.Stderr)
+	}
+	return string(bytes.TrimSpace(path)), err
+})
 
 // program returns the path of the server's program.
 func program(t *testing.T) string {
@@ -51,26 +51,11 @@ func program(t *testing.T) string {
 	if path := os.Getenv("SHAREFS_TEST_VERSITYGW"); path != "" {
 		return path
 	}
-	built.once.Do(func() {
-		root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
-		if err != nil {
-			built.err = err
-			return
-		}
-		if built.dir, built.err = os.MkdirTemp("", "sharefs-s3server-"); built.err != nil {
-			return
-		}
-		built.path = filepath.Join(built.dir, "versitygw")
-		build := exec.Command("go", "build", "-C", filepath.Join(string(bytes.TrimSpace(root)), "integration", "versitygw"), "-o", built.path,
-			"github.com/versity/versitygw/cmd/versitygw")
-		if out, err := build.CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("%w: %s", err, out)
-		}
-	})
-	if built.err != nil {
-		t.Fatal(built.err)
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return built.path
+	return path
 }
 
 // Server is a server at work.

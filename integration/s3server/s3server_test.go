@@ -16,8 +16,6 @@ import (
 	"sharefs/versions/tier/tiertest"
 )
 
-func TestMain(m *testing.M) { s3server.Main(m) }
-
 // open returns what is below a prefix of a bucket of the server.
 func open(t *testing.T, s *s3server.Server, bucket, prefix string) *s3.Bucket {
 	t.Helper()

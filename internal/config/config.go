@@ -13,6 +13,7 @@
 //	copy_delay  = "5s"        # and in checkpoints/, where a lost meta.db is made anew from, after so long again
 //
 //	[retention]               # how long history is kept; see Retention
+//	[tier]                    # a bucket that keeps a second copy; see Tier
 //
 // Options of the mount (-o) win over the file, the file wins over the defaults.
 package config
@@ -37,6 +38,7 @@ type Config struct {
 	Versions  Versions  `toml:"versions"`
 	Journal   Journal   `toml:"journal"`
 	Retention Retention `toml:"retention"`
+	Tier      Tier      `toml:"tier"`
 }
 
 // Mount holds defaults of the mount's options.
@@ -108,7 +110,7 @@ settle      = "1s"       # a file must be quiet for so long before its version i
 [journal]
 max_delay   = "5s"       # what no fsync asked for is on disk at the latest after so long
 copy_delay  = "5s"       # and in checkpoints/, where a lost meta.db is made anew from, after so long again
-` + retentionFile
+` + retentionFile + tierFile
 
 // Load reads the file; a missing one gives the defaults.
 func Load(path string) (Config, error) {
@@ -153,7 +155,7 @@ func Parse(path string, text []byte) (Config, error) {
 
 // Keys lists all keys, in the order of the file.
 func Keys() []string {
-	return append([]string{"mount.passthrough", "mount.atime", "versions.settle", "journal.max_delay", "journal.copy_delay"}, retentionKeys()...)
+	return append([]string{"mount.passthrough", "mount.atime", "versions.settle", "journal.max_delay", "journal.copy_delay"}, append(retentionKeys(), tierKeys()...)...)
 }
 
 func (c *Config) check() error {
@@ -171,6 +173,9 @@ func (c *Config) check() error {
 	}
 	if d := time.Duration(c.Journal.CopyDelay); d < minCopyDelay || d > maxCopyDelay {
 		return fmt.Errorf("journal.copy_delay is from \"100ms\" to \"1h\", not \"%v\"", d)
+	}
+	if err := c.Tier.check(); err != nil {
+		return err
 	}
 	return c.Retention.check()
 }

@@ -27,6 +27,7 @@ import (
 	"sharefs/internal/store"
 	"sharefs/internal/term"
 	"sharefs/versions"
+	"sharefs/versions/tier"
 )
 
 // Config is what a user asks for.
@@ -70,6 +71,9 @@ type Daemon struct {
 	tree  *versions.Tree
 	edge  *fs.Server
 	jobs  jobs.Runner
+
+	tier      *tier.Uploader // nil: the store has no bucket
+	tierError string         // why not, although it should have
 
 	test     atomic.Pointer[selftest.Result]
 	testing  sync.WaitGroup
@@ -132,6 +136,7 @@ func (d *Daemon) start(ctx context.Context, c Config) error {
 	}
 	d.tree.SetKernel(d.edge)
 	d.edge.Serve()
+	d.startTier()
 	d.store.Say(store.Mounted, d.point)
 	d.log.Info("mounted", "point", d.point, "store", d.store.Dir, "version", build.Version, "pid", os.Getpid(), "passthrough", d.edge.Stats().Passthrough)
 	d.startSelfTest()
@@ -340,6 +345,7 @@ func (d *Daemon) Wait() error {
 	d.log.Info("unmounted, saving")
 	d.testing.Wait()
 	d.jobs.Close()
+	d.stopTier()
 	err := d.tree.Close()
 	if err != nil {
 		d.log.Error("not all could be saved", "error", err)

@@ -60,6 +60,7 @@ func (d *Daemon) status() *status.Status {
 			Generation: checkpoint.Generation, Rows: checkpoint.Rows, Bytes: checkpoint.ExportBytes + checkpoint.ArchiveBytes,
 			UncopiedNow: checkpoint.LagCommits, ExportingNow: checkpoint.Exporting, Incomplete: checkpoint.Broken, Error: checkpoint.LastError,
 		},
+		Tier:     d.tierStatus(),
 		Requests: edge.Requests,
 		Problems: []string{},
 	}
@@ -88,6 +89,9 @@ func problems(s *status.Status, watch, lost string) []string {
 	add(s.Journal.Error != "", "changes cannot be saved: "+s.Journal.Error)
 	add(s.Capture.Error != "", "versions cannot be captured: "+s.Capture.Error)
 	add(s.Checkpoint.Error != "", "the checkpoint, from which the database could be made anew, does not get on: "+s.Checkpoint.Error)
+	if s.Tier != nil {
+		add(s.Tier.Error != "", "the bucket does not get on: "+s.Tier.Error)
+	}
 	add(s.Retention.Error != "", "history could not be thinned: "+s.Retention.Error)
 	add(s.Scrub.LastBad != "", "pack "+s.Scrub.LastBad+" does not read back ("+term.Of(s.Scrub.BadRecords, "record")+" that versions need since the mount): sharefs fsck tells what is concerned")
 	last := "; the last was of " + term.Quote(lost)

@@ -18,6 +18,7 @@ type Status struct {
 	Checkpoint Checkpoint `json:"checkpoint"`
 	Retention  Retention  `json:"retention"`
 	Scrub      Scrub      `json:"scrub"`
+	Tier       *Tier      `json:"tier,omitempty"` // none: the store has no bucket
 	Space      Space      `json:"space"`
 
 	// Requests that the kernel sent to the daemon since the mount began, by opcode.
@@ -115,6 +116,20 @@ type Checkpoint struct {
 	ExportingNow uint64 `json:"exporting_rows_now"`   // written of the next one
 	Incomplete   bool   `json:"incomplete,omitempty"` // changes are missing in it; the next one will have them
 	Error        string `json:"error,omitempty"`
+}
+
+// Tier is the bucket that keeps a second copy of the store.
+type Tier struct {
+	URL          string    `json:"url"`
+	Files        int       `json:"files"` // that the bucket holds whole
+	Bytes        int64     `json:"bytes"`
+	Complete     time.Time `json:"complete,omitzero"` // as of when the store is in it; zero: not known yet since the mount
+	BacklogFiles int       `json:"backlog_files_now"` // that it lacks
+	BacklogBytes int64     `json:"backlog_bytes_now"`
+	BehindSince  time.Time `json:"behind_since,omitzero"` // zero: it lacks nothing
+	SentBytes    uint64    `json:"sent_bytes_since_mount"`
+	Refused      bool      `json:"refused,omitempty"` // somebody has to see to it
+	Error        string    `json:"error,omitempty"`
 }
 
 // Retention is what history is kept, and what came of the last time that it was thinned.

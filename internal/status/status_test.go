@@ -40,10 +40,12 @@ func TestTheTextSaysWhatIsNowAndWhatSinceTheMount(t *testing.T) {
 	s.Problems = []string{"the disk is full", "b\x1b[0m"}
 	s.Checkpoint = Checkpoint{Generation: 2, Rows: 5000, Bytes: 2048, UncopiedNow: 1}
 	s.Mount.ReadOnly, s.Content.Passthrough, s.Content.Reason = true, false, "passthrough=off"
+	s.Tier = &Tier{URL: "s3://h/b", Files: 2, Bytes: 2048, BacklogFiles: 1, BacklogBytes: 1024, BehindSince: s.Started}
 	text = s.Text(s.Started)
 	for _, want := range []string{
 		"Problems     the disk is full\n", `b\x1b[0m` + "\n", "read-only\n",
 		"Content      served: reads and writes go through the daemon (passthrough=off)\n",
+		"Bucket       s3://h/b: 2 files, 2.0 KiB\n", "             it lacks 1 file, 1.0 KiB, since 2026-11-20 10:00:00\n",
 		"Checkpoint   5,000 rows and the changes since, 2.0 KiB; now 1 change not in it\n",
 	} {
 		if !strings.Contains(text, want) {

@@ -78,6 +78,15 @@ func (s *Status) Text(now time.Time) string {
 	default:
 		line("History", "every moment since %s is kept, and %s before", r.Since.Local().Format("2006-01-02 15:04:05"), term.Count(uint64(r.Moments)))
 	}
+	if t := s.Tier; t != nil {
+		line("Bucket", "%s: %s, %s", term.Clean(t.URL), term.Of(uint64(t.Files), "file"), term.Size(uint64(t.Bytes)))
+		switch {
+		case !t.BehindSince.IsZero():
+			line("", "it lacks %s, %s, since %s", term.Of(uint64(t.BacklogFiles), "file"), term.Size(uint64(t.BacklogBytes)), t.BehindSince.Local().Format("2006-01-02 15:04:05"))
+		case !t.Complete.IsZero():
+			line("", "complete as of %s", t.Complete.Local().Format("2006-01-02 15:04:05"))
+		}
+	}
 	line("Requests", "%s since mount%s", term.Count(total(s.Requests)), most(s.Requests, 6))
 	if len(s.Problems) == 0 {
 		line("Problems", "none")

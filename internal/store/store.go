@@ -44,6 +44,7 @@ const (
 var layout = map[string]bool{
 	configFile: true, identityFile: true, shareFile: true, lockFile: true, LogFile: true, LogFile + ".1": true,
 	"meta.db": true, "journal": true, "live": true, "packs": true, "aside": true, "checkpoints": true, "rebuild": true, "lost": true, "quarantine": true,
+	"tier": true, "tier.new": true,
 	"lost+found": true, ".nobackup": true, ".stfolder": true,
 }
 

@@ -90,6 +90,19 @@ func (s *Store) Growing() (id ID, size int64, ok bool) {
 	return s.cur.hdr.ID, s.cur.size, true
 }
 
+// SyncGrowing is [Store.Sync], and returns the pack that records are appended to and its length, all of which survives power loss; ok is false where there is none.
+func (s *Store) SyncGrowing() (id ID, size int64, ok bool, err error) {
+	s.append.Lock()
+	defer s.append.Unlock()
+	if s.cur == nil {
+		return id, 0, false, nil
+	}
+	if err := s.syncLocked(); err != nil {
+		return id, 0, false, err
+	}
+	return s.cur.hdr.ID, s.cur.size, true, nil
+}
+
 // Seal seals the pack that grows, whatever its length, so that it can be looked through as the others are; the next record begins another one.
 // Without one it does nothing. An error is that of [Store.Sync].
 func (s *Store) Seal() error {

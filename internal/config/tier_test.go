@@ -1,0 +1,43 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestTier(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want Place
+	}{
+		{`url = "s3://s3.example.com/photos/a/b"`, Place{"s3.example.com", "photos", "a/b/", false}},
+		{`url = "s3://s3.example.com:9000/photos/"`, Place{"s3.example.com:9000", "photos", "", false}},
+		{`url = "s3://127.0.0.1:9000/photos"`, Place{"127.0.0.1:9000", "photos", "", true}},
+		{`url = "s3://[::1]:9000/photos"`, Place{"[::1]:9000", "photos", "", true}},
+		{`url = "s3://localhost/photos"`, Place{"localhost", "photos", "", true}},
+		{"url = 's3://localhost/photos'\nhttp = false\nrate = '1MiB'\ncredentials = '/k'\nregion = 'x'", Place{"localhost", "photos", "", false}},
+		{"url = 's3://h/photos'\nhttp = true", Place{"h", "photos", "", true}},
+	} {
+		cfg, err := Parse("share.toml", []byte("[tier]\n"+c.text))
+		if err != nil {
+			t.Errorf("%s: %v", c.text, err)
+			continue
+		}
+		if got, err := cfg.Tier.Place(); err != nil || got != c.want {
+			t.Errorf("%s: %+v, %v", c.text, got, err)
+		}
+	}
+	for _, c := range []struct{ text, want string }{
+		{`url = "https://h/b"`, "tier.url is such as"}, {`url = "s3://h"`, "tier.url is such as"}, {`url = "s3:///b"`, "tier.url is such as"},
+		{`url = "s3://me:secret@h/b"`, "no place for credentials"}, {`url = "s3://h/b?x=1"`, "tier.url is such as"}, {`url = "s3://h/b/../c"`, "has an empty part"},
+		{`url = "s3://h/b/c//d"`, "has an empty part"}, {"region = 'x'", "of no use without tier.url"}, {"url = 's3://h/b'\nrate = '1KiB'", "tier.rate"},
+		{"url = 's3://h/b'\ncredentials = 'k'", "tier.credentials"}, {"url = 's3://h/b'\ntake_over = 'a'", "tier.take_over"}, {"ulr = ''", "did you mean tier.url"},
+	} {
+		if _, err := Parse("share.toml", []byte("[tier]\n"+c.text)); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", c.text, err)
+		}
+	}
+	if cfg, err := Parse("share.toml", []byte(File)); err != nil || cfg.Tier != (Tier{}) {
+		t.Errorf("by default there is a bucket: %+v, %v", cfg.Tier, err)
+	}
+}

@@ -1,0 +1,69 @@
+package tier
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"sharefs"
+)
+
+// state is what a store knows of the roots that it wrote: a file in it, JSON, replaced as a whole. It lies beside the rows and not among them, for a copy of the
+// rows of yesterday must not be taken for the store of today.
+type state struct {
+	Store string `json:"store"`          // 16 random bytes, hexadecimal
+	Last  string `json:"last,omitempty"` // nonce of the last root that was written for certain
+	Next  string `json:"next,omitempty"` // of the one that was to take its place
+}
+
+// load reads the file, and makes it where it is missing.
+func (s *state) load(path string) error {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		*s = state{Store: random()}
+		return s.save(path)
+	}
+	if err == nil {
+		err = json.Unmarshal(b, s)
+	}
+	if err == nil && len(s.Store) != 32 {
+		err = errors.New("it does not name the store")
+	}
+	if err != nil {
+		return &sharefs.Error{Op: "read what is known of the bucket", Path: path, Kind: sharefs.KindCorrupt, Err: err}
+	}
+	return nil
+}
+
+// save makes it survive the loss of power.
+func (s *state) save(path string) error {
+	b, err := json.Marshal(s)
+	if err == nil {
+		err = replace(path, append(b, '\n'))
+	}
+	if err != nil {
+		return &sharefs.Error{Op: "write what is known of the bucket", Path: path, Kind: sharefs.KindOf(err), Err: err}
+	}
+	return nil
+}
+
+// replace writes a file anew, whole or not at all.
+func replace(path string, b []byte) error {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

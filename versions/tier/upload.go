@@ -1,0 +1,457 @@
+package tier
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"sharefs"
+)
+
+// File is a file of a store that a restore needs. Bytes that were listed never change: a file only ever grows, and one that is sealed does not even that.
+type File struct {
+	Name string // relative to the store, with slashes; it is the object's key
+	Size int64  // bytes that survive the loss of power
+}
+
+// Source is the store whose files are to be in the bucket.
+type Source interface {
+	// State returns a text that is another one whenever Files may return something else.
+	State() string
+	// Files lists what a restore needs, so that the files together are the store at one moment. Ready is false if there is nothing yet from which it could be
+	// restored.
+	Files() (files []File, ready bool, err error)
+	// Removals counts how often the store was about to take bytes away that rows had led to: if it did so while files were read, what was read may not go
+	// together with what was listed.
+	Removals() uint64
+	// Open opens a listed file. It errors with KindNotExist if it is gone, or sealed under another name by now.
+	Open(name string) (interface {
+		io.ReaderAt
+		io.Closer
+	}, error)
+}
+
+// Config says how a store is kept in a bucket.
+type Config struct {
+	Bucket Bucket
+	Source Source
+	Key    [32]byte      // of the share: what is said in the bucket is authenticated with one that follows from it
+	State  string        // path of a file that tells which root this store wrote last
+	Host   string        // who this is, for people
+	Every  time.Duration // at most so often the bucket is brought up to date
+	Keep   time.Duration // for so long a file stays in the bucket that no root names any more
+	// Take, where not empty, is the nonce of a root, or its beginning, that another copy of this store wrote and this one may replace.
+	Take string
+	Log  *slog.Logger
+}
+
+// Stats tells how the bucket stands.
+type Stats struct {
+	Files        int       `json:"files"` // that the last root names
+	Bytes        int64     `json:"bytes"`
+	Complete     time.Time `json:"complete,omitzero"` // when a root was last written, or found, that names all
+	BacklogFiles int       `json:"backlog_files"`     // not in the bucket as they are
+	BacklogBytes int64     `json:"backlog_bytes"`
+	Behind       time.Time `json:"behind,omitzero"`   // since when the bucket lacks something
+	Sent         uint64    `json:"sent_bytes"`        // since the start
+	Error        string    `json:"error,omitempty"`   // why it does not get on at present
+	Refused      bool      `json:"refused,omitempty"` // and will not before somebody has seen to it
+}
+
+// Uploader keeps the files of a store in a bucket, behind those who write them:
+//
+//  1. list     the checkpoint first, then the packs: all that the rows in it lead to is in the packs that are listed after it
+//  2. upload   what is not there, one file after the other. A file that is gone meanwhile, or a garbage collection, has it begin anew: what was
+//     uploaded counts still
+//  3. root     an object that names all of it takes the place of the root before, if that is still the one that this store wrote
+//  4. delete   what no root has named for a while
+//
+// The bucket itself tells what is in it: what was uploaded before the process was killed is found by a list at the next start. Objects are put whole or not at
+// all, files only grow, so one of the right length is the file.
+//
+// Of the roots that it has written the store knows the last for certain, and the one that it was about to write when it was killed. Any other is the work of
+// another store or of another copy of this one: then nothing is written, deleted or mixed, and the status says so.
+type Uploader struct {
+	cfg    Config
+	cancel context.CancelFunc
+	ended  sync.WaitGroup
+
+	remote map[string]int64 // lengths of the objects that are there; nil: not known
+	root   *Root            // the last one, nil: there is none
+	etag   string           // its tag
+	state  state
+	done   string // state of the source that the root tells of; empty: none
+
+	mu    sync.Mutex // guards stats
+	stats Stats
+}
+
+const (
+	firstRest = time.Second // after a failure; doubled up to lastRest
+	lastRest  = time.Minute
+	attempts  = 5 // to list and upload while files change
+)
+
+// Start begins to upload. It does not wait for the bucket.
+func Start(cfg Config) (*Uploader, error) {
+	u := &Uploader{cfg: cfg}
+	if err := u.state.load(cfg.State); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	u.cancel = cancel
+	u.ended.Go(func() { u.run(ctx) })
+	return u, nil
+}
+
+// Close ends what is under way, and waits for that.
+func (u *Uploader) Close() {
+	u.cancel()
+	u.ended.Wait()
+}
+
+// Stats returns how the bucket stands. It does not wait.
+func (u *Uploader) Stats() Stats {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.stats
+}
+
+func (u *Uploader) note(fn func(s *Stats)) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	fn(&u.stats)
+}
+
+// refusal is why nothing is to be written before somebody has seen to it.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
+func (u *Uploader) run(ctx context.Context) {
+	rest := firstRest
+	said := ""
+	for {
+		err := u.turn(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		text := ""
+		if err != nil {
+			text = err.Error()
+		}
+		var no refusal
+		refused := errors.As(err, &no)
+		u.note(func(s *Stats) { s.Error, s.Refused = text, refused })
+		if text != said {
+			if err != nil {
+				u.cfg.Log.Warn("the bucket does not get on", "err", err)
+			} else {
+				u.cfg.Log.Info("the bucket gets on again")
+			}
+			said = text
+		}
+		wait := u.cfg.Every
+		if err == nil {
+			if rest = firstRest; u.root == nil {
+				wait = min(wait, firstRest) // until there is a checkpoint
+			}
+		} else {
+			wait, rest = rest, min(2*rest, lastRest)
+		}
+		if sleep(ctx, wait) != nil {
+			return
+		}
+	}
+}
+
+// turn brings the bucket up to date once.
+func (u *Uploader) turn(ctx context.Context) error {
+	if u.root != nil && u.done == u.cfg.Source.State() {
+		return nil
+	}
+	for range attempts {
+		state, removals := u.cfg.Source.State(), u.cfg.Source.Removals()
+		files, ready, err := u.cfg.Source.Files()
+		if err != nil {
+			return err
+		}
+		u.backlog(files)
+		if err := u.meet(ctx); err != nil {
+			return err
+		}
+		u.backlog(files)
+		if err := u.upload(ctx, files); errors.Is(err, sharefs.KindNotExist) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if u.cfg.Source.Removals() != removals {
+			continue
+		}
+		if !ready {
+			return nil
+		}
+		if err := u.swap(ctx, files); err != nil {
+			return err
+		}
+		u.done = state
+		return u.tidy(ctx)
+	}
+	return &sharefs.Error{Op: "upload", Kind: sharefs.KindAgain, Detail: "files of the store go faster than they can be listed"}
+}
+
+// backlog writes down what is not in the bucket; before that is known all is, but what the last root named.
+func (u *Uploader) backlog(files []File) {
+	count, bytes := 0, int64(0)
+	for _, f := range files {
+		if u.remote[f.Name] != f.Size {
+			count++
+			bytes += f.Size
+		}
+	}
+	u.note(func(s *Stats) {
+		s.BacklogFiles, s.BacklogBytes = count, bytes
+		if s.Behind.IsZero() {
+			s.Behind = time.Now()
+		}
+	})
+}
+
+// meet finds out what is in the bucket, and whose it is.
+func (u *Uploader) meet(ctx context.Context) error {
+	if u.remote != nil {
+		return nil
+	}
+	root, etag, err := ReadRoot(ctx, u.cfg.Bucket, u.cfg.Key)
+	switch {
+	case errors.Is(err, sharefs.KindNotExist):
+		u.root, u.etag = nil, ""
+	case errors.Is(err, sharefs.KindAccess) && etag != "":
+		return refusal{&sharefs.Error{Op: "use the bucket", Kind: sharefs.KindAccess,
+			Detail: "another store, with another share key, is kept below this prefix: give this one another prefix in [tier] url"}}
+	case err != nil:
+		return err
+	default:
+		if err := u.mine(root); err != nil {
+			return err
+		}
+		u.root, u.etag = root, etag
+	}
+	remote := map[string]int64{}
+	for _, prefix := range []string{"packs/", "checkpoints/"} {
+		err := u.cfg.Bucket.List(ctx, prefix, "", func(i Info) bool {
+			remote[i.Key] = i.Size
+			return true
+		})
+		if err != nil {
+			return err
+		}
+	}
+	u.remote = remote
+	return nil
+}
+
+// mine sees that a root is one that this store wrote.
+func (u *Uploader) mine(root *Root) error {
+	switch {
+	case root.Store == u.state.Store && (root.Nonce == u.state.Last || root.Nonce == u.state.Next):
+		return nil
+	case u.cfg.Take != "" && strings.HasPrefix(root.Nonce, u.cfg.Take):
+		u.cfg.Log.Warn("what another copy of the store wrote is taken over", "host", root.Host, "written", root.Written)
+		next := state{Store: root.Store, Last: root.Nonce}
+		if err := next.save(u.cfg.State); err != nil {
+			return err
+		}
+		u.state = next
+		return nil
+	}
+	who := "another store with the same share key"
+	if root.Store == u.state.Store {
+		who = "another copy of this store"
+	}
+	return refusal{&sharefs.Error{Op: "use the bucket", Kind: sharefs.KindBusy, Detail: who + " is kept below this prefix, which " + root.Host + " wrote to at " +
+		root.Written.Format(time.RFC3339) + ": give this one another prefix in [tier] url or, if that one is gone for good, let this one take its place with take_over = \"" +
+		root.Nonce + "\""}}
+}
+
+// upload puts what is not there.
+func (u *Uploader) upload(ctx context.Context, files []File) error {
+	for _, f := range files {
+		if u.remote[f.Name] == f.Size {
+			continue
+		}
+		if err := u.put(ctx, f); err != nil {
+			return err
+		}
+		u.remote[f.Name] = f.Size
+		u.backlog(files)
+	}
+	return nil
+}
+
+func (u *Uploader) put(ctx context.Context, f File) error {
+	body, err := u.cfg.Source.Open(f.Name)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if _, err := u.cfg.Bucket.Put(ctx, f.Name, body, f.Size, Condition{}); err != nil {
+		return notGone(err)
+	}
+	u.note(func(s *Stats) { s.Sent += uint64(f.Size) })
+	return nil
+}
+
+// notGone keeps a bucket's "there is no such thing" from being taken for a file of the store that is gone.
+func notGone(err error) error {
+	if errors.Is(err, sharefs.KindNotExist) {
+		return &sharefs.Error{Op: "upload", Kind: sharefs.KindOther, Detail: err.Error()}
+	}
+	return err
+}
+
+// swap puts a root that names the files in the place of the one before.
+func (u *Uploader) swap(ctx context.Context, files []File) error {
+	next := u.next(files, time.Now().UTC())
+	body, err := next.encode(&u.cfg.Key)
+	if err != nil {
+		return err
+	}
+	// Whether it was written cannot be told after a crash, or when the answer is lost: the nonce tells then.
+	intent := state{Store: next.Store, Last: u.state.Last, Next: next.Nonce}
+	if u.root != nil {
+		intent.Last = u.root.Nonce
+	}
+	if err := intent.save(u.cfg.State); err != nil {
+		return err
+	}
+	u.state = intent
+	only := Condition{Absent: true}
+	if u.root != nil {
+		only = Condition{ETag: u.etag}
+	}
+	etag, err := u.cfg.Bucket.Put(ctx, rootKey, readerAt(body), int64(len(body)), only)
+	if err != nil {
+		u.remote = nil // it may be there nevertheless, or another one's
+		return notGone(err)
+	}
+	u.root, u.etag = next, etag
+	total := int64(0)
+	for _, f := range files {
+		total += f.Size
+	}
+	u.note(func(s *Stats) {
+		s.Files, s.Bytes, s.Complete, s.Behind = len(files), total, next.Written, time.Time{}
+		s.BacklogFiles, s.BacklogBytes = 0, 0
+		s.Sent += uint64(len(body))
+	})
+	return nil
+}
+
+// next returns the root that names the files.
+func (u *Uploader) next(files []File, now time.Time) *Root {
+	r := &Root{Store: u.state.Store, Nonce: random(), Number: 1, Host: u.cfg.Host, Written: now}
+	named := map[string]bool{}
+	for _, f := range files {
+		named[f.Name] = true
+		r.Files = append(r.Files, RootFile(f))
+	}
+	dropped := map[string]bool{}
+	if u.root != nil {
+		r.Number = u.root.Number + 1
+		for _, d := range u.root.Dropped {
+			if _, there := u.remote[d.Name]; there && !named[d.Name] {
+				dropped[d.Name] = true
+				r.Dropped = append(r.Dropped, d)
+			}
+		}
+	}
+	for name := range u.remote {
+		if !named[name] && !dropped[name] {
+			r.Dropped = append(r.Dropped, Dropped{name, now})
+		}
+	}
+	return r
+}
+
+// tidy deletes what the root, which is there, says to be dropped for long enough.
+func (u *Uploader) tidy(ctx context.Context) error {
+	for _, d := range u.root.Dropped {
+		if _, there := u.remote[d.Name]; !there || time.Since(d.Since) < u.cfg.Keep {
+			continue
+		}
+		if err := u.cfg.Bucket.Delete(ctx, d.Name); err != nil {
+			return notGone(err)
+		}
+		delete(u.remote, d.Name)
+	}
+	return nil
+}
+
+// ReadRoot reads the root of a bucket. It errors with KindNotExist where there is none; with KindAccess where it is another store's, and then with its tag.
+func ReadRoot(ctx context.Context, b Bucket, key [32]byte) (*Root, string, error) {
+	for range attempts {
+		body, etag, err := readWhole(ctx, b, rootKey, maxRoot)
+		if errors.Is(err, errReplaced) {
+			continue
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		root, err := decodeRoot(&key, body)
+		return root, etag, err
+	}
+	return nil, "", errReplaced
+}
+
+var errReplaced = &sharefs.Error{Op: "read", Path: rootKey, Kind: sharefs.KindAgain, Detail: "it was replaced while it was read"}
+
+// readWhole reads a small object.
+func readWhole(ctx context.Context, b Bucket, key string, most int64) ([]byte, string, error) {
+	body := make([]byte, 64<<10)
+	n, info, err := b.ReadAt(ctx, key, body, 0)
+	if err != nil {
+		return nil, "", err
+	}
+	if info.Size > most {
+		return nil, "", &sharefs.Error{Op: "read", Path: key, Kind: sharefs.KindTooLarge}
+	}
+	body = body[:n]
+	if rest := info.Size - int64(n); rest > 0 {
+		body = append(body, make([]byte, rest)...)
+		m, again, err := b.ReadAt(ctx, key, body[n:], int64(n))
+		if err != nil {
+			return nil, "", err
+		}
+		if again.ETag != info.ETag || int64(m) != rest {
+			return nil, "", errReplaced
+		}
+	}
+	return body, info.ETag, nil
+}
+
+func random() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+type readerAt []byte
+
+func (r readerAt) ReadAt(b []byte, off int64) (int, error) {
+	if off >= int64(len(r)) {
+		return 0, io.EOF
+	}
+	n := copy(b, r[off:])
+	if n < len(b) {
+		return n, io.EOF
+	}
+	return n, nil
+}

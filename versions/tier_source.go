@@ -1,0 +1,93 @@
+package versions
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/zeebo/blake3"
+
+	"sharefs"
+	"sharefs/versions/pack"
+	"sharefs/versions/tier"
+)
+
+// TierSource returns the tree as what keeps it in a bucket sees it. What is listed is all that [Rebuild] needs, beside the keys.
+func (t *Tree) TierSource() tier.Source { return tierSource{t} }
+
+// TierKey returns the key that authenticates what a bucket says of a share; the share key does not follow from it.
+func TierKey(share [32]byte) (key [32]byte) {
+	blake3.DeriveKey("sharefs 2026-11 root of a bucket", share[:], key[:])
+	return key
+}
+
+type tierSource struct{ t *Tree }
+
+// sealForTier is when the pack that grows is sealed to be uploaded, in bytes: a shorter one is uploaded as it is, again each time that it has grown.
+const sealForTier = 4 << 20
+
+func (s tierSource) State() string {
+	t := s.t
+	c := t.CheckpointStats()
+	p := t.past.packs.Stats()
+	return fmt.Sprint(t.db.Synced(), t.lastSeq.Load(), p.Records, p.Packs, c.Generation, s.Removals())
+}
+
+func (s tierSource) Removals() uint64 { return s.t.past.gc.settled.Load() }
+
+// Files lists the checkpoint before the packs, for the chunks of a version are in packs before its row is written.
+func (s tierSource) Files() (files []tier.File, ready bool, err error) {
+	t := s.t
+	if err := t.checkpoint.flush(); err != nil {
+		return nil, false, err
+	}
+	list, err := t.checkpoint.durable()
+	if err != nil {
+		return nil, false, err
+	}
+	for _, f := range list.Files {
+		files = append(files, tier.File{Name: f.Name, Size: f.Size})
+	}
+	packs := t.past.packs
+	if err := packs.Recover(); err != nil { // what an earlier process left open
+		return nil, false, err
+	}
+	if _, size, ok := packs.Growing(); ok && size >= sealForTier {
+		if err := packs.Seal(); err != nil {
+			return nil, false, err
+		}
+	}
+	growing, size, _, err := packs.SyncGrowing()
+	if err != nil {
+		return nil, false, err
+	}
+	err = packs.Each(func(i pack.Info) bool {
+		name := i.ID.String()
+		f := tier.File{Name: "packs/" + name[:2] + "/" + name, Size: i.Size}
+		if !i.Sealed {
+			f.Name = "packs/open/" + name
+			if i.ID == growing {
+				f.Size = size
+			}
+		}
+		files = append(files, f)
+		return true
+	})
+	return files, list.Generation > 0, err
+}
+
+func (s tierSource) Open(name string) (interface {
+	io.ReaderAt
+	io.Closer
+}, error) {
+	f, err := os.Open(filepath.Join(s.t.cfg.Dir, filepath.FromSlash(name)))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, &sharefs.Error{Op: "upload", Path: name, Kind: sharefs.KindNotExist, Err: err}
+	}
+	if err != nil {
+		return nil, failed("upload", err)
+	}
+	return f, nil
+}
