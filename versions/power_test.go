@@ -148,11 +148,9 @@ func TestTreeAfterLossOfPower(t *testing.T) {
 			fate = simdisk.Lost
 		}
 		tree := testTree(t, store, func(c *Config) { c.Journal = disk.PowerLoss(n, fate) })
-		want := states[len(states)-1]
-		if store == latest {
-			want = states[0]
-		}
-		if outline(t, tree) != want {
+		got := outline(t, tree)
+		// Nobody asked for a sync since the first state, but a memtable that is put away when the tree is quiet makes one.
+		if store == latest && slices.Index(states, got) < 0 || store == synced && got != states[len(states)-1] {
 			t.Errorf("%s: another tree than was", name)
 		}
 		noProblems(t, tree)
