@@ -287,3 +287,15 @@ func (fs *files) count() int {
 	}
 	return n
 }
+
+// hot reports whether a file may have been written to since it last came to rest, so that its backing file tells its size.
+func (t *Tree) hot(ino sharefs.Ino) bool {
+	f := t.files.find(ino)
+	if f == nil {
+		return false
+	}
+	defer t.files.unpin(f)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.hot
+}

@@ -61,21 +61,29 @@ func (c *fsck) checkAside() error {
 		return err
 	}
 	defer dir.Close()
+	return eachName(dir, func(name string) error {
+		base := name
+		for _, suffix := range []string{asidePart, asideNew, asideHeld} {
+			base = strings.TrimSuffix(base, suffix)
+		}
+		id, ok := parseAside(base)
+		switch {
+		case !ok:
+			c.unknown("aside/" + name)
+		case base == name:
+			return c.confirmAside(id)
+		}
+		return nil
+	})
+}
+
+// eachName calls fn for each name in a directory, a bounded number of them in memory at a time.
+func eachName(dir *os.File, fn func(name string) error) error {
 	for {
 		names, err := dir.Readdirnames(1024)
 		for _, name := range names {
-			base := name
-			for _, suffix := range []string{asidePart, asideNew, asideHeld} {
-				base = strings.TrimSuffix(base, suffix)
-			}
-			id, ok := parseAside(base)
-			switch {
-			case !ok:
-				c.unknown("aside/" + name)
-			case base == name:
-				if err := c.confirmAside(id); err != nil {
-					return err
-				}
+			if err := fn(name); err != nil {
+				return err
 			}
 		}
 		if err == io.EOF {

@@ -2,7 +2,6 @@ package versions
 
 import (
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -68,18 +67,6 @@ func (c *fsck) badBacking(ino sharefs.Ino, detail string) {
 	c.found(f)
 }
 
-// hot reports whether the backing file of an inode tells its size.
-func (t *Tree) hot(ino sharefs.Ino) bool {
-	f := t.files.find(ino)
-	if f == nil {
-		return false
-	}
-	defer t.files.unpin(f)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.hot
-}
-
 // checkLive does the second stage, as far as it goes beyond the inodes that there are.
 func (c *fsck) checkLive() error {
 	c.stage("live files", "directories", liveSubdirs)
@@ -134,29 +121,18 @@ func (c *fsck) findStrays(sub string) error {
 		return err
 	}
 	defer dir.Close()
-	for {
-		names, err := dir.Readdirnames(1024)
-		for _, name := range names {
-			n, err := strconv.ParseUint(name, 16, 64)
-			ino := sharefs.Ino(n)
-			if err != nil || c.t.live.name(ino) != sub+"/"+name {
-				c.unknown("live/" + sub + "/" + name)
-				continue
-			}
-			if r, err := c.t.row(ino); err == nil && r.isRegular() || c.t.stock.owns(ino) {
-				continue
-			}
-			if err := c.confirmStray(ino); err != nil {
-				return err
-			}
-		}
-		if err == io.EOF {
+	return eachName(dir, func(name string) error {
+		n, err := strconv.ParseUint(name, 16, 64)
+		ino := sharefs.Ino(n)
+		if err != nil || c.t.live.name(ino) != sub+"/"+name {
+			c.unknown("live/" + sub + "/" + name)
 			return nil
 		}
-		if err != nil {
-			return err
+		if r, err := c.t.row(ino); err == nil && r.isRegular() || c.t.stock.owns(ino) {
+			return nil
 		}
-	}
+		return c.confirmStray(ino)
+	})
 }
 
 // confirmStray looks again whether a backing file belongs to nobody.

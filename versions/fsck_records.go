@@ -133,27 +133,23 @@ func (c *fsck) needless(list []*badChunk) bool {
 
 // places tells where records lie, the first of them.
 func places(list []*badChunk) string {
-	var parts []string
-	for i, b := range list {
-		if i == 4 {
-			parts = append(parts, "…")
-			break
-		}
-		parts = append(parts, fmt.Sprintf("at %d, chunk %s", b.loc.Off, short(&b.id)))
-	}
-	return strings.Join(parts, "; ")
+	return few(list, "; ", func(b *badChunk) string { return fmt.Sprintf("at %d, chunk %s", b.loc.Off, short(&b.id)) })
 }
 
 func chunkNames(list []*badChunk) string {
+	return few(list, ", ", func(b *badChunk) string { return short(&b.id) })
+}
+
+// few names the first four of a list; that there are more is shown by an ellipsis.
+func few(list []*badChunk, sep string, name func(*badChunk) string) string {
 	var parts []string
-	for i, b := range list {
-		if i == 4 {
-			parts = append(parts, "…")
-			break
-		}
-		parts = append(parts, short(&b.id))
+	for _, b := range list[:min(4, len(list))] {
+		parts = append(parts, name(b))
 	}
-	return strings.Join(parts, ", ")
+	if len(list) > 4 {
+		parts = append(parts, "…")
+	}
+	return strings.Join(parts, sep)
 }
 
 // short is the beginning of a chunk's name, which tells it from all others of a store.

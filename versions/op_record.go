@@ -295,7 +295,7 @@ func (o *operations) note(p *op, c OpChange) {
 	case OpAttributes:
 		k.Attributes++
 	}
-	if c.Verb == OpWritten || c.Verb == OpMade || c.Verb == OpLinked && o.t.isHot(c.Ino) {
+	if c.Verb == OpWritten || c.Verb == OpMade || c.Verb == OpLinked && o.t.hot(c.Ino) {
 		o.watch(p, c.Ino)
 	}
 	if c.Dir && c.Verb == OpMade && len(p.made) < opChanges && o.total < opTotal {
@@ -387,18 +387,6 @@ func (p *op) compact() {
 		kept = append(kept, c)
 	}
 	p.changes, p.dead = kept, 0
-}
-
-// isHot reports whether a file may have been written to since it last came to rest.
-func (t *Tree) isHot(ino sharefs.Ino) bool {
-	f := t.files.find(ino)
-	if f == nil {
-		return false
-	}
-	defer t.files.unpin(f)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.hot
 }
 
 // watch waits for the version of a file that was written to. o.mu is held.
