@@ -20,15 +20,7 @@ func (a *app) branch() *cobra.Command {
 		Long: `Make a branch of a file or directory: a name for what it holds now, or held at a
 time, at which work can go on apart (sharefs switch PATH NAME). A branch moves
 along with the work on it. Without NAME the branches are listed.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usage("PATH is missing")
-			}
-			if len(args) > 2 {
-				return usage("too many arguments: %s", term.Quote(args[2]))
-			}
-			return nil
-		},
+		Args:              between(2, "PATH"),
 		ValidArgsFunction: completeFiles,
 		RunE: func(_ *cobra.Command, args []string) error {
 			switch {

@@ -52,15 +52,7 @@ What moved in a directory is found. patch -p1 and git apply read what is written
 Times of change alone do not count, unless --times is given.
 
 Exit status: 0 equal, 1 different, 2 trouble.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usage("PATH is missing")
-			}
-			if len(args) > 2 {
-				return usage("too many arguments: %s", term.Quote(args[2]))
-			}
-			return nil
-		},
+		Args:              between(2, "PATH"),
 		ValidArgsFunction: completeFiles,
 		RunE: func(_ *cobra.Command, args []string) error {
 			style.around = int(context)

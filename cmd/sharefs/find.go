@@ -33,12 +33,7 @@ in it, and show when it went and by which command it comes back. A directory
 that was removed is one line for all that was in it, unless a PATTERN is given:
 then everything whose name fits is shown, as in 'sharefs find --deleted "*.txt"'.
 Files that never came to rest before they were removed left nothing.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 2 {
-				return usage("too many arguments: %s", term.Quote(args[2]))
-			}
-			return nil
-		},
+		Args:              between(2),
 		ValidArgsFunction: completeFiles,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if !deleted {

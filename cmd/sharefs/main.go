@@ -246,14 +246,17 @@ func finishCompletion(c *cobra.Command) {
 	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 }
 
-// exactly demands n arguments and says what is missing by its name in the usage line.
-func exactly(names ...string) cobra.PositionalArgs {
+// exactly demands one argument for each of names, which are those of the usage line.
+func exactly(names ...string) cobra.PositionalArgs { return between(len(names), names...) }
+
+// between demands at least one argument for each of names, and says which is missing; and at most that many.
+func between(most int, names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) < len(names) {
 			return usage("%s is missing", strings.Join(names[len(args):], " "))
 		}
-		if len(args) > len(names) {
-			return usage("too many arguments: %s", term.Quote(args[len(names)]))
+		if len(args) > most {
+			return usage("too many arguments: %s", term.Quote(args[most]))
 		}
 		return nil
 	}

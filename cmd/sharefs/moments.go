@@ -1,13 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
-
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -24,12 +23,7 @@ func (a *app) snapshot() *cobra.Command {
 		Long: `Fix the whole tree of the mount as it is now. It can be walked in .share/at/NAME
 or, without a name, under the time that is written, and costs nothing: the tree
 of every other moment can be seen too. What has a name is kept for ever.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usage("too many arguments: %s", term.Quote(args[1]))
-			}
-			return nil
-		},
+		Args:              between(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := checkNote(note); err != nil {
@@ -172,12 +166,7 @@ func (a *app) tags() *cobra.Command {
 		Short: "List the tags and branches of a file or directory, or the snapshots",
 		Long: `List the tags and branches of a file or directory; without PATH the snapshots of
 the mount. The branch that is worked on is marked by an asterisk.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usage("too many arguments: %s", term.Quote(args[1]))
-			}
-			return nil
-		},
+		Args:              between(1),
 		ValidArgsFunction: completeFiles,
 		RunE: func(_ *cobra.Command, args []string) error {
 			var t *client.Target

@@ -8,8 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
-
-	"sharefs/internal/term"
 )
 
 // mounter is the program that has the tree.
@@ -31,12 +29,7 @@ be interrupted and called again. What could not be had back is named.
 Exit status: 0 nothing is missing, 3 what is missing was named, else it failed.`,
 		Example: `  sharefs rebuild                       The default store
   sharefs rebuild --store /srv/photos   The store in that directory`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usage("too many arguments: %s", term.Quote(args[1]))
-			}
-			return nil
-		},
+		Args: between(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			argv := []string{mounter, "--rebuild"}
 			if cmd.Flags().Changed("store") {

@@ -57,12 +57,7 @@ type undoStyle struct {
 
 func (a *app) undoCommand(cmd *cobra.Command, redo bool) *cobra.Command {
 	style := undoStyle{redo: redo}
-	cmd.Args = func(_ *cobra.Command, args []string) error {
-		if len(args) > 1 {
-			return usage("too many arguments: %s", term.Quote(args[1]))
-		}
-		return nil
-	}
+	cmd.Args = between(1)
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		m, err := a.here()
 		if err != nil {
