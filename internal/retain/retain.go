@@ -10,6 +10,7 @@
 package retain
 
 import (
+	"iter"
 	"slices"
 	"sort"
 	"time"
@@ -82,7 +83,7 @@ func (k *Kept) Thin(now, birth sharefs.HLC, r *Rules, pins []sharefs.HLC) Kept {
 			out.At = append(out.At, t)
 		}
 	}
-	out.At = r.ends(out.At, now, max(k.Since, birth), since)
+	out.At = slices.AppendSeq(out.At, r.ends(now, max(k.Since, birth), since))
 	for _, t := range pins {
 		if t < since && k.Has(t) {
 			out.At = append(out.At, t)
@@ -119,21 +120,8 @@ func (r *Rules) Any(now, from, until sharefs.HLC) bool {
 	if max(from, r.since(now)) < until {
 		return true
 	}
-	for i := range grains {
-		g := &grains[i]
-		keep := g.keep(r)
-		if keep <= 0 {
-			continue
-		}
-		// The first period that ends at from or later, and not too long ago.
-		begin := max(from>>16, sharefs.HLC(keep.reach(now)))
-		for end := g.after(int64(begin)); ; end = g.after(end) {
-			if t := lastBefore(end); t >= until {
-				break
-			} else if t >= from && keep.holds(now, end) {
-				return true
-			}
-		}
+	for range r.ends(now, from, until) {
+		return true
 	}
 	return false
 }
@@ -164,26 +152,28 @@ func (r *Rules) wants(now, t sharefs.HLC) bool {
 	return false
 }
 
-// ends adds the last instants of periods in from ≤ t < to that the rules keep. They may come twice and are not in order.
-func (r *Rules) ends(out []sharefs.HLC, now, from, to sharefs.HLC) []sharefs.HLC {
-	for i := range grains {
-		g := &grains[i]
-		keep := g.keep(r)
-		if keep <= 0 {
-			continue
-		}
-		begin := max(from>>16, sharefs.HLC(keep.reach(now)))
-		for end := g.after(int64(begin)); ; end = g.after(end) {
-			t := lastBefore(end)
-			if t >= to {
-				break
+// ends yields the last instants of periods in from ≤ t < to that the rules keep. They may come twice and are not in order.
+func (r *Rules) ends(now, from, to sharefs.HLC) iter.Seq[sharefs.HLC] {
+	return func(yield func(sharefs.HLC) bool) {
+		for i := range grains {
+			g := &grains[i]
+			keep := g.keep(r)
+			if keep <= 0 {
+				continue
 			}
-			if t >= from && keep.holds(now, end) {
-				out = append(out, t)
+			// The first period that ends at from or later, and not too long ago.
+			begin := max(from>>16, sharefs.HLC(keep.reach(now)))
+			for end := g.after(int64(begin)); ; end = g.after(end) {
+				t := lastBefore(end)
+				if t >= to {
+					break
+				}
+				if t >= from && keep.holds(now, end) && !yield(t) {
+					return
+				}
 			}
 		}
 	}
-	return out
 }
 
 // lastBefore returns the last clock reading before a millisecond since 1970.
