@@ -34,16 +34,16 @@ var opsFiles = [...]struct {
 
 // OpInfo is an operation in .share/ops/log.json, and in a file of its own with its changes.
 type OpInfo struct {
-	ID      string            `json:"id"`    // the moment before it, RFC 3339, milliseconds, UTC: .share/at/ID is the tree before it
-	After   string            `json:"after"` // .share/at/AFTER is the tree after it
-	UID     uint32            `json:"uid"`
-	Group   uint32            `json:"process_group"` // 0: not known
-	Command string            `json:"command"`
-	Label   string            `json:"label,omitempty"` // what the program said that it does
-	Counts  versions.OpCounts `json:"counts"`
-	Ended   bool              `json:"ended"`  // otherwise it is at work, or the daemon was killed meanwhile
-	Partly  bool              `json:"partly"` // not all changes are listed
-	Changes []OpPathInfo      `json:"changes,omitempty"`
+	ID      string           `json:"id"`    // the moment before it, RFC 3339, milliseconds, UTC: .share/at/ID is the tree before it
+	After   string           `json:"after"` // .share/at/AFTER is the tree after it
+	UID     uint32           `json:"uid"`
+	Group   uint32           `json:"process_group"` // 0: not known
+	Command string           `json:"command"`
+	Label   string           `json:"label,omitempty"` // what the program said that it does
+	Counts  sharefs.OpCounts `json:"counts"`
+	Ended   bool             `json:"ended"`  // otherwise it is at work, or the daemon was killed meanwhile
+	Partly  bool             `json:"partly"` // not all changes are listed
+	Changes []OpPathInfo     `json:"changes,omitempty"`
 }
 
 // OpPathInfo is one change; paths are from the root of the mount. Those that are not UTF-8 are in the fields of bytes.
@@ -143,15 +143,10 @@ func (e *edge) opsText(h *fuse.InHeader) ([]byte, error) {
 }
 
 // countsText says what was changed in a few words.
-func countsText(c *versions.OpCounts) string {
+func countsText(c *sharefs.OpCounts) string {
 	var words []string
-	for _, k := range [...]struct {
-		n    uint64
-		what string
-	}{{c.Made, "made"}, {c.Removed, "removed"}, {c.Renamed, "renamed"}, {c.Linked, "linked"}, {c.Written, "written"}, {c.Attributes, "attributes"}} {
-		if k.n > 0 {
-			words = append(words, fmt.Sprintf("%s %d", k.what, k.n))
-		}
+	for kind, n := range c.All() {
+		words = append(words, fmt.Sprintf("%s %d", kind, n))
 	}
 	if len(words) == 0 {
 		return "nothing"

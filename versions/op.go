@@ -31,24 +31,9 @@ type Operation struct {
 	Process uint32      // its process group, 0 where that cannot be told
 	Command string      // as it was called, at most opCommandMax bytes; not always UTF-8
 	Label   string      // what the program itself says that it does
-	Counts  OpCounts
+	Counts  sharefs.OpCounts
 	Ended   bool // otherwise it is at work, or the daemon was killed meanwhile
 	Partly  bool // not all that it changed is listed: there was too much
-}
-
-// OpCounts counts the changes of an operation by their kind.
-type OpCounts struct {
-	Made       uint64 `json:"made"`
-	Removed    uint64 `json:"removed"`
-	Renamed    uint64 `json:"renamed"`
-	Linked     uint64 `json:"linked"`
-	Written    uint64 `json:"written"` // opened for writing, or cut
-	Attributes uint64 `json:"attributes"`
-}
-
-// Sum returns the number of all changes.
-func (c *OpCounts) Sum() uint64 {
-	return c.Made + c.Removed + c.Renamed + c.Linked + c.Written + c.Attributes
 }
 
 // OpVerb says what happened to a name or an inode. The numbers are on disk.

@@ -94,7 +94,7 @@ func TestOperationsOfTwoCommands(t *testing.T) {
 		t.Fatalf("%d operations: %+v", len(all), all)
 	}
 	newest, first := all[0], all[1]
-	if first.Counts != (OpCounts{Made: 3}) || newest.Counts != (OpCounts{Made: 1}) || !first.Ended || !newest.Ended {
+	if first.Counts != (sharefs.OpCounts{Made: 3}) || newest.Counts != (sharefs.OpCounts{Made: 1}) || !first.Ended || !newest.Ended {
 		t.Errorf("%+v", all)
 	}
 	if first.ID >= newest.ID || first.After < newest.ID || first.Command == "" || first.Process == newest.Process {
@@ -258,7 +258,7 @@ func TestNamedOperation(t *testing.T) {
 }
 
 func FuzzDecodeOperation(f *testing.F) {
-	full := Operation{ID: 1, After: 2, UID: 3, Process: 4, Command: "rm -rf x", Label: "undo", Counts: OpCounts{1, 2, 3, 4, 5, 6}, Ended: true, Partly: true}
+	full := Operation{ID: 1, After: 2, UID: 3, Process: 4, Command: "rm -rf x", Label: "undo", Counts: sharefs.OpCounts{Made: 1, Removed: 2, Renamed: 3, Linked: 4, Written: 5, Attributes: 6}, Ended: true, Partly: true}
 	f.Add(full.encode(), (&OpChange{Verb: OpMade, Ino: 5, Parent: 6, Name: "n"}).appendTo(nil))
 	f.Add([]byte{opFormat, 0}, []byte{byte(OpWritten), 5, 0, 0})
 	f.Fuzz(func(t *testing.T, row, part []byte) {
@@ -434,7 +434,7 @@ func TestRestOfWhatNobodyKnows(t *testing.T) {
 	op.End(nil)
 	wantHistory(t, tree, ino, "a", "b")
 	all := endOps(t, tree)
-	if len(all) != 1 || all[0].Counts != (OpCounts{Written: 1}) {
+	if len(all) != 1 || all[0].Counts != (sharefs.OpCounts{Written: 1}) {
 		t.Fatalf("%+v", all)
 	}
 }

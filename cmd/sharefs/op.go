@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sharefs"
 	"sharefs/internal/client"
 	"sharefs/internal/term"
 )
@@ -80,15 +81,10 @@ func userName(uid uint32) string {
 	return id
 }
 
-func countsOf(c *client.OpCounts) string {
+func countsOf(c *sharefs.OpCounts) string {
 	var parts []string
-	for _, k := range [...]struct {
-		n    uint64
-		what string
-	}{{c.Made, "made"}, {c.Removed, "removed"}, {c.Renamed, "renamed"}, {c.Linked, "linked"}, {c.Written, "written"}, {c.Attributes, "attributes"}} {
-		if k.n > 0 {
-			parts = append(parts, k.what+" "+term.Count(k.n))
-		}
+	for kind, n := range c.All() {
+		parts = append(parts, kind+" "+term.Count(n))
 	}
 	return strings.Join(parts, ", ")
 }

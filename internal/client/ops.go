@@ -15,26 +15,16 @@ const opsDir = ".share/ops"
 
 // Operation is one command that changed something, as .share/ops tells it.
 type Operation struct {
-	ID      string     `json:"id"`    // the moment before it: .share/at/ID is the tree before it
-	After   string     `json:"after"` // .share/at/AFTER is the tree after it
-	UID     uint32     `json:"uid"`
-	Group   uint32     `json:"process_group"`
-	Command string     `json:"command"`
-	Label   string     `json:"label,omitempty"`
-	Counts  OpCounts   `json:"counts"`
-	Ended   bool       `json:"ended"`
-	Partly  bool       `json:"partly"` // not all changes are listed
-	Changes []OpChange `json:"changes,omitempty"`
-}
-
-// OpCounts counts the changes of an operation by their kind.
-type OpCounts struct {
-	Made       uint64 `json:"made"`
-	Removed    uint64 `json:"removed"`
-	Renamed    uint64 `json:"renamed"`
-	Linked     uint64 `json:"linked"`
-	Written    uint64 `json:"written"`
-	Attributes uint64 `json:"attributes"`
+	ID      string           `json:"id"`    // the moment before it: .share/at/ID is the tree before it
+	After   string           `json:"after"` // .share/at/AFTER is the tree after it
+	UID     uint32           `json:"uid"`
+	Group   uint32           `json:"process_group"`
+	Command string           `json:"command"`
+	Label   string           `json:"label,omitempty"`
+	Counts  sharefs.OpCounts `json:"counts"`
+	Ended   bool             `json:"ended"`
+	Partly  bool             `json:"partly"` // not all changes are listed
+	Changes []OpChange       `json:"changes,omitempty"`
 }
 
 // OpChange is one change; paths are from the root of the mount, "" where there was nothing.
