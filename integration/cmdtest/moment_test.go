@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sharefs/integration/mounttest"
+	"sharefs/integration/treetest"
 )
 
 func decode(t *testing.T, text string, v any) {
@@ -117,7 +118,7 @@ func TestWorkGoesOnOnBranches(t *testing.T) {
 		if err := os.Remove(m.Path("d/a")); err != nil {
 			t.Fatal(err)
 		}
-		two := describe(t, m.Path("d"))
+		two := treetest.Describe(t, m.Path("d"))
 		must(t, m.Dir, "switch", "d", "one")
 		holds(t, m.Path("d/a"), "1")
 		if _, err := os.Stat(m.Path("d/b")); err == nil {
@@ -132,7 +133,7 @@ func TestWorkGoesOnOnBranches(t *testing.T) {
 		if got := mustJSON[switched](t, m.Dir, "switch", "d", "two"); got != (switched{m.Path("d"), "two", "one", false}) {
 			t.Errorf("%+v", got)
 		}
-		same(t, m.Path("d"), two)
+		treetest.Same(t, m.Path("d"), two)
 		must(t, m.Dir, "branch", "-d", "d", "one")
 		refused(t, m.Dir, 1, "remove the branch d: it has no such tag or branch as one", "branch", "-d", "d", "one")
 	}, quick)

@@ -2,7 +2,6 @@ package cmdtest
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs/integration/mounttest"
-	"sharefs/internal/treediff"
+	"sharefs/integration/treetest"
 )
 
 // moment fixes the present of a mount and returns it as the tool takes it behind @@.
@@ -27,70 +26,6 @@ func moment(t *testing.T, m *mounttest.Mount) string {
 		Note  string `json:"note"`
 	}
 	return filepath.Base(mustJSON[snapshot](t, m.Dir, "snapshot").Path)
-}
-
-// describe tells all of a tree that a restore is to bring back.
-func describe(t *testing.T, root string) map[string]string {
-	t.Helper()
-	out, names := map[string]string{}, map[uint64][]string{}
-	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, _ := filepath.Rel(root, p)
-		var st unix.Stat_t
-		if err := unix.Lstat(p, &st); err != nil {
-			return err
-		}
-		text := fmt.Sprintf("%o %d:%d %d.%09d", st.Mode, st.Uid, st.Gid, st.Mtim.Sec, st.Mtim.Nsec)
-		if x, err := treediff.ReadXattrs(p); err != nil || len(x) > 0 {
-			text += fmt.Sprint(x, err)
-		}
-		switch {
-		case d.Type()&fs.ModeSymlink != 0:
-			target, err := os.Readlink(p)
-			if err != nil {
-				return err
-			}
-			text += " -> " + target
-		case d.Type().IsRegular():
-			content, err := os.ReadFile(p)
-			if err != nil {
-				return err
-			}
-			text += fmt.Sprintf(" %.100q", content)
-		}
-		if !d.IsDir() && st.Nlink > 1 {
-			names[st.Ino] = append(names[st.Ino], rel)
-		}
-		out[rel] = text
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, group := range names {
-		for _, p := range group {
-			out[p] += fmt.Sprint(group)
-		}
-	}
-	return out
-}
-
-// same holds that a tree is as it was described.
-func same(t *testing.T, root string, want map[string]string) {
-	t.Helper()
-	got := describe(t, root)
-	for p, text := range want {
-		if got[p] != text {
-			t.Errorf("%q is %q, was %q", p, got[p], text)
-		}
-	}
-	for p := range got {
-		if _, ok := want[p]; !ok {
-			t.Errorf("%q is there", p)
-		}
-	}
 }
 
 // put writes a file with all directories above it.
@@ -138,7 +73,7 @@ func TestADirectoryBecomesAsItWas(t *testing.T) {
 			t.Logf("no access control lists here: %s", out)
 		}
 		then := moment(t, m)
-		want := describe(t, m.Path("d"))
+		want := treetest.Describe(t, m.Path("d"))
 
 		put(t, p("content"), "live\n")
 		ok(t, unix.Setxattr(p("content"), "user.x", []byte("live"), 0))
@@ -166,7 +101,7 @@ func TestADirectoryBecomesAsItWas(t *testing.T) {
 			}
 		}
 		put(t, p("later"), "came later")
-		changed := describe(t, m.Path("d"))
+		changed := treetest.Describe(t, m.Path("d"))
 
 		if a := tool(t, m.Dir, "diff", "--name-status", "d@@"+then); a.exit != 1 || a.err != "" || !strings.Contains(a.out, "R100\tsub/deep/\tdeeper/\n") || !strings.Contains(a.out, "T\ttype/\n") {
 			t.Errorf("%+v", a)
@@ -174,7 +109,7 @@ func TestADirectoryBecomesAsItWas(t *testing.T) {
 		if dry := must(t, m.Dir, "restore", "--dry-run", "d@@"+then); !strings.Contains(dry, "moved       d/sub/deep/ (from d/deeper)\n") {
 			t.Error(dry)
 		}
-		same(t, m.Path("d"), changed)
+		treetest.Same(t, m.Path("d"), changed)
 		type report struct {
 			Directory   string `json:"directory"`
 			Time        string `json:"time"`
@@ -198,7 +133,7 @@ func TestADirectoryBecomesAsItWas(t *testing.T) {
 		if r.Failed != 0 || r.Interrupted || r.Directory != m.Path("d") || len(r.Actions) < 20 || r.Bytes > 1<<20 {
 			t.Errorf("%+v", r)
 		}
-		same(t, m.Path("d"), want)
+		treetest.Same(t, m.Path("d"), want)
 		if a := tool(t, m.Dir, "diff", "--times", "d@@"+then); a != (answer{}) {
 			t.Errorf("%+v", a)
 		}
@@ -211,7 +146,7 @@ func TestADirectoryBecomesAsItWas(t *testing.T) {
 		if a := command(t, shell); a.exit != 0 {
 			t.Errorf("%s: %+v", r.Undo, a)
 		}
-		same(t, m.Path("d"), changed)
+		treetest.Same(t, m.Path("d"), changed)
 		ok(t, os.Chmod(p("readonly"), 0o755))
 	}, quick)
 }
@@ -333,7 +268,7 @@ func TestWhatIsGoneComesBackWithAllItHad(t *testing.T) {
 		ok(t, os.Chmod(m.Path("d/e/f"), 0o604))
 		ok(t, os.Chmod(m.Path("d/e"), 0o711))
 		moment(t, m)
-		want := describe(t, m.Path("d"))
+		want := treetest.Describe(t, m.Path("d"))
 		ok(t, os.RemoveAll(m.Path("d")))
 		ok(t, os.Remove(m.Path("link")))
 		ok(t, os.Rename(m.Path("keep"), m.Path("kept")))
@@ -374,7 +309,7 @@ func TestWhatIsGoneComesBackWithAllItHad(t *testing.T) {
 		}
 		run(one.Found[0].Restore)
 		for _, p := range []string{"e", "e/f"} {
-			if now := describe(t, m.Path("d"))[p]; now != want[p] {
+			if now := treetest.Describe(t, m.Path("d"))[p]; now != want[p] {
 				t.Errorf("%s is %s, was %s", p, now, want[p])
 			}
 		}
@@ -382,7 +317,7 @@ func TestWhatIsGoneComesBackWithAllItHad(t *testing.T) {
 		for _, f := range got.Found {
 			run(f.Restore)
 		}
-		same(t, m.Path("d"), want)
+		treetest.Same(t, m.Path("d"), want)
 		if target, err := os.Readlink(m.Path("link")); err != nil || target != "nowhere" {
 			t.Errorf("%q, %v", target, err)
 		}

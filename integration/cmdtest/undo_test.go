@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs/integration/mounttest"
+	"sharefs/integration/treetest"
 )
 
 // typed runs a command as a shell with job control does: in a process group of its own.
@@ -30,7 +31,7 @@ func typed(t *testing.T, m *mounttest.Mount, script string) {
 func shape(t *testing.T, m *mounttest.Mount) map[string]string {
 	t.Helper()
 	moment(t, m) // what was closed is a version: stat tells the final times
-	all := describe(t, m.Dir)
+	all := treetest.Describe(t, m.Dir)
 	for p, text := range all {
 		if strings.HasPrefix(text, "4") {
 			fields := strings.SplitN(text, " ", 4)

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sharefs/integration/treetest"
 	"sharefs/internal/treediff"
 )
 
@@ -88,68 +89,10 @@ func (b *bench) options() Options {
 	}}
 }
 
-// describe tells all of a tree that a restore is to bring back.
-func describe(t *testing.T, root string) map[string]string {
-	t.Helper()
-	out := map[string]string{}
-	names := map[uint64][]string{}
-	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, _ := filepath.Rel(root, p)
-		var st unix.Stat_t
-		if err := unix.Lstat(p, &st); err != nil {
-			return err
-		}
-		text := fmt.Sprintf("%o %d:%d %d.%09d", st.Mode, st.Uid, st.Gid, st.Mtim.Sec, st.Mtim.Nsec)
-		if x, err := treediff.ReadXattrs(p); err != nil || len(x) > 0 {
-			text += fmt.Sprint(x, err)
-		}
-		switch {
-		case d.Type()&fs.ModeSymlink != 0:
-			target, err := os.Readlink(p)
-			if err != nil {
-				return err
-			}
-			text += " -> " + target
-		case d.Type().IsRegular():
-			content, err := os.ReadFile(p)
-			if err != nil {
-				return err
-			}
-			text += " " + string(content)
-		}
-		if !d.IsDir() && st.Nlink > 1 {
-			names[st.Ino] = append(names[st.Ino], rel)
-		}
-		out[rel] = text
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, group := range names {
-		for _, p := range group {
-			out[p] += fmt.Sprint(group)
-		}
-	}
-	return out
-}
-
 func (b *bench) equal(when string) {
 	b.t.Helper()
-	want, got := describe(b.t, b.past), describe(b.t, b.live)
-	for _, p := range slices.Sorted(maps.Keys(want)) {
-		if got[p] != want[p] {
-			b.t.Errorf("%s: %s is %q, was %q", when, p, got[p], want[p])
-		}
-	}
-	for _, p := range slices.Sorted(maps.Keys(got)) {
-		if _, ok := want[p]; !ok {
-			b.t.Errorf("%s: %s is there", when, p)
-		}
-	}
+	b.t.Log(when)
+	treetest.Same(b.t, b.live, treetest.Describe(b.t, b.past))
 }
 
 // restore makes live like past, and holds that it succeeds.
@@ -241,10 +184,10 @@ func TestEachKindOfChangeIsUndone(t *testing.T) {
 
 	dry := b.options()
 	dry.DryRun = true
-	before := describe(t, b.live)
+	before := treetest.Describe(t, b.live)
 	planned, err := Tree(t.Context(), side(b.past), side(b.live), dry)
 	b.ok(err)
-	if after := describe(t, b.live); !maps.Equal(before, after) {
+	if after := treetest.Describe(t, b.live); !maps.Equal(before, after) {
 		t.Error("a dry run changes the tree")
 	}
 	if len(b.kept) != 0 {
@@ -436,7 +379,7 @@ var nobody = &syscall.Credential{Uid: 65534, Gid: 65534, Groups: []uint32{65534}
 // The same as a user who may not do all.
 func TestAsAnOrdinaryUser(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("is one already")
+		t.Skip("the tests run as an ordinary user: those beside this one show it")
 	}
 	home, err := os.MkdirTemp("", "sharefs-restore-")
 	if err != nil {
