@@ -1,0 +1,152 @@
+package trust
+
+import (
+	"bytes"
+	"cmp"
+	"maps"
+	"slices"
+
+	"sharefs"
+)
+
+// Rule grants a level to a peer for what a pattern names.
+type Rule struct {
+	Peer    sharefs.PeerID
+	Pattern Pattern
+	Level   Level
+}
+
+// Policy is all that this host says about its peers. It never changes, so any number of goroutines may use it; the zero value blocks everybody.
+type Policy struct {
+	peers map[sharefs.PeerID]peer
+}
+
+// peer is what a policy says about one peer. Rules are in the order of their patterns, each pattern once.
+type peer struct {
+	ceiling Level
+	rules   []Rule
+}
+
+// Grant returns a policy in which the rule stands; one of the same peer and pattern gives way.
+func (p Policy) Grant(r Rule) Policy {
+	return p.with(r.Peer, func(e *peer) {
+		e.rules = append(slices.DeleteFunc(slices.Clone(e.rules), func(old Rule) bool { return old.Pattern == r.Pattern }), r)
+		sortRules(e.rules)
+	})
+}
+
+// Revoke returns a policy without the rule of that peer and pattern, if there is one. The last rule of a peer leaves it blocked, ceiling or not.
+func (p Policy) Revoke(id sharefs.PeerID, pattern Pattern) Policy {
+	if _, known := p.peers[id]; !known {
+		return p
+	}
+	return p.with(id, func(e *peer) {
+		e.rules = slices.DeleteFunc(slices.Clone(e.rules), func(r Rule) bool { return r.Pattern == pattern })
+	})
+}
+
+// Cap returns a policy in which no rule grants the peer more than a ceiling; Manage is none.
+func (p Policy) Cap(id sharefs.PeerID, ceiling Level) Policy {
+	return p.with(id, func(e *peer) { e.ceiling = min(ceiling, Manage) })
+}
+
+// Forget returns a policy that says nothing about a peer: it is blocked.
+func (p Policy) Forget(id sharefs.PeerID) Policy {
+	next := maps.Clone(p.peers)
+	delete(next, id)
+	return Policy{next}
+}
+
+func (p Policy) with(id sharefs.PeerID, change func(*peer)) Policy {
+	e, known := p.peers[id]
+	if !known {
+		e.ceiling = Manage
+	}
+	change(&e)
+	next := maps.Clone(p.peers)
+	if next == nil {
+		next = map[sharefs.PeerID]peer{}
+	}
+	if e.ceiling == Manage && len(e.rules) == 0 {
+		delete(next, id)
+	} else {
+		next[id] = e
+	}
+	return Policy{next}
+}
+
+func sortRules(rules []Rule) {
+	slices.SortFunc(rules, func(a, b Rule) int { return cmp.Compare(a.Pattern.text, b.Pattern.text) })
+}
+
+// Peers returns whom the policy speaks of, in the order of their keys.
+func (p Policy) Peers() []sharefs.PeerID {
+	return slices.SortedFunc(maps.Keys(p.peers), func(a, b sharefs.PeerID) int { return bytes.Compare(a[:], b[:]) })
+}
+
+// Rules returns the rules of a peer, in the order of their patterns.
+func (p Policy) Rules(id sharefs.PeerID) []Rule { return slices.Clone(p.peers[id].rules) }
+
+// Ceiling returns what no rule of a peer goes beyond; of a peer that the policy does not speak of it is Blocked.
+func (p Policy) Ceiling(id sharefs.PeerID) Level { return p.peers[id].ceiling }
+
+// Level returns how far a peer is trusted with a path from the root of the share.
+func (p Policy) Level(id sharefs.PeerID, path string) Level { return p.Explain(id, path).Level }
+
+// Most returns the highest level that a peer has anywhere. The connection of one for whom it is Blocked ends after the key check.
+func (p Policy) Most(id sharefs.PeerID) Level {
+	e := p.peers[id]
+	most := Blocked
+	for i, r := range e.rules {
+		if i == 0 && r.Pattern.text != "" {
+			most = Paired // what it is where no rule speaks of the path
+		}
+		most = max(most, r.Level)
+	}
+	return min(most, e.ceiling)
+}
+
+// Explanation says how the level of a peer at a path comes about.
+type Explanation struct {
+	Peer    sharefs.PeerID
+	Path    string
+	Level   Level  // that counts
+	Ceiling Level  // that the rules are capped by
+	Rules   []Rule // that speak of the path; the first one wins
+	Places  []int  // how many names the place has that each of them names
+	Default Level  // what counts where there are no such rules
+	Capped  bool   // the ceiling is lower than what the rules say
+}
+
+// Explain returns how a peer's level at a path comes about.
+func (p Policy) Explain(id sharefs.PeerID, path string) Explanation {
+	e := p.peers[id]
+	x := Explanation{Peer: id, Path: path, Ceiling: e.ceiling}
+	if len(e.rules) > 0 {
+		x.Default = Paired
+	}
+	type found struct {
+		rule  Rule
+		place int
+	}
+	var all []found
+	names := splitPath(path)
+	for _, r := range e.rules {
+		if depth, ok := r.Pattern.place(names); ok {
+			all = append(all, found{r, depth})
+		}
+	}
+	slices.SortFunc(all, func(a, b found) int {
+		return cmp.Or(cmp.Compare(b.place, a.place), a.rule.Pattern.narrower(b.rule.Pattern))
+	})
+	for _, f := range all {
+		x.Rules, x.Places = append(x.Rules, f.rule), append(x.Places, f.place)
+	}
+	says := x.Default
+	if len(all) > 0 {
+		says = all[0].rule.Level
+	}
+	x.Level = min(says, e.ceiling)
+	x.Capped = x.Level < says
+	return x
+}
