@@ -36,6 +36,7 @@ const (
 	KindAgain                    // EAGAIN
 	KindLoop                     // ELOOP
 	KindNoDevice                 // ENXIO
+	KindUnreachable              // EHOSTUNREACH: it lies elsewhere, and that does not answer
 	kinds
 )
 
@@ -44,7 +45,7 @@ var kindNames = [kinds]string{
 	"directory not empty", "invalid argument", "operation not permitted", "permission denied", "read-only file system",
 	"no space left", "file too large", "name too long", "too many links", "no such attribute", "result too large",
 	"value too long", "not supported", "cross-device link", "busy", "stale handle", "corrupt", "try again",
-	"too many levels of symbolic links", "no such device or address",
+	"too many levels of symbolic links", "no such device or address", "out of reach",
 }
 
 var kindErrnos = [kinds]syscall.Errno{
@@ -52,7 +53,7 @@ var kindErrnos = [kinds]syscall.Errno{
 	syscall.ENOTEMPTY, syscall.EINVAL, syscall.EPERM, syscall.EACCES, syscall.EROFS,
 	syscall.ENOSPC, syscall.EFBIG, syscall.ENAMETOOLONG, syscall.EMLINK, syscall.ENODATA, syscall.ERANGE,
 	syscall.E2BIG, syscall.EOPNOTSUPP, syscall.EXDEV, syscall.EBUSY, syscall.ESTALE, syscall.EIO, syscall.EAGAIN,
-	syscall.ELOOP, syscall.ENXIO,
+	syscall.ELOOP, syscall.ENXIO, syscall.EHOSTUNREACH,
 }
 
 func (k Kind) String() string {

@@ -55,10 +55,11 @@ func (s *Store) Index(id ID) ([]Record, error) {
 	if err != nil {
 		return nil, failed("read", id, err)
 	}
-	if records, err := s.readIndex(h, size); err == nil {
-		return records, nil
+	records, err := s.readIndex(h, size)
+	if err == nil || sharefs.KindOf(err) == sharefs.KindUnreachable {
+		return records, failedOr(err, "read", id)
 	}
-	var records []Record
+	records = nil
 	_, _, err = scan(h.file, size, func(e entry) { records = append(records, e.record(id)) })
 	if err != nil {
 		return nil, failed("read", id, err)

@@ -12,6 +12,7 @@ type Info struct {
 	Sealed bool  // it lies in its lasting place: nothing is appended any more
 	Size   int64 // length, bytes
 	Held   int64 // bytes that it takes on the disk: less than its length where some were given back
+	Remote bool  // it lies elsewhere, and what is here of it is a copy of some parts (see Remote)
 }
 
 // Each calls fn for the packs in the store, one directory after the other, until it returns false. A pack that is sealed meanwhile may come
@@ -69,13 +70,16 @@ func (s *Store) measure(info *Info, name string) error {
 	if info.Size, err = f.Size(); err != nil {
 		return err
 	}
+	info.Remote = isRemote(f)
 	info.Held = info.Size
 	if h, ok := f.(holder); ok {
 		held, err := h.Held()
 		if err != nil {
 			return err
 		}
-		info.Held = min(held, info.Size) // the last block may be longer than the file
+		if info.Held = held; !info.Remote {
+			info.Held = min(held, info.Size) // the last block may be longer than the file
+		}
 	}
 	return nil
 }

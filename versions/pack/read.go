@@ -21,11 +21,20 @@ func (s *Store) Read(loc Loc, id sharefs.ChunkID, dst []byte) ([]byte, error) {
 	if err := s.settled(loc); err != nil {
 		return nil, err
 	}
+	out, err := s.readAt(h.file, h.aead, loc, id, dst)
+	if distrusted(h.file, loc, err) {
+		out, err = s.readAt(h.file, h.aead, loc, id, dst)
+	}
+	return out, err
+}
+
+// readAt is Read from a file.
+func (s *Store) readAt(f io.ReaderAt, aead cipher.AEAD, loc Loc, id sharefs.ChunkID, dst []byte) ([]byte, error) {
 	scratch := s.bufs.Get().(*[]byte)
 	defer s.bufs.Put(scratch)
 	raw := sized(*scratch, recordHeaderLen+int(loc.Sealed))
 	*scratch = raw
-	if err := readFull(h.file, raw, int64(loc.Off)); err != nil {
+	if err := readFull(f, raw, int64(loc.Off)); err != nil {
 		return nil, failed("read", loc.Pack, err)
 	}
 	rec, err := decodeRecord(raw)
@@ -36,10 +45,10 @@ func (s *Store) Read(loc Loc, id sharefs.ChunkID, dst []byte) ([]byte, error) {
 		return nil, failed("read", loc.Pack, damaged("another record lies at the chunk's place"))
 	}
 	dst = sized(dst, int(loc.Plain))
-	err = s.open(h.aead, &rec, raw, dst)
+	err = s.open(aead, &rec, raw, dst)
 	if err == errSeal {
 		// The attempt has used the body up: it is looked at once more.
-		if err := readFull(h.file, raw, int64(loc.Off)); err != nil {
+		if err := readFull(f, raw, int64(loc.Off)); err != nil {
 			return nil, failed("read", loc.Pack, err)
 		}
 		err = damaged("a record was changed on disk")
@@ -96,7 +105,7 @@ func sized(b []byte, n int) []byte {
 }
 
 // readFull reads exactly len(b) bytes; fewer are corruption.
-func readFull(f File, b []byte, off int64) error {
+func readFull(f io.ReaderAt, b []byte, off int64) error {
 	n, err := f.ReadAt(b, off)
 	switch {
 	case n == len(b):

@@ -25,6 +25,21 @@ func (s *Store) withSealed(r Record, fn func(rec *recordHeader, body []byte) err
 	if err := s.settled(r.Loc); err != nil {
 		return err
 	}
+	began := false
+	read := func() error {
+		return s.sealedAt(h, r, func(rec *recordHeader, body []byte) error {
+			began = true
+			return fn(rec, body)
+		})
+	}
+	if err = read(); !began && distrusted(h.file, r.Loc, err) {
+		err = read()
+	}
+	return err
+}
+
+// sealedAt is withSealed for an open pack.
+func (s *Store) sealedAt(h *handle, r Record, fn func(rec *recordHeader, body []byte) error) error {
 	scratch := s.bufs.Get().(*[]byte)
 	defer s.bufs.Put(scratch)
 	raw := sized(*scratch, recordHeaderLen+int(r.Loc.Sealed))

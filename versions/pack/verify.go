@@ -45,6 +45,7 @@ func (s *Store) Examine(id ID, good func(r Record, plain []byte) error, bad func
 		return x.sum, err
 	}
 	defer f.Close()
+	f = direct(f)
 	x.sum.Sealed = sealed
 	if x.size, err = s.whole(id, f); err != nil {
 		return x.sum, failed("read", id, err)
@@ -76,6 +77,7 @@ func (s *Store) Glance(id ID) (sum Examined, err error) {
 		return sum, err
 	}
 	defer f.Close()
+	f = direct(f)
 	sum.Sealed = sealed
 	if sum.Bytes, err = s.whole(id, f); err != nil {
 		return sum, failed("read", id, err)

@@ -247,6 +247,18 @@ func (m *Disk) PowerLoss(r *rand.Rand) *Disk {
 	return after
 }
 
+// Killed returns what a disk holds when the process that used it has ended at once: everything.
+func (m *Disk) Killed() *Disk {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	after := New()
+	for name, n := range m.names {
+		kept := &node{data: append([]byte(nil), n.data...), synced: append([]byte(nil), n.data...)}
+		after.names[name], after.durable[name] = kept, kept
+	}
+	return after
+}
+
 func (w *pendingWrite) apply(data []byte) []byte {
 	if !w.truncate {
 		return put(data, w.data, w.off)
