@@ -45,6 +45,9 @@ func newEdge(cfg *Config) *edge {
 // start is told how the mount turned out, before the first request.
 func (e *edge) start(conn *device.Conn, passthrough bool) {
 	e.conn, e.through = conn, passthrough
+	if !passthrough {
+		e.tree.SetServed()
+	}
 	e.backings.init(conn)
 }
 

@@ -50,6 +50,9 @@ type Tree interface {
 	Create(parent sharefs.Ino, name string, flags, mode uint32, who versions.Caller) (sharefs.Attr, *versions.Handle, error)
 	Tmpfile(parent sharefs.Ino, flags, mode uint32, who versions.Caller) (sharefs.Attr, *versions.Handle, error)
 
+	// SetServed says, before any file is opened, that all reads and writes of live files come through handles.
+	SetServed()
+
 	// Operate is told who is about to change something, and the Op of what was changed.
 	Operate(who versions.Caller) versions.Op
 

@@ -167,6 +167,8 @@ func (h *history) recoverAside() error {
 		keep := false
 		if part, ok := strings.CutSuffix(name, asidePart); ok {
 			keep, err = h.recoverPart(part)
+		} else if ref, ok := parseReference(name); ok {
+			keep = h.recoverReference(ref)
 		} else if id, ok := parseAside(name); ok {
 			keep, err = h.recoverOne(id)
 		}

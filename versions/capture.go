@@ -267,7 +267,7 @@ func (b *batch) add(id versionID) (done bool, err error) {
 		if v.place == placeLive && h.t.restless(id.ino) {
 			return false, nil // adopted at the start, and its verdict is still to come: cooled wakes the capture then
 		}
-		top, err := b.read(v)
+		top, referred, err := b.read(v)
 		var unreadable *sourceError
 		switch {
 		case err == nil:
@@ -281,6 +281,9 @@ func (b *batch) add(id versionID) (done bool, err error) {
 			return false, err
 		}
 		b.versions = append(b.versions, captured{id, v.stamp(), top})
+		if referred {
+			h.referred[id] = true
+		}
 		return true, nil
 	}
 }
@@ -356,18 +359,17 @@ func (h *history) unreadable(v *version, cause *sourceError) (again bool, err er
 // errShort says that there is less or more content than the version has.
 var errShort = errors.New("the size is not the version's")
 
-// read cuts the content of a version into chunks that packs have, and returns the manifest.
-func (b *batch) read(v *version) (manifest, error) {
+// read cuts the content of a version into chunks that packs have, and returns the manifest. Referred is as batch.content has it.
+func (b *batch) read(v *version) (top manifest, referred bool, err error) {
 	h := b.h
 	var fd int
-	var err error
 	if v.place == placeLive {
 		fd, err = h.t.live.openProbe(v.ino)
 	} else {
 		fd, err = h.aside.read(versionID{v.ino, v.own})
 	}
 	if err != nil {
-		return manifest{}, &sourceError{err}
+		return manifest{}, false, &sourceError{err}
 	}
 	f := os.NewFile(uintptr(fd), "content")
 	defer f.Close()
@@ -377,16 +379,16 @@ func (b *batch) read(v *version) (manifest, error) {
 	}
 	st, err := f.Stat()
 	if err != nil {
-		return manifest{}, &sourceError{err}
+		return manifest{}, false, &sourceError{err}
 	}
 	if uint64(st.Size()) != v.size {
 		if err := h.stays(v, f); err != nil {
-			return manifest{}, err
+			return manifest{}, false, err
 		}
-		return manifest{}, &sourceError{errShort}
+		return manifest{}, false, &sourceError{errShort}
 	}
 	next := int64(checkEvery)
-	top, err := b.cut(f, st.Size(), func(at int64) error {
+	top, referred, err = b.content(v, f, st.Size(), func(at int64) error {
 		switch {
 		case h.t.closed.Load():
 			return errStopped
@@ -398,8 +400,11 @@ func (b *batch) read(v *version) (manifest, error) {
 	})
 	if err == nil {
 		err = h.stays(v, f)
+		if err != nil && referred {
+			h.aside.remove(referencePart(versionID{v.ino, v.own}))
+		}
 	}
-	return top, err
+	return top, referred, err
 }
 
 // stays reports whether what an open file holds is a version still: because its row says so, or because the file was moved aside as it is.
@@ -426,11 +431,7 @@ func (h *history) setInHand(what beingRead) {
 
 // cut does stages 3 and 4 for one content; going is called with the offset now and then and may end it.
 func (b *batch) cut(f *os.File, size int64, going func(at int64) error) (manifest, error) {
-	b.tools.maps.keep = func(node []byte) (sharefs.ChunkID, error) {
-		id := b.tools.namer.ID(node)
-		return id, b.keep(pack.TypeMap, id, node)
-	}
-	b.tools.maps.reset()
+	b.readyMaps()
 	b.tools.cutter.Reset(chunk.File{File: f}, size, chunk.For(size))
 	for {
 		p, err := b.tools.cutter.Next()
@@ -440,21 +441,35 @@ func (b *batch) cut(f *os.File, size int64, going func(at int64) error) (manifes
 		if err != nil {
 			return manifest{}, &sourceError{err}
 		}
-		s := span{len: p.Len, hole: p.Data == nil}
-		if !s.hole {
-			s.id = b.tools.namer.ID(p.Data)
-			if err := b.keep(pack.TypeChunk, s.id, p.Data); err != nil {
-				return manifest{}, err
-			}
-		}
-		if err := b.tools.maps.add(s); err != nil {
+		if err := b.piece(&p); err != nil {
 			return manifest{}, err
 		}
 		if err := going(p.Off); err != nil {
 			return manifest{}, err
 		}
-		b.pace.step(max(int64(len(p.Data)), smallStep))
 	}
+}
+
+// readyMaps begins a manifest.
+func (b *batch) readyMaps() {
+	b.tools.maps.keep = func(node []byte) (sharefs.ChunkID, error) {
+		id := b.tools.namer.ID(node)
+		return id, b.keep(pack.TypeMap, id, node)
+	}
+	b.tools.maps.reset()
+}
+
+// piece takes the next piece of a content.
+func (b *batch) piece(p *chunk.Piece) error {
+	s := span{len: p.Len, hole: p.Data == nil}
+	if !s.hole {
+		s.id = b.tools.namer.ID(p.Data)
+		if err := b.keep(pack.TypeChunk, s.id, p.Data); err != nil {
+			return err
+		}
+	}
+	b.pace.step(max(int64(len(p.Data)), smallStep))
+	return b.tools.maps.add(s)
 }
 
 // keep puts a chunk into packs unless it is there.

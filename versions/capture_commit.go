@@ -157,6 +157,16 @@ func (h *history) tidy(id versionID) {
 	if err := h.aside.remove(asideName(id.ino, id.own)); err != nil {
 		h.t.log.Warn("what was set aside stays behind until the next start", "err", err)
 	}
+	if h.referred[id] {
+		delete(h.referred, id)
+		if err := h.keepReference(id); err != nil {
+			h.t.log.Warn("a large file will be captured as a whole", "inode", uint64(id.ino), "err", err)
+		}
+		h.boundReferences()
+	}
+	h.mu.Lock()
+	h.changes.drop(id)
+	h.mu.Unlock()
 	if _, ok := h.t.orphans.get(id.ino); ok {
 		h.t.reapSoon(id.ino)
 	}

@@ -37,12 +37,13 @@ type file struct {
 	mapped  bool
 	readers bool // somebody may have read it since the row's atime was brought up to date
 	handles int
-	opens   uint64        // counts handles that were ever opened
-	writers int           // of the handles
-	closing closing       // of the writers, where each close counts
-	gen     uint64        // counts what makes a verdict that nobody writes obsolete
-	base    writers.Stamp // of the content when the row was last brought up to date
-	seq     uint64        // the commit after which a crash finds the mark
+	opens   uint64                   // counts handles that were ever opened
+	writers int                      // of the handles
+	closing closing                  // of the writers, where each close counts
+	gen     uint64                   // counts what makes a verdict that nobody writes obsolete
+	base    writers.Stamp            // of the content when the row was last brought up to date
+	seq     uint64                   // the commit after which a crash finds the mark
+	changes atomic.Pointer[changing] // of a large file that is served: where it changes; nil: that is not known
 	rd, wr  descriptor
 }
 

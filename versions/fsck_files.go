@@ -62,8 +62,11 @@ func (c *fsck) checkAside() error {
 	}
 	defer dir.Close()
 	return eachName(dir, func(name string) error {
+		if _, ok := parseReference(name); ok {
+			return nil
+		}
 		base := name
-		for _, suffix := range []string{asidePart, asideNew, asideHeld} {
+		for _, suffix := range []string{asidePart, asideNew, asideHeld, asideRef} {
 			base = strings.TrimSuffix(base, suffix)
 		}
 		id, ok := parseAside(base)

@@ -94,7 +94,7 @@ func (h *Handle) syncs() bool { return h.CanWrite() && h.flags&unix.O_DSYNC != 0
 // WriteAt writes to the served file, whatever is appended to having been worked out by the kernel. A write that the disk takes only a part of
 // returns how much, without an error.
 func (h *Handle) WriteAt(p []byte, off int64) (n int, err error) {
-	err = h.with(true, func(fd int) error {
+	err = h.change(off, off+int64(len(p)), func(fd int) error {
 		for n < len(p) {
 			m, err := unix.Pwrite(fd, p[n:], off+int64(n))
 			switch {
@@ -167,7 +167,11 @@ func (h *Handle) Allocate(mode uint32, off, n int64, who Caller) error {
 			return err
 		}
 	}
-	return h.with(true, func(fd int) error {
+	end := off + n
+	if mode&(unix.FALLOC_FL_COLLAPSE_RANGE|unix.FALLOC_FL_INSERT_RANGE) != 0 {
+		end = endless
+	}
+	return h.change(off, end, func(fd int) error {
 		_, err := ignoringEINTR(func() (int, error) { return 0, unix.Fallocate(fd, mode, off, n) })
 		return failed("allocate", err)
 	})
@@ -185,7 +189,7 @@ func (h *Handle) CopyTo(dst *Handle, off, dstOff, n int64, who Caller) (copied i
 		}
 	}
 	err = h.with(false, func(from int) error {
-		return dst.with(true, func(to int) error {
+		return dst.change(dstOff, dstOff+n, func(to int) error {
 			if n > maxCopy {
 				r := unix.FileCloneRange{Src_fd: int64(from), Src_offset: uint64(off), Src_length: uint64(n), Dest_offset: uint64(dstOff)}
 				if unix.IoctlFileCloneRange(to, &r) == nil {
@@ -231,6 +235,14 @@ func (h *Handle) with(write bool, fn func(fd int) error) error {
 	}
 	defer h.t.files.done(h.f, d)
 	return fn(d.fd)
+}
+
+// change is with for a descriptor through which some bytes are changed.
+func (h *Handle) change(from, to int64, fn func(fd int) error) error {
+	if h.f.changes.Load() == nil { // it stays so as long as anybody can write
+		return h.with(true, fn)
+	}
+	return h.f.change(from, to, func() error { return h.with(true, fn) })
 }
 
 // Close ends the handle. It is the RELEASE of FUSE: a mapping that was made of the handle may live on.

@@ -33,6 +33,7 @@ type history struct {
 	leases leases
 	gc     collecting
 	aside  asideDir
+	refs   references
 	pace   pacer
 
 	heldCount atomic.Uint64 // names clones that live while they are read
@@ -47,6 +48,7 @@ type history struct {
 	cursor    versionID               // where the queue goes on
 	retry     map[versionID]time.Time // what could not be read is tried again then
 	untidy    []versionID             // captured, and what they do not need any more is still there
+	referred  map[versionID]bool      // captured, and there is a clone that is to be their reference
 
 	mu      sync.Mutex // guards all below; taken after Tree.mu
 	authors []sharefs.PeerID
@@ -57,6 +59,7 @@ type history struct {
 	compare map[versionID]bool   // versions to be compared with the one before when they are captured
 	unsafe  map[sharefs.Ino]bool // captured, and the row that says so is not yet synced
 	vacated map[dentID]bearer    // who bore names that are vacant now, as far as that is not on disk yet; see lineage.go
+	changes changes              // where versions differ from those before
 	timed   []timedJob           // files of which a timed version is wanted
 	oldest  time.Time            // when the oldest of what waits for capture was put into the queue; zero: nothing waits
 	lastErr error                // of the capture, until it gets on
@@ -79,8 +82,13 @@ type historyCounts struct {
 	captured  atomic.Uint64
 	bytes     atomic.Uint64 // read by the capture
 	fresh     atomic.Uint64 // of these, bytes that no pack had
+	byRanges  atomic.Uint64 // versions of large files captured in part; see capture_part.go
+	byExtents atomic.Uint64
+	byNames   atomic.Uint64
 	timed     atomic.Uint64
 	same      atomic.Uint64 // versions that turned out to be the one before
+	reused    atomic.Uint64 // bytes of versions that were taken over from an earlier one
+	compared  atomic.Uint64 // bytes of versions of which the name was found to be that in an earlier one
 	joined    atomic.Uint64 // closes that made no version because the file was opened for writing again within the settle time
 	dropped   atomic.Uint64 // files that were removed or replaced before they settled
 	moved     atomic.Uint64 // set aside by a move
@@ -98,7 +106,8 @@ func (h *history) open(t *Tree) error {
 	h.keys = deriveKeys(t.cfg.ShareKey)
 	h.gear = chunk.NewGear(h.keys.gear)
 	h.tools = h.newTools()
-	h.retry = map[versionID]time.Time{}
+	h.retry, h.referred = map[versionID]time.Time{}, map[versionID]bool{}
+	h.refs.kept = map[sharefs.Ino]*reference{}
 	h.wake = make(chan struct{}, 1)
 	h.unsure, h.compare, h.unsafe = map[sharefs.Ino]bool{}, map[versionID]bool{}, map[sharefs.Ino]bool{}
 	h.vacated = map[dentID]bearer{}
@@ -124,6 +133,7 @@ func (h *history) open(t *Tree) error {
 	if t.cfg.ReadOnly {
 		return nil
 	}
+	h.refs.on = h.aside.clones && extentsTell(h.aside.fd)
 	if err := h.recoverAside(); err != nil {
 		return err
 	}
@@ -273,6 +283,7 @@ func (h *history) begin(x *tx, r *row, stamp writers.Stamp, closed time.Time, no
 	id := versionID{v.ino, v.own}
 	x.after(func(uint64) {
 		h.counts.settled.Add(1)
+		h.noteChanges(id)
 		h.mu.Lock()
 		if h.unsure[id.ino] || last != nil && last.timed {
 			h.compare[id] = true
@@ -366,6 +377,7 @@ func (h *history) keepOrphan(ino sharefs.Ino) bool {
 // whoever continues it continues its predecessor.
 func (h *history) reaped(x *tx, ino sharefs.Ino) {
 	x.t.ops.rested(ino, 0)
+	x.after(func(uint64) { h.refs.forget(ino) })
 	v, err := newestVersion(x.t.db, ino, noLimit)
 	if err == nil && v == nil {
 		x.b.Delete(spaceLineage, inoKey(ino))
@@ -390,7 +402,13 @@ type HistoryStats struct {
 	Settled       uint64 `json:"versions_begun"`
 	Captured      uint64 `json:"captured"`
 	CapturedBytes uint64 `json:"captured_bytes"`
-	FreshBytes    uint64 `json:"captured_new_bytes"` // that no pack held
+	FreshBytes    uint64 `json:"captured_new_bytes"`    // that no pack held
+	ReusedBytes   uint64 `json:"captured_reused_bytes"` // of large files, taken over from the version before
+	ByRanges      uint64 `json:"captured_by_ranges"`    // versions of large files, by what told where they changed
+	ByExtents     uint64 `json:"captured_by_extents"`
+	ByNames       uint64 `json:"captured_by_names"`
+	References    int    `json:"references"`       // clones that tell where large files change
+	RefBytes      int64  `json:"references_bytes"` // what they could take at most
 	Timed         uint64 `json:"timed"`
 	Same          uint64 `json:"same_as_before"`
 	Joined        uint64 `json:"joined_within_settle"`  // closes followed by another write-open within the settle time
@@ -422,8 +440,10 @@ func (t *Tree) HistoryStats() HistoryStats {
 		Settled: c.settled.Load(), Captured: c.captured.Load(), CapturedBytes: c.bytes.Load(), FreshBytes: c.fresh.Load(),
 		Timed: c.timed.Load(), Same: c.same.Load(), Joined: c.joined.Load(), Dropped: c.dropped.Load(),
 		Moved: c.moved.Load(), Copied: c.copied.Load(), Cloned: c.cloned.Load(), TooLarge: c.tooLarge.Load(), Lost: c.lost.Load(),
+		ReusedBytes: c.reused.Load(), ByRanges: c.byRanges.Load(), ByExtents: c.byExtents.Load(), ByNames: c.byNames.Load(),
 		Continued: c.continued.Load(), Packs: h.packs.Stats(), Scrub: h.scrubStats(),
 	}
+	s.References, s.RefBytes = h.refs.count()
 	for _, id := range h.pending(versionID{}, endOfQueue, QueueCounted) {
 		s.Queue++
 		if v, err := loadVersion(t.db, id.ino, id.own); err == nil {

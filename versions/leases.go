@@ -1,6 +1,7 @@
 package versions
 
 import (
+	"slices"
 	"sync"
 
 	"sharefs"
@@ -17,9 +18,10 @@ import (
 type leases struct {
 	mu     sync.Mutex // guards what follows, and is held while rows of chunks are taken out; of the store's locks it comes first, after history.capturing
 	active map[*lease]struct{}
-	run    bool  // a collection is at work
-	ended  idSet // what was on leases that ended since it began
-	all    bool  // one of those had more than it could name
+	run    bool       // a collection is at work
+	ended  idSet      // what was on leases that ended since it began
+	tops   []manifest // held by leases that ended since
+	all    bool       // one of those had more than it could name
 
 	reading sync.Mutex // guards readers: who opens a version does not wait for rows that are taken out
 	readers map[*keptReader]struct{}
@@ -30,6 +32,8 @@ type lease struct {
 	of  *leases
 	ids idSet
 	all bool // more than maxLeased: it holds every chunk that there is
+	// tops lead to more chunks that are held, as those of a version that is being read are: its row was there when they came on the lease.
+	tops []manifest
 }
 
 // Bounds of what is remembered, in chunks: three quarters of a table of 128 MiB. Beyond them nothing is taken out as long as it lasts; a single file
@@ -70,6 +74,9 @@ func (x *lease) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.active, x)
+	if l.run {
+		l.tops = append(l.tops, x.tops...) // a few for each capture of a large file
+	}
 	if l.run && !l.all {
 		if l.all = x.all || l.ended.n+x.ids.n > maxEnded; l.all {
 			l.ended.release()
@@ -90,7 +97,7 @@ func (l *leases) begin() {
 func (l *leases) finish() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.run, l.all = false, false
+	l.run, l.all, l.tops = false, false, nil
 	l.ended.release()
 }
 
@@ -142,8 +149,27 @@ func (l *leases) leave(r *keptReader) {
 	l.reading.Unlock()
 }
 
-// beingRead lists the manifests of the versions that are being read.
+// hold puts all chunks of a version on the lease. Its row has to be there still afterwards. A mark that does not find the row comes later, and takes up the
+// chunks when it is through with the rows (beingRead), for the lease is there then or has ended since the collection began.
+func (x *lease) hold(top manifest) {
+	x.of.mu.Lock()
+	defer x.of.mu.Unlock()
+	x.tops = append(x.tops, top)
+}
+
+// beingRead lists the manifests of the versions that are being read, or held by leases.
 func (l *leases) beingRead() []manifest {
+	l.mu.Lock()
+	held := slices.Clone(l.tops)
+	for x := range l.active {
+		held = append(held, x.tops...)
+	}
+	l.mu.Unlock()
+	return append(held, l.read()...)
+}
+
+// read lists the manifests of the versions that are being read.
+func (l *leases) read() []manifest {
 	l.reading.Lock()
 	defer l.reading.Unlock()
 	list := make([]manifest, 0, len(l.readers))

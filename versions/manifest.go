@@ -87,8 +87,19 @@ func (m *mapper) reset() {
 // add takes the next span of the content.
 func (m *mapper) add(s span) error { return m.addTo(0, s) }
 
+// between reports whether a node of a level may come next as it is: one of each level below would begin there.
+func (m *mapper) between(level int) bool {
+	for _, list := range m.levels[:min(level, len(m.levels))] {
+		if len(list) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// addTo is add for a span of a level: a node, above level 0.
 func (m *mapper) addTo(level int, s span) error {
-	if level == len(m.levels) {
+	for level >= len(m.levels) {
 		m.levels = append(m.levels, nil)
 	}
 	list := m.levels[level]
@@ -178,6 +189,24 @@ func (s *step) find(off int64) located {
 
 // at returns the chunk or hole that covers off, which lies within the content.
 func (w *walker) at(off int64) (located, error) {
+	w.enter(off)
+	for {
+		last := &w.path[len(w.path)-1]
+		if off < last.off || off >= last.end {
+			return located{}, &sharefs.Error{Op: "read a version", Kind: sharefs.KindCorrupt, Detail: "its manifest does not cover its size"}
+		}
+		found := last.find(off)
+		if found.hole || w.level() == 0 {
+			return found, nil
+		}
+		if err := w.descend(found); err != nil {
+			return located{}, err
+		}
+	}
+}
+
+// enter goes up to the lowest list on the way that covers off, or to the top.
+func (w *walker) enter(off int64) {
 	if w.path == nil {
 		w.path = append(w.path, newStep(0, w.top.spans))
 	}
@@ -187,24 +216,21 @@ func (w *walker) at(off int64) (located, error) {
 		}
 		w.path = w.path[:len(w.path)-1]
 	}
-	for {
-		last := &w.path[len(w.path)-1]
-		if off < last.off || off >= last.end {
-			return located{}, &sharefs.Error{Op: "read a version", Kind: sharefs.KindCorrupt, Detail: "its manifest does not cover its size"}
-		}
-		found := last.find(off)
-		level := int(w.top.level) - len(w.path) + 1
-		if found.hole || level == 0 {
-			return found, nil
-		}
-		node, err := w.load(found.id, uint8(level))
-		if err != nil {
-			return located{}, err
-		}
-		spans, ok := decodeSpans(node, found.len)
-		if !ok {
-			return located{}, &sharefs.Error{Op: "read a version", Kind: sharefs.KindCorrupt, Detail: "a node of its manifest is damaged"}
-		}
-		w.path = append(w.path, newStep(found.off, spans))
+}
+
+// level returns the level of the spans of the lowest list on the way; 0: they are chunks.
+func (w *walker) level() uint8 { return uint8(int(w.top.level) - len(w.path) + 1) }
+
+// descend goes down into a node of the lowest list.
+func (w *walker) descend(found located) error {
+	node, err := w.load(found.id, w.level())
+	if err != nil {
+		return err
 	}
+	spans, ok := decodeSpans(node, found.len)
+	if !ok {
+		return &sharefs.Error{Op: "read a version", Kind: sharefs.KindCorrupt, Detail: "a node of its manifest is damaged"}
+	}
+	w.path = append(w.path, newStep(found.off, spans))
+	return nil
 }

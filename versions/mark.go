@@ -55,6 +55,7 @@ func (t *Tree) arm(f *file, c change, mappable bool, edit func(*tx, *row) error)
 			return err
 		}
 		base = stampOf(&st)
+		t.followChanges(f, base)
 	}
 	t.track.Hold(f.ino, base, mappable)
 	if hot && edit == nil {
@@ -257,6 +258,7 @@ func (t *Tree) recreate(r *row) error {
 // unmarker removes marks in the background. The disk may take long over it, and nobody waits.
 func (t *Tree) unmarker() {
 	for t.sleep(unmarkDelay) {
+		t.past.boundReferences()
 		if err := t.unmark(); err != nil {
 			t.log.Warn("marks of closed files stay", "err", err)
 		}

@@ -92,8 +92,20 @@ func (t *Tree) truncate(f *file, size uint64, edit func(*tx, *row) error) error 
 		return err
 	}
 	defer t.files.done(f, d)
-	_, err = ignoringEINTR(func() (int, error) { return 0, unix.Ftruncate(d.fd, int64(size)) })
+	err = t.resize(f, d.fd, int64(size))
 	return failed("truncate", err)
+}
+
+// resize sets the size of a backing file, through a descriptor of it.
+func (t *Tree) resize(f *file, fd int, size int64) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	return f.change(min(st.Size, size), endless, func() error {
+		_, err := ignoringEINTR(func() (int, error) { return 0, unix.Ftruncate(fd, size) })
+		return err
+	})
 }
 
 // setTimes sets times, and whatever else is asked for, of a regular file; f.content is held. The backing file gets the same times first,

@@ -272,6 +272,7 @@ func (t *Tree) adopt(files []settling) error {
 
 // cooled notes that the row of a file tells its attributes; Tree.mu and the file's content are held.
 func (t *Tree) cooled(f *file, ev writers.Event) {
+	f.changes.Store(nil)
 	f.mu.Lock()
 	f.hot, f.fresh, f.mapped, f.adopted, f.base = false, false, false, false, ev.Stamp
 	gen := f.gen

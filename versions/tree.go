@@ -52,6 +52,7 @@ type Config struct {
 	RetainEvery time.Duration
 	byHand      bool  // nothing is captured in the background: a test does it
 	packSize    int64 // at which packs are sealed; 0: as package pack has it
+	partSize    int64 // in tests: in place of the constant
 
 	hash        func(name string) uint64 // in tests: in place of the keyed one
 	descriptors int64                    // in tests: that are kept open; 0: as many as the process's limit allows
@@ -97,6 +98,7 @@ type Tree struct {
 	atimes  atimes
 	instant instant
 	kernel  atomic.Pointer[Kernel]
+	served  atomic.Bool // all reads and writes of live files come through handles
 	ids     fileIDs
 	hooks   hooks
 	past    history
@@ -303,6 +305,9 @@ func (t *Tree) makeTree() ([]byte, error) {
 
 // SetKernel names who is told of changes that no request asked for.
 func (t *Tree) SetKernel(k Kernel) { t.kernel.Store(&k) }
+
+// SetServed says that no live file is passed through: whatever changes one comes through a handle. It is called before any is opened.
+func (t *Tree) SetServed() { t.served.Store(true) }
 
 // SetAtime changes the rule for access times, as a remount does.
 func (t *Tree) SetAtime(a Atime) { t.atime.Store(uint32(a)) }

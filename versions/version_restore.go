@@ -125,7 +125,7 @@ func (h *history) rewrite(f *file, src VersionReader, mode uint32, who Caller) e
 			return err
 		}
 		defer t.files.done(f, d)
-		return fill(d.fd, src)
+		return f.change(0, endless, func() error { return fill(d.fd, src) })
 	}()
 	if err != nil {
 		return err

@@ -28,10 +28,11 @@ type Chunker struct {
 	ext  Extents // nil: the source is dense
 	size int64
 
-	buf   []byte
-	win   []byte // the part of buf that is read and not yet handed out
-	off   int64  // where win begins in the content
-	limit int64  // where the run of data at hand ends; reads stop there
+	buf    []byte
+	win    []byte // the part of buf that is read and not yet handed out
+	off    int64  // where win begins in the content
+	limit  int64  // where the run of data at hand ends; reads stop there
+	atOnce int    // bytes that are read at once at most
 }
 
 // bufferLen is long enough that moving the rest of the buffer to its front copies little: at most a chunk for every seven.
@@ -46,7 +47,14 @@ func NewChunker(gear *Gear) *Chunker {
 func (c *Chunker) Reset(src io.ReaderAt, size int64, p Params) {
 	c.src, c.size, c.p = src, size, p
 	c.ext, _ = src.(Extents)
-	c.win, c.off, c.limit = nil, 0, 0
+	c.win, c.off, c.limit, c.atOnce = nil, 0, 0, bufferLen
+}
+
+// ResetAt is Reset for the part of the content that begins at off, of which little may be wanted: no more is read ahead than the longest chunk. Where off is an
+// end of a piece of the whole content, the pieces are those of the whole content from there on.
+func (c *Chunker) ResetAt(src io.ReaderAt, off, size int64, p Params) {
+	c.Reset(src, size, p)
+	c.off, c.atOnce = off, p.Max
 }
 
 // Next returns the next piece, or io.EOF after the last. Content that ends before the size given to Reset is an error of
@@ -128,7 +136,7 @@ func (c *Chunker) fill() error {
 			used = 0
 		}
 		tail := c.buf[used+len(c.win):]
-		n, err := c.src.ReadAt(tail[:min(int64(len(tail)), c.limit-from)], from)
+		n, err := c.src.ReadAt(tail[:min(int64(len(tail)), int64(c.atOnce), c.limit-from)], from)
 		c.win = c.buf[used : used+len(c.win)+n]
 		if n == 0 {
 			if err == nil || err == io.EOF {
