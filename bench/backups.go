@@ -279,14 +279,14 @@ func (k *borgKeeper) read(ctx context.Context, n int, path, to string) error {
 // shareKeeper is a mount of its own, with a store that holds nothing else.
 type shareKeeper struct {
 	*subject
-	store string
+	store, tool string
 }
 
 func newShareKeeper(ctx context.Context, work string) (*shareKeeper, func(), error) {
-	if err := command(ctx, "", nil, "go", "build", "-o", filepath.Join(work, "sharefs-mount"), "sharefs/cmd/sharefs-mount"); err != nil {
+	if err := command(ctx, "", nil, "go", "build", "-o", work+"/", "sharefs/cmd/sharefs-mount", "sharefs/cmd/sharefs"); err != nil {
 		return nil, func() {}, err
 	}
-	k := &shareKeeper{store: filepath.Join(work, "store")}
+	k := &shareKeeper{store: filepath.Join(work, "store"), tool: filepath.Join(work, "sharefs")}
 	point := filepath.Join(work, "share")
 	k.subject = &subject{name: "ShareFS", dir: point, root: point}
 	if err := errors.Join(os.Mkdir(k.store, 0o755), os.Mkdir(point, 0o755)); err != nil {
@@ -330,7 +330,7 @@ func (k *shareKeeper) at(n int) string {
 }
 
 func (k *shareKeeper) restore(ctx context.Context, n int, to string) error {
-	return command(ctx, "", nil, "cp", "-a", k.at(n), to)
+	return command(ctx, k.root, nil, k.tool, "restore", fmt.Sprintf(".@@r%d", n), "--to", to)
 }
 
 func (k *shareKeeper) read(ctx context.Context, n int, path, to string) error {

@@ -26,17 +26,21 @@ under its name, with its attributes of then.
   sharefs restore FILE@@yesterday   What FILE held yesterday
   sharefs restore DIR@@-2h          The directory as it was two hours ago
   sharefs restore .@@NAME           This directory at a tag or snapshot
+  sharefs restore .@@NAME --to ~/d  The same, written to another directory
 
 A directory becomes exactly as it was: what came later is removed, unless --stay
 is given. Files that cannot be written are named, and the rest is done.`,
 		Args:              exactly("PATH@@N"),
 		ValidArgsFunction: completeFiles,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("to") && (style.to == "" || style.stay || style.verbose) {
+				return usage("--to takes a directory, and neither --stay nor --verbose")
+			}
 			if client.IsDir(args[0]) {
 				return a.restoreTree(args[0], style)
 			}
-			if style.stay || style.verbose {
-				return usage("--stay and --verbose are for directories")
+			if style.stay || style.verbose || style.to != "" {
+				return usage("--stay, --to and --verbose are for directories")
 			}
 			f, err := client.Open(args[0])
 			if err != nil {
@@ -88,6 +92,7 @@ is given. Files that cannot be written are named, and the rest is done.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&style.dry, "dry-run", "n", false, "Show what would be done, and do nothing")
+	cmd.Flags().StringVar(&style.to, "to", "", "Of a directory: write it to `DIR`, which is made or empty, and leave the live one as it is")
 	cmd.Flags().BoolVar(&style.stay, "stay", false, "Of a directory: leave what came later where it is")
 	cmd.Flags().BoolVarP(&style.verbose, "verbose", "v", false, "Of a directory: list all that is done, however much")
 	return cmd

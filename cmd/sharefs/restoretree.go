@@ -19,8 +19,9 @@ import (
 // restoreStyle is how a directory is restored.
 type restoreStyle struct {
 	dry     bool
-	stay    bool // what came later stays
-	verbose bool // all that was done is listed
+	stay    bool   // what came later stays
+	verbose bool   // all that was done is listed
+	to      string // where it is written instead; empty: the live directory becomes as it was
 }
 
 // maxListed is how many lines of what was done are written unless all are wanted.
@@ -43,6 +44,9 @@ func (a *app) restoreTree(arg string, style restoreStyle) error {
 	}
 	if d.Select == "" {
 		return usage("no time is named: it goes behind @@, as in %s", term.Quote(d.Given+"@@yesterday"))
+	}
+	if style.to != "" {
+		return a.restoreTo(d, style)
 	}
 	r, err := a.restoreDir(d, style)
 	if err != nil {
@@ -203,17 +207,7 @@ func (a *app) writeActions(r *restored) error {
 			return err
 		}
 	}
-	for i := range report.Actions {
-		if act := &report.Actions[i]; act.Err != nil {
-			fmt.Fprintln(os.Stderr, "sharefs: "+message(restoreError(filepath.Join(base, act.Path), act.Err)))
-		}
-	}
-	for _, p := range report.Problems {
-		fmt.Fprintln(os.Stderr, "sharefs: "+message(restoreError(filepath.Join(base, p.Path), p.Err)))
-	}
-	for _, p := range report.Foreign {
-		fmt.Fprintf(os.Stderr, "sharefs: %s: another filesystem is mounted there; it is left as it is\n", term.Quote(filepath.Join(base, p)))
-	}
+	writeProblems(base, report)
 	return nil
 }
 
@@ -293,6 +287,7 @@ func (a *app) writeRestoreJSON(r *restored) error {
 	d, report := r.dir, r.report
 	result := struct {
 		Directory   string        `json:"directory"`
+		To          string        `json:"to,omitempty"` // where it was written instead
 		Time        string        `json:"time"`
 		DryRun      bool          `json:"dry_run"`
 		Interrupted bool          `json:"interrupted"`
@@ -302,7 +297,7 @@ func (a *app) writeRestoreJSON(r *restored) error {
 		OtherOwner  int           `json:"other_owner"`
 		Bytes       uint64        `json:"bytes"` // of content that was written
 		Undo        string        `json:"undo"`  // a command line; empty: there is nothing to undo
-	}{Directory: d.Path, Time: d.Time.Local().Format(term.JSONTimeLayout), DryRun: r.style.dry, Interrupted: r.interrupted, Actions: []actionJSON{},
+	}{Directory: d.Path, To: r.style.to, Time: d.Time.Local().Format(term.JSONTimeLayout), DryRun: r.style.dry, Interrupted: r.interrupted, Actions: []actionJSON{},
 		Problems: problemsOf(report.Problems), Failed: report.Failed(), OtherOwner: report.Owners, Bytes: report.Bytes}
 	for _, act := range report.Actions {
 		j := actionJSON{Action: act}

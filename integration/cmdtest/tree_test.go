@@ -47,6 +47,33 @@ func ok(t *testing.T, err error) {
 // hostile are names that programs stumble over.
 var hostile = []string{"-rf", "new\nline", "\xff\xfe", strings.Repeat("x", 255), "日本", " ", "a\tb", "$(x)", `q"'\`, "...", "a@@1"}
 
+// restoreElsewhere holds that a directory comes to another one as it was, and that nothing that stands there is touched.
+func restoreElsewhere(t *testing.T, m *mounttest.Mount, past string, want map[string]string) {
+	t.Helper()
+	home := t.TempDir()
+	to := filepath.Join(home, "to")
+	if dry := must(t, m.Dir, "restore", "-n", past, "--to", to); !strings.Contains(dry, " would come to "+to) {
+		t.Error(dry)
+	}
+	if _, err := os.Lstat(to); !os.IsNotExist(err) {
+		t.Errorf("a dry run made %s: %v", to, err)
+	}
+	if out := must(t, m.Dir, "restore", past, "--to", to); !strings.Contains(out, " are in "+to) {
+		t.Error(out)
+	}
+	defer os.Chmod(filepath.Join(to, "readonly"), 0o755)
+	treetest.Same(t, to, want)
+	for path, text := range map[string]string{to: "not empty", filepath.Join(to, "content"): "not a directory", filepath.Join(home, "none/to"): "no such file"} {
+		if a := tool(t, m.Dir, "restore", past, "--to", path); a.exit != 1 || !strings.Contains(a.err, path) || !strings.Contains(a.err, text) {
+			t.Errorf("to %s: %+v", path, a)
+		}
+	}
+	treetest.Same(t, to, want)
+	if a := tool(t, m.Dir, "restore", past, "--to", to, "--stay"); a.exit != 2 {
+		t.Errorf("%+v", a)
+	}
+}
+
 func TestADirectoryBecomesAsItWas(t *testing.T) {
 	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
 		p := func(name string) string { return m.Path("d", name) }
@@ -59,7 +86,7 @@ func TestADirectoryBecomesAsItWas(t *testing.T) {
 		ok(t, os.Symlink("content", p("symlink")))
 		ok(t, unix.Mkfifo(p("fifo"), 0o640))
 		put(t, p("sparse"), "x")
-		ok(t, os.Truncate(p("sparse"), 1<<30))
+		ok(t, os.Truncate(p("sparse"), 64<<20))
 		put(t, p("readonly/file"), "in a directory that is not writable")
 		for _, n := range hostile {
 			put(t, p("names/"+n), n)
@@ -109,6 +136,8 @@ func TestADirectoryBecomesAsItWas(t *testing.T) {
 		if dry := must(t, m.Dir, "restore", "--dry-run", "d@@"+then); !strings.Contains(dry, "moved       d/sub/deep/ (from d/deeper)\n") {
 			t.Error(dry)
 		}
+		treetest.Same(t, m.Path("d"), changed)
+		restoreElsewhere(t, m, "d@@"+then, want)
 		treetest.Same(t, m.Path("d"), changed)
 		type report struct {
 			Directory   string `json:"directory"`
