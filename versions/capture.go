@@ -102,7 +102,10 @@ func (h *history) run() {
 			} else if !h.pace.ready(h.waiting()) {
 				return
 			}
-			n, err := h.capture()
+			n, err := 0, t.reserve.refuse("capture versions")
+			if err == nil {
+				n, err = h.capture()
+			}
 			if errors.Is(err, errStopped) {
 				return
 			}

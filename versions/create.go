@@ -119,6 +119,9 @@ func (t *Tree) makeNamed(parent sharefs.Ino, name string, n *newInode) (*row, er
 
 // newRow makes the row of an inode in a directory: its owner and group, what it inherits, its access control list.
 func (x *tx) newRow(dir *row, n *newInode) (*row, error) {
+	if err := x.t.reserve.refuse("make"); err != nil {
+		return nil, err
+	}
 	r := &row{
 		ino: n.ino, mode: n.mode, uid: n.who.UID, gid: n.who.GID, rdev: n.rdev, target: n.target, size: uint64(len(n.target)),
 		atime: x.now, mtime: x.now, ctime: x.now, btime: x.now, id: x.t.ids.next(),

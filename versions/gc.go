@@ -86,6 +86,11 @@ func (t *Tree) GC(ctx context.Context, opts GCOptions, progress func(Progress)) 
 	defer h.gc.run.Unlock()
 	c := newCollector(h, ctx, opts, progress)
 	defer c.release()
+	if !opts.DryRun {
+		back, low := t.reserve.lend()
+		defer back()
+		c.low = low
+	}
 	err := failed(op, c.collect())
 	c.report.TookMS = time.Since(c.report.Began).Milliseconds()
 	return c.report, err
@@ -113,6 +118,7 @@ type collector struct {
 	uses   map[pack.ID]*packUse
 	half   []pack.Info // packs to be rewritten
 	full   bool        // the disk has no room for copies
+	low    bool        // it was as good as full at the beginning
 
 	short   []pack.Info // packs whose index does not list as many records as rows led to
 	counted bool        // those were counted again
@@ -163,7 +169,7 @@ func (c *collector) collect() error {
 		return err
 	}
 	if !c.opts.DryRun {
-		if err := h.packs.Recover(); err != nil {
+		if err := h.packs.Recover(); err != nil && !noRoom(err) {
 			return err
 		}
 	}

@@ -97,14 +97,14 @@ func (c *collector) usedIn(id pack.ID) packUse {
 // waste returns what a pack takes and no row leads to, header and index among it.
 func (c *collector) waste(i *pack.Info) int64 { return i.Held - c.usedIn(i.ID).bytes }
 
-// sealEarly seals the pack that grows if more than half of it is dead, so that it can be rewritten with the others.
+// sealEarly seals the pack that grows if more than half of it is dead, or something on a full disk, so that it can be dealt with as the others are.
 func (c *collector) sealEarly() error {
 	id, size, ok := c.h.packs.Growing()
 	if !ok {
 		return nil
 	}
 	dead := size - c.usedIn(id).bytes
-	if dead < c.opts.leastDead || 2*dead < size {
+	if dead < c.opts.leastDead || 2*dead < size && !c.low {
 		c.report.Growing = dead
 		return nil
 	}

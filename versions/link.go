@@ -42,6 +42,9 @@ func (t *Tree) link(ino, parent sharefs.Ino, name string) error {
 	case p.found():
 		return fail(op, sharefs.KindExist)
 	}
+	if err := t.reserve.refuse(op); err != nil {
+		return err
+	}
 	if r.nlink == 0 {
 		if o, ok := t.orphans.get(ino); !ok || !o.linkable {
 			return fail(op, sharefs.KindNotExist)

@@ -235,6 +235,8 @@ func (t *Tree) Retain(ctx context.Context, opts RetainOptions, progress func(Pro
 	defer t.retained.run.Unlock()
 	r := newRetainer(t, ctx, opts, progress)
 	if !opts.DryRun {
+		back, _ := t.reserve.lend()
+		defer back()
 		t.retained.mu.Lock()
 		t.retained.last.Running = true
 		t.retained.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"sharefs"
 )
 
-// Statfs tells how much room the disk under the store has. What removed files still hold counts as free.
+// Statfs tells how much room the disk under the store has. What removed files still hold counts as free; what is missing in the reserve does not.
 func (t *Tree) Statfs() (Space, error) {
 	var s unix.Statfs_t
 	if _, err := ignoringEINTR(func() (int, error) { return 0, unix.Statfs(t.live.path, &s) }); err != nil {
@@ -16,8 +16,10 @@ func (t *Tree) Statfs() (Space, error) {
 	going := t.orphans.blocks * 512
 	t.orphans.mu.Unlock()
 	block := uint64(s.Bsize)
+	_, missing := t.reserve.stats()
+	left := func(blocks uint64) uint64 { return blocks*block + going - min(missing, blocks*block+going) }
 	return Space{
-		BlockSize: uint32(s.Bsize), Total: s.Blocks * block, Free: s.Bfree*block + going, Available: s.Bavail*block + going,
+		BlockSize: uint32(s.Bsize), Total: s.Blocks * block, Free: left(s.Bfree), Available: left(s.Bavail),
 		Inodes: s.Files, InodesFree: s.Ffree,
 	}, nil
 }

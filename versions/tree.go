@@ -50,6 +50,7 @@ type Config struct {
 	// Retention says how long history is kept; nil: as by default. RetainEvery is how often it is thinned in the background; 0: never.
 	Retention   *retain.Policy
 	RetainEvery time.Duration
+	Reserve     int64 // bytes of the disk that are kept back for making room on a full one, and not much of a small one; 0: none
 	byHand      bool  // nothing is captured in the background: a test does it
 	packSize    int64 // at which packs are sealed; 0: as package pack has it
 	partSize    int64 // in tests: in place of the constant
@@ -109,6 +110,7 @@ type Tree struct {
 
 	retained   retention
 	checkpoint checkpoints
+	reserve    reserve
 
 	stop   chan struct{}
 	ended  sync.WaitGroup
@@ -155,6 +157,8 @@ func Open(cfg Config) (*Tree, error) {
 		t.ended.Go(t.reaper)
 		t.ended.Go(t.instants)
 		t.ended.Go(t.ops.run)
+		t.reserve.refuses.Store(true)
+		t.ended.Go(t.reserve.run)
 		if !cfg.byHand {
 			t.ended.Go(t.past.run)
 			if cfg.Scrub > 0 {
@@ -174,6 +178,9 @@ func (t *Tree) open() (err error) {
 	if t.live, err = openLive(t.cfg.Dir, t.cfg.ReadOnly); err != nil {
 		return err
 	}
+	if err := t.reserve.open(t, t.cfg.Reserve); err != nil {
+		return err
+	}
 	t.files = newFiles(t.live, t.cfg.descriptors)
 	if err := t.checkpoint.open(t); err != nil {
 		return err
@@ -183,7 +190,7 @@ func (t *Tree) open() (err error) {
 	}
 	t.db, err = kv.Open(kv.Config{
 		Dir: t.cfg.Dir, Spaces: spaceDefs(), Clock: t.clock, MaxDelay: t.cfg.MaxDelay, FS: t.cfg.Journal, ReadOnly: t.cfg.ReadOnly,
-		Archive: !t.cfg.ReadOnly, Copied: t.checkpoint.copied, Applied: t.checkpoint.applied,
+		Archive: !t.cfg.ReadOnly, Copied: t.checkpoint.copied, Applied: t.checkpoint.applied, Room: t.reserve.give,
 	})
 	if err != nil {
 		return err
@@ -383,6 +390,7 @@ func (t *Tree) shut() error {
 	if t.live != nil {
 		t.live.close()
 	}
+	t.reserve.close()
 	return failed("close the store", err)
 }
 

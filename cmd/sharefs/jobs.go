@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"sharefs"
 	"sharefs/internal/jobs"
 	"sharefs/internal/term"
 )
@@ -125,18 +127,34 @@ instant.`,
 // retain thins history out.
 func (a *app) retain() *cobra.Command {
 	var dry bool
+	var quota string
 	cmd := &cobra.Command{
 		Use:   "retain",
 		Short: "Thin history out by the rules of the store now",
 		Long: `Thin history out by the rules of the store ([retention] in share.toml) now; the
 mount does so by itself once a day. What has a name (snapshots, tags, branches)
-stays. gc then gives back the space.`,
+stays. gc then gives back the space.
+
+On a full disk --quota SIZE helps: whatever the rules keep, the oldest history
+goes until the rest takes no more than that. --quota 0 leaves what has a name, the
+present, and the newest versions of each file (min_versions).`,
 		Args: exactly(),
-		RunE: func(*cobra.Command, []string) error {
-			_, err := a.do("retain", dryRun(dry))
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			args := dryRun(dry)
+			if cmd.Flags().Changed("quota") {
+				if args == nil {
+					args = map[string]string{}
+				}
+				args["quota"] = cmp.Or(strings.ReplaceAll(quota, " ", ""), "?")
+			}
+			_, err := a.do("retain", args)
+			if args["quota"] != "" && sharefs.KindOf(err) == sharefs.KindInvalid {
+				return usage("--quota takes a number with its unit, such as 20GiB, or 0, not %s", term.Quote(quota))
+			}
 			return err
 		},
 	}
+	cmd.Flags().StringVar(&quota, "quota", "", "Keep no more history than `SIZE`, such as 20GiB, this once")
 	cmd.Flags().BoolVarP(&dry, "dry-run", "n", false, dryRunUsage)
 	return cmd
 }

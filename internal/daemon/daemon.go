@@ -257,9 +257,13 @@ func (d *Daemon) treeConfig() versions.Config {
 	return versions.Config{
 		Dir: d.store.Dir, ShareKey: d.store.Keys.Share, Peer: d.store.Keys.Peer(), Settle: d.settle, Timed: timedEvery, Scrub: scrubEvery, Atime: treeAtime(atime),
 		ReadOnly: d.store.ReadOnly, Log: d.log.With("part", "versions"), MaxDelay: time.Duration(c.Journal.MaxDelay), ArchiveDelay: time.Duration(c.Journal.CopyDelay),
-		Retention: &policy, RetainEvery: retainEvery,
+		Retention: &policy, RetainEvery: retainEvery, Reserve: reserveMost,
 	}
 }
+
+// reserveMost is how much of the disk is kept back at most, in bytes, so that a full one can be left from inside: a transaction of the database that
+// touches as many pages as it may takes some 16 MiB, and a pack that is made shorter is copied.
+const reserveMost = 64 << 20
 
 // retainEvery is how often history is thinned in the background.
 const retainEvery = 24 * time.Hour

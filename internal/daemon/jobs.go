@@ -7,7 +7,9 @@ import (
 	"fmt"
 
 	"sharefs"
+	"sharefs/internal/config"
 	"sharefs/internal/jobs"
+	"sharefs/internal/retain"
 	"sharefs/internal/store"
 	"sharefs/versions"
 )
@@ -27,10 +29,14 @@ var longTasks = map[string]longTask{
 			return &r, err
 		}, err
 	}},
-	"retain": {keys: []string{"dry-run"}, make: func(d *Daemon, args map[string]string) (jobs.Task, error) {
+	"retain": {keys: []string{"dry-run", "quota"}, make: func(d *Daemon, args map[string]string) (jobs.Task, error) {
 		dry, err := yesNo("retain", "dry-run", args)
+		policy, err2 := d.quota(args)
+		if err == nil {
+			err = err2
+		}
 		return func(ctx context.Context, progress func(sharefs.Progress)) (jobs.Report, error) {
-			r, err := d.tree.Retain(ctx, versions.RetainOptions{DryRun: dry}, progress)
+			r, err := d.tree.Retain(ctx, versions.RetainOptions{DryRun: dry, Policy: policy}, progress)
 			return &r, err
 		}, err
 	}},
@@ -45,6 +51,21 @@ var longTasks = map[string]longTask{
 			return &r, err
 		}, err
 	}},
+}
+
+// quota returns the rules of the configuration with another quota; nil where none is named.
+func (d *Daemon) quota(args map[string]string) (*retain.Policy, error) {
+	text, ok := args["quota"]
+	if !ok {
+		return nil, nil
+	}
+	var size config.Size
+	if err := size.UnmarshalText([]byte(text)); err != nil {
+		return nil, ctlError("retain", "quota: "+err.Error())
+	}
+	policy := d.store.Config.Retention.Policy()
+	policy.Quota = max(1, uint64(size)) // 0 is none at all
+	return &policy, nil
 }
 
 // yesNo reads an argument that is yes or no; no where it is not there.

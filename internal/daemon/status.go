@@ -69,8 +69,9 @@ func (d *Daemon) status() *status.Status {
 	}
 	var disk unix.Statfs_t
 	if unix.Statfs(d.store.Dir, &disk) == nil {
-		s.Space = status.Space{TotalBytes: disk.Blocks * uint64(disk.Bsize), AvailableBytes: disk.Bavail * uint64(disk.Bsize)}
+		s.Space.TotalBytes, s.Space.AvailableBytes = disk.Blocks*uint64(disk.Bsize), disk.Bavail*uint64(disk.Bsize)
 	}
+	s.Space.ReserveBytes, s.Space.ReserveMissing = d.tree.Reserve()
 	s.Problems = append(s.Problems, problems(s, tree.Writers.LastWatchError, past.LastLost)...)
 	return s
 }
@@ -100,7 +101,12 @@ func problems(s *status.Status, watch, lost string) []string {
 	add(s.Capture.TooLarge > 0, strconv.FormatUint(s.Capture.TooLarge, 10)+
 		" versions were lost since the mount: their files were changed again at once, and the disk had no room for a copy"+last)
 	add(s.Content.SelfTest.State == string(selftest.Failed), "self-test: "+s.Content.SelfTest.Detail)
-	add(s.Space.TotalBytes > 0 && s.Space.AvailableBytes < lowSpace, "the disk below the store is nearly full: "+term.Size(s.Space.AvailableBytes)+" left")
+	switch {
+	case s.Space.ReserveMissing > 0:
+		add(true, "the disk below the store is full, and new files are refused: "+status.MakeRoom)
+	case s.Space.TotalBytes > 0 && s.Space.AvailableBytes < lowSpace:
+		add(true, "the disk below the store is nearly full: "+term.Size(s.Space.AvailableBytes)+" left")
+	}
 	add(watch != "", "files that stay mapped cannot all be watched: "+watch)
 	return list
 }

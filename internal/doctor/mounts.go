@@ -155,7 +155,7 @@ func disk(dir string) Finding {
 	}
 	free := st.Bavail * uint64(st.Bsize)
 	if free < lowSpace {
-		return notice(what, "Free some space: each change keeps its past.", "%s left below %s", term.Size(free), term.Quote(dir))
+		return notice(what, "Free some space: "+status.MakeRoom+".", "%s left below %s", term.Size(free), term.Quote(dir))
 	}
 	if st.Files > 0 && st.Ffree < 10_000 {
 		return notice(what, "Free some inodes: each live file needs one.", "%s inodes left below %s", term.Count(st.Ffree), term.Quote(dir))

@@ -152,8 +152,14 @@ type Scrub struct {
 	LastBad    string    `json:"last_bad_pack,omitempty"`
 }
 
+// MakeRoom says how to leave a full disk.
+const MakeRoom = "remove what is not needed; what was removed is kept as history, of which sharefs retain --quota SIZE keeps no more than that, " +
+	"and sharefs gc gives the space back"
+
 // Space is the disk below the store.
 type Space struct {
 	TotalBytes     uint64 `json:"total_bytes"`
 	AvailableBytes uint64 `json:"available_bytes"`
+	ReserveBytes   uint64 `json:"reserve_bytes"`         // kept back for making room when the disk is full
+	ReserveMissing uint64 `json:"reserve_missing_bytes"` // of them: given up because it is
 }

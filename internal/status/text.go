@@ -43,7 +43,14 @@ func (s *Status) Text(now time.Time) string {
 	} else {
 		line("Store", "%s in %s", term.Quote(s.Mount.Source), term.Quote(s.Mount.Store))
 	}
-	line("Disk", "%s of %s available", term.Size(s.Space.AvailableBytes), term.Size(s.Space.TotalBytes))
+	switch sp := &s.Space; {
+	case sp.ReserveMissing > 0:
+		line("Disk", "full: what is left of %s is for making room, and new files are refused", term.Size(sp.TotalBytes))
+	case sp.ReserveBytes > 0:
+		line("Disk", "%s of %s available, and %s kept back for making room", term.Size(sp.AvailableBytes), term.Size(sp.TotalBytes), term.Size(sp.ReserveBytes))
+	default:
+		line("Disk", "%s of %s available", term.Size(sp.AvailableBytes), term.Size(sp.TotalBytes))
+	}
 	if s.Content.Passthrough {
 		line("Content", "passthrough: reads and writes go to the disk without the daemon")
 	} else {

@@ -13,6 +13,7 @@
 //	quarantine/     bytes that were found damaged, for a person to look at (package versions)
 //	checkpoints/    what meta.db can be made anew from (package versions)
 //	rebuild/        while it is made anew: the new one
+//	reserve         room on the disk that is kept back for making room when it is full (package versions)
 //	lost/           what a rebuild took out of its place; nothing reads it
 //
 // A directory that holds anything else is not taken for a store: somebody's files are never mixed with ours.
@@ -44,7 +45,7 @@ const (
 var layout = map[string]bool{
 	configFile: true, identityFile: true, shareFile: true, lockFile: true, LogFile: true, LogFile + ".1": true,
 	"meta.db": true, "journal": true, "live": true, "packs": true, "aside": true, "checkpoints": true, "rebuild": true, "lost": true, "quarantine": true,
-	"tier": true, "tier.new": true,
+	"tier": true, "tier.new": true, "reserve": true,
 	"lost+found": true, ".nobackup": true, ".stfolder": true,
 }
 

@@ -46,6 +46,9 @@ func (db *DB) applyTable(t *table) bool {
 	}
 	for {
 		err := db.applyOnce(t)
+		for wantsRoom(err) && db.getRoom() {
+			err = db.applyOnce(t)
+		}
 		db.commitMu.Lock()
 		db.attempts++
 		if err == nil {
@@ -94,6 +97,9 @@ func wantsRoom(err error) bool {
 	var e *os.PathError
 	return errors.As(err, &e) && (errors.Is(e.Err, unix.ENOSPC) || errors.Is(e.Err, unix.EDQUOT))
 }
+
+// getRoom asks for room on a full disk and reports whether it is worth another try.
+func (db *DB) getRoom() bool { return db.cfg.Room != nil && db.cfg.Room() }
 
 // setApplyErr tells those who wait for room why there is none, or that it may be had again. Called with commitMu held.
 func (db *DB) setApplyErr(err error) {

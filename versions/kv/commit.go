@@ -49,7 +49,11 @@ func (db *DB) Commit(b *Batch) (seq uint64, err error) {
 // held.
 func (db *DB) append(b *Batch, stamp sharefs.HLC, change func()) (seq uint64, err error) {
 	binary.BigEndian.PutUint64(b.buf[batchHead-stampSize:], uint64(stamp))
-	if seq, err = db.journal.Append(b.buf); err != nil {
+	seq, err = db.journal.Append(b.buf)
+	for sharefs.KindOf(err) == sharefs.KindNoSpace && db.getRoom() {
+		seq, err = db.journal.Append(b.buf)
+	}
+	if err != nil {
 		return 0, err
 	}
 	db.mu.Lock()

@@ -211,6 +211,60 @@ func TestFullMeta(t *testing.T) {
 	}
 }
 
+// Room that is kept back is asked for as long as there is some: then nobody gets to know that the disk is full.
+func TestRoomKeptBack(t *testing.T) {
+	disk := simdisk.New()
+	var parts, asked atomic.Int64
+	var full atomic.Bool
+	disk.Fault = func(op simdisk.Op) (int, error) {
+		if op.Kind == simdisk.Write && full.Load() && parts.Load() > 0 && asked.Load() < parts.Load() {
+			return 0, syscall.ENOSPC
+		}
+		return 0, nil
+	}
+	cfg := Config{Dir: t.TempDir(), FS: disk, noSync: true, retry: time.Hour,
+		Room: func() bool { return asked.Add(1) <= parts.Load() },
+		failpoint: func(name string) error {
+			if name == "apply.commit" && full.Load() && asked.Load() < parts.Load() {
+				return noRoom
+			}
+			return nil
+		}}
+	db := open(t, cfg)
+	for n := range int64(3) {
+		// The journal asks first; at last bbolt.
+		parts.Store(2*n + 2)
+		asked.Store(0)
+		full.Store(true)
+		put(t, db, spaceA, "k", fmt.Sprint(n))
+		if asked.Load() != parts.Load() {
+			t.Errorf("room was asked for %d times", asked.Load())
+		}
+		asked.Store(0)
+		must(t, db.Checkpoint())
+		if asked.Load() != parts.Load() || db.Stats().LastError != "" {
+			t.Errorf("to apply, room was asked for %d times; %q", asked.Load(), db.Stats().LastError)
+		}
+		full.Store(false)
+	}
+
+	// With none left it is as without.
+	disk.Fault = func(op simdisk.Op) (int, error) {
+		if op.Kind == simdisk.Write && full.Load() {
+			return 0, syscall.ENOSPC
+		}
+		return 0, nil
+	}
+	full.Store(true)
+	var b Batch
+	b.Put(spaceA, []byte("k"), []byte("x"))
+	if _, err := db.Commit(&b); sharefs.KindOf(err) != sharefs.KindNoSpace {
+		t.Errorf("commit: %v", err)
+	}
+	full.Store(false)
+	must(t, db.Close())
+}
+
 // Where writing meta.db fails otherwise, nothing more is promised until the database is opened anew, and nothing is lost.
 func TestBrokenMeta(t *testing.T) {
 	for point, errno := range map[string]syscall.Errno{"apply.begin": syscall.EIO, "apply.commit": syscall.EIO, "apply.committed": syscall.EIO,

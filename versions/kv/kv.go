@@ -40,6 +40,10 @@ type Config struct {
 	Copied  uint64
 	Applied func()
 
+	// Room, where not nil, is called when the disk has no room for what is to be written; true says that there is more by now. It takes no lock of
+	// whoever calls the database.
+	Room func() bool
+
 	// For the package's tests.
 	failpoint func(name string) error // called at the places where it is named; an error happens there
 	noSync    bool                    // meta.db is not synced: the disk is simulated

@@ -3,7 +3,10 @@ package pack
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 
 	"sharefs"
 )
@@ -226,7 +229,8 @@ func (s *Store) place(id ID) error {
 	return s.cfg.FS.SyncDir(openDir)
 }
 
-// giveUp leaves the growing pack as it was at the last Sync, for the next process to seal.
+// giveUp leaves the growing pack as it was at the last Sync, for the next process to seal. One for which the disk had no room is taken up again by this
+// one, as soon as something is to be appended or Recover is called: what is dead in it is not to keep the disk full.
 func (s *Store) giveUp(op string, cause error) error {
 	c := s.cur
 	s.setCurrent(nil)
@@ -235,8 +239,8 @@ func (s *Store) giveUp(op string, cause error) error {
 	// What fails here fails beside a failure that is reported, and costs only room: a record past the synced length is not
 	// pointed to by anybody.
 	if f, err := s.cfg.FS.Open(id.growing(), true); err == nil {
-		if c.synced > 0 {
-			f.Truncate(c.synced)
+		if c.synced > 0 && f.Truncate(c.synced) == nil && op == "write" && (errors.Is(cause, unix.ENOSPC) || errors.Is(cause, unix.EDQUOT)) {
+			s.adopted = false
 		}
 		f.Close()
 		if c.synced == 0 {

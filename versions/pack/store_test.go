@@ -665,3 +665,55 @@ func BenchmarkAppendAndRead(b *testing.B) {
 		}
 	}
 }
+
+// A pack for which the disk had no room goes on in the same process when there is some: it is cut to what was synced.
+func TestGoesOnWithRoom(t *testing.T) {
+	disk := memdisk.New()
+	s := open(t, disk, 1<<20)
+	first, err := s.Append(TypeChunk, idOf(1), body(1))
+	if err != nil || s.Sync() != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Append(TypeChunk, idOf(2), body(2)); err != nil {
+		t.Fatal(err)
+	}
+	disk.Fail(1, syscall.ENOSPC)
+	if err := s.Sync(); !errors.Is(err, syscall.ENOSPC) || s.Stats().GivenUp != 1 {
+		t.Fatalf("%v, %d packs given up", err, s.Stats().GivenUp)
+	}
+	if _, _, ok := s.Growing(); ok {
+		t.Error("it grows while nobody has looked at it")
+	}
+	if err := s.Recover(); err != nil {
+		t.Fatal(err)
+	}
+	if id, size, ok := s.Growing(); !ok || id != first.Pack || size != int64(first.Off)+first.Len() {
+		t.Errorf("%s of %d bytes grows (%v)", id, size, ok)
+	}
+	third, err := s.Append(TypeChunk, idOf(3), body(3))
+	if err != nil || s.Sync() != nil || third.Pack != first.Pack {
+		t.Fatalf("%s instead of %s: %v", third.Pack, first.Pack, err)
+	}
+	mustRead(t, s, first, 1)
+	mustRead(t, s, third, 3)
+	if err := s.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	mustRead(t, s, first, 1)
+	mustRead(t, s, third, 3)
+
+	// Of one whose sync failed nothing is certain: the next process looks at it.
+	if _, err := s.Append(TypeChunk, idOf(4), body(4)); err != nil || s.Sync() != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Append(TypeChunk, idOf(5), body(5)); err != nil {
+		t.Fatal(err)
+	}
+	disk.Fail(2, syscall.ENOSPC)
+	if err := s.Sync(); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	if _, _, ok := s.Growing(); s.Recover() != nil || ok {
+		t.Error("a pack is taken up whose sync failed")
+	}
+}

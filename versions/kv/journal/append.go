@@ -61,6 +61,7 @@ func (j *Journal) next() error {
 		}
 	}
 	if j.cur != nil {
+		_ = j.cur.file.Truncate(j.cur.size) // the room behind it that it had reserved is the new one's to have
 		j.old = append(j.old, j.cur)
 	}
 	j.cur = g
