@@ -91,7 +91,7 @@ func (e *Endpoint) onInit(b []byte, version uint32, cid uint64, in incomingInit)
 		e.stats.malformed.Add(1)
 		return false
 	}
-	if !checkMac1(b, &e.mac1[0]) && !(e.cfg.Pairing && p.pattern == patternXX && checkMac1(b, &e.mac1[1])) {
+	if !checkMac1(b, &e.mac1[0]) && !(e.pairing.Load() && p.pattern == patternXX && checkMac1(b, &e.mac1[1])) {
 		e.stats.badMac.Add(1)
 		return false
 	}

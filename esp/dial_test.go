@@ -42,6 +42,31 @@ func exchange(t *testing.T, a, b net.Conn) {
 	}
 }
 
+// An endpoint answers strangers as long as it is told to.
+func TestPairingIsSwitched(t *testing.T) {
+	s := newSim(t, simConfig{client: Config{Authorize: func(PublicKey) error { return nil }, HandshakeTimeout: 3 * time.Second}, link: simnet.Link{Delay: 5 * time.Millisecond}})
+	defer s.close()
+	dial := func() (*Conn, error) { return s.client.Dial(t.Context(), serverIP+":7000") }
+	if _, err := dial(); !errors.Is(err, ErrNoAnswer) {
+		t.Fatalf("before: %v", err)
+	}
+	s.server.SetPairing(true)
+	c, err := dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := c.Session().Binding()
+	c.Session().Close()
+	if c, err = dial(); err != nil || c.Session().Binding() == first {
+		t.Fatalf("the second session: %v", err)
+	}
+	c.Session().Close()
+	s.server.SetPairing(false)
+	if _, err := dial(); !errors.Is(err, ErrNoAnswer) {
+		t.Fatalf("after: %v", err)
+	}
+}
+
 func TestPairing(t *testing.T) {
 	bothCarriages(t, func(t *testing.T, base Config) {
 		server, client := base, base
@@ -65,6 +90,12 @@ func TestPairing(t *testing.T) {
 		}
 		if c.PeerKey() != s.server.PublicKey() || d.PeerKey() != s.client.PublicKey() {
 			t.Fatal("wrong peer keys")
+		}
+		if c.Session().Binding() != d.Session().Binding() || c.Session().Binding() == [32]byte{} {
+			t.Fatal("the two ends have different bindings")
+		}
+		if !c.Session().Dialed() || d.Session().Dialed() {
+			t.Fatal("who dialed?")
 		}
 		// The second dial finds the session.
 		c2, err := s.client.Dial(t.Context(), serverIP+":7000")

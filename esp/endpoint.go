@@ -23,15 +23,16 @@ import (
 // Endpoint is one identity on the net: its sockets and the sessions that run over them. It dials and listens at the
 // same time; a session serves streams in both directions, whoever dialed it.
 type Endpoint struct {
-	cfg    Config
-	public PublicKey
-	codec  *record.Codec
-	reset  [32]byte    // key of the stateless reset tokens, derived from the identity so that it survives a restart
-	mac1   [2][32]byte // keys of mac1: of who knows our key, and of who does not
-	jar    cookieJar
-	table  cidTable
-	memory atomic.Int64 // bytes granted as windows of streams
-	stats  endpointCounters
+	cfg     Config
+	public  PublicKey
+	codec   *record.Codec
+	reset   [32]byte    // key of the stateless reset tokens, derived from the identity so that it survives a restart
+	mac1    [2][32]byte // keys of mac1: of who knows our key, and of who does not
+	jar     cookieJar
+	table   cidTable
+	memory  atomic.Int64 // bytes granted as windows of streams
+	pairing atomic.Bool  // Config.Pairing, as it is now
+	stats   endpointCounters
 
 	socks []*socket
 	tcp   []net.Listener
@@ -89,6 +90,7 @@ func New(cfg Config) (*Endpoint, error) {
 		remember: make(map[PublicKey]bool),
 	}
 	e.jar.rand = cfg.Rand
+	e.pairing.Store(cfg.Pairing)
 	e.mac1 = [2][32]byte{mac1Key(e.public), mac1Key(PublicKey{})}
 	e.table.init()
 	key, err := hkdf.Key(sha256.New, cfg.Key[:], nil, "esp/1 stateless reset", 32)
@@ -168,6 +170,9 @@ func (e *Endpoint) closeSockets() {
 
 // PublicKey is the key of this endpoint.
 func (e *Endpoint) PublicKey() PublicKey { return e.public }
+
+// SetPairing begins or ends answering dialers that do not know this endpoint's key, as Config.Pairing does from the beginning.
+func (e *Endpoint) SetPairing(on bool) { e.pairing.Store(on) }
 
 // Addr is the first local address with the key, as peers dial it. An unspecified host stands for all interfaces.
 func (e *Endpoint) Addr() Addr {

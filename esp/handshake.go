@@ -2,6 +2,7 @@ package esp
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -157,11 +158,13 @@ type handshakeResult struct {
 	params     params // the peer's
 	cid        uint64 // ours, for path 0
 	peerCID    uint64 // theirs
+	binding    [32]byte
 }
 
 // finish derives the secrets from the two halves of a Noise handshake.
 func (h *handshakeResult) finish(hs *noise.HandshakeState, initiator bool, cs1, cs2 *noise.CipherState) {
 	hash := hs.ChannelBinding()
+	h.binding = sha256.Sum256(append([]byte("esp/1 binding"), hash...))
 	k1, k2 := cs1.UnsafeKey(), cs2.UnsafeKey()
 	i, r := extract(hash, k1[:]), extract(hash, k2[:])
 	if initiator {

@@ -24,6 +24,7 @@ type Session struct {
 	peer   PublicKey
 	suite  suite
 	origin time.Time // all times inside are durations since
+	bind   [32]byte
 	done   chan struct{}
 
 	recvKeys atomic.Pointer[recvKeys] // replaced under mu, used without
@@ -110,7 +111,7 @@ type sessionCounters struct {
 // newSession builds a session without a path. Nobody else knows it until the endpoint publishes it.
 func newSession(e *Endpoint, res *handshakeResult, client bool) *Session {
 	s := &Session{
-		e: e, client: client, peer: res.peer, suite: res.suite, origin: time.Now(),
+		e: e, client: client, peer: res.peer, suite: res.suite, origin: time.Now(), bind: res.binding,
 		done:       make(chan struct{}),
 		peerParams: res.params,
 		send:       newSendKeys(res.suite, res.send),
@@ -133,6 +134,14 @@ func (s *Session) now() time.Duration { return time.Since(s.origin) + 1 }
 
 // PeerKey is the key of the peer, proven by the handshake.
 func (s *Session) PeerKey() PublicKey { return s.peer }
+
+// Binding is the same for both ends of a session and different for any two sessions: a hash of the whole handshake, keys included. What
+// is signed or compared together with it holds for this session alone (RFC 5056; Noise, section 11.2), so nobody in the
+// middle can carry it from one session to another.
+func (s *Session) Binding() [32]byte { return s.bind }
+
+// Dialed reports whether this end dialed the session.
+func (s *Session) Dialed() bool { return s.client }
 
 // Done is closed when the session is over.
 func (s *Session) Done() <-chan struct{} { return s.done }

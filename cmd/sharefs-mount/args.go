@@ -55,6 +55,8 @@ Options (-o), separated by commas:
   nonempty                     Mount though the directory is not empty
   noexec, nosuid, nodev, nosymfollow
                                As in mount(8)
+  listen=ADDRESS|auto|off      Where peers reach the store (auto: nowhere before the first pairing)
+  passphrase=FILE              The passphrase that seals the store's identity
   remount                      Change ro, rw and the like of a mount that is there
   store=DIR, fsname=NAME       The store's directory; the name that /proc/mounts shows
   debug                        Log each request
@@ -169,6 +171,7 @@ func (c *call) check(helper bool) error {
 	}
 	abs(&c.point)
 	abs(&c.options.Store)
+	abs(&c.options.Passphrase)
 	if strings.ContainsRune(c.source, '/') || c.source == "." || c.source == ".." {
 		abs(&c.source)
 	}

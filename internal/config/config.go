@@ -12,6 +12,7 @@
 //	max_delay   = "5s"        # what no fsync asked for is on disk at the latest after so long
 //	copy_delay  = "5s"        # and in checkpoints/, where a lost meta.db is made anew from, after so long again
 //
+//	[peers]                   # how other hosts are reached; see Peers
 //	[retention]               # how long history is kept; see Retention
 //	[tier]                    # a bucket that keeps a second copy; see Tier
 //
@@ -23,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +39,7 @@ type Config struct {
 	Mount     Mount     `toml:"mount"`
 	Versions  Versions  `toml:"versions"`
 	Journal   Journal   `toml:"journal"`
+	Peers     Peers     `toml:"peers"`
 	Retention Retention `toml:"retention"`
 	Tier      Tier      `toml:"tier"`
 }
@@ -92,6 +95,7 @@ func Default() Config {
 		Mount:     Mount{Passthrough: mountopt.PassthroughAuto, Atime: mountopt.RelAtime},
 		Versions:  Versions{Settle: Duration(time.Second)},
 		Journal:   Journal{MaxDelay: Duration(5 * time.Second), CopyDelay: Duration(5 * time.Second)},
+		Peers:     defaultPeers(),
 		Retention: defaultRetention(),
 	}
 }
@@ -110,7 +114,7 @@ settle      = "1s"       # a file must be quiet for so long before its version i
 [journal]
 max_delay   = "5s"       # what no fsync asked for is on disk at the latest after so long
 copy_delay  = "5s"       # and in checkpoints/, where a lost meta.db is made anew from, after so long again
-` + retentionFile + tierFile
+` + peersFile + retentionFile + tierFile
 
 // Load reads the file; a missing one gives the defaults.
 func Load(path string) (Config, error) {
@@ -155,7 +159,8 @@ func Parse(path string, text []byte) (Config, error) {
 
 // Keys lists all keys, in the order of the file.
 func Keys() []string {
-	return append([]string{"mount.passthrough", "mount.atime", "versions.settle", "journal.max_delay", "journal.copy_delay"}, append(retentionKeys(), tierKeys()...)...)
+	return append([]string{"mount.passthrough", "mount.atime", "versions.settle", "journal.max_delay", "journal.copy_delay"},
+		slices.Concat(peersKeys(), retentionKeys(), tierKeys())...)
 }
 
 func (c *Config) check() error {
@@ -173,6 +178,9 @@ func (c *Config) check() error {
 	}
 	if d := time.Duration(c.Journal.CopyDelay); d < minCopyDelay || d > maxCopyDelay {
 		return fmt.Errorf("journal.copy_delay is from \"100ms\" to \"1h\", not \"%v\"", d)
+	}
+	if err := c.Peers.check(); err != nil {
+		return err
 	}
 	if err := c.Tier.check(); err != nil {
 		return err

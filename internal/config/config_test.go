@@ -37,7 +37,7 @@ func TestValuesAreTaken(t *testing.T) {
 	want := Config{
 		Mount: Mount{mountopt.PassthroughOff, mountopt.NoAtime}, Versions: Versions{0}, Journal: Journal{Duration(250 * time.Millisecond), Duration(time.Minute)},
 	}
-	want.Retention = Default().Retention
+	want.Retention, want.Peers = Default().Retention, Default().Peers
 	if err != nil || !reflect.DeepEqual(c, want) {
 		t.Fatalf("%+v, %v", c, err)
 	}
@@ -52,6 +52,7 @@ func TestEachErrorNamesFileAndKey(t *testing.T) {
 		"[mount]\npassthrough='on'":                        `mount.passthrough is "auto" or "off", not "on"`,
 		"[versions]\nsettle='5'":                           `line 2: versions.settle: "5" is not a time with its unit, such as "1s"`,
 		"[versions]\nsettle='-1s'":                         `versions.settle is from "0s" to "24h", not "-1s"`,
+		"[peers]\nlisten='7000'":                           `peers.listen is "auto", "off", or an address such as "0.0.0.0:7274", "[::]:7274" or "127.0.0.1:0", not "7000"`,
 		"[journal]\ncopy_delay='2h'":                       `journal.copy_delay is from "100ms" to "1h", not "2h0m0s"`,
 		"[journal]\nmax_delay='1h'":                        `journal.max_delay is from "10ms" to "1m", not "1h0m0s"`,
 		"[retention]\nall='1s'":                            `line 2: retention.all: "1s" is not a time such as "12h"`,

@@ -119,6 +119,13 @@ func (d *Daemon) start(ctx context.Context, c Config) error {
 	if err := d.openLog(c.Foreground); err != nil {
 		return err
 	}
+	sealed, err := d.store.Unlock(c.Options.Passphrase)
+	if err != nil {
+		return err
+	}
+	if sealed {
+		d.warn("the identity of the store is sealed from now on: each mount of it needs the passphrase")
+	}
 	if d.tree, err = versions.Open(d.treeConfig()); err != nil {
 		return d.explain(err)
 	}

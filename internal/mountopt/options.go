@@ -56,6 +56,9 @@ type Options struct {
 	Passthrough Passthrough    // passthrough=
 	Settle      *time.Duration // settle=: how long a file must be quiet before its version is taken; 0 keeps every close
 
+	Listen     string // listen=: an address, ListenAuto or ListenOff, where peers reach the store
+	Passphrase string // passphrase=: the file with the passphrase of the store's identity
+
 	View string // view=: ViewAll, ViewAt and a time, or empty for the live tree alone
 
 	kernelOnly string // the last option seen that the kernel shows of a mount and nobody may set

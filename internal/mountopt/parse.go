@@ -1,6 +1,9 @@
 package mountopt
 
 import (
+	"net"
+	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +30,10 @@ func Parse(lists ...string) (*Options, error) {
 		return nil, notSupported(o.kernelOnly, "the mount sets it by itself")
 	case o.Remount && o.Passthrough != "":
 		return nil, notSupported("passthrough", "it cannot change in a remount; unmount first")
+	case o.Remount && o.Listen != "":
+		return nil, notSupported("listen", "it cannot change in a remount; unmount first")
+	case o.Remount && o.Passphrase != "":
+		return nil, notSupported("passphrase", "it cannot change in a remount; unmount first")
 	case o.Remount && o.View != "":
 		return nil, notSupported("view", "it cannot change in a remount; unmount first")
 	case strings.HasPrefix(o.View, ViewAt):
@@ -121,6 +128,30 @@ func ParseSettle(s string) (time.Duration, error) {
 		return 0, invalid("settle", "is at most 24h, not "+s)
 	}
 	return d, nil
+}
+
+// Where a store listens for peers, beside an address.
+const (
+	ListenAuto = "auto" // nowhere until the store has a peer, then on any port, which is kept
+	ListenOff  = "off"  // nowhere
+)
+
+// ParseListen reads auto, off, or HOST:PORT, where HOST is an IP address, in brackets if it is of version 6, or nothing for all. Port 0: any.
+func ParseListen(s string) (string, error) {
+	if s == ListenAuto || s == ListenOff {
+		return s, nil
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err == nil {
+		if _, aerr := netip.ParseAddr(host); host != "" && aerr != nil {
+			return "", invalid("listen", "takes an IP address before the port, not "+host)
+		}
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return "", invalid("listen", "is auto, off, or an address such as 0.0.0.0:7274, [::]:7274 or 127.0.0.1:0, not "+s)
+	}
+	return s, nil
 }
 
 // ParsePassthrough reads auto or off.

@@ -42,6 +42,8 @@ var specs = map[string]spec{
 	"passthrough": {value: setPassthrough, example: "off"},
 	"settle":      {value: setSettle, example: "1s"},
 	"view":        {value: setView, example: "at:yesterday"},
+	"listen":      {value: setListen, example: "0.0.0.0:7274"},
+	"passphrase":  {value: func(o *Options, v string) error { o.Passphrase = v; return nil }, example: "/root/share.pass"},
 
 	// What mount(8), fstab(5) and systemd keep for themselves but hand on all the same.
 	"defaults": {flag: nothing}, // a word for a field that must not be empty: it takes nothing back
@@ -102,6 +104,11 @@ func setSettle(o *Options, v string) error {
 	if err == nil {
 		o.Settle = &d
 	}
+	return err
+}
+
+func setListen(o *Options, v string) (err error) {
+	o.Listen, err = ParseListen(v)
 	return err
 }
 

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -13,41 +12,38 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/peers/identity"
 )
 
 // Keys are the secrets of a store.
 type Keys struct {
-	Identity ed25519.PrivateKey // signs what this host writes
-	Share    [32]byte           // keys chunk ids and seals packs
+	Identity identity.Key // signs what this host writes; locked until [Store.Unlock] where it is sealed
+	Share    [32]byte     // keys chunk ids and seals packs
 }
 
 // Peer is the public half of the identity.
-func (k *Keys) Peer() (id sharefs.PeerID) {
-	copy(id[:], k.Identity.Public().(ed25519.PublicKey))
-	return id
-}
+func (k *Keys) Peer() sharefs.PeerID { return k.Identity.ID }
 
-// Prefixes of the key files' one line: they say what the secret is for and which form it has.
-const (
-	identityPrefix = "sharefs-identity-1 "
-	sharePrefix    = "sharefs-share-1 "
-)
+// sharePrefix begins the one line of share.key: it says what the secret is for and which form it has.
+const sharePrefix = "sharefs-share-1 "
 
 // tempSuffix marks a file that is being written; one left behind by a crash is written over.
 const tempSuffix = ".new"
 
 // loadKeys reads both keys. Where both are missing and create is set it makes them.
 func loadKeys(dir string, create bool) (k Keys, made bool, err error) {
-	seed, errI := readKey(filepath.Join(dir, identityFile), identityPrefix)
-	share, errS := readKey(filepath.Join(dir, shareFile), sharePrefix)
+	var errI, errS error
+	k.Identity, errI = readIdentity(filepath.Join(dir, identityFile))
+	k.Share, errS = readKey(filepath.Join(dir, shareFile), sharePrefix)
 	missing := func(err error) bool { return errors.Is(err, os.ErrNotExist) }
 	if create && (missing(errI) || missing(errS)) {
 		// A crash may have come between the two, so each is made where it is missing. Nothing hangs on them yet.
 		if missing(errI) {
-			seed, errI = makeKey(filepath.Join(dir, identityFile), identityPrefix)
+			k.Identity = identity.New()
+			errI = writeNew(filepath.Join(dir, identityFile), []byte(k.Identity.Text()), 0o600)
 		}
 		if missing(errS) {
-			share, errS = makeKey(filepath.Join(dir, shareFile), sharePrefix)
+			k.Share, errS = makeKey(filepath.Join(dir, shareFile), sharePrefix)
 		}
 		made = true
 	}
@@ -56,8 +52,6 @@ func loadKeys(dir string, create bool) (k Keys, made bool, err error) {
 			return Keys{}, false, keyError(dir, err)
 		}
 	}
-	k.Identity = ed25519.NewKeyFromSeed(seed[:])
-	k.Share = share
 	return k, made, nil
 }
 
@@ -68,35 +62,111 @@ func keyError(dir string, err error) error {
 	}
 	var p *os.PathError
 	if errors.Is(err, os.ErrNotExist) && errors.As(err, &p) {
-		return &sharefs.Error{Op: "read key", Path: p.Path, Kind: sharefs.KindNotExist,
-			Detail: "it is missing, and without it the versions in the store cannot be read: put it back from a backup"}
+		detail := "it is missing, and without it the versions in the store cannot be read: put it back from a backup"
+		if filepath.Base(p.Path) == identityFile {
+			detail = "it is missing, and without it this host is nobody whom its peers know: put it back from a backup"
+		}
+		return &sharefs.Error{Op: "read key", Path: p.Path, Kind: sharefs.KindNotExist, Detail: detail}
 	}
 	return (&Store{Dir: dir}).fail("make", err)
 }
 
-func readKey(path, prefix string) (key [32]byte, err error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+// readSecret reads a short file that nobody but its owner may read.
+func readSecret(op, path string) (string, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return key, err
+		return "", err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return key, err
+		return "", err
 	}
-	bad := func(detail string) error {
-		return &sharefs.Error{Op: "read key", Path: path, Kind: sharefs.KindCorrupt, Detail: detail}
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return key, &sharefs.Error{Op: "read key", Path: path, Kind: sharefs.KindAccess,
+	switch {
+	case !info.Mode().IsRegular():
+		return "", &sharefs.Error{Op: op, Path: path, Kind: sharefs.KindInvalid, Detail: "it is no regular file"}
+	case info.Mode().Perm()&0o077 != 0:
+		return "", &sharefs.Error{Op: op, Path: path, Kind: sharefs.KindAccess,
 			Detail: fmt.Sprintf("others may read it (mode %04o): chmod 600 %s", info.Mode().Perm(), path)}
 	}
-	buf := make([]byte, 256)
+	buf := make([]byte, maxSecret)
 	n, err := f.Read(buf)
 	if err != nil && n == 0 {
-		return key, bad("it is empty or cannot be read")
+		return "", &sharefs.Error{Op: op, Path: path, Kind: sharefs.KindCorrupt, Detail: "it is empty or cannot be read"}
 	}
-	return parseKey(string(buf[:n]), prefix, bad)
+	return string(buf[:n]), nil
+}
+
+// maxSecret is more than any of them holds, in bytes.
+const maxSecret = 2048
+
+func readKey(path, prefix string) (key [32]byte, err error) {
+	text, err := readSecret("read key", path)
+	if err != nil {
+		return key, err
+	}
+	return parseKey(text, prefix, func(detail string) error {
+		return &sharefs.Error{Op: "read key", Path: path, Kind: sharefs.KindCorrupt, Detail: detail}
+	})
+}
+
+func readIdentity(path string) (identity.Key, error) {
+	text, err := readSecret("read key", path)
+	if err != nil {
+		return identity.Key{}, err
+	}
+	k, err := identity.Parse(text)
+	var e *sharefs.Error
+	if errors.As(err, &e) {
+		e.Op, e.Path = "read key", path
+	}
+	return k, err
+}
+
+// Unlock opens the identity with the passphrase that a file holds. An identity that was not sealed is sealed by it from now on; without
+// a file one that is sealed is an error.
+func (s *Store) Unlock(passphraseFile string) (sealedNow bool, err error) {
+	k, path := &s.Keys.Identity, filepath.Join(s.Dir, identityFile)
+	if passphraseFile == "" {
+		if k.Locked() {
+			return false, &sharefs.Error{Op: "read key", Path: path, Kind: sharefs.KindAccess,
+				Detail: "it is sealed by a passphrase: mount with -o passphrase=FILE, a file that holds it"}
+		}
+		return false, nil
+	}
+	text, err := readSecret("read passphrase", passphraseFile)
+	var pass []byte
+	if err == nil {
+		pass, err = identity.Passphrase([]byte(text))
+	}
+	if err != nil {
+		return false, s.named(err, "read passphrase", passphraseFile)
+	}
+	if k.Sealed() {
+		return false, s.named(k.Unlock(pass), "read key", path)
+	}
+	if s.ReadOnly {
+		return false, &sharefs.Error{Op: "seal", Path: path, Kind: sharefs.KindReadOnly, Detail: "it is not sealed yet, and the disk below is read-only"}
+	}
+	if err := k.Seal(pass, identity.DefaultCost); err != nil {
+		return false, s.named(err, "seal", path)
+	}
+	return true, s.named(replace(path, []byte(k.Text()), 0o600), "seal", path)
+}
+
+// named gives an error the file that it is about.
+func (s *Store) named(err error, op, path string) error {
+	if err == nil {
+		return nil
+	}
+	var e *sharefs.Error
+	if errors.As(err, &e) {
+		if e.Path == "" {
+			return &sharefs.Error{Op: op, Path: path, Kind: e.Kind, Detail: e.Detail, Err: e.Err}
+		}
+		return err
+	}
+	return &sharefs.Error{Op: op, Path: path, Kind: sharefs.KindOf(err), Err: cause(err)}
 }
 
 func parseKey(text, prefix string, bad func(string) error) (key [32]byte, err error) {
@@ -118,6 +188,25 @@ func makeKey(path, prefix string) (key [32]byte, err error) {
 
 // writeNew writes a whole file, or none: it is on disk, directory entry included, when it returns. An existing file stays.
 func writeNew(path string, data []byte, mode os.FileMode) error {
+	return writeFile(path, data, mode, func(temp string) error {
+		err := unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
+		switch {
+		case errors.Is(err, unix.EEXIST):
+			os.Remove(temp)
+			return nil
+		case errors.Is(err, unix.EINVAL): // a filesystem that cannot say NOREPLACE
+			return os.Rename(temp, path)
+		}
+		return err
+	})
+}
+
+// replace is writeNew for a file that may exist: it is the old one or the new one, whatever happens.
+func replace(path string, data []byte, mode os.FileMode) error {
+	return writeFile(path, data, mode, func(temp string) error { return os.Rename(temp, path) })
+}
+
+func writeFile(path string, data []byte, mode os.FileMode, place func(temp string) error) error {
 	temp := path + tempSuffix
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, mode)
 	if err != nil {
@@ -134,20 +223,19 @@ func writeNew(path string, data []byte, mode os.FileMode) error {
 		err = e
 	}
 	if err == nil {
-		err = unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
-		switch {
-		case errors.Is(err, unix.EEXIST):
-			err = nil
-			os.Remove(temp)
-		case errors.Is(err, unix.EINVAL): // a filesystem that cannot say NOREPLACE
-			err = os.Rename(temp, path)
-		}
+		err = place(temp)
 	}
 	if err != nil {
 		os.Remove(temp)
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// WriteFile replaces a file of the store by one of mode 0600: after a crash it is the old one or the new one.
+func (s *Store) WriteFile(name string, data []byte) error {
+	path := filepath.Join(s.Dir, name)
+	return s.named(replace(path, data, 0o600), "write", path)
 }
 
 func syncDir(dir string) error {

@@ -1,8 +1,9 @@
 // Package store keeps the directory that a share lives in: its layout, its lock, its keys and its configuration.
 //
 //	share.toml      configuration (package config)
-//	identity.key    Ed25519 key of this host's share, mode 0600: "sharefs-identity-1 " and the 32-byte seed in base64, one line
+//	identity.key    Ed25519 key of this host's share, mode 0600, one line; it may be sealed by a passphrase (package identity)
 //	share.key       secret of the share, mode 0600: "sharefs-share-1 " and 32 random bytes in base64; chunk ids and pack keys hang on it
+//	peers.json      whom this store is paired with, and what they may (package book)
 //	lock            flock(2) of the daemon that has the store; its text says who that is
 //	daemon.log      what the daemon has to tell
 //	meta.db         names, inodes, versions (package kv)
@@ -39,11 +40,12 @@ const (
 	shareFile    = "share.key"
 	lockFile     = "lock"
 	LogFile      = "daemon.log"
+	PeersFile    = "peers.json"
 )
 
 // layout lists all that a store's directory may hold. lost+found and .nobackup are others' marks that do no harm.
 var layout = map[string]bool{
-	configFile: true, identityFile: true, shareFile: true, lockFile: true, LogFile: true, LogFile + ".1": true,
+	configFile: true, identityFile: true, shareFile: true, lockFile: true, LogFile: true, LogFile + ".1": true, PeersFile: true,
 	"meta.db": true, "journal": true, "live": true, "packs": true, "aside": true, "checkpoints": true, "rebuild": true, "lost": true, "quarantine": true,
 	"tier": true, "tier.new": true, "reserve": true,
 	"lost+found": true, ".nobackup": true, ".stfolder": true,

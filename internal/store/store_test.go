@@ -15,6 +15,7 @@ import (
 
 	"sharefs"
 	"sharefs/internal/config"
+	"sharefs/peers/identity"
 )
 
 // TestMain lets the test program play a second daemon: with HOLD set it opens that store, says so and waits for its standard input
@@ -158,6 +159,10 @@ func TestKeysThatAreBadAreNamed(t *testing.T) {
 		"of another kind": {func(t *testing.T, dir string) { write(t, filepath.Join(dir, identityFile), "ssh-rsa AAAA", 0o600) },
 			"it does not begin with sharefs-identity-1"},
 		"cut": {func(t *testing.T, dir string) { write(t, filepath.Join(dir, shareFile), sharePrefix+"AAAA\n", 0o600) },
+			"it is not 32 bytes in base64"},
+		"cut identity": {func(t *testing.T, dir string) {
+			write(t, filepath.Join(dir, identityFile), identity.PlainForm+" AAAA\n", 0o600)
+		},
 			"it is not 32 bytes in base64"},
 		"empty": {func(t *testing.T, dir string) { write(t, filepath.Join(dir, shareFile), "", 0o600) },
 			"it is empty or cannot be read"},
