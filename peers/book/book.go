@@ -1,0 +1,197 @@
+// Package book keeps whom a store knows: keys, names, addresses and what each may. It is kept as one JSON file, written whole at each change, so that it is
+// the old one or the new one after a crash.
+//
+// A peer is its key. Its name is a word of this host for it, one of its kind, first made of what the peer calls itself; no peer can change it.
+// The rules of trust stand in it in their text form (package trust), with keys as words.
+package book
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"sharefs"
+	"sharefs/peers/trust"
+)
+
+// How two hosts were paired.
+const (
+	ByLink = "link"
+	ByLAN  = "lan"
+	ByHand = "hand"
+)
+
+// Peer is one that is known.
+type Peer struct {
+	ID     sharefs.PeerID `json:"id"`
+	Name   string         `json:"name"`
+	Calls  string         `json:"calls_itself,omitempty"` // as it last said, made a word
+	How    string         `json:"how"`
+	Paired time.Time      `json:"paired"`
+	Seen   time.Time      `json:"seen,omitzero"`   // last connected
+	Given  []string       `json:"given,omitempty"` // addresses that the user named
+	Found  []string       `json:"found,omitempty"` // addresses that worked, or that it named, the latest first
+	Lost   bool           `json:"lost,omitempty"`  // revoked in favour of another key
+}
+
+// Limits of the book.
+const (
+	MaxPeers  = 1000
+	maxFound  = 12
+	formatNow = 1
+)
+
+// file is what is kept.
+type file struct {
+	Format int      `json:"format"`
+	Port   uint16   `json:"port,omitempty"` // that was listened on last
+	Peers  []Peer   `json:"peers"`
+	Trust  []string `json:"trust"`
+}
+
+// Book is open. All methods may be called by several goroutines at once.
+type Book struct {
+	save func([]byte) error
+
+	mu     sync.Mutex // guards what follows; held while saving, so that what is kept is never older than what is told
+	peers  []Peer     // by name
+	policy trust.Policy
+	port   uint16
+}
+
+// Open reads a book; nothing is an empty one. Save replaces what is kept. The error is of KindCorrupt.
+func Open(text []byte, save func([]byte) error) (*Book, error) {
+	b := &Book{save: save}
+	if len(text) == 0 {
+		return b, nil
+	}
+	bad := func(detail string, err error) (*Book, error) {
+		return nil, &sharefs.Error{Op: "read peers", Kind: sharefs.KindCorrupt, Detail: detail, Err: err}
+	}
+	var f file
+	dec := json.NewDecoder(strings.NewReader(string(text)))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&f); err != nil {
+		return bad("", err)
+	}
+	if f.Format != formatNow {
+		return bad("it is of a format that this version does not know", nil)
+	}
+	names, ids := map[string]bool{}, map[sharefs.PeerID]bool{}
+	for _, p := range f.Peers {
+		if key := strings.ToLower(p.Name); p.ID.IsZero() || ids[p.ID] || names[key] || p.Name != CleanName(p.Name) {
+			return bad("the peer "+CleanName(p.Name)+" has no key or no proper name, or one that another has", nil)
+		}
+		names[strings.ToLower(p.Name)], ids[p.ID] = true, true
+	}
+	policy, err := trust.Parse(strings.Join(f.Trust, "\n"), func(word string) (sharefs.PeerID, bool) {
+		id, err := sharefs.ParsePeerID(word)
+		return id, err == nil && ids[id]
+	})
+	if err != nil {
+		return bad("", err)
+	}
+	b.peers, b.policy, b.port = f.Peers, policy, f.Port
+	return b, nil
+}
+
+// change does fn on a copy and keeps it, or leaves all as it is.
+func (b *Book) change(fn func(n *Book) error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := &Book{peers: slices.Clone(b.peers), policy: b.policy, port: b.port}
+	if err := fn(n); err != nil {
+		return err
+	}
+	slices.SortFunc(n.peers, func(x, y Peer) int { return strings.Compare(x.Name, y.Name) })
+	f := file{Format: formatNow, Port: n.port, Peers: n.peers, Trust: strings.Split(strings.TrimSpace(n.policy.Format(sharefs.PeerID.String)), "\n")}
+	if f.Trust[0] == "" {
+		f.Trust = nil
+	}
+	text, err := json.MarshalIndent(f, "", "  ")
+	if err == nil {
+		err = b.save(append(text, '\n'))
+	}
+	if err != nil {
+		return err
+	}
+	b.peers, b.policy, b.port = n.peers, n.policy, n.port
+	return nil
+}
+
+// Peers lists all, by name.
+func (b *Book) Peers() []Peer {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.peers)
+}
+
+// Policy is all rules.
+func (b *Book) Policy() trust.Policy {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.policy
+}
+
+// Port is the one that was listened on last, 0 where there was none.
+func (b *Book) Port() uint16 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.port
+}
+
+// SetPort keeps the port.
+func (b *Book) SetPort(port uint16) error {
+	if b.Port() == port {
+		return nil
+	}
+	return b.change(func(n *Book) error { n.port = port; return nil })
+}
+
+// Peer finds one by its key.
+func (b *Book) Peer(id sharefs.PeerID) (Peer, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if i := b.index(id); i >= 0 {
+		return b.peers[i], true
+	}
+	return Peer{}, false
+}
+
+func (b *Book) index(id sharefs.PeerID) int {
+	return slices.IndexFunc(b.peers, func(p Peer) bool { return p.ID == id })
+}
+
+// Find finds one by a word: its name, its key, or at least seven characters that its key alone begins with. The error is of KindNotExist.
+func (b *Book) Find(word string) (Peer, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.find(word)
+}
+
+func (b *Book) find(word string) (Peer, error) {
+	var fits []Peer
+	plain := strings.ToLower(strings.ReplaceAll(word, "-", ""))
+	for _, p := range b.peers {
+		if strings.EqualFold(p.Name, word) {
+			return p, nil
+		}
+		if len(plain) >= 7 && strings.HasPrefix(p.ID.Plain(), plain) {
+			fits = append(fits, p)
+		}
+	}
+	if len(fits) == 1 {
+		return fits[0], nil
+	}
+	names := make([]string, len(b.peers))
+	for i := range b.peers {
+		names[i] = b.peers[i].Name
+	}
+	detail := "no peer has this name; known are " + strings.Join(names, ", ")
+	if len(names) == 0 {
+		detail = "no peer has this name: this store is paired with nobody yet (sharefs pair)"
+	}
+	return Peer{}, &sharefs.Error{Op: "peer", Path: CleanName(word), Kind: sharefs.KindNotExist, Detail: detail}
+}

@@ -1,0 +1,197 @@
+package book
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sharefs"
+	"sharefs/peers/trust"
+)
+
+var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// kept is a book with what it last saved, read back after each change.
+type kept struct {
+	*Book
+	text []byte
+	fail error
+}
+
+func (k *kept) save(text []byte) error {
+	if k.fail == nil {
+		k.text = slices.Clone(text)
+	}
+	return k.fail
+}
+
+func newBook(t *testing.T) *kept {
+	t.Helper()
+	k := &kept{}
+	var err error
+	if k.Book, err = Open(nil, k.save); err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func (k *kept) again(t *testing.T) {
+	t.Helper()
+	b, err := Open(k.text, k.save)
+	if err != nil {
+		t.Fatalf("%v in %s", err, k.text)
+	}
+	if got, want := b.names(), k.names(); got != want || b.Port() != k.Port() || b.Policy().Format(sharefs.PeerID.String) != k.Policy().Format(sharefs.PeerID.String) {
+		t.Fatalf("%s, want %s", got, want)
+	}
+	k.Book = b
+}
+
+func (b *Book) names() string {
+	var out []string
+	for _, p := range b.Peers() {
+		out = append(out, p.Name+"="+b.Policy().Most(p.ID).String())
+	}
+	return strings.Join(out, " ")
+}
+
+func id(n byte) sharefs.PeerID { return sharefs.PeerID{n} }
+
+func (k *kept) add(t *testing.T, n byte, calls string) Added {
+	t.Helper()
+	a, err := k.Add(id(n), calls, ByLink, nil, []string{"192.0.2.1:1"}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.again(t)
+	return a
+}
+
+func TestTheLifeOfPeers(t *testing.T) {
+	b := newBook(t)
+	a := b.add(t, 1, "laptop")
+	if a.Again || a.Freed || a.Twin != "" || a.Level != trust.Paired || a.Peer.Name != "laptop" {
+		t.Errorf("%+v", a)
+	}
+	if _, err := b.Grant("laptop", trust.Write, trust.Pattern{}); err != nil {
+		t.Fatal(err)
+	}
+	// Paired again it keeps name and level, whatever it calls itself now.
+	if a = b.add(t, 1, "other"); !a.Again || a.Level != trust.Write || a.Peer.Name != "laptop" || a.Peer.Calls != "other" {
+		t.Errorf("%+v", a)
+	}
+	// Another key under the same name gets another name, and nothing of what the first may.
+	if a = b.add(t, 2, "LAPTOP"); a.Peer.Name != "LAPTOP-2" || a.Twin != "LAPTOP" || a.Level != trust.Paired {
+		t.Errorf("%+v", a)
+	}
+	if _, err := b.Rename("LAPTOP-2", "laptop"); !errors.Is(err, sharefs.KindExist) {
+		t.Error(err)
+	}
+	if _, err := b.Rename("laptop", "a/b"); !errors.Is(err, sharefs.KindInvalid) {
+		t.Error(err)
+	}
+	if p, err := b.Rename("laptop", "Laptop"); err != nil || p.Name != "Laptop" {
+		t.Error(p, err)
+	}
+	if _, _, err := b.Replace("Laptop", "Laptop"); !errors.Is(err, sharefs.KindInvalid) {
+		t.Error(err)
+	}
+	was, is, err := b.Replace("Laptop", id(2).String())
+	if err != nil || was.Name != "Laptop-lost" || !was.Lost || is.Name != "Laptop" {
+		t.Errorf("%+v, %+v, %v", was, is, err)
+	}
+	b.again(t)
+	if got := b.names(); got != "Laptop=paired Laptop-lost=blocked" {
+		t.Error(got)
+	}
+	// One that was revoked begins anew when somebody pairs with it again.
+	if a = b.add(t, 1, "x"); !a.Again || !a.Freed || a.Level != trust.Paired {
+		t.Errorf("%+v", a)
+	}
+	if _, err := b.Revoke("Laptop"); err != nil || b.Policy().Level(id(2), "a") != trust.Blocked {
+		t.Error(err)
+	}
+	if p, err := b.Forget(id(2).Short()); err != nil || p.ID != id(2) {
+		t.Error(p, err)
+	}
+	b.again(t)
+	if _, err := b.Forget("Laptop"); !errors.Is(err, sharefs.KindNotExist) || !strings.Contains(err.Error(), "known are Laptop-lost") {
+		t.Error(err)
+	}
+	if err := b.SetPort(7000); err != nil {
+		t.Fatal(err)
+	}
+	b.again(t)
+}
+
+func TestWhatCannotBeKeptIsNotTold(t *testing.T) {
+	b := newBook(t)
+	b.add(t, 1, "a")
+	b.fail = errors.New("disk full")
+	if _, err := b.Add(id(2), "b", ByLAN, nil, nil, now); !errors.Is(err, b.fail) {
+		t.Error(err)
+	}
+	if _, err := b.Grant("a", trust.Manage, trust.Pattern{}); !errors.Is(err, b.fail) {
+		t.Error(err)
+	}
+	if got := b.names(); got != "a=paired" {
+		t.Error(got)
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	b := newBook(t)
+	b.add(t, 1, "a")
+	for i := range 30 {
+		if err := b.Met(id(1), "a", []string{"h:" + strings.Repeat("1", i%9+1), "192.0.2.1:1"}, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.again(t)
+	p, _ := b.Peer(id(1))
+	if len(p.Found) > maxFound || p.Found[0] != "h:111" || p.Found[1] != "192.0.2.1:1" || !p.Seen.Equal(now) {
+		t.Errorf("%+v", p)
+	}
+	if err := b.Met(id(9), "nobody", nil, now); err != nil || len(b.Peers()) != 1 {
+		t.Error("who is not known was noted")
+	}
+}
+
+func TestNames(t *testing.T) {
+	for s, want := range map[string]string{
+		"laptop": "laptop", "my laptop": "my-laptop", "../..": "peer", "": "peer", "\x1b[31mred": "31mred", "a\u202eb": "a-b", "Käse.local": "Käse.local", "-x-": "x",
+		strings.Repeat("ä", 100): strings.Repeat("ä", maxName/2), "a/b": "a-b", "\xff\xfe": "peer", "a   b": "a-b", ".hidden": "hidden",
+	} {
+		if got := CleanName(s); got != want || CleanName(got) != got {
+			t.Errorf("%q: %q, want %q", s, got, want)
+		}
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	b := &kept{}
+	b.Book, _ = Open(nil, b.save)
+	_, _ = b.Add(id(1), "laptop", ByLink, nil, []string{"192.0.2.1:1"}, now)
+	_, _ = b.Grant("laptop", trust.Read, trust.Pattern{})
+	f.Add(b.text)
+	f.Add([]byte(`{"format":1,"peers":[{"id":"x"}],"trust":["grant a read"]}`))
+	f.Add([]byte(`{"format":2}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		k := &kept{}
+		b, err := Open(text, k.save)
+		if err != nil {
+			if !errors.Is(err, sharefs.KindCorrupt) {
+				t.Error(err)
+			}
+			return
+		}
+		if err := b.SetPort(b.Port() + 1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(k.text, k.save); err != nil {
+			t.Errorf("%v in %s", err, k.text)
+		}
+	})
+}

@@ -1,0 +1,162 @@
+package book
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"sharefs"
+	"sharefs/peers/trust"
+)
+
+// Added tells what pairing made of a peer.
+type Added struct {
+	Peer  Peer
+	Again bool        // it was known, and keeps its name
+	Level trust.Level // the highest that it has anywhere
+	Freed bool        // it was revoked and is trusted as a new one now
+	Twin  string      // another peer, with another key, that has the name which this one calls itself by
+}
+
+// Add takes a peer up, or notes that it was paired again: then its name and what it may stay as they are, but that one who was revoked is as a new one.
+func (b *Book) Add(id sharefs.PeerID, calls, how string, given, found []string, now time.Time) (a Added, err error) {
+	calls = CleanName(calls)
+	err = b.change(func(n *Book) error {
+		i := n.index(id)
+		a.Again = i >= 0
+		if !a.Again {
+			if len(n.peers) >= MaxPeers {
+				return &sharefs.Error{Op: "pair", Kind: sharefs.KindNoSpace, Detail: "there are 1000 peers: forget one first (sharefs peers forget NAME)"}
+			}
+			name := free(calls, func(s string) bool {
+				return slices.ContainsFunc(n.peers, func(p Peer) bool { return strings.EqualFold(p.Name, s) })
+			})
+			if name != calls {
+				a.Twin = calls
+			}
+			n.peers = append(n.peers, Peer{ID: id, Name: name})
+			i = len(n.peers) - 1
+		}
+		p := &n.peers[i]
+		p.Calls, p.How, p.Paired, p.Lost = calls, how, now.UTC().Truncate(time.Second), false
+		p.Given = merge(given, p.Given)
+		p.Found = merge(found, p.Found)
+		if n.policy.Most(id) == trust.Blocked {
+			a.Freed = a.Again
+			n.policy = n.policy.Forget(id).Grant(trust.Rule{Peer: id, Level: trust.Paired})
+		}
+		a.Level, a.Peer = n.policy.Most(id), *p
+		return nil
+	})
+	return a, err
+}
+
+// merge puts what is new before what was there, each once, as many as may be.
+func merge(fresh, old []string) (out []string) {
+	for _, a := range append(slices.Clone(fresh), old...) {
+		if !slices.Contains(out, a) && len(out) < maxFound {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// Met notes that a peer was connected, what it calls itself, and where it is.
+func (b *Book) Met(id sharefs.PeerID, calls string, found []string, now time.Time) error {
+	return b.change(func(n *Book) error {
+		if i := n.index(id); i >= 0 {
+			p := &n.peers[i]
+			p.Calls, p.Seen = CleanName(calls), now.UTC().Truncate(time.Second)
+			p.Found = merge(found, p.Found)
+		}
+		return nil
+	})
+}
+
+// Rename gives a peer another name.
+func (b *Book) Rename(word, name string) (Peer, error) {
+	return b.alter(word, func(n *Book, p *Peer) error {
+		if name != CleanName(name) {
+			return &sharefs.Error{Op: "rename", Path: CleanName(name), Kind: sharefs.KindInvalid,
+				Detail: "a name has letters, digits, dots, _ and - and is at most 48 bytes long"}
+		}
+		if other, err := n.find(name); err == nil && other.ID != p.ID && strings.EqualFold(other.Name, name) {
+			return &sharefs.Error{Op: "rename", Path: name, Kind: sharefs.KindExist, Detail: "another peer has this name: give that one another first"}
+		}
+		p.Name = name
+		return nil
+	})
+}
+
+// Forget removes a peer and all that it may.
+func (b *Book) Forget(word string) (p Peer, err error) {
+	err = b.change(func(n *Book) error {
+		if p, err = n.find(word); err != nil {
+			return err
+		}
+		n.peers = slices.DeleteFunc(n.peers, func(q Peer) bool { return q.ID == p.ID })
+		n.policy = n.policy.Forget(p.ID)
+		return nil
+	})
+	return p, err
+}
+
+// Grant gives a peer a level for what a pattern names; one for the whole share that was revoked counts from then on.
+func (b *Book) Grant(word string, level trust.Level, pattern trust.Pattern) (Peer, error) {
+	return b.alter(word, func(n *Book, p *Peer) error {
+		n.policy = n.policy.Grant(trust.Rule{Peer: p.ID, Pattern: pattern, Level: level})
+		return nil
+	})
+}
+
+// Revoke takes everything from a peer: it is blocked.
+func (b *Book) Revoke(word string) (Peer, error) {
+	return b.alter(word, func(n *Book, p *Peer) error {
+		n.policy = n.policy.Forget(p.ID).Grant(trust.Rule{Peer: p.ID, Level: trust.Blocked})
+		return nil
+	})
+}
+
+// Replace revokes a peer whose key is lost, and gives its name to another one, which stays at the level that it has.
+func (b *Book) Replace(old, by string) (was, is Peer, err error) {
+	err = b.change(func(n *Book) error {
+		o, err := n.find(old)
+		if err != nil {
+			return err
+		}
+		y, err := n.find(by)
+		if err != nil {
+			return err
+		}
+		if o.ID == y.ID {
+			return &sharefs.Error{Op: "replace", Path: o.Name, Kind: sharefs.KindInvalid, Detail: "a peer does not replace itself"}
+		}
+		i, j := n.index(o.ID), n.index(y.ID)
+		name := o.Name
+		n.peers[i].Name = free(CleanName(name+"-lost"), func(s string) bool {
+			return slices.ContainsFunc(n.peers, func(p Peer) bool { return strings.EqualFold(p.Name, s) })
+		})
+		n.peers[i].Lost = true
+		n.peers[j].Name = name
+		n.policy = n.policy.Forget(o.ID).Grant(trust.Rule{Peer: o.ID, Level: trust.Blocked})
+		was, is = n.peers[i], n.peers[j]
+		return nil
+	})
+	return was, is, err
+}
+
+func (b *Book) alter(word string, fn func(n *Book, p *Peer) error) (out Peer, err error) {
+	err = b.change(func(n *Book) error {
+		found, err := n.find(word)
+		if err != nil {
+			return err
+		}
+		i := n.index(found.ID)
+		if err := fn(n, &n.peers[i]); err != nil {
+			return err
+		}
+		out = n.peers[i]
+		return nil
+	})
+	return out, err
+}

@@ -1,0 +1,134 @@
+package link
+
+import (
+	"net/netip"
+	"time"
+
+	"sharefs/peers/discover"
+	"sharefs/peers/pair"
+)
+
+const (
+	pairingBeacon = 2 * time.Second // between two while somebody waits to be paired
+	firstBeacon   = time.Second     // then twice as long each time
+	lastBeacon    = time.Minute
+)
+
+// announce sends beacons: while somebody waits to be paired, and while a peer is missing, at once when something changes and then ever more seldom. Nobody missing, none.
+func (h *Hub) announce() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	pause := firstBeacon
+	for {
+		select {
+		case <-h.ctx.Done():
+			return
+		case <-h.kick:
+			pause = firstBeacon
+		case <-timer.C:
+		}
+		missing, pairing := h.beacons(time.Now())
+		switch {
+		case pairing:
+			timer.Reset(pairingBeacon)
+		case missing:
+			timer.Reset(pause)
+			pause = min(2*pause, lastBeacon)
+		default:
+			timer.Stop()
+		}
+	}
+}
+
+// beacons sends what there is to say now.
+func (h *Hub) beacons(now time.Time) (missing, pairing bool) {
+	h.mu.Lock()
+	if h.ep == nil || h.lan == nil || h.closed {
+		h.mu.Unlock()
+		return false, false
+	}
+	lan, port := h.lan, h.ep.Addr().Addr.Port()
+	var secrets []discover.Secret
+	for _, p := range h.peers {
+		if p.link == nil && p.welcome {
+			secrets = append(secrets, p.secret)
+		}
+	}
+	var nonces []uint64
+	for _, w := range h.windows {
+		if w.searches(now) {
+			nonces = append(nonces, w.nonce)
+		}
+	}
+	h.mu.Unlock()
+	for rest := secrets; len(rest) > 0; {
+		n := min(len(rest), discover.MaxTags)
+		lan.Send(discover.Encode(discover.Known, h.id, port, h.boot^uint64(now.UnixNano()), now, rest[:n]))
+		rest = rest[n:]
+	}
+	for _, nonce := range nonces {
+		lan.Send(discover.Encode(discover.Pairing, h.id, port, nonce, now, nil))
+	}
+	return len(secrets) > 0, len(nonces) > 0
+}
+
+// heard takes a beacon.
+func (h *Hub) heard(b discover.Beacon, from netip.Addr) {
+	addr, ok := pair.Address(netip.AddrPortFrom(from, b.Port).String())
+	if !ok {
+		return
+	}
+	if b.Kind == discover.Pairing {
+		h.heardPairing(b.Nonce, addr)
+		return
+	}
+	h.mu.Lock()
+	var missing []*peer
+	for _, p := range h.peers {
+		if p.link == nil && p.welcome {
+			missing = append(missing, p)
+		}
+	}
+	h.mu.Unlock()
+	for _, p := range missing {
+		if b.From(p.id, p.secret) {
+			h.hear(p, addr)
+			return
+		}
+	}
+}
+
+// Limits of what is followed up on the local network while somebody waits to be paired.
+const (
+	nonceLife  = pair.Life
+	mostNonces = 64
+)
+
+// heardPairing follows up a host that waits to be paired, if somebody here waits as well. Of two that hear each other the one with the lower number dials.
+func (h *Hub) heardPairing(nonce uint64, addr string) {
+	now := time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var mine *window
+	for _, w := range h.windows {
+		if w.nonce == nonce {
+			return // our own
+		}
+		if mine == nil && w.searches(now) {
+			mine = w
+		}
+	}
+	if mine == nil || mine.nonce > nonce || h.ep == nil {
+		return
+	}
+	for n, at := range h.heardOf {
+		if now.Sub(at) > nonceLife {
+			delete(h.heardOf, n)
+		}
+	}
+	if at, known := h.heardOf[nonce]; known && now.Sub(at) < dialTimeout || len(h.heardOf) >= mostNonces || mine.met(nonce) {
+		return
+	}
+	h.heardOf[nonce] = now
+	h.spawn(func() { h.meetOnLAN(mine, nonce, addr) })
+}

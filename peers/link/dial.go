@@ -1,0 +1,191 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"sharefs"
+	"sharefs/esp"
+)
+
+const (
+	dialTimeout  = 10 * time.Second
+	helloTimeout = 20 * time.Second
+	firstPause   = time.Second
+	longestPause = 5 * time.Minute
+	leastPause   = 500 * time.Millisecond // between two tries, whatever is heard
+	dialAtOnce   = 12                     // addresses
+	heardMost    = 4
+)
+
+// keep keeps one peer connected until the context ends.
+func (h *Hub) keep(ctx context.Context, p *peer) {
+	pause := firstPause
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	defer timer.Stop()
+	var last time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.poke: // something has changed
+			pause = firstPause
+		case <-timer.C:
+		}
+		if d := leastPause - time.Since(last); d > 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(d):
+			}
+		}
+		timer.Stop()
+		last = time.Now()
+		addrs, wanted := h.candidates(p)
+		if !wanted || len(addrs) == 0 {
+			continue // until something changes
+		}
+		err := h.reach(ctx, p, addrs)
+		h.mu.Lock()
+		p.next = time.Time{}
+		if err != nil && ctx.Err() == nil && p.link == nil {
+			p.err = err.Error()
+			wait := pause*3/4 + rand.N(pause/2)
+			p.next = time.Now().Add(wait)
+			timer.Reset(wait)
+			pause = min(2*pause, longestPause)
+		}
+		h.mu.Unlock()
+		if err != nil {
+			h.cfg.Log.Debug("peer not reached", "peer", p.id.Short(), "error", err)
+		}
+	}
+}
+
+// candidates are the addresses that a peer is to be tried at; none is wanted while it is connected or not welcome.
+func (h *Hub) candidates(p *peer) (addrs []string, wanted bool) {
+	known, _ := h.cfg.Book.Peer(p.id)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if p.link != nil || !p.welcome || h.ep == nil {
+		return nil, false
+	}
+	for _, a := range slices.Concat(p.heard, known.Given, known.Found) {
+		if !slices.Contains(addrs, a) && len(addrs) < dialAtOnce {
+			addrs = append(addrs, a)
+		}
+	}
+	if len(addrs) == 0 {
+		p.err = "no address of it is known: it was not heard of yet"
+	}
+	return addrs, true
+}
+
+// hear notes an address of a peer, and tries it at once.
+func (h *Hub) hear(p *peer, addr string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if p.link != nil || !p.welcome {
+		return
+	}
+	p.heard = slices.DeleteFunc(p.heard, func(a string) bool { return a == addr })
+	p.heard = append([]string{addr}, p.heard...)
+	p.heard = p.heard[:min(len(p.heard), heardMost)]
+	poke(p.poke)
+}
+
+// reach dials a peer at all addresses at once; the first that answers counts. A session in which the two are pairing ends with that, and is none to begin with.
+func (h *Hub) reach(ctx context.Context, p *peer, addrs []string) error {
+	s, err := h.connect(ctx, p.key, addrs)
+	if err != nil {
+		return explain(err, addrs)
+	}
+	h.mu.Lock()
+	aside := h.aside[s]
+	h.mu.Unlock()
+	if aside {
+		return errors.New("pairing is being finished")
+	}
+	return h.greet(ctx, p, s)
+}
+
+// connect dials a key.
+func (h *Hub) connect(ctx context.Context, key esp.PublicKey, addrs []string) (*esp.Session, error) {
+	h.mu.Lock()
+	ep := h.ep
+	h.mu.Unlock()
+	if ep == nil {
+		return nil, errors.New("this host listens nowhere")
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	var mu sync.Mutex
+	var first *esp.Session
+	errs := make([]error, len(addrs))
+	var wg sync.WaitGroup
+	for i, a := range addrs {
+		wg.Go(func() {
+			s, err := ep.Connect(ctx, key.String()+"@"+a)
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if first == nil {
+				first = s
+				cancel()
+			} else if first != s {
+				h.spare(s)
+			}
+		})
+	}
+	wg.Wait()
+	if first != nil {
+		return first, nil
+	}
+	for _, err := range errs { // a clear answer says more than silence
+		if r := new(esp.RefusedError); errors.As(err, &r) {
+			return nil, err
+		}
+	}
+	return nil, errs[0]
+}
+
+// spare closes a session that is one too many, beside the work.
+func (h *Hub) spare(s *esp.Session) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.spawn(func() { _ = s.Close() })
+}
+
+// explain says why a peer was not reached.
+func explain(err error, addrs []string) error {
+	at := strings.Join(addrs[:min(3, len(addrs))], ", ")
+	if r := new(esp.RefusedError); errors.As(err, &r) {
+		if r.Reason == errUnknown.Error() {
+			return &sharefs.Error{Op: "connect", Kind: sharefs.KindPermission, Detail: "it answers, but does not know this host (any more): pair there as well"}
+		}
+		return &sharefs.Error{Op: "connect", Kind: sharefs.KindPermission, Detail: "it refuses: " + clean(r.Reason)}
+	}
+	if errors.Is(err, esp.ErrNoAnswer) || errors.Is(err, context.DeadlineExceeded) {
+		return &sharefs.Error{Op: "connect", Kind: sharefs.KindAgain, Detail: "no answer at " + at + " (it is off, out of reach, or a host with another key is there now)"}
+	}
+	return &sharefs.Error{Op: "connect", Kind: sharefs.KindAgain, Detail: "at " + at, Err: err}
+}
+
+// clean takes out of a text by a peer what is no ordinary character.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s[:min(len(s), 200)])
+}

@@ -1,0 +1,496 @@
+package link
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sharefs"
+	"sharefs/esp"
+	"sharefs/peers/book"
+	"sharefs/peers/frame"
+	"sharefs/peers/identity"
+	"sharefs/peers/pair"
+	"sharefs/peers/report"
+	"sharefs/peers/trust"
+)
+
+// patience only ends a hang.
+const patience = 90 * time.Second
+
+// host is a hub with its book in memory.
+type host struct {
+	*Hub
+	t    *testing.T
+	key  identity.Key
+	name string
+	mu   sync.Mutex
+	text []byte
+}
+
+func newHost(t *testing.T, name string) *host {
+	t.Helper()
+	o := &host{t: t, key: identity.New(), name: name}
+	o.start("127.0.0.1:0")
+	t.Cleanup(func() { o.Close() })
+	return o
+}
+
+func (o *host) start(listen string) {
+	o.t.Helper()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	b, err := book.Open(o.text, func(text []byte) error {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.text = text
+		return nil
+	})
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.mu.Unlock()
+	o.Hub, err = Start(Config{Key: o.key.Private(), Name: o.name, Listen: listen, Book: b, Log: slog.New(slog.DiscardHandler)})
+	o.mu.Lock()
+	if err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+func wait(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %v", what, patience)
+		}
+	}
+}
+
+func (o *host) window(asked string) report.Window {
+	for _, w := range o.Pairing().Asked {
+		if w.Asked == asked {
+			return w
+		}
+	}
+	return report.Window{}
+}
+
+func (o *host) offer(asked string) string {
+	o.t.Helper()
+	if err := o.Offer(asked, false); err != nil {
+		o.t.Fatal(err)
+	}
+	return o.window(asked).Link
+}
+
+// join takes a link and returns how that ended.
+func (o *host) join(asked, link string) report.Window {
+	o.t.Helper()
+	if err := o.Join(asked, link); err != nil {
+		o.t.Fatal(err)
+	}
+	wait(o.t, "the end of pairing", func() bool { return o.window(asked).State != report.Open })
+	return o.window(asked)
+}
+
+func (o *host) pairWith(other *host) {
+	o.t.Helper()
+	asked := rand.Text()
+	if w := o.join(asked, other.offer(asked)); w.State != report.Done {
+		o.t.Fatalf("%+v", w)
+	}
+	o.connected(other)
+}
+
+// connected waits until two hosts are, as both see it.
+func (o *host) connected(other *host) {
+	o.t.Helper()
+	wait(o.t, o.name+" and "+other.name+" connected", func() bool {
+		a, aok := o.Connected(other.key.ID)
+		b, bok := other.Connected(o.key.ID)
+		return aok && bok && a.Binding() == b.Binding()
+	})
+}
+
+func TestPairingByLinkConnects(t *testing.T) {
+	a, b := newHost(t, "anna"), newHost(t, "bert")
+	link := a.offer("1")
+	w := b.join("2", link)
+	if w.State != report.Done || w.Paired.Name != "anna" || w.Paired.Level != "paired" || w.Paired.Again {
+		t.Fatalf("%+v", w)
+	}
+	if w := a.window("1"); w.State != report.Done || w.Paired.Name != "bert" || w.Link != "" {
+		t.Fatalf("%+v", w)
+	}
+	a.connected(b)
+	p := a.Peers()
+	if len(p) != 1 || !p[0].Connected || p[0].ID != b.key.ID.String() || p[0].Level != "paired" || !strings.HasPrefix(p[0].Path, "udp 127.0.0.1:") || p[0].How != "link" {
+		t.Errorf("%+v", p)
+	}
+	// The link is good once.
+	c := newHost(t, "cleo")
+	if w := c.join("3", link); w.State != report.Failed || !strings.Contains(w.Error, "used already or has expired") || len(c.Peers()) != 0 {
+		t.Errorf("%+v", w)
+	}
+	// And so it is while another window lets strangers in.
+	other := a.offer("4")
+	if w := c.join("5", link); w.State != report.Failed || !strings.Contains(w.Error, "the link was used already") {
+		t.Errorf("%+v", w)
+	}
+	// Paired again, the two stay what they are.
+	if _, err := a.cfg.Book.Grant("bert", trust.Read, trust.Pattern{}); err != nil {
+		t.Fatal(err)
+	}
+	w = b.join("6", other)
+	if w.State != report.Done || !w.Paired.Again || !a.window("4").Paired.Again || a.window("4").Paired.Level != "read" {
+		t.Errorf("%+v", w)
+	}
+	a.connected(b)
+}
+
+func TestLinksThatAreNotGood(t *testing.T) {
+	a, b := newHost(t, "anna"), newHost(t, "bert")
+	expired := a.offer("1")
+	a.mu2(func() { a.windows[0].expires = time.Now().Add(-time.Second) })
+	a.offer("2") // so that strangers are let in
+	good, err := pair.ParseLink(a.offer("3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := good
+	wrong.Token[0]++
+	foreign := good
+	foreign.ID = identity.New().ID
+	taken := a.offer("4")
+	a.End("4")
+	for name, c := range map[string]struct{ link, want string }{
+		"expired":                    {expired, "expired"},
+		"wrong":                      {wrong.String(), "not, or no longer, good here"},
+		"taken back":                 {taken, "expired, or was taken back"},
+		"of a host with another key": {foreign.String(), "no answer at 127.0.0.1:"},
+	} {
+		if w := b.join(name, c.link); w.State != report.Failed || !strings.Contains(w.Error, c.want) {
+			t.Errorf("%s: %+v", name, w)
+		}
+	}
+	for name, c := range map[string]struct{ link, want string }{
+		"its own":    {b.offer("own"), "made it itself"},
+		"no address": {pair.Link{ID: a.key.ID}.String(), "no address"},
+		"no link":    {"hello", "begins with sharefs:"},
+	} {
+		if err := b.Join(name, c.link); !errors.Is(err, sharefs.KindInvalid) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if len(a.Peers())+len(b.Peers()) != 0 {
+		t.Error("somebody was paired")
+	}
+	// Nobody who waits: strangers meet refusal.
+	a.End("2")
+	a.End("3")
+	if w := b.join("late", good.String()); w.State != report.Failed || !strings.Contains(w.Error, "used already or has expired") {
+		t.Errorf("%+v", w)
+	}
+}
+
+func (o *host) mu2(fn func()) {
+	o.Hub.mu.Lock()
+	defer o.Hub.mu.Unlock()
+	fn()
+}
+
+func TestByHand(t *testing.T) {
+	a, b := newHost(t, "anna"), newHost(t, "bert")
+	at := b.addresses()
+	if err := a.AddByHand("1", b.key.ID, "bert", at); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "a word that the other side lacks us", func() bool { return strings.Contains(a.Peers()[0].Error, "pair there as well") })
+	if err := b.AddByHand("1", a.key.ID, "anna", nil); err != nil { // it has no address: it is dialed
+		t.Fatal(err)
+	}
+	a.connected(b)
+	if err := a.AddByHand("2", a.key.ID, "me", nil); !errors.Is(err, sharefs.KindInvalid) {
+		t.Error(err)
+	}
+	if p := a.Peers()[0]; p.How != "hand" || p.Calls != "" || p.Name != "bert" {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestRevokedForgottenAndBack(t *testing.T) {
+	a, b := newHost(t, "anna"), newHost(t, "bert")
+	b.pairWith(a)
+	if _, err := a.cfg.Book.Revoke("bert"); err != nil {
+		t.Fatal(err)
+	}
+	a.Sync()
+	wait(t, "the end of the session", func() bool { return !a.Peers()[0].Connected && strings.Contains(b.Peers()[0].Error, "does not want") })
+	if _, err := a.cfg.Book.Grant("bert", trust.Paired, trust.Pattern{}); err != nil {
+		t.Fatal(err)
+	}
+	a.Sync()
+	a.connected(b)
+	if _, err := a.cfg.Book.Forget("bert"); err != nil {
+		t.Fatal(err)
+	}
+	a.Sync()
+	wait(t, "word that it is forgotten", func() bool { return strings.Contains(b.Peers()[0].Error, "pair there as well") })
+	b.pairWith(a)
+}
+
+// A host that restarts at the same place is found; at another place it finds the others.
+func TestRestart(t *testing.T) {
+	a, b := newHost(t, "anna"), newHost(t, "bert")
+	b.pairWith(a)
+	a.Close()
+	wait(t, "a word of the end", func() bool { return !b.Peers()[0].Connected })
+	a.start("127.0.0.1:0")
+	a.connected(b)
+}
+
+// Two that dial each other at once end with one session.
+func TestBothDial(t *testing.T) {
+	for range 5 {
+		a, b := newHost(t, "anna"), newHost(t, "bert")
+		atA, atB := a.addresses(), b.addresses()
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = a.AddByHand("1", b.key.ID, "bert", atB) })
+		wg.Go(func() { _ = b.AddByHand("1", a.key.ID, "anna", atA) })
+		wg.Wait()
+		a.connected(b)
+		a.Close()
+		b.Close()
+	}
+}
+
+// Two peers of one host find each other through it when neither has an address of the other.
+func TestThroughAPeerOfBoth(t *testing.T) {
+	c, a, b := newHost(t, "cleo"), newHost(t, "anna"), newHost(t, "bert")
+	a.pairWith(c)
+	b.pairWith(c)
+	if err := a.AddByHand("1", b.key.ID, "bert", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.AddByHand("1", a.key.ID, "anna", nil); err != nil {
+		t.Fatal(err)
+	}
+	a.connected(b)
+	for _, p := range c.Peers() {
+		if !p.Connected {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
+// stranger is an endpoint that speaks the protocol as it likes.
+func stranger(t *testing.T) (*esp.Endpoint, identity.Key) {
+	t.Helper()
+	key := identity.New()
+	e, err := esp.New(esp.Config{Key: esp.PrivateKeyFromEd25519(key.Private()), Addrs: []string{"127.0.0.1:0"}, Authorize: func(esp.PublicKey) error { return nil }, Linger: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	return e, key
+}
+
+func (o *host) espAddr() string {
+	return o.Hub.key.Public().String() + "@" + o.addresses()[0]
+}
+
+func TestStrangersAreRefused(t *testing.T) {
+	a, b := newHost(t, "anna"), newHost(t, "bert")
+	b.pairWith(a)
+	e, key := stranger(t)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if _, err := e.Dial(ctx, a.espAddr()); err == nil || !strings.Contains(err.Error(), "not paired with this host") {
+		t.Errorf("without a pairing: %v", err)
+	}
+	a.offer("1")
+	first := func(v any) error {
+		c, err := e.Dial(ctx, a.espAddr())
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(patience))
+		if err := frame.Write(c, v); err != nil {
+			return err
+		}
+		var answer pair.Message
+		if err := frame.Read(c, &answer); err != nil {
+			return err
+		}
+		if answer.Error != "" {
+			return errors.New(answer.Error)
+		}
+		return nil
+	}
+	c, err := e.Dial(ctx, a.espAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	binding := c.Session().Binding()
+	c.Close()
+	for name, v := range map[string]any{
+		"hello of another":      hello{Purpose: purposeHello, ID: b.key.ID, Name: "bert"},
+		"hello of its own":      hello{Purpose: purposeHello, ID: key.ID, Name: "x", Proof: identity.Prove(key.Private(), purposeHello, binding, true)},
+		"no purpose":            struct{}{},
+		"an unknown purpose":    map[string]string{"purpose": "files"},
+		"not even an object":    "x",
+		"pairing of a kind":     pair.Message{Purpose: pair.Purpose, Mode: "x"},
+		"digits without search": pair.Message{Purpose: pair.Purpose, Mode: pair.ByLAN},
+		"a link without proof":  pair.Message{Purpose: pair.Purpose, Mode: pair.ByLink, ID: key.ID},
+		"another's id":          pair.Message{Purpose: pair.Purpose, Mode: pair.ByLink, ID: b.key.ID, Proof: make([]byte, 64)},
+	} {
+		if err := first(v); err == nil {
+			t.Errorf("%s: it is answered", name)
+		}
+	}
+	if len(a.Peers()) != 1 || a.window("1").State != report.Open {
+		t.Errorf("%+v", a.Pairing())
+	}
+	if p := a.Peers()[0]; p.Name != "bert" {
+		t.Errorf("%+v", p)
+	}
+}
+
+// Who floods a host that waits to be paired is held off, and its peers are not.
+func TestAFloodOfStrangers(t *testing.T) {
+	a, b := newHost(t, "anna"), newHost(t, "bert")
+	b.pairWith(a)
+	a.offer("1")
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	const few = 5
+	a.mu2(func() { a.strangers = meter{burst: few} }) // and none later, so that the test does not hang on the clock
+	for i := range 3 * few {
+		e, _ := stranger(t)
+		_, err := e.Dial(ctx, a.espAddr())
+		if i < few && err != nil || i >= few && (err == nil || !strings.Contains(err.Error(), errBusy.Error())) {
+			t.Errorf("stranger %d: %v", i+1, err)
+		}
+		e.Close()
+	}
+	a.connected(b)
+}
+
+func TestMeter(t *testing.T) {
+	m, at := meter{rate: 2, burst: 3}, time.Unix(1000, 0)
+	for i, c := range []struct {
+		after time.Duration
+		want  bool
+	}{{0, true}, {0, true}, {0, true}, {0, false}, {499 * time.Millisecond, false}, {time.Millisecond, true}, {0, false}, {time.Hour, true}, {0, true}, {0, true}, {0, false}, {-time.Hour, false}} {
+		at = at.Add(c.after)
+		if m.take(at) != c.want {
+			t.Errorf("%d: %v", i, !c.want)
+		}
+	}
+}
+
+func TestTooManyWindows(t *testing.T) {
+	a := newHost(t, "anna")
+	for range mostWindows {
+		a.offer("x")
+	}
+	if err := a.Offer("y", false); !errors.Is(err, sharefs.KindBusy) {
+		t.Error(err)
+	}
+	a.End("x")
+	for range 3 * keptWindows {
+		a.offer("z")
+		a.End("z")
+	}
+	if n := len(a.Pairing().Asked); n > keptWindows {
+		t.Errorf("%d are kept", n)
+	}
+}
+
+// Digits over a session that the two made without knowing each other's key.
+func TestDigits(t *testing.T) {
+	for name, c := range map[string]struct{ here, there, paired bool }{"agree": {true, true, true}, "differ here": {false, true, false}, "differ there": {true, false, false}} {
+		t.Run(name, func(t *testing.T) {
+			a, b := newHost(t, "anna"), newHost(t, "bert")
+			a.cfg.LAN, b.cfg.LAN = true, true // nothing is sent: the beacon is heard by hand
+			for _, o := range []*host{a, b} {
+				if err := o.Offer("1", true); err != nil {
+					t.Fatal(err)
+				}
+			}
+			an, bn := a.Hub.windows[0].nonce, b.Hub.windows[0].nonce
+			a.heardPairing(bn, b.addresses()[0])
+			b.heardPairing(an, a.addresses()[0])
+			wait(t, "candidates", func() bool { return len(a.window("1").Candidates) == 1 && len(b.window("1").Candidates) == 1 })
+			x, y := a.window("1").Candidates[0], b.window("1").Candidates[0]
+			if x.Digits != y.Digits || x.Name != "bert" || y.Name != "anna" || x.ID != b.key.ID.String() || x.State != report.Compare {
+				t.Fatalf("%+v, %+v", x, y)
+			}
+			if err := a.Answer("1", 1, c.here); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.Answer("1", 1, c.there); err != nil && c.here {
+				t.Fatal(err)
+			}
+			if !c.paired {
+				wait(t, "the end", func() bool {
+					return a.window("1").Candidates[0].State == report.Denied && b.window("1").Candidates[0].State != report.Compare
+				})
+				if len(a.Peers())+len(b.Peers()) != 0 {
+					t.Error("paired all the same")
+				}
+				return
+			}
+			wait(t, "pairing", func() bool { return a.window("1").State == report.Done && b.window("1").State == report.Done })
+			a.connected(b)
+			if err := a.Answer("1", 1, true); !errors.Is(err, sharefs.KindStale) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestListeningThatFails(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	a := &host{t: t, key: identity.New(), name: "anna"}
+	a.start(taken.Addr().String())
+	defer a.Close()
+	if r := a.Pairing(); r.Error == "" || r.Listening != "" {
+		t.Errorf("%+v", r)
+	}
+	if err := a.Offer("1", false); err == nil {
+		t.Error("a link to nowhere")
+	}
+	off := &host{t: t, key: identity.New(), name: "off"}
+	off.start(Off)
+	defer off.Close()
+	if err := off.Offer("1", false); !errors.Is(err, sharefs.KindNotSupported) {
+		t.Error(err)
+	}
+	auto := &host{t: t, key: identity.New(), name: "auto"}
+	auto.start(Auto)
+	if auto.Pairing().Listening != "" {
+		t.Error("it listens before it has a peer")
+	}
+	auto.offer("1")
+	at := auto.Pairing().Listening
+	auto.End("1")
+	auto.Close()
+	auto.start(Auto)
+	defer auto.Close()
+	auto.offer("2")
+	if now := auto.Pairing().Listening; at == "" || now != at {
+		t.Errorf("it listens at %s, not at %s as before", now, at)
+	}
+}

@@ -1,0 +1,272 @@
+package link
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"sharefs"
+	"sharefs/esp"
+	"sharefs/peers/book"
+	"sharefs/peers/discover"
+	"sharefs/peers/frame"
+	"sharefs/peers/identity"
+	"sharefs/peers/pair"
+)
+
+// link is a session with a peer whose hello has come.
+type link struct {
+	h      *Hub
+	p      *peer
+	sess   *esp.Session
+	conn   *esp.Conn // over which notes go
+	dialed bool
+	boot   uint64
+	since  time.Time
+
+	wmu sync.Mutex // held while a note is written
+
+	// Guarded by the hub's lock.
+	addrs []string
+	tags  map[discover.MeetingTag]bool
+}
+
+// purposeHello is that of the stream that a session begins with.
+const purposeHello = "hello"
+
+// hello is the first message of each end.
+type hello struct {
+	Purpose string         `json:"purpose,omitempty"`
+	ID      sharefs.PeerID `json:"id"`
+	Name    string         `json:"name"`
+	Boot    uint64         `json:"boot"`
+	Alone   bool           `json:"alone"` // has no other session with the peer
+	Addrs   []string       `json:"addresses"`
+	Proof   []byte         `json:"proof"`
+}
+
+// note is what is said after it.
+type note struct {
+	Kind  string   `json:"kind"`
+	Addrs []string `json:"addresses,omitempty"`
+	Tags  [][]byte `json:"tags,omitempty"`
+}
+
+// The kinds of notes; others are skipped.
+const (
+	noteAddresses = "addresses" // the sender's, changed
+	noteMeet      = "meet"      // tags of those whom the sender misses
+	noteFound     = "found"     // one of them is at these addresses
+)
+
+// noteEvery bounds how often a peer is listened to.
+const noteEvery = 50 * time.Millisecond
+
+func (h *Hub) hello(p *peer, s *esp.Session) hello {
+	h.mu.Lock()
+	alone := p.link == nil
+	h.mu.Unlock()
+	return hello{ID: h.id, Name: h.cfg.Name, Boot: h.boot, Alone: alone, Addrs: h.addresses(),
+		Proof: identity.Prove(h.cfg.Key, purposeHello, s.Binding(), s.Dialed())}
+}
+
+// check says whether a hello is by a peer, over the session that it came by.
+func (h *Hub) check(m *hello, p *peer, s *esp.Session) error {
+	if m.ID != p.id || s.PeerKey() != p.key || !identity.Proved(m.ID, purposeHello, s.Binding(), !s.Dialed(), m.Proof) {
+		return &sharefs.Error{Op: "connect", Kind: sharefs.KindPermission, Detail: "it does not prove who it is"}
+	}
+	return nil
+}
+
+// greet says hello over a session that we dialed, and keeps it.
+func (h *Hub) greet(ctx context.Context, p *peer, s *esp.Session) error {
+	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	c, err := s.Open(ctx)
+	if err != nil {
+		return err
+	}
+	_ = c.SetDeadline(time.Now().Add(helloTimeout))
+	mine := h.hello(p, s)
+	mine.Purpose = purposeHello
+	var theirs hello
+	err = frame.Write(c, mine)
+	if err == nil {
+		err = frame.Read(c, &theirs)
+	}
+	if err == nil {
+		err = h.check(&theirs, p, s)
+	}
+	if err != nil {
+		c.Close()
+		h.spare(s)
+		return err
+	}
+	h.adopt(p, s, c, &theirs)
+	return nil
+}
+
+// answer takes the hello of a peer that dialed, on its goroutine, and serves the session.
+func (h *Hub) answer(c *esp.Conn, text json.RawMessage) error {
+	s := c.Session()
+	var theirs hello
+	if err := json.Unmarshal(text, &theirs); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	p := h.byKey[s.PeerKey()]
+	welcome := p != nil && p.welcome
+	h.mu.Unlock()
+	if !welcome {
+		return errNotWelcome
+	}
+	if err := h.check(&theirs, p, s); err != nil {
+		return err
+	}
+	if err := frame.Write(c, h.hello(p, s)); err != nil {
+		return err
+	}
+	h.adopt(p, s, c, &theirs)
+	return nil
+}
+
+// adopt makes a session the one with its peer, unless there is a better one.
+func (h *Hub) adopt(p *peer, s *esp.Session, c *esp.Conn, m *hello) {
+	_ = c.SetDeadline(time.Time{})
+	l := &link{h: h, p: p, sess: s, conn: c, dialed: s.Dialed(), boot: m.Boot, since: time.Now(), addrs: pair.Addresses(m.Addrs)}
+	if a, ok := remote(s); ok {
+		l.addrs = pair.Addresses(append([]string{a}, l.addrs...))
+	}
+	h.mu.Lock()
+	old := p.link
+	if h.closed || !p.welcome {
+		h.mu.Unlock()
+		h.spare(s)
+		return
+	}
+	if old != nil && old.sess == s {
+		h.mu.Unlock()
+		c.Close()
+		return
+	}
+	if old != nil && !h.better(l, old, m.Alone) {
+		h.mu.Unlock()
+		h.spare(s)
+		return
+	}
+	p.link, p.err, p.heard, p.next = l, "", nil, time.Time{}
+	h.spawn(func() { l.listen() })
+	h.mu.Unlock()
+	if old != nil {
+		h.spare(old.sess)
+	}
+	h.cfg.Log.Info("peer connected", "peer", p.id.Short(), "name", book.CleanName(m.Name), "address", s.RemoteAddr())
+	if err := h.cfg.Book.Met(p.id, m.Name, l.addrs, time.Now()); err != nil {
+		h.cfg.Log.Warn("peers could not be kept", "error", err)
+	}
+	h.meet()
+	poke(h.kick)
+}
+
+// raceTime is how close to each other two sessions begin of which both ends dialed one.
+const raceTime = 10 * time.Second
+
+// better decides between two sessions with one peer; both ends decide alike. A peer that has restarted, or says that it has no other session, has lost the
+// old one. Where both dialed at the same time the session that the lower id dialed is kept.
+func (h *Hub) better(l, old *link, alone bool) bool {
+	switch {
+	case l.boot != old.boot:
+		return true
+	case l.dialed == old.dialed:
+		return true
+	case time.Since(old.since) > raceTime:
+		return alone || l.dialed
+	}
+	return l.dialed == (string(h.id[:]) < string(l.p.id[:]))
+}
+
+// remote is the address of the peer as we see it, where it listens there too: over UDP it sends from the port it listens on.
+func remote(s *esp.Session) (string, bool) {
+	a, ok := s.RemoteAddr().(esp.Addr)
+	if !ok || a.TCP && !s.Dialed() {
+		return "", false
+	}
+	return pair.Address(a.Addr.String())
+}
+
+// listen takes notes until the session ends.
+func (l *link) listen() {
+	h := l.h
+	var err error
+	for {
+		var n note
+		if err = frame.Read(l.conn, &n); err != nil {
+			break
+		}
+		l.take(&n)
+		select {
+		case <-h.ctx.Done():
+		case <-time.After(noteEvery):
+		}
+	}
+	l.sess.Close()
+	h.mu.Lock()
+	if l.p.link != l {
+		h.mu.Unlock()
+		return
+	}
+	l.p.link = nil
+	l.p.err = "the connection ended"
+	if why := l.sess.Err(); why != nil && !errors.Is(why, net.ErrClosed) {
+		l.p.err += ": " + clean(why.Error())
+	}
+	poke(l.p.poke)
+	closed := h.closed
+	h.mu.Unlock()
+	h.cfg.Log.Info("peer gone", "peer", l.p.id.Short(), "error", err)
+	if !closed {
+		h.meet()
+		poke(h.kick)
+	}
+}
+
+// take does what a note says.
+func (l *link) take(n *note) {
+	h := l.h
+	switch n.Kind {
+	case noteAddresses:
+		addrs := pair.Addresses(n.Addrs)
+		h.mu.Lock()
+		l.addrs = addrs
+		h.mu.Unlock()
+		if p, ok := h.cfg.Book.Peer(l.p.id); ok {
+			if err := h.cfg.Book.Met(p.ID, p.Calls, addrs, time.Now()); err != nil {
+				h.cfg.Log.Warn("peers could not be kept", "error", err)
+			}
+		}
+	case noteMeet:
+		h.match(l, n.Tags)
+	case noteFound:
+		h.found(l, n)
+	}
+}
+
+// tell sends a note, beside the work: a peer that does not read holds nobody up.
+func (l *link) tell(n note) {
+	l.h.mu.Lock()
+	defer l.h.mu.Unlock()
+	l.h.spawn(func() {
+		l.wmu.Lock()
+		defer l.wmu.Unlock()
+		_ = l.conn.SetWriteDeadline(time.Now().Add(helloTimeout))
+		if err := frame.Write(l.conn, n); err != nil {
+			l.sess.Close()
+		}
+	})
+}
+
+// close ends the session, beside the work.
+func (l *link) close() { l.h.spare(l.sess) }

@@ -1,0 +1,81 @@
+// Package report is what a mount tells of its peers, as JSON: the daemon writes it, the tool reads it, and neither needs the other. Lists are never null.
+package report
+
+import "time"
+
+// Peer is one entry of .share/ctl/peers.json.
+type Peer struct {
+	Name      string    `json:"name"`
+	ID        string    `json:"id"`
+	Level     string    `json:"level"` // the highest that it has anywhere
+	Connected bool      `json:"connected"`
+	Addresses []string  `json:"addresses"`            // where it is looked for
+	Path      string    `json:"path,omitempty"`       // the one in use: "udp 192.0.2.1:7274"
+	RTTMS     float64   `json:"rtt_ms,omitempty"`     // round trip of that path, milliseconds
+	Since     time.Time `json:"since,omitzero"`       // connected
+	Seen      time.Time `json:"last_seen,omitzero"`   // connected the last time
+	Error     string    `json:"last_error,omitempty"` // why it is not connected
+	NextTry   time.Time `json:"next_try,omitzero"`    // dialed again then, or when it is heard of
+	How       string    `json:"paired_by"`            // link, lan, hand
+	Paired    time.Time `json:"paired"`
+	Calls     string    `json:"calls_itself,omitempty"` // where that is not its name here
+	Lost      bool      `json:"lost,omitempty"`         // revoked in favour of another key
+}
+
+// Pairing is .share/ctl/pairing.json.
+type Pairing struct {
+	ID        string   `json:"id"` // of this host
+	Name      string   `json:"name"`
+	Listening string   `json:"listening,omitempty"` // the address; empty: nowhere
+	Addresses []string `json:"addresses"`
+	Error     string   `json:"error,omitempty"` // why it does not listen
+	Asked     []Window `json:"asked"`
+}
+
+// States of a [Window].
+const (
+	Open    = "open"    // it waits
+	Done    = "done"    // paired
+	Failed  = "failed"  // Error says why
+	Expired = "expired" // nobody came
+	Closed  = "closed"  // by the user
+)
+
+// Window is one attempt to pair that somebody here has asked for.
+type Window struct {
+	Asked      string      `json:"asked_as"` // by which the tool knows its own
+	State      string      `json:"state"`
+	Link       string      `json:"link,omitempty"` // to be given to the other host
+	LAN        bool        `json:"lan"`            // looks for others on the local network
+	Expires    time.Time   `json:"expires"`
+	Error      string      `json:"error,omitempty"`
+	Candidates []Candidate `json:"candidates"`
+	Paired     *Paired     `json:"paired,omitempty"`
+}
+
+// States of a [Candidate].
+const (
+	Compare  = "compare"  // the digits wait for an answer here
+	Waits    = "waits"    // for the answer there
+	Denied   = "denied"   // the digits differ, as one of both says
+	Vanished = "vanished" // the other host is gone
+)
+
+// Candidate is a host that was found on the local network.
+type Candidate struct {
+	Number int    `json:"number"`
+	Name   string `json:"name"` // as it calls itself, made a word
+	ID     string `json:"id"`
+	Digits string `json:"digits"`
+	State  string `json:"state"`
+}
+
+// Paired is how pairing ended.
+type Paired struct {
+	Name  string `json:"name"`
+	ID    string `json:"id"`
+	Level string `json:"level"`
+	Again bool   `json:"again"`           // it was a peer already
+	Freed bool   `json:"freed,omitempty"` // it was revoked before
+	Twin  string `json:"twin,omitempty"`  // a peer with another key has the name that it calls itself by
+}
