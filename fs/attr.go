@@ -107,7 +107,7 @@ func (e *edge) Access(_ <-chan struct{}, in *fuse.AccessIn) fuse.Status {
 		switch {
 		case !found:
 			return stale
-		case in.Mask&fuse.W_OK != 0 && k.kind != ctlFile:
+		case in.Mask&fuse.W_OK != 0 && k.kind != ctlFile && k.kind != ctlItemFile:
 			return frozen
 		}
 		a, _, err = e.attrVirtual(k)

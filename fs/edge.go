@@ -27,6 +27,7 @@ type edge struct {
 	backings backings
 	nodes    nodes
 	ctl      []CtlFile
+	ctlDirs  []CtlDir
 	owner    fuse.Owner // of what belongs to the mount itself
 	pins     pins
 	viewers  viewers
@@ -35,7 +36,7 @@ type edge struct {
 
 func newEdge(cfg *Config) *edge {
 	e := &edge{
-		RawFileSystem: fuse.NewDefaultRawFileSystem(), tree: cfg.Tree, log: cfg.Log, ctl: cfg.Ctl, owner: *fuse.CurrentOwner(),
+		RawFileSystem: fuse.NewDefaultRawFileSystem(), tree: cfg.Tree, log: cfg.Log, ctl: cfg.Ctl, ctlDirs: cfg.CtlDirs, owner: *fuse.CurrentOwner(),
 	}
 	e.nodes.init()
 	e.viewers.owner = e.owner.Uid

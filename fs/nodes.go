@@ -14,25 +14,28 @@ import (
 type nodeKind uint8
 
 const (
-	shareDir   nodeKind = iota + 1 // .share
-	ctlDir                         // .share/ctl
-	ctlFile                        // .share/ctl/NAME; num is its place in Config.Ctl
-	atDir                          // .share/at
-	pastDir                        // FILE@@
-	pastFile                       // FILE@@N; num is N, at its time
-	pastLog                        // FILE@@/log
-	pastMeta                       // FILE@@/meta
-	pastLink                       // LINK@@…, which leads to TARGET@@…; text is what stands behind the mark
-	atNode                         // what is in .share/at/TIME and DIR@@TIME; at is the moment, num the hierarchy (see branch)
-	pastTimes                      // DIR@@; ino is the directory
-	everDir                        // .share/versions and the directories below it; ino is the directory
-	everLink                       // a symbolic link there; at is 0 or a moment at which it was
-	opsDir                         // .share/ops
-	opsLog                         // .share/ops/log
-	opsLogJSON                     // .share/ops/log.json
-	opsBegin                       // .share/ops/begin
-	opsFile                        // .share/ops/ID; at is the moment before the operation
-	trashDir                       // .share/trash
+	shareDir    nodeKind = iota + 1 // .share
+	ctlDir                          // .share/ctl
+	ctlFile                         // .share/ctl/NAME; num is its place in Config.Ctl
+	atDir                           // .share/at
+	pastDir                         // FILE@@
+	pastFile                        // FILE@@N; num is N, at its time
+	pastLog                         // FILE@@/log
+	pastMeta                        // FILE@@/meta
+	pastLink                        // LINK@@…, which leads to TARGET@@…; text is what stands behind the mark
+	atNode                          // what is in .share/at/TIME and DIR@@TIME; at is the moment, num the hierarchy (see branch)
+	pastTimes                       // DIR@@; ino is the directory
+	everDir                         // .share/versions and the directories below it; ino is the directory
+	everLink                        // a symbolic link there; at is 0 or a moment at which it was
+	opsDir                          // .share/ops
+	opsLog                          // .share/ops/log
+	opsLogJSON                      // .share/ops/log.json
+	opsBegin                        // .share/ops/begin
+	opsFile                         // .share/ops/ID; at is the moment before the operation
+	trashDir                        // .share/trash
+	ctlGroup                        // .share/ctl/GROUP; num is its place in Config.CtlDirs
+	ctlItem                         // .share/ctl/GROUP/NAME; text is the name
+	ctlItemFile                     // .share/ctl/GROUP/NAME/FILE; num is the group's and the file's
 )
 
 // nodeKey is what a virtual node stands for.
@@ -59,7 +62,7 @@ func (k nodeKey) isDir() bool { return k.typ() == unix.S_IFDIR }
 // typ is the type of a node, as far as its kind says it: not of an atNode.
 func (k nodeKey) typ() uint32 {
 	switch k.kind {
-	case shareDir, ctlDir, atDir, pastDir, pastTimes, everDir, opsDir, trashDir:
+	case shareDir, ctlDir, atDir, pastDir, pastTimes, everDir, opsDir, trashDir, ctlGroup, ctlItem:
 		return unix.S_IFDIR
 	case pastLink, everLink:
 		return unix.S_IFLNK

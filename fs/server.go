@@ -41,8 +41,9 @@ type Config struct {
 	// or snapshot, read-only, with .share beside it.
 	View string
 
-	Ctl []CtlFile    // the files of .share/ctl
-	Log *slog.Logger // nil: discarded
+	Ctl     []CtlFile    // the files of .share/ctl
+	CtlDirs []CtlDir     // and its directories
+	Log     *slog.Logger // nil: discarded
 }
 
 // Server is a mount at work. It is the [versions.Kernel] of its tree.

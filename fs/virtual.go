@@ -112,12 +112,8 @@ func (e *edge) lookupVirtual(h *fuse.InHeader, name string, out *fuse.EntryOut) 
 		} else if ok { // what it lists changes
 			return e.enter(k, out)
 		}
-	case ctlDir:
-		for i := range e.ctl {
-			if e.ctl[i].Name == name {
-				return e.enterFor(nodeKey{kind: ctlFile, num: uint64(i)}, cacheSeconds, out)
-			}
-		}
+	case ctlDir, ctlGroup, ctlItem:
+		return e.lookupCtl(k, name, out)
 	case pastDir:
 		return e.lookupInPast(k.ino, name, out)
 	case atDir:
@@ -172,6 +168,12 @@ func (e *edge) attrVirtual(k nodeKey) (sharefs.Attr, uint64, error) {
 	case ctlFile:
 		a.Mode = unix.S_IFREG | e.ctl[k.num].Mode&0o777
 		return a, cacheSeconds, nil
+	case ctlGroup, ctlItem:
+		a.Mode, a.Nlink = unix.S_IFDIR|0o500, 2
+		return a, cacheSeconds, nil
+	case ctlItemFile:
+		a.Mode = unix.S_IFREG | e.ctlEntry(k).Mode&0o777
+		return a, cacheSeconds, nil
 	case pastLink:
 		link, err := e.tree.Getattr(k.ino)
 		if err != nil {
@@ -205,7 +207,7 @@ func (e *edge) setattrVirtual(in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status
 	if !ok {
 		return stale
 	}
-	if k.kind != ctlFile && k.kind != opsBegin || in.Valid&^(fuse.FATTR_SIZE|fuse.FATTR_FH|fuse.FATTR_LOCKOWNER|fuse.FATTR_KILL_SUIDGID) != 0 {
+	if k.kind != ctlFile && k.kind != ctlItemFile && k.kind != opsBegin || in.Valid&^(fuse.FATTR_SIZE|fuse.FATTR_FH|fuse.FATTR_LOCKOWNER|fuse.FATTR_KILL_SUIDGID) != 0 {
 		return frozen
 	}
 	return e.getattrVirtual(in.NodeId, out)
@@ -231,6 +233,13 @@ func (e *edge) openVirtual(in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 			o.text = f.Read()
 		}
 		o.ctl = f
+		return e.number(o, out)
+	}
+	if k.kind == ctlItemFile {
+		o, err := e.openCtlEntry(k, reads, writes)
+		if err != nil {
+			return status(err)
+		}
 		return e.number(o, out)
 	}
 	if k.isOps() && k.kind != opsDir {
@@ -288,12 +297,8 @@ func (e *edge) listVirtual(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) f
 				break
 			}
 		}
-	case ctlDir:
-		for i := range e.ctl {
-			if !add(e.ctl[i].Name, first+uint64(i), nodeKey{kind: ctlFile, num: uint64(i)}) {
-				break
-			}
-		}
+	case ctlDir, ctlGroup, ctlItem:
+		e.listCtl(k, add)
 	case pastDir:
 		return e.listPast(k, add)
 	case atDir:

@@ -29,6 +29,7 @@ type Mount struct {
 
 	t       testing.TB
 	options []string
+	start   func(*exec.Cmd) error
 	cmd     *exec.Cmd
 	done    chan struct{} // closed when the daemon has ended
 	exit    error         // how; to be read after done
@@ -47,6 +48,9 @@ func Options(list ...string) Option {
 
 // On puts the store into a directory that the test made, such as one on a disk of its own.
 func On(store string) Option { return func(m *Mount) { m.Store = store } }
+
+// Through has the daemon started by a function of the test, such as one that does it in another network namespace.
+func Through(start func(*exec.Cmd) error) Option { return func(m *Mount) { m.start = start } }
 
 // At mounts at a directory that the test made.
 func At(dir string) Option { return func(m *Mount) { m.Dir = dir } }
@@ -135,7 +139,11 @@ func (m *Mount) TryMount(extra ...string) error {
 	if err != nil {
 		return err
 	}
-	if err := cmd.Start(); err != nil {
+	start := m.start
+	if start == nil {
+		start = (*exec.Cmd).Start
+	}
+	if err := start(cmd); err != nil {
 		return err
 	}
 	remember(m.Dir)

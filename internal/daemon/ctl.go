@@ -16,14 +16,14 @@ import (
 
 // ctlFiles are the files of .share/ctl.
 func (d *Daemon) ctlFiles() []fs.CtlFile {
-	return []fs.CtlFile{
+	return append([]fs.CtlFile{
 		{Name: "status", Mode: 0o444, Read: func() []byte { return []byte(d.status().Text(time.Now())) }},
 		{Name: "status.json", Mode: 0o444, Read: func() []byte { return d.status().JSON() }},
 		{Name: "check", Mode: 0o400, Read: d.check},
 		{Name: "jobs", Mode: 0o400, Read: d.readJobs},
 		{Name: "jobs.json", Mode: 0o400, Read: d.readJobsJSON},
 		{Name: "ctl", Mode: 0o600, Read: d.readCtl, Write: d.writeCtl},
-	}
+	}, d.peersFiles()...)
 }
 
 // check walks the whole tree and tells what does not fit together, a line each; nothing when all is well.
@@ -58,6 +58,10 @@ func (d *Daemon) writeCtl(text string) error {
 			d.log.Warn("ctl", "verb", c.verb, "error", err)
 			return err
 		}
+		if _, ok := peerVerbs[c.verb]; ok {
+			d.log.Info("ctl", "verb", c.verb) // a link is a secret
+			continue
+		}
 		d.log.Info("ctl", "verb", c.verb, "args", c.args)
 	}
 	return nil
@@ -84,6 +88,9 @@ func (d *Daemon) obey(c command) error {
 		}
 		return d.jobs.Stop(id)
 	default:
+		if _, ok := peerVerbs[c.verb]; ok {
+			return d.askPeers(c)
+		}
 		return d.ask(c)
 	}
 	return nil
@@ -108,6 +115,7 @@ var verbs = func() map[string]verb {
 		"set":  {keys: []string{"atime"}, need: true},
 		"stop": {keys: []string{"job"}, need: true},
 	}
+	maps.Copy(all, peerVerbs)
 	for name, task := range longTasks {
 		all[name] = verb{keys: append([]string{jobs.AskedAs}, task.keys...)}
 	}

@@ -71,6 +71,7 @@ type Daemon struct {
 	tree  *versions.Tree
 	edge  *fs.Server
 	jobs  jobs.Runner
+	peers peers
 
 	tier      *tier.Uploader // nil: the store has no bucket
 	tierError string         // why not, although it should have
@@ -116,15 +117,15 @@ func (d *Daemon) start(ctx context.Context, c Config) error {
 	if d.store, err = store.OpenWait(wait, dir, unmounted, c.Waiting); err != nil {
 		return err
 	}
-	if err := d.openLog(c.Foreground); err != nil {
-		return err
-	}
 	sealed, err := d.store.Unlock(c.Options.Passphrase)
 	if err != nil {
 		return err
 	}
 	if sealed {
 		d.warn("the identity of the store is sealed from now on: each mount of it needs the passphrase")
+	}
+	if err := d.openLog(c.Foreground); err != nil {
+		return err
 	}
 	if d.tree, err = versions.Open(d.treeConfig()); err != nil {
 		return d.explain(err)
@@ -133,6 +134,7 @@ func (d *Daemon) start(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
+	d.startPeers() // before anybody can ask for them
 	if d.edge, err = fs.Mount(edge); err != nil {
 		return err
 	}
@@ -303,7 +305,7 @@ func (d *Daemon) edgeConfig() (fs.Config, error) {
 	return fs.Config{
 		Tree: d.tree, Mountpoint: d.point, Source: d.source, ReadOnly: d.store.ReadOnly || mountopt.Is(d.options.ReadOnly, false),
 		AllowOther: d.options.AllowOther, Options: options, Passthrough: way != mountopt.PassthroughOff,
-		BackingDir: d.store.Dir + "/live", View: d.options.View, Ctl: d.ctlFiles(), Log: d.log.With("part", "fs"),
+		BackingDir: d.store.Dir + "/live", View: d.options.View, Ctl: d.ctlFiles(), CtlDirs: []fs.CtlDir{d.peersDir()}, Log: d.log.With("part", "fs"),
 	}, nil
 }
 
@@ -341,6 +343,7 @@ func (d *Daemon) startSelfTest() {
 
 // abandon takes apart what Start had put together when it failed.
 func (d *Daemon) abandon() {
+	d.stopPeers()
 	if d.tree != nil {
 		_ = d.tree.Close()
 	}
@@ -357,6 +360,7 @@ func (d *Daemon) Wait() error {
 	d.testing.Wait()
 	d.jobs.Close()
 	d.stopTier()
+	d.stopPeers()
 	err := d.tree.Close()
 	if err != nil {
 		d.log.Error("not all could be saved", "error", err)

@@ -107,10 +107,13 @@ func (d *Daemon) readJobs() (out []byte) {
 }
 
 // readJobsJSON lists the jobs for programs.
-func (d *Daemon) readJobsJSON() []byte {
-	text, err := json.Marshal(d.jobs.Jobs())
-	if err != nil {
-		d.log.Error("jobs", "error", err)
+func (d *Daemon) readJobsJSON() []byte { return d.json(d.jobs.Jobs()) }
+
+// json is what a file for programs holds.
+func (d *Daemon) json(v any) []byte {
+	text, err := json.Marshal(v)
+	if err != nil { // there is nothing in any of them that cannot be encoded
+		d.log.Error("json", "error", err)
 		return nil
 	}
 	return append(text, '\n')

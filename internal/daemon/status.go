@@ -61,6 +61,7 @@ func (d *Daemon) status() *status.Status {
 			UncopiedNow: checkpoint.LagCommits, ExportingNow: checkpoint.Exporting, Incomplete: checkpoint.Broken, Error: checkpoint.LastError,
 		},
 		Tier:     d.tierStatus(),
+		Peers:    d.peersStatus(),
 		Requests: edge.Requests,
 		Problems: []string{},
 	}
@@ -92,6 +93,9 @@ func problems(s *status.Status, watch, lost string) []string {
 	add(s.Checkpoint.Error != "", "the checkpoint, from which the database could be made anew, does not get on: "+s.Checkpoint.Error)
 	if s.Tier != nil {
 		add(s.Tier.Error != "", "the bucket does not get on: "+s.Tier.Error)
+	}
+	if s.Peers != nil {
+		add(s.Peers.Error != "", "peers cannot be reached: "+s.Peers.Error)
 	}
 	add(s.Retention.Error != "", "history could not be thinned: "+s.Retention.Error)
 	add(s.Scrub.LastBad != "", "pack "+s.Scrub.LastBad+" does not read back ("+term.Of(s.Scrub.BadRecords, "record")+" that versions need since the mount): sharefs fsck tells what is concerned")

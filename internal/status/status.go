@@ -18,7 +18,8 @@ type Status struct {
 	Checkpoint Checkpoint `json:"checkpoint"`
 	Retention  Retention  `json:"retention"`
 	Scrub      Scrub      `json:"scrub"`
-	Tier       *Tier      `json:"tier,omitempty"` // none: the store has no bucket
+	Tier       *Tier      `json:"tier,omitempty"`  // none: the store has no bucket
+	Peers      *Peers     `json:"peers,omitempty"` // none: nobody was ever paired
 	Space      Space      `json:"space"`
 
 	// Requests that the kernel sent to the daemon since the mount began, by opcode.
@@ -38,6 +39,14 @@ type Mount struct {
 	Peer          string `json:"peer"`            // public key of this store's identity, hexadecimal
 	Atime         string `json:"atime"`
 	SettleMS      int64  `json:"settle_ms"`
+}
+
+// Peers sums up the other hosts that the store is paired with.
+type Peers struct {
+	Known     int    `json:"known"`
+	Connected int    `json:"connected_now"`
+	Listening string `json:"listening,omitempty"` // where this host is reached; empty: nowhere
+	Error     string `json:"error,omitempty"`     // why it cannot be
 }
 
 // Content says how the content of live files reaches programs.

@@ -94,6 +94,13 @@ func (s *Status) Text(now time.Time) string {
 			line("", "complete as of %s", t.Complete.Local().Format("2006-01-02 15:04:05"))
 		}
 	}
+	if p := s.Peers; p != nil {
+		where := "nowhere"
+		if p.Listening != "" {
+			where = p.Listening
+		}
+		line("Peers", "%s known, %s connected now; listening at %s; files do not travel between peers yet", term.Count(uint64(p.Known)), term.Count(uint64(p.Connected)), where)
+	}
 	line("Requests", "%s since mount%s", term.Count(total(s.Requests)), most(s.Requests, 6))
 	if len(s.Problems) == 0 {
 		line("Problems", "none")

@@ -134,6 +134,9 @@ func (h *Hub) connect(ctx context.Context, key esp.PublicKey, addrs []string) (*
 			s, err := ep.Connect(ctx, key.String()+"@"+a)
 			if err != nil {
 				errs[i] = err
+				if r := new(esp.RefusedError); errors.As(err, &r) {
+					cancel() // whoever has the key has spoken
+				}
 				return
 			}
 			mu.Lock()

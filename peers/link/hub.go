@@ -117,7 +117,7 @@ func Start(cfg Config) (*Hub, error) {
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.Sync()
 	if cfg.Listen != Auto && cfg.Listen != Off {
-		h.open()
+		_ = h.open() // told by Pairing
 	}
 	return h, nil
 }
@@ -203,8 +203,9 @@ func (h *Hub) Sync() {
 		l.close()
 	}
 	if some && h.cfg.Listen != Off {
-		h.open()
+		_ = h.open() // told by Pairing
 	}
+	h.meet()
 	poke(h.kick)
 }
 

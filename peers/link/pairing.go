@@ -194,7 +194,7 @@ func (h *Hub) Join(asked, text string) error {
 func (h *Hub) join(w *window, l pair.Link, key esp.PublicKey) error {
 	ctx, cancel := context.WithTimeout(h.ctx, 2*helloTimeout)
 	defer cancel()
-	s, err := h.connect(ctx, key, l.Addrs)
+	s, c, err := h.pairingStream(ctx, func() (*esp.Session, error) { return h.connect(ctx, key, l.Addrs) })
 	if err != nil {
 		if r := new(esp.RefusedError); errors.As(err, &r) && r.Reason == errUnknown.Error() {
 			return &sharefs.Error{Op: "pair", Kind: sharefs.KindPermission, Detail: "the link was used already or has expired: make another one there (sharefs pair)"}
@@ -202,10 +202,6 @@ func (h *Hub) join(w *window, l pair.Link, key esp.PublicKey) error {
 		return explain(err, l.Addrs)
 	}
 	defer h.setAside(s)()
-	c, err := s.Open(ctx)
-	if err != nil {
-		return err
-	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(helloTimeout))
 	other, err := h.session(c).Join(l)
@@ -216,6 +212,34 @@ func (h *Hub) join(w *window, l pair.Link, key esp.PublicKey) error {
 		return err
 	}
 	return h.finish(w, other, book.ByLink, l.Addrs)
+}
+
+// pairingStream opens a stream to pair in. A session that an earlier attempt has set aside ends first.
+func (h *Hub) pairingStream(ctx context.Context, connect func() (*esp.Session, error)) (*esp.Session, *esp.Conn, error) {
+	for {
+		s, err := connect()
+		if err != nil {
+			return nil, nil, err
+		}
+		h.mu.Lock()
+		aside := h.aside[s]
+		h.mu.Unlock()
+		if aside {
+			select {
+			case <-s.Done():
+				continue
+			case <-ctx.Done():
+				return nil, nil, ctx.Err()
+			}
+		}
+		c, err := s.Open(ctx)
+		if err == nil {
+			return s, c, nil
+		}
+		if s.Err() == nil || ctx.Err() != nil {
+			return nil, nil, err
+		}
+	}
 }
 
 // setAside has a session serve for pairing alone, unless it is one with a peer already. What it returns ends the session; the two then connect as peers do.
@@ -343,16 +367,12 @@ func (h *Hub) meetOnLAN(w *window, nonce uint64, addr string) {
 	h.mu.Unlock()
 	ctx, cancel := context.WithTimeout(h.ctx, dialTimeout)
 	defer cancel()
-	s, err := ep.Connect(ctx, addr) // whoever answers: the digits decide
+	s, c, err := h.pairingStream(ctx, func() (*esp.Session, error) { return ep.Connect(ctx, addr) }) // whoever answers: the digits decide
 	if err != nil {
 		h.cfg.Log.Debug("a host that waits to be paired was not reached", "address", addr, "error", err)
 		return
 	}
 	defer h.setAside(s)()
-	c, err := s.Open(ctx)
-	if err != nil {
-		return
-	}
 	defer c.Close()
 	h.mu.Lock()
 	w.followed[nonce] = true

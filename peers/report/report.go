@@ -1,7 +1,11 @@
 // Package report is what a mount tells of its peers, as JSON: the daemon writes it, the tool reads it, and neither needs the other. Lists are never null.
 package report
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // Peer is one entry of .share/ctl/peers.json.
 type Peer struct {
@@ -30,6 +34,14 @@ type Pairing struct {
 	Addresses []string `json:"addresses"`
 	Error     string   `json:"error,omitempty"` // why it does not listen
 	Asked     []Window `json:"asked"`
+	Answers   []Answer `json:"answers"` // to the last commands
+}
+
+// Answer is what became of a command.
+type Answer struct {
+	Asked string `json:"asked_as"`
+	Error string `json:"error,omitempty"`
+	Kind  uint8  `json:"kind,omitempty"` // of the error
 }
 
 // States of a [Window].
@@ -79,3 +91,46 @@ type Paired struct {
 	Freed bool   `json:"freed,omitempty"` // it was revoked before
 	Twin  string `json:"twin,omitempty"`  // a peer with another key has the name that it calls itself by
 }
+
+// Text tells of a peer in lines for people.
+func (p *Peer) Text() string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-10s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("Name", "%s", p.Name)
+	if p.Calls != "" {
+		line("", "it calls itself %s", p.Calls)
+	}
+	line("Id", "%s", p.ID)
+	line("Level", "%s", p.Level)
+	line("Paired", "%s, by %s", when(p.Paired), p.How)
+	if p.Lost {
+		line("", "its key is lost: another one has taken its place")
+	}
+	switch {
+	case p.Connected:
+		line("Connected", "since %s, %s, round trip %.1f ms", when(p.Since), p.Path, p.RTTMS)
+	default:
+		line("Connected", "no")
+		if !p.Seen.IsZero() {
+			line("", "last seen %s", when(p.Seen))
+		}
+		if p.Error != "" {
+			line("", "%s", p.Error)
+		}
+		if !p.NextTry.IsZero() {
+			line("", "it is dialed again at %s, or when it is heard of", p.NextTry.Local().Format("15:04:05"))
+		}
+	}
+	for i, a := range p.Addresses {
+		name := "Addresses"
+		if i > 0 {
+			name = ""
+		}
+		line(name, "%s", a)
+	}
+	return b.String()
+}
+
+func when(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }

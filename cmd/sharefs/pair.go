@@ -1,0 +1,262 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sharefs"
+	"sharefs/internal/client"
+	"sharefs/internal/qrcode"
+	"sharefs/internal/term"
+	"sharefs/peers/report"
+)
+
+// pairPoll is how often the mount is asked what has become of an attempt.
+const pairPoll = 100 * time.Millisecond
+
+func (a *app) pair() *cobra.Command {
+	var link, id, noLAN bool
+	var name string
+	cmd := &cobra.Command{
+		Use:   "pair [LINK | ID [ADDRESS…]]",
+		Short: "Make this store and one on another host known to each other",
+		Long: `Make this store and one on another host known to each other. Run it on both:
+
+  by a link        sharefs pair shows a link, also as a QR code, which is good once
+                   and for ten minutes; sharefs pair LINK takes it on the other host.
+  by six digits    Where sharefs pair waits on both hosts of one local network, they
+                   find each other and show the same six digits. Compare them, and
+                   say so on both.
+  by hand          sharefs pair --id tells who and where this host is; on each give
+                   the id of the other one: sharefs pair ID [ADDRESS].
+
+A new peer has the level "paired": it learns this host's name and nothing else.
+sharefs grant gives it more. Files do not travel between peers yet.`,
+		Example: `  sharefs pair                      Show a link, and look around on the local network
+  sharefs pair --link               Write the link alone, for a script
+  sharefs pair sharefs:cw2f…        Take the link that the other host has shown`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 && (link || id) {
+				return usage("--link and --id take no arguments")
+			}
+			return nil
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(_ *cobra.Command, args []string) error {
+			m, err := a.here()
+			if err != nil {
+				return err
+			}
+			switch {
+			case id:
+				return a.pairID(m)
+			case len(args) == 0:
+				return a.pairOffer(m, link, !noLAN && !link)
+			case strings.HasPrefix(strings.ToLower(strings.TrimSpace(args[0])), "sharefs:"):
+				if len(args) > 1 {
+					return usage("too many arguments: %s", term.Quote(args[1]))
+				}
+				asked, err := m.AskPeers("pair-join", map[string]string{"link": args[0]})
+				if err != nil {
+					return err
+				}
+				return a.pairWait(m, asked, nil)
+			}
+			if _, err := sharefs.ParsePeerID(args[0]); err != nil {
+				return usage("%s is neither a link (sharefs:…) nor the id of a host: %w", term.Quote(args[0]), err)
+			}
+			asked, err := m.AskPeers("pair-add", map[string]string{"id": args[0], "name": name, "addresses": strings.Join(args[1:], " ")})
+			if err != nil {
+				return err
+			}
+			return a.pairWait(m, asked, nil)
+		},
+	}
+	cmd.Flags().BoolVar(&link, "link", false, "Write the link alone and wait for nothing")
+	cmd.Flags().BoolVar(&id, "id", false, "Tell who and where this host is")
+	cmd.Flags().BoolVar(&noLAN, "no-lan", false, "Do not look around on the local network")
+	cmd.Flags().StringVar(&name, "name", "", "Call the host with ID by this `NAME`")
+	return cmd
+}
+
+func (a *app) pairID(m *client.Mount) error {
+	r, err := m.Pairing()
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.writeJSON(struct {
+			ID        string   `json:"id"`
+			Name      string   `json:"name"`
+			Listening string   `json:"listening,omitempty"`
+			Addresses []string `json:"addresses"`
+		}{r.ID, r.Name, r.Listening, r.Addresses})
+	}
+	if err := a.printf("%s\n", r.ID); err != nil {
+		return err
+	}
+	if len(r.Addresses) == 0 {
+		return a.printf("It listens nowhere yet; pairing begins that.\n")
+	}
+	return a.printf("at %s\n", term.Clean(strings.Join(r.Addresses, ", ")))
+}
+
+// pairOffer shows a link and waits, or writes it alone.
+func (a *app) pairOffer(m *client.Mount, alone, lan bool) error {
+	args := map[string]string{}
+	if lan {
+		args["lan"] = "yes"
+	}
+	asked, err := m.AskPeers("pair-offer", args)
+	if err != nil {
+		return err
+	}
+	w, err := m.Attempt(asked)
+	switch {
+	case err != nil:
+		return err
+	case w == nil || w.Link == "":
+		return &sharefs.Error{Op: "pair", Kind: sharefs.KindStale, Detail: "the mount has no link to show; its log says more"}
+	case alone && a.json:
+		return a.writeJSON(struct {
+			Link    string    `json:"link"`
+			Expires time.Time `json:"expires"`
+		}{w.Link, w.Expires})
+	case alone:
+		return a.printf("%s\n", w.Link)
+	}
+	if !a.json {
+		if err := a.showLink(w); err != nil {
+			return err
+		}
+	}
+	return a.pairWait(m, asked, bufio.NewReader(os.Stdin))
+}
+
+func (a *app) showLink(w *report.Window) error {
+	if a.terminal {
+		code, err := qrcode.Text(strings.ToUpper(w.Link), bool(a.paint))
+		if err != nil {
+			return err
+		}
+		if err := a.printf("%s", code); err != nil {
+			return err
+		}
+	}
+	also := ""
+	if w.LAN {
+		also = "\nor, on the same local network, sharefs pair without it"
+	}
+	return a.printf("On the other host, until %s:\n\n  sharefs pair %s\n%s\n\nWaiting. Whoever sees the link can be paired in the other host's stead.\n", w.Expires.Local().Format("15:04"), w.Link, also)
+}
+
+// pairWait waits for the end of an attempt, and asks about digits; an interrupt takes it back.
+func (a *app) pairWait(m *client.Mount, asked string, in *bufio.Reader) error {
+	ctx, stop := interruptible()
+	defer stop()
+	shown := map[int]bool{}
+	for {
+		w, err := m.Attempt(asked)
+		if err != nil {
+			return err
+		}
+		if w == nil {
+			return &sharefs.Error{Op: "pair", Kind: sharefs.KindStale, Detail: "the mount knows nothing of it any more"}
+		}
+		switch w.State {
+		case report.Done:
+			return a.tellPaired(w.Paired)
+		case report.Open:
+		default:
+			return errors.New(message(errors.New(strings.TrimPrefix("pair: "+w.Error, "pair: pair: "))))
+		}
+		for _, c := range w.Candidates {
+			if shown[c.Number] || c.State != report.Compare || in == nil {
+				continue
+			}
+			shown[c.Number] = true
+			if err := a.compare(ctx, m, asked, &c, in); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-time.After(pairPoll):
+		case <-ctx.Done():
+			_, err := m.AskPeers("pair-end", map[string]string{"of": asked})
+			return errors.Join(errors.New("pair: taken back"), err)
+		}
+	}
+}
+
+// compare shows the digits of one host and asks whether the other screen has the same.
+func (a *app) compare(ctx context.Context, m *client.Mount, asked string, c *report.Candidate, in *bufio.Reader) error {
+	fmt.Fprintf(os.Stderr, "\nFound %s (%s…).\n\n        %s\n\nDoes the other screen show the same digits? [y/n] ", term.Clean(c.Name), term.Clean(c.ID[:min(7, len(c.ID))]), a.paint.Paint(term.Strong, term.Clean(c.Digits)))
+	answers := make(chan string, 1)
+	go func() {
+		text, err := in.ReadString('\n')
+		if err != nil && text == "" {
+			text = "end"
+		}
+		answers <- strings.ToLower(strings.TrimSpace(text))
+	}()
+	var answer string
+	select {
+	case answer = <-answers:
+	case <-ctx.Done():
+		return nil
+	}
+	args := map[string]string{"of": asked, "number": fmt.Sprint(c.Number), "agree": "no"}
+	switch answer {
+	case "y", "yes":
+		args["agree"] = "yes"
+	case "end": // nobody is there to answer
+		return nil
+	}
+	if _, err := m.AskPeers("pair-answer", args); err != nil {
+		fmt.Fprintln(os.Stderr, message(err))
+		return nil
+	}
+	if args["agree"] == "yes" {
+		fmt.Fprintln(os.Stderr, "Waiting for the answer on the other host.")
+	}
+	return nil
+}
+
+// tellPaired says what pairing made.
+func (a *app) tellPaired(p *report.Paired) error {
+	if a.json {
+		return a.writeJSON(p)
+	}
+	name := term.Clean(p.Name)
+	if p.Again {
+		verb := "was paired before"
+		if p.Freed {
+			verb = "was revoked"
+		}
+		return a.printf("Paired with %s again, which %s; its level is %s.\n", name, verb, term.Clean(p.Level))
+	}
+	if err := a.printf("Paired with %s (%s).\nIts level is %s: it learns this host's name and nothing else. sharefs grant %s LEVEL gives it more.\n", name, term.Clean(p.ID), term.Clean(p.Level), name); err != nil {
+		return err
+	}
+	if p.Twin == "" {
+		return nil
+	}
+	twin := term.Clean(p.Twin)
+	return a.printf(`
+It calls itself %[1]s, but another peer, with another key, has that name. If this is
+the same machine and its old key is lost, then
+
+  sharefs peers replace %[1]s %[2]s
+
+revokes the old key and gives this one its name. What the old one was granted does
+not pass on: grant it anew. If you expected no second %[1]s, somebody may claim to be
+it: sharefs peers forget %[2]s.
+`, twin, name)
+}

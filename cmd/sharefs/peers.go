@@ -1,0 +1,251 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sharefs"
+	"sharefs/internal/client"
+	"sharefs/internal/term"
+	"sharefs/peers/report"
+	"sharefs/peers/trust"
+)
+
+func (a *app) peers() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "peers",
+		Short: "Show the hosts that this store is paired with",
+		Long: `Show the hosts that this store is paired with: what each may, whether it is
+connected, and why not. .share/ctl/peers has a directory for each, with more.`,
+		Args: exactly(),
+		RunE: func(*cobra.Command, []string) error {
+			m, err := a.here()
+			if err != nil {
+				return err
+			}
+			all, err := m.Peers()
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.writeJSON(all)
+			}
+			return a.listPeers(all)
+		},
+	}
+	cmd.AddCommand(
+		a.peerCommand("rename NAME NEW", "Call a peer by another name", "", "peer-rename", "name", "%s is called %s now.\n"),
+		a.peerCommand("forget NAME", "Remove a peer and all that it may",
+			"Remove a peer and all that it may. It is not blocked: it is unknown, as before the\npairing. To keep it out although a link is given away, revoke it instead.", "peer-forget", "", "%s is forgotten.\n"),
+		a.peerCommand("replace LOST NEW", "Revoke a peer whose key is lost, and give its name to another",
+			"Revoke a peer whose key is lost, as after a machine was set up anew, and give its\nname to another one, which was paired since. What the lost one was granted does not\npass on: grant it anew.", "peer-replace", "by", "The key of %s is revoked; %s has its name now, and is granted nothing of what it was.\n"),
+	)
+	return cmd
+}
+
+// peerCommand is one that changes a peer; its second argument, if there is one, goes under key.
+func (a *app) peerCommand(use, short, long, verb, key, done string) *cobra.Command {
+	words := strings.Fields(use)
+	return &cobra.Command{
+		Use: use, Short: short, Long: long, Args: exactly(words[1:]...), ValidArgsFunction: a.completePeers,
+		RunE: func(_ *cobra.Command, args []string) error {
+			m, err := a.here()
+			if err != nil {
+				return err
+			}
+			ask := map[string]string{"peer": args[0]}
+			say := []any{term.Quote(args[0])}
+			if key != "" {
+				ask[key] = args[1]
+				say = append(say, term.Quote(args[1]))
+			}
+			if _, err := m.AskPeers(verb, ask); err != nil || a.json {
+				return err
+			}
+			return a.printf(done, say...)
+		},
+	}
+}
+
+func (a *app) completePeers(_ *cobra.Command, args []string, _ string) (names []string, d cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		if m, err := a.here(); err == nil {
+			if all, err := m.Peers(); err == nil {
+				for i := range all {
+					names = append(names, all[i].Name)
+				}
+			}
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (a *app) listPeers(all []report.Peer) error {
+	if len(all) == 0 {
+		return a.printf("This store is paired with nobody. sharefs pair begins it.\n")
+	}
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for i := range all {
+		p := &all[i]
+		name := term.Clean(p.Name)
+		if p.Calls != "" {
+			name += " (calls itself " + term.Clean(p.Calls) + ")"
+		}
+		state := "not connected"
+		switch {
+		case p.Connected:
+			state = fmt.Sprintf("connected for %s, %s, %.1f ms", term.Span(time.Since(p.Since).Round(time.Second)), term.Clean(p.Path), p.RTTMS)
+		case p.Lost:
+			state = "its key is lost"
+		case p.Level == trust.Blocked.String():
+			state = "revoked"
+		case p.Error != "":
+			state += ": " + term.Clean(p.Error)
+		}
+		id, _, _ := strings.Cut(p.ID, "-")
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, term.Clean(p.Level), term.Clean(id), state)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return a.printf("%s", trimLines(b.String()))
+}
+
+func levelNames() string {
+	var names []string
+	for _, l := range trust.Levels() {
+		names = append(names, l.String())
+	}
+	return strings.Join(names, ", ")
+}
+
+func (a *app) grant() *cobra.Command {
+	var table strings.Builder
+	for _, l := range trust.Levels() {
+		r := l.Rights()
+		fmt.Fprintf(&table, "  %-8s receives %s; what it writes %s\n", l, r.Receives, r.Does)
+	}
+	return &cobra.Command{
+		Use:   "grant PEER LEVEL [PATH]",
+		Short: "Say what a peer receives, and what its changes do here",
+		Long: `Say what a peer receives, and what its changes do here: for the whole share, or
+for PATH from its root, which may have wildcards. The rule for the deepest place wins
+(sharefs trust explain). The levels are:
+
+` + table.String() + `
+Files do not travel between peers yet: a level says what will be allowed.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 3 {
+				args = args[:2]
+			}
+			return exactly("PEER", "LEVEL")(nil, args)
+		},
+		ValidArgsFunction: a.completePeers,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if _, err := trust.ParseLevel(args[1]); err != nil {
+				return usage("%s is no level; there are %s", term.Quote(args[1]), levelNames())
+			}
+			m, err := a.here()
+			if err != nil {
+				return err
+			}
+			ask := map[string]string{"peer": args[0], "level": args[1]}
+			where := "everywhere"
+			if len(args) == 3 {
+				ask["path"] = m.FromRoot(args[2])
+				if ask["path"] != "" {
+					where = "at " + term.Quote(ask["path"])
+				}
+			}
+			if _, err := m.AskPeers("peer-grant", ask); err != nil || a.json {
+				return err
+			}
+			return a.printf("%s has the level %s %s.\n", term.Quote(args[0]), args[1], where)
+		},
+	}
+}
+
+func (a *app) revoke() *cobra.Command {
+	cmd := a.peerCommand("revoke PEER", "Block a peer, and end its connection",
+		"Block a peer, and end its connection. All its grants are gone. What it has received\nit knows for ever. sharefs grant lets it in again.", "peer-revoke", "", "%s is blocked.\n")
+	return cmd
+}
+
+func (a *app) trust() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "trust COMMAND", Short: "Explain what peers may",
+		Args: exactly(), RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(&cobra.Command{
+		Use:               "explain PEER PATH",
+		Short:             "Show which rule decides about a peer at a path",
+		Long:              "Show which rule decides about a peer at a path, from the root of the mount, and which\nothers speak of it.",
+		Args:              exactly("PEER", "PATH"),
+		ValidArgsFunction: a.completePeers,
+		RunE: func(_ *cobra.Command, args []string) error {
+			m, err := a.here()
+			if err != nil {
+				return err
+			}
+			x, err := explain(m, args[0], m.FromRoot(args[1]))
+			if err != nil {
+				return err
+			}
+			if !a.json {
+				for line := range strings.Lines(x.String()) {
+					if err := a.printf("%s\n", term.CleanLine(strings.TrimSuffix(line, "\n"))); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			type rule struct {
+				Level string `json:"level"`
+				Path  string `json:"path"`
+			}
+			out := struct {
+				Path    string `json:"path"`
+				Level   string `json:"level"`
+				Ceiling string `json:"ceiling"`
+				Capped  bool   `json:"capped"`
+				Rules   []rule `json:"rules"` // that speak of the path; the first one wins
+			}{x.Path, x.Level.String(), x.Ceiling.String(), x.Capped, []rule{}}
+			for _, r := range x.Rules {
+				out.Rules = append(out.Rules, rule{r.Level.String(), r.Pattern.String()})
+			}
+			return a.writeJSON(out)
+		},
+	})
+	return cmd
+}
+
+// explain asks the mount for a peer's rules, and applies them as it does.
+func explain(m *client.Mount, peer, path string) (x trust.Explanation, err error) {
+	all, err := m.Peers()
+	if err != nil {
+		return x, err
+	}
+	i := slices.IndexFunc(all, func(p report.Peer) bool { return strings.EqualFold(p.Name, peer) || p.ID == peer })
+	if i < 0 {
+		return x, &sharefs.Error{Op: "peer", Path: term.Quote(peer), Kind: sharefs.KindNotExist, Detail: "no peer has this name; sharefs peers lists them"}
+	}
+	id, err := sharefs.ParsePeerID(all[i].ID)
+	if err != nil {
+		return x, err
+	}
+	text, err := m.PeerRules(all[i].Name)
+	if err != nil {
+		return x, err
+	}
+	policy, err := trust.Parse(text, func(string) (sharefs.PeerID, bool) { return id, true })
+	if err != nil {
+		return x, err
+	}
+	return policy.Explain(id, path), nil
+}

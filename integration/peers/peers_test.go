@@ -1,0 +1,418 @@
+// Package peers runs real daemons on hosts of their own, in network namespaces, which find each other and pair in each of the ways that there are.
+package peers
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"sharefs"
+	"sharefs/integration/linkem"
+	"sharefs/integration/mounttest"
+	"sharefs/peers/discover"
+	"sharefs/peers/report"
+)
+
+func TestMain(m *testing.M) { mounttest.Main(m) }
+
+// host is one with a mount.
+type host struct {
+	*mounttest.Mount
+	t    *testing.T
+	net  *linkem.Host
+	name string
+}
+
+// hosts makes hosts with a mount each, and a link between any two. Conf is added to their share.toml.
+func hosts(t *testing.T, conf string, names ...string) (out []*host) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("real mounts")
+	}
+	n := linkem.Test(t)
+	for _, name := range names {
+		out = append(out, &host{t: t, net: n.Host(name), name: name})
+	}
+	for i := range out {
+		for _, other := range out[:i] {
+			n.Link(out[i].net, other.net, linkem.Conditions{})
+		}
+	}
+	for _, h := range out {
+		store := filepath.Join(mounttest.TempDir(t), "store")
+		if err := os.Mkdir(store, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(store, "share.toml"), []byte("[peers]\nname = \""+h.name+"\"\n"+conf), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h.Mount = mounttest.Start(t, mounttest.Modes(t)[0], mounttest.On(store), mounttest.Through(h.net.Start))
+	}
+	return out
+}
+
+// tool runs sharefs on a host's mount.
+func (h *host) tool(args ...string) (out string, err error) {
+	h.t.Helper()
+	cmd := exec.Command(mounttest.Bin(h.t, "sharefs"), append([]string{"-C", h.Dir}, args...)...)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	text, err := cmd.Output()
+	if err != nil {
+		err = errors.New(strings.TrimSpace(errs.String()))
+	}
+	return string(text), err
+}
+
+func (h *host) must(args ...string) string {
+	h.t.Helper()
+	out, err := h.tool(args...)
+	if err != nil {
+		h.t.Fatalf("%s: sharefs %q: %v", h.name, args, err)
+	}
+	return out
+}
+
+func (h *host) peers() (all []report.Peer) {
+	h.t.Helper()
+	if err := json.Unmarshal([]byte(h.must("peers", "--json")), &all); err != nil {
+		h.t.Fatal(err)
+	}
+	return all
+}
+
+func (h *host) peer(name string) report.Peer {
+	h.t.Helper()
+	for _, p := range h.peers() {
+		if p.Name == name {
+			return p
+		}
+	}
+	return report.Peer{}
+}
+
+func (h *host) id() string {
+	id, _, _ := strings.Cut(h.must("pair", "--id"), "\n")
+	return id
+}
+
+// connected waits until two hosts are, as both see it.
+func connected(t *testing.T, a, b *host) {
+	t.Helper()
+	mounttest.WaitFor(t, a.name+" and "+b.name+" connected", func() bool { return a.peer(b.name).Connected && b.peer(a.name).Connected })
+}
+
+func pairByLink(t *testing.T, a, b *host) {
+	t.Helper()
+	link := strings.TrimSpace(a.must("pair", "--link"))
+	if out := b.must("pair", link); !strings.Contains(out, "Paired with "+a.name+" (") || !strings.Contains(out, "Its level is paired") {
+		t.Fatalf("%s", out)
+	}
+	connected(t, a, b)
+}
+
+func (h *host) ctl(elem ...string) string {
+	h.t.Helper()
+	text, err := os.ReadFile(h.Path(append([]string{".share/ctl"}, elem...)...))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestPairByLinkAndWhatFollows(t *testing.T) {
+	hs := hosts(t, "", "anna", "bert")
+	a, b := hs[0], hs[1]
+	if out := a.must("peers"); out != "This store is paired with nobody. sharefs pair begins it.\n" || len(a.peers()) != 0 {
+		t.Errorf("%s", out)
+	}
+	if out := a.must("pair", "--id"); !strings.Contains(out, "listens nowhere yet") {
+		t.Errorf("a store without peers: %s", out)
+	}
+	pairByLink(t, a, b)
+	p := a.peer("bert")
+	if p.ID != b.id() || p.Level != "paired" || p.How != "link" || !strings.Contains(p.Path, " 10.77.0.") || p.Since.IsZero() || len(p.Addresses) == 0 {
+		t.Errorf("%+v", p)
+	}
+	if got := a.ctl("peers/bert/id"); got != b.id()+"\n" {
+		t.Errorf("%s", got)
+	}
+	if got := a.ctl("peers/bert/status"); !strings.Contains(got, "Connected  since") {
+		t.Errorf("%s", got)
+	}
+	if got := a.ctl("status"); !strings.Contains(got, "1 known, 1 connected now") {
+		t.Errorf("%s", got)
+	}
+	// What it may.
+	a.must("grant", "bert", "read")
+	a.must("grant", "bert", "write", a.Path("photos"))
+	if err := os.WriteFile(a.Path(".share/ctl/peers/bert/level"), []byte("propose\n"), 0); err != nil {
+		t.Error(err)
+	}
+	if got := a.ctl("peers/bert/rules"); got != "grant bert propose\ngrant bert write photos\n" {
+		t.Errorf("%s", got)
+	}
+	if out := a.must("trust", "explain", "bert", "photos/x.jpg"); !strings.HasPrefix(out, "write: ") || !strings.Contains(out, "wins") {
+		t.Errorf("%s", out)
+	}
+	if out := a.must("trust", "explain", "bert", "/other"); !strings.HasPrefix(out, "propose: ") {
+		t.Errorf("%s", out)
+	}
+	for _, c := range [][]string{{"grant", "bert", "root"}, {"grant", "nobody", "read"}, {"peers", "rename", "bert", "../x"}, {"pair", "x"}, {"pair", "sharefs:x"}, {"revoke", "cleo"}} {
+		if out, err := a.tool(c...); err == nil {
+			t.Errorf("%q: %s", c, out)
+		}
+	}
+	// A name is this host's own.
+	a.must("peers", "rename", "bert", "studio")
+	if p := a.peer("studio"); p.ID != b.id() || p.Calls != "bert" || p.Level != "write" {
+		t.Errorf("%+v", p)
+	}
+	// It holds over restarts of either.
+	b.Remount()
+	mounttest.WaitFor(t, "connection after a restart", func() bool { return a.peer("studio").Connected && b.peer("anna").Connected })
+	a.Kill()
+	a.Mount.Mount()
+	mounttest.WaitFor(t, "connection after a crash", func() bool { return a.peer("studio").Connected && b.peer("anna").Connected })
+	if p := a.peer("studio"); p.Level != "write" {
+		t.Errorf("%+v", p)
+	}
+	// Revoked, and let in again.
+	a.must("revoke", "studio")
+	mounttest.WaitFor(t, "the end of the connection", func() bool { return !a.peer("studio").Connected && !b.peer("anna").Connected })
+	if out := a.must("trust", "explain", "studio", "photos"); !strings.HasPrefix(out, "blocked: ") {
+		t.Errorf("%s", out)
+	}
+	a.must("grant", "studio", "paired")
+	mounttest.WaitFor(t, "connection after a grant", func() bool { return a.peer("studio").Connected })
+	// Paired a second time.
+	if out := b.must("pair", strings.TrimSpace(a.must("pair", "--link"))); !strings.Contains(out, "Paired with anna again, which was paired before; its level is paired.") {
+		t.Errorf("%s", out)
+	}
+	a.must("peers", "forget", "studio")
+	if len(a.peers()) != 0 {
+		t.Error("a peer that was forgotten is there")
+	}
+	mounttest.WaitFor(t, "word of that", func() bool { return strings.Contains(b.peer("anna").Error, "does not know this host") })
+}
+
+// A link is good once, and not for who has changed it.
+func TestLinksThatAreNotGood(t *testing.T) {
+	hs := hosts(t, "", "anna", "bert", "cleo")
+	a, b, c := hs[0], hs[1], hs[2]
+	link := strings.TrimSpace(a.must("pair", "--link"))
+	parts := strings.Split(link, "/")
+	parts[1] = strings.Map(func(r rune) rune {
+		if r == 'a' {
+			return 'b'
+		}
+		return 'a'
+	}, parts[1])
+	if out, err := c.tool("pair", strings.Join(parts, "/")); err == nil {
+		t.Errorf("a wrong token: %s", out)
+	}
+	b.must("pair", link)
+	if out, err := c.tool("pair", link); err == nil || !strings.Contains(err.Error(), "used already") {
+		t.Errorf("a link twice: %s, %v", out, err)
+	}
+	if out, err := a.tool("pair", strings.TrimSpace(a.must("pair", "--link"))); err == nil || !strings.Contains(err.Error(), "made it itself") {
+		t.Errorf("its own: %s, %v", out, err)
+	}
+	if len(a.peers()) != 1 || len(c.peers()) != 0 {
+		t.Errorf("%+v, %+v", a.peers(), c.peers())
+	}
+}
+
+// screen is sharefs pair in front of a person.
+type screen struct {
+	*exec.Cmd
+	in   io.WriteCloser
+	text chan string
+}
+
+var digits = regexp.MustCompile(`^ +([0-9]{3} [0-9]{3})$`)
+
+func (h *host) screen() *screen {
+	h.t.Helper()
+	s := &screen{Cmd: exec.Command(mounttest.Bin(h.t, "sharefs"), "-C", h.Dir, "pair"), text: make(chan string, 1000)}
+	in, err := s.StdinPipe()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	out, err := s.StderrPipe()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	s.in = in
+	if err := s.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() {
+		_ = s.Process.Kill()
+		_ = s.Wait()
+	})
+	go func() {
+		defer close(s.text)
+		for r := bufio.NewScanner(out); r.Scan(); {
+			if m := digits.FindStringSubmatch(r.Text()); m != nil {
+				s.text <- m[1]
+			}
+		}
+	}()
+	return s
+}
+
+func TestPairByDigits(t *testing.T) {
+	hs := hosts(t, "", "anna", "bert")
+	a, b := hs[0], hs[1]
+	x, y := a.screen(), b.screen()
+	dx, ok := <-x.text
+	dy, ok2 := <-y.text
+	if !ok || !ok2 || dx != dy {
+		t.Fatalf("%q and %q", dx, dy)
+	}
+	for _, s := range []*screen{x, y} {
+		if _, err := io.WriteString(s.in, "y\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	connected(t, a, b)
+	if p := a.peer("bert"); p.How != "lan" || p.Level != "paired" {
+		t.Errorf("%+v", p)
+	}
+}
+
+// Two that know nothing but each other's key find each other by beacons, whatever else is sent there.
+func TestBeaconsAndJunk(t *testing.T) {
+	hs := hosts(t, "", "anna", "bert")
+	a, b := hs[0], hs[1]
+	stop := make(chan struct{})
+	flooded := make(chan struct{})
+	var lan *discover.LAN
+	if err := b.net.Do(func() (err error) {
+		lan, err = discover.ListenLAN(netip.Addr{}, func(discover.Beacon, netip.Addr) {}, slog.New(slog.DiscardHandler))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer lan.Close()
+	go func() { // a thousand a second, half of them proper beacons of nobody
+		for i := uint64(0); ; i++ {
+			select {
+			case <-stop:
+				close(flooded)
+				return
+			case <-time.After(time.Millisecond):
+			}
+			beacon := discover.Encode(discover.Kind(1+i/2%2), sharefs.PeerID{1}, 7, i, time.Now(), make([]discover.Secret, 64))
+			if i%2 == 0 {
+				beacon = beacon[:uint64(len(beacon))*(i%16)/16]
+			}
+			lan.Send(beacon)
+		}
+	}()
+	a.must("pair", b.id(), "--name", "bert")
+	b.must("pair", a.id(), "--name", "anna")
+	connected(t, a, b)
+	close(stop)
+	<-flooded
+	if p := a.peer("bert"); p.How != "hand" {
+		t.Errorf("%+v", p)
+	}
+}
+
+// Two that know nothing but each other's key, and cannot hear each other, find each other through one whom both reach.
+func TestThroughAPeerOfBoth(t *testing.T) {
+	hs := hosts(t, "lan = false\n", "anna", "bert", "cleo")
+	a, b, c := hs[0], hs[1], hs[2]
+	pairByLink(t, c, a)
+	pairByLink(t, c, b)
+	a.must("pair", b.id(), "--name", "bert")
+	b.must("pair", a.id(), "--name", "anna")
+	connected(t, a, b)
+	if out := c.must("peers"); strings.Count(out, "connected for") != 2 {
+		t.Errorf("%s", out)
+	}
+}
+
+// A machine that was set up anew has another key: it is another peer, whatever it calls itself, until somebody says otherwise.
+func TestALostHost(t *testing.T) {
+	hs := hosts(t, "", "anna", "bert", "x")
+	a, b, other := hs[0], hs[1], hs[2]
+	pairByLink(t, a, b)
+	a.must("grant", "bert", "write")
+	other.Unmount()
+	if err := os.WriteFile(filepath.Join(other.Store, "share.toml"), []byte("[peers]\nname = \"\\u001b[31mBERT\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other.Mount.Mount()
+	link := strings.TrimSpace(other.must("pair", "--link"))
+	out := a.must("pair", link)
+	if strings.ContainsRune(out, '\x1b') || !strings.Contains(out, "Paired with 31mBERT (") {
+		t.Errorf("%q", out)
+	}
+	a.must("peers", "forget", "31mBERT")
+	other.Unmount()
+	if err := os.WriteFile(filepath.Join(other.Store, "share.toml"), []byte("[peers]\nname = \"bert\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other.Mount.Mount()
+	out = a.must("pair", strings.TrimSpace(other.must("pair", "--link")))
+	if !strings.Contains(out, "Paired with bert-2 (") || !strings.Contains(out, "another peer, with another key, has that name") {
+		t.Errorf("%s", out)
+	}
+	if p := a.peer("bert"); p.ID != b.id() || p.Level != "write" {
+		t.Errorf("%+v", p)
+	}
+	a.must("peers", "replace", "bert", "bert-2")
+	if p := a.peer("bert"); p.ID != other.id() || p.Level != "paired" {
+		t.Errorf("%+v", p)
+	}
+	if p := a.peer("bert-lost"); p.ID != b.id() || p.Level != "blocked" || !p.Lost {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestASealedIdentity(t *testing.T) {
+	m := mounttest.Start(t, mounttest.Modes(t)[0])
+	pass := filepath.Join(mounttest.TempDir(t), "pass")
+	if err := os.WriteFile(pass, []byte("open sesame\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	id := func() string {
+		out, err := exec.Command(mounttest.Bin(t, "sharefs"), "-C", m.Dir, "pair", "--id").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	before := id()
+	m.Unmount()
+	if err := m.TryMount("passphrase=" + pass); err != nil {
+		t.Fatal(err)
+	}
+	if now := id(); now != before {
+		t.Errorf("sealed, it is %s, not %s", now, before)
+	}
+	m.Unmount()
+	if err := m.TryMount(); !errors.Is(err, mounttest.ErrNotMounted) || !strings.Contains(err.Error(), "sealed by a passphrase: mount with -o passphrase=FILE") {
+		t.Errorf("without the passphrase: %v", err)
+	}
+	if err := m.TryMount("passphrase=" + pass); err != nil {
+		t.Fatal(err)
+	}
+	if now := id(); now != before {
+		t.Errorf("opened, it is %s, not %s", now, before)
+	}
+}

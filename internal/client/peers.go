@@ -1,0 +1,91 @@
+package client
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"sharefs"
+	"sharefs/internal/term"
+	"sharefs/peers/report"
+)
+
+// Peers lists the hosts that the mount's store is paired with, by name.
+func (m *Mount) Peers() (all []report.Peer, err error) { return all, m.readPeers("peers.json", &all) }
+
+// Pairing tells who this host is and what becomes of attempts to pair.
+func (m *Mount) Pairing() (*report.Pairing, error) {
+	r := new(report.Pairing)
+	return r, m.readPeers("pairing.json", r)
+}
+
+func (m *Mount) readPeers(name string, v any) error {
+	text, err := m.CtlText(name)
+	if sharefs.KindOf(err) == sharefs.KindAccess {
+		return &sharefs.Error{Path: term.Quote(m.Point), Kind: sharefs.KindAccess, Detail: "only root and whoever mounted it may see its peers"}
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return &sharefs.Error{Op: "read the peers of", Path: term.Quote(m.Point), Kind: sharefs.KindCorrupt, Err: err}
+	}
+	return nil
+}
+
+// AskPeers has the mount do a command about peers and returns the word by which it knows what was asked. The error is the mount's own.
+func (m *Mount) AskPeers(verb string, args map[string]string) (asked string, err error) {
+	asked = rand.Text()
+	line := verb + " asked=" + asked
+	for _, key := range slices.Sorted(maps.Keys(args)) {
+		if args[key] != "" {
+			line += " " + key + "=" + url.QueryEscape(args[key])
+		}
+	}
+	if err := m.Tell(line); err != nil {
+		return "", err
+	}
+	r, err := m.Pairing()
+	if err != nil {
+		return "", err
+	}
+	i := slices.IndexFunc(r.Answers, func(a report.Answer) bool { return a.Asked == asked })
+	switch {
+	case i < 0:
+		return "", &sharefs.Error{Op: verb, Kind: sharefs.KindStale, Detail: "the mount does not answer; its log says more"}
+	case r.Answers[i].Error != "":
+		return "", &sharefs.Error{Kind: sharefs.Kind(r.Answers[i].Kind), Detail: term.Clean(r.Answers[i].Error)}
+	}
+	return asked, nil
+}
+
+// Attempt is what has become of an attempt to pair; nil when the mount knows nothing of it any more.
+func (m *Mount) Attempt(asked string) (*report.Window, error) {
+	r, err := m.Pairing()
+	if err != nil {
+		return nil, err
+	}
+	for i := range r.Asked {
+		if r.Asked[i].Asked == asked {
+			return &r.Asked[i], nil
+		}
+	}
+	return nil, nil
+}
+
+// PeerRules is what a peer may, in the text form of the rules of trust.
+func (m *Mount) PeerRules(name string) (string, error) {
+	text, err := m.CtlText("peers/" + name + "/rules")
+	return string(text), err
+}
+
+// FromRoot makes a path, which may begin with the mount point, one from the root of the mount.
+func (m *Mount) FromRoot(path string) string {
+	if rest, ok := strings.CutPrefix(path, m.Point); ok && (rest == "" || rest[0] == '/') {
+		path = rest
+	}
+	return strings.Trim(path, "/")
+}

@@ -1,0 +1,230 @@
+package daemon
+
+import (
+	"errors"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"sharefs"
+	"sharefs/fs"
+	"sharefs/internal/status"
+	"sharefs/internal/store"
+	"sharefs/peers/book"
+	"sharefs/peers/link"
+	"sharefs/peers/report"
+	"sharefs/peers/trust"
+)
+
+// peers is what the daemon has of other hosts.
+type peers struct {
+	book *book.Book
+	hub  *link.Hub // nil: there are none, and err says why
+	err  error
+
+	mu      sync.Mutex // guards answers
+	answers []report.Answer
+}
+
+// answersKept is how many answers to commands are kept for who asked.
+const answersKept = 64
+
+// startPeers begins to keep the store connected to its peers. The mount goes on whatever becomes of that; what is wrong is in the status.
+func (d *Daemon) startPeers() {
+	p := &d.peers
+	path := filepath.Join(d.store.Dir, store.PeersFile)
+	text, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		p.err = &sharefs.Error{Op: "read peers", Path: path, Kind: sharefs.KindOf(err), Err: err}
+	}
+	if p.err == nil {
+		p.book, p.err = book.Open(text, func(text []byte) error { return d.store.WriteFile(store.PeersFile, text) })
+	}
+	if p.err == nil {
+		c := &d.store.Config.Peers
+		listen := c.Listen
+		if d.options.Listen != "" {
+			listen = d.options.Listen
+		}
+		p.hub, p.err = link.Start(link.Config{
+			Key: d.store.Keys.Identity.Private(), Name: c.HostName(), Listen: listen, LAN: c.LAN, Book: p.book, Log: d.log.With("part", "peers"),
+		})
+	}
+	if p.err != nil {
+		d.log.Error("there are no peers", "file", path, "error", p.err)
+		return
+	}
+	if at := p.hub.Pairing(); at.Error != "" {
+		d.warn("no peer can reach this store: " + at.Error + " (it is tried again)")
+	}
+}
+
+// stopPeers ends all sessions.
+func (d *Daemon) stopPeers() {
+	if d.peers.hub != nil {
+		d.peers.hub.Close()
+	}
+}
+
+// peersStatus sums up for the status; nil where nobody was ever paired and nothing is wrong.
+func (d *Daemon) peersStatus() *status.Peers {
+	if d.peers.err != nil {
+		return &status.Peers{Error: d.peers.err.Error()}
+	}
+	if d.peers.hub == nil {
+		return nil
+	}
+	at, all := d.peers.hub.Pairing(), d.peers.hub.Peers()
+	if len(all) == 0 && at.Listening == "" && at.Error == "" {
+		return nil
+	}
+	s := &status.Peers{Known: len(all), Listening: at.Listening, Error: at.Error}
+	for i := range all {
+		if all[i].Connected {
+			s.Connected++
+		}
+	}
+	return s
+}
+
+// peersFiles are the files of .share/ctl about peers.
+func (d *Daemon) peersFiles() []fs.CtlFile {
+	return []fs.CtlFile{
+		{Name: "peers.json", Mode: 0o400, Read: func() []byte {
+			all := []report.Peer{}
+			if d.peers.hub != nil {
+				all = d.peers.hub.Peers()
+			}
+			return d.json(all)
+		}},
+		{Name: "pairing.json", Mode: 0o400, Read: func() []byte {
+			r := report.Pairing{Addresses: []string{}, Asked: []report.Window{}}
+			if d.peers.hub != nil {
+				r = d.peers.hub.Pairing()
+			} else if d.peers.err != nil {
+				r.Error = d.peers.err.Error()
+			}
+			d.peers.mu.Lock()
+			defer d.peers.mu.Unlock()
+			r.Answers = slices.Clone(d.peers.answers)
+			if r.Answers == nil {
+				r.Answers = []report.Answer{}
+			}
+			return d.json(r)
+		}},
+	}
+}
+
+// peersDir is .share/ctl/peers: a directory for each peer.
+func (d *Daemon) peersDir() fs.CtlDir {
+	text := func(read func(report.Peer) string) func(string) ([]byte, error) {
+		return func(of string) ([]byte, error) {
+			if d.peers.hub == nil {
+				return nil, sharefs.KindNotExist
+			}
+			p, err := d.peers.hub.Peer(of)
+			if err != nil || p.Name != of {
+				return nil, sharefs.KindNotExist
+			}
+			return []byte(read(p)), nil
+		}
+	}
+	return fs.CtlDir{Name: "peers", List: func() (names []string) {
+		if d.peers.book != nil {
+			for _, p := range d.peers.book.Peers() {
+				names = append(names, p.Name)
+			}
+		}
+		return names
+	}, Files: []fs.CtlEntry{
+		{Name: "id", Mode: 0o400, Read: text(func(p report.Peer) string { return p.ID + "\n" })},
+		{Name: "level", Mode: 0o600, Read: text(func(p report.Peer) string { return p.Level + "\n" }), Write: func(of, line string) error {
+			_, err := d.grant(of, strings.TrimSpace(line), "")
+			return err
+		}},
+		{Name: "rules", Mode: 0o400, Read: text(func(p report.Peer) string { return d.rules(p.ID, p.Name) })},
+		{Name: "addresses", Mode: 0o400, Read: text(func(p report.Peer) string {
+			return strings.Join(append(slices.Clone(p.Addresses), ""), "\n")
+		})},
+		{Name: "status", Mode: 0o400, Read: text(func(p report.Peer) string { return p.Text() })},
+		{Name: "status.json", Mode: 0o400, Read: text(func(p report.Peer) string { return string(d.json(p)) })},
+	}}
+}
+
+// rules writes what a peer may in the text form of package trust.
+func (d *Daemon) rules(id, name string) string {
+	peer, err := sharefs.ParsePeerID(id)
+	if err != nil {
+		return ""
+	}
+	all := d.peers.book.Policy()
+	var one trust.Policy
+	for _, r := range all.Rules(peer) {
+		one = one.Grant(r)
+	}
+	return one.Cap(peer, all.Ceiling(peer)).Format(func(sharefs.PeerID) string { return name })
+}
+
+func (d *Daemon) grant(peer, level, path string) (book.Peer, error) {
+	l, err := trust.ParseLevel(level)
+	if err != nil {
+		return book.Peer{}, err
+	}
+	pattern, err := trust.ParsePattern(path)
+	if err != nil {
+		return book.Peer{}, err
+	}
+	if d.peers.hub == nil {
+		return book.Peer{}, d.peers.err
+	}
+	p, err := d.peers.book.Grant(peer, l, pattern)
+	d.peers.hub.Sync()
+	return p, err
+}
+
+// peerVerbs are the commands about peers. Their values are escaped as in the query of a URL; what became of one stands in pairing.json under the word that asked gives.
+var peerVerbs = map[string]verb{
+	"pair-offer":   {keys: []string{"asked", "lan"}, need: true},
+	"pair-join":    {keys: []string{"asked", "link"}, need: true},
+	"pair-add":     {keys: []string{"asked", "id", "name", "addresses"}, need: true},
+	"pair-answer":  {keys: []string{"asked", "of", "number", "agree"}, need: true},
+	"pair-end":     {keys: []string{"asked", "of"}, need: true},
+	"peer-grant":   {keys: []string{"asked", "peer", "level", "path"}, need: true},
+	"peer-revoke":  {keys: []string{"asked", "peer"}, need: true},
+	"peer-rename":  {keys: []string{"asked", "peer", "name"}, need: true},
+	"peer-forget":  {keys: []string{"asked", "peer"}, need: true},
+	"peer-replace": {keys: []string{"asked", "peer", "by"}, need: true},
+}
+
+// askPeers does one of them, and keeps the answer for who asked.
+func (d *Daemon) askPeers(c command) error {
+	args := map[string]string{}
+	for key, value := range c.args {
+		plain, err := url.QueryUnescape(value)
+		if err != nil {
+			return ctlError(c.verb, key+" is not escaped as in a URL")
+		}
+		args[key] = plain
+	}
+	err := d.peers.err
+	if d.peers.hub != nil {
+		err = d.doPeers(c.verb, args)
+	}
+	if args["asked"] == "" {
+		return err
+	}
+	a := report.Answer{Asked: args["asked"]}
+	if err != nil {
+		a.Error, a.Kind = err.Error(), uint8(sharefs.KindOf(err))
+	}
+	d.peers.mu.Lock()
+	defer d.peers.mu.Unlock()
+	d.peers.answers = append(d.peers.answers, a)
+	if n := len(d.peers.answers); n > answersKept {
+		d.peers.answers = d.peers.answers[n-answersKept:]
+	}
+	return nil
+}
