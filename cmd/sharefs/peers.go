@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -64,12 +65,39 @@ func (a *app) peerCommand(use, short, long, verb, key, done string) *cobra.Comma
 				ask[key] = args[1]
 				say = append(say, term.Quote(args[1]))
 			}
-			if _, err := m.AskPeers(verb, ask); err != nil || a.json {
+			if _, err := m.AskPeers(verb, ask); err != nil {
 				return err
+			}
+			if a.json {
+				return a.writePeer(m, map[string]string{"peer-rename": args[len(args)-1]}[verb], args[0])
 			}
 			return a.printf(done, say...)
 		},
 	}
+}
+
+// writePeer writes what is known of a peer now, by its new name if it has one; of one that is forgotten that name alone.
+func (a *app) writePeer(m *client.Mount, now, before string) error {
+	all, err := m.Peers()
+	if err != nil {
+		return err
+	}
+	name := cmp.Or(now, before)
+	if p := findPeer(all, name); p != nil {
+		return a.writeJSON(p)
+	}
+	return a.writeJSON(struct {
+		Name string `json:"name"`
+	}{name})
+}
+
+// findPeer finds one by its name or its id.
+func findPeer(all []report.Peer, word string) *report.Peer {
+	i := slices.IndexFunc(all, func(p report.Peer) bool { return strings.EqualFold(p.Name, word) || p.ID == word })
+	if i < 0 {
+		return nil
+	}
+	return &all[i]
 }
 
 func (a *app) completePeers(_ *cobra.Command, args []string, _ string) (names []string, d cobra.ShellCompDirective) {
@@ -163,8 +191,11 @@ Files do not travel between peers yet: a level says what will be allowed.`,
 					where = "at " + term.Quote(ask["path"])
 				}
 			}
-			if _, err := m.AskPeers("peer-grant", ask); err != nil || a.json {
+			if _, err := m.AskPeers("peer-grant", ask); err != nil {
 				return err
+			}
+			if a.json {
+				return a.writePeer(m, "", args[0])
 			}
 			return a.printf("%s has the level %s %s.\n", term.Quote(args[0]), args[1], where)
 		},
@@ -231,15 +262,15 @@ func explain(m *client.Mount, peer, path string) (x trust.Explanation, err error
 	if err != nil {
 		return x, err
 	}
-	i := slices.IndexFunc(all, func(p report.Peer) bool { return strings.EqualFold(p.Name, peer) || p.ID == peer })
-	if i < 0 {
+	p := findPeer(all, peer)
+	if p == nil {
 		return x, &sharefs.Error{Op: "peer", Path: term.Quote(peer), Kind: sharefs.KindNotExist, Detail: "no peer has this name; sharefs peers lists them"}
 	}
-	id, err := sharefs.ParsePeerID(all[i].ID)
+	id, err := sharefs.ParsePeerID(p.ID)
 	if err != nil {
 		return x, err
 	}
-	text, err := m.PeerRules(all[i].Name)
+	text, err := m.PeerRules(p.Name)
 	if err != nil {
 		return x, err
 	}

@@ -386,7 +386,7 @@ func TestALostHost(t *testing.T) {
 
 func TestASealedIdentity(t *testing.T) {
 	m := mounttest.Start(t, mounttest.Modes(t)[0])
-	pass := filepath.Join(mounttest.TempDir(t), "pass")
+	pass := filepath.Join(t.TempDir(), "pass") // no directory of mounttest, which would end the daemon that names it
 	if err := os.WriteFile(pass, []byte("open sesame\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
