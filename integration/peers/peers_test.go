@@ -26,6 +26,14 @@ import (
 
 func TestMain(m *testing.M) { mounttest.Main(m) }
 
+// mode is that of all mounts here: the kernel's way to content does not matter.
+func mode() mounttest.Mode {
+	if os.Geteuid() != 0 {
+		return mounttest.User
+	}
+	return mounttest.Passthrough
+}
+
 // host is one with a mount.
 type host struct {
 	*mounttest.Mount
@@ -57,7 +65,7 @@ func hosts(t *testing.T, conf string, names ...string) (out []*host) {
 		if err := os.WriteFile(filepath.Join(store, "share.toml"), []byte("[peers]\nname = \""+h.name+"\"\n"+conf), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		h.Mount = mounttest.Start(t, mounttest.Modes(t)[0], mounttest.On(store), mounttest.Through(h.net.Start))
+		h.Mount = mounttest.Start(t, mode(), mounttest.On(store), mounttest.Through(h.net.Start))
 	}
 	return out
 }
@@ -385,7 +393,7 @@ func TestALostHost(t *testing.T) {
 }
 
 func TestASealedIdentity(t *testing.T) {
-	m := mounttest.Start(t, mounttest.Modes(t)[0])
+	m := mounttest.Start(t, mode())
 	pass := filepath.Join(t.TempDir(), "pass") // no directory of mounttest, which would end the daemon that names it
 	if err := os.WriteFile(pass, []byte("open sesame\n"), 0o600); err != nil {
 		t.Fatal(err)
