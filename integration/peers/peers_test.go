@@ -281,13 +281,27 @@ func (h *host) screen() *screen {
 	return s
 }
 
+// digits waits for those that it shows.
+func (s *screen) digits(t *testing.T) string {
+	t.Helper()
+	select {
+	case text, ok := <-s.text:
+		if !ok {
+			t.Fatal("it ended without showing digits")
+		}
+		return text
+	case <-time.After(mounttest.Patience):
+		t.Fatalf("no digits within %v", mounttest.Patience)
+	}
+	return ""
+}
+
 func TestPairByDigits(t *testing.T) {
 	hs := hosts(t, "", "anna", "bert")
 	a, b := hs[0], hs[1]
 	x, y := a.screen(), b.screen()
-	dx, ok := <-x.text
-	dy, ok2 := <-y.text
-	if !ok || !ok2 || dx != dy {
+	dx, dy := x.digits(t), y.digits(t)
+	if dx != dy {
 		t.Fatalf("%q and %q", dx, dy)
 	}
 	for _, s := range []*screen{x, y} {

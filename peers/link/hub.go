@@ -250,7 +250,7 @@ func (h *Hub) open() error {
 	var ep *esp.Endpoint
 	var err error
 	for _, a := range addrs { // the port of last time may be another's by now
-		if ep, err = esp.New(esp.Config{Key: h.key, Authorize: h.authorize, Addrs: []string{a}, Limits: limits, HandshakeTimeout: dialTimeout}); err == nil {
+		if ep, err = esp.New(esp.Config{Key: h.key, Authorize: h.authorize, Addrs: []string{a}, Limits: limits, HandshakeTimeout: dialTimeout, Linger: linger}); err == nil {
 			break
 		}
 	}
@@ -297,6 +297,9 @@ func (h *Hub) open() error {
 
 // limits of what peers, and those who are none, can make us spend.
 var limits = esp.Limits{Sessions: 4096, Handshakes: 256, Streams: 1024, Memory: 512 << 20}
+
+// linger is how long the end of a mount waits for a peer to have what was written.
+const linger = 2 * time.Second
 
 // Strangers that are let in while a pairing is open, in a second and at once.
 const (

@@ -448,7 +448,11 @@ func TestDigits(t *testing.T) {
 			}
 			if !c.paired {
 				wait(t, "the end", func() bool {
-					return a.window("1").Candidates[0].State == report.Denied && b.window("1").Candidates[0].State != report.Compare
+					over := func(o *host) bool {
+						s := o.window("1").Candidates[0].State
+						return s == report.Denied || s == report.Vanished
+					}
+					return over(a) && over(b)
 				})
 				if len(a.Peers())+len(b.Peers()) != 0 {
 					t.Error("paired all the same")
@@ -491,13 +495,19 @@ func TestListeningThatFails(t *testing.T) {
 		t.Error("it listens before it has a peer")
 	}
 	auto.offer("1")
-	at := auto.Pairing().Listening
-	auto.End("1")
-	auto.Close()
-	auto.start(Auto)
-	defer auto.Close()
-	auto.offer("2")
-	if now := auto.Pairing().Listening; at == "" || now != at {
-		t.Errorf("it listens at %s, not at %s as before", now, at)
+	for try := 1; ; try++ {
+		at := auto.Pairing().Listening
+		auto.Close()
+		auto.start(Auto)
+		auto.offer("1")
+		now := auto.Pairing().Listening
+		if at != "" && now == at {
+			break
+		}
+		if try == 5 { // another process may have taken the port, but not each time
+			t.Errorf("it listens at %s, not at %s as before", now, at)
+			break
+		}
 	}
+	auto.Close()
 }

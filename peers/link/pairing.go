@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"io"
 	"time"
 
 	"sharefs"
@@ -453,7 +454,14 @@ func (h *Hub) compare(w *window, s *pair.Session, c *esp.Conn, first *pair.Messa
 		}
 	}
 	set("")
-	return h.finish(w, other, book.ByLAN, nil)
+	if err := h.finish(w, other, book.ByLAN, nil); err != nil || !s.Dialer {
+		return err
+	}
+	// The session ends with this end of the stream: the other one must have read its last message.
+	_ = c.CloseWrite()
+	_ = c.SetReadDeadline(time.Now().Add(helloTimeout))
+	_, _ = io.Copy(io.Discard, c)
+	return nil
 }
 
 // Answer says what the user here said of a candidate's digits.
