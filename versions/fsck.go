@@ -53,6 +53,8 @@ type fsck struct {
 type FsckOptions struct {
 	Mode   FsckMode // FsckFast where it is empty
 	Repair bool
+	// Remote has a scrub read packs that the bucket alone has as well; otherwise their objects are looked for in a list of it.
+	Remote bool
 	// Files are the names in the store's directory that others keep there, beside those of this package.
 	Files []string
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // ownFiles are the names in the store's directory that this package and its parts keep there.
-var ownFiles = []string{"meta.db", "journal", "live", "packs", "aside", "checkpoints", "rebuild", "lost", "tier", "tier.new", reserveFile, quarantineDir}
+var ownFiles = []string{"meta.db", "journal", "live", "packs", "aside", "checkpoints", "rebuild", "lost", "tier", "tier.new", cacheDir, reserveFile, quarantineDir}
 
 // checkFiles does the sixth stage.
 func (c *fsck) checkFiles() error {

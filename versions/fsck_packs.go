@@ -27,6 +27,8 @@ type packSeen struct {
 	dead int              // beyond them
 	gone bool             // it is not there, and rows lead to it
 	sum  pack.Examined
+	far  bool  // the bucket alone has it, and it was not read
+	why  error // it is gone
 }
 
 func goodKey(off uint32, id *sharefs.ChunkID) uint64 {
@@ -59,6 +61,7 @@ type badChunk struct {
 	expected bool          // all versions that need it are marked as being lost in part already
 	healed   string        // from where; empty: not
 	lost     bool          // its row is taken out, and the versions are marked
+	later    bool          // somebody who may have a copy does not answer
 }
 
 // Bounds of what is found.
@@ -76,6 +79,9 @@ func (c *fsck) checkPacks() error {
 	if err != nil {
 		return err
 	}
+	if ids, err = c.checkBucket(ids); err != nil {
+		return err
+	}
 	var total uint64
 	lengths := make(map[pack.ID]int64, len(ids))
 	for _, id := range ids {
@@ -86,7 +92,7 @@ func (c *fsck) checkPacks() error {
 		lengths[id] = n
 		total += uint64(n)
 	}
-	c.sum.Packs, c.sum.Bytes = uint64(len(ids)), total
+	c.sum.Packs, c.sum.Bytes = c.sum.Packs+uint64(len(ids)), c.sum.Bytes+total
 	c.stage("packs", "bytes", total)
 	workers := 1
 	if c.o.Mode == FsckScrub {
@@ -177,6 +183,7 @@ func (c *fsck) glance(id pack.ID) error {
 func (c *fsck) seen(id pack.ID, p *packSeen, err error) {
 	p.length = p.sum.Bytes
 	if err != nil {
+		c.unsure(err)
 		return // the rows that lead to it will tell
 	}
 	c.mu.Lock()
@@ -239,7 +246,7 @@ func (c *fsck) checkChunks() error {
 func (c *fsck) checkChunk(id *sharefs.ChunkID, row []byte, buf *[]byte) error {
 	for range 100 {
 		loc, kind, err := c.reads(id, row, buf)
-		if err == nil {
+		if err == nil || c.unsure(err) {
 			if c.placed.n < maxKnown {
 				c.placed.add(placeKey(id))
 			}
@@ -269,9 +276,11 @@ func (c *fsck) reads(id *sharefs.ChunkID, row []byte, buf *[]byte) (loc pack.Loc
 	}
 	p := c.packs[loc.Pack]
 	switch {
+	case p != nil && p.gone && p.why != nil:
+		return loc, FoundPack, p.why
 	case c.o.Mode == FsckScrub && p != nil && p.holds(&loc, id):
 		return loc, "", nil
-	case c.o.Mode == FsckScrub && (p == nil || !p.gone):
+	case c.o.Mode == FsckScrub && (p == nil || !p.gone && !p.far):
 		b, err := packs.Read(loc, *id, *buf)
 		if err == nil {
 			*buf = b
@@ -281,7 +290,7 @@ func (c *fsck) reads(id *sharefs.ChunkID, row []byte, buf *[]byte) (loc pack.Loc
 			err = errName
 		}
 		if p == nil {
-			if _, gone := packs.Length(loc.Pack); gone != nil {
+			if _, gone := packs.Length(loc.Pack); gone != nil && !outOfReach(gone) {
 				c.packs[loc.Pack] = &packSeen{gone: true}
 				return loc, FoundPack, gone
 			}
@@ -293,7 +302,7 @@ func (c *fsck) reads(id *sharefs.ChunkID, row []byte, buf *[]byte) (loc pack.Loc
 	// One that grew since, or was made.
 	length, err := packs.Length(loc.Pack)
 	if err != nil {
-		if p == nil {
+		if p == nil && !outOfReach(err) {
 			c.packs[loc.Pack] = &packSeen{gone: true}
 		}
 		return loc, FoundPack, err

@@ -98,6 +98,9 @@ func (c *fsck) groupFinding(g group, list []*badChunk) Finding {
 		f.Repair = "marked as lost before; put a pack that has it back, or save the same content again, and it can be read"
 	default:
 		f.Repair = "fsck --repair heals what has another copy, and marks the versions of the rest"
+		if slices.ContainsFunc(list, func(b *badChunk) bool { return b.later }) {
+			f.Repair = "the bucket, which may have another copy, does not answer: repair again when it does"
+		}
 		if c.needless(list) {
 			f.Severity = SeverityFault
 			f.Repair = "no version needs it; fsck --repair takes its row out"

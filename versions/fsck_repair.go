@@ -63,7 +63,7 @@ func (c *fsck) repair() error {
 			}
 		}
 	}
-	rest := slices.DeleteFunc(list, func(b *badChunk) bool { return b.expected })
+	rest := slices.DeleteFunc(list, func(b *badChunk) bool { return b.expected || b.later })
 	if err := c.giveUp(rest); err != nil {
 		return err
 	}
@@ -327,6 +327,7 @@ func (c *fsck) healFromSources(list []*badChunk) error {
 				continue
 			}
 			data, err := source(b.id)
+			b.later = c.unsure(err) || b.later
 			if err != nil || c.namer().ID(data) != b.id {
 				continue
 			}

@@ -94,6 +94,9 @@ type FsckReport struct {
 	Packs    uint64 `json:"packs"`
 	Bytes    uint64 `json:"pack_bytes"`     // in packs
 	Read     uint64 `json:"scrubbed_bytes"` // of those, read back
+	Far      uint64 `json:"bucket_packs"`   // packs that the bucket alone has
+	FarBytes uint64 `json:"bucket_bytes"`   // in them; a scrub reads them only if it is asked to
+	Unread   uint64 `json:"unread"`         // records and packs that could not be looked at, for the bucket does not answer
 	Healed   uint64 `json:"healed"`         // chunks that were written anew
 	Lost     uint64 `json:"lost"`           // chunks that have no other copy
 	TookMS   int64  `json:"took_ms"`
@@ -163,6 +166,9 @@ func (r FsckReport) Text() string {
 		if r.TookMS > 0 {
 			fmt.Fprintf(&b, " at %.0f MB/s", float64(r.Read)/1000/float64(r.TookMS))
 		}
+	}
+	if r.Far > 0 {
+		fmt.Fprintf(&b, "; of these the bucket alone has %s, %s, looked for there and not read", plural(r.Far, "pack", "packs"), mebibytes(r.FarBytes))
 	}
 	fmt.Fprintf(&b, ") in %v\n", (time.Duration(r.TookMS) * time.Millisecond).Round(10*time.Millisecond))
 	return b.String()

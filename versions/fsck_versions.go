@@ -232,6 +232,9 @@ func (c *fsck) span(v *version, s *span, level uint8) (bool, error) {
 			if err == nil {
 				return c.spans(v, list, level-1)
 			}
+			if c.unsure(err) {
+				return false, nil
+			}
 			if stands, err2 := c.stands(v, func() (bool, error) { return true, nil }); err2 != nil || !stands {
 				return false, cmp.Or(err2, errWent)
 			}

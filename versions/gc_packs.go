@@ -94,8 +94,16 @@ func (c *collector) usedIn(id pack.ID) packUse {
 	return packUse{}
 }
 
-// waste returns what a pack takes and no row leads to, header and index among it.
-func (c *collector) waste(i *pack.Info) int64 { return i.Held - c.usedIn(i.ID).bytes }
+// waste returns what a pack takes, here or in the bucket, and no row leads to, header and index among it.
+func (c *collector) waste(i *pack.Info) int64 { return takes(i) - c.usedIn(i.ID).bytes }
+
+// takes returns how many bytes a pack takes on the disk; in the bucket, if that alone has it.
+func takes(i *pack.Info) int64 {
+	if i.Remote {
+		return i.Size
+	}
+	return i.Held
+}
 
 // sealEarly seals the pack that grows if more than half of it is dead, or something on a full disk, so that it can be dealt with as the others are.
 func (c *collector) sealEarly() error {
@@ -169,12 +177,12 @@ func (c *collector) pack(i *pack.Info) error {
 	used := c.usedIn(i.ID)
 	waste := c.waste(i)
 	switch {
-	case used.records > 0 && waste < c.opts.leastRun:
+	case used.records > 0 && (waste < c.opts.leastRun || i.Remote && 2*waste <= i.Size): // what is elsewhere cannot be punched
 		return nil
 	case c.opts.DryRun && c.common > 0: // the marks are those of the last range
 		if used.records == 0 {
 			c.removed(i)
-		} else if 2*waste > i.Held {
+		} else if 2*waste > takes(i) {
 			c.rewritten(i, used.bytes)
 		}
 		return nil
@@ -194,8 +202,9 @@ func (c *collector) pack(i *pack.Info) error {
 		c.left(GCLeft{Pack: i.ID.String(), Bytes: waste, Why: "its index does not list all that rows lead to"})
 	case len(s.live) == 0:
 		return c.remove(i)
-	case 2*(i.Held-s.used-s.other) > i.Held:
+	case 2*(takes(i)-s.used-s.other) > takes(i):
 		c.half = append(c.half, *i)
+	case i.Remote:
 	default:
 		return c.punch(i, s.dead)
 	}
@@ -219,12 +228,22 @@ func (c *collector) remove(i *pack.Info) error {
 func (c *collector) removed(i *pack.Info) {
 	c.report.PacksRemoved++
 	c.report.Freed += uint64(i.Held)
+	c.elsewhere(i)
 }
 
 func (c *collector) rewritten(i *pack.Info, copied int64) {
 	c.report.PacksRewritten++
 	c.report.BytesCopied += uint64(copied)
-	c.report.Freed += uint64(max(0, i.Held-copied))
+	if c.elsewhere(i); !i.Remote {
+		c.report.Freed += uint64(max(0, i.Held-copied))
+	}
+}
+
+// elsewhere counts what is given up in the bucket.
+func (c *collector) elsewhere(i *pack.Info) {
+	if i.Remote {
+		c.report.BucketFreed += uint64(i.Size)
+	}
 }
 
 // punch gives the long runs of dead records back to the disk.

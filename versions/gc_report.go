@@ -17,6 +17,8 @@ type GCReport struct {
 	BytesBefore uint64 `json:"bytes_before"` // in packs
 	BytesAfter  uint64 `json:"bytes_after"`  // what was captured meanwhile among them
 	Freed       uint64 `json:"bytes_freed"`  // given back, less what was copied for it
+	// BucketFreed is in packs that the bucket alone had, which drops them a day later.
+	BucketFreed uint64 `json:"bucket_bytes_freed,omitempty"`
 
 	Versions      uint64 `json:"versions"` // that are kept
 	Nodes         uint64 `json:"nodes"`    // of their manifests, read from packs
@@ -68,6 +70,9 @@ func (r GCReport) Text() string {
 		did, would = "would be ", " (nothing was changed)"
 	}
 	line("freed", "%s%s of %s in packs, which leaves %s%s", did, byteText(r.Freed), byteText(r.BytesBefore), byteText(r.BytesAfter), would)
+	if r.BucketFreed > 0 {
+		line("bucket", "%s %sgiven up in packs that it alone has, and deleted there a day later", byteText(r.BucketFreed), did)
+	}
 	line("chunks", "%d, of which nobody needed %d", r.Chunks, r.ChunksRemoved)
 	line("versions", "%d, and %d nodes of their manifests", r.Versions, r.Nodes)
 	line("packs", "%d: %d %sremoved, %d %srewritten (%s copied), %d %spunched (%s)", r.Packs, r.PacksRemoved, did,

@@ -2,8 +2,6 @@ package versions
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +9,7 @@ import (
 	"sharefs"
 	"sharefs/versions/chunk"
 	"sharefs/versions/pack"
+	"sharefs/versions/tier/near"
 	"sharefs/versions/writers"
 )
 
@@ -38,6 +37,8 @@ type history struct {
 
 	heldCount atomic.Uint64 // names clones that live while they are read
 	spoilt    spoilt        // chunks that do not read
+	cache     *near.FS      // packs that a bucket alone has; nil: the packs are on another disk than that of the store
+	ownCache  bool
 	scrubber  scrubber
 
 	wake   chan struct{} // 1 deep: there may be something to capture
@@ -111,15 +112,10 @@ func (h *history) open(t *Tree) error {
 	h.wake = make(chan struct{}, 1)
 	h.unsure, h.compare, h.unsafe = map[sharefs.Ino]bool{}, map[versionID]bool{}, map[sharefs.Ino]bool{}
 	h.vacated = map[dentID]bearer{}
-	disk := t.cfg.Packs
-	if disk == nil {
-		dir := filepath.Join(t.cfg.Dir, "packs")
-		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) && !t.cfg.ReadOnly {
-			return failed("make the directory of packs", err)
-		}
-		disk = pack.Dir(dir)
+	disk, err := h.openDisk()
+	if err != nil {
+		return err
 	}
-	var err error
 	h.packs, err = pack.Open(pack.Config{FS: disk, Key: h.keys.ofEpoch, Epoch: firstEpoch, Target: t.cfg.packSize, Clock: t.clock, ReadOnly: t.cfg.ReadOnly})
 	if err != nil {
 		return err
@@ -157,6 +153,9 @@ func (h *history) close() error {
 	var err error
 	if h.packs != nil {
 		err = h.packs.Close()
+	}
+	if h.ownCache {
+		h.cache.Close()
 	}
 	h.aside.close()
 	return err

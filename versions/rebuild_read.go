@@ -10,6 +10,7 @@ import (
 	"sharefs"
 	"sharefs/versions/kv"
 	"sharefs/versions/pack"
+	"sharefs/versions/tier/near"
 )
 
 // readExport is stage 1. Of two complete generations (there are two only where a daemon was killed right behind the second) the newest without
@@ -264,7 +265,12 @@ func (b *rebuilder) findChunks() error {
 	h := history{keys: deriveKeys(b.cfg.ShareKey)}
 	disk := b.cfg.Packs
 	if disk == nil {
-		disk = packDir(b.cfg.Dir)
+		packs, err := OpenCache(b.cfg.Dir, near.Config{ReadOnly: true, Log: b.cfg.Log})
+		if err != nil {
+			return err
+		}
+		defer packs.Close()
+		disk = packs
 	}
 	packs, err := pack.Open(pack.Config{FS: disk, Key: h.keys.ofEpoch, Epoch: firstEpoch, ReadOnly: true})
 	if err != nil {

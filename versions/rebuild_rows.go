@@ -17,9 +17,6 @@ import (
 	"sharefs/versions/pack"
 )
 
-// packDir is where a store keeps its packs.
-func packDir(store string) pack.FS { return pack.Dir(filepath.Join(store, "packs")) }
-
 // chunkSorter puts the rows of chunks in the order of their names, a run at a time: a file of sorted pages takes them best so.
 type chunkSorter struct {
 	put  func(key, value []byte) error

@@ -65,7 +65,7 @@ func (s tierSource) Files() (files []tier.File, ready bool, err error) {
 	}
 	err = packs.Each(func(i pack.Info) bool {
 		name := i.ID.String()
-		f := tier.File{Name: "packs/" + name[:2] + "/" + name, Size: i.Size}
+		f := tier.File{Name: "packs/" + name[:2] + "/" + name, Size: i.Size, Remote: i.Remote}
 		if !i.Sealed {
 			f.Name = "packs/open/" + name
 			if i.ID == growing {

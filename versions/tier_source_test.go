@@ -21,8 +21,12 @@ import (
 func inBucket(t *testing.T, tree *Tree, b tier.Bucket, state string) {
 	t.Helper()
 	began := time.Now()
+	var named func([]tier.Info)
+	if near := tree.past.cache; near != nil {
+		named = near.Named
+	}
 	u := must[*tier.Uploader](t)(tier.Start(tier.Config{
-		Bucket: b, Source: tree.TierSource(), Key: TierKey(tree.cfg.ShareKey), State: state, Host: "here", Every: time.Millisecond, Log: slog.New(slog.DiscardHandler),
+		Named: named, Bucket: b, Source: tree.TierSource(), Key: TierKey(tree.cfg.ShareKey), State: state, Host: "here", Every: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 	}))
 	defer u.Close()
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {

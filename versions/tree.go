@@ -43,7 +43,7 @@ type Config struct {
 	Clock    *sharefs.Clock // nil: one of its own
 	MaxDelay time.Duration  // how long what was acknowledged may stay unsynced; 0: 5 s
 	Journal  journal.FS     // nil: the operating system
-	Packs    pack.FS        // nil: the directory packs/ of the store
+	Packs    pack.FS        // nil: the directory packs/ of the store, as [OpenCache] has it without a bucket
 	// Checkpoints returns the disk of a part of the checkpoints, "rows" or "changes"; nil: a directory in checkpoints/ of the store.
 	Checkpoints  func(part string) (pack.FS, error)
 	ArchiveDelay time.Duration // how long what is synced may be missing in checkpoints/; 0: 5 s

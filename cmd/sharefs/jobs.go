@@ -168,14 +168,16 @@ func dryRun(dry bool) map[string]string {
 
 // fsck checks a store.
 func (a *app) fsck() *cobra.Command {
-	var fast, scrub, repair bool
+	var fast, scrub, repair, bucket bool
 	cmd := &cobra.Command{
-		Use:   "fsck [--fast|--scrub] [--repair]",
+		Use:   "fsck [--fast|--scrub] [--repair] [--bucket]",
 		Short: "Check the store of a mount while it is used",
 		Long: `Check the store of a mount while it is used. --fast, as without it, compares
 what the store says with what is there; --scrub reads back all history as well.
 --repair writes damaged pieces anew from wherever there is another copy; what has
-none is marked as lost by name, and nothing is ever filled with zeros.
+none is marked as lost by name, and nothing is ever filled with zeros. Packs that
+the bucket alone has are looked for in a list of it; --scrub --bucket fetches and
+reads them.
 
 Exit status: 0 all is well, or is again; 1 damage is left.`,
 		Args: exactly(),
@@ -183,7 +185,13 @@ Exit status: 0 all is well, or is again; 1 damage is left.`,
 			if fast && scrub {
 				return usage("--fast and --scrub exclude each other")
 			}
+			if bucket && !scrub {
+				return usage("--bucket goes with --scrub")
+			}
 			args := map[string]string{"mode": "fast", "repair": "no"}
+			if bucket {
+				args["bucket"] = "yes"
+			}
 			if scrub {
 				args["mode"] = "scrub"
 			}
@@ -209,5 +217,6 @@ Exit status: 0 all is well, or is again; 1 damage is left.`,
 	cmd.Flags().BoolVar(&fast, "fast", false, "Read no content (the default)")
 	cmd.Flags().BoolVar(&scrub, "scrub", false, "Read back all history")
 	cmd.Flags().BoolVar(&repair, "repair", false, "Repair what can be repaired")
+	cmd.Flags().BoolVar(&bucket, "bucket", false, "Read what the bucket alone has as well")
 	return cmd
 }

@@ -33,7 +33,7 @@ var rules = []rule{
 	{"sharefs/versions/when/...", []string{"sharefs"}, "a parser"},
 	{"sharefs/versions/writers/...", []string{"sharefs", "golang.org/x/sys"}, "it watches backing files, whosever they are"},
 	{"sharefs/versions/tier/s3", []string{"sharefs", "sharefs/versions/tier", "github.com/minio/minio-go"}, "S3 has one client, who can be replaced with it"},
-	{"sharefs/versions/tier/cache", []string{"sharefs", "sharefs/versions/tier", "sharefs/versions/pack"}, "it is the directory of packs as package pack sees it, before a bucket"},
+	{"sharefs/versions/tier/near", []string{"sharefs", "sharefs/versions/tier", "sharefs/versions/pack"}, "it is the directory of packs as package pack sees it, before a bucket"},
 	{"sharefs/versions/tier/...", []string{"sharefs", "sharefs/versions/tier"}, "a bucket knows objects, not what is in them"},
 	{"sharefs/versions/...", []string{"sharefs", "sharefs/internal/retain", "github.com/zeebo/blake3", "golang.org/x/sys"}, "the tree does not know that FUSE is before it"},
 

@@ -15,6 +15,7 @@ import (
 //	url         = "s3://s3.example.com/bucket/prefix"
 //	region      = "eu-central-1"            # by default the server is asked
 //	credentials = "/home/me/.aws/other"     # by default those of the environment, or of ~/.aws/credentials
+//	cache       = "20GiB"                   # what packs may take on the disk; what else of them the bucket has is fetched when it is read. "0": all stay
 //	rate        = "2MiB"                    # sent in a second at most; "0": no bound
 //	http        = false                     # true: without TLS; on loopback that is the default
 //	take_over   = ""                        # of a copy that is gone for good; the error says what to write here
@@ -22,6 +23,7 @@ type Tier struct {
 	URL         string `toml:"url"`
 	Region      string `toml:"region"`
 	Credentials string `toml:"credentials"`
+	Cache       Size   `toml:"cache"`
 	Rate        Size   `toml:"rate"`
 	HTTP        *bool  `toml:"http"`
 	TakeOver    string `toml:"take_over"`
@@ -30,6 +32,9 @@ type Tier struct {
 // leastRate is the lowest bound, in bytes a second, with which an object of some size still gets there before its time.
 const leastRate = 16 << 10
 
+// leastCache is the least budget, in bytes: two packs.
+const leastCache = 64 << 20
+
 // tierFile is the part of [File] that tells of a bucket.
 const tierFile = `
 # A second copy of everything, sealed, in a bucket that speaks S3. Without these lines there is none.
@@ -37,13 +42,14 @@ const tierFile = `
 # url         = "s3://s3.example.com/bucket/prefix"
 # region      = "eu-central-1"  # by default the server is asked
 # credentials = "/path/of/file" # by default those of the environment, or of ~/.aws/credentials
+# cache       = "20GiB"         # what history may take on this disk: older packs are then in the bucket alone; "0": all stay
 # rate        = "2MiB"          # sent in a second at most; "0": no bound
 # http        = true            # without TLS; on loopback that is the default
 # take_over   = ""              # only if an error says what to write here
 `
 
 func tierKeys() (keys []string) {
-	for _, k := range []string{"url", "region", "credentials", "rate", "http", "take_over"} {
+	for _, k := range []string{"url", "region", "credentials", "cache", "rate", "http", "take_over"} {
 		keys = append(keys, "tier."+k)
 	}
 	return keys
@@ -107,6 +113,9 @@ func (t *Tier) check() error {
 	}
 	if _, err := t.Place(); err != nil {
 		return err
+	}
+	if t.Cache > 0 && t.Cache < leastCache {
+		return errors.New(`tier.cache is "0" or at least "64MiB"`)
 	}
 	if t.Rate > 0 && t.Rate < leastRate {
 		return errors.New(`tier.rate is "0" or at least "16KiB"`)

@@ -30,7 +30,7 @@ func TestTier(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{`url = "https://h/b"`, "tier.url is such as"}, {`url = "s3://h"`, "tier.url is such as"}, {`url = "s3:///b"`, "tier.url is such as"},
 		{`url = "s3://me:secret@h/b"`, "no place for credentials"}, {`url = "s3://h/b?x=1"`, "tier.url is such as"}, {`url = "s3://h/b/../c"`, "has an empty part"},
-		{`url = "s3://h/b/c//d"`, "has an empty part"}, {"region = 'x'", "of no use without tier.url"}, {"url = 's3://h/b'\nrate = '1KiB'", "tier.rate"},
+		{`url = "s3://h/b/c//d"`, "has an empty part"}, {"region = 'x'", "of no use without tier.url"}, {"url = 's3://h/b'\nrate = '1KiB'", "tier.rate"}, {"url = 's3://h/b'\ncache = '1MiB'", "tier.cache"},
 		{"url = 's3://h/b'\ncredentials = 'k'", "tier.credentials"}, {"url = 's3://h/b'\ntake_over = 'a'", "tier.take_over"}, {"ulr = ''", "did you mean tier.url"},
 	} {
 		if _, err := Parse("share.toml", []byte("[tier]\n"+c.text)); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {

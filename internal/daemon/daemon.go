@@ -28,6 +28,7 @@ import (
 	"sharefs/internal/term"
 	"sharefs/versions"
 	"sharefs/versions/tier"
+	"sharefs/versions/tier/near"
 )
 
 // Config is what a user asks for.
@@ -73,7 +74,9 @@ type Daemon struct {
 	jobs  jobs.Runner
 	peers peers
 
-	tier      *tier.Uploader // nil: the store has no bucket
+	packs     *near.FS       // where packs lie, in the bucket those that have left the disk
+	bucket    tier.Bucket    // nil: the store has none, or none that can be used
+	tier      *tier.Uploader // nil: likewise
 	tierError string         // why not, although it should have
 
 	test     atomic.Pointer[selftest.Result]
@@ -127,7 +130,12 @@ func (d *Daemon) start(ctx context.Context, c Config) error {
 	if err := d.openLog(c.Foreground); err != nil {
 		return err
 	}
-	if d.tree, err = versions.Open(d.treeConfig()); err != nil {
+	if err := d.openPacks(); err != nil {
+		return d.explain(err)
+	}
+	tree := d.treeConfig()
+	tree.Packs = d.packs
+	if d.tree, err = versions.Open(tree); err != nil {
 		return d.explain(err)
 	}
 	edge, err := d.edgeConfig()
@@ -347,6 +355,7 @@ func (d *Daemon) abandon() {
 	if d.tree != nil {
 		_ = d.tree.Close()
 	}
+	d.closePacks()
 	if d.store != nil {
 		_ = d.store.Close()
 	}
@@ -362,6 +371,7 @@ func (d *Daemon) Wait() error {
 	d.stopTier()
 	d.stopPeers()
 	err := d.tree.Close()
+	d.closePacks()
 	if err != nil {
 		d.log.Error("not all could be saved", "error", err)
 	} else {

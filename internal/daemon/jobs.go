@@ -40,14 +40,16 @@ var longTasks = map[string]longTask{
 			return &r, err
 		}, err
 	}},
-	"fsck": {keys: []string{"mode", "repair"}, make: func(d *Daemon, args map[string]string) (jobs.Task, error) {
+	"fsck": {keys: []string{"mode", "repair", "bucket"}, make: func(d *Daemon, args map[string]string) (jobs.Task, error) {
 		repair, err := yesNo("fsck", "repair", args)
+		remote, err2 := yesNo("fsck", "bucket", args)
+		err = cmp.Or(err, err2)
 		mode := versions.FsckMode(cmp.Or(args["mode"], string(versions.FsckFast)))
 		if mode != versions.FsckFast && mode != versions.FsckScrub {
 			err = ctlError("fsck", "mode is fast or scrub, not "+string(mode))
 		}
 		return func(ctx context.Context, progress func(sharefs.Progress)) (jobs.Report, error) {
-			r, err := d.tree.Fsck(ctx, versions.FsckOptions{Mode: mode, Repair: repair, Files: store.Names()}, progress)
+			r, err := d.tree.Fsck(ctx, versions.FsckOptions{Mode: mode, Repair: repair, Remote: remote, Files: store.Names()}, progress)
 			return &r, err
 		}, err
 	}},

@@ -54,7 +54,13 @@ func Rebuild(ctx context.Context, c RebuildConfig) (report versions.RebuildRepor
 			c.Progress(p.Stage, p.Done, p.Total, p.Unit)
 		}
 	}
-	report, err = versions.Rebuild(ctx, d.treeConfig(), versions.RebuildOptions{Force: c.Force, Bare: c.Bare}, tell)
+	if err := d.openPacks(); err != nil {
+		return report, err
+	}
+	defer d.closePacks()
+	tree := d.treeConfig()
+	tree.Packs = d.packs
+	report, err = versions.Rebuild(ctx, tree, versions.RebuildOptions{Force: c.Force, Bare: c.Bare}, tell)
 	if err != nil {
 		d.log.Error("rebuild failed", "err", err)
 		return report, err

@@ -93,6 +93,9 @@ func problems(s *status.Status, watch, lost string) []string {
 	add(s.Checkpoint.Error != "", "the checkpoint, from which the database could be made anew, does not get on: "+s.Checkpoint.Error)
 	if s.Tier != nil {
 		add(s.Tier.Error != "", "the bucket does not get on: "+s.Tier.Error)
+		c := &s.Tier.Cache
+		add(!c.OutOfReachSince.IsZero(), term.Of(uint64(c.RemotePacks), "pack")+" of old versions cannot be read, for the bucket "+s.Tier.URL+" has not answered since "+
+			term.Time(c.OutOfReachSince)+": "+c.Error)
 	}
 	if s.Peers != nil {
 		add(s.Peers.Error != "", "peers cannot be reached: "+s.Peers.Error)

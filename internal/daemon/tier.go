@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"sharefs/internal/status"
 	"sharefs/versions"
 	"sharefs/versions/tier"
+	"sharefs/versions/tier/near"
 	"sharefs/versions/tier/s3"
 )
 
@@ -17,22 +19,24 @@ const (
 	tierAttempts = 4                // for each request, before all of it rests
 )
 
-// startTier begins to keep the store in its bucket, if it has one. The mount goes on whatever becomes of that; what is wrong is in the status.
-func (d *Daemon) startTier() {
+// openPacks opens the packs of the store, those that its bucket alone has among them. What is wrong with the configuration of the bucket does not keep the mount from
+// coming up; it is in the status.
+func (d *Daemon) openPacks() (err error) {
 	c := &d.store.Config.Tier
-	if c.URL == "" || d.store.ReadOnly {
-		return
+	packs := near.Config{URL: c.URL, Budget: int64(c.Cache), ReadOnly: d.store.ReadOnly, Log: d.log.With("part", "tier"), Missing: errors.New("share.toml has no [tier]")}
+	if c.URL != "" {
+		if d.bucket, err = d.openBucket(); err != nil {
+			d.tierError, packs.Missing = err.Error(), err
+			d.log.Error("the store is not kept in its bucket", "err", err)
+		} else {
+			packs.Bucket = d.bucket
+		}
 	}
-	u, err := d.openTier()
-	if err != nil {
-		d.tierError = err.Error()
-		d.log.Error("the store is not kept in its bucket", "err", err)
-		return
-	}
-	d.tier = u
+	d.packs, err = versions.OpenCache(d.store.Dir, packs)
+	return err
 }
 
-func (d *Daemon) openTier() (*tier.Uploader, error) {
+func (d *Daemon) openBucket() (tier.Bucket, error) {
 	c := &d.store.Config.Tier
 	place, err := c.Place()
 	if err != nil {
@@ -44,14 +48,26 @@ func (d *Daemon) openTier() (*tier.Uploader, error) {
 	if err != nil {
 		return nil, err
 	}
+	return tier.Retry(bucket, tierAttempts), nil
+}
+
+// startTier begins to keep the store in its bucket, if it has one. The mount goes on whatever becomes of that; what is wrong is in the status.
+func (d *Daemon) startTier() {
+	if d.bucket == nil || d.store.ReadOnly {
+		return
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "an unknown host"
 	}
-	return tier.Start(tier.Config{
-		Bucket: tier.Retry(bucket, tierAttempts), Source: d.tree.TierSource(), Key: versions.TierKey(d.store.Keys.Share), State: filepath.Join(d.store.Dir, "tier"),
-		Host: host, Every: tierEvery, Keep: tierKeep, Take: c.TakeOver, Log: d.log.With("part", "tier"),
+	d.tier, err = tier.Start(tier.Config{
+		Bucket: d.bucket, Source: d.tree.TierSource(), Key: versions.TierKey(d.store.Keys.Share), State: filepath.Join(d.store.Dir, "tier"),
+		Host: host, Every: tierEvery, Keep: tierKeep, Take: d.store.Config.Tier.TakeOver, Named: d.packs.Named, Log: d.log.With("part", "tier"),
 	})
+	if err != nil {
+		d.tierError = err.Error()
+		d.log.Error("the store is not kept in its bucket", "err", err)
+	}
 }
 
 // stopTier ends it; what is not in the bucket then follows with the next mount.
@@ -61,11 +77,21 @@ func (d *Daemon) stopTier() {
 	}
 }
 
+// closePacks ends what is fetched, behind the tree.
+func (d *Daemon) closePacks() {
+	if d.packs != nil {
+		d.packs.Close()
+	}
+}
+
 // tierStatus tells how the bucket stands; nil where there is none.
 func (d *Daemon) tierStatus() *status.Tier {
 	url := d.store.Config.Tier.URL
-	if url == "" {
+	if url == "" && d.packs.Stats().Remote == 0 {
 		return nil
+	}
+	if url == "" {
+		url = "none: share.toml has no [tier]"
 	}
 	t := &status.Tier{URL: url, Error: d.tierError, Refused: d.tierError != ""}
 	if d.tier != nil {
@@ -74,6 +100,11 @@ func (d *Daemon) tierStatus() *status.Tier {
 			URL: url, Files: s.Files, Bytes: s.Bytes, Complete: s.Complete, BacklogFiles: s.BacklogFiles, BacklogBytes: s.BacklogBytes, BehindSince: s.Behind,
 			SentBytes: s.Sent, Error: s.Error, Refused: s.Refused,
 		}
+	}
+	p := d.packs.Stats()
+	t.Cache = status.Cache{
+		BudgetBytes: p.Budget, HeldBytes: p.Held, LocalPacks: p.Local, RemotePacks: p.Remote, RemoteBytes: p.RemoteBytes, CacheBytes: p.CacheBytes,
+		HitBytes: p.Hits, FetchedBytes: p.Fetched, Fetches: p.Fetches, LeftPacks: p.Left, OutOfReachSince: p.Since, Error: p.Error,
 	}
 	return t
 }

@@ -139,6 +139,23 @@ type Tier struct {
 	SentBytes    uint64    `json:"sent_bytes_since_mount"`
 	Refused      bool      `json:"refused,omitempty"` // somebody has to see to it
 	Error        string    `json:"error,omitempty"`
+	Cache        Cache     `json:"cache"`
+}
+
+// Cache is what of the packs is on this disk.
+type Cache struct {
+	BudgetBytes     int64     `json:"budget_bytes"` // 0: not bounded
+	HeldBytes       int64     `json:"held_bytes"`   // that count in it
+	LocalPacks      int       `json:"local_packs"`  // sealed ones that are here, as far as they were looked at since the mount
+	RemotePacks     int       `json:"remote_packs"` // that the bucket alone has
+	RemoteBytes     int64     `json:"remote_bytes"` // in those
+	CacheBytes      int64     `json:"cache_bytes"`  // on this disk, of those
+	HitBytes        uint64    `json:"hit_bytes_since_mount"`
+	FetchedBytes    uint64    `json:"fetched_bytes_since_mount"`
+	Fetches         uint64    `json:"fetches_since_mount"`
+	LeftPacks       uint64    `json:"packs_that_left_since_mount"`
+	OutOfReachSince time.Time `json:"out_of_reach_since,omitzero"` // what is there alone cannot be read
+	Error           string    `json:"error,omitempty"`
 }
 
 // Retention is what history is kept, and what came of the last time that it was thinned.

@@ -93,6 +93,14 @@ func (s *Status) Text(now time.Time) string {
 		case !t.Complete.IsZero():
 			line("", "complete as of %s", t.Complete.Local().Format("2006-01-02 15:04:05"))
 		}
+		if c := &t.Cache; c.RemotePacks > 0 || c.BudgetBytes > 0 {
+			kept := term.Size(uint64(c.CacheBytes)) + " of that kept here"
+			if c.BudgetBytes > 0 {
+				kept = "all packs take " + term.Size(uint64(c.HeldBytes)) + " of " + term.Size(uint64(c.BudgetBytes)) + " here"
+			}
+			line("", "it alone has %s, %s; %s; since mount %s fetched, %s read from here", term.Of(uint64(c.RemotePacks), "pack"), term.Size(uint64(c.RemoteBytes)),
+				kept, term.Size(c.FetchedBytes), term.Size(c.HitBytes))
+		}
 	}
 	if p := s.Peers; p != nil {
 		where := "nowhere"

@@ -47,7 +47,7 @@ const (
 var layout = map[string]bool{
 	configFile: true, identityFile: true, shareFile: true, lockFile: true, LogFile: true, LogFile + ".1": true, PeersFile: true,
 	"meta.db": true, "journal": true, "live": true, "packs": true, "aside": true, "checkpoints": true, "rebuild": true, "lost": true, "quarantine": true,
-	"tier": true, "tier.new": true, "reserve": true,
+	"tier": true, "tier.new": true, "cache": true, "reserve": true,
 	"lost+found": true, ".nobackup": true, ".stfolder": true,
 }
 

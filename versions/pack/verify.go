@@ -51,6 +51,10 @@ func (s *Store) Examine(id ID, good func(r Record, plain []byte) error, bad func
 		return x.sum, failed("read", id, err)
 	}
 	x.sum.Bytes = x.size
+	if begun(sealed, x.size) {
+		x.sum.Tail, x.sum.Moving = x.size, true
+		return x.sum, nil
+	}
 	hdr, err := s.readHeader(id, f, x.size)
 	if err != nil {
 		if hdr == nil {
@@ -82,6 +86,9 @@ func (s *Store) Glance(id ID) (sum Examined, err error) {
 	if sum.Bytes, err = s.whole(id, f); err != nil {
 		return sum, failed("read", id, err)
 	}
+	if begun(sealed, sum.Bytes) {
+		return sum, nil
+	}
 	hdr, err := s.readHeader(id, f, sum.Bytes)
 	if hdr == nil {
 		return sum, failed("open", id, err)
@@ -94,6 +101,9 @@ func (s *Store) Glance(id ID) (sum Examined, err error) {
 	}
 	return sum, nil
 }
+
+// begun reports whether a pack that grows has no header yet: it was made a moment ago, or a crash left it so, and then a start removes it.
+func begun(sealed bool, size int64) bool { return !sealed && size < packHeaderLen }
 
 // tookUp reports whether the packs that an earlier process left open were looked at.
 func (s *Store) tookUp() bool {

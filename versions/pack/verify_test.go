@@ -264,3 +264,20 @@ func TestStraysAmongPacks(t *testing.T) {
 		t.Errorf("%q, %v, want %q", strays, err, want)
 	}
 }
+
+// A pack that was made a moment ago has no header yet, and one that a crash left so holds nothing: neither is damage.
+func TestAPackThatHasJustBegun(t *testing.T) {
+	disk := memdisk.New()
+	s := open(t, disk, 1<<20)
+	id := ID{7}
+	for _, length := range []int{0, 10, packHeaderLen - 1} {
+		disk.Put(id.growing(), make([]byte, length))
+		if sum, err := s.Glance(id); err != nil || sum.Header != nil || sum.Index != nil || sum.Bytes != int64(length) {
+			t.Errorf("%d bytes: %+v, %v", length, sum, err)
+		}
+		sum, good, bad, unknown := examine(t, s, id)
+		if sum.Header != nil || len(good)+len(bad)+unknown > 0 || sum.Tail != int64(length) {
+			t.Errorf("%d bytes: %+v, %v, %v, %d", length, sum, good, bad, unknown)
+		}
+	}
+}

@@ -1,10 +1,12 @@
 package tier
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -18,6 +20,8 @@ import (
 type File struct {
 	Name string // relative to the store, with slashes; it is the object's key
 	Size int64  // bytes that survive the loss of power
+	// Remote: the store has no file of it any more, the bucket alone has it.
+	Remote bool
 }
 
 // Source is the store whose files are to be in the bucket.
@@ -48,7 +52,9 @@ type Config struct {
 	Keep   time.Duration // for so long a file stays in the bucket that no root names any more
 	// Take, where not empty, is the nonce of a root, or its beginning, that another copy of this store wrote and this one may replace.
 	Take string
-	Log  *slog.Logger
+	// Named, where not nil, is told of all that the bucket has whole and its root names, each time that a root was written.
+	Named func([]Info)
+	Log   *slog.Logger
 }
 
 // Stats tells how the bucket stands.
@@ -82,11 +88,12 @@ type Uploader struct {
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
 
-	remote map[string]int64 // lengths of the objects that are there; nil: not known
-	root   *Root            // the last one, nil: there is none
-	etag   string           // its tag
+	remote map[string]Info // the objects that are there; nil: not known
+	root   *Root           // the last one, nil: there is none
+	etag   string          // its tag
 	state  state
 	done   string // state of the source that the root tells of; empty: none
+	lost   error  // files that a bucket alone has, and this one has not
 
 	mu    sync.Mutex // guards stats
 	stats Stats
@@ -149,6 +156,9 @@ func (u *Uploader) run(ctx context.Context) {
 		var no refusal
 		refused := errors.As(err, &no)
 		u.note(func(s *Stats) { s.Error, s.Refused = text, refused })
+		if refused && u.cfg.Named != nil {
+			u.cfg.Named(nil) // what another one may delete is none to rely on
+		}
 		if text != said {
 			if err != nil {
 				u.cfg.Log.Warn("the bucket does not get on", "err", err)
@@ -174,7 +184,7 @@ func (u *Uploader) run(ctx context.Context) {
 // turn brings the bucket up to date once.
 func (u *Uploader) turn(ctx context.Context) error {
 	if u.root != nil && u.done == u.cfg.Source.State() {
-		return nil
+		return u.lost
 	}
 	for range attempts {
 		state, removals := u.cfg.Source.State(), u.cfg.Source.Removals()
@@ -186,6 +196,7 @@ func (u *Uploader) turn(ctx context.Context) error {
 		if err := u.meet(ctx); err != nil {
 			return err
 		}
+		files, u.lost = u.without(files)
 		u.backlog(files)
 		if err := u.upload(ctx, files); errors.Is(err, sharefs.KindNotExist) {
 			continue
@@ -202,7 +213,7 @@ func (u *Uploader) turn(ctx context.Context) error {
 			return err
 		}
 		u.done = state
-		return u.tidy(ctx)
+		return cmp.Or(u.tidy(ctx), u.lost)
 	}
 	return &sharefs.Error{Op: "upload", Kind: sharefs.KindAgain, Detail: "files of the store go faster than they can be listed"}
 }
@@ -211,7 +222,7 @@ func (u *Uploader) turn(ctx context.Context) error {
 func (u *Uploader) backlog(files []File) {
 	count, bytes := 0, int64(0)
 	for _, f := range files {
-		if u.remote[f.Name] != f.Size {
+		if u.remote[f.Name].Size != f.Size && !f.Remote {
 			count++
 			bytes += f.Size
 		}
@@ -222,6 +233,23 @@ func (u *Uploader) backlog(files []File) {
 			s.Behind = time.Now()
 		}
 	})
+}
+
+// without leaves out what is neither here nor in the bucket: all else is to get there nevertheless. The error names it.
+func (u *Uploader) without(files []File) (there []File, lost error) {
+	var names []string
+	for _, f := range files {
+		if f.Remote && u.remote[f.Name].Size != f.Size {
+			names = append(names, f.Name)
+			continue
+		}
+		there = append(there, f)
+	}
+	if len(names) == 0 {
+		return files, nil
+	}
+	return there, &sharefs.Error{Op: "use the bucket", Kind: sharefs.KindCorrupt,
+		Detail: fmt.Sprintf("it does not have %d packs that left this disk for a bucket (the first is %s): sharefs fsck tells which versions that concerns", len(names), names[0])}
 }
 
 // meet finds out what is in the bucket, and whose it is.
@@ -244,10 +272,10 @@ func (u *Uploader) meet(ctx context.Context) error {
 		}
 		u.root, u.etag = root, etag
 	}
-	remote := map[string]int64{}
+	remote := map[string]Info{}
 	for _, prefix := range []string{"packs/", "checkpoints/"} {
 		err := u.cfg.Bucket.List(ctx, prefix, "", func(i Info) bool {
-			remote[i.Key] = i.Size
+			remote[i.Key] = i
 			return true
 		})
 		if err != nil {
@@ -284,29 +312,30 @@ func (u *Uploader) mine(root *Root) error {
 // upload puts what is not there.
 func (u *Uploader) upload(ctx context.Context, files []File) error {
 	for _, f := range files {
-		if u.remote[f.Name] == f.Size {
+		if u.remote[f.Name].Size == f.Size {
 			continue
 		}
-		if err := u.put(ctx, f); err != nil {
+		etag, err := u.put(ctx, f)
+		if err != nil {
 			return err
 		}
-		u.remote[f.Name] = f.Size
+		u.remote[f.Name] = Info{Key: f.Name, Size: f.Size, ETag: etag}
 		u.backlog(files)
 	}
 	return nil
 }
 
-func (u *Uploader) put(ctx context.Context, f File) error {
+func (u *Uploader) put(ctx context.Context, f File) (etag string, err error) {
 	body, err := u.cfg.Source.Open(f.Name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer body.Close()
-	if _, err := u.cfg.Bucket.Put(ctx, f.Name, body, f.Size, Condition{}); err != nil {
-		return notGone(err)
+	if etag, err = u.cfg.Bucket.Put(ctx, f.Name, body, f.Size, Condition{}); err != nil {
+		return "", notGone(err)
 	}
 	u.note(func(s *Stats) { s.Sent += uint64(f.Size) })
-	return nil
+	return etag, nil
 }
 
 // notGone keeps a bucket's "there is no such thing" from being taken for a file of the store that is gone.
@@ -352,6 +381,13 @@ func (u *Uploader) swap(ctx context.Context, files []File) error {
 		s.BacklogFiles, s.BacklogBytes = 0, 0
 		s.Sent += uint64(len(body))
 	})
+	if u.cfg.Named != nil {
+		list := make([]Info, 0, len(files))
+		for _, f := range files {
+			list = append(list, u.remote[f.Name])
+		}
+		u.cfg.Named(list)
+	}
 	return nil
 }
 
@@ -361,7 +397,7 @@ func (u *Uploader) next(files []File, now time.Time) *Root {
 	named := map[string]bool{}
 	for _, f := range files {
 		named[f.Name] = true
-		r.Files = append(r.Files, RootFile(f))
+		r.Files = append(r.Files, RootFile{f.Name, f.Size})
 	}
 	dropped := map[string]bool{}
 	if u.root != nil {

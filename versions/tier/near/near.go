@@ -1,4 +1,4 @@
-package cache
+package near
 
 import (
 	"context"
@@ -34,13 +34,6 @@ type Config struct {
 
 const defaultPatience = 30 * time.Second
 
-// Held is an object that the bucket has whole and whose name is in its root.
-type Held struct {
-	Name string // "packs/HH/ID"
-	Size int64  // bytes
-	ETag string
-}
-
 // FS is the directory of packs, as package pack uses it. It may be used by several goroutines.
 //
 // Locks are taken in the order change, mu, then that of an open file or a remote pack.
@@ -59,7 +52,7 @@ type FS struct {
 	nodes   map[pack.ID]*node
 	dirs    map[string]map[pack.ID]*node
 	growing map[string]*node // packs that grow, by name
-	named   map[pack.ID]Held
+	named   map[pack.ID]tier.Info
 	held    int64 // bytes on the disk, of all nodes
 
 	outage outage
@@ -314,11 +307,11 @@ func (f *FS) Stats() Stats {
 	return s
 }
 
-// Named is told what the bucket has for certain. What it is not told of stays on the disk.
-func (f *FS) Named(list []Held) {
-	named := make(map[pack.ID]Held, len(list))
+// Named is told which objects the bucket has whole for certain, and names in its root. What is not among them stays on the disk.
+func (f *FS) Named(list []tier.Info) {
+	named := make(map[pack.ID]tier.Info, len(list))
 	for _, h := range list {
-		if id, ok := idOf(h.Name); ok {
+		if id, ok := idOf(h.Key); ok {
 			named[id] = h
 		}
 	}

@@ -1,4 +1,4 @@
-package cache
+package near
 
 import (
 	"bytes"
@@ -93,7 +93,7 @@ func (b *bench) add(r *rand.Rand, n int) {
 }
 
 // upload puts all sealed packs into the bucket, and says so where told.
-func (b *bench) upload(tell bool) (list []Held) {
+func (b *bench) upload(tell bool) (list []tier.Info) {
 	b.t.Helper()
 	err := b.store.Each(func(i pack.Info) bool {
 		if !i.Sealed {
@@ -106,7 +106,7 @@ func (b *bench) upload(tell bool) (list []Held) {
 				b.t.Fatal(err)
 			}
 		}
-		list = append(list, Held{Name: "packs/" + name, Size: i.Size})
+		list = append(list, tier.Info{Key: "packs/" + name, Size: i.Size})
 		return true
 	})
 	if err != nil {
@@ -224,7 +224,7 @@ func TestWhatTheBucketDoesNotHaveStays(t *testing.T) {
 	for i := range list[1:] {
 		list[i+1].Size-- // the bucket has less of it
 	}
-	list[0].Name = "packs/open/" + list[0].Name[len("packs/00/"):]
+	list[0].Key = "packs/open/" + list[0].Key[len("packs/00/"):]
 	b.fs.Named(list)
 	if err := b.fs.shrink(); err != nil {
 		t.Fatal(err)
@@ -243,7 +243,7 @@ func TestWhatWasNotReadGoesFirst(t *testing.T) {
 	now := time.Now().Unix()
 	rest := map[pack.ID]bool{}
 	for i, h := range list {
-		id, _ := idOf(h.Name)
+		id, _ := idOf(h.Key)
 		b.fs.nodes[id].used.Store(now + int64(i))
 		rest[id] = i >= len(list)/2
 	}
@@ -259,7 +259,7 @@ func TestWhatWasNotReadGoesFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, h := range list {
-		id, _ := idOf(h.Name)
+		id, _ := idOf(h.Key)
 		// A twentieth more than is needed may go, and notes take some room.
 		if local := b.fs.nodes[id].local; !local != !rest[id] && (i < len(list)/2 || i > len(list)/2+3) {
 			t.Errorf("pack %d of %d is here: %v", i, len(list), local)
@@ -566,10 +566,10 @@ func TestAdopt(t *testing.T) {
 		}
 	}
 	b.readAll()
-	if err := b.fs.Adopt(t.Context(), Held{Name: "packs/00/00000000000000000000000000000000", Size: 1000}); sharefs.KindOf(err) != sharefs.KindCorrupt {
+	if err := b.fs.Adopt(t.Context(), tier.Info{Key: "packs/00/00000000000000000000000000000000", Size: 1000}); sharefs.KindOf(err) != sharefs.KindCorrupt {
 		t.Errorf("one that is not there: %v", err)
 	}
-	if err := b.fs.Adopt(t.Context(), Held{Name: "checkpoints/x", Size: 1000}); sharefs.KindOf(err) != sharefs.KindInvalid {
+	if err := b.fs.Adopt(t.Context(), tier.Info{Key: "checkpoints/x", Size: 1000}); sharefs.KindOf(err) != sharefs.KindInvalid {
 		t.Errorf("what is none: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package cache
+package near
 
 import (
 	"context"
@@ -118,6 +118,12 @@ func (f *FS) absent(id pack.ID, cause error) error {
 			Detail: fmt.Sprintf("it lies in the bucket %s alone, and [tier] in share.toml names %s now, which does not have it", was, f.cfg.URL)}
 	}
 	return &sharefs.Error{Op: "fetch", Path: keyOf(id), Kind: sharefs.KindCorrupt, Detail: "the bucket " + f.cfg.URL + " has lost it", Err: cause}
+}
+
+// Missing tells why a pack that the bucket does not have cannot be read, and whether it is lost: it is not if it was put into another bucket.
+func (f *FS) Missing(id pack.ID) (lost bool, why error) {
+	err := f.absent(id, nil)
+	return sharefs.KindOf(err) == sharefs.KindCorrupt, err
 }
 
 // urlOf returns where a pack was put; empty: not known.

@@ -1,4 +1,4 @@
-package cache
+package near
 
 import (
 	"cmp"
@@ -177,10 +177,10 @@ func (f *FS) writeNote(n *note, tail []byte) error {
 }
 
 // Adopt makes a pack that the bucket has a remote one, if it is not here: a restore calls it for each that the root names. It reads the ends of the pack.
-func (f *FS) Adopt(ctx context.Context, h Held) error {
-	id, ok := idOf(h.Name)
+func (f *FS) Adopt(ctx context.Context, h tier.Info) error {
+	id, ok := idOf(h.Key)
 	if !ok {
-		return &sharefs.Error{Op: "adopt", Path: h.Name, Kind: sharefs.KindInvalid, Detail: "that is no name of a sealed pack"}
+		return &sharefs.Error{Op: "adopt", Path: h.Key, Kind: sharefs.KindInvalid, Detail: "that is no name of a sealed pack"}
 	}
 	f.change.Lock()
 	defer f.change.Unlock()
@@ -268,6 +268,9 @@ func (f *FS) Check(ctx context.Context, fn func(Listed)) error {
 	}
 	return nil
 }
+
+// HasBucket reports whether there is a bucket that can be asked.
+func (f *FS) HasBucket() bool { return f.cfg.Bucket != nil }
 
 // InBucket returns a reader of a pack as the bucket has it, whether or not it is here as well.
 func (f *FS) InBucket(id pack.ID) io.ReaderAt { return f.bucketReader(id) }

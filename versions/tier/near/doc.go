@@ -1,4 +1,4 @@
-// Package cache lets the packs of a store take more room than its disk has: packs that a bucket holds may leave the disk, and what is read of them is fetched
+// Package near lets the packs of a store take more room than its disk has: packs that a bucket holds may leave the disk, and what is read of them is fetched
 // again and kept as far as there is room.
 //
 // [FS] is the [pack.FS] of the directory of packs. A pack is *local*, its file lies there as ever, or *remote*: then there is a note of it in another directory,
@@ -48,4 +48,4 @@
 // The budget counts the files of local packs and of what is kept of remote ones. What was not read for the longest time goes first: the blocks of remote packs,
 // and local packs that the bucket has. What goes is what is over the budget and a twentieth of it more. Of packs that were not read since the start, the times of their
 // files tell when they were.
-package cache
+package near

@@ -1,4 +1,4 @@
-package cache
+package near
 
 import (
 	"io"
@@ -344,6 +344,9 @@ func (w *file) Close() (err error) {
 	w.fs.mu.Lock()
 	delete(w.n.open, w)
 	last := len(w.n.open) == 0
+	if last && w.n.local && w.fs.cfg.Budget == 0 && w.fs.nodes[w.n.id] == w.n {
+		w.fs.leave(w.n) // nothing is to be known of packs that stay here
+	}
 	w.fs.mu.Unlock()
 	if last {
 		w.fs.unload(w.n)
