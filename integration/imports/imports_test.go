@@ -37,6 +37,7 @@ var rules = []rule{
 	{"sharefs/versions/tier/...", []string{"sharefs", "sharefs/versions/tier"}, "a bucket knows objects, not what is in them"},
 	{"sharefs/versions/...", []string{"sharefs", "sharefs/internal/retain", "github.com/zeebo/blake3", "golang.org/x/sys"}, "the tree does not know that FUSE is before it"},
 
+	{"sharefs/peers/converge", []string{"sharefs", "sharefs/peers/record"}, "a pure function of records"},
 	{"sharefs/peers/record", []string{"sharefs"}, "a format"},
 	{"sharefs/peers/trust", []string{"sharefs", "sharefs/internal/retain"}, "a pure rule; a path is matched as in the rules of retention"},
 

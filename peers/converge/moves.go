@@ -1,0 +1,124 @@
+package converge
+
+import (
+	"slices"
+
+	"sharefs/peers/record"
+)
+
+// move is a placement of a directory in the log, and what it changed when it was carried out.
+type move struct {
+	record *record.Record
+	place  *record.Place
+	order  record.Order
+	dir    *file
+
+	// What the directory was before.
+	pos     *move
+	removed bool
+}
+
+func (m *move) compare(o *move) int { return m.order.Compare(o.order) }
+
+// redoFrom has the log carried out again from a placement on.
+func (t *Tree) redoFrom(at record.Order) {
+	if t.redo == nil || at.Compare(*t.redo) < 0 {
+		t.redo = &at
+	}
+}
+
+// redoMoves takes back the end of the log as far as needed, files new placements, and carries it out again.
+func (t *Tree) redoMoves() {
+	slices.SortFunc(t.moves, (*move).compare)
+	if len(t.moves) > 0 {
+		t.redoFrom(t.moves[0].order)
+	}
+	if t.redo == nil {
+		return
+	}
+	from, _ := slices.BinarySearchFunc(t.log, *t.redo, func(m *move, at record.Order) int { return m.order.Compare(at) })
+	for i := len(t.log) - 1; i >= from; i-- {
+		m := t.log[i]
+		m.dir.pos, m.dir.removed = m.pos, m.removed
+	}
+	t.log = append(t.log, t.moves...)
+	if from < len(t.log)-len(t.moves) {
+		slices.SortFunc(t.log[from:], (*move).compare)
+	}
+	for _, m := range t.log[from:] {
+		d := m.dir
+		m.pos, m.removed = d.pos, d.removed
+		t.soil(d)
+		switch {
+		case m.place.Removed():
+			d.removed = true
+		case t.possible(m):
+			d.pos, d.removed = m, false
+		}
+	}
+}
+
+// possible reports whether a placement is in effect: its parent is a directory, and not below the one that is placed.
+func (t *Tree) possible(m *move) bool {
+	up := t.files[m.place.Parent]
+	if up == nil || up.typ != record.Directory {
+		return false
+	}
+	for up != m.dir {
+		if up.pos == nil {
+			return true // the root, or one whose place is not known
+		}
+		up = t.files[up.pos.place.Parent]
+	}
+	return false
+}
+
+// place brings the places of all files up to date that may have changed. What a directory holds can change whether it is there, which goes on upwards and
+// ends, since no directory is above itself.
+func (t *Tree) place() {
+	for len(t.dirty) > 0 {
+		f := t.dirty[len(t.dirty)-1]
+		t.dirty = t.dirty[:len(t.dirty)-1]
+		delete(t.queued, f.id)
+		if f.typ == 0 || f.id == record.Root {
+			continue
+		}
+		now := t.where(f)
+		for link, old := range f.spots {
+			if s := now[link]; s == nil || s.parent != old.parent || s.name != old.name {
+				t.note(Key{f.id, link}, old)
+				delete(f.spots, link)
+				t.count(old, -1)
+			} else {
+				f.spots[link] = s // it may have come back, or come by another placement
+			}
+		}
+		for link, s := range now {
+			if f.spots[link] == nil {
+				if f.spots == nil {
+					f.spots = map[uint64]*spot{}
+				}
+				t.note(Key{f.id, link}, nil)
+				f.spots[link] = s
+				t.count(s, 1)
+			}
+		}
+	}
+}
+
+// note remembers where a name was before the change in progress.
+func (t *Tree) note(key Key, old *spot) {
+	if _, ok := t.moved[key]; !ok {
+		t.moved[key] = old
+	}
+}
+
+// count counts what a directory holds.
+func (t *Tree) count(s *spot, by int) {
+	dir := t.files[s.parent]
+	had := dir.kids > 0
+	dir.kids += by
+	if had != (dir.kids > 0) && dir.removed {
+		t.soil(dir)
+	}
+}

@@ -1,0 +1,251 @@
+package converge
+
+import (
+	"maps"
+	"slices"
+
+	"sharefs"
+	"sharefs/peers/record"
+)
+
+// Tree is the live tree of the records that were added to it, and equal to what [Whole] makes of them. It is used by one goroutine at a time, and holds
+// all records in memory.
+type Tree struct {
+	records map[record.ID]Input
+	files   map[sharefs.FileID]*file
+	log     []*move // placements of directories, in order
+	// hopes are the files with a placement into a parent that is not known to be a directory (yet).
+	hopes map[sharefs.FileID]map[sharefs.FileID]struct{}
+	world // what was last told to be the live tree
+
+	// Of the change in progress:
+	moves   []*move                     // new placements of directories
+	redo    *record.Order               // the first placement of a directory that has to be carried out again
+	dirty   []*file                     // whose names may have changed
+	moved   map[Key]*spot               // where names were before that have changed; nil: nowhere
+	touched map[*class]struct{}         // classes whose members or place may have changed
+	stale   map[*slot]struct{}          // slots whose node may have changed
+	again   bool                        // the type of a file has changed: everything has to be made anew
+	queued  map[sharefs.FileID]struct{} // files in dirty
+}
+
+// New returns the tree without records: an empty root.
+func New() *Tree {
+	t := &Tree{}
+	t.clear()
+	t.world = world{nodes: map[Key]Node{}, at: map[Slot]Key{}}
+	t.nodes[Key{}] = Node{Type: record.Directory}
+	return t
+}
+
+// clear forgets all but what was told.
+func (t *Tree) clear() {
+	root := &file{typ: record.Directory}
+	root.class = &class{members: []member{{root, record.Nowhere}}, attached: true}
+	t.records, t.log = map[record.ID]Input{}, nil
+	t.files = map[sharefs.FileID]*file{record.Root: root}
+	t.hopes = map[sharefs.FileID]map[sharefs.FileID]struct{}{}
+	t.begin()
+}
+
+func (t *Tree) begin() {
+	t.moves, t.redo, t.dirty, t.again = nil, nil, nil, false
+	t.moved, t.queued = map[Key]*spot{}, map[sharefs.FileID]struct{}{}
+	t.touched, t.stale = map[*class]struct{}{}, map[*slot]struct{}{}
+}
+
+// Add adds records and returns what has changed, as operations to be carried out in their order. The fewer calls, the better: a late placement of a directory is carried out
+// once for each.
+func (t *Tree) Add(in ...Input) []Op {
+	t.begin()
+	for _, i := range in {
+		t.add(i)
+	}
+	if t.again {
+		return t.remake()
+	}
+	return t.settle()
+}
+
+// settle brings all that follows from what was added up to date.
+func (t *Tree) settle() []Op {
+	t.redoMoves()
+	t.place()
+	t.arrange()
+	return t.world.change(t.changes())
+}
+
+// remake makes everything anew from the records.
+func (t *Tree) remake() []Op {
+	all := slices.SortedFunc(maps.Values(t.records), func(a, b Input) int { return a.Record.Order().Compare(b.Record.Order()) })
+	t.clear()
+	for _, i := range all {
+		t.add(i)
+	}
+	t.redoMoves()
+	t.place()
+	t.arrange()
+	// What was told may not be in any slot now.
+	changes := t.changes()
+	for key := range t.nodes {
+		if _, ok := changes[key]; !ok {
+			changes[key] = nil
+		}
+	}
+	if root := (Key{}); changes[root] == nil {
+		node := t.rootNode()
+		changes[root] = &node
+	}
+	return t.world.change(changes)
+}
+
+// Lookup returns the node of a name in a directory that is shown.
+func (t *Tree) Lookup(parent sharefs.FileID, name string) (Node, bool) {
+	key, ok := t.at[Slot{parent, name}]
+	if !ok {
+		return Node{}, false
+	}
+	return t.nodes[key], true
+}
+
+// Node returns the node of a name of a file, if it is shown. The root is that of the zero key.
+func (t *Tree) Node(key Key) (Node, bool) {
+	n, ok := t.nodes[key]
+	return n, ok
+}
+
+// Heads returns the heads of a file, the live one first.
+func (t *Tree) Heads(id sharefs.FileID) []record.ID {
+	f := t.files[id]
+	if f == nil {
+		return nil
+	}
+	var ids []record.ID
+	for _, h := range f.ranked() {
+		ids = append(ids, h.id)
+	}
+	return ids
+}
+
+// Record returns a record that was added; nil if there is none of that id.
+func (t *Tree) Record(id record.ID) *record.Record { return t.records[id].Record }
+
+// Result returns the whole tree by paths, which costs as much as the tree is large.
+func (t *Tree) Result() Result { return t.world.result() }
+
+// Orphans returns the names that have no place below the root, in order. It costs as much as there are files.
+func (t *Tree) Orphans() []Key {
+	var all []Key
+	for id, f := range t.files {
+		for link, at := range f.spots {
+			if c := t.files[at.parent].class; c == nil || !c.attached {
+				all = append(all, Key{id, link})
+			}
+		}
+	}
+	slices.SortFunc(all, Key.Compare)
+	return all
+}
+
+// add files one record.
+func (t *Tree) add(i Input) {
+	r := i.Record
+	had, known := t.records[r.ID()]
+	if known && had.Standing >= i.Standing {
+		return
+	}
+	t.records[r.ID()] = i
+	switch b := r.Body.(type) {
+	case *record.Version:
+		f := t.file(b.File)
+		if f.addVersion(r, b, i.Standing == Merged) || f.cameBack() {
+			t.soil(f)
+		}
+	case *record.Place:
+		if i.Standing == Merged {
+			t.addPlace(r, b)
+		} else if f := t.files[b.File]; f != nil && f.cameBack() {
+			t.soil(f)
+		}
+	case *record.Attr:
+		if f := t.file(b.File); i.Standing == Merged && (f.attr == nil || f.attr.Order().Compare(r.Order()) < 0) {
+			f.attr = r
+			t.soil(f)
+		}
+	}
+}
+
+// file returns what is known of a file.
+func (t *Tree) file(id sharefs.FileID) *file {
+	f := t.files[id]
+	if f == nil {
+		f = &file{id: id}
+		t.files[id] = f
+	}
+	return f
+}
+
+// soil notes that the names of a file, or what they show, may have changed.
+func (t *Tree) soil(f *file) {
+	if _, ok := t.queued[f.id]; !ok {
+		t.queued[f.id] = struct{}{}
+		t.dirty = append(t.dirty, f)
+	}
+	t.refresh(f)
+}
+
+// addPlace files a placement.
+func (t *Tree) addPlace(r *record.Record, p *record.Place) {
+	f, at := t.file(p.File), r.Order()
+	switch {
+	case f.typ == 0:
+		f.typ, f.first = p.Type, at
+		f.tryAll()
+		if f.typ == record.Directory {
+			t.hopesFulfilled(f.id)
+		}
+	case at.Compare(f.first) < 0:
+		if f.typ != p.Type {
+			t.again = true
+			return
+		}
+		f.first = at
+		if f.class != nil {
+			t.touched[f.class] = struct{}{}
+		}
+	case f.typ != p.Type:
+		return
+	}
+	t.soil(f)
+	if parent := t.files[p.Parent]; !p.Removed() && (parent == nil || parent.typ != record.Directory) {
+		hope := t.hopes[p.Parent]
+		if hope == nil {
+			hope = map[sharefs.FileID]struct{}{}
+			t.hopes[p.Parent] = hope
+		}
+		hope[f.id] = struct{}{}
+	}
+	if f.typ == record.Directory {
+		t.moves = append(t.moves, &move{record: r, place: p, order: at, dir: f})
+		return
+	}
+	f.insert(r, p)
+}
+
+// hopesFulfilled takes up what was placed into a directory before it was known.
+func (t *Tree) hopesFulfilled(dir sharefs.FileID) {
+	for id := range t.hopes[dir] {
+		f := t.files[id]
+		t.soil(f)
+		if f.typ != record.Directory {
+			continue
+		}
+		for _, m := range t.log {
+			if m.dir == f && m.place.Parent == dir {
+				t.redoFrom(m.order)
+				break
+			}
+		}
+	}
+	delete(t.hopes, dir)
+}
