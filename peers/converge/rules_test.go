@@ -313,3 +313,75 @@ func TestRenameOfADirectoryIsOneOperation(t *testing.T) {
 		t.Errorf("%v", ops)
 	}
 }
+
+// TestRemovalThatSawMore: a file is there until the versions have come that its remover had seen, whether they count here or are only known.
+func TestRemovalThatSawMore(t *testing.T) {
+	for _, standing := range []Standing{Merged, Known} {
+		hosts := newHosts(t, 2)
+		one, two := hosts[0], hosts[1]
+		one.create("x", "1")
+		meet(one, two)
+		v := one.write("x", "2")
+		one.remove("x")
+		for _, i := range one.all() {
+			if i.Record != v {
+				two.take(i)
+			}
+		}
+		two.check()
+		if got := two.shows(); got != "x=1" {
+			t.Error(got)
+		}
+		two.take(Input{v, standing})
+		two.check()
+		if got := two.shows(); got != "" {
+			t.Error(got)
+		}
+	}
+}
+
+// TestMoveThatBecomesImpossible: a directory that was removed and moved, by a move that a late record makes impossible, is removed.
+func TestMoveThatBecomesImpossible(t *testing.T) {
+	h := newHosts(t, 1)[0]
+	d, e := sharefs.FileID{0xd}, sharefs.FileID{0xe}
+	place := func(at sharefs.HLC, id, parent sharefs.FileID, name string) {
+		t.Helper()
+		r, err := record.New(record.ShareID{}, h.author, at, &record.Place{File: id, Type: record.Directory, Parent: parent, Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.take(Input{r, Merged})
+		h.check()
+	}
+	place(1, d, record.Root, "d")
+	place(2, e, record.Root, "e")
+	place(3, d, record.Nowhere, "")
+	place(6, d, e, "d")
+	place(9, e, record.Nowhere, "")
+	if got := h.shows(); got != "e/ e/d/" {
+		t.Error(got)
+	}
+	place(5, e, d, "e")
+	if got := h.shows(); got != "" {
+		t.Error(got)
+	}
+}
+
+// TestNoDetours: names that follow each other move in the order that needs no limbo, and a swap needs one move more.
+func TestNoDetours(t *testing.T) {
+	file := func(id byte, name string) Node {
+		return Node{Key: Key{File: sharefs.FileID{id}}, Type: record.Regular, Slot: Slot{record.Root, name}}
+	}
+	for _, c := range []struct {
+		from, to []string
+		want     int
+	}{{[]string{"a", "b", "c"}, []string{"b", "c", "d"}, 3}, {[]string{"b", "c", "d"}, []string{"a", "b", "c"}, 3}, {[]string{"a", "b"}, []string{"b", "a"}, 3}, {[]string{"a", "b", "c"}, []string{"b", "c", "a"}, 4}} {
+		from, to := Result{}, Result{}
+		for i := range c.from {
+			from[c.from[i]], to[c.to[i]] = file(byte(i+1), c.from[i]), file(byte(i+1), c.to[i])
+		}
+		if ops := Diff(from, to); len(ops) != c.want {
+			t.Errorf("%v to %v: %d operations, want %d", c.from, c.to, len(ops), c.want)
+		}
+	}
+}
