@@ -12,9 +12,11 @@ import (
 type open struct {
 	ino  sharefs.Ino      // of a live file
 	live *versions.Handle // nil for the others
-	past versions.VersionReader
-	text []byte   // what a generated file held when it was opened
-	ctl  *CtlFile // takes what is written
+	// through: the kernel reads and writes the backing file itself.
+	through bool
+	past    versions.VersionReader
+	text    []byte   // what a generated file held when it was opened
+	ctl     *CtlFile // takes what is written
 }
 
 // close gives up what the file holds.
@@ -22,7 +24,7 @@ func (o *open) close(e *edge) {
 	switch {
 	case o.live != nil:
 		// In this order: once the tree has heard of the close it may ask for the backing file to be given up.
-		if e.through {
+		if o.through {
 			e.backings.release(o.ino)
 		}
 		if err := o.live.Close(); err != nil {

@@ -11,7 +11,7 @@ import (
 	"sharefs/versions"
 )
 
-// Read implements [fuse.RawFileSystem]. Live files come here only where the mount has no passthrough.
+// Read implements [fuse.RawFileSystem]. Live files come here only where they are served.
 func (e *edge) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	o := e.handles.get(in.Fh)
 	if o == nil {
@@ -80,7 +80,7 @@ func (e *edge) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fu
 		return fuse.EBADF
 	}
 	if o.live != nil {
-		if !e.through && o.live.BeingWritten() {
+		if !o.through && o.live.BeingWritten() {
 			// What was written through a mapping may be in the kernel's pages alone, and what it was written into still be a hole here.
 			e.conn.InvalidateInode(uint64(o.ino), 0, 0)
 		}

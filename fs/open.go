@@ -71,11 +71,12 @@ func (e *edge) created(a sharefs.Attr, h *versions.Handle, err error, flags uint
 }
 
 // opened numbers the handle of a live file and says how the kernel is to read and write it. The way is the same for
-// the whole life of an inode, else the kernel answers EIO: passthrough where the mount has it, and then a file that
-// cannot be registered cannot be opened.
+// all who have an inode open, else the kernel answers EIO: passthrough where the mount has it and no rule wants the file served (the tree decides), and then a
+// file that cannot be registered cannot be opened.
 func (e *edge) opened(h *versions.Handle, flags uint32, out *fuse.OpenOut) fuse.Status {
 	o := &open{ino: h.Ino(), live: h}
-	if e.through {
+	o.through = e.through && !h.Served()
+	if o.through {
 		id, err := e.backings.acquire(o.ino, h.Backing)
 		if err != nil {
 			e.log.Error("a file cannot be passed through", "inode", o.ino, "error", err)
@@ -89,8 +90,11 @@ func (e *edge) opened(h *versions.Handle, flags uint32, out *fuse.OpenOut) fuse.
 			out.OpenFlags |= fuse.FOPEN_NOFLUSH
 		}
 	} else {
-		// All changes go through this mount, so what the kernel has cached stays right from one open to the next.
-		out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+		// All changes go through this mount, so what the kernel has cached stays right from one open to the next, unless the file was passed through
+		// between them.
+		if !e.through || h.Joined() {
+			out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+		}
 		if flags&unix.O_ACCMODE == unix.O_RDONLY {
 			out.OpenFlags |= fuse.FOPEN_NOFLUSH
 		}

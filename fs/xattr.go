@@ -33,9 +33,9 @@ const (
 	attrMoment   = ownPrefix + "moment"   // to be read of the root: a moment at which all that was closed is to be seen
 )
 
-// isOwn tells the mount's own attributes from those that are kept with a file, to which a rule of retention belongs.
+// isOwn tells the mount's own attributes from those that are kept with a file, to which rules for the file belong.
 func isOwn(attr string) bool {
-	return strings.HasPrefix(attr, ownPrefix) && attr != versions.XattrRetain
+	return strings.HasPrefix(attr, ownPrefix) && attr != versions.XattrRetain && attr != versions.XattrTrack
 }
 
 // GetXAttr implements [fuse.RawFileSystem].
@@ -95,8 +95,13 @@ func (e *edge) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, dat
 	if isOwn(attr) {
 		return e.command(in, attr, string(data))
 	}
-	if attr == versions.XattrRetain {
+	switch attr {
+	case versions.XattrRetain:
 		if err := versions.CheckRetain(data); err != nil {
+			return status(err)
+		}
+	case versions.XattrTrack:
+		if err := versions.CheckTrack(data); err != nil {
 			return status(err)
 		}
 	}

@@ -7,10 +7,11 @@ import "time"
 // for its garbage collector, and would wait for the one thread that gets no processor.) One goroutine uses it.
 type pacer struct {
 	t     *Tree
-	seen  uint64    // how many changes there had been at the last look
-	began time.Time // when the piece of work at hand began
-	bytes int64     // of that
-	fast  bool      // somebody may soon have to wait for it
+	seen  uint64        // how many changes there had been at the last look
+	began time.Time     // when the piece of work at hand began
+	bytes int64         // of that
+	fast  bool          // somebody may soon have to wait for it
+	slept time.Duration // in all
 }
 
 const (
@@ -51,7 +52,9 @@ func (p *pacer) step(bytes int64) {
 	}
 	seen := p.t.changes.Load()
 	if seen != p.seen {
+		rest := time.Now()
 		p.t.sleep(min(restsBusy*time.Since(p.began), longestRest))
+		p.slept += time.Since(rest)
 	}
 	p.seen, p.began, p.bytes = seen, time.Now(), 0
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -38,6 +39,8 @@ func (b *batch) content(v *version, f *os.File, size int64, going func(at int64)
 		top, err = b.cut(f, size, going)
 		return top, false, err
 	}
+	began, slept := time.Now(), b.pace.slept
+	defer func() { h.costs.note(v.ino, time.Since(began)-(b.pace.slept-slept)) }()
 	before := b.before(v)
 	if before == nil {
 		top, err = b.cut(f, size, going)

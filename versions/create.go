@@ -142,7 +142,7 @@ func (x *tx) newRow(dir *row, n *newInode) (*row, error) {
 		r.mode &^= n.who.Umask & 0o777
 	}
 	x.rows = append(x.rows, r)
-	return r, nil
+	return r, x.inheritTrack(dir, r)
 }
 
 // finishNew commits a change that makes an inode, which gets a reference, and a mark where it is to be written to.
@@ -230,6 +230,7 @@ func (t *Tree) createNew(flags, mode uint32, who Caller, makeRow func(*newInode)
 	}
 	t.stock.used(p)
 	t.files.give(f, p.fd)
+	defer t.enter(h, r, true)()
 	t.opened(h)
 	if h.CanWrite() {
 		t.track.Hold(f.ino, f.base, h.mappable())

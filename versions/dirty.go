@@ -57,7 +57,7 @@ func (f *file) change(from, to int64, fn func() error) error {
 // content. f.content is held.
 func (t *Tree) followChanges(f *file, stamp writers.Stamp) {
 	f.changes.Store(nil)
-	if !t.served.Load() || stamp.Size < t.partFrom() {
+	if stamp.Size < t.partFrom() || !t.isServed(f) {
 		return
 	}
 	v, err := newestVersion(t.db, f.ino, noLimit)

@@ -34,15 +34,18 @@ type file struct {
 	// adopted: a start found it marked, and has not yet been told whether anybody writes to it; no handle has since.
 	adopted bool
 	// mapped: there was a handle that a writable mapping can be made of since the file was last at rest.
-	mapped  bool
-	readers bool // somebody may have read it since the row's atime was brought up to date
-	handles int
-	opens   uint64                   // counts handles that were ever opened
-	writers int                      // of the handles
-	closing closing                  // of the writers, where each close counts
-	gen     uint64                   // counts what makes a verdict that nobody writes obsolete
-	base    writers.Stamp            // of the content when the row was last brought up to date
-	seq     uint64                   // the commit after which a crash finds the mark
+	mapped   bool
+	readers  bool // somebody may have read it since the row's atime was brought up to date
+	handles  int
+	opens    uint64        // counts handles that were ever opened
+	writers  int           // of the handles
+	closing  closing       // of the writers, where each close counts
+	gen      uint64        // counts what makes a verdict that nobody writes obsolete
+	base     writers.Stamp // of the content when the row was last brought up to date
+	seq      uint64        // the commit after which a crash finds the mark
+	way      way           // of all handles
+	entering int           // handles that are about to be opened; see Tree.enter
+
 	changes atomic.Pointer[changing] // of a large file that is served: where it changes; nil: that is not known
 	rd, wr  descriptor
 }

@@ -26,6 +26,9 @@ type Handle struct {
 	closed atomic.Bool
 	// flushed is the round of file.closing in which a descriptor of the handle was closed last; guarded by file.mu.
 	flushed uint64
+
+	way    way
+	joined bool
 }
 
 // Ino returns the inode that the handle is open on.

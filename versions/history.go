@@ -33,6 +33,7 @@ type history struct {
 	gc     collecting
 	aside  asideDir
 	refs   references
+	costs  costs
 	pace   pacer
 
 	heldCount atomic.Uint64 // names clones that live while they are read

@@ -34,6 +34,7 @@ func (t *Tree) Open(ino sharefs.Ino, flags uint32, who Caller) (*Handle, error) 
 		return nil, fail("open", sharefs.KindNoDevice)
 	}
 	h.f = t.files.pin(ino)
+	defer t.enter(h, r, false)()
 	if !h.CanWrite() && flags&unix.O_TRUNC == 0 {
 		t.opened(h)
 		return h, nil

@@ -99,6 +99,7 @@ type Tree struct {
 	atimes  atimes
 	instant instant
 	kernel  atomic.Pointer[Kernel]
+	tracks  atomic.Bool // there may be files with XattrTrack
 	served  atomic.Bool // all reads and writes of live files come through handles
 	ids     fileIDs
 	hooks   hooks
@@ -212,6 +213,9 @@ func (t *Tree) open() (err error) {
 	if err := t.loadRetain(); err != nil {
 		return err
 	}
+	if err := t.loadTrack(); err != nil {
+		return err
+	}
 	if err := t.loadWatermark(); err != nil {
 		return err
 	}
@@ -226,7 +230,7 @@ func (t *Tree) open() (err error) {
 		return t.loadMarks()
 	}
 	t.track, err = writers.New(writers.Config{
-		Dir: t.live.path, Open: t.live.openProbe, Notify: t.settler.notify, Settle: t.cfg.Settle, Timed: t.cfg.Timed,
+		Dir: t.live.path, Open: t.live.openProbe, Notify: t.settler.notify, Settle: t.cfg.Settle, Timed: t.cfg.Timed, NotBefore: t.past.costs.rests,
 	})
 	if err != nil {
 		return err

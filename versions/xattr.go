@@ -112,6 +112,11 @@ func (t *Tree) Setxattr(ino sharefs.Ino, name string, value []byte, flags uint32
 			if err := CheckRetain(value); err != nil {
 				return err
 			}
+		case name == XattrTrack:
+			if err := CheckTrack(value); err != nil {
+				return err
+			}
+			x.noteTrack()
 		}
 		if !has && r.xattrs > 0 {
 			if err := t.roomForXattr(ino, name); err != nil {

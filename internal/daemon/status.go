@@ -47,7 +47,8 @@ func (d *Daemon) status() *status.Status {
 			QueueNow: past.Queue, QueueBytes: past.QueueBytes, QueueAgeMS: past.OldestMS, Begun: past.Settled, Captured: past.Captured,
 			PlainBytes: past.CapturedBytes, NewBytes: past.FreshBytes, StoredBytes: past.Packs.SealedBytes, Timed: past.Timed, Unchanged: past.Same,
 			Joined: past.Joined, Dropped: past.Dropped, SetAside: past.Moved + past.Copied + past.Cloned, TooLarge: past.TooLarge, Lost: past.Lost,
-			Error: past.LastError,
+			ReusedBytes: past.ReusedBytes, ByRanges: past.ByRanges, ByExtents: past.ByExtents, ByNames: past.ByNames,
+			References: past.References, RefBytes: past.RefBytes, Error: past.LastError,
 		},
 		Scrub: status.Scrub{
 			PassBegan: past.Scrub.Pass, Next: past.Scrub.Next, Packs: past.Scrub.Packs, Bytes: past.Scrub.Bytes,

@@ -103,15 +103,21 @@ type Capture struct {
 
 	Begun       uint64 `json:"begun_since_mount"`
 	Captured    uint64 `json:"captured_since_mount"`
-	PlainBytes  uint64 `json:"plain_bytes_since_mount"`  // of the captured versions
+	PlainBytes  uint64 `json:"plain_bytes_since_mount"`  // of the captured versions, as far as they were read
 	NewBytes    uint64 `json:"new_bytes_since_mount"`    // of those, what no pack held yet
 	StoredBytes uint64 `json:"stored_bytes_since_mount"` // what those take in packs, compressed and sealed
-	Timed       uint64 `json:"timed_since_mount"`        // taken while a program still had the file open
-	Unchanged   uint64 `json:"unchanged_since_mount"`    // closed with the content of the version before: none was made
-	Joined      uint64 `json:"joined_since_mount"`       // closed and opened for writing again within the settle time: one version
-	Dropped     uint64 `json:"dropped_since_mount"`      // removed or replaced within the settle time: none
-	SetAside    uint64 `json:"set_aside_since_mount"`    // changed again before they were captured, and kept
-	TooLarge    uint64 `json:"too_large_since_mount"`    // changed again before they were captured, and no room for a copy
+	ReusedBytes uint64 `json:"reused_bytes_since_mount"` // of large files, taken over from the version before
+	ByRanges    uint64 `json:"by_ranges_since_mount"`    // versions of large files, by what told where they changed
+	ByExtents   uint64 `json:"by_extents_since_mount"`
+	ByNames     uint64 `json:"by_names_since_mount"`
+	References  int    `json:"references_now"`        // clones that tell where large files change
+	RefBytes    int64  `json:"reference_bytes_now"`   // what they could take on the disk at most
+	Timed       uint64 `json:"timed_since_mount"`     // taken while a program still had the file open
+	Unchanged   uint64 `json:"unchanged_since_mount"` // closed with the content of the version before: none was made
+	Joined      uint64 `json:"joined_since_mount"`    // closed and opened for writing again within the settle time: one version
+	Dropped     uint64 `json:"dropped_since_mount"`   // removed or replaced within the settle time: none
+	SetAside    uint64 `json:"set_aside_since_mount"` // changed again before they were captured, and kept
+	TooLarge    uint64 `json:"too_large_since_mount"` // changed again before they were captured, and no room for a copy
 	Lost        uint64 `json:"lost_since_mount"`
 	Error       string `json:"error,omitempty"`
 }

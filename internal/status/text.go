@@ -61,6 +61,10 @@ func (s *Status) Text(now time.Time) string {
 	line("Versions", "%s captured since mount, %s waiting now (%s); a file settles after %s", term.Count(c.Captured),
 		queue(c.QueueNow), term.Size(c.QueueBytes), term.Span(time.Duration(s.Mount.SettleMS)*time.Millisecond))
 	line("", "%s captured since mount, %s of it new, which take %s", term.Size(c.PlainBytes), term.Size(c.NewBytes), term.Size(c.StoredBytes))
+	if c.ByRanges+c.ByExtents+c.ByNames > 0 {
+		line("", "%s of large files in part: by ranges %s, by extents %s, by names %s; %s taken over", term.Of(c.ByRanges+c.ByExtents+c.ByNames, "version"),
+			term.Count(c.ByRanges), term.Count(c.ByExtents), term.Count(c.ByNames), term.Size(c.ReusedBytes))
+	}
 	line("", "no version since mount for %s closed unchanged, %s written again and %s removed before they settled, %s changed at once with no room for a copy",
 		term.Count(c.Unchanged), term.Count(c.Joined), term.Count(c.Dropped), term.Count(c.TooLarge))
 	line("Open now", "%s, %s for writing, %s settling, %s held by mappings or earlier programs", term.Of(uint64(s.Now.OpenFiles), "file"),

@@ -63,6 +63,9 @@ type Config struct {
 	Notify func(Event)
 	// Settle is how long after its last Release a file is asked about. Holds within it join into one.
 	Settle time.Duration
+	// NotBefore returns the instant before which a file is not to come to rest by itself though its settle time is over; nil, or zero: none. It is called with a
+	// lock held and may not call the tracker. Without a settle time it is not asked.
+	NotBefore func(id sharefs.Ino) time.Time
 	// Timed is how long a file may go without coming to rest before StillHeld is told of its changes; 0: never.
 	Timed time.Duration
 }
@@ -203,7 +206,13 @@ func (t *Tracker) Release(id sharefs.Ino) {
 	f.freed = time.Now()
 	f.told = false
 	f.moved = time.Time{}
-	t.enqueue(f, f.freed.Add(t.cfg.Settle))
+	due := f.freed.Add(t.cfg.Settle)
+	if t.cfg.NotBefore != nil && t.cfg.Settle > 0 {
+		if at := t.cfg.NotBefore(id); at.After(due) {
+			due = at
+		}
+	}
+	t.enqueue(f, due)
 }
 
 // Adopt enters a file that was held when an earlier daemon ended, with the stamp that its content had before.

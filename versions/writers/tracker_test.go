@@ -363,3 +363,50 @@ func TestMoved(t *testing.T) {
 		}
 	}
 }
+
+// A file that is not to come to rest yet waits longer than the settle time, and not when somebody asks for it; without a settle time nothing waits.
+func TestNotBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wait := time.Minute
+		var since time.Time
+		cfg := Config{Settle: time.Second, NotBefore: func(sharefs.Ino) time.Time { return since.Add(wait) }}
+		tr, k, l := simTracker(cfg, all)
+		defer tr.Close()
+		save := func() {
+			since = time.Now()
+			tr.Hold(2, k.stamp(2), false)
+			k.change(2, false)
+			tr.Release(2)
+		}
+		save()
+		time.Sleep(wait - time.Millisecond)
+		if evs := l.take(); len(evs) != 0 {
+			t.Fatalf("events %v too early", evs)
+		}
+		time.Sleep(time.Millisecond)
+		if evs := l.take(); len(evs) != 1 || evs[0].Kind != Quiet || evs[0].At != since {
+			t.Fatalf("events %v, want one Quiet of %v", evs, since)
+		}
+		save()
+		if ev, err := tr.Take(2); err != nil || ev.Kind != Quiet {
+			t.Errorf("asked for: %v, %v", ev, err)
+		}
+		wait = 0 // what is over
+		save()
+		time.Sleep(time.Second)
+		if evs := l.take(); len(evs) != 1 {
+			t.Errorf("events %v after the settle time", evs)
+		}
+		wait = time.Minute
+		cfg.Settle = 0
+		tr2, k2, l2 := simTracker(cfg, all)
+		defer tr2.Close()
+		since = time.Now()
+		tr2.Hold(2, k2.stamp(2), false)
+		k2.change(2, false)
+		tr2.Release(2)
+		if evs := l2.take(); len(evs) != 1 {
+			t.Errorf("events %v without a settle time", evs)
+		}
+	})
+}
