@@ -163,6 +163,8 @@ func (h *history) tidy(id versionID) {
 			h.t.log.Warn("a large file will be captured as a whole", "inode", uint64(id.ino), "err", err)
 		}
 		h.boundReferences()
+	} else if own := h.refs.own(id.ino); own > 0 && own < id.own {
+		h.dropReference(id.ino) // it is captured by other means now
 	}
 	h.mu.Lock()
 	h.changes.drop(id)

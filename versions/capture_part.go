@@ -41,13 +41,18 @@ func (b *batch) content(v *version, f *os.File, size int64, going func(at int64)
 	}
 	began, slept := time.Now(), b.pace.slept
 	defer func() { h.costs.note(v.ino, time.Since(began)-(b.pace.slept-slept)) }()
-	before := b.before(v)
+	before := b.before(v, v.own-1)
 	if before == nil {
 		top, err = b.cut(f, size, going)
 		return top, false, err
 	}
-	base := &basis{top: before.top, size: int64(before.size)}
 	changed, known := h.changedSince(versionID{v.ino, v.own}, before.own)
+	if own := h.refs.own(v.ino); !known && own > 0 && own < before.own { // others came since that have none
+		if older := b.before(v, own); older != nil && older.own == own {
+			before = older
+		}
+	}
+	base := &basis{top: before.top, size: int64(before.size)}
 	way := &h.counts.byRanges
 	src := f
 	if !known && h.mayRefer(f) {
@@ -81,13 +86,14 @@ func (b *batch) content(v *version, f *os.File, size int64, going func(at int64)
 	return top, referred, err
 }
 
-// before returns the last version before another one that is in packs and can be a basis, and has the lease hold it; nil: there is none.
-func (b *batch) before(v *version) (found *version) {
+// before returns the last version of a file with a number up to upTo that is in packs and can be a basis for another one, and has the lease hold it; nil: there is
+// none.
+func (b *batch) before(v *version, upTo uint64) (found *version) {
 	db := b.h.t.db
 	for range 2 {
 		found = nil
 		tries := 0
-		err := ownVersions(db, v.ino, v.own-1, func(old *version) bool {
+		err := ownVersions(db, v.ino, upTo, func(old *version) bool {
 			tries++
 			if old.place == placeKept {
 				found = old

@@ -106,6 +106,16 @@ func (r *references) has(v *version) *reference {
 	return ref
 }
 
+// own returns the own number of the version that a file's reference is to, 0: it has none.
+func (r *references) own(ino sharefs.Ino) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if ref := r.kept[ino]; ref != nil {
+		return ref.of.own
+	}
+	return 0
+}
+
 // mayRefer reports whether a reference to what an open file holds could be kept.
 func (h *history) mayRefer(f *os.File) bool {
 	var st unix.Stat_t

@@ -13,7 +13,13 @@ import (
 )
 
 // reflinkDisk mounts a new filesystem that can share blocks between files, until the test ends.
-func reflinkDisk(t *testing.T, kind string) string {
+func reflinkDisk(t testing.TB, kind string) string {
+	t.Helper()
+	return reflinkDiskOf(t, kind, 1<<30)
+}
+
+// reflinkDiskOf is reflinkDisk for a disk of some bytes, which takes no space but what is written.
+func reflinkDiskOf(t testing.TB, kind string, size int64) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can mount a disk")
@@ -25,7 +31,7 @@ func reflinkDisk(t *testing.T, kind string) string {
 	dir := t.TempDir()
 	image, disk := filepath.Join(dir, "image"), filepath.Join(dir, "disk")
 	check(t, os.WriteFile(image, nil, 0o600))
-	check(t, os.Truncate(image, 1<<30)) // takes no space but what is written
+	check(t, os.Truncate(image, size))
 	check(t, os.Mkdir(disk, 0o755))
 	if out, err := exec.Command(mkfs, "-q", image).CombinedOutput(); err != nil {
 		t.Fatalf("mkfs.%s: %v\n%s", kind, err, out)
