@@ -23,7 +23,7 @@ func BenchmarkLargeVersion(b *testing.B) {
 			store := b.TempDir()
 			kind, clones := strings.CutPrefix(way, "extents/")
 			if clones {
-				store = filepath.Join(reflinkDiskOf(b, kind, 5*size), "store")
+				store = filepath.Join(reflinkDiskOf(b, kind, 12*size), "store")
 				check(b, os.Mkdir(store, 0o700))
 			}
 			tree := testTree(b, store, byHand, func(c *Config) {
