@@ -9,6 +9,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"sharefs"
+	"sharefs/versions"
 )
 
 // Who may read what is in a view of the past: whoever could then, and may now. The kernel checks the first by itself, for a view has the modes, owners and access
@@ -118,6 +119,23 @@ func (e *edge) narrow(k nodeKey, a *sharefs.Attr) (uint64, error) {
 		a.Rdev = 0 // no device
 	}
 	return changingSeconds, nil
+}
+
+// entrance returns which directories a caller may enter, as they were at a moment: those that let in then and do so now.
+func (e *edge) entrance(h *fuse.InHeader) (versions.Entrance, error) {
+	v, err := e.viewers.of(h)
+	if err != nil || v == 0 {
+		return nil, err
+	}
+	who := e.viewers.get(v)
+	return func(then *sharefs.Attr, acl []byte, read bool) bool {
+		need := uint32(permExec)
+		if read {
+			need |= permRead
+		}
+		now, err := e.mayNow(nodeKey{ino: then.Ino}, who, then)
+		return err == nil && now&permits(then, acl, who.uid, who.in)&need == need
+	}, nil
 }
 
 // mayNow returns what the viewer of a node may do now with what had the attributes then.

@@ -22,8 +22,9 @@ const (
 	opsLogName   = "log"
 	opsJSONName  = "log.json"
 	opsBeginName = "begin"
-	opsListed    = 1000 // in the logs
-	opsNamed     = 100  // in the listing of the directory
+	opsListed    = 1000   // in the logs
+	opsNamed     = 100    // in the listing of the directory
+	opsLooked    = 50_000 // of others, passed over for it: some microseconds each
 )
 
 // opsFiles are the files of .share/ops beside those of the operations.
@@ -96,12 +97,14 @@ func operationID(text string) (sharefs.HLC, bool) {
 // opTime is how the moment before an operation is written for people.
 const opTime = "2006-01-02T15:04:05.000"
 
-// operations calls fn for those that a caller may be told of, newest first.
+// operations calls fn for those that a caller may be told of, newest first, among the latest of all users.
 func (e *edge) operations(h *fuse.InHeader, limit int, fn func(*versions.Operation) bool) error {
 	all := e.seesAll(h)
+	looked := 0
 	return e.tree.Operations(sharefs.MaxHLC, func(o *versions.Operation) bool {
 		if !all && o.UID != h.Uid {
-			return true
+			looked++
+			return looked < opsLooked
 		}
 		limit--
 		return fn(o) && limit > 0
@@ -194,10 +197,15 @@ func (e *edge) opJSON(h *fuse.InHeader, id sharefs.HLC) ([]byte, error) {
 		return nil, sharefs.KindAccess
 	}
 	info := opInfo(o)
-	paths, err := e.tree.OperationPaths(o, changes)
+	may, err := e.entrance(h)
 	if err != nil {
 		return nil, err
 	}
+	paths, all, err := e.tree.OperationPaths(o, changes, may)
+	if err != nil {
+		return nil, err
+	}
+	info.Partly = info.Partly || !all
 	for _, p := range paths {
 		c := OpPathInfo{Verb: p.Verb.String(), Moved: p.Moved}
 		c.Before, c.BeforeBytes = textOrBytes(p.Before)

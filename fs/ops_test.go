@@ -207,4 +207,29 @@ func TestOperationsOfOthers(t *testing.T) {
 		}
 		return nil
 	}))
+
+	// A name in a directory that is closed to her is not told, though it is one of her file, and though it was looked up last.
+	as(alice, "sh", "-c", "echo one > linked")
+	m.released()
+	m.moment()
+	ok(t, os.Mkdir(m.path("closed"), 0o700))
+	ok(t, os.Link(m.path("linked"), m.path("closed/secret")))
+	m.stat("closed/secret")
+	as(alice, "chmod", "600", "linked")
+	m.moment()
+	op := m.operations()[0]
+	if len(op.Changes) != 0 || op.Counts.Attributes != 1 {
+		t.Fatalf("%+v", op)
+	}
+	ok(t, beUser(t, alice, alice, func() error {
+		told := m.operation(op.ID)
+		want := OpPathInfo{Verb: "attributes", Before: "linked", After: "linked"}
+		if len(told.Changes) != 1 || told.Changes[0].Before != want.Before || told.Changes[0].After != want.After || told.Partly {
+			t.Errorf("%+v", told)
+		}
+		return nil
+	}))
+	if told := m.operation(op.ID); len(told.Changes) != 1 {
+		t.Errorf("%+v", told)
+	}
 }

@@ -71,9 +71,9 @@ type Tree interface {
 type Operations interface {
 	// Operations calls fn for the operations up to a moment, the newest first, until it returns false.
 	Operations(upTo sharefs.HLC, fn func(*versions.Operation) bool) error
-	// Operation returns one with its changes, and OperationPaths where these are. KindNotExist: there is none.
+	// Operation returns one with its changes, and OperationPaths where these are, as far as may lets in. KindNotExist: there is none.
 	Operation(id sharefs.HLC) (*versions.Operation, []versions.OpChange, error)
-	OperationPaths(o *versions.Operation, changes []versions.OpChange) ([]versions.OpPath, error)
+	OperationPaths(o *versions.Operation, changes []versions.OpChange, may versions.Entrance) (paths []versions.OpPath, all bool, err error)
 	// NameOperation begins an operation of the process that asks, and says what it is.
 	NameOperation(who versions.Caller, label string)
 

@@ -73,6 +73,9 @@ func (t *Tree) Lookup(parent sharefs.Ino, name string) (sharefs.Attr, error) {
 			return sharefs.Attr{}, sharefs.KindNotExist
 		}
 		a, err := t.reference(p.ino)
+		if err == nil {
+			t.whereabouts.note(p.ino, parent)
+		}
 		if !errors.Is(err, sharefs.KindStale) {
 			return a, err
 		}

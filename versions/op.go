@@ -64,7 +64,7 @@ func (v OpVerb) ofName() bool { return v < OpWritten }
 type OpChange struct {
 	Verb   OpVerb
 	Ino    sharefs.Ino // 0 where it is not known: of a removal
-	Parent sharefs.Ino // 0 for a verb about an inode
+	Parent sharefs.Ino // for a verb about an inode: the directory in which the kernel found it last, 0 where that is not known
 	Name   string
 	Dir    bool // what was made or removed is a directory; not kept
 }

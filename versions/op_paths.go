@@ -2,6 +2,7 @@ package versions
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -18,26 +19,42 @@ type OpPath struct {
 	Moved bool
 }
 
-// OperationPaths tells where the changes of an operation are. Names that it changed to and fro are not among them. It takes a few microseconds for each
-// name and, where files were written to that bear the same name before and after, some time for each name in the tree.
-func (t *Tree) OperationPaths(o *Operation, changes []OpChange) ([]OpPath, error) {
-	before, after := t.pathsAt(o.ID), t.pathsAt(o.After)
-	var out []OpPath
+// Entrance says whether somebody may search a directory, and read it where that is asked for too. It is asked of a directory as it was at a moment,
+// with its access control list of then; nil lets everybody in.
+type Entrance func(dir *sharefs.Attr, acl []byte, read bool) bool
+
+// OperationPaths tells where the changes of an operation are, as far as may lets in; all is false if something lies where it does not. Names that it
+// changed to and fro are not among them. It takes a few microseconds for each name and, of files that were written to, for each name in the directory in which the
+// kernel had found them; where they are not there any more, and for those of other directories that may be told, for each name in the tree.
+func (t *Tree) OperationPaths(o *Operation, changes []OpChange, may Entrance) (out []OpPath, all bool, err error) {
+	before, after := t.pathsAt(o.ID, may), t.pathsAt(o.After, may)
+	all = true
 	from := map[sharefs.Ino]string{} // what left its name
 	files := map[sharefs.Ino]OpVerb{}
+	dirs := map[sharefs.Ino]bool{} // that the operation had to do with
 	for _, c := range changes {
+		if len(dirs) < opDirs && c.Parent != 0 {
+			dirs[c.Parent] = true
+		}
 		if !c.Verb.ofName() {
 			files[c.Ino] = max(files[c.Ino], c.Verb)
 			continue
 		}
 		was, pathBefore, err := before.name(c.Parent, c.Name)
+		if errors.Is(err, sharefs.KindAccess) {
+			all = false
+			continue
+		}
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		is, pathAfter, err := after.name(c.Parent, c.Name)
 		switch {
+		case errors.Is(err, sharefs.KindAccess):
+			all = false
+			continue
 		case err != nil:
-			return nil, err
+			return nil, false, err
 		case was == is:
 			continue // whatever happened to it meanwhile
 		}
@@ -54,86 +71,144 @@ func (t *Tree) OperationPaths(o *Operation, changes []OpChange) ([]OpPath, error
 			}
 		}
 	}
-	more, err := t.pathsOf(before, after, files)
+	more, told, err := t.pathsOf(before, after, files, dirs)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	out = append(out, more...)
 	slices.SortFunc(out, func(a, b OpPath) int {
 		return strings.Compare(max(a.Before, a.After), max(b.Before, b.After))
 	})
-	return slices.Compact(out), nil
+	return slices.Compact(out), all && told, nil
 }
 
-// pathsOf finds the names of inodes before and after, by looking at every name.
-func (t *Tree) pathsOf(before, after *pathFinder, files map[sharefs.Ino]OpVerb) ([]OpPath, error) {
-	if len(files) == 0 {
-		return nil, nil
+// opDirs is how many directories are looked through for files before the whole tree is.
+const opDirs = 1000
+
+// pathsOf finds the names of inodes before and after, first in the directories named. Told is false if one has names that may not be told alone.
+func (t *Tree) pathsOf(before, after *pathFinder, files map[sharefs.Ino]OpVerb, dirs map[sharefs.Ino]bool) (out []OpPath, told bool, err error) {
+	was, hidden, err := before.paths(files, dirs)
+	if err != nil {
+		return nil, false, err
 	}
-	found := map[sharefs.Ino]*OpPath{}
-	each := func(f *pathFinder, set func(*OpPath, string)) error {
+	is, hidden2, err := after.paths(files, dirs)
+	for ino, verb := range files {
+		if was[ino] != "" || is[ino] != "" {
+			out = append(out, OpPath{Verb: verb, Before: was[ino], After: is[ino]})
+		}
+	}
+	return out, !hidden && !hidden2, err
+}
+
+// pathFinder tells the paths of directories at a moment, as far as may lets in. It remembers what it found.
+type pathFinder struct {
+	t     *Tree
+	rows  kv.View
+	may   Entrance
+	known map[sharefs.Ino]string
+}
+
+func (t *Tree) pathsAt(at sharefs.HLC, may Entrance) *pathFinder {
+	if kept, ok := t.KeptInstant(at); ok {
+		at = kept // near enough to tell a path by
+	}
+	return &pathFinder{t: t, rows: t.db.At(at), may: may, known: map[sharefs.Ino]string{}}
+}
+
+// paths finds a name of each inode that has one, first in some directories, then in all. Hidden says that one has none that may be told.
+func (f *pathFinder) paths(files map[sharefs.Ino]OpVerb, dirs map[sharefs.Ino]bool) (found map[sharefs.Ino]string, hidden bool, err error) {
+	found = map[sharefs.Ino]string{}
+	wanted := map[sharefs.Ino]uint32{} // names that were not met with
+	for ino := range files {
+		r, err := loadRow(f.rows, ino)
+		switch {
+		case errors.Is(err, sharefs.KindStale):
+		case err != nil:
+			return nil, false, err
+		case ino == sharefs.RootIno:
+			found[ino] = "."
+		case r.isDir():
+			path, err := f.dir(ino)
+			if found[ino] = path; errors.Is(err, sharefs.KindAccess) {
+				hidden = true
+			} else if err != nil && !errors.Is(err, sharefs.KindStale) && !errors.Is(err, sharefs.KindNotExist) {
+				return nil, false, err
+			}
+		case r.nlink > 0:
+			wanted[ino] = r.nlink
+		}
+	}
+	look := func(from, to []byte, skip map[sharefs.Ino]bool) error {
 		var bad error
-		err := f.rows.Scan(spaceDentry, nil, nil, func(key, value []byte) bool {
+		err := f.rows.Scan(spaceDentry, from, to, func(key, value []byte) bool {
 			d, err := decodeDent(key, value)
 			if err != nil {
 				bad = err
 				return false
 			}
-			verb, ok := files[d.ino]
-			if !ok || d.ino == 0 {
+			parent := keyIno(key)
+			if d.ino == 0 || wanted[d.ino] == 0 || skip[parent] {
 				return true
 			}
-			dir, err := f.dir(keyIno(key))
-			if err != nil {
+			dir, err := f.dir(parent)
+			if err == nil && !f.reads(parent) {
+				err = sharefs.KindAccess
+			}
+			switch {
+			case err == nil:
+				found[d.ino] = join(dir, d.name)
+				delete(wanted, d.ino)
+			case errors.Is(err, sharefs.KindAccess):
+				if wanted[d.ino]--; wanted[d.ino] == 0 {
+					delete(wanted, d.ino)
+					hidden = true
+				}
+			case !errors.Is(err, sharefs.KindStale) && !errors.Is(err, sharefs.KindNotExist):
 				bad = err
-				return !errors.Is(err, sharefs.KindStale)
+				return false
 			}
-			p := found[d.ino]
-			if p == nil {
-				p = &OpPath{Verb: verb}
-				found[d.ino] = p
-			}
-			set(p, join(dir, d.name))
-			return true
+			return len(wanted) > 0
 		})
 		if err == nil {
 			err = bad
 		}
 		return failed("find the names of files", err)
 	}
-	keepFirst := func(p *string, path string) {
-		if *p == "" {
-			*p = path
+	for _, dir := range slices.Sorted(maps.Keys(dirs)) { // before and after the operation in the same order
+		if len(wanted) == 0 {
+			break
+		}
+		from, to := inoRange(dir)
+		if err := look(from, to, nil); err != nil {
+			return nil, false, err
 		}
 	}
-	if err := each(before, func(p *OpPath, path string) { keepFirst(&p.Before, path) }); err != nil {
-		return nil, err
+	if len(wanted) > 0 {
+		err = look(nil, nil, dirs)
 	}
-	if err := each(after, func(p *OpPath, path string) { keepFirst(&p.After, path) }); err != nil {
-		return nil, err
-	}
-	if verb, ok := files[sharefs.RootIno]; ok {
-		found[sharefs.RootIno] = &OpPath{Verb: verb, Before: ".", After: "."}
-	}
-	out := make([]OpPath, 0, len(found))
-	for _, p := range found {
-		out = append(out, *p)
-	}
-	return out, nil
+	return found, hidden, err
 }
 
-// pathFinder tells the paths of directories at a moment. It remembers what it found.
-type pathFinder struct {
-	t     *Tree
-	rows  kv.View
-	known map[sharefs.Ino]string
+// lets asks whether a directory may be entered.
+func (f *pathFinder) lets(r *row, read bool) bool {
+	if f.may == nil {
+		return true
+	}
+	acl, _, err := f.rows.Get(spaceXattr, xattrKey(r.ino, xattrAccess))
+	if err != nil {
+		return false
+	}
+	a := r.attr()
+	return f.may(&a, acl, read)
 }
 
-func (t *Tree) pathsAt(at sharefs.HLC) *pathFinder {
-	if kept, ok := t.KeptInstant(at); ok {
-		at = kept // near enough to tell a path by
+// reads asks whether a directory may be read.
+func (f *pathFinder) reads(ino sharefs.Ino) bool {
+	if f.may == nil {
+		return true
 	}
-	return &pathFinder{t: t, rows: t.db.At(at), known: map[sharefs.Ino]string{sharefs.RootIno: ""}}
+	r, err := loadRow(f.rows, ino)
+	return err == nil && f.lets(r, true)
 }
 
 // name returns what bore a name then, 0 for nothing, and its path.
@@ -165,10 +240,23 @@ func (f *pathFinder) find(path string) (sharefs.Ino, error) {
 	return at, nil
 }
 
-// dir returns the path of a directory. KindStale: it was not there; KindNotExist: it had no name.
+// dir returns the path of a directory. KindStale: it was not there; KindNotExist: it had no name; KindAccess: it may not be told.
 func (f *pathFinder) dir(ino sharefs.Ino) (string, error) {
 	if path, ok := f.known[ino]; ok {
 		return path, nil
+	}
+	if len(f.known) == 0 {
+		r, err := loadRow(f.rows, sharefs.RootIno)
+		switch {
+		case err != nil:
+			return "", err
+		case !f.lets(r, false):
+			return "", sharefs.KindAccess
+		}
+		f.known[sharefs.RootIno] = ""
+		if ino == sharefs.RootIno {
+			return "", nil
+		}
 	}
 	var names []string
 	for at := ino; ; {
@@ -176,8 +264,11 @@ func (f *pathFinder) dir(ino sharefs.Ino) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if r.nlink == 0 || len(names) > 4096 {
+		switch {
+		case r.nlink == 0 || len(names) > 4096:
 			return "", sharefs.KindNotExist
+		case !f.lets(r, false):
+			return "", sharefs.KindAccess
 		}
 		name := ""
 		from, to := inoRange(r.parent)

@@ -313,6 +313,7 @@ func (o *operations) note(p *op, c OpChange) {
 		if r, err := o.t.row(c.Ino); err == nil && o.bornSince(p, r) {
 			return
 		}
+		c.Parent = o.t.whereabouts.of(c.Ino)
 	}
 	o.list(p, c)
 }

@@ -326,7 +326,7 @@ func TestOperationPaths(t *testing.T) {
 	all := endOps(t, tree)
 	o, changes, err := tree.Operation(all[0].ID)
 	check(t, err)
-	got, err := tree.OperationPaths(o, changes)
+	got, _, err := tree.OperationPaths(o, changes, nil)
 	check(t, err)
 	want := []OpPath{
 		{Verb: OpRenamedTo, After: "box/newer"},
@@ -344,6 +344,89 @@ func TestOperationPaths(t *testing.T) {
 	}
 	if len(got) != len(want) {
 		t.Errorf("%+v", got)
+	}
+}
+
+// Names in directories that somebody may not enter are not told, be it that another name of the same file may be; wherever the kernel found it last.
+func TestOperationPathsThatMayBeTold(t *testing.T) {
+	for _, found := range []string{"nowhere", "open", "closed"} {
+		tree := testTree(t, t.TempDir(), byHand)
+		who := shell(t)
+		dirs := map[string]sharefs.Ino{}
+		for _, name := range []string{"closed", "open", "empty"} {
+			dirs[name] = makeDir(t, tree, who, sharefs.RootIno, name)
+		}
+		secret := makeDir(t, tree, who, dirs["closed"], "secret")
+		both := makeFile(t, tree, who, secret, "hidden name", "1")
+		_, err := tree.Link(both, dirs["open"], "name")
+		check(t, err)
+		alone := makeFile(t, tree, who, dirs["closed"], "alone", "2")
+		for _, ino := range []sharefs.Ino{both, alone} {
+			settle(t, tree, ino)
+		}
+		endOps(t, tree)
+		if found == "nowhere" {
+			tree.whereabouts.note(both, dirs["empty"]) // it has left it
+		} else {
+			dir, name := dirs["open"], "name"
+			if found == "closed" {
+				dir, name = secret, "hidden name"
+			}
+			_, err := tree.Lookup(dir, name)
+			check(t, err)
+		}
+
+		who = shell(t)
+		mode := uint32(0o600)
+		for _, ino := range []sharefs.Ino{both, alone, secret, dirs["open"]} {
+			did(t, tree, who, func() error {
+				_, err := tree.Setattr(ino, &SetAttr{Mode: &mode}, who)
+				return err
+			}, OpChange{Verb: OpAttributes, Ino: ino})
+		}
+		makeFile(t, tree, who, secret, "new", "3")
+		makeFile(t, tree, who, dirs["open"], "new", "4")
+		o, changes, err := tree.Operation(endOps(t, tree)[0].ID)
+		check(t, err)
+		if i := slices.IndexFunc(changes, func(c OpChange) bool { return c.Ino == both }); i < 0 || (changes[i].Parent == secret) != (found == "closed") {
+			t.Errorf("found %s: %+v", found, changes)
+		}
+		for _, shut := range []sharefs.Ino{dirs["closed"], secret} {
+			got, all, err := tree.OperationPaths(o, changes, func(dir *sharefs.Attr, _ []byte, _ bool) bool { return dir.Ino != shut })
+			check(t, err)
+			want := []OpPath{
+				{Verb: OpMade, After: "open/new"}, {Verb: OpAttributes, Before: "open", After: "open"},
+				{Verb: OpAttributes, Before: "open/name", After: "open/name"},
+			}
+			if shut == secret {
+				want = append(want, OpPath{Verb: OpAttributes, Before: "closed/alone", After: "closed/alone"})
+			}
+			for _, w := range want {
+				if !slices.Contains(got, w) {
+					t.Errorf("found %s: %+v is missing", found, w)
+				}
+			}
+			if len(got) != len(want) || all {
+				t.Errorf("found %s: %+v, all %v", found, got, all)
+			}
+		}
+		// To search it is enough to tell what one did there oneself, not what else is there.
+		got, all, err := tree.OperationPaths(o, changes, func(dir *sharefs.Attr, _ []byte, read bool) bool { return !read || dir.Ino != dirs["open"] })
+		check(t, err)
+		if !all || !slices.Contains(got, OpPath{Verb: OpMade, After: "open/new"}) ||
+			!slices.Contains(got, OpPath{Verb: OpAttributes, Before: "closed/secret/hidden name", After: "closed/secret/hidden name"}) {
+			t.Errorf("found %s: %+v", found, got)
+		}
+		got, all, err = tree.OperationPaths(o, changes, nil)
+		check(t, err)
+		if len(got) != 6 || !all {
+			t.Errorf("found %s: %+v", found, got)
+		}
+		none, all, err := tree.OperationPaths(o, changes, func(*sharefs.Attr, []byte, bool) bool { return false })
+		check(t, err)
+		if len(none) != 0 || all {
+			t.Errorf("found %s: %+v", found, none)
+		}
 	}
 }
 
@@ -467,7 +550,7 @@ func TestUnsureOfWhatIsBeingWritten(t *testing.T) {
 		if n := len(slices.DeleteFunc(slices.Clone(changes), func(c OpChange) bool { return c.Verb != OpUnsure || c.Ino != a.Ino })); n != 1 {
 			t.Errorf("%+v", changes)
 		}
-		paths, err := tree.OperationPaths(o, changes)
+		paths, _, err := tree.OperationPaths(o, changes, nil)
 		check(t, err)
 		if !slices.Contains(paths, OpPath{Verb: OpUnsure, Before: "log"}) {
 			t.Errorf("%+v", paths)
@@ -491,6 +574,10 @@ func TestOperationOfManyChanges(t *testing.T) {
 	all := endOps(t, tree)
 	if len(all) != 1 || all[0].Partly || !all[0].Ended {
 		t.Fatalf("%+v", all)
+	}
+	makeFile(t, tree, shell(t), sharefs.RootIno, "later", "")
+	if both := endOps(t, tree); len(both) != 2 || both[1].ID != all[0].ID {
+		t.Errorf("%+v", both)
 	}
 	_, changes, err := tree.Operation(all[0].ID)
 	check(t, err)

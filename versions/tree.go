@@ -108,6 +108,7 @@ type Tree struct {
 	chunkSources []func(id sharefs.ChunkID) ([]byte, error)
 	views        views
 	ops          operations
+	whereabouts  whereabouts
 
 	retained   retention
 	checkpoint checkpoints
