@@ -31,6 +31,7 @@ type edge struct {
 	owner    fuse.Owner // of what belongs to the mount itself
 	pins     pins
 	viewers  viewers
+	trashes  trashLists
 	all      bool // the hierarchies of .share are shown in the root as well
 }
 

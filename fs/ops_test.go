@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -156,6 +157,42 @@ func TestTrash(t *testing.T) {
 			t.Errorf("a file is made in the trash: %v", err)
 		}
 	})
+}
+
+// The trash is listed with what was removed last first, all of it though some is taken out meanwhile, and without what editors leave.
+func TestTrashListed(t *testing.T) {
+	m := mountTree(t, true, nil)
+	const many = 1500
+	m.typed("sh", "-c", "echo x > older; echo x > .older.swp; echo x > .swp; for i in $(seq "+strconv.Itoa(many)+"); do : > f$i; done")
+	m.released()
+	m.moment()
+	m.typed("rm", "older", ".older.swp", ".swp")
+	m.moment()
+	m.typed("sh", "-c", "rm f*")
+	fd, err := unix.Open(m.path(".share/trash"), unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	ok(t, err)
+	defer unix.Close(fd)
+	var names []string
+	buf := make([]byte, 4096)
+	for {
+		n, err := unix.ReadDirent(fd, buf)
+		ok(t, err)
+		if n == 0 {
+			break
+		}
+		_, _, piece := unix.ParseDirent(buf[:n], -1, nil)
+		for _, name := range piece {
+			ok(t, os.RemoveAll(m.path(".share/trash", name)))
+		}
+		names = append(names, piece...)
+	}
+	if len(names) != many+2 || !slices.Contains(names[many:], "older") || !slices.Contains(names[many:], ".swp") {
+		t.Errorf("%d names, the last %q", len(names), names[max(0, len(names)-3):])
+	}
+	if got := m.names(".share/trash"); got != "" {
+		t.Errorf("%q", got)
+	}
+	m.holds(".share/trash/.older.swp", "x\n")
 }
 
 // Users see what they did and removed, and of others nothing.

@@ -3,6 +3,7 @@ package fs
 import (
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -18,7 +19,7 @@ import (
 // in the trash removals are granted and change nothing, until the directory itself goes.
 const trashName = "trash"
 
-// trashListed is how many things, the latest, are listed: each call of getdents(2) takes some microseconds for each. By their names all are to be had.
+// trashListed is how many things, the latest, are listed: some microseconds each. By their names all are to be had.
 const trashListed = 10_000
 
 // trashNum is the number of the hierarchy of what is in the trash.
@@ -105,28 +106,102 @@ func (e *edge) lookupTrash(h *fuse.InHeader, name string, out *fuse.EntryOut) fu
 	return e.enterView(h, t.view, t.Ino, trashNum, 0, out)
 }
 
-// listTrash lists .share/trash.
+// trashLists are the listings that go on: what is listed is found once, so that each piece costs what is in it, and what is taken out of the trash
+// between two of them (rm -r) does not have others passed over.
+type trashLists struct {
+	mu   sync.Mutex // guards what follows
+	last uint64     // number of the last one
+	kept [8]trashList
+}
+
+// trashList is one listing. Offsets in it are its number, 32 bits further up, and the place behind an entry.
+type trashList struct {
+	number  uint64
+	uid     uint32
+	who     viewer
+	entries []trashEntry
+}
+
+type trashEntry struct {
+	name string
+	ino  uint64
+	mode uint32
+}
+
+func (l *trashLists) get(number uint64, uid uint32, who viewer) *trashList {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if t := l.kept[number%uint64(len(l.kept))]; t.number == number && number > 0 && t.uid == uid && t.who == who {
+		return &t
+	}
+	return nil
+}
+
+// add gives a listing its number.
+func (l *trashLists) add(t *trashList) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = l.last%(1<<30) + 1
+	t.number = l.last
+	l.kept[t.number%uint64(len(l.kept))] = *t
+}
+
+// listTrash lists .share/trash, what was removed last first.
 func (e *edge) listTrash(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) fuse.Status {
 	who, err := e.viewers.of(&in.InHeader)
 	if err != nil {
 		return status(err)
 	}
-	off := uint64(offDotDot)
-	listed := 0
-	return status(e.inTrash(&in.InHeader, "", func(t *trashed) bool {
-		if listed++; listed > trashListed {
+	at := int(uint32(in.Offset))
+	if in.Offset <= offDotDot {
+		at = 0
+	}
+	list := e.trashes.get(in.Offset>>32, in.Uid, who)
+	if list == nil {
+		if list, err = e.listedTrash(&in.InHeader, who); err != nil {
+			return status(err)
+		}
+		e.trashes.add(list)
+	}
+	for ; at < len(list.entries); at++ {
+		t := &list.entries[at]
+		d := fuse.DirEntry{Name: t.name, Ino: t.ino, Mode: t.mode, Off: list.number<<32 | uint64(at+1)}
+		if plus && out.AddDirLookupEntry(d) == nil || !plus && !out.AddDirEntry(d) {
+			break
+		}
+	}
+	return fuse.OK
+}
+
+// listedTrash finds what is listed for somebody.
+func (e *edge) listedTrash(h *fuse.InHeader, who viewer) (*trashList, error) {
+	list := &trashList{uid: h.Uid, who: who}
+	looked := 0
+	err := e.inTrash(h, "", func(t *trashed) bool {
+		if looked++; looked > trashListed {
 			return false
 		}
-		if off++; off <= in.Offset || e.bears(t.Parent, t.Name) {
+		if swapFile(t.Name) || e.bears(t.Parent, t.Name) {
 			return true
 		}
 		k := nodeKey{kind: atNode, who: who, ino: t.Ino, num: trashNum ^ e.viewers.hash(who), at: t.view.At()}
-		d := fuse.DirEntry{Name: t.name, Ino: e.nodes.find(k), Mode: t.attr.Mode & sharefs.ModeType, Off: off}
-		if plus {
-			return out.AddDirLookupEntry(d) != nil
-		}
-		return out.AddDirEntry(d)
-	}))
+		list.entries = append(list.entries, trashEntry{t.name, e.nodes.find(k), t.attr.Mode & sharefs.ModeType})
+		return true
+	})
+	return list, err
+}
+
+// swapFile reports whether a name is one that editors give to files which they remove when they end: vim (.NAME.swp), emacs and LibreOffice (.#NAME,
+// .~lock.NAME#). Each that was ever used would lie in the trash; by their names they are to be had.
+func swapFile(name string) bool {
+	rest, hidden := strings.CutPrefix(name, ".")
+	if !hidden {
+		return false
+	}
+	if n := len(rest); n > 4 && rest[n-4:n-1] == ".sw" && rest[n-1] >= 'a' && rest[n-1] <= 'p' {
+		return true
+	}
+	return strings.HasPrefix(rest, "#") || strings.HasPrefix(rest, "~lock.") && strings.HasSuffix(rest, "#")
 }
 
 // ofTrash reports whether a node is the trash or in it.

@@ -122,6 +122,9 @@ func (o *operations) end(p *op) error {
 	if err != nil {
 		return err
 	}
+	if len(trash) > 0 {
+		defer o.trash.changed.Add(1)
+	}
 	if p.dirty {
 		if err := o.endLast(p); err != nil {
 			return err

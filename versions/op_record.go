@@ -22,9 +22,10 @@ const (
 
 // operations notes who changes what. Changes are noted by the edge, which alone knows who asks.
 type operations struct {
-	t    *Tree
-	wake chan struct{} // 1 deep: there are operations whose end is to be seen
-	ends sync.Mutex    // held while operations are written down that are over; taken before Tree.mu
+	t     *Tree
+	wake  chan struct{} // 1 deep: there are operations whose end is to be seen
+	ends  sync.Mutex    // held while operations are written down that are over; taken before Tree.mu
+	trash trashNames
 
 	mu      sync.Mutex // guards all below, and what ops hold; taken after Tree.mu
 	tasks   map[actor]*op

@@ -3,6 +3,7 @@ package versions
 import (
 	"errors"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"slices"
@@ -586,6 +587,43 @@ func TestOperationOfManyChanges(t *testing.T) {
 	}
 	if tree.ops.total != 0 {
 		t.Errorf("%d are counted still", tree.ops.total)
+	}
+}
+
+// The rows of a name are those that a look at all of them finds, whatever came and went.
+func TestTrashByName(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	r := rand.New(rand.NewPCG(1, 2))
+	names := []string{"a", "b", "c"}
+	var last []Trashed
+	for step := range 60 {
+		who, name := shell(t), names[r.IntN(len(names))]
+		settle(t, tree, makeFile(t, tree, who, sharefs.RootIno, name, "x"))
+		endOps(t, tree)
+		who = shell(t)
+		did(t, tree, who, func() error { return tree.Unlink(sharefs.RootIno, name) }, OpChange{Verb: OpRemoved, Parent: sharefs.RootIno, Name: name})
+		if r.IntN(3) > 0 {
+			endOps(t, tree)
+		}
+		for range r.IntN(3) {
+			if len(last) > 0 {
+				d := last[r.IntN(len(last))]
+				check(t, tree.Untrash(d.Before, d.Ino)) // it may have gone already
+			}
+		}
+		last = last[:0]
+		check(t, tree.Trash("", func(d Trashed) bool { last = append(last, d); return true }))
+		for _, name := range append(names, "none") {
+			var got []Trashed
+			check(t, tree.Trash(name, func(d Trashed) bool { got = append(got, d); return true }))
+			want := slices.DeleteFunc(slices.Clone(last), func(d Trashed) bool { return d.Name != name })
+			if !slices.Equal(got, want) {
+				t.Fatalf("step %d: %q: %+v, in all %+v", step, name, got, want)
+			}
+		}
+	}
+	if len(last) < 5 {
+		t.Errorf("only %d in the trash", len(last))
 	}
 }
 

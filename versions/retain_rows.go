@@ -159,6 +159,7 @@ func (r *thinner) moveTrash(rows []Trashed) error {
 	if r.opts.DryRun {
 		return nil
 	}
+	defer t.ops.trash.changed.Add(1)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	// What was taken out meanwhile must not come back.

@@ -93,7 +93,7 @@ func (t *Tree) trashOf(o *Operation, changes []OpChange, taken map[sharefs.Ino]b
 }
 
 // Trash calls fn for what was removed, the latest first, until it returns false. What was brought back since may be among it.
-// With a name it is what bore that alone, which takes a fraction of a microsecond for each row of the trash.
+// With a name it is what bore that alone, which takes some microseconds, and a fraction of one for each row of the trash when something has come into it since.
 func (t *Tree) Trash(name string, fn func(Trashed) bool) error {
 	if !t.cfg.ReadOnly && !t.closed.Load() {
 		if err := t.ops.endIdle(time.Now()); err != nil {
@@ -109,21 +109,52 @@ func (t *Tree) Trash(name string, fn func(Trashed) bool) error {
 			return nil
 		}
 	}
+	if name != "" {
+		rows, ok, err := t.ops.trash.find(t, name)
+		if err != nil {
+			return err
+		}
+		if ok {
+			return t.trashRows(rows, working, fn)
+		}
+	}
+	return t.scanTrash(func(r Trashed) bool { return name != "" && r.Name != name || working[r.Before] || fn(r) })
+}
+
+// scanTrash calls fn for all rows, the latest first, until it returns false.
+func (t *Tree) scanTrash(fn func(Trashed) bool) error {
 	var bad error
-	err = t.db.Scan(spaceTrash, nil, nil, func(key, value []byte) bool {
+	err := t.db.Scan(spaceTrash, nil, nil, func(key, value []byte) bool {
 		var r Trashed
-		if r, bad = decodeTrashed(key, value); bad != nil {
-			return false
-		}
-		if name != "" && r.Name != name || working[r.Before] {
-			return true
-		}
-		return fn(r)
+		r, bad = decodeTrashed(key, value)
+		return bad == nil && fn(r)
 	})
 	if err == nil {
 		err = bad
 	}
 	return failed("read the trash", err)
+}
+
+// trashRows calls fn for those of some rows that are there still.
+func (t *Tree) trashRows(rows []trashRow, working map[sharefs.HLC]bool, fn func(Trashed) bool) error {
+	for _, k := range rows {
+		if working[k.before] {
+			continue
+		}
+		key := trashKey(k.before, k.ino)
+		value, ok, err := t.db.Get(spaceTrash, key)
+		if err != nil {
+			return failed("read the trash", err)
+		}
+		if !ok {
+			continue
+		}
+		r, err := decodeTrashed(key, value)
+		if err != nil || !fn(r) {
+			return err
+		}
+	}
+	return nil
 }
 
 // freshTrash is what operations that go on have removed up to now, the latest first, and which operations these are.
@@ -175,7 +206,18 @@ func (t *Tree) Untrash(before sharefs.HLC, ino sharefs.Ino) error {
 	t.ops.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	key := trashKey(before, ino)
+	value, ok, err := t.db.Get(spaceTrash, key)
+	if err != nil || !ok {
+		return failed("read the trash", err)
+	}
 	var b kv.Batch
-	b.Delete(spaceTrash, trashKey(before, ino))
-	return t.ops.commit(&b)
+	b.Delete(spaceTrash, key)
+	if err := t.ops.commit(&b); err != nil {
+		return err
+	}
+	if r, err := decodeTrashed(key, value); err == nil {
+		t.ops.trash.forget(r.Name, trashRow{before, ino})
+	}
+	return nil
 }
