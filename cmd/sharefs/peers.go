@@ -129,6 +129,9 @@ func (a *app) listPeers(all []report.Peer) error {
 		switch {
 		case p.Connected:
 			state = fmt.Sprintf("connected for %s, %s, %.1f ms", term.Span(time.Since(p.Since).Round(time.Second)), term.Clean(p.Path), p.RTTMS)
+			if p.Error != "" {
+				state += "; " + term.Clean(p.Error)
+			}
 		case p.Lost:
 			state = "its key is lost"
 		case p.Level == trust.Blocked.String():

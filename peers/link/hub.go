@@ -100,6 +100,10 @@ type peer struct {
 	heard   []string // addresses by beacons and meetings, the latest first
 	err     string   // why the last try failed
 	next    time.Time
+	boot    uint64          // of its last session
+	past    map[uint64]bool // those that another one has followed: a run that ended cannot come back
+	twin    time.Time       // when one did all the same: two hosts have this key
+	flaps   int             // sessions in a row that ended at once
 }
 
 // Start begins. It fails for a key that is none; that an address cannot be listened on is told by [Hub.Pairing] and tried again.

@@ -289,6 +289,33 @@ func TestThroughAPeerOfBoth(t *testing.T) {
 	}
 }
 
+// A store that was copied makes two hosts of one key: one is kept, and it is told.
+func TestTwoHostsOfOneKey(t *testing.T) {
+	a, b := newHost(t, "anna"), newHost(t, "bert")
+	b.pairWith(a)
+	clone := &host{t: t, key: b.key, name: "bert"}
+	b.mu.Lock()
+	clone.text = b.text
+	b.mu.Unlock()
+	clone.start("127.0.0.1:0")
+	defer clone.Close()
+	wait(t, "word of two", func() bool {
+		p := a.Peers()[0]
+		return p.Connected && strings.Contains(p.Error, "two hosts have this key")
+	})
+	a.connected(clone)
+	kept, _ := a.Connected(b.key.ID)
+	last := func() (at time.Time) {
+		a.mu2(func() { at = a.Hub.peers[b.key.ID].twin })
+		return at
+	}
+	before := last()
+	wait(t, "another try of the earlier one", func() bool { return last().After(before) })
+	if now, ok := a.Connected(b.key.ID); !ok || now != kept {
+		t.Error("the earlier one ended the session of the later")
+	}
+}
+
 // stranger is an endpoint that speaks the protocol as it likes.
 func stranger(t *testing.T) (*esp.Endpoint, identity.Key) {
 	t.Helper()

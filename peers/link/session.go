@@ -152,11 +152,25 @@ func (h *Hub) adopt(p *peer, s *esp.Session, c *esp.Conn, m *hello) {
 		c.Close()
 		return
 	}
+	if p.past[m.Boot] {
+		p.twin = time.Now()
+		h.mu.Unlock()
+		h.cfg.Log.Warn("two hosts have the key of a peer; the one that began later is kept", "peer", p.id.Short(), "other", s.RemoteAddr())
+		h.spare(s)
+		return
+	}
 	if old != nil && !h.better(l, old, m.Alone) {
 		h.mu.Unlock()
 		h.spare(s)
 		return
 	}
+	if p.boot != 0 && p.boot != m.Boot {
+		if p.past == nil || len(p.past) >= mostPast {
+			p.past = map[uint64]bool{}
+		}
+		p.past[p.boot] = true
+	}
+	p.boot = m.Boot
 	p.link, p.err, p.heard, p.next = l, "", nil, time.Time{}
 	h.spawn(func() { l.listen() })
 	h.mu.Unlock()
@@ -170,6 +184,9 @@ func (h *Hub) adopt(p *peer, s *esp.Session, c *esp.Conn, m *hello) {
 	h.meet()
 	poke(h.kick)
 }
+
+// mostPast bounds the runs of a peer that are remembered.
+const mostPast = 64
 
 // raceTime is how close to each other two sessions begin of which both ends dialed one.
 const raceTime = 10 * time.Second
@@ -197,6 +214,9 @@ func remote(s *esp.Session) (string, bool) {
 	return pair.Address(a.Addr.String())
 }
 
+// flapTime is how long a session lives at least that is none of those that end at once.
+const flapTime = 5 * time.Second
+
 // listen takes notes until the session ends.
 func (l *link) listen() {
 	h := l.h
@@ -223,7 +243,15 @@ func (l *link) listen() {
 	if why := l.sess.Err(); why != nil && !errors.Is(why, net.ErrClosed) {
 		l.p.err += ": " + clean(why.Error())
 	}
-	poke(l.p.poke)
+	if time.Since(l.since) < flapTime { // as with one that refuses after the hello: no session a second, for ever
+		l.p.flaps++
+		wait := min(firstPause<<min(l.p.flaps-1, 10), longestPause)
+		l.p.next = time.Now().Add(wait)
+		time.AfterFunc(wait, func() { poke(l.p.poke) })
+	} else {
+		l.p.flaps = 0
+		poke(l.p.poke)
+	}
 	closed := h.closed
 	h.mu.Unlock()
 	h.cfg.Log.Info("peer gone", "peer", l.p.id.Short(), "error", err)

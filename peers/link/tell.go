@@ -30,6 +30,9 @@ func (h *Hub) Peer(name string) (report.Peer, error) {
 	return h.peerReport(&p, h.cfg.Book.Policy().Most(p.ID).String()), nil
 }
 
+// twinTold is how long it is told that two hosts have one key.
+const twinTold = 10 * time.Minute
+
 func (h *Hub) peerReport(k *book.Peer, level string) report.Peer {
 	r := report.Peer{Name: k.Name, ID: k.ID.String(), Level: level, Seen: k.Seen, How: k.How, Paired: k.Paired, Lost: k.Lost, Addresses: []string{}}
 	if k.Calls != k.Name {
@@ -43,8 +46,12 @@ func (h *Hub) peerReport(k *book.Peer, level string) report.Peer {
 	h.mu.Lock()
 	p := h.peers[k.ID]
 	var l *link
+	twin := ""
 	if p != nil {
 		l = p.link
+		if time.Since(p.twin) < twinTold {
+			twin = "two hosts have this key, as when a store was copied: give one of them a store of its own"
+		}
 		r.Error, r.NextTry = p.err, p.next
 		if !p.welcome {
 			r.Error, r.NextTry = "", time.Time{}
@@ -60,7 +67,7 @@ func (h *Hub) peerReport(k *book.Peer, level string) report.Peer {
 	if l == nil || l.sess.Err() != nil {
 		return r
 	}
-	r.Connected, r.Since, r.Seen, r.Error, r.NextTry = true, l.since, time.Now(), "", time.Time{}
+	r.Connected, r.Since, r.Seen, r.Error, r.NextTry = true, l.since, time.Now(), twin, time.Time{}
 	for _, path := range l.sess.Paths() {
 		if path.Active {
 			r.Path = path.Kind + " " + path.Remote.String()

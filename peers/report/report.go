@@ -18,7 +18,7 @@ type Peer struct {
 	RTTMS     float64   `json:"rtt_ms,omitempty"`     // round trip of that path, milliseconds
 	Since     time.Time `json:"since,omitzero"`       // connected
 	Seen      time.Time `json:"last_seen,omitzero"`   // connected the last time
-	Error     string    `json:"last_error,omitempty"` // why it is not connected
+	Error     string    `json:"last_error,omitempty"` // why it is not connected, or what is wrong although it is
 	NextTry   time.Time `json:"next_try,omitzero"`    // dialed again then, or when it is heard of
 	How       string    `json:"paired_by"`            // link, lan, hand
 	Paired    time.Time `json:"paired"`
@@ -111,6 +111,9 @@ func (p *Peer) Text() string {
 	switch {
 	case p.Connected:
 		line("Connected", "since %s, %s, round trip %.1f ms", when(p.Since), p.Path, p.RTTMS)
+		if p.Error != "" {
+			line("", "%s", p.Error)
+		}
 	default:
 		line("Connected", "no")
 		if !p.Seen.IsZero() {

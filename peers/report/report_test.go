@@ -25,7 +25,7 @@ Addresses  192.0.2.1:1
 	if got := p.Text(); got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
-	p.Connected, p.Since, p.Path, p.RTTMS = true, at, "udp 192.0.2.1:1", 0.42
+	p.Connected, p.Since, p.Path, p.RTTMS, p.Error = true, at, "udp 192.0.2.1:1", 0.42, ""
 	if got := p.Text(); !strings.Contains(got, "Connected  since 2026-11-22 12:00:00, udp 192.0.2.1:1, round trip 0.4 ms\n") {
 		t.Errorf("%s", got)
 	}
