@@ -132,10 +132,10 @@ func (a *app) pairOffer(m *client.Mount, alone, lan bool) error {
 	case alone:
 		return a.printf("%s\n", w.Link)
 	}
-	if !a.json {
-		if err := a.showLink(w); err != nil {
-			return err
-		}
+	if a.json {
+		fmt.Fprintln(os.Stderr, w.Link)
+	} else if err := a.showLink(w); err != nil {
+		return err
 	}
 	return a.pairWait(m, asked, bufio.NewReader(os.Stdin))
 }

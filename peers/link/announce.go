@@ -79,7 +79,7 @@ func (h *Hub) heard(b discover.Beacon, from netip.Addr) {
 		return
 	}
 	if b.Kind == discover.Pairing {
-		h.heardPairing(b.Nonce, addr)
+		h.heardPairing(b.Nonce, from.String(), addr)
 		return
 	}
 	h.mu.Lock()
@@ -98,14 +98,21 @@ func (h *Hub) heard(b discover.Beacon, from netip.Addr) {
 	}
 }
 
-// Limits of what is followed up on the local network while somebody waits to be paired.
+// Limits of what is followed up on the local network while somebody waits to be paired: within followLife so many beacons, and of one address so many.
 const (
-	nonceLife  = pair.Life
-	mostNonces = 64
+	followLife    = 2 * dialTimeout
+	mostFollowed  = 64
+	mostOfAddress = 4
 )
 
+// followed is a beacon that was followed up.
+type followed struct {
+	at   time.Time
+	host string
+}
+
 // heardPairing follows up a host that waits to be paired, if somebody here waits as well. Of two that hear each other the one with the lower number dials.
-func (h *Hub) heardPairing(nonce uint64, addr string) {
+func (h *Hub) heardPairing(nonce uint64, host, addr string) {
 	now := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -121,14 +128,18 @@ func (h *Hub) heardPairing(nonce uint64, addr string) {
 	if mine == nil || mine.nonce > nonce || h.ep == nil {
 		return
 	}
-	for n, at := range h.heardOf {
-		if now.Sub(at) > nonceLife {
+	same := 0
+	for n, f := range h.heardOf {
+		switch {
+		case now.Sub(f.at) > followLife:
 			delete(h.heardOf, n)
+		case f.host == host:
+			same++
 		}
 	}
-	if at, known := h.heardOf[nonce]; known && now.Sub(at) < dialTimeout || len(h.heardOf) >= mostNonces || mine.met(nonce) {
+	if _, known := h.heardOf[nonce]; known || same >= mostOfAddress || len(h.heardOf) >= mostFollowed || mine.met(nonce) {
 		return
 	}
-	h.heardOf[nonce] = now
+	h.heardOf[nonce] = followed{now, host}
 	h.spawn(func() { h.meetOnLAN(mine, nonce, addr) })
 }

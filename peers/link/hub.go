@@ -82,7 +82,7 @@ type Hub struct {
 	strangers meter
 	serving   int
 	handlers  map[string]Handler
-	heardOf   map[uint64]time.Time  // nonces of pairing beacons that were followed up
+	heardOf   map[uint64]followed   // nonces of pairing beacons that were followed up
 	aside     map[*esp.Session]bool // in which hosts pair; they end with that
 }
 
@@ -110,7 +110,7 @@ type peer struct {
 func Start(cfg Config) (*Hub, error) {
 	h := &Hub{
 		cfg: cfg, key: esp.PrivateKeyFromEd25519(cfg.Key), kick: make(chan struct{}, 1),
-		peers: map[sharefs.PeerID]*peer{}, byKey: map[esp.PublicKey]*peer{}, handlers: map[string]Handler{}, heardOf: map[uint64]time.Time{}, aside: map[*esp.Session]bool{},
+		peers: map[sharefs.PeerID]*peer{}, byKey: map[esp.PublicKey]*peer{}, handlers: map[string]Handler{}, heardOf: map[uint64]followed{}, aside: map[*esp.Session]bool{},
 		strangers: meter{rate: strangersRate, burst: strangersBurst},
 	}
 	copy(h.id[:], cfg.Key.Public().(ed25519.PublicKey))

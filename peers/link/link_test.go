@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"strings"
@@ -460,8 +461,8 @@ func TestDigits(t *testing.T) {
 				}
 			}
 			an, bn := a.Hub.windows[0].nonce, b.Hub.windows[0].nonce
-			a.heardPairing(bn, b.addresses()[0])
-			b.heardPairing(an, a.addresses()[0])
+			a.heardPairing(bn, "b", b.addresses()[0])
+			b.heardPairing(an, "a", a.addresses()[0])
 			wait(t, "candidates", func() bool { return len(a.window("1").Candidates) == 1 && len(b.window("1").Candidates) == 1 })
 			x, y := a.window("1").Candidates[0], b.window("1").Candidates[0]
 			if x.Digits != y.Digits || x.Name != "bert" || y.Name != "anna" || x.ID != b.key.ID.String() || x.State != report.Compare {
@@ -492,6 +493,37 @@ func TestDigits(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// Beacons of others who wait to be paired are followed up within bounds, and one address does not take all of them.
+func TestAFloodOfPairingBeacons(t *testing.T) {
+	a := newHost(t, "anna")
+	a.cfg.LAN = true
+	if err := a.Offer("1", true); err != nil {
+		t.Fatal(err)
+	}
+	a.mu2(func() { a.windows[0].nonce = 0 }) // the lowest: it dials them all
+	silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	count := func() (n int) {
+		a.mu2(func() { n = len(a.heardOf) })
+		return n
+	}
+	for n := range uint64(1000) {
+		a.heardPairing(1+n, "192.0.2.1", silent.LocalAddr().String())
+	}
+	if n := count(); n > mostOfAddress {
+		t.Errorf("%d beacons of one address", n)
+	}
+	for n := range uint64(1000) {
+		a.heardPairing(10_000+n, fmt.Sprint("host ", n), silent.LocalAddr().String())
+	}
+	if n := count(); n > mostFollowed || n <= mostOfAddress {
+		t.Errorf("%d beacons", n)
 	}
 }
 
