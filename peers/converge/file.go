@@ -14,11 +14,11 @@ type file struct {
 	first record.Order // of its first placement
 	attr  *record.Record
 
-	// Of a directory, after the log was carried out:
-	pos     *move // the last placement in effect; nil: none
-	removed bool
-	kids    int // names that have their place in it
-	class   *class
+	// Of a directory:
+	moved       // after the log was carried out
+	was   moved // before it was carried out again
+	kids  int   // names that have their place in it
+	class *class
 
 	// Of others:
 	links    map[uint64]*register

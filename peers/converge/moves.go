@@ -12,9 +12,12 @@ type move struct {
 	place  *record.Place
 	order  record.Order
 	dir    *file
+	before moved // what the directory was
+}
 
-	// What the directory was before.
-	pos     *move
+// moved is what the log makes of a directory.
+type moved struct {
+	pos     *move // the last placement in effect; nil: none
 	removed bool
 }
 
@@ -27,7 +30,7 @@ func (t *Tree) redoFrom(at record.Order) {
 	}
 }
 
-// redoMoves takes back the end of the log as far as needed, files new placements, and carries it out again.
+// redoMoves takes back the end of the log as far as needed, files new placements, and carries it out again. Nearly all directories are then where they were.
 func (t *Tree) redoMoves() {
 	slices.SortFunc(t.moves, (*move).compare)
 	if len(t.moves) > 0 {
@@ -37,23 +40,30 @@ func (t *Tree) redoMoves() {
 		return
 	}
 	from, _ := slices.BinarySearchFunc(t.log, *t.redo, func(m *move, at record.Order) int { return m.order.Compare(at) })
-	for i := len(t.log) - 1; i >= from; i-- {
-		m := t.log[i]
-		m.dir.pos, m.dir.removed = m.pos, m.removed
-	}
+	old := len(t.log)
 	t.log = append(t.log, t.moves...)
-	if from < len(t.log)-len(t.moves) {
+	for _, m := range t.log[from:] {
+		m.dir.was = m.dir.moved
+	}
+	for i := old - 1; i >= from; i-- {
+		t.log[i].dir.moved = t.log[i].before
+	}
+	if from < old {
 		slices.SortFunc(t.log[from:], (*move).compare)
 	}
 	for _, m := range t.log[from:] {
 		d := m.dir
-		m.pos, m.removed = d.pos, d.removed
-		t.soil(d)
+		m.before = d.moved
 		switch {
 		case m.place.Removed():
 			d.removed = true
 		case t.possible(m):
-			d.pos, d.removed = m, false
+			d.moved = moved{pos: m}
+		}
+	}
+	for _, m := range t.log[from:] {
+		if m.dir.was != m.dir.moved {
+			t.soil(m.dir)
 		}
 	}
 }
