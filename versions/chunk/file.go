@@ -14,11 +14,11 @@ type File struct{ *os.File }
 func (f File) NextData(off int64) (start, end int64, err error) {
 	fd := int(f.Fd())
 	start, err = unix.Seek(fd, off, unix.SEEK_DATA)
-	if errors.Is(err, unix.ENXIO) {
-		return 1<<63 - 1, 1<<63 - 1, nil
-	}
 	if err == nil {
 		end, err = unix.Seek(fd, start, unix.SEEK_HOLE)
+	}
+	if errors.Is(err, unix.ENXIO) { // also where the file became shorter in between
+		return 1<<63 - 1, 1<<63 - 1, nil
 	}
 	if errors.Is(err, unix.EINVAL) {
 		return off, 1<<63 - 1, nil
