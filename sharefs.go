@@ -142,6 +142,7 @@ type Version struct {
 	Mtime  Time
 	Author PeerID
 	Timed  bool // taken while a writer or a mapping was still open: a state between closes
+	Torn   bool // a timed one that may be a mixture of what the file held at several moments, for it was written to meanwhile
 	Live   bool // the live content of the file is this version
 	// Foreign: it was made of another file, whose history this one continues (FILE was replaced). Mode, UID and GID are that one's.
 	Foreign bool

@@ -209,7 +209,7 @@ func (e *edge) pastOf(ino sharefs.Ino) ([]sharefs.Version, error) {
 
 // pastLog is the text of FILE@@/log: a line for each version, the latest first.
 //
-//	NUMBER  TIME  SIZE  MODE  UID:GID  [timed] [live] [note]
+//	NUMBER  TIME  SIZE  MODE  UID:GID  [timed] [torn] [damaged] [live] [note]
 func (e *edge) pastLog(ino sharefs.Ino) ([]byte, error) {
 	all, err := e.pastOf(ino)
 	if err != nil {
@@ -222,6 +222,12 @@ func (e *edge) pastLog(ino sharefs.Ino) ([]byte, error) {
 			fs.FileMode(v.Mode&0o777), v.UID, v.GID)
 		if v.Timed {
 			b.WriteString("  timed")
+		}
+		if v.Torn {
+			b.WriteString("  torn")
+		}
+		if v.Damaged {
+			b.WriteString("  damaged")
 		}
 		if v.Live {
 			b.WriteString("  live")
@@ -268,9 +274,12 @@ type MetaVersion struct {
 	GID    uint32 `json:"gid"`
 	Mtime  string `json:"mtime"`
 	Timed  bool   `json:"timed"`
-	Live   bool   `json:"live"`
-	Note   string `json:"note"`
-	Author string `json:"author,omitempty"` // public key, hexadecimal
+	Torn   bool   `json:"torn"`
+	// Damaged: a check of the store found that a part of its content is lost.
+	Damaged bool   `json:"damaged"`
+	Live    bool   `json:"live"`
+	Note    string `json:"note"`
+	Author  string `json:"author,omitempty"` // public key, hexadecimal
 }
 
 func (e *edge) pastMeta(ino sharefs.Ino) ([]byte, error) {
@@ -298,7 +307,7 @@ func (e *edge) pastMeta(ino sharefs.Ino) ([]byte, error) {
 		w := MetaVersion{
 			Number: v.Number, Time: versionTime(v.At), Size: v.Size,
 			Mode: fmt.Sprintf("%04o", v.Mode&sharefs.ModePerm), UID: v.UID, GID: v.GID,
-			Mtime: rfc3339(time.Unix(v.Mtime.Sec(), int64(v.Mtime.Nsec()))), Timed: v.Timed, Live: v.Live, Note: v.Note,
+			Mtime: rfc3339(time.Unix(v.Mtime.Sec(), int64(v.Mtime.Nsec()))), Timed: v.Timed, Torn: v.Torn, Damaged: v.Damaged, Live: v.Live, Note: v.Note,
 		}
 		if !v.Author.IsZero() {
 			w.Author = hex.EncodeToString(v.Author[:])

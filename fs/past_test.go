@@ -291,6 +291,37 @@ func TestVersionXattrs(t *testing.T) {
 	want(t, "after a change", err, unix.ENODATA)
 }
 
+// marked says of each version what a check and the capture may say of it.
+type marked struct{ Tree }
+
+func (t marked) Versions(ino sharefs.Ino) ([]sharefs.Version, error) {
+	all, err := t.Tree.Versions(ino)
+	for i := range all {
+		all[i].Timed, all[i].Torn, all[i].Damaged = true, true, true
+	}
+	return all, err
+}
+
+// What is wrong with a version is told with it.
+func TestMarksOfVersions(t *testing.T) {
+	m := mountTree(t, true, func(c *Config) { c.Tree = marked{c.Tree} })
+	m.write("file", "one")
+	m.released()
+	m.commit("file", "")
+	log, err := os.ReadFile(m.path("file@@/log"))
+	ok(t, err)
+	if text := string(log); !strings.HasSuffix(text, "  timed  torn  damaged  live\n") {
+		t.Errorf("log: %s", text)
+	}
+	var meta Meta
+	text, err := os.ReadFile(m.path("file@@/meta"))
+	ok(t, err)
+	ok(t, json.Unmarshal(text, &meta))
+	if v := meta.Versions[0]; !v.Timed || !v.Torn || !v.Damaged {
+		t.Errorf("%+v", v)
+	}
+}
+
 func TestRestore(t *testing.T) {
 	inModes(t, func(t *testing.T, m *mounted) {
 		p := m.write("file", "the first content")

@@ -124,7 +124,7 @@ func (h *history) join(x *tx, v *version) (bool, error) {
 	if err != nil || before == nil || before.place != placeKept || before.until != 0 || !before.same(v) || h.told(before, v) {
 		return false, err
 	}
-	before.timed = false
+	before.timed, before.torn = false, false // it is what was closed, however it was read
 	if before.merged == 0 {
 		before.merged = max(v.merged, v.at+1)
 	}

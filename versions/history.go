@@ -69,6 +69,10 @@ type history struct {
 	lastLost string
 	naming   atomic.Bool // a search for that name is under way
 
+	homes   map[sharefs.Ino]home // of databases and their logs (sqlite_find.go); guarded by mu
+	holding *turns
+	taking  taking
+
 	counts historyCounts
 }
 
@@ -105,6 +109,7 @@ type historyCounts struct {
 func (h *history) open(t *Tree) error {
 	h.t = t
 	h.leases.open()
+	h.holding = newTurns()
 	h.keys = deriveKeys(t.cfg.ShareKey)
 	h.gear = chunk.NewGear(h.keys.gear)
 	h.tools = h.newTools()

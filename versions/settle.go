@@ -194,6 +194,9 @@ func (t *Tree) settleNow(f *file) (bool, error) {
 	case err != nil:
 		return false, failed("settle", err)
 	case ev.Kind == writers.Gone:
+		if r, err := t.row(f.ino); err != nil || r.nlink == 0 {
+			return false, stale(f.ino) // removed meanwhile
+		}
 		return false, corrupt("the backing file", f.ino)
 	case ev.Kind != writers.Quiet:
 		return false, nil

@@ -51,9 +51,11 @@ type Config struct {
 	Retention   *retain.Policy
 	RetainEvery time.Duration
 	Reserve     int64 // bytes of the disk that are kept back for making room on a full one, and not much of a small one; 0: none
-	byHand      bool  // nothing is captured in the background: a test does it
-	packSize    int64 // at which packs are sealed; 0: as package pack has it
-	partSize    int64 // in tests: in place of the constant
+	// Hold has a program of its own keep everybody from changing the SQLite database at a path below the root (sqlite.go); nil: nobody does.
+	Hold     func(path string) (Hold, error)
+	byHand   bool  // nothing is captured in the background: a test does it
+	packSize int64 // at which packs are sealed; 0: as package pack has it
+	partSize int64 // in tests: in place of the constant
 
 	hash        func(name string) uint64 // in tests: in place of the keyed one
 	descriptors int64                    // in tests: that are kept open; 0: as many as the process's limit allows

@@ -42,7 +42,7 @@ func (t *Tree) Versions(ino sharefs.Ino) ([]sharefs.Version, error) {
 func (h *history) shown(ino sharefs.Ino, v *version, base uint64) sharefs.Version {
 	return sharefs.Version{
 		Number: base + v.own, At: v.at, Size: v.size, Data: v.data(), Mode: v.mode, UID: v.uid, GID: v.gid, Mtime: v.mtime,
-		Author: h.author(v.author), Timed: v.timed, Foreign: v.ino != ino, Damaged: v.damaged, Note: v.note,
+		Author: h.author(v.author), Timed: v.timed, Torn: v.torn, Foreign: v.ino != ino, Damaged: v.damaged, Note: v.note,
 	}
 }
 

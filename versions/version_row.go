@@ -15,7 +15,7 @@ import (
 // what the lineage of the inode comes to (lineage.go). Rows stay when the inode is gone.
 //
 //	1 byte    format, 2
-//	1 byte    flags: bits 0–1 the place of the content, bit 2 timed, bit 3 damaged
+//	1 byte    flags: bits 0–1 the place of the content, bit 2 timed, bit 3 damaged, bit 4 torn
 //	8 bytes   the clock reading at which it was closed, big endian
 //	16 bytes  id of the file: rows of versions stay when that of the inode is gone
 //	uvarints  size, mode, uid, gid, index of the author in the row "authors" of the space global
@@ -34,12 +34,14 @@ type version struct {
 	timed bool
 	// damaged: a part of its content is lost, as a check of the store found; the rest can be read.
 	damaged bool
-	at      sharefs.HLC
-	file    sharefs.FileID
-	size    uint64
-	mode    uint32
-	uid     uint32
-	gid     uint32
+	// torn: it was read while it was written to, and may be a mixture of what the file held at several moments. Only timed ones are.
+	torn bool
+	at   sharefs.HLC
+	file sharefs.FileID
+	size uint64
+	mode uint32
+	uid  uint32
+	gid  uint32
 	// author is an index into the row "authors", 0 for none.
 	author uint64
 	mtime  sharefs.Time
@@ -69,6 +71,7 @@ const (
 	versionFormat1 = 1 // without merged and until
 	versionTimed   = 4
 	versionDamaged = 8
+	versionTorn    = 16
 
 	mergedBefore sharefs.HLC = 1
 )
@@ -99,6 +102,9 @@ func (v *version) encode() []byte {
 	}
 	if v.damaged {
 		flags |= versionDamaged
+	}
+	if v.torn {
+		flags |= versionTorn
 	}
 	b = append(b, versionFormat, flags)
 	b = binary.BigEndian.AppendUint64(b, uint64(v.at))
@@ -134,6 +140,7 @@ func decodeVersion(key, value []byte) (*version, error) {
 	v.own = math.MaxUint64 - binary.BigEndian.Uint64(key[8:])
 	flags := d.byte()
 	v.place, v.timed, v.damaged = place8(flags&3), flags&versionTimed != 0, flags&versionDamaged != 0
+	v.torn = flags&versionTorn != 0
 	v.at = sharefs.HLC(d.uint64())
 	copy(v.file[:], d.take(len(v.file)))
 	v.size = d.uvarint()
@@ -167,7 +174,7 @@ func decodeVersion(key, value []byte) (*version, error) {
 		}
 		v.top.spans, d.b = spans, nil
 	}
-	if d.bad || len(d.b) > 0 || flags > 15 || v.own == 0 || v.size > math.MaxInt64 || len(v.note) > sharefs.NoteMax {
+	if d.bad || len(d.b) > 0 || flags > 31 || v.torn && !v.timed || v.own == 0 || v.size > math.MaxInt64 || len(v.note) > sharefs.NoteMax {
 		return nil, corrupt("version row", v.ino)
 	}
 	return v, nil

@@ -45,10 +45,13 @@ func (t *Tree) loadWatermark() error {
 	return nil
 }
 
-// Snapshot ends the open instant after bringing to rest what nobody can write to any more, and returns the moment: a view of it shows everything that was done
+// Snapshot ends the open instant after bringing to rest what nobody can write to any more and taking the SQLite databases that somebody can write to (sqlite.go), and returns the moment: a view of it shows everything that was done
 // and closed before. What the snapshot shows survives the loss of power as the live tree does: after a sync.
 func (t *Tree) Snapshot() (sharefs.HLC, error) {
 	if err := t.writable("snapshot"); err != nil {
+		return 0, err
+	}
+	if err := t.past.takeDatabases(); err != nil {
 		return 0, err
 	}
 	return t.look(sharefs.MaxHLC, true)
@@ -119,6 +122,9 @@ func (t *Tree) rest(f *file, at sharefs.HLC) error {
 		if !ok || sharefs.HLCAt(released) > at {
 			return nil // it is being changed, also by who holds its content for long (Restore); or it was closed later
 		}
+		if t.past.inTransaction(f.ino) {
+			return nil
+		}
 		if f.content.TryLock() {
 			break
 		}
@@ -126,5 +132,8 @@ func (t *Tree) rest(f *file, at sharefs.HLC) error {
 	}
 	defer f.content.Unlock()
 	_, err := t.settleNow(f)
+	if sharefs.KindOf(err) == sharefs.KindStale {
+		return nil // it was removed
+	}
 	return err
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"sharefs"
+	"sharefs/internal/dbhold"
 	"sharefs/internal/mountpoint"
 	"sharefs/internal/selftest"
 	"sharefs/internal/term"
@@ -31,6 +32,7 @@ const (
 
 func main() {
 	mountpoint.ServeProbe()
+	dbhold.Serve()
 	selftest.Serve()
 	os.Exit(run(os.Args))
 }

@@ -111,18 +111,20 @@ names that changed are listed; DIR@@TIME is how it was after that.`,
 
 // logLine is one version in the log.
 type logLine struct {
-	Number uint64 `json:"number"`
-	Time   string `json:"time"` // RFC 3339, the same digits as in the text
-	Size   uint64 `json:"size"`
-	Change int64  `json:"change"` // bytes more than the version before
-	Mode   string `json:"mode"`
-	UID    uint32 `json:"uid"`
-	GID    uint32 `json:"gid"`
-	Mtime  string `json:"mtime"`
-	Live   bool   `json:"live"`
-	Open   bool   `json:"open"` // taken while a program still had the file open
-	Note   string `json:"note"`
-	at     time.Time
+	Number  uint64 `json:"number"`
+	Time    string `json:"time"` // RFC 3339, the same digits as in the text
+	Size    uint64 `json:"size"`
+	Change  int64  `json:"change"` // bytes more than the version before
+	Mode    string `json:"mode"`
+	UID     uint32 `json:"uid"`
+	GID     uint32 `json:"gid"`
+	Mtime   string `json:"mtime"`
+	Live    bool   `json:"live"`
+	Open    bool   `json:"open"`    // taken while a program still had the file open
+	Torn    bool   `json:"torn"`    // and written to meanwhile: it may be a mixture of several moments
+	Damaged bool   `json:"damaged"` // a part of its content is lost, as fsck found
+	Note    string `json:"note"`
+	at      time.Time
 }
 
 // lines makes the lines of those versions that want picks.
@@ -134,7 +136,7 @@ func lines(versions []client.Version, want func(*client.Version) bool) []logLine
 		if want(v) {
 			out = append(out, logLine{
 				Number: v.Number, Time: v.Time.Local().Format(term.JSONTimeLayout), Size: v.Size, Change: int64(v.Size - before), Mode: v.Mode,
-				UID: v.UID, GID: v.GID, Mtime: v.Mtime.Local().Format(time.RFC3339Nano), Live: v.Live, Open: v.Timed, Note: v.Note, at: v.Time,
+				UID: v.UID, GID: v.GID, Mtime: v.Mtime.Local().Format(time.RFC3339Nano), Live: v.Live, Open: v.Timed, Torn: v.Torn, Damaged: v.Damaged, Note: v.Note, at: v.Time,
 			})
 		}
 		before = v.Size
@@ -196,6 +198,12 @@ func (a *app) writeTable(all []logLine) error {
 		}
 		if l.Open {
 			marks = append(marks, "open")
+		}
+		if l.Torn {
+			marks = append(marks, "torn")
+		}
+		if l.Damaged {
+			marks = append(marks, "damaged")
 		}
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", l.Number, term.Time(l.at), term.Size(l.Size), change(l.Change), strings.Join(marks, ", "), term.Clean(l.Note))
 	}

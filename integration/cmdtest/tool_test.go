@@ -31,17 +31,19 @@ type logJSON struct {
 }
 
 type versionJSON struct {
-	Number uint64 `json:"number"`
-	Time   string `json:"time"`
-	Size   uint64 `json:"size"`
-	Change int64  `json:"change"`
-	Mode   string `json:"mode"`
-	UID    uint32 `json:"uid"`
-	GID    uint32 `json:"gid"`
-	Mtime  string `json:"mtime"`
-	Live   bool   `json:"live"`
-	Open   bool   `json:"open"`
-	Note   string `json:"note"`
+	Number  uint64 `json:"number"`
+	Time    string `json:"time"`
+	Size    uint64 `json:"size"`
+	Change  int64  `json:"change"`
+	Mode    string `json:"mode"`
+	UID     uint32 `json:"uid"`
+	GID     uint32 `json:"gid"`
+	Mtime   string `json:"mtime"`
+	Live    bool   `json:"live"`
+	Open    bool   `json:"open"`
+	Torn    bool   `json:"torn"`
+	Damaged bool   `json:"damaged"`
+	Note    string `json:"note"`
 }
 
 // at is the time of a version as the tool shows it.

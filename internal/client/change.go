@@ -1,11 +1,14 @@
 package client
 
 import (
+	"path/filepath"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/internal/dbhold"
 	"sharefs/internal/term"
 )
 
@@ -16,7 +19,7 @@ func (f *File) Commit(note string) (v *Version, isNew bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	if err := unix.Setxattr(f.Path, "user.sharefs.commit", []byte(note), 0); err != nil {
+	if err := commit(f.Path, note); err != nil {
 		return nil, false, f.writeError("commit", err)
 	}
 	after, err := f.History()
@@ -28,6 +31,30 @@ func (f *File) Commit(note string) (v *Version, isNew bool, err error) {
 	}
 	v = &after.Versions[len(after.Versions)-1]
 	return v, v.Number != before.latest(), nil
+}
+
+// commit makes what a file holds a version. An SQLite database is held meanwhile, though the daemon has it held as well: while the attribute is set the
+// kernel lets nobody write to the file, and who is in the middle of that would never let go of its locks. Where it cannot be held, the version says so.
+func commit(path, note string) error {
+	if isDatabase(path) {
+		if d, err := dbhold.Take(dbhold.Place{Root: filepath.Dir(path), Rel: filepath.Base(path)}, dbhold.Patience); err == nil {
+			defer time.AfterFunc(dbhold.Limit, d.Close).Stop()
+			defer d.Close()
+		}
+	}
+	return unix.Setxattr(path, "user.sharefs.commit", []byte(note), 0)
+}
+
+// isDatabase reports whether a file begins as an SQLite database does.
+func isDatabase(path string) bool {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	b := make([]byte, len(dbhold.Magic))
+	n, err := unix.Pread(fd, b, 0)
+	return err == nil && string(b[:n]) == dbhold.Magic
 }
 
 func (h *History) latest() uint64 {

@@ -104,8 +104,15 @@ func (t *Target) SetTag(name, at, note string) error { return t.set("tag", name,
 // SetBranch makes a branch, or moves it.
 func (t *Target) SetBranch(name, at, note string) error { return t.set("branch", name, at, note) }
 
-// SetSnapshot gives the whole tree as it is now a name.
-func (m *Mount) SetSnapshot(name, note string) error { return m.Root().set("snapshot", name, "", note) }
+// SetSnapshot gives the whole tree as it is now a name. What now is it asks for first: while an attribute is set the kernel lets nobody make or remove files in the
+// root, which whoever is in the middle of a transaction there has to.
+func (m *Mount) SetSnapshot(name, note string) error {
+	at, err := ownAttr(m.Point, "moment")
+	if err != nil {
+		at = ""
+	}
+	return m.Root().set("snapshot", name, at, note)
+}
 
 func (t *Target) set(what, name, at, note string) error {
 	if err := checkName(what, name); err != nil {

@@ -34,8 +34,11 @@ type Version struct {
 	GID    uint32    `json:"gid"`
 	Mtime  time.Time `json:"mtime"`
 	Timed  bool      `json:"timed"` // taken while a program still had the file open
-	Live   bool      `json:"live"`
-	Note   string    `json:"note"`
+	Torn   bool      `json:"torn"`  // and written to meanwhile: it may be a mixture of several moments
+	// Damaged: a check of the store found that a part of its content is lost.
+	Damaged bool   `json:"damaged"`
+	Live    bool   `json:"live"`
+	Note    string `json:"note"`
 }
 
 // History reads the file's versions, oldest first.

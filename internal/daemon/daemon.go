@@ -59,7 +59,7 @@ type Daemon struct {
 	Warnings []string // what the user should know although it works
 
 	point   string
-	mount   *mountinfo.Mount // as the table has it; nil where it was not found there
+	mount   atomic.Pointer[mountinfo.Mount] // as the table has it; nil where it was not found there
 	source  string
 	options *mountopt.Options
 	settle  time.Duration
@@ -148,7 +148,7 @@ func (d *Daemon) start(ctx context.Context, c Config) error {
 	}
 	if table, err := mountinfo.Read(); err == nil {
 		if m := mountinfo.At(table, d.point); m != nil && m.Type == mountinfo.Type {
-			d.mount = m
+			d.mount.Store(m)
 		}
 	}
 	d.tree.SetKernel(d.edge)
@@ -274,7 +274,7 @@ func (d *Daemon) treeConfig() versions.Config {
 	return versions.Config{
 		Dir: d.store.Dir, ShareKey: d.store.Keys.Share, Peer: d.store.Keys.Peer(), Settle: d.settle, Timed: timedEvery, Scrub: scrubEvery, Atime: treeAtime(atime),
 		ReadOnly: d.store.ReadOnly, Log: d.log.With("part", "versions"), MaxDelay: time.Duration(c.Journal.MaxDelay), ArchiveDelay: time.Duration(c.Journal.CopyDelay),
-		Retention: &policy, RetainEvery: retainEvery, Reserve: reserveMost,
+		Retention: &policy, RetainEvery: retainEvery, Reserve: reserveMost, Hold: d.hold,
 	}
 }
 

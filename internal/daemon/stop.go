@@ -29,9 +29,9 @@ func (d *Daemon) Stop() {
 	case <-d.stopNow:
 	}
 	d.log.Warn("the mount is still in use; programs lose what they have open in it")
-	if d.mount != nil {
+	if m := d.mount.Load(); m != nil {
 		// A notification that waits for a page keeps the device open, and would keep the connection from ending with it.
-		_ = mountpoint.Abort(d.mount.Minor)
+		_ = mountpoint.Abort(m.Minor)
 	}
 	if err := d.edge.Abort(); err != nil && !errors.Is(err, unix.ENODEV) { // which says that it has ended by now
 		d.log.Warn("abort", "error", err)
@@ -40,12 +40,13 @@ func (d *Daemon) Stop() {
 
 // detach takes the mount away from its place, unless something else is mounted over it: that is somebody else's.
 func (d *Daemon) detach() {
-	if table, err := mountinfo.Read(); err == nil && d.mount != nil {
+	mount := d.mount.Load()
+	if table, err := mountinfo.Read(); err == nil && mount != nil {
 		m := mountinfo.At(table, d.point)
 		if m == nil {
 			return // it is gone already, or going
 		}
-		if m.Major != d.mount.Major || m.Minor != d.mount.Minor {
+		if m.Major != mount.Major || m.Minor != mount.Minor {
 			d.log.Warn("something else is mounted over it, and a dead mount will be left below", "type", m.Type, "source", m.Source)
 			return
 		}
