@@ -131,13 +131,11 @@ func (db *DB) applyOnce(t *table) error {
 	db.readers.pause()
 	defer db.readers.resume()
 	for done := false; !done; {
-		if err := db.guard(func() error {
-			return db.bolt.Update(func(tx *bbolt.Tx) (err error) {
-				if done, err = w.fill(tx); err != nil {
-					return err
-				}
-				return db.failpoint("apply.commit")
-			})
+		if err := db.update(db.bolt, func(tx *bbolt.Tx) (err error) {
+			if done, err = w.fill(tx); err != nil {
+				return err
+			}
+			return db.failpoint("apply.commit")
 		}); err != nil {
 			return err
 		}

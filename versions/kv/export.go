@@ -45,15 +45,16 @@ type exportPart struct {
 }
 
 // Export begins an export of all spaces but those in skip.
-func (db *DB) Export(skip ...uint8) (*Export, error) {
-	e := &Export{db: db}
+func (db *DB) Export(skip ...uint8) (e *Export, err error) {
+	e = &Export{db: db}
 	r, err := db.begin()
 	if err != nil {
 		return nil, err
 	}
+	defer r.end()
+	defer db.damaged(debug.SetPanicOnFault(true), &err)
 	m := r.tx.Bucket(metaBucket)
 	e.begin = Mark{number(m.Get(keyApplied)), sharefs.HLC(number(m.Get(keyEpoch))), sharefs.HLC(number(m.Get(keyBoundary)))}
-	r.end()
 	// Boundaries first: [Pruner.Epochs] may remove some meanwhile, and a state without the boundary of its epoch would show too early.
 	order := append([]*space{db.spaces[boundaries]}, db.spaces[:boundaries]...)
 	for _, s := range order {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 
 	"go.etcd.io/bbolt"
@@ -63,7 +64,8 @@ func (b *Builder) Begin(m Mark) {
 }
 
 // Part adds a part of an export. All of them come before the first change. [sharefs.KindCorrupt]: it is none.
-func (b *Builder) Part(p Part) error {
+func (b *Builder) Part(p Part) (err error) {
+	defer b.db.damaged(debug.SetPanicOnFault(true), &err)
 	s := b.db.spaces[p.Space]
 	if s == nil || p.Past && !s.Versioned {
 		return b.unfit("an export has rows of a space that is not defined")
@@ -99,6 +101,7 @@ func (b *Builder) Part(p Part) error {
 }
 
 func (b *Builder) begin() (err error) {
+	defer b.db.damaged(debug.SetPanicOnFault(true), &err)
 	if b.tx == nil {
 		b.db.readers.pause()
 		b.tx, err = b.db.bolt.Begin(true)
@@ -111,11 +114,18 @@ func (b *Builder) end() error {
 	if b.tx == nil {
 		return nil
 	}
-	err := b.tx.Commit()
+	tx := b.tx
 	b.tx, b.size = nil, 0
+	err := b.db.guard(tx.Commit)
+	if err != nil {
+		b.abandon(tx)
+	}
 	b.db.readers.resume()
 	return wrap("build", b.db.cfg.Dir, err)
 }
+
+// abandon gives a transaction up. It reads no page, so that it can be done after a panic over one.
+func (b *Builder) abandon(tx *bbolt.Tx) { _ = b.db.guard(tx.Rollback) }
 
 // Last returns the number of the last commit added, at first that of the mark.
 func (b *Builder) Last() uint64 { return b.last }
@@ -202,7 +212,8 @@ func (b *Builder) Plain(space uint8, fn func(put func(key, value []byte) error) 
 	if err := b.flush(); err != nil {
 		return err
 	}
-	err := fn(func(key, value []byte) error {
+	err := fn(func(key, value []byte) (err error) {
+		defer b.db.damaged(debug.SetPanicOnFault(true), &err)
 		if err := b.begin(); err != nil {
 			return err
 		}
@@ -225,7 +236,7 @@ func (b *Builder) Plain(space uint8, fn func(put func(key, value []byte) error) 
 func (b *Builder) Finish(applied uint64) error {
 	err := b.flush()
 	if err == nil {
-		err = b.db.bolt.Update(func(tx *bbolt.Tx) error {
+		err = b.db.update(b.db.bolt, func(tx *bbolt.Tx) error {
 			m := tx.Bucket(metaBucket)
 			for _, p := range []struct {
 				key   []byte
@@ -247,7 +258,7 @@ func (b *Builder) Finish(applied uint64) error {
 // Close gives up what is not finished. It may be called again.
 func (b *Builder) Close() error {
 	if b.tx != nil {
-		_ = b.tx.Rollback()
+		b.abandon(b.tx)
 		b.tx = nil
 	}
 	if b.db.bolt == nil {

@@ -113,7 +113,7 @@ func (db *DB) openBolt() error {
 	})
 	// Nothing is written unless something is missing: a store on a full disk has to open, so that files can be removed from it.
 	if err == nil && !complete && !db.cfg.ReadOnly {
-		err = db.guard(func() error { return b.Update(db.makeMeta) })
+		err = db.update(b, db.makeMeta)
 	}
 	if err == nil {
 		err = db.guard(func() error { return b.View(db.readMeta) })
@@ -148,6 +148,25 @@ func (db *DB) boltAt(path string) (b *bbolt.DB, err error) {
 func (db *DB) guard(call func() error) (err error) {
 	defer db.damaged(debug.SetPanicOnFault(true), &err)
 	return call()
+}
+
+// update changes meta.db in a transaction, guarded. After a panic in its own form of this bbolt reads more pages to give the transaction up, and if these make no
+// sense either its lock stays taken, so that the file could not even be closed.
+func (db *DB) update(b *bbolt.DB, change func(*bbolt.Tx) error) error {
+	var tx *bbolt.Tx
+	err := db.guard(func() (err error) {
+		if tx, err = b.Begin(true); err != nil {
+			return err
+		}
+		if err := change(tx); err != nil {
+			return err
+		}
+		return tx.Commit()
+	})
+	if err != nil && tx != nil {
+		_ = db.guard(tx.Rollback) // reads no page; of one that has ended it changes nothing
+	}
+	return err
 }
 
 // damaged is deferred by whoever calls into bbolt, with what [debug.SetPanicOnFault] returned: a panic over a page that makes no sense becomes an error.

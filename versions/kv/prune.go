@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
+	"runtime/debug"
 	"slices"
 	"sort"
 
@@ -146,6 +147,7 @@ func (p *Pruner) read() (done bool, err error) {
 		return false, err
 	}
 	defer tx.end()
+	defer p.db.damaged(debug.SetPanicOnFault(true), &err)
 	live, past := tx.liveBucket(p.space), tx.pastBucket(p.space)
 	if live == nil || past == nil {
 		return true, nil
@@ -227,7 +229,7 @@ func (db *DB) remove(bucket []byte, keys [][]byte) error {
 	}
 	db.readers.pause()
 	defer db.readers.resume()
-	err := db.bolt.Update(func(tx *bbolt.Tx) error {
+	err := db.update(db.bolt, func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bucket)
 		for _, k := range keys {
 			if err := b.Delete(k); err != nil {
@@ -292,6 +294,7 @@ func (p *Pruner) epochs(from sharefs.HLC) (stamps []sharefs.HLC, err error) {
 		return nil, err
 	}
 	defer tx.end()
+	defer p.db.damaged(debug.SetPanicOnFault(true), &err)
 	b := tx.liveBucket(p.db.spaces[boundaries])
 	if b == nil {
 		return nil, nil
@@ -314,38 +317,45 @@ func (p *Pruner) markEpochs(s *space, past bool, stamps []sharefs.HLC, used []bo
 		if err := pause(); err != nil {
 			return err
 		}
-		tx, err := p.db.begin()
-		if err != nil {
+		var err error
+		if last, done, err = p.markPiece(s, past, last, stamps, used); err != nil {
 			return err
 		}
-		b := tx.liveBucket(s)
-		if past {
-			b = tx.pastBucket(s)
-		}
-		if b == nil {
-			tx.end()
-			return nil
-		}
-		c := b.Cursor()
-		k, v := c.Seek(last)
-		for n := 0; n < 4*prunePiece && k != nil; n++ {
-			var stamp sharefs.HLC
-			if past {
-				stamp = pastStamp(k)
-			} else {
-				stamp, _ = splitStamp(v)
-			}
-			if i, ok := slices.BinarySearchFunc(stamps, stamp, cmp.Compare[sharefs.HLC]); ok {
-				used[i] = true
-			}
-			last = append(last[:0], k...)
-			k, v = c.Next()
-		}
-		done = k == nil
-		last = append(last, 0)
-		tx.end()
 	}
 	return nil
+}
+
+// markPiece does so from a key on, and returns where to go on.
+func (p *Pruner) markPiece(s *space, past bool, from []byte, stamps []sharefs.HLC, used []bool) (next []byte, done bool, err error) {
+	tx, err := p.db.begin()
+	if err != nil {
+		return nil, false, err
+	}
+	defer tx.end()
+	defer p.db.damaged(debug.SetPanicOnFault(true), &err)
+	b := tx.liveBucket(s)
+	if past {
+		b = tx.pastBucket(s)
+	}
+	if b == nil {
+		return nil, true, nil
+	}
+	c := b.Cursor()
+	k, v := c.Seek(from)
+	for n := 0; n < 4*prunePiece && k != nil; n++ {
+		var stamp sharefs.HLC
+		if past {
+			stamp = pastStamp(k)
+		} else {
+			stamp, _ = splitStamp(v)
+		}
+		if i, ok := slices.BinarySearchFunc(stamps, stamp, cmp.Compare[sharefs.HLC]); ok {
+			used[i] = true
+		}
+		next = append(next[:0], k...)
+		k, v = c.Next()
+	}
+	return append(next, 0), k == nil, nil
 }
 
 // removeEpochs removes the boundaries of epochs that are not used.
