@@ -10,16 +10,21 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 
+	"sharefs/integration/failpoint"
 	"sharefs/integration/mounttest"
 )
 
-func TestMain(m *testing.M) { mounttest.Main(m) }
+func TestMain(m *testing.M) {
+	failpoint.Main()
+	mounttest.Main(m)
+}
 
 // rounds is how often a mode is crashed: SHAREFS_CRASH_ROUNDS, or n, and 25 times that in make soak.
 func rounds(t *testing.T, n int) int {
@@ -33,15 +38,61 @@ type worker struct {
 	rng   *rand.Rand
 	model map[string]string // name → content of what is certain
 	// open is what the call under way, whose answer never came, may have left behind: for each name the states that are right.
-	open map[string][]string
+	open map[string]possible
 	ops  atomic.Int64
+	most int // bytes of a new file
+}
+
+// possible is what a file may hold: one of some states, or the first state and any part of what comes after it in the second.
+type possible struct {
+	states   []string
+	from, to string
+	anything bool
+}
+
+func (p *possible) has(state string) bool {
+	return p.anything || slices.Contains(p.states, state) || strings.HasPrefix(state, p.from) && strings.HasPrefix(p.to, state) && p.to != ""
+}
+
+// record is what one write writes: it tells itself whether it is whole (wholeRecords), and packs cannot make it much shorter.
+func record(seed uint64, n int) string {
+	r := rand.New(rand.NewPCG(seed, 9))
+	b := fmt.Appendf(nil, "record %020d %06d ", seed, n)
+	for range n {
+		b = append(b, 'a'+byte(r.Uint32()%26))
+	}
+	return string(b)
+}
+
+// wholeRecords reports whether content is records one after the other, and whether the last of them is cut off.
+func wholeRecords(content string) (whole, cut bool) {
+	const header = len("record ") + 20 + 1 + 6 + 1
+	for len(content) > 0 {
+		var seed uint64
+		var n int
+		if len(content) < header {
+			return strings.HasPrefix(content, "record ") || strings.HasPrefix("record ", content), true
+		}
+		if _, err := fmt.Sscanf(content[:header], "record %d %d ", &seed, &n); err != nil {
+			return false, false
+		}
+		want := record(seed, n)
+		if len(content) < len(want) {
+			return strings.HasPrefix(want, content), true
+		}
+		if content[:len(want)] != want {
+			return false, false
+		}
+		content = content[len(want):]
+	}
+	return true, false
 }
 
 // missing stands for no file at all in a list of states.
 const missing = "\x00missing"
 
 func newWorker(dir string, seed uint64) *worker {
-	return &worker{dir: dir, rng: rand.New(rand.NewPCG(seed, 5)), model: map[string]string{}, open: map[string][]string{}}
+	return &worker{dir: dir, rng: rand.New(rand.NewPCG(seed, 5)), model: map[string]string{}, open: map[string]possible{}, most: 20_000}
 }
 
 func (w *worker) state(name string) string {
@@ -91,9 +142,12 @@ func (w *worker) step() error {
 	case w.rng.IntN(3) == 0 || was == missing:
 		return w.replace(a, pa)
 	case w.rng.IntN(3) == 0:
+		if _, cut := wholeRecords(was); cut { // by a kill in the middle of it
+			return w.replace(a, pa)
+		}
 		return w.append(a, pa)
 	case w.rng.IntN(3) == 0:
-		w.open[a] = []string{was, missing}
+		w.open[a] = possible{states: []string{was, missing}}
 		if err := os.Remove(pa); err != nil {
 			return err
 		}
@@ -101,7 +155,7 @@ func (w *worker) step() error {
 	case a != b:
 		// Between the two names there is no state in which both, or none, have the content.
 		other := w.state(b)
-		w.open[a], w.open[b] = []string{was, missing}, []string{other, was}
+		w.open[a], w.open[b] = possible{states: []string{was, missing}}, possible{states: []string{other, was}}
 		if err := os.Rename(pa, pb); err != nil {
 			return err
 		}
@@ -113,9 +167,9 @@ func (w *worker) step() error {
 
 // replace writes a new content as an editor does: beside it, and renamed over it.
 func (w *worker) replace(name, path string) error {
-	content := fmt.Sprintf("%s %d %s", name, w.rng.Uint64(), strings.Repeat("x", w.rng.IntN(20000)))
+	content := record(w.rng.Uint64(), w.rng.IntN(w.most))
 	tmp := path + ".new"
-	w.open[filepath.Base(tmp)] = nil // anything
+	w.open[filepath.Base(tmp)] = possible{anything: true}
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err
@@ -124,7 +178,7 @@ func (w *worker) replace(name, path string) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	w.open[name] = []string{w.state(name), content}
+	w.open[name] = possible{states: []string{w.state(name), content}}
 	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
@@ -135,19 +189,15 @@ func (w *worker) replace(name, path string) error {
 // append adds to a file, in one write: after a crash any beginning of it may be there.
 func (w *worker) append(name, path string) error {
 	was := w.state(name)
-	more := fmt.Sprintf("\nmore %d %s", w.rng.Uint64(), strings.Repeat("y", w.rng.IntN(5000)))
-	var states []string
-	for i := range len(more) + 1 {
-		states = append(states, was+more[:i])
-	}
-	w.open[name] = states
+	more := record(w.rng.Uint64(), w.rng.IntN(5000))
+	w.open[name] = possible{from: was, to: was + more}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteString(more)
 	if err == nil {
-		w.open[name] = []string{was + more}
+		w.open[name] = possible{states: []string{was + more}}
 		w.set(name, was+more)
 	}
 	return errors.Join(err, f.Close())
@@ -183,20 +233,16 @@ func (w *worker) check() error {
 }
 
 func (w *worker) accept(name, got string) error {
-	states, isOpen := w.open[name]
+	may, isOpen := w.open[name]
 	switch {
 	case strings.HasSuffix(name, ".new"):
 		// Never acknowledged as anything; away with it, so that the next round starts clean.
 		return os.Remove(filepath.Join(w.dir, name))
 	case !isOpen && got == w.state(name):
 		return nil
-	case isOpen:
-		for _, s := range states {
-			if s == got {
-				w.set(name, got)
-				return nil
-			}
-		}
+	case isOpen && may.has(got):
+		w.set(name, got)
+		return nil
 	}
 	return fmt.Errorf("%s is %s, should be %s (open: %v)", name, short(got), short(w.state(name)), isOpen)
 }

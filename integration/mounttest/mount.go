@@ -30,6 +30,7 @@ type Mount struct {
 	t       testing.TB
 	options []string
 	start   func(*exec.Cmd) error
+	judged  bool // by the test itself, at each call
 	cmd     *exec.Cmd
 	done    chan struct{} // closed when the daemon has ended
 	exit    error         // how; to be read after done
@@ -51,6 +52,11 @@ func On(store string) Option { return func(m *Mount) { m.Store = store } }
 
 // Through has the daemon started by a function of the test, such as one that does it in another network namespace.
 func Through(start func(*exec.Cmd) error) Option { return func(m *Mount) { m.start = start } }
+
+// JudgedBy has the daemon started by a function, in the place of [exec.Cmd.Start], by which the test judges its calls from then on (package failpoint).
+func JudgedBy(start func(*exec.Cmd) error) Option {
+	return func(m *Mount) { m.start, m.judged = start, true }
+}
 
 // At mounts at a directory that the test made.
 func At(dir string) Option { return func(m *Mount) { m.Dir = dir } }
@@ -165,6 +171,9 @@ func (m *Mount) TryMount(extra ...string) error {
 	select {
 	case line := <-first:
 		if strings.HasPrefix(line, "mounted at ") {
+			if m.judged {
+				m.settlePoll()
+			}
 			return nil
 		}
 	case <-time.After(Patience):
@@ -175,6 +184,17 @@ func (m *Mount) TryMount(extra ...string) error {
 	<-done
 	m.allowed = true
 	return fmt.Errorf("%w: %s", ErrNotMounted, m.logTail())
+}
+
+// settlePoll makes the kernel ask once for poll(2) and learn that there is none. Otherwise Go's runtime, which adds each file that it opens to its epoll without telling its
+// scheduler that this may wait, could wait for the daemon, and the daemon for a goroutine of the test that judges its calls.
+func (m *Mount) settlePoll() {
+	fd, err := unix.Open(m.Path(".share/ctl/status"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return // it was killed meanwhile, and the next call fails
+	}
+	defer unix.Close(fd)
+	_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 }
 
 // ErrNotMounted is what [Mount.TryMount] returns when the daemon ended by itself; the message has its log.
@@ -251,10 +271,16 @@ func (m *Mount) Signal(s syscall.Signal) {
 // Kill ends the daemon as a crash would, and leaves its dead mount behind: [Mount.Mount] replaces it, [Mount.Detach] takes it away.
 func (m *Mount) Kill() {
 	m.t.Helper()
-	m.allowed = true
 	if err := m.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		m.t.Fatal(err)
 	}
+	m.WaitKilled()
+}
+
+// WaitKilled waits until the daemon has ended that the test had killed in its own way.
+func (m *Mount) WaitKilled() {
+	m.t.Helper()
+	m.allowed = true
 	select {
 	case <-m.done:
 	case <-time.After(Patience):

@@ -30,6 +30,17 @@ const (
 	Region = "us-east-1"
 )
 
+// Credentials writes a file of credentials that may use the server, which goes with the test, and returns its path.
+func Credentials(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "keys")
+	text := "[default]\naws_access_key_id = " + User + "\naws_secret_access_key = " + Secret + "\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // build has the program built, which then lies in Go's cache, and returns its path.
 var build = sync.OnceValues(func() (string, error) {
 	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()

@@ -26,17 +26,6 @@ func TestMain(m *testing.M) { mounttest.Main(m) }
 // patience bounds every wait; a daemon rests up to a minute after failures.
 const patience = 5 * time.Minute
 
-// keys writes a file of credentials that may use the server.
-func keys(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(mounttest.TempDir(t), "keys")
-	text := "[default]\naws_access_key_id = " + s3server.User + "\naws_secret_access_key = " + s3server.Secret + "\n"
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // mount mounts a new store with a section in its share.toml.
 func mount(t *testing.T, section string) *mounttest.Mount {
 	t.Helper()
@@ -102,7 +91,7 @@ func write(t *testing.T, m *mounttest.Mount, name, text string) {
 
 func TestStoreIsKeptInABucket(t *testing.T) {
 	server := s3server.Start(t, "bucket")
-	credentials := keys(t)
+	credentials := s3server.Credentials(t)
 	section := fmt.Sprintf("url = \"s3://%s/bucket/my/store\"\nregion = %q\ncredentials = %q", server.Host, s3server.Region, credentials)
 	m := mount(t, section)
 	for n := range 20 {
