@@ -64,9 +64,9 @@ func killedAtPoints(t *testing.T, s *scene, again func(life int) bool) {
 		if p != nil {
 			p.verdict.Kill = true
 		}
-		seen := s.arm(p)
-		note(busy, seen)
+		note(busy, s.arm(p))
 		s.mount()
+		note(starting, s.arm(nil))
 		if life%4 == 1 {
 			s.scrub()
 		}
@@ -76,8 +76,7 @@ func killedAtPoints(t *testing.T, s *scene, again func(life int) bool) {
 		}
 		p = s.rarest(busy, chosenBusy, any)
 		p.verdict.Kill = true
-		seen = s.arm(p)
-		note(starting, seen)
+		s.arm(p)
 	}
 	s.arm(nil)
 	s.m.Settled()
