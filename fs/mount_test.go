@@ -75,7 +75,7 @@ func mountTree(t testing.TB, passthrough bool, change func(*Config)) *mounted {
 	}
 	store, dir := t.TempDir(), t.TempDir()
 	ok(t, os.Chmod(filepath.Dir(dir), 0o711)) // other users are to come in
-	tree, err := versions.Open(versions.Config{Dir: store, Settle: 50 * time.Millisecond})
+	tree, err := versions.Open(versions.Config{Dir: store, Settle: 50 * time.Millisecond, Pause: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // An operation is what one command changed in one go: all changes of a process group, as a shell makes one for each command, without a pause of
-// more than opPause. It stands between two moments: ViewAt(ID) is the tree before it, ViewAt(After) the tree after it. What it changed is
+// more than Config.Pause. It stands between two moments: ViewAt(ID) is the tree before it, ViewAt(After) the tree after it. What it changed is
 // listed by name, so that it can be undone beside others that were at work meanwhile.
 //
 // On disk (space op): key 8 bytes the id, all bits flipped, so that the newest comes first, and 4 bytes a part, big endian. Part 0:

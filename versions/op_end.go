@@ -48,7 +48,7 @@ func (o *operations) endIdle(now time.Time) error {
 	o.mu.Lock()
 	var over []*op
 	for p := range o.all {
-		if p.busy == 0 && !p.takes(now) && (len(p.unrested) == 0 || now.Sub(p.last) > opWaiting) {
+		if p.busy == 0 && !o.takes(p, now) && (len(p.unrested) == 0 || now.Sub(p.last) > opWaiting) {
 			over = append(over, p)
 		}
 	}

@@ -1,6 +1,7 @@
 package versions
 
 import (
+	"cmp"
 	"sync"
 	"time"
 
@@ -10,7 +11,7 @@ import (
 
 // Bounds of what is taken for one operation, and of what is kept of it.
 const (
-	opPause   = 2 * time.Second  // without a change, after which the next one is of another operation
+	opPause   = 2 * time.Second  // Config.Pause by default
 	opLength  = 10 * time.Minute // of programs that never pause
 	opChanges = 200_000          // listed; about 100 bytes each in memory
 	opWaiting = time.Hour        // for files that it still has open for writing
@@ -23,6 +24,7 @@ const (
 // operations notes who changes what. Changes are noted by the edge, which alone knows who asks.
 type operations struct {
 	t     *Tree
+	pause time.Duration // see Config.Pause
 	wake  chan struct{} // 1 deep: there are operations whose end is to be seen
 	ends  sync.Mutex    // held while operations are written down that are over; taken before Tree.mu
 	trash trashNames
@@ -64,16 +66,16 @@ type op struct {
 }
 
 func (o *operations) open(t *Tree) {
-	o.t = t
+	o.t, o.pause = t, cmp.Or(t.cfg.Pause, opPause)
 	o.wake = make(chan struct{}, 1)
 	o.tasks, o.groups, o.named = map[actor]*op{}, map[actor]*op{}, map[actor]*op{}
 	o.all, o.writing, o.bound = map[*op]bool{}, map[sharefs.Ino][]*op{}, map[sharefs.Ino]sharefs.HLC{}
 	o.unknown = &op{unrested: map[sharefs.Ino]struct{}{}}
 }
 
-// takes reports whether a change at a time is one of this operation.
-func (p *op) takes(now time.Time) bool {
-	return !p.shut && (p.busy > 0 || now.Sub(p.last) < opPause) && now.Sub(p.began) < opLength
+// takes reports whether a change at a time is one of an operation. o.mu is held.
+func (o *operations) takes(p *op, now time.Time) bool {
+	return !p.shut && (p.busy > 0 || now.Sub(p.last) < o.pause) && now.Sub(p.began) < opLength
 }
 
 // Op is an operation that a request belongs to. The zero value notes nothing.
@@ -94,7 +96,7 @@ func (t *Tree) Operate(who Caller) Op {
 	}
 	now := time.Now()
 	o.mu.Lock()
-	if p := o.tasks[actor{who.PID, who.UID}]; p != nil && p.takes(now) {
+	if p := o.tasks[actor{who.PID, who.UID}]; p != nil && o.takes(p, now) {
 		p.busy++
 		o.mu.Unlock()
 		return Op{t, p}
@@ -129,13 +131,13 @@ func (o *operations) enter(who Caller, proc process, label string, now time.Time
 	o.mu.Lock()
 	process, group := actor{proc.id, who.UID}, actor{proc.group, who.UID}
 	p := o.named[process]
-	if p == nil || !p.takes(now) {
+	if p == nil || !o.takes(p, now) {
 		p = o.groups[group]
 		if proc.group == 0 || label != "" {
 			p = nil
 		}
 	}
-	if p != nil && p.takes(now) {
+	if p != nil && o.takes(p, now) {
 		o.remember(who, p)
 		p.busy++
 		o.mu.Unlock()

@@ -35,6 +35,7 @@ type Config struct {
 	ShareKey [32]byte
 	Peer     sharefs.PeerID
 	Settle   time.Duration // how long nobody may have had a file open for writing before it counts as closed
+	Pause    time.Duration // without a change, after which the next one is of another operation; 0: opPause
 	Timed    time.Duration // how long a file may stay open before its changes make a version nevertheless; 0: for ever
 	Scrub    time.Duration // in which time all packs are read back in the background; 0: never
 	Atime    Atime

@@ -17,7 +17,7 @@ import (
 // testTree opens a tree in a directory and closes it at the end of the test, unless the test did.
 func testTree(t testing.TB, dir string, change ...func(*Config)) *Tree {
 	t.Helper()
-	cfg := Config{Dir: dir, Settle: 10 * time.Millisecond, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))}
+	cfg := Config{Dir: dir, Settle: 10 * time.Millisecond, Pause: time.Minute, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))}
 	for _, fn := range change {
 		fn(&cfg)
 	}

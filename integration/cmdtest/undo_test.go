@@ -16,6 +16,9 @@ import (
 	"sharefs/integration/treetest"
 )
 
+// patient is a configuration by which no command becomes two operations on a slow machine.
+const patient = "[versions]\npause = \"10m\"\n"
+
 // typed runs a command as a shell with job control does: in a process group of its own.
 func typed(t *testing.T, m *mounttest.Mount, script string) {
 	t.Helper()
@@ -62,6 +65,7 @@ func wantShape(t *testing.T, what string, m *mounttest.Mount, want map[string]st
 // Whatever a command did, undo makes the tree what it was before it, and redo what it was after.
 func TestUndo(t *testing.T) {
 	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		m.Configure(patient)
 		typed(t, m, `mkdir -p docs/sub other; for i in 1 2 3 4; do echo "file $i" > docs/f$i; done; echo deep > docs/sub/deep
 			ln docs/f1 other/hard; ln -s ../docs/f2 other/link; echo x > "other/ä 'q' $(printf 'new\nline')"; head -c 300000 /dev/urandom > other/big
 			chmod 640 docs/f3; mkfifo other/fifo; mkdir other/empty; touch -d 2001-02-03 docs/f4`)
@@ -106,6 +110,7 @@ func TestUndo(t *testing.T) {
 // One of several commands is undone; what others did since stays, and what they changed of the same is not overwritten.
 func TestUndoOne(t *testing.T) {
 	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		m.Configure(patient)
 		typed(t, m, `mkdir d; echo a > d/a; echo b > d/b`)
 		moment(t, m)
 		typed(t, m, `echo first > d/a; echo made > d/made`)
@@ -170,6 +175,7 @@ func TestNothingToUndo(t *testing.T) {
 // What another program was writing to stays as it is: no version has what it held before the command.
 func TestUndoLeavesWhatIsBeingWritten(t *testing.T) {
 	m := mounttest.Start(t, mounttest.Modes(t)[0])
+	m.Configure(patient)
 	log, err := os.Create(m.Path("log"))
 	ok(t, err)
 	defer log.Close()
@@ -193,6 +199,7 @@ func TestUndoLeavesWhatIsBeingWritten(t *testing.T) {
 // What a command had done when the daemon was killed can be undone after the next start.
 func TestUndoAfterKill(t *testing.T) {
 	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		m.Configure(patient)
 		typed(t, m, `mkdir d; echo kept > d/kept`)
 		before := shape(t, m)
 		typed(t, m, `for i in 1 2 3 4 5 6 7 8 9; do echo $i > d/new$i; done; echo changed > d/kept`)
@@ -207,6 +214,7 @@ func TestUndoAfterKill(t *testing.T) {
 // Redo is of what was undone last, and not of what was undone before something else was done.
 func TestRedoAfterOtherWork(t *testing.T) {
 	m := mounttest.Start(t, mounttest.Modes(t)[0])
+	m.Configure(patient)
 	typed(t, m, `echo a > a`)
 	moment(t, m)
 	must(t, m.Dir, "undo")

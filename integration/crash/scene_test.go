@@ -93,17 +93,13 @@ func newScene(t *testing.T, mode mounttest.Mode, seed uint64, workers int, bucke
 	store := filepath.Join(mounttest.TempDir(t), "store")
 	watch := failpoint.New(store, s.judge)
 	s.m = mounttest.Start(t, mode, mounttest.On(store), mounttest.JudgedBy(watch.Start))
-	s.m.Unmount()
 	config := hasty
 	s.bucket = bucket
 	if bucket {
 		server := s3server.Start(t, "bucket")
 		config += fmt.Sprintf("[tier]\nurl = \"s3://%s/bucket/store\"\nregion = %q\ncredentials = %q\n", server.Host, s3server.Region, s3server.Credentials(t))
 	}
-	if err := os.WriteFile(filepath.Join(store, "share.toml"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s.m.Mount()
+	s.m.Configure(config)
 	for i := range workers {
 		dir := s.m.Path(fmt.Sprintf("w%d", i))
 		if err := os.Mkdir(dir, 0o755); err != nil {

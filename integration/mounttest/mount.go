@@ -213,6 +213,16 @@ func (m *Mount) Alive() bool {
 	}
 }
 
+// Configure mounts again with another share.toml.
+func (m *Mount) Configure(text string) {
+	m.t.Helper()
+	m.Unmount()
+	if err := os.WriteFile(filepath.Join(m.Store, "share.toml"), []byte(text), 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+	m.Mount()
+}
+
 // Unmount ends the mount as a user would, waits until all is saved, and fails the test if that goes wrong.
 func (m *Mount) Unmount() {
 	m.t.Helper()

@@ -7,6 +7,7 @@
 //
 //	[versions]
 //	settle      = "1s"        # a file must be quiet for so long before its version is taken; "0s" keeps every close
+//	pause       = "2s"        # after so long without a change, the next one of a command is another operation
 //
 //	[journal]
 //	max_delay   = "5s"        # what no fsync asked for is on disk at the latest after so long
@@ -53,6 +54,7 @@ type Mount struct {
 // Versions says how versions are made.
 type Versions struct {
 	Settle Duration `toml:"settle"`
+	Pause  Duration `toml:"pause"`
 }
 
 // Journal bounds what a power loss may take.
@@ -89,11 +91,17 @@ const (
 	maxCopyDelay = time.Hour
 )
 
+// Bounds of versions.pause: a command that works at all changes something more often than the second, and hardly any without pauses as long as the first.
+const (
+	minPause = 100 * time.Millisecond
+	maxPause = 10 * time.Minute
+)
+
 // Default is the configuration of a new store.
 func Default() Config {
 	return Config{
 		Mount:     Mount{Passthrough: mountopt.PassthroughAuto, Atime: mountopt.RelAtime},
-		Versions:  Versions{Settle: Duration(time.Second)},
+		Versions:  Versions{Settle: Duration(time.Second), Pause: Duration(2 * time.Second)},
 		Journal:   Journal{MaxDelay: Duration(5 * time.Second), CopyDelay: Duration(5 * time.Second)},
 		Peers:     defaultPeers(),
 		Retention: defaultRetention(),
@@ -110,6 +118,7 @@ atime       = "relatime" # or "noatime", "strictatime"
 
 [versions]
 settle      = "1s"       # a file must be quiet for so long before its version is taken; "0s" keeps every close
+pause       = "2s"       # after so long without a change, the next one of a command is another operation (sharefs undo)
 
 [journal]
 max_delay   = "5s"       # what no fsync asked for is on disk at the latest after so long
@@ -159,7 +168,7 @@ func Parse(path string, text []byte) (Config, error) {
 
 // Keys lists all keys, in the order of the file.
 func Keys() []string {
-	return append([]string{"mount.passthrough", "mount.atime", "versions.settle", "journal.max_delay", "journal.copy_delay"},
+	return append([]string{"mount.passthrough", "mount.atime", "versions.settle", "versions.pause", "journal.max_delay", "journal.copy_delay"},
 		slices.Concat(peersKeys(), retentionKeys(), tierKeys())...)
 }
 
@@ -172,6 +181,9 @@ func (c *Config) check() error {
 	}
 	if s := time.Duration(c.Versions.Settle); s < 0 || s > mountopt.MaxSettle {
 		return fmt.Errorf("versions.settle is from \"0s\" to \"24h\", not \"%v\"", s)
+	}
+	if p := time.Duration(c.Versions.Pause); p < minPause || p > maxPause {
+		return fmt.Errorf("versions.pause is from \"100ms\" to \"10m\", not \"%v\"", p)
 	}
 	if d := time.Duration(c.Journal.MaxDelay); d < minDelay || d > maxDelay {
 		return fmt.Errorf("journal.max_delay is from \"10ms\" to \"1m\", not \"%v\"", d)

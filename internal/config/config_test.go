@@ -33,9 +33,9 @@ func TestTheFileOfANewStoreSaysTheDefaults(t *testing.T) {
 }
 
 func TestValuesAreTaken(t *testing.T) {
-	c, err := Parse("share.toml", []byte("[mount]\npassthrough='off'\natime='noatime'\n[versions]\nsettle='0s'\n[journal]\nmax_delay='250ms'\ncopy_delay='1m'\n"))
+	c, err := Parse("share.toml", []byte("[mount]\npassthrough='off'\natime='noatime'\n[versions]\nsettle='0s'\npause='3s'\n[journal]\nmax_delay='250ms'\ncopy_delay='1m'\n"))
 	want := Config{
-		Mount: Mount{mountopt.PassthroughOff, mountopt.NoAtime}, Versions: Versions{0}, Journal: Journal{Duration(250 * time.Millisecond), Duration(time.Minute)},
+		Mount: Mount{mountopt.PassthroughOff, mountopt.NoAtime}, Versions: Versions{0, Duration(3 * time.Second)}, Journal: Journal{Duration(250 * time.Millisecond), Duration(time.Minute)},
 	}
 	want.Retention, want.Peers = Default().Retention, Default().Peers
 	if err != nil || !reflect.DeepEqual(c, want) {
@@ -51,6 +51,7 @@ func TestEachErrorNamesFileAndKey(t *testing.T) {
 		"[mount]\natime='never'":                           `mount.atime is "noatime", "relatime" or "strictatime", not "never"`,
 		"[mount]\npassthrough='on'":                        `mount.passthrough is "auto" or "off", not "on"`,
 		"[versions]\nsettle='5'":                           `line 2: versions.settle: "5" is not a time with its unit, such as "1s"`,
+		"[versions]\npause='11m'":                          `versions.pause is from "100ms" to "10m", not "11m0s"`,
 		"[versions]\nsettle='-1s'":                         `versions.settle is from "0s" to "24h", not "-1s"`,
 		"[peers]\nlisten='7000'":                           `peers.listen is "auto", "off", or an address such as "0.0.0.0:7274", "[::]:7274" or "127.0.0.1:0", not "7000"`,
 		"[journal]\ncopy_delay='2h'":                       `journal.copy_delay is from "100ms" to "1h", not "2h0m0s"`,
