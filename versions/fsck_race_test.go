@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -18,10 +20,16 @@ func TestFsckFindsNothingWhileAllIsAtWork(t *testing.T) {
 	tree := testTree(t, t.TempDir(), func(c *Config) { c.packSize, c.byHand = 300_000, true })
 	stop := make(chan struct{})
 	var all sync.WaitGroup
+	// It is as different as goroutines are from run to run; the seed says at least what each of them does.
+	seed := rand.Uint64()
+	if s := os.Getenv("SHAREFS_SEED"); s != "" {
+		seed = must[uint64](t)(strconv.ParseUint(s, 10, 64))
+	}
+	t.Logf("SHAREFS_SEED=%d", seed)
 	work := func(fn func(r *rand.Rand, i int) error) {
-		seed := rand.Uint64()
+		seed++
+		r := rand.New(rand.NewPCG(seed, 1))
 		all.Go(func() {
-			r := rand.New(rand.NewPCG(seed, 1))
 			for i := 0; ; i++ {
 				select {
 				case <-stop:

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"sharefs"
 )
 
@@ -123,7 +121,7 @@ func (m *historyModel) make(name string) {
 // overwrite changes a part of a file through a handle that may stay open while the file is captured.
 func (m *historyModel) overwrite(name string, f *modelFile) {
 	t := m.t
-	h := must[*Handle](t)(m.tree.Open(f.ino, unix.O_RDWR, root))
+	h := must[*Handle](t)(m.tree.Open(f.ino, readWrite(m.tree), root))
 	if m.r.IntN(4) > 0 {
 		m.note("overwrite a part of %s", name)
 		part, off := m.text(), m.r.IntN(len(f.content)+1)
