@@ -2,9 +2,16 @@ package versions
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/versions/kv"
 )
 
 // benchPast makes a directory whose names and files have changed, in as many instants as there are revisions, and returns a moment in the middle. All is in
@@ -90,4 +97,60 @@ func BenchmarkView(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkViewAmongMillions looks up names at moments all over a history of 100,000 former states, or as many millions as SHAREFS_VIEW_MILLIONS says: ten thousand files,
+// each of which has changed as often as the others. All is in meta.db. The processor's time counts beside that of the clock, which others who are at work lengthen.
+func BenchmarkViewAmongMillions(b *testing.B) {
+	const files = 10_000
+	revisions := 10
+	if n, err := strconv.Atoi(os.Getenv("SHAREFS_VIEW_MILLIONS")); err == nil {
+		revisions = n * 1e6 / files
+	}
+	tree := testTree(b, b.TempDir(), byHand)
+	dir := must[sharefs.Attr](b)(tree.Mkdir(sharefs.RootIno, "d", 0o755, root)).Ino
+	names := benchNames(files)
+	rows := make([]*row, files)
+	for i, name := range names {
+		ino := must[sharefs.Attr](b)(tree.Mknod(dir, name, unix.S_IFIFO|0o644, 0, root)).Ino
+		rows[i] = must[*row](b)(loadRow(tree.db, ino))
+	}
+	check(b, tree.closeEpoch())
+	moments := make([]sharefs.HLC, revisions)
+	var batch kv.Batch
+	for rev := range moments {
+		moments[rev] = tree.clock.Next()
+		for i, r := range rows {
+			r.mtime = sharefs.Time(rev)
+			batch.Put(spaceInode, inoKey(r.ino), r.encode())
+			if batch.Len() == 2000 || i == files-1 {
+				must[uint64](b)(tree.db.Commit(&batch))
+				batch.Reset()
+			}
+		}
+		check(b, tree.db.Boundary(tree.clock.Next()))
+	}
+	check(b, tree.db.Checkpoint())
+	views := make([]*View, min(revisions-1, 100))
+	for i := range views {
+		views[i] = viewAt(b, tree, moments[1+i*(revisions-1)/len(views)]) // before that revision
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	before := cpuTime(b)
+	for b.Loop() {
+		n := r.IntN(len(views))
+		a, err := views[n].Lookup(dir, names[r.IntN(files)])
+		if want := sharefs.Time(n * (revisions - 1) / len(views)); err != nil || a.Mtime != want {
+			b.Fatalf("it was changed at %d, want %d, %v", a.Mtime, want, err)
+		}
+	}
+	b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64(files*revisions), "former-states")
+}
+
+// cpuTime is the time that this process has used of processors.
+func cpuTime(b *testing.B) time.Duration {
+	var u unix.Rusage
+	check(b, unix.Getrusage(unix.RUSAGE_SELF, &u))
+	return time.Duration(unix.TimevalToNsec(u.Utime) + unix.TimevalToNsec(u.Stime))
 }

@@ -27,7 +27,7 @@ func TestMeasureReadingFromTheBucket(t *testing.T) {
 	const size = 256 << 20
 	server := s3server.Start(t, "bucket")
 	section := func(cache string) string {
-		return fmt.Sprintf("url = \"s3://%s/bucket/near\"\nregion = %q\ncredentials = %q\ncache = %q", server.Host, s3server.Region, keys(t), cache)
+		return fmt.Sprintf("url = \"s3://%s/bucket/near\"\nregion = %q\ncredentials = %q\ncache = %q", server.Host, s3server.Region, s3server.Credentials(t), cache)
 	}
 	m := mount(t, section("64MiB"))
 	if err := os.WriteFile(m.Path("large"), noise(1, size), 0o644); err != nil {

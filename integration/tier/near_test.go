@@ -37,7 +37,7 @@ func packsHere(t *testing.T, m *mounttest.Mount) int {
 // goes on; it comes back by itself, also after the daemon was killed.
 func TestHistoryLargerThanItsRoom(t *testing.T) {
 	server := s3server.Start(t, "bucket")
-	section := fmt.Sprintf("url = \"s3://%s/bucket/near\"\nregion = %q\ncredentials = %q\ncache = \"64MiB\"", server.Host, s3server.Region, keys(t))
+	section := fmt.Sprintf("url = \"s3://%s/bucket/near\"\nregion = %q\ncredentials = %q\ncache = \"64MiB\"", server.Host, s3server.Region, s3server.Credentials(t))
 	m := mount(t, section)
 	const versions = 12
 	for n := range byte(versions) {
