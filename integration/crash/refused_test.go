@@ -87,11 +87,7 @@ func refusedCalls(t *testing.T, s *scene, lives int) {
 		s.arm(p)
 	}
 	s.arm(nil)
-	var list []string
-	for _, c := range slices.Sorted(maps.Keys(hits)) {
-		list = append(list, c)
-	}
-	t.Logf("%d operations, %d jobs, %d versions read; refused: %s; %d starts were given up", s.ops(), s.done(), s.looked.Load(), strings.Join(list, ", "), stopped)
+	t.Logf("%d operations, %d jobs, %d versions read; refused: %s; %d starts were given up", s.ops(), s.done(), s.looked.Load(), strings.Join(slices.Sorted(maps.Keys(hits)), ", "), stopped)
 }
 
 // refused reports whether an error is one that a failing disk may give to a program, or to a job, which tells of it as text.
