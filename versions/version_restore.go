@@ -23,6 +23,11 @@ func (t *Tree) Restore(ino sharefs.Ino, number uint64, who Caller) error {
 	if err := t.writable(op); err != nil {
 		return err
 	}
+	// As in Open: whoever removes the file meanwhile leaves it to Forget, which is told when it is not used any more.
+	if !t.refs.add(ino, 1) {
+		return stale(ino)
+	}
+	defer t.Forget(ino, 1)
 	r, err := t.row(ino)
 	if err != nil {
 		return err

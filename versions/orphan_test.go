@@ -1,0 +1,40 @@
+package versions
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+)
+
+// A file that is removed while it is restored goes, whoever asks for that holding no reference of the kernel's.
+func TestRemovedWhileItIsRestored(t *testing.T) {
+	tree := testTree(t, t.TempDir()) // which captures what the file held, and lets go of it then
+	for i := range 8 {
+		name := fmt.Sprint("f", i)
+		save(t, tree, name, "one")
+		ino := save(t, tree, name, "two, and more")
+		var both sync.WaitGroup
+		both.Go(func() {
+			err := tree.Restore(ino, 1, root)
+			if err != nil && !errors.Is(err, sharefs.KindStale) && !errors.Is(err, sharefs.KindNotExist) {
+				t.Errorf("restore: %v", err)
+			}
+		})
+		both.Go(func() {
+			if err := tree.Unlink(sharefs.RootIno, name); err != nil {
+				t.Errorf("unlink: %v", err)
+			}
+		})
+		both.Wait()
+		eventually(t, fmt.Sprintf("the backing file of %s is gone", name), func() bool {
+			_, err := tree.live.stat(ino)
+			return errors.Is(err, unix.ENOENT)
+		})
+	}
+	noProblems(t, tree)
+}
