@@ -196,12 +196,17 @@ func TestPins(t *testing.T) {
 	now := time.Date(2026, 11, 20, 15, 4, 5, 0, time.Local)
 	p := pins{now: func() time.Time { return now }}
 	for text, relative := range map[string]bool{
-		"now": true, "-2h": true, "yesterday": true, "monday": true, "10:30": true, "2026-11-20": true, "2030-01-01": true, "3 days ago": true,
+		"now": true, "-2h": true, "yesterday": true, "monday": true, "10:30": true, "2026-11-20": true, "2026-11-21": true, "2026-11": true, "3 days ago": true,
 		"2026-11-19": false, "2026-11-20T10:30": false, "@1790000000": false, "2026-11-20T10:30:15.123+01:00": false, "2026-10": false,
 	} {
 		_, seconds, ok := p.moment(text)
 		if !ok || (seconds == pinSeconds) != relative {
 			t.Errorf("%s holds for %d s, %v", text, seconds, ok)
+		}
+	}
+	for _, text := range []string{"2026-11-24", "2026-12-25T10:00", "2027-01", "2030-01-01", "2124-01-01", "2030-01-01T10:00:00Z"} {
+		if at, _, ok := p.moment(text); ok {
+			t.Errorf("%s, which is to come, is %v", text, at)
 		}
 	}
 	for text, want := range map[string]sharefs.HLC{

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -30,7 +31,15 @@ type pin struct {
 }
 
 // farAhead is so long that no text which depends on the present means the same then.
-const farAhead = 1000 * 24 * time.Hour
+const farAhead = 40_000 * 24 * time.Hour
+
+// spanOf is how far the end of a time that is written in full may lie ahead: that of today, in any zone, or of this month.
+func spanOf(text string) time.Duration {
+	if strings.Count(text, "-") < 2 {
+		return 33 * 24 * time.Hour
+	}
+	return 2 * 24 * time.Hour
+}
 
 // moment reads a time. MaxHLC is now; a time that is written in full may lie ahead, for the clock of the tree may be ahead of the host's. Seconds is for how long
 // the answer holds: pinSeconds for what depends on when it is asked, and for what lies ahead.
@@ -44,6 +53,9 @@ func (p *pins) moment(text string) (at sharefs.HLC, seconds uint64, ok bool) {
 		return 0, 0, false
 	}
 	if later, err := when.Parse(text, now.Add(2*farAhead)); err == nil && later == at {
+		if at > when.Reading(now.Add(spanOf(text))) {
+			return 0, 0, false // it has not even begun
+		}
 		if at > when.Reading(now) {
 			return at, pinSeconds, true
 		}

@@ -125,6 +125,9 @@ func (t *Tree) setMoment(op string, m Moment, move bool) (Moment, error) {
 		return m, err
 	}
 	m.At = v.At()
+	if err := t.wasThere(v, &m); err != nil {
+		return m, err
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.stillKept(m.At); err != nil { // from here on retention sees the name before it gives a moment up
@@ -150,6 +153,21 @@ func (t *Tree) setMoment(op string, m Moment, move bool) (Moment, error) {
 	m.Created = t.clock.Next()
 	x.b.Put(spaceMoment, momentKey(m.Ino, m.Kind, m.Name), m.encode())
 	return m, x.commit()
+}
+
+// wasThere refuses a moment at which neither the inode was there nor anything whose history it continues.
+func (t *Tree) wasThere(v *View, m *Moment) error {
+	if m.Number > 0 {
+		return nil
+	}
+	if _, err := v.row(m.Ino); !errors.Is(err, sharefs.KindStale) {
+		return err
+	}
+	all, err := t.Versions(m.Ino)
+	if err == nil && (len(all) == 0 || all[0].At > m.At) {
+		err = &sharefs.Error{Op: "name a moment", Path: m.Name, Kind: sharefs.KindNoAttr, Detail: "it was not there at " + m.At.String()}
+	}
+	return err
 }
 
 func (t *Tree) removeMoment(op string, ino sharefs.Ino, kind MomentKind, name string) error {

@@ -177,6 +177,8 @@ func (t *Target) tell(verb, name, at, value string) error {
 		e.Detail = "you may not write it"
 	case e.Kind == sharefs.KindExist:
 		e.Detail = "it has a tag or branch " + term.Quote(name) + " already: sharefs tags " + term.Quote(t.Given)
+	case e.Kind == sharefs.KindNoAttr && at != "" && at != "now":
+		e.Kind, e.Detail = sharefs.KindNotExist, "it was not there at "+term.Quote(at)
 	case e.Kind == sharefs.KindNotExist || e.Kind == sharefs.KindNoAttr:
 		e.Kind, e.Detail = sharefs.KindNotExist, "it has no such tag or branch as "+term.Quote(name)
 	case e.Kind == sharefs.KindInvalid && at != "" && at != "now" && !t.Mount.isTime(at):
