@@ -70,7 +70,8 @@ func (r *RebuildReport) Text() string {
 	if r.UpTo > 0 {
 		fmt.Fprintf(&b, "It goes up to %s.\n", r.UpTo.Time().Format("2006-01-02 15:04:05"))
 	}
-	fmt.Fprintf(&b, "%d rows, %d files, %d chunks in %d packs.\n", r.Rows, r.Files, r.Chunks, r.Packs)
+	fmt.Fprintf(&b, "%s, %s, %s in %s.\n", plural(uint64(r.Rows), "row", "rows"), plural(uint64(r.Files), "file", "files"),
+		plural(uint64(r.Chunks), "chunk", "chunks"), plural(uint64(r.Packs), "pack", "packs"))
 	if r.Marked > 0 {
 		fmt.Fprintf(&b, "%d files have changed since; the next mount makes versions of them.\n", r.Marked)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -21,7 +22,7 @@ func (a *app) branch() *cobra.Command {
 time, at which work can go on apart (sharefs switch PATH NAME). A branch moves
 along with the work on it. Without NAME the branches are listed.`,
 		Args:              between(2, "PATH"),
-		ValidArgsFunction: completeFiles,
+		ValidArgsFunction: a.completeMoments(branchesOf),
 		RunE: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) == 1 && (remove || at != "" || note != ""):
@@ -69,7 +70,7 @@ called main if there is none yet.
   sharefs switch FILE draft          FILE holds version 1; work on it
   sharefs switch FILE main           FILE holds again what it held before`,
 		Args:              exactly("PATH", "BRANCH"),
-		ValidArgsFunction: completeFiles,
+		ValidArgsFunction: a.completeMoments(branchesOf),
 		RunE: func(_ *cobra.Command, args []string) error {
 			t, err := client.OpenTarget(args[0])
 			if err != nil {
@@ -96,6 +97,11 @@ func (a *app) switchTarget(t *client.Target, name string) error {
 		return err
 	}
 	to := all.Find(name)
+	if to == nil && slices.ContainsFunc(all.Tags, func(m client.Moment) bool { return m.Name == name }) {
+		named := quoteArg(t.Given + "@@" + name)
+		return &sharefs.Error{Op: "switch", Path: term.Quote(t.Given), Kind: sharefs.KindInvalid, Detail: term.Quote(name) + " is a tag, which does not move: sharefs restore " +
+			named + " brings back what was there, and sharefs branch " + quoteArg(t.Given) + " NAME --at " + term.Quote(name) + " begins a branch with it"}
+	}
 	if to == nil {
 		return &sharefs.Error{Op: "switch", Path: term.Quote(t.Given), Kind: sharefs.KindNotExist,
 			Detail: "it has no branch " + term.Quote(name) + ": sharefs branch " + quoteArg(t.Given) + " " + term.Quote(name) + " makes it"}

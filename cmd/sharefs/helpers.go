@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"slices"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,4 +30,11 @@ func sortedKeys(all ...map[string]string) []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(keys))
+}
+
+// alsoShort gives a flag of a command another letter, which its help does not name.
+func alsoShort(cmd *cobra.Command, name, letter string) {
+	const other = "also-"
+	cmd.Flags().VarP(cmd.Flags().Lookup(name).Value, other+name, letter, "")
+	cmd.Flags().Lookup(other + name).Hidden = true
 }

@@ -88,7 +88,7 @@ also when whoever asked for them is gone.`,
 				delete(all[i].Args, jobs.AskedAs)
 			}
 			if a.json {
-				return a.writeJSON(all)
+				return a.writeJSON(append([]jobs.Job{}, all...))
 			}
 			if len(all) == 0 {
 				return a.printf("No job was asked for since the mount began.\n")

@@ -103,6 +103,7 @@ names that changed are listed; DIR@@TIME is how it was after that.`,
 		},
 	}
 	cmd.Flags().VarP(&last, "number", "n", "Show the newest `N` versions only")
+	alsoShort(cmd, "number", "N")
 	cmd.Flags().BoolVarP(&patch, "patch", "p", false, "Show what each version changed")
 	cmd.Flags().VarP(&context, "unified", "U", "With --patch, show `N` unchanged lines around each change")
 	cmd.Flags().BoolVar(&reverse, "reverse", false, "Show the oldest version first")

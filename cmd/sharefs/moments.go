@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -136,7 +137,7 @@ func (a *app) untag() *cobra.Command {
 		Short:             "Take a tag of a file or directory away",
 		Long:              "Take a tag of a file or directory away; a snapshot is one of the mount point. What it named stays as long as other moments do.",
 		Args:              exactly("PATH", "NAME"),
-		ValidArgsFunction: completeFiles,
+		ValidArgsFunction: a.completeMoments(tagsOf),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.removeMoment(args[0], args[1], "tag", (*client.Target).RemoveTag)
 		},
@@ -148,16 +149,45 @@ func (a *app) removeMoment(path, name, what string, remove func(*client.Target, 
 	if err != nil {
 		return err
 	}
-	if err := remove(t, name); err != nil {
+	all, err := t.Moments()
+	if err != nil {
 		return err
 	}
+	if err := remove(t, name); err != nil {
+		if sharefs.KindOf(err) == sharefs.KindNotExist {
+			return notThat(t, all, name, what)
+		}
+		return err
+	}
+	current := what == "branch" && all.Branch == name
 	if a.json {
 		return a.writeJSON(struct {
-			Path string `json:"path"`
-			Name string `json:"name"`
-		}{t.Path, name})
+			Path    string `json:"path"`
+			Name    string `json:"name"`
+			Current bool   `json:"current"` // it was the branch that is worked on
+		}{t.Path, name, current})
 	}
-	return a.printf("The %s %s of %s is gone.\n", what, term.Quote(name), term.Quote(t.Given))
+	more := ""
+	if current {
+		more = " It was the one that was worked on; what is there stays, and is on no branch now."
+	}
+	return a.printf("The %s %s of %s is gone.%s\n", what, term.Quote(name), term.Quote(t.Given), more)
+}
+
+// notThat is the error of whoever wants to take away a tag or branch that is not there, or is the other of the two.
+func notThat(t *client.Target, all *client.Moments, name, what string) error {
+	e := &sharefs.Error{Op: "remove the " + what + " " + term.Quote(name) + " of", Path: term.Quote(t.Given), Kind: sharefs.KindNotExist}
+	is := func(m client.Moment) bool { return m.Name == name }
+	given := quoteArg(t.Given)
+	switch {
+	case what == "tag" && slices.ContainsFunc(all.Branches, is):
+		e.Detail = "it is a branch: sharefs branch -d " + given + " " + term.Quote(name)
+	case what == "branch" && slices.ContainsFunc(all.Tags, is):
+		e.Detail = "it is a tag: sharefs untag " + given + " " + term.Quote(name)
+	default:
+		e.Detail = "it has no such " + what + "; sharefs tags " + given + " lists those that there are"
+	}
+	return e
 }
 
 func (a *app) tags() *cobra.Command {

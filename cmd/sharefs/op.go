@@ -47,7 +47,7 @@ func (a *app) opLog() *cobra.Command {
 				all = all[:n]
 			}
 			if a.json {
-				return a.writeJSON(all)
+				return a.writeJSON(append([]client.Operation{}, all...))
 			}
 			if len(all) == 0 {
 				return a.printf("Nothing was changed yet.\n")
@@ -60,7 +60,8 @@ func (a *app) opLog() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().VarP(&limit, "number", "N", "List the last `N` alone (20; 0: all that are known)")
+	cmd.Flags().VarP(&limit, "number", "n", "List the last `N` alone (20; 0: all that are known)")
+	alsoShort(cmd, "number", "N")
 	return cmd
 }
 
@@ -94,6 +95,8 @@ func (a *app) opShow() *cobra.Command {
 		Use:   "show OPERATION",
 		Short: "Show what one operation changed",
 		Args:  exactly("OPERATION"),
+
+		ValidArgsFunction: a.completeOperations,
 		RunE: func(_ *cobra.Command, args []string) error {
 			m, err := a.here()
 			if err != nil {
@@ -104,7 +107,10 @@ func (a *app) opShow() *cobra.Command {
 				return err
 			}
 			if a.json {
-				return a.writeJSON(o)
+				return a.writeJSON(struct {
+					*client.Operation
+					Changes []client.OpChange `json:"changes"` // there even if it is empty
+				}{o, append([]client.OpChange{}, o.Changes...)})
 			}
 			if err := a.printf("%s\n", a.opLine(o)); err != nil {
 				return err

@@ -58,6 +58,7 @@ type undoStyle struct {
 func (a *app) undoCommand(cmd *cobra.Command, redo bool) *cobra.Command {
 	style := undoStyle{redo: redo}
 	cmd.Args = between(1)
+	cmd.ValidArgsFunction = a.completeOperations
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		m, err := a.here()
 		if err != nil {

@@ -55,8 +55,39 @@ func TestMomentsHaveNames(t *testing.T) {
 		refused(t, m.Dir, 1, "tag a: nonsense is no time and no tag of it; times are written -2h, yesterday or 2026-11-20T10:00", "tag", "a", "x", "--at", "nonsense")
 		refused(t, m.Dir, 1, "tag a@@9: no such version", "tag", "a", "x", "--at", "9")
 		refused(t, m.Dir, 2, "NAME is missing", "tag", "a")
+		for _, c := range []struct {
+			want string
+			args []string
+		}{
+			{"first\tthe first one\n", []string{"untag", "a", "fi"}}, {"a@@1\n", []string{"cat", "a@@1"}}, {"a@@first\n", []string{"restore", "a@@fi"}},
+			{":4\n", []string{"switch", "a", ""}}, {"Z\t", []string{"undo", ""}}, {"Z\t", []string{"op", "show", "2"}}, {":0\n", []string{"log", "a"}},
+			{":36\n", []string{"undo", "none"}},
+		} {
+			if a := tool(t, m.Dir, append([]string{"__complete"}, c.args...)...); a.exit != 0 || !strings.Contains(a.out, c.want) || strings.Contains(c.want, ":") && a.out != c.want {
+				t.Errorf("%q: %+v", c.args, a)
+			}
+		}
 		must(t, m.Dir, "untag", "a", "first")
-		refused(t, m.Dir, 1, "remove the tag a: it has no such tag or branch as first", "untag", "a", "first")
+		refused(t, m.Dir, 1, "remove the tag first of a: it has no such tag; sharefs tags a lists those that there are", "untag", "a", "first")
+		refused(t, m.Dir, 1, "tag a: it was not there at 2020-01-01", "tag", "a", "early", "--at", "2020-01-01")
+		refused(t, m.Dir, 1, "tag .: it was not there at 2020-01-01", "tag", ".", "early", "--at", "2020-01-01")
+		for _, name := range []string{"a@@2050-01-01", "a@@2124-01-01"} {
+			if got := tool(t, m.Dir, "restore", name); got.exit != 1 || !strings.Contains(got.err, "is no number of a version, no tag and no time") {
+				t.Errorf("%+v", got)
+			}
+		}
+		if a := tool(t, m.Dir, "restore", ".@@2124-01-01"); a.exit != 1 {
+			t.Errorf("%+v", a)
+		}
+		for _, form := range []string{"-n", "-N"} {
+			if text := must(t, m.Dir, "log", form, "1", "a"); strings.Count(text, "\n") != 2 {
+				t.Error(text)
+			}
+			if text := must(t, m.Dir, "op", "log", form, "1"); strings.Count(text, "\n") != 1 {
+				t.Error(text)
+			}
+		}
+		refused(t, m.Dir, 1, m.Path("a")+": is a file; sharefs log lists its versions, and sharefs find --deleted what was removed from a directory", "find", "--deleted", "./a")
 
 		// A snapshot is a tag of the root.
 		must(t, m.Dir, "snapshot", "whole", "-m", "all of it")
@@ -135,7 +166,15 @@ func TestWorkGoesOnOnBranches(t *testing.T) {
 		}
 		treetest.Same(t, m.Path("d"), two)
 		must(t, m.Dir, "branch", "-d", "d", "one")
-		refused(t, m.Dir, 1, "remove the branch d: it has no such tag or branch as one", "branch", "-d", "d", "one")
+		refused(t, m.Dir, 1, "remove the branch one of d: it has no such branch; sharefs tags d lists those that there are", "branch", "-d", "d", "one")
+		refused(t, m.Dir, 1, "remove the tag two of d: it is a branch: sharefs branch -d d two", "untag", "d", "two")
+		if got := must(t, m.Dir, "branch", "-d", "d", "two"); got != "The branch two of d is gone. It was the one that was worked on; what is there stays, and is on no branch now.\n" {
+			t.Errorf("%q", got)
+		}
+		must(t, m.Dir, "tag", "d", "fixed")
+		refused(t, m.Dir, 1, "remove the branch fixed of d: it is a tag: sharefs untag d fixed", "branch", "-d", "d", "fixed")
+		refused(t, m.Dir, 1, "switch d: fixed is a tag, which does not move: sharefs restore d@@fixed brings back what was there, and sharefs branch d NAME --at fixed begins a branch with it",
+			"switch", "d", "fixed")
 	}, quick)
 }
 

@@ -35,7 +35,10 @@ func (m *Mount) Deleted(ctx context.Context, dir string, fn func(*Deleted) (insi
 	if _, err := os.Lstat(ever); err != nil {
 		return pathError(dir, err)
 	}
-	_, err = os.Lstat(dir)
+	info, err := os.Lstat(dir)
+	if err == nil && !info.IsDir() || err != nil && isPast(ever) {
+		return &sharefs.Error{Path: term.Quote(dir), Kind: sharefs.KindNotDir, Detail: "is a file; sharefs log lists its versions, and sharefs find --deleted what was removed from a directory"}
+	}
 	return m.deleted(ctx, dir, ever, err == nil, fn, bad)
 }
 
