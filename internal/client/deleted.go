@@ -48,29 +48,31 @@ func (m *Mount) deleted(ctx context.Context, dir, ever string, live bool, fn fun
 		bad(dir, err)
 		return nil
 	}
+	there := map[string]os.DirEntry{} // what bears its name still, which most do: nothing is asked of it
+	if live {
+		now, err := os.ReadDir(dir)
+		if err != nil {
+			bad(dir, err)
+			return nil
+		}
+		for _, e := range now {
+			there[e.Name()] = e
+		}
+	}
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		path, was := filepath.Join(dir, e.Name()), filepath.Join(ever, e.Name())
-		isFile := false
-		if e.IsDir() {
-			isFile = isPast(was)
-		}
-		if live {
-			if info, err := os.Lstat(path); err == nil {
-				if info.IsDir() && e.IsDir() && !isFile {
-					if err := m.deleted(ctx, path, was, true, fn, bad); err != nil {
-						return err
-					}
+		if now := there[e.Name()]; now != nil {
+			if now.IsDir() && e.IsDir() && !isPast(was) {
+				if err := m.deleted(ctx, path, was, true, fn, bad); err != nil {
+					return err
 				}
-				continue
-			} else if !missing(err) {
-				bad(path, err)
-				continue
 			}
+			continue
 		}
-		d, err := m.look(path, was, live, e.IsDir(), isFile)
+		d, err := m.look(path, was, live, e.IsDir(), e.IsDir() && isPast(was))
 		if err != nil {
 			bad(path, err)
 			continue
