@@ -60,7 +60,8 @@ type batch struct {
 	given    uint64 // how many packs had been given up when it began: another one takes its chunks with it
 	chunks   map[sharefs.ChunkID]pack.Loc
 	versions []captured
-	early    map[versionID]bool // of versions: those that were taken before their turn
+	early    map[versionID]bool   // of versions: those that were taken before their turn
+	large    map[sharefs.Ino]bool // of versions: large files
 	bytes    int64
 	began    time.Time
 }
@@ -156,6 +157,9 @@ func (h *history) capture() (n int, err error) {
 		}
 	}()
 	for id, ok := h.nextUrgent(); ok; id, ok = h.nextUrgent() {
+		if b.large[id.ino] {
+			return n, nil
+		}
 		b.early[id] = true
 		done, err := b.add(id)
 		if err != nil {
@@ -180,6 +184,10 @@ func (h *history) capture() (n int, err error) {
 				h.cursor = versionID{id.ino, id.own + 1}
 				if b.early[id] {
 					continue
+				}
+				if b.large[id.ino] { // the one before is to be its basis, and has to be committed
+					h.cursor = id
+					return n, nil
 				}
 				done, err := b.add(id)
 				if err != nil {
@@ -245,7 +253,7 @@ func (h *history) newBatch(t *tools) *batch {
 		pace.begin(h.t)
 		pace.hurry()
 	}
-	return &batch{h: h, tools: t, pace: pace, lease: h.leases.take(), given: h.packs.Stats().GivenUp, chunks: map[sharefs.ChunkID]pack.Loc{}, early: map[versionID]bool{}, began: time.Now()}
+	return &batch{h: h, tools: t, pace: pace, lease: h.leases.take(), given: h.packs.Stats().GivenUp, chunks: map[sharefs.ChunkID]pack.Loc{}, early: map[versionID]bool{}, large: map[sharefs.Ino]bool{}, began: time.Now()}
 }
 
 func (b *batch) full() bool {
@@ -284,6 +292,9 @@ func (b *batch) add(id versionID) (done bool, err error) {
 			return false, err
 		}
 		b.versions = append(b.versions, captured{id, v.stamp(), top})
+		if v.size >= uint64(h.t.partFrom()) {
+			b.large[id.ino] = true
+		}
 		if referred {
 			h.referred[id] = true
 		}
