@@ -114,11 +114,31 @@ func (l *liveDir) stat(ino sharefs.Ino) (st unix.Stat_t, err error) {
 
 // setTimes sets access and modification time of a backing file.
 func (l *liveDir) setTimes(ino sharefs.Ino, atime, mtime sharefs.Time) error {
+	return l.setTimesOf(l.name(ino), atime, mtime)
+}
+
+func (l *liveDir) setTimesOf(name string, atime, mtime sharefs.Time) error {
 	ts := []unix.Timespec{timespec(atime), timespec(mtime)}
 	_, err := ignoringEINTR(func() (int, error) {
-		return 0, unix.UtimesNanoAt(l.fd, l.name(ino), ts, unix.AT_SYMLINK_NOFOLLOW)
+		return 0, unix.UtimesNanoAt(l.fd, name, ts, unix.AT_SYMLINK_NOFOLLOW)
 	})
 	return err
+}
+
+// preparing ends the name of a backing file that is being made anew; finish takes it off.
+const preparing = ".new"
+
+// prepare makes and opens the file that is to be a backing file, in the place of one that was begun before.
+func (l *liveDir) prepare(ino sharefs.Ino) (int, error) {
+	return ignoringEINTR(func() (int, error) {
+		return unix.Openat(l.fd, l.name(ino)+preparing, unix.O_CREAT|unix.O_TRUNC|unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_LARGEFILE, 0o600)
+	})
+}
+
+// finish gives a file that was prepared its name.
+func (l *liveDir) finish(ino sharefs.Ino) error {
+	name := l.name(ino)
+	return unix.Renameat(l.fd, name+preparing, l.fd, name)
 }
 
 // remove unlinks a backing file; one that is not there is no error.

@@ -22,6 +22,9 @@ type RebuildOptions struct {
 	Force bool
 	// Bare makes do without a checkpoint: names and history are lost, and the content of the live files is found under numbers in lost+found.
 	Bare bool
+	// Recovered says that packs and checkpoint come from the store's bucket: there are no live files but those that an interrupted rebuild has brought back,
+	// a meta.db is what that has made, with which it goes on, and the identity is another one.
+	Recovered bool
 }
 
 // RebuildReport tells what a rebuild did.
@@ -159,7 +162,11 @@ func (b *rebuilder) run() (err error) {
 		return err
 	}
 	defer b.live.close()
-	if err := b.mayBegin(); err != nil {
+	if b.opts.Recovered {
+		if _, err := kv.Verify(b.cfg.Dir); err == nil {
+			return b.open()
+		}
+	} else if err := b.mayBegin(); err != nil {
 		return err
 	}
 	dir := filepath.Join(b.cfg.Dir, rebuildDir)
@@ -278,10 +285,15 @@ func (b *rebuilder) makeBase() error {
 		}
 		batch.Put(spaceInode, inoKey(root.ino), root.encode())
 	}
+	lost := batch.Len() > 0
+	if b.opts.Recovered { // the next identity is taken for granted
+		sum := keyCheck(b.cfg.ShareKey)
+		batch.Put(spaceGlobal, globalKeys, append(sum[:], make([]byte, len(sharefs.PeerID{}))...))
+	}
 	if batch.Len() == 0 {
 		return nil
 	}
-	if len(b.report.Lost) == 0 {
+	if lost && len(b.report.Lost) == 0 {
 		b.report.lose("the root directory's own row")
 	}
 	return b.out.Commit(&batch)
@@ -358,7 +370,7 @@ func (b *rebuilder) open() error {
 		return err
 	}
 	cfg := b.cfg
-	cfg.ReadOnly, cfg.byHand = false, true
+	cfg.ReadOnly, cfg.byHand, cfg.tell = false, true, b.say
 	t, err := Open(cfg)
 	if err != nil {
 		return err

@@ -1,9 +1,7 @@
 package versions
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -167,105 +165,4 @@ func (f *rebuilt) makeDir() error {
 		f.dir = ino
 		return nil
 	}
-}
-
-// fillMissing brings back live files that are gone while their rows are there: they were removed behind the last change that is left, or before
-// the loss by what caused it. The newest version that packs have is what they hold then. Without one the name goes, and is told of.
-func (f *rebuilt) fillMissing() error {
-	t := f.t
-	missing := map[sharefs.Ino]*row{}
-	var bad error
-	err := t.db.Scan(spaceInode, nil, nil, func(key, value []byte) bool {
-		r, err := decodeRow(keyIno(key), value)
-		if err != nil {
-			return true // mend or the check tell
-		}
-		if !r.isRegular() || r.nlink == 0 || r.size == 0 {
-			return true
-		}
-		if _, err := t.live.stat(r.ino); errors.Is(err, unix.ENOENT) {
-			missing[r.ino] = r
-		} else if err != nil {
-			bad = err
-			return false
-		}
-		return true
-	})
-	if err = errors.Join(err, bad); err != nil || len(missing) == 0 {
-		return err
-	}
-	for ino, r := range missing {
-		ok, err := f.fill(r)
-		if err != nil {
-			return err
-		}
-		if ok {
-			delete(missing, ino)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	type entry struct {
-		dir sharefs.Ino
-		dent
-	}
-	var names []entry
-	err = t.db.Scan(spaceDentry, nil, nil, func(key, value []byte) bool {
-		if d, err := decodeDent(key, value); err == nil && missing[d.ino] != nil {
-			names = append(names, entry{keyIno(key), d})
-		}
-		return true
-	})
-	if err != nil {
-		return err
-	}
-	for _, e := range names {
-		f.lose("%q in directory %d: its content is gone, and no version of it was captured", e.name, uint64(e.dir))
-		if err := t.Unlink(e.dir, e.name); err != nil && sharefs.KindOf(err) != sharefs.KindNotExist {
-			return err
-		}
-	}
-	return nil
-}
-
-// fill makes the live file of an inode from its newest version that packs have; ok is false where there is none.
-func (f *rebuilt) fill(r *row) (ok bool, err error) {
-	t := f.t
-	var v *version
-	if err := ownVersions(t.db, r.ino, noLimit, func(found *version) bool {
-		if found.place == placeKept {
-			v = found
-		}
-		return v == nil
-	}); err != nil {
-		return false, err
-	}
-	if v == nil {
-		return false, nil
-	}
-	fd, err := t.live.create(r.ino)
-	if err != nil {
-		return false, err
-	}
-	unix.Close(fd)
-	if fd, err = t.live.open(r.ino, unix.O_WRONLY); err != nil {
-		return false, err
-	}
-	w := os.NewFile(uintptr(fd), "backing file")
-	from := newKeptReader(&t.past, v)
-	_, err = io.Copy(w, io.NewSectionReader(from, 0, from.Size()))
-	err = errors.Join(err, from.Close(), w.Close())
-	if err != nil {
-		f.lose("inode %d: its live file is gone, and version %d does not read: %v", uint64(r.ino), v.own, err)
-		return false, t.live.remove(r.ino)
-	}
-	if err := t.live.setTimes(r.ino, r.atime, v.mtime); err != nil {
-		return false, err
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	x := t.begin()
-	x.b.Put(spaceMark, inoKey(r.ino), markValue(v.mtime < r.mtime))
-	return true, x.commit()
 }

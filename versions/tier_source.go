@@ -1,6 +1,8 @@
 package versions
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"errors"
 	"fmt"
 	"io"
@@ -90,4 +92,33 @@ func (s tierSource) Open(name string) (interface {
 		return nil, failed("upload", err)
 	}
 	return f, nil
+}
+
+// tierSeal seals what the bucket is told of a store beside its files, with a key that follows from the share key.
+func tierSeal(share [32]byte) cipher.AEAD {
+	var key [32]byte
+	blake3.DeriveKey("sharefs 2026-11 configuration in a bucket", share[:], key[:])
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		panic(err) // a key of 32 bytes is one
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic(err)
+	}
+	return aead
+}
+
+// SealForTier seals a text of a store, such as its configuration, for the root of its bucket.
+func SealForTier(share [32]byte, text []byte) []byte {
+	return tierSeal(share).Seal(nil, nil, text, nil)
+}
+
+// OpenFromTier is the inverse of SealForTier. It errors with KindCorrupt.
+func OpenFromTier(share [32]byte, sealed []byte) ([]byte, error) {
+	text, err := tierSeal(share).Open(nil, nil, sealed, nil)
+	if err != nil {
+		return nil, &sharefs.Error{Op: "open what the bucket tells of the store", Kind: sharefs.KindCorrupt, Err: err}
+	}
+	return text, nil
 }

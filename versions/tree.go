@@ -57,6 +57,8 @@ type Config struct {
 	byHand   bool  // nothing is captured in the background: a test does it
 	packSize int64 // at which packs are sealed; 0: as package pack has it
 	partSize int64 // in tests: in place of the constant
+	// tell is told what a start behind a rebuild does, and ends that by an error; nil: nobody.
+	tell func(Progress) error
 
 	hash        func(name string) uint64 // in tests: in place of the keyed one
 	descriptors int64                    // in tests: that are kept open; 0: as many as the process's limit allows

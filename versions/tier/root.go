@@ -23,6 +23,7 @@ type Root struct {
 	Number  uint64    `json:"number"`
 	Host    string    `json:"host"` // who wrote it
 	Written time.Time `json:"written"`
+	Config  []byte    `json:"config,omitempty"` // of the store, sealed by whoever has it
 	// Files are what a restore needs.
 	Files []RootFile `json:"files"`
 	// Dropped are files that a root before this one named and that are not yet deleted.

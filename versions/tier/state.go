@@ -15,6 +15,27 @@ type state struct {
 	Store string `json:"store"`          // 16 random bytes, hexadecimal
 	Last  string `json:"last,omitempty"` // nonce of the last root that was written for certain
 	Next  string `json:"next,omitempty"` // of the one that was to take its place
+	// Number of the last root. What is in the bucket later has the same or a higher one, unless the bucket was put back.
+	Number uint64 `json:"number,omitempty"`
+}
+
+// Known returns what a file that [Config] names tells: whose the roots are, and the number of one that was written; 0: of none that is known. It errors with
+// KindNotExist where there is no file.
+func Known(path string) (store string, number uint64, err error) {
+	if _, err := os.Stat(path); err != nil {
+		return "", 0, &sharefs.Error{Op: "read what is known of the bucket", Path: path, Kind: sharefs.KindOf(err), Err: err}
+	}
+	var s state
+	if err := s.load(path); err != nil {
+		return "", 0, err
+	}
+	return s.Store, s.Number, nil
+}
+
+// TakeUp writes that file for a store that was made of what a root names: it goes on as the one that has written it.
+func TakeUp(path string, r *Root) error {
+	s := state{Store: r.Store, Last: r.Nonce, Number: r.Number}
+	return s.save(path)
 }
 
 // load reads the file, and makes it where it is missing.
@@ -61,7 +82,12 @@ func replace(path string, b []byte) error {
 	if err := os.Rename(path+".new", path); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes the names in a directory survive the loss of power.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}

@@ -54,6 +54,7 @@ type Config struct {
 	Take string
 	// Named, where not nil, is told of all that the bucket has whole and its root names, each time that a root was written.
 	Named func([]Info)
+	About []byte // for the root's Config
 	Log   *slog.Logger
 }
 
@@ -293,7 +294,7 @@ func (u *Uploader) mine(root *Root) error {
 		return nil
 	case u.cfg.Take != "" && strings.HasPrefix(root.Nonce, u.cfg.Take):
 		u.cfg.Log.Warn("what another copy of the store wrote is taken over", "host", root.Host, "written", root.Written)
-		next := state{Store: root.Store, Last: root.Nonce}
+		next := state{Store: root.Store, Last: root.Nonce, Number: root.Number}
 		if err := next.save(u.cfg.State); err != nil {
 			return err
 		}
@@ -356,7 +357,7 @@ func (u *Uploader) swap(ctx context.Context, files []File) error {
 	// Whether it was written cannot be told after a crash, or when the answer is lost: the nonce tells then.
 	intent := state{Store: next.Store, Last: u.state.Last, Next: next.Nonce}
 	if u.root != nil {
-		intent.Last = u.root.Nonce
+		intent.Last, intent.Number = u.root.Nonce, u.root.Number
 	}
 	if err := intent.save(u.cfg.State); err != nil {
 		return err
@@ -393,7 +394,7 @@ func (u *Uploader) swap(ctx context.Context, files []File) error {
 
 // next returns the root that names the files.
 func (u *Uploader) next(files []File, now time.Time) *Root {
-	r := &Root{Store: u.state.Store, Nonce: random(), Number: 1, Host: u.cfg.Host, Written: now}
+	r := &Root{Store: u.state.Store, Nonce: random(), Number: 1, Host: u.cfg.Host, Written: now, Config: u.cfg.About}
 	named := map[string]bool{}
 	for _, f := range files {
 		named[f.Name] = true
