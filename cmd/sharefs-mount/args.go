@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -23,14 +24,25 @@ type call struct {
 	done          bool // help or version was shown
 
 	rebuild           bool // make meta.db anew, and mount nothing
-	force, bare, json bool // of a rebuild
+	recovery          bool // print the recovery sheet, and mount nothing
+	recover           bool // make the store of what its bucket holds, and mount nothing
+	force, bare, json bool // of these
+	noCode            bool // of recovery
+
+	sheet, bucket, credentials string // of recover
 }
+
+// mountsNothing reports whether something else is asked for, which takes a store alone.
+func (c *call) mountsNothing() bool { return c.rebuild || c.recovery || c.recover }
 
 const help = `Mount a ShareFS store: a directory in which every file keeps its past.
 
 Usage:
   sharefs-mount [flags] [SOURCE] MOUNTPOINT
   sharefs-mount --rebuild [--force] [--bare] [--json] [SOURCE]
+  sharefs-mount --recovery [--no-code] [--json] [SOURCE]
+  sharefs-mount --recover [--sheet FILE] [--bucket URL] [--credentials FILE]
+                [--force] [--json] [SOURCE]
 
 SOURCE is the name of a store, or its path; without it the store "default" is
 used. A store that does not exist yet is made. Names stand for directories below
@@ -42,6 +54,9 @@ Examples:
   sharefs-mount -o ro photos ~/Photos   The same, read-only
   umount ~/Share                        End it (ordinary users: fusermount3 -u ~/Share)
   sharefs-mount --rebuild photos        Make a lost or damaged meta.db anew
+  sharefs-mount --recovery photos       Print what brings the store back from its
+                                        bucket
+  sharefs-mount --recover photos        Bring it back
 
 Flags:
 %s
@@ -91,9 +106,15 @@ func parseArgs(args []string) (*call, error) {
 	} else {
 		flags.BoolVarP(&c.foreground, "foreground", "f", false, "Stay in front, with the log on standard error")
 		flags.BoolVar(&c.rebuild, "rebuild", false, "Mount nothing: make the store's meta.db anew from its checkpoint")
-		flags.BoolVar(&c.force, "force", false, "With --rebuild: although meta.db reads whole")
+		flags.BoolVar(&c.recovery, "recovery", false, "Mount nothing: print the recovery sheet of a store that has a bucket")
+		flags.BoolVar(&c.recover, "recover", false, "Mount nothing: make a new store of what a bucket holds")
+		flags.BoolVar(&c.force, "force", false, "With --rebuild: although meta.db reads whole; with --recover: although the bucket has an older state, or another store")
 		flags.BoolVar(&c.bare, "bare", false, "With --rebuild: without a checkpoint; names and history are lost")
-		flags.BoolVar(&c.json, "json", false, "With --rebuild: write the report as JSON")
+		flags.BoolVar(&c.noCode, "no-code", false, "With --recovery: without the QR code")
+		flags.StringVar(&c.sheet, "sheet", "", "With --recover: read the sheet from `FILE` (- is standard input)")
+		flags.StringVar(&c.bucket, "bucket", "", "With --recover: the bucket is at `URL` now")
+		flags.StringVar(&c.credentials, "credentials", "", "With --recover: a `FILE` such as ~/.aws/credentials")
+		flags.BoolVar(&c.json, "json", false, "With these: write JSON")
 	}
 	flags.BoolVar(&showVersion, "version", false, "Show the version of this program")
 	flags.BoolVarP(&showHelp, "help", "h", false, "Show this help")
@@ -121,15 +142,15 @@ func parseArgs(args []string) (*call, error) {
 		}
 		c.options.Store = store
 	}
-	if !c.rebuild && (c.force || c.bare || c.json) {
-		return nil, usage("--force, --bare and --json go with --rebuild")
+	if err := c.together(flags); err != nil {
+		return nil, err
 	}
 	switch rest := flags.Args(); {
-	case c.rebuild && len(rest) > 1:
-		return nil, usage("--rebuild mounts nothing: there is one argument too many, %q", rest[1])
-	case c.rebuild && len(rest) == 1:
+	case c.mountsNothing() && len(rest) > 1:
+		return nil, usage("nothing is to be mounted: there is one argument too many, %q", rest[1])
+	case c.mountsNothing() && len(rest) == 1:
 		c.source = rest[0]
-	case c.rebuild:
+	case c.mountsNothing():
 	case len(rest) == 0:
 		return nil, usage("MOUNTPOINT is missing")
 	case len(rest) > 2:
@@ -142,9 +163,40 @@ func parseArgs(args []string) (*call, error) {
 	return c, c.check(helper)
 }
 
+// together refuses flags that do not go with each other.
+func (c *call) together(flags *pflag.FlagSet) error {
+	tasks := []struct {
+		flag  string
+		asked bool
+		takes []string
+	}{
+		{"rebuild", c.rebuild, []string{"force", "bare", "json"}},
+		{"recovery", c.recovery, []string{"no-code", "json"}},
+		{"recover", c.recover, []string{"force", "sheet", "bucket", "credentials", "json"}},
+	}
+	task, takes := "", []string(nil)
+	for _, t := range tasks {
+		if t.asked && task != "" {
+			return usage("--%s and --%s do not go together", task, t.flag)
+		}
+		if t.asked {
+			task, takes = t.flag, t.takes
+		}
+	}
+	for _, t := range tasks {
+		for _, flag := range t.takes {
+			if !flags.Changed(flag) || slices.Contains(takes, flag) {
+				continue
+			}
+			return usage("--%s goes with --%s", flag, t.flag)
+		}
+	}
+	return nil
+}
+
 // check refuses what contradicts itself, and makes paths absolute for a daemon that works elsewhere.
 func (c *call) check(helper bool) error {
-	if c.point == "" && !c.rebuild {
+	if c.point == "" && !c.mountsNothing() {
 		return usage("MOUNTPOINT is empty")
 	}
 	for _, word := range []string{"none", "sharefs", "sharefs-mount"} {
@@ -172,6 +224,7 @@ func (c *call) check(helper bool) error {
 	abs(&c.point)
 	abs(&c.options.Store)
 	abs(&c.options.Passphrase)
+	abs(&c.credentials)
 	if strings.ContainsRune(c.source, '/') || c.source == "." || c.source == ".." {
 		abs(&c.source)
 	}

@@ -2,6 +2,8 @@
 //
 //	sharefs-mount [--store DIR] [-o opt,opt=value…] [-f] [SOURCE] MOUNTPOINT
 //	sharefs-mount --rebuild [--store DIR] [--force] [--bare] [--json] [SOURCE]
+//	sharefs-mount --recovery [--store DIR] [--no-code] [--json] [SOURCE]
+//	sharefs-mount --recover [--store DIR] [--sheet FILE] [--bucket URL] [--credentials FILE] [--force] [--json] [SOURCE]
 //
 // It returns once the mount can be used and leaves a daemon behind, or stays in front with -f. Under the names mount.sharefs and
 // mount.fuse.sharefs it is the helper that mount(8) calls: SOURCE MOUNTPOINT -o OPTIONS.
@@ -49,6 +51,10 @@ func run(args []string) int {
 		return exitMounted
 	case c.rebuild:
 		return rebuild(c)
+	case c.recovery:
+		return printSheet(c)
+	case c.recover:
+		return recoverStore(c)
 	case c.options.Remount:
 		err = remount(c)
 	case c.fake:

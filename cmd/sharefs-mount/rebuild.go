@@ -26,6 +26,15 @@ func rebuild(c *call) int {
 		complain(err)
 		return exitStatus(err)
 	}
+	return tell(c, &report, len(report.Lost) == 0 && len(report.Problems) == 0)
+}
+
+// exitIncomplete says that something was made anew and is not whole.
+const exitIncomplete = 3
+
+// tell writes what came of a task.
+func tell(c *call, report interface{ Text() string }, whole bool) int {
+	var err error
 	if c.json {
 		err = json.NewEncoder(os.Stdout).Encode(report)
 	} else {
@@ -39,11 +48,8 @@ func rebuild(c *call) int {
 		complain(err)
 		return exitFailed
 	}
-	if len(report.Lost) > 0 || len(report.Problems) > 0 {
+	if !whole {
 		return exitIncomplete
 	}
 	return exitMounted
 }
-
-// exitIncomplete says that meta.db was made anew and something is missing in it.
-const exitIncomplete = 3

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 )
 
 // mounter is the program that has the tree.
@@ -31,24 +30,7 @@ Exit status: 0 nothing is missing, 3 what is missing was named, else it failed.`
   sharefs rebuild --store /srv/photos   The store in that directory`,
 		Args: between(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			argv := []string{mounter, "--rebuild"}
-			if cmd.Flags().Changed("store") {
-				argv = append(argv, "--store="+store)
-			}
-			for _, f := range []struct {
-				set  bool
-				flag string
-			}{{force, "--force"}, {bare, "--bare"}, {a.json, "--json"}} {
-				if f.set {
-					argv = append(argv, f.flag)
-				}
-			}
-			argv = append(append(argv, "--"), args...)
-			path, err := findMounter()
-			if err != nil {
-				return err
-			}
-			return unix.Exec(path, argv, os.Environ())
+			return a.mounter(cmd, "--rebuild", store, []flagSet{{force, "--force"}, {bare, "--bare"}}, args)
 		},
 	}
 	cmd.Flags().StringVar(&store, "store", "", "The store in `DIR`")

@@ -97,7 +97,7 @@ func newScene(t *testing.T, mode mounttest.Mode, seed uint64, workers int, bucke
 	s.bucket = bucket
 	if bucket {
 		server := s3server.Start(t, "bucket")
-		config += fmt.Sprintf("[tier]\nurl = \"s3://%s/bucket/store\"\nregion = %q\ncredentials = %q\n", server.Host, s3server.Region, s3server.Credentials(t))
+		config += "[tier]\n" + server.Section("bucket/store") + "\n"
 	}
 	s.m.Configure(config)
 	for i := range workers {

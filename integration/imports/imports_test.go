@@ -59,7 +59,7 @@ var rules = []rule{
 	{"sharefs/internal/daemon", []string{"sharefs/...", "golang.org/x/sys"}, "the one constructor names every part"},
 	{"sharefs/internal/term", []string{"github.com/dustin/go-humanize", "golang.org/x/term"}, "text for people, of anything"},
 	{"sharefs/internal/qrcode", []string{"rsc.io/qr"}, "one user of QR codes"},
-	{"sharefs/internal/recovery", []string{"sharefs", "github.com/tyler-smith/go-bip39/wordlists", "rsc.io/qr"}, "a sheet of paper: it has no way to the bucket or the store"},
+	{"sharefs/internal/recovery", []string{"sharefs", "github.com/tyler-smith/go-bip39/wordlists"}, "a sheet of paper: it has no way to the bucket or the store"},
 	{"sharefs/internal/textdiff", nil, "a pure algorithm"},
 	{"sharefs/internal/retain", []string{"sharefs"}, "a pure rule: the configuration says it, the tree keeps it"},
 	{"sharefs/internal/dbhold", []string{"golang.org/x/sys"}, "the daemon's child and the tool take SQLite's locks, and neither needs the other"},

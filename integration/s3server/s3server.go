@@ -30,17 +30,6 @@ const (
 	Region = "us-east-1"
 )
 
-// Credentials writes a file of credentials that may use the server, which goes with the test, and returns its path.
-func Credentials(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "keys")
-	text := "[default]\naws_access_key_id = " + User + "\naws_secret_access_key = " + Secret + "\n"
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // build has the program built, which then lies in Go's cache, and returns its path.
 var build = sync.OnceValues(func() (string, error) {
 	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
@@ -106,6 +95,26 @@ func Start(t *testing.T, buckets ...string) *Server {
 	s.Door.open(t, s.socket())
 	s.Run()
 	return s
+}
+
+// Credentials returns the path of a file of credentials that may use the server.
+func (s *Server) Credentials() string {
+	s.t.Helper()
+	path := filepath.Join(s.dir, "credentials")
+	text := "[default]\naws_access_key_id = " + User + "\naws_secret_access_key = " + Secret + "\n"
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil { // which is no secret: daemons of other users read it too
+		s.t.Fatal(err)
+	}
+	return path
+}
+
+// URL returns that of a bucket and prefix.
+func (s *Server) URL(place string) string { return "s3://" + s.Host + "/" + place }
+
+// Section returns the keys of [tier] that keep a store below a prefix of a bucket.
+func (s *Server) Section(place string) string {
+	s.t.Helper()
+	return fmt.Sprintf("url = %q\nregion = %q\ncredentials = %q", s.URL(place), Region, s.Credentials())
 }
 
 func (s *Server) socket() string { return filepath.Join(s.dir, "socket") }

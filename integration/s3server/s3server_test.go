@@ -3,8 +3,6 @@ package s3server_test
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -19,11 +17,7 @@ import (
 // open returns what is below a prefix of a bucket of the server.
 func open(t *testing.T, s *s3server.Server, bucket, prefix string) *s3.Bucket {
 	t.Helper()
-	keys := filepath.Join(t.TempDir(), "keys")
-	if err := os.WriteFile(keys, []byte("[default]\naws_access_key_id = "+s3server.User+"\naws_secret_access_key = "+s3server.Secret+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	b, err := s3.Open(s3.Config{Host: s.Host, Plain: true, Bucket: bucket, Prefix: prefix, Region: s3server.Region, Credentials: keys, Stall: s3server.Patience})
+	b, err := s3.Open(s3.Config{Host: s.Host, Plain: true, Bucket: bucket, Prefix: prefix, Region: s3server.Region, Credentials: s.Credentials(), Stall: s3server.Patience})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,20 +27,20 @@ func TestMeasureReadingFromTheBucket(t *testing.T) {
 	const size = 256 << 20
 	server := s3server.Start(t, "bucket")
 	section := func(cache string) string {
-		return fmt.Sprintf("url = \"s3://%s/bucket/near\"\nregion = %q\ncredentials = %q\ncache = %q", server.Host, s3server.Region, s3server.Credentials(t), cache)
+		return fmt.Sprintf("%s\ncache = %q", server.Section("bucket/near"), cache)
 	}
 	m := mount(t, section("64MiB"))
 	if err := os.WriteFile(m.Path("large"), noise(1, size), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	complete(t, m)
+	m.InBucket()
 	write(t, m, "large", "now it is short")
 	m.Settled()
-	until(t, m, "packs leave", func(s *status.Tier) bool { return s.Cache.HeldBytes <= s.Cache.BudgetBytes })
+	m.UntilTier("packs leave", func(s *status.Tier) bool { return s.Cache.HeldBytes <= s.Cache.BudgetBytes })
 	again := func(cache string) {
 		t.Helper()
 		m.Unmount()
-		configure(t, m, section(cache))
+		m.Tier(section(cache))
 		m.Mount()
 	}
 	rate := func(what string, bytes int64, took time.Duration) {

@@ -37,7 +37,7 @@ func packsHere(t *testing.T, m *mounttest.Mount) int {
 // goes on; it comes back by itself, also after the daemon was killed.
 func TestHistoryLargerThanItsRoom(t *testing.T) {
 	server := s3server.Start(t, "bucket")
-	section := fmt.Sprintf("url = \"s3://%s/bucket/near\"\nregion = %q\ncredentials = %q\ncache = \"64MiB\"", server.Host, s3server.Region, s3server.Credentials(t))
+	section := server.Section("bucket/near") + "\ncache = \"64MiB\""
 	m := mount(t, section)
 	const versions = 12
 	for n := range byte(versions) {
@@ -46,8 +46,8 @@ func TestHistoryLargerThanItsRoom(t *testing.T) {
 		}
 		m.Settled()
 	}
-	complete(t, m)
-	s := until(t, m, "packs leave", func(s *status.Tier) bool { return s.Cache.RemotePacks > 0 && s.Cache.HeldBytes <= s.Cache.BudgetBytes })
+	m.InBucket()
+	s := m.UntilTier("packs leave", func(s *status.Tier) bool { return s.Cache.RemotePacks > 0 && s.Cache.HeldBytes <= s.Cache.BudgetBytes })
 	if s.Cache.LocalPacks == 0 || packsHere(t, m) != s.Cache.LocalPacks || s.Cache.RemoteBytes < 20<<20 {
 		t.Errorf("%d files, %+v", packsHere(t, m), s.Cache)
 	}
@@ -61,7 +61,7 @@ func TestHistoryLargerThanItsRoom(t *testing.T) {
 	for n := range versions {
 		same(n)
 	}
-	until(t, m, "what was fetched has its bounds too", func(s *status.Tier) bool {
+	m.UntilTier("what was fetched has its bounds too", func(s *status.Tier) bool {
 		return s.Cache.FetchedBytes > 20<<20 && s.Cache.HeldBytes <= s.Cache.BudgetBytes
 	})
 	text, err := os.ReadFile(m.Path(".share/ctl/status"))
@@ -85,7 +85,7 @@ func TestHistoryLargerThanItsRoom(t *testing.T) {
 	if gone == 0 {
 		t.Error("everything was read without the server")
 	}
-	until(t, m, "the outage shows", func(s *status.Tier) bool { return !s.Cache.OutOfReachSince.IsZero() && s.Cache.Error != "" })
+	m.UntilTier("the outage shows", func(s *status.Tier) bool { return !s.Cache.OutOfReachSince.IsZero() && s.Cache.Error != "" })
 	if problems := fmt.Sprint(m.Status().Problems); !strings.Contains(problems, "cannot be read, for the bucket s3://") {
 		t.Error(problems)
 	}
@@ -95,7 +95,7 @@ func TestHistoryLargerThanItsRoom(t *testing.T) {
 		t.Errorf("%q, %v", text, err)
 	}
 	server.Run()
-	until(t, m, "the bucket answers again", func(s *status.Tier) bool { return s.Cache.OutOfReachSince.IsZero() })
+	m.UntilTier("the bucket answers again", func(s *status.Tier) bool { return s.Cache.OutOfReachSince.IsZero() })
 	same(0)
 	m.Kill()
 	m.Mount()

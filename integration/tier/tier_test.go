@@ -4,13 +4,11 @@ package tier
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"sharefs/integration/mounttest"
 	"sharefs/integration/s3server"
@@ -23,9 +21,6 @@ import (
 
 func TestMain(m *testing.M) { mounttest.Main(m) }
 
-// patience bounds every wait; a daemon rests up to a minute after failures.
-const patience = 5 * time.Minute
-
 // mount mounts a new store with a section in its share.toml.
 func mount(t *testing.T, section string) *mounttest.Mount {
 	t.Helper()
@@ -35,51 +30,9 @@ func mount(t *testing.T, section string) *mounttest.Mount {
 	}
 	m := mounttest.Start(t, mode)
 	m.Unmount()
-	configure(t, m, section)
+	m.Tier(section)
 	m.Mount()
 	return m
-}
-
-// configure puts a section in the place of the one that a store has.
-func configure(t *testing.T, m *mounttest.Mount, section string) {
-	t.Helper()
-	path := filepath.Join(m.Store, "share.toml")
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, _, _ = bytes.Cut(text, []byte("\n[tier]\n"))
-	if err := os.WriteFile(path, append(text, "\n[tier]\n"+section+"\n"...), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// until waits until the status of the bucket is as it should be.
-func until(t *testing.T, m *mounttest.Mount, what string, holds func(*status.Tier) bool) *status.Tier {
-	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		s := m.Status()
-		if s.Tier != nil && holds(s.Tier) {
-			return s.Tier
-		}
-		if time.Now().After(deadline) {
-			text, _ := json.Marshal(s.Tier)
-			t.Fatalf("waited in vain until %s: %s", what, text)
-		}
-	}
-}
-
-// complete waits until all that was written is in the bucket: a root that was written later than all of it was captured names it.
-func complete(t *testing.T, m *mounttest.Mount) {
-	t.Helper()
-	m.Settled()
-	from := time.Now()
-	// Something changes after it, so that there is a root of that.
-	write(t, m, "last", fmt.Sprint(from.UnixNano()))
-	m.Settled()
-	until(t, m, "the bucket is complete", func(s *status.Tier) bool {
-		return s.Complete.After(from) && s.BehindSince.IsZero() && s.BacklogFiles == 0 && s.Error == ""
-	})
 }
 
 func write(t *testing.T, m *mounttest.Mount, name, text string) {
@@ -91,19 +44,18 @@ func write(t *testing.T, m *mounttest.Mount, name, text string) {
 
 func TestStoreIsKeptInABucket(t *testing.T) {
 	server := s3server.Start(t, "bucket")
-	credentials := s3server.Credentials(t)
-	section := fmt.Sprintf("url = \"s3://%s/bucket/my/store\"\nregion = %q\ncredentials = %q", server.Host, s3server.Region, credentials)
+	section := server.Section("bucket/my/store")
 	m := mount(t, section)
 	for n := range 20 {
 		write(t, m, fmt.Sprintf("file%d", n), strings.Repeat(fmt.Sprint("text ", n), 20000))
 	}
-	complete(t, m)
+	m.InBucket()
 
 	// The server is gone: the mount goes on, the status tells, and all follows when it is there again.
 	server.Stop()
 	write(t, m, "file0", "changed while the bucket was out of reach")
 	m.Settled()
-	s := until(t, m, "the backlog shows", func(s *status.Tier) bool { return s.Error != "" && s.BacklogFiles > 0 })
+	s := m.UntilTier("the backlog shows", func(s *status.Tier) bool { return s.Error != "" && s.BacklogFiles > 0 })
 	if s.BehindSince.IsZero() || s.BacklogBytes == 0 || s.Refused {
 		t.Errorf("%+v", s)
 	}
@@ -115,16 +67,16 @@ func TestStoreIsKeptInABucket(t *testing.T) {
 		t.Errorf("%s, %v", text, err)
 	}
 	server.Run()
-	complete(t, m)
+	m.InBucket()
 
 	// The daemon is killed in the midst of it.
 	write(t, m, "file1", strings.Repeat("changed before the daemon was killed", 100000))
 	m.Kill()
 	m.Mount()
-	complete(t, m)
+	m.InBucket()
 	m.Unmount()
 
-	compare(t, m.Store, server, credentials)
+	compare(t, m.Store, server)
 	if log, err := os.ReadFile(m.Log); err != nil || strings.Contains(string(log), s3server.Secret) {
 		t.Errorf("the log tells the secret, %v", err)
 	}
@@ -132,25 +84,25 @@ func TestStoreIsKeptInABucket(t *testing.T) {
 	// Another store with the same URL is refused, and by name; its mount goes on.
 	other := mount(t, section)
 	write(t, other, "a", "b")
-	until(t, other, "it is refused", func(s *status.Tier) bool {
+	other.UntilTier("it is refused", func(s *status.Tier) bool {
 		return s.Refused && strings.Contains(s.Error, "another store, with another share key")
 	})
 	if problems := fmt.Sprint(other.Status().Problems); !strings.Contains(problems, "another share key") {
 		t.Error(problems)
 	}
 	other.Unmount()
-	compare(t, m.Store, server, credentials)
+	compare(t, m.Store, server)
 }
 
 // compare reads what the bucket's root names, and compares it with the files of a store that nobody has mounted: each begins with what the bucket has of it.
-func compare(t *testing.T, dir string, server *s3server.Server, credentials string) {
+func compare(t *testing.T, dir string, server *s3server.Server) {
 	t.Helper()
 	held, err := store.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer held.Close()
-	b, err := s3.Open(s3.Config{Host: server.Host, Plain: true, Bucket: "bucket", Prefix: "my/store/", Region: s3server.Region, Credentials: credentials})
+	b, err := s3.Open(s3.Config{Host: server.Host, Plain: true, Bucket: "bucket", Prefix: "my/store/", Region: s3server.Region, Credentials: server.Credentials()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +136,7 @@ func TestWithoutCredentialsTheMountGoesOn(t *testing.T) {
 	none := filepath.Join(mounttest.TempDir(t), "none")
 	m := mount(t, fmt.Sprintf("url = \"s3://127.0.0.1:1/bucket\"\ncredentials = %q", none))
 	write(t, m, "a", "b")
-	until(t, m, "the status tells", func(s *status.Tier) bool {
+	m.UntilTier("the status tells", func(s *status.Tier) bool {
 		return s.Refused && strings.Contains(s.Error, "there are no credentials in "+none)
 	})
 }

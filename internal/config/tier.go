@@ -3,9 +3,11 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -127,4 +129,47 @@ func (t *Tier) check() error {
 		return errors.New("tier.take_over is what an error said, at least 16 characters of it")
 	}
 	return nil
+}
+
+// SetTier sets keys of [tier] in the text of a share.toml, and leaves all else as it is. It errors with KindInvalid where that cannot be done.
+func SetTier(text []byte, path string, values map[string]string) ([]byte, error) {
+	var out []string
+	left := maps.Clone(values)
+	flush := func() {
+		for _, key := range slices.Sorted(maps.Keys(left)) {
+			out = append(out, fmt.Sprintf("%s = %q\n", key, left[key]))
+		}
+		left = nil
+	}
+	inside := false
+	for line := range strings.Lines(string(text)) {
+		trimmed := strings.TrimSpace(line)
+		if strings.HasPrefix(trimmed, "[") {
+			inside = strings.HasPrefix(trimmed, "[tier]") && left != nil
+		}
+		if key, _, ok := strings.Cut(trimmed, "="); ok && inside {
+			if _, set := values[strings.TrimSpace(key)]; set {
+				continue
+			}
+		}
+		out = append(out, strings.TrimSuffix(line, "\n")+"\n")
+		if inside && left != nil {
+			flush()
+		}
+	}
+	if len(left) > 0 {
+		out = append(out, "\n[tier]\n")
+		flush()
+	}
+	text = []byte(strings.Join(out, ""))
+	c, err := Parse(path, text)
+	if err != nil {
+		return nil, err
+	}
+	for key, value := range values {
+		if got := map[string]string{"url": c.Tier.URL, "region": c.Tier.Region, "credentials": c.Tier.Credentials}[key]; got != value {
+			return nil, invalid(path, fmt.Sprintf("tier.%s cannot be set to %q", key, value))
+		}
+	}
+	return text, nil
 }

@@ -3,6 +3,8 @@ package config
 import (
 	"strings"
 	"testing"
+
+	"sharefs"
 )
 
 func TestTier(t *testing.T) {
@@ -39,5 +41,29 @@ func TestTier(t *testing.T) {
 	}
 	if cfg, err := Parse("share.toml", []byte(File)); err != nil || cfg.Tier != (Tier{}) {
 		t.Errorf("by default there is a bucket: %+v, %v", cfg.Tier, err)
+	}
+}
+
+func TestSetTier(t *testing.T) {
+	values := map[string]string{"url": "s3://new/b/p", "credentials": "/keys"}
+	for what, c := range map[string]struct{ text, want string }{
+		"without one":     {"# mine\n[versions]\nsettle = \"2s\"", "# mine\n[versions]\nsettle = \"2s\"\n\n[tier]\ncredentials = \"/keys\"\nurl = \"s3://new/b/p\"\n"},
+		"with one":        {"[tier]\nurl = \"s3://old/b\" # was\nrate = \"2MiB\"\n[mount]\n", "[tier]\ncredentials = \"/keys\"\nurl = \"s3://new/b/p\"\nrate = \"2MiB\"\n[mount]\n"},
+		"as it is":        {"[tier] # here\ncredentials=\"/keys\"\nurl=\"s3://new/b/p\"\n", "[tier] # here\ncredentials = \"/keys\"\nurl = \"s3://new/b/p\"\n"},
+		"of another name": {"[mount]\natime = \"noatime\"\n[tier]\nurl = \"s3://old/b\"\n", "[mount]\natime = \"noatime\"\n[tier]\ncredentials = \"/keys\"\nurl = \"s3://new/b/p\"\n"},
+		"empty":           {"", "\n[tier]\ncredentials = \"/keys\"\nurl = \"s3://new/b/p\"\n"},
+	} {
+		got, err := SetTier([]byte(c.text), "share.toml", values)
+		if err != nil || string(got) != c.want {
+			t.Errorf("%s: %v\n%s", what, err, got)
+		}
+	}
+	if got, err := SetTier([]byte(File), "share.toml", values); err != nil || !strings.HasPrefix(string(got), File) {
+		t.Errorf("%v\n%s", err, got)
+	}
+	for what, text := range map[string]string{"dotted": "tier.url = \"s3://old/b\"\n", "inline": "tier = { url = \"s3://old/b\" }\n", "nonsense": "[["} {
+		if got, err := SetTier([]byte(text), "share.toml", values); sharefs.KindOf(err) != sharefs.KindInvalid {
+			t.Errorf("%s: %v\n%s", what, err, got)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"sharefs/internal/config"
 	"sharefs/internal/status"
 	"sharefs/versions"
 	"sharefs/versions/tier"
@@ -17,7 +18,27 @@ const (
 	tierEvery    = 15 * time.Second // at most so often the bucket is brought up to date
 	tierKeep     = 24 * time.Hour   // what nobody needs any more stays in the bucket
 	tierAttempts = 4                // for each request, before all of it rests
+	tierState    = "tier"           // the file in the store that tells which root it wrote last
 )
+
+// openBucket makes a client of the bucket that a configuration names.
+func openBucket(c *config.Tier) (*s3.Bucket, error) {
+	place, err := c.Place()
+	if err != nil {
+		return nil, err
+	}
+	return s3.Open(s3.Config{
+		Host: place.Host, Plain: place.HTTP, Bucket: place.Bucket, Prefix: place.Prefix, Region: c.Region, Credentials: c.Credentials, Rate: int64(c.Rate),
+	})
+}
+
+func hostname() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return "an unknown host"
+	}
+	return host
+}
 
 // openPacks opens the packs of the store, those that its bucket alone has among them. What is wrong with the configuration of the bucket does not keep the mount from
 // coming up; it is in the status.
@@ -25,10 +46,11 @@ func (d *Daemon) openPacks() (err error) {
 	c := &d.store.Config.Tier
 	packs := near.Config{URL: c.URL, Budget: int64(c.Cache), ReadOnly: d.store.ReadOnly, Log: d.log.With("part", "tier"), Missing: errors.New("share.toml has no [tier]")}
 	if c.URL != "" {
-		if d.bucket, err = d.openBucket(); err != nil {
+		if bucket, err := openBucket(c); err != nil {
 			d.tierError, packs.Missing = err.Error(), err
 			d.log.Error("the store is not kept in its bucket", "err", err)
 		} else {
+			d.bucket = tier.Retry(bucket, tierAttempts)
 			packs.Bucket = d.bucket
 		}
 	}
@@ -36,33 +58,18 @@ func (d *Daemon) openPacks() (err error) {
 	return err
 }
 
-func (d *Daemon) openBucket() (tier.Bucket, error) {
-	c := &d.store.Config.Tier
-	place, err := c.Place()
-	if err != nil {
-		return nil, err
-	}
-	bucket, err := s3.Open(s3.Config{
-		Host: place.Host, Plain: place.HTTP, Bucket: place.Bucket, Prefix: place.Prefix, Region: c.Region, Credentials: c.Credentials, Rate: int64(c.Rate),
-	})
-	if err != nil {
-		return nil, err
-	}
-	return tier.Retry(bucket, tierAttempts), nil
-}
-
 // startTier begins to keep the store in its bucket, if it has one. The mount goes on whatever becomes of that; what is wrong is in the status.
 func (d *Daemon) startTier() {
 	if d.bucket == nil || d.store.ReadOnly {
 		return
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "an unknown host"
+	about, err := os.ReadFile(filepath.Join(d.store.Dir, "share.toml"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		d.log.Warn("the bucket is not told the configuration", "err", err)
 	}
 	d.tier, err = tier.Start(tier.Config{
-		Bucket: d.bucket, Source: d.tree.TierSource(), Key: versions.TierKey(d.store.Keys.Share), State: filepath.Join(d.store.Dir, "tier"),
-		Host: host, Every: tierEvery, Keep: tierKeep, Take: d.store.Config.Tier.TakeOver, Named: d.packs.Named, Log: d.log.With("part", "tier"),
+		Bucket: d.bucket, Source: d.tree.TierSource(), Key: versions.TierKey(d.store.Keys.Share), State: filepath.Join(d.store.Dir, tierState),
+		Host: hostname(), Every: tierEvery, Keep: tierKeep, Take: d.store.Config.Tier.TakeOver, Named: d.packs.Named, About: versions.SealForTier(d.store.Keys.Share, about), Log: d.log.With("part", "tier"),
 	})
 	if err != nil {
 		d.tierError = err.Error()

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"rsc.io/qr"
 )
 
 // Text returns the sheet for a person and for paper, without the code.
@@ -38,42 +36,6 @@ they are not on it. The fifth word of a line checks the four before it.
 	b.WriteByte('\n')
 	for i, w := range words {
 		fmt.Fprintf(&b, "  %d   %-9s %-9s %-9s %-9s  %s\n", i+1, w[0], w[1], w[2], w[3], w[4])
-	}
-	return b.String(), nil
-}
-
-// quiet is how many modules of light there are around a code (ISO/IEC 18004, section 6.3.8).
-const quiet = 4
-
-// Code returns the QR code of a text, two rows of it in a line: with colours, as a terminal shows them, dark on light whatever its own are;
-// without, for paper, dark alone is drawn.
-func Code(text string, colours bool) (string, error) {
-	c, err := qr.Encode(text, qr.M)
-	if err != nil {
-		return "", err
-	}
-	var b strings.Builder
-	for y := -quiet; y < c.Size+quiet; y += 2 {
-		if colours {
-			b.WriteString("\x1b[38;5;16;48;5;231m")
-		}
-		for x := -quiet; x < c.Size+quiet; x++ {
-			// Outside of the code Black reports false.
-			switch upper, lower := c.Black(x, y), c.Black(x, y+1); {
-			case upper && lower:
-				b.WriteRune('█')
-			case upper:
-				b.WriteRune('▀')
-			case lower:
-				b.WriteRune('▄')
-			default:
-				b.WriteByte(' ')
-			}
-		}
-		if colours {
-			b.WriteString("\x1b[0m")
-		}
-		b.WriteByte('\n')
 	}
 	return b.String(), nil
 }

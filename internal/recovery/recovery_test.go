@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/tyler-smith/go-bip39/wordlists"
-	"rsc.io/qr"
 
 	"sharefs"
 )
@@ -246,44 +245,6 @@ func TestDistance(t *testing.T) {
 		a, b := word(), word()
 		if got, want := distance(a, b), min(slowDistance(a, b), 3); got != want {
 			t.Fatalf("%q and %q: %d, want %d", a, b, got, want)
-		}
-	}
-}
-
-// A code that is drawn is the code, with light around it.
-func TestCode(t *testing.T) {
-	line, err := some(rand.New(rand.NewPCG(11, 9))).Line()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := qr.Encode(line, qr.M)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, colours := range []bool{false, true} {
-		text, err := Code(line, colours)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text = strings.NewReplacer("\x1b[38;5;16;48;5;231m", "", "\x1b[0m", "").Replace(text)
-		if strings.Contains(text, "\x1b") {
-			t.Errorf("%q", text)
-		}
-		rows := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
-		if want := (c.Size + 2*quiet + 1) / 2; len(rows) != want {
-			t.Fatalf("%d rows, want %d", len(rows), want)
-		}
-		for y, row := range rows {
-			cells := []rune(row)
-			if len(cells) != c.Size+2*quiet || len(cells) > 80 {
-				t.Fatalf("row %d has %d cells", y, len(cells))
-			}
-			for x, cell := range cells {
-				upper, lower := cell == '█' || cell == '▀', cell == '█' || cell == '▄'
-				if upper != c.Black(x-quiet, 2*y-quiet) || lower != c.Black(x-quiet, 2*y+1-quiet) {
-					t.Fatalf("the cell at %d, %d is %c", x, y, cell)
-				}
-			}
 		}
 	}
 }

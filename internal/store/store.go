@@ -16,6 +16,9 @@
 //	rebuild/        while it is made anew: the new one
 //	reserve         room on the disk that is kept back for making room when it is full (package versions)
 //	lost/           what a rebuild took out of its place; nothing reads it
+//	tier            which root of its bucket the store wrote last (package tier)
+//	recovering      while the store is made anew of what its bucket holds: what is needed to go on
+//	recovery        when recovery sheets were printed
 //
 // A directory that holds anything else is not taken for a store: somebody's files are never mixed with ours.
 package store
@@ -47,7 +50,7 @@ const (
 var layout = map[string]bool{
 	configFile: true, identityFile: true, shareFile: true, lockFile: true, LogFile: true, LogFile + ".1": true, PeersFile: true,
 	"meta.db": true, "journal": true, "live": true, "packs": true, "aside": true, "checkpoints": true, "rebuild": true, "lost": true, "quarantine": true,
-	"tier": true, "tier.new": true, "cache": true, "reserve": true,
+	"tier": true, "tier.new": true, "cache": true, "reserve": true, recoveringFile: true, sheetsFile: true,
 	"lost+found": true, ".nobackup": true, ".stfolder": true,
 }
 
@@ -182,6 +185,13 @@ func makeAll(dir string) error {
 
 // load reads, or makes, keys and configuration, under the lock.
 func (s *Store) load() error {
+	if _, begun, err := Recovering(s.Dir); err != nil || begun {
+		if err == nil {
+			err = &sharefs.Error{Op: "open store", Path: s.Dir, Kind: sharefs.KindBusy,
+				Detail: "it is being made anew from its bucket, and that is not finished: sharefs recover --store DIR goes on with it"}
+		}
+		return err
+	}
 	used := false
 	for _, name := range []string{"meta.db", "checkpoints"} { // the first may be lost
 		_, err := os.Lstat(filepath.Join(s.Dir, name))

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+func (a *app) recovery() *cobra.Command {
+	var store string
+	var noCode bool
+	cmd := &cobra.Command{
+		Use:   "recovery [STORE]",
+		Short: "Print the sheet that brings a store back from its bucket",
+		Long: `Print the recovery sheet of a store that is kept in a bucket ([tier] in its
+share.toml): where the bucket is, and as words with check words, and as a QR
+code, the key of the share. With it, and with credentials for the bucket,
+"sharefs recover" makes the store on any machine, with its history.
+
+Whoever has the sheet and may read the bucket can read everything in the store,
+so only the owner of the store may print it, and the store notes when that was
+done. STORE is the name of a store or its path, mounted or not; without it the
+store "default" is meant.`,
+		Example: `  sharefs recovery photos | lpr        On paper, and on no disk
+  sharefs recovery --store /srv/photos  The store in that directory`,
+		Args: between(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.mounter(cmd, "--recovery", store, []flagSet{{noCode, "--no-code"}}, args)
+		},
+	}
+	cmd.Flags().StringVar(&store, "store", "", "The store in `DIR`")
+	cmd.Flags().BoolVar(&noCode, "no-code", false, "Without the QR code")
+	return cmd
+}
+
+func (a *app) recover() *cobra.Command {
+	var store, sheet, bucket, credentials string
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "recover [STORE]",
+		Short: "Bring a store back from its bucket with its recovery sheet",
+		Long: `Make a store of what its bucket holds, with all names, contents and history,
+in a directory that is empty or does not exist yet. It asks for what stands on
+the recovery sheet, or reads it from a file: the text that was printed, what
+somebody has typed of it, or what the QR code says. STORE is a name or a path;
+without it the store "default" is made.
+
+It may be interrupted in any way; the same call goes on, without the sheet. What
+the bucket lacks is named, and the rest comes back. The store goes on with the
+same bucket when it is mounted; another machine that used it is refused then.`,
+		Example: `  sharefs recover photos                   The words are asked for
+  sharefs recover --sheet sheet.txt photos  They are in a file
+  sharefs recover --store /srv/photos --credentials ~/keys
+                                           In that directory, with those credentials`,
+		Args: between(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.mounter(cmd, "--recover", store, []flagSet{
+				{force, "--force"}, {sheet != "", "--sheet=" + sheet}, {bucket != "", "--bucket=" + bucket}, {credentials != "", "--credentials=" + credentials},
+			}, args)
+		},
+	}
+	cmd.Flags().StringVar(&store, "store", "", "The store in `DIR`")
+	cmd.Flags().StringVar(&sheet, "sheet", "", "Read the sheet from `FILE` (- is standard input)")
+	cmd.Flags().StringVar(&bucket, "bucket", "", "The bucket is at `URL` now")
+	cmd.Flags().StringVar(&credentials, "credentials", "", "A `FILE` such as ~/.aws/credentials")
+	cmd.Flags().BoolVar(&force, "force", false, "Although the bucket has an older state than the sheet knows of, or another store with the same share key")
+	return cmd
+}
+
+// flagSet is a flag of the mounter, and whether it is given.
+type flagSet struct {
+	set  bool
+	flag string
+}
+
+// mounter becomes the program that has the tree, for a task that is about a store which is not mounted.
+func (a *app) mounter(cmd *cobra.Command, task, store string, flags []flagSet, args []string) error {
+	argv := []string{mounter, task}
+	if cmd.Flags().Changed("store") {
+		argv = append(argv, "--store="+store)
+	}
+	for _, f := range append(flags, flagSet{a.json, "--json"}) {
+		if f.set {
+			argv = append(argv, f.flag)
+		}
+	}
+	argv = append(append(argv, "--"), args...)
+	path, err := findMounter()
+	if err != nil {
+		return err
+	}
+	return unix.Exec(path, argv, os.Environ())
+}

@@ -1,0 +1,176 @@
+package tier
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs/integration/mounttest"
+	"sharefs/integration/s3server"
+	"sharefs/internal/status"
+)
+
+// tool runs sharefs and returns what it wrote on both streams, and its exit status.
+func tool(t *testing.T, args ...string) (stdout, stderr string, exit int) {
+	t.Helper()
+	cmd := exec.Command(mounttest.Bin(t, "sharefs"), args...)
+	var out, complaints strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &complaints
+	var failed *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &failed) {
+		t.Fatal(err)
+	}
+	return out.String(), complaints.String(), cmd.ProcessState.ExitCode()
+}
+
+// atOnce brings the bucket up to date: a mount does so when it begins.
+func atOnce(t *testing.T, m *mounttest.Mount) {
+	t.Helper()
+	m.Settled()
+	m.Remount()
+	m.UntilTier("all of it is in the bucket", func(s *status.Tier) bool {
+		return !s.Complete.IsZero() && s.BehindSince.IsZero() && s.BacklogFiles == 0 && s.Error == ""
+	})
+}
+
+// What can be wrong with a sheet, a bucket or the place for a store is said, in words that lead on; and what a bucket lacks is named, while the rest comes.
+func TestRecoveryThatCannotBe(t *testing.T) {
+	server := s3server.Start(t, "bucket")
+	m := mount(t, server.Section("bucket/one"))
+	write(t, m, "a", "text of a")
+	atOnce(t, m)
+	root := filepath.Join(server.Files("bucket"), "one", "root")
+	early, err := os.ReadFile(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, m, "a", "text of a, later")
+	atOnce(t, m)
+	write(t, m, "b", strings.Repeat("text of b\n", 1000))
+	atOnce(t, m)
+	other := mount(t, server.Section("bucket/two"))
+	write(t, other, "b", "text")
+	atOnce(t, other)
+
+	dir := mounttest.TempDir(t)
+	sheet := filepath.Join(dir, "sheet")
+	out, _, exit := tool(t, "recovery", "--store", m.Store, "--json")
+	var printed struct {
+		Words   [][]string
+		Line    string
+		Bucket  string
+		Printed []string `json:"printed_before"`
+	}
+	if err := json.Unmarshal([]byte(out), &printed); err != nil || exit != 0 || len(printed.Words) != 8 || printed.Bucket != server.URL("bucket/one") || printed.Printed == nil {
+		t.Fatalf("%d, %v: %s", exit, err, out)
+	}
+	text := "bucket " + printed.Bucket + "\nregion " + s3server.Region + "\n"
+	for i, line := range printed.Words {
+		text += string(rune('1'+i)) + " " + strings.Join(line, " ") + "\n"
+	}
+	keep := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(sheet, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	target := filepath.Join(dir, "new")
+	fails := func(what, want string, more ...string) {
+		t.Helper()
+		args := append([]string{"recover", "--store", target, "--sheet", sheet, "--credentials", server.Credentials()}, more...)
+		if _, complaint, exit := tool(t, args...); exit == 0 || !strings.Contains(complaint, want) {
+			t.Errorf("%s: exit status %d, want %q\n%s", what, exit, want, complaint)
+		}
+		if _, err := os.Stat(target); err == nil {
+			t.Fatalf("%s: there is a store", what)
+		}
+	}
+	wrong := printed.Words[3][2]
+	keep(strings.Replace(text, " "+wrong+" ", " xx"+wrong+" ", 1))
+	fails("a wrong word", `word 3, "xx`+wrong+`", is not in the list; perhaps "`+wrong+`" as word 3 is meant`)
+	keep(strings.Replace(text, "bucket/one", "bucket/two", 1))
+	fails("another bucket on the sheet", "they do not go with the bucket")
+	keep(printed.Line)
+	fails("an empty prefix", "there is no store below this prefix", "--bucket", server.URL("bucket/three"))
+	fails("no such bucket", "there is no such bucket", "--bucket", server.URL("none/one"))
+	fails("another store", "with another share key than that of the sheet", "--bucket", server.URL("bucket/two"))
+	fails("without credentials", "there are no credentials in", "--credentials", filepath.Join(dir, "none"))
+	_, complaint, exit := tool(t, "recover", "--store", m.Store, "--sheet", sheet, "--credentials", server.Credentials())
+	if exit == 0 || !strings.Contains(complaint, "is in use by process") {
+		t.Errorf("a store that is mounted: %d, %s", exit, complaint)
+	}
+	m.Unmount() // it may write another root at any time
+	late, err := os.ReadFile(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(root, early, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fails("an older root", "the bucket was put back from an older copy")
+	if err := os.WriteFile(root, late, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	other.Unmount()
+	_, complaint, exit = tool(t, "recover", "--store", other.Store, "--sheet", sheet, "--credentials", server.Credentials())
+	if exit == 0 || !strings.Contains(complaint, "name an empty or a new directory") {
+		t.Errorf("a store that is there: %d, %s", exit, complaint)
+	}
+	if os.Geteuid() == 0 {
+		small := filepath.Join(dir, "small")
+		if err := errors.Join(os.Mkdir(small, 0o700), unix.Mount("tmpfs", small, "tmpfs", 0, "size=64k")); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Unmount(small, unix.MNT_DETACH)
+		m.Mount()
+		write(t, m, "noise", string(noise(1, 300_000)))
+		atOnce(t, m)
+		_, complaint, exit = tool(t, "recover", "--store", small+"/store", "--sheet", sheet, "--credentials", server.Credentials())
+		if exit == 0 || !strings.Contains(complaint, "the disk has ") || !strings.Contains(complaint, "free some space") {
+			t.Errorf("a disk that is too small: %d, %s", exit, complaint)
+		}
+		if err := os.Chown(filepath.Join(other.Store, "share.key"), 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+		if out, complaint, exit := tool(t, "recovery", "--store", other.Store); exit == 0 || out != "" || !strings.Contains(complaint, "only its owner may") {
+			t.Errorf("the sheet of somebody else: %d, %s", exit, complaint)
+		}
+		m.Unmount()
+	}
+
+	// A pack is gone from the bucket.
+	packs, err := filepath.Glob(filepath.Join(server.Files("bucket"), "one", "packs", "*", "*"))
+	if err != nil || len(packs) == 0 {
+		t.Fatalf("%q, %v", packs, err)
+	}
+	for _, path := range packs {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, complaint, exit = tool(t, "recover", "--store", target, "--sheet", sheet, "--credentials", server.Credentials())
+	for _, want := range []string{"Missing in the bucket: packs/", `Lost: "a": its content is gone`, `Lost: "b": its content is gone`} {
+		if exit != 3 || !strings.Contains(out, want) {
+			t.Errorf("without a pack: %d, want %q in\n%s%s", exit, want, out, complaint)
+		}
+	}
+	if strings.Contains(out, "Nothing is missing") {
+		t.Error(out)
+	}
+}
+
+func TestNoSheetWithoutABucket(t *testing.T) {
+	m := mount(t, "")
+	if out, complaint, exit := tool(t, "recovery", "--store", m.Store); exit == 0 || out != "" || !strings.Contains(complaint, "the store is kept in no bucket") {
+		t.Errorf("%d, %s, %s", exit, out, complaint)
+	}
+	if _, complaint, exit := tool(t, "recovery", "--store", filepath.Join(mounttest.TempDir(t), "none")); exit == 0 || !strings.Contains(complaint, "share.key") {
+		t.Errorf("%d, %s", exit, complaint)
+	}
+}

@@ -1,0 +1,343 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/internal/config"
+	"sharefs/internal/logfile"
+	"sharefs/internal/mountopt"
+	"sharefs/internal/recovery"
+	"sharefs/internal/store"
+	"sharefs/internal/term"
+	"sharefs/versions"
+	"sharefs/versions/tier"
+)
+
+// RecoverConfig says what store is to come back, and from where.
+type RecoverConfig struct {
+	Source      string // name or path of a new store; empty: the default one
+	Options     *mountopt.Options
+	Sheet       *recovery.Sheet // nil: go on with what was begun
+	Bucket      string          // its URL where it is not what the sheet says; empty: it is
+	Credentials string          // a file of them; empty: the usual places
+	Force       bool            // although the bucket holds an older state than the sheet knows of, or another store with the same share key
+	// Progress is told how far it has come; may be nil.
+	Progress func(stage string, done, total uint64, unit string)
+}
+
+// RecoverReport tells what came of it.
+type RecoverReport struct {
+	Store   string                 `json:"store"`   // its directory
+	ID      string                 `json:"id"`      // of the store
+	Host    string                 `json:"host"`    // that wrote last what it was made of
+	Written time.Time              `json:"written"` // when
+	Fetched tier.Fetched           `json:"fetched"`
+	Notes   []string               `json:"notes"`
+	Tree    versions.RebuildReport `json:"tree"`
+	Seconds float64                `json:"seconds"`
+}
+
+// Whole reports whether nothing is missing.
+func (r *RecoverReport) Whole() bool {
+	return len(r.Fetched.Missing) == 0 && len(r.Tree.Lost) == 0 && r.Tree.LostMore == 0 && len(r.Tree.Problems) == 0
+}
+
+// Text returns the report for a person.
+func (r *RecoverReport) Text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "The store %s is as %s kept it in the bucket at %s.\n", term.Quote(r.Store), r.Host, r.Written.Local().Format("2006-01-02 15:04:05"))
+	fmt.Fprintf(&b, "%s of packs and checkpoints came in %s", term.Size(uint64(r.Fetched.Bytes)), term.Of(uint64(r.Fetched.Files), "file"))
+	if r.Fetched.Here > 0 {
+		fmt.Fprintf(&b, ", %s were there already", term.Of(uint64(r.Fetched.Here), "file"))
+	}
+	fmt.Fprintf(&b, "; all took %.1f s.\n", r.Seconds)
+	for _, s := range r.Notes {
+		fmt.Fprintf(&b, "Note: %s\n", s)
+	}
+	for _, s := range r.Tree.Notes {
+		fmt.Fprintf(&b, "Note: %s\n", s)
+	}
+	for _, s := range r.Fetched.Missing {
+		fmt.Fprintf(&b, "Missing in the bucket: %s\n", s)
+	}
+	for _, s := range r.Tree.Lost {
+		fmt.Fprintf(&b, "Lost: %s\n", s)
+	}
+	if r.Tree.LostMore > 0 {
+		fmt.Fprintf(&b, "Lost: and %d more\n", r.Tree.LostMore)
+	}
+	for _, s := range r.Tree.Problems {
+		fmt.Fprintf(&b, "Problem: %s\n", s)
+	}
+	if r.Whole() {
+		b.WriteString("Nothing is missing.\n")
+	}
+	return b.String()
+}
+
+// recoverNote is what is kept of a call until the store is whole, so that the next one can go on.
+type recoverNote struct {
+	Sheet       string `json:"sheet"` // as its line
+	Bucket      string `json:"bucket,omitempty"`
+	Credentials string `json:"credentials,omitempty"`
+	Force       bool   `json:"force,omitempty"`
+}
+
+// RecoveryBegun reports whether the recovery of a store was begun and not ended, so that no sheet is needed for it.
+func RecoveryBegun(source string, options *mountopt.Options) (bool, error) {
+	d := &Daemon{options: options}
+	dir, err := d.chooseStore(Config{Source: source, Options: options})
+	if err != nil {
+		return false, err
+	}
+	_, begun, err := store.Recovering(dir)
+	return begun, err
+}
+
+// Recover makes a store of what its bucket holds, in these stages, each of which may be interrupted in any way and is gone on with by the same call:
+//
+//  1. read the root of the bucket, and see whether it is what the sheet says; only then is there a directory
+//  2. fetch all packs and the checkpoint that it names
+//  3. write down that this store is the one that goes on with the bucket
+//  4. make meta.db and the live files ([versions.Rebuild])
+//
+// What the bucket lacks is named, and the rest comes. The other machine, should it be alive, is refused when this one has written to the bucket.
+func Recover(ctx context.Context, c RecoverConfig) (report RecoverReport, err error) {
+	began := time.Now()
+	r := &recoverer{ctx: ctx, cfg: c, report: &report}
+	defer func() { report.Seconds = time.Since(began).Seconds() }()
+	d := &Daemon{options: c.Options}
+	if report.Store, err = d.chooseStore(Config{Source: c.Source, Options: c.Options}); err != nil {
+		return report, err
+	}
+	if err := r.resume(); err != nil {
+		return report, err
+	}
+	if err := r.meet(); err != nil {
+		return report, err
+	}
+	note, err := r.note()
+	if err != nil {
+		return report, err
+	}
+	if d.store, err = store.Recover(report.Store, r.cfg.Sheet.Share, note); err != nil {
+		return report, err
+	}
+	defer func() { err = errors.Join(err, d.store.Close()) }()
+	if d.logFile, err = logfile.Open(LogPath(report.Store), logfile.DefaultLimit, false); err != nil {
+		return report, err
+	}
+	defer d.logFile.Close()
+	d.log = d.logFile.Logger(slog.LevelInfo)
+	d.log.Info("the store is made of what its bucket holds", "bucket", r.tier.URL, "host", r.root.Host, "written", r.root.Written)
+	if err = r.work(d); err != nil {
+		d.log.Error("the recovery was broken off", "err", err)
+		return report, err
+	}
+	d.log.Info("the store was made anew", "report", report.Text())
+	return report, nil
+}
+
+type recoverer struct {
+	ctx    context.Context
+	cfg    RecoverConfig
+	report *RecoverReport
+	tier   config.Tier
+	bucket tier.Bucket
+	root   *tier.Root
+}
+
+// recoverAttempts is how often a request is tried: a minute and a half of a network that is away.
+const recoverAttempts = 12
+
+const opRecover = "recover"
+
+func (r *recoverer) tell(stage string, done, total uint64, unit string) {
+	if r.cfg.Progress != nil {
+		r.cfg.Progress(stage, done, total, unit)
+	}
+}
+
+// resume takes what an earlier call noted where this one says nothing.
+func (r *recoverer) resume() error {
+	text, begun, err := store.Recovering(r.report.Store)
+	if err != nil {
+		return err
+	}
+	var n recoverNote
+	var sheet *recovery.Sheet
+	if begun {
+		if err := json.Unmarshal(text, &n); err == nil {
+			sheet, _ = recovery.Parse(n.Sheet)
+		}
+	}
+	switch {
+	case r.cfg.Sheet == nil && sheet == nil:
+		return &sharefs.Error{Op: opRecover, Path: term.Quote(r.report.Store), Kind: sharefs.KindInvalid, Detail: "without a recovery sheet nothing comes back"}
+	case r.cfg.Sheet == nil:
+		r.cfg.Sheet = sheet
+	}
+	if sheet != nil {
+		if r.cfg.Bucket == "" {
+			r.cfg.Bucket = n.Bucket
+		}
+		if r.cfg.Credentials == "" {
+			r.cfg.Credentials = n.Credentials
+		}
+		r.cfg.Force = r.cfg.Force || n.Force
+	}
+	return nil
+}
+
+func (r *recoverer) note() ([]byte, error) {
+	line, err := r.cfg.Sheet.Line()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(recoverNote{Sheet: line, Bucket: r.cfg.Bucket, Credentials: r.cfg.Credentials, Force: r.cfg.Force})
+}
+
+// meet reads the root, and sees whether it is the one that is meant.
+func (r *recoverer) meet() error {
+	s := r.cfg.Sheet
+	r.tier = config.Tier{URL: s.URL, Region: s.Region, Credentials: r.cfg.Credentials}
+	if s.HTTP != "" {
+		plain := s.HTTP == "true"
+		r.tier.HTTP = &plain
+	}
+	if r.cfg.Bucket != "" {
+		r.tier.URL = r.cfg.Bucket
+	}
+	if _, err := r.tier.Place(); err != nil {
+		return &sharefs.Error{Op: opRecover, Kind: sharefs.KindInvalid, Err: err}
+	}
+	bucket, err := openBucket(&r.tier)
+	if err != nil {
+		return err
+	}
+	r.bucket = tier.Retry(bucket, recoverAttempts)
+	return r.readRoot()
+}
+
+func (r *recoverer) readRoot() error {
+	r.tell("read the root", 0, 0, "")
+	no := func(kind sharefs.Kind, format string, args ...any) error {
+		return &sharefs.Error{Op: opRecover, Path: r.tier.URL, Kind: kind, Detail: fmt.Sprintf(format, args...)}
+	}
+	root, etag, err := tier.ReadRoot(r.ctx, r.bucket, versions.TierKey(r.cfg.Sheet.Share))
+	switch {
+	case errors.Is(err, sharefs.KindNotExist):
+		return no(sharefs.KindNotExist, "there is no store below this prefix: compare the bucket with that on the sheet, or name where its content is now with --bucket")
+	case errors.Is(err, sharefs.KindAccess) && etag != "":
+		return no(sharefs.KindAccess, "another store is kept there, with another share key than that of the sheet: it is the wrong bucket or prefix, or an object was changed")
+	case err != nil:
+		return err
+	}
+	if id := root.Store; !strings.HasPrefix(id, r.cfg.Sheet.Store) && !r.cfg.Force {
+		return no(sharefs.KindInvalid, "the store %.12s is kept there, with the same share key, and the sheet is of the store %s: name the right bucket or prefix with --bucket, or take that one with --force",
+			id, r.cfg.Sheet.Store)
+	}
+	if root.Number < uint64(r.cfg.Sheet.Number) && !r.cfg.Force {
+		return no(sharefs.KindStale, "it holds state %d of the store, of %s by %s, and the sheet knows of state %d: the bucket was put back from an older copy. Name another one with --bucket, or take what is there with --force",
+			root.Number, root.Written.Format(time.RFC3339), root.Host, r.cfg.Sheet.Number)
+	}
+	r.root = root
+	r.report.ID, r.report.Host, r.report.Written = root.Store, root.Host, root.Written
+	return nil
+}
+
+// roots is how often a recovery looks for another root where objects are missing: somebody may write to the bucket still.
+const roots = 5
+
+func (r *recoverer) work(d *Daemon) error {
+	if err := r.configure(d.store); err != nil {
+		return err
+	}
+	for n := 1; ; n++ {
+		if err := r.room(); err != nil {
+			return err
+		}
+		got, err := (&tier.Fetch{
+			Bucket: r.bucket, Dir: d.store.Dir, Files: r.root.Files, Progress: func(done, total uint64) { r.tell("fetch", done, total, "bytes") },
+		}).Run(r.ctx)
+		was := &r.report.Fetched
+		got.Files, got.Bytes, got.Here = got.Files+was.Files, got.Bytes+was.Bytes, got.Here-was.Files
+		*was = got
+		if err != nil {
+			return err
+		}
+		if len(got.Missing) == 0 || n == roots {
+			break
+		}
+		nonce := r.root.Nonce
+		if err := r.readRoot(); err != nil {
+			return err
+		}
+		if r.root.Nonce == nonce {
+			break
+		}
+	}
+	r.report.Fetched.Here = max(0, r.report.Fetched.Here)
+	if err := tier.TakeUp(filepath.Join(d.store.Dir, tierState), r.root); err != nil {
+		return err
+	}
+	tree, err := versions.Rebuild(r.ctx, d.treeConfig(), versions.RebuildOptions{Recovered: true}, func(p versions.Progress) { r.tell(p.Stage, p.Done, p.Total, p.Unit) })
+	r.report.Tree = tree
+	if err != nil {
+		return d.explain(err)
+	}
+	return d.store.Recovered()
+}
+
+// configure gives the store the configuration that it had, with where its bucket is now.
+func (r *recoverer) configure(s *store.Store) error {
+	values := map[string]string{"url": r.tier.URL}
+	if r.tier.Region != "" {
+		values["region"] = r.tier.Region
+	}
+	if r.tier.Credentials != "" {
+		values["credentials"] = r.tier.Credentials
+	}
+	path := filepath.Join(s.Dir, "share.toml")
+	text, err := versions.OpenFromTier(s.Keys.Share, r.root.Config)
+	if err == nil {
+		if text, err = config.SetTier(text, path, values); err == nil {
+			return s.Configure(text)
+		}
+	}
+	r.report.Notes = append(r.report.Notes, "share.toml is a new one, look through it before history is thinned: "+err.Error())
+	if text, err = config.SetTier([]byte(config.File), path, values); err != nil {
+		return err
+	}
+	return s.Configure(text)
+}
+
+// room refuses what the disk cannot hold before it is begun; how much live files take is not known yet.
+func (r *recoverer) room() error {
+	need := int64(0)
+	for _, f := range r.root.Files {
+		var st unix.Stat_t
+		if unix.Lstat(filepath.Join(r.report.Store, filepath.FromSlash(f.Name)), &st) != nil || st.Size != f.Size {
+			need += f.Size
+		}
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(r.report.Store, &st); err != nil {
+		return &sharefs.Error{Op: opRecover, Path: r.report.Store, Kind: sharefs.KindOf(err), Err: err}
+	}
+	if have := int64(st.Bavail) * st.Bsize; have < need {
+		return &sharefs.Error{Op: opRecover, Path: r.report.Store, Kind: sharefs.KindNoSpace, Detail: fmt.Sprintf("the packs and checkpoints that are still to come take %s, beside the live files, and the disk has %s left: "+
+			"free some space or name a directory on another disk, and call again", term.Size(uint64(need)), term.Size(uint64(have)))}
+	}
+	return nil
+}

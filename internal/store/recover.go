@@ -1,0 +1,175 @@
+package store
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/internal/config"
+)
+
+// A store that is made of what its bucket holds has a file recovering until it is whole, in which whoever makes it keeps what he needs to go on. Nobody else
+// opens such a store. When recovery sheets were printed stands in the file recovery, a line each.
+const (
+	recoveringFile = "recovering"
+	sheetsFile     = "recovery"
+)
+
+// harmless are what an empty directory may hold.
+var harmless = []string{lockFile, "lost+found", ".nobackup", ".stfolder"}
+
+// Recover takes an empty directory, or one that does not exist yet, for a store that has a share key already, or goes on with one that was begun; note is kept
+// for the next time. The store is locked, and has a new identity. KindExist: the directory holds something else.
+func Recover(dir string, share [32]byte, note []byte) (*Store, error) {
+	s := &Store{Dir: dir}
+	if err := s.makeDir(); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.lock, s.ReadOnly, err = takeLock(filepath.Join(dir, lockFile)); err != nil {
+		return nil, err
+	}
+	if err := s.beginRecovery(share, note); err != nil {
+		s.lock.release()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Store) beginRecovery(share [32]byte, note []byte) error {
+	if s.ReadOnly {
+		return s.fail("make", unix.EROFS)
+	}
+	_, begun, err := Recovering(s.Dir)
+	if err != nil {
+		return err
+	}
+	if !begun {
+		entries, err := os.ReadDir(s.Dir)
+		if err != nil {
+			return s.fail("open", err)
+		}
+		for _, e := range entries {
+			if !slices.Contains(harmless, e.Name()) && !strings.HasSuffix(e.Name(), tempSuffix) {
+				return &sharefs.Error{Op: "recover store", Path: s.Dir, Kind: sharefs.KindExist, Detail: "it holds " + quoteName(e.Name()) + ": name an empty or a new directory"}
+			}
+		}
+		if err := writeNew(filepath.Join(s.Dir, recoveringFile), note, 0o600); err != nil {
+			return s.fail("make", err)
+		}
+	} else if err := s.replaceFile(recoveringFile, note); err != nil {
+		return err
+	}
+	path := filepath.Join(s.Dir, shareFile)
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		if err := writeNew(path, []byte(sharePrefix+base64.StdEncoding.EncodeToString(share[:])+"\n"), 0o600); err != nil {
+			return s.fail("make", err)
+		}
+	}
+	if s.Keys, s.New, err = loadKeys(s.Dir, true); err != nil {
+		return err
+	}
+	if s.Keys.Share != share {
+		return &sharefs.Error{Op: "recover store", Path: s.Dir, Kind: sharefs.KindExist, Detail: "the recovery of another store was begun there: name an empty or a new directory"}
+	}
+	return nil
+}
+
+// Configure writes the configuration of a store that is recovered. It errors with KindInvalid where the text is none.
+func (s *Store) Configure(text []byte) (err error) {
+	path := filepath.Join(s.Dir, configFile)
+	if s.Config, err = config.Parse(path, text); err != nil {
+		return err
+	}
+	return s.replaceFile(configFile, text)
+}
+
+// Recovered ends a recovery.
+func (s *Store) Recovered() error {
+	if err := os.Remove(filepath.Join(s.Dir, recoveringFile)); err != nil {
+		return s.fail("make", err)
+	}
+	return syncDir(s.Dir)
+}
+
+// Recovering returns what a recovery that was begun in a directory needs to go on; ok is false where none was.
+func Recovering(dir string) (note []byte, ok bool, err error) {
+	note, err = os.ReadFile(filepath.Join(dir, recoveringFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, (&Store{Dir: dir}).fail("open", err)
+	}
+	return note, true, nil
+}
+
+// replaceFile writes a file of the store anew, whole or not at all.
+func (s *Store) replaceFile(name string, data []byte) error {
+	path := filepath.Join(s.Dir, name)
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
+		return nil
+	}
+	temp := name + tempSuffix
+	_ = os.Remove(filepath.Join(s.Dir, temp))
+	if err := writeNew(filepath.Join(s.Dir, temp), data, 0o600); err != nil {
+		return s.fail("make", err)
+	}
+	if err := os.Rename(filepath.Join(s.Dir, temp), path); err != nil {
+		return s.fail("make", err)
+	}
+	return syncDir(s.Dir)
+}
+
+// Peek reads the share key and the configuration of a store that somebody may have. Only its owner may.
+func Peek(dir string) (share [32]byte, c config.Config, err error) {
+	path := filepath.Join(dir, shareFile)
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err == nil && int(st.Uid) != os.Geteuid() {
+		return share, c, &sharefs.Error{Op: "read key", Path: path, Kind: sharefs.KindAccess, Detail: fmt.Sprintf("only its owner may, who is user %d", st.Uid)}
+	}
+	if share, err = readKey(path, sharePrefix); err != nil {
+		return share, c, keyError(dir, err)
+	}
+	c, err = config.Load(filepath.Join(dir, configFile))
+	return share, c, err
+}
+
+// NoteSheet writes down that a recovery sheet of a store is printed, and returns the notes of those before.
+func NoteSheet(dir, who string, now time.Time) (before []string, err error) {
+	s := &Store{Dir: dir}
+	path := filepath.Join(dir, sheetsFile)
+	text, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, s.fail("open", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" {
+			before = append(before, line)
+		}
+	}
+	line := now.UTC().Format(time.RFC3339) + " " + strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, who) + "\n"
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, s.fail("write to", err)
+	}
+	_, err = f.WriteString(line)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return nil, s.fail("write to", err)
+	}
+	return before, nil
+}
