@@ -44,11 +44,11 @@ func TestMeasureReadingFromTheBucket(t *testing.T) {
 		m.Mount()
 	}
 	rate := func(what string, bytes int64, took time.Duration) {
-		t.Logf("%-60s %7.0f MB/s", what, float64(bytes)/1e6/took.Seconds())
+		t.Logf("%-86s %7.0f MB/s", what, float64(bytes)/1e6/took.Seconds())
 	}
 	sequential := func(what string) {
 		t.Helper()
-		before := m.Status().Tier.Cache.FetchedBytes
+		before := m.Status().Tier.Cache
 		began := time.Now()
 		f, err := os.Open(m.Path("large@@", "1"))
 		if err != nil {
@@ -58,7 +58,8 @@ func TestMeasureReadingFromTheBucket(t *testing.T) {
 		if f.Close(); err != nil || n != size {
 			t.Fatal(n, err)
 		}
-		rate(fmt.Sprintf("%s (%d MiB of it fetched)", what, (m.Status().Tier.Cache.FetchedBytes-before)>>20), size, time.Since(began))
+		took, after := time.Since(began), m.Status().Tier.Cache
+		rate(fmt.Sprintf("%s (%d MiB fetched by %d requests)", what, (after.FetchedBytes-before.FetchedBytes)>>20, after.Fetches-before.Fetches), size, took)
 	}
 
 	client, err := minio.New(server.Host, &minio.Options{Creds: credentials.NewStaticV4(s3server.User, s3server.Secret, ""), Region: s3server.Region})
@@ -101,7 +102,7 @@ func TestMeasureReadingFromTheBucket(t *testing.T) {
 			took = append(took, time.Since(began))
 		}
 		slices.Sort(took)
-		t.Logf("%-60s median %v, 99 %% below %v", what, took[100].Round(10*time.Microsecond), took[198].Round(10*time.Microsecond))
+		t.Logf("%-86s median %v, 99 %% below %v", what, took[100].Round(10*time.Microsecond), took[198].Round(10*time.Microsecond))
 	}
 
 	again("64MiB")

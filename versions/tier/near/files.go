@@ -116,7 +116,7 @@ func (f *FS) Rename(from, to string) error {
 		n = &node{local: true}
 	}
 	n.id = id
-	n.used.Store(time.Now().Unix())
+	n.used.Store(time.Now().UnixNano())
 	if err := f.measure(n); err != nil {
 		f.log.Warn("a pack cannot be measured: it stays on the disk", "pack", id.String(), "err", err)
 	}
@@ -219,7 +219,7 @@ func (w *file) here(fn func(pack.File) error) (bool, error) {
 
 // ReadAt implements io.ReaderAt.
 func (w *file) ReadAt(b []byte, off int64) (n int, err error) {
-	w.n.used.Store(time.Now().Unix())
+	w.n.used.Store(time.Now().UnixNano())
 	here, err := w.here(func(f pack.File) (err error) {
 		n, err = f.ReadAt(b, off)
 		return err

@@ -63,7 +63,7 @@ type FS struct {
 // node is a sealed pack, or one that grows.
 type node struct {
 	id      pack.ID
-	used    atomic.Int64 // when it was read last, seconds since 1970
+	used    atomic.Int64 // when it was read last, nanoseconds since 1970
 	local   bool
 	gone    bool  // removed: who has it open reads on
 	size    int64 // bytes; of a remote one whose note is damaged -1
@@ -262,11 +262,11 @@ func heldBy(file pack.File) (int64, error) {
 	return file.Size()
 }
 
-// modified returns when a file was written last, in seconds since 1970; 0 where its disk does not say.
+// modified returns when a file was written last, in nanoseconds since 1970; 0 where its disk does not say.
 func modified(file pack.File) int64 {
 	if s, ok := file.(interface{ Stat() (iofs.FileInfo, error) }); ok {
 		if st, err := s.Stat(); err == nil {
-			return st.ModTime().Unix()
+			return st.ModTime().UnixNano()
 		}
 	}
 	return 0

@@ -240,7 +240,7 @@ func TestWhatWasNotReadGoesFirst(t *testing.T) {
 	r := seeded(t)
 	b.add(r, 100)
 	list := b.upload(true)
-	now := time.Now().Unix()
+	now := time.Now().UnixNano()
 	rest := map[pack.ID]bool{}
 	for i, h := range list {
 		id, _ := idOf(h.Key)

@@ -87,7 +87,7 @@ func TestWalk(t *testing.T) {
 		t.Errorf("%d of %d blocks were asked for ahead", ahead, blocks)
 	}
 	w = walk{}
-	for _, i := range []int{100, 300, 50, 400, 7, 200} { // not in order: nothing
+	for _, i := range []int{100, 300, 20, 400, 200} { // not in order: nothing
 		if from, to := w.read(i, i+1, blocks, maxWindow); from < to {
 			t.Errorf("at %d blocks %d to %d are asked for", i, from, to)
 		}
@@ -100,6 +100,30 @@ func TestWalk(t *testing.T) {
 	}
 	if total < 10 {
 		t.Errorf("%d blocks ahead", total)
+	}
+	w = walk{}
+	total = 0
+	for i := 0; i < 400; i += 4 { // one of several readers is late
+		for _, at := range []int{i + 4, i - 30} {
+			if at >= 0 {
+				from, to := w.read(at, at+4, blocks, maxWindow)
+				total += to - from
+			}
+		}
+	}
+	if total < 350 {
+		t.Errorf("%d blocks ahead beside one who is late", total)
+	}
+	w = walk{}
+	total = 0
+	for i := range 200 { // two readers, and one who jumps about
+		for _, at := range []int{i, 250 + i, (i * 197) % blocks} {
+			from, to := w.read(at, at+1, blocks, maxWindow)
+			total += to - from
+		}
+	}
+	if total < 390 {
+		t.Errorf("%d blocks ahead of two readers", total)
 	}
 	w = walk{}
 	for i := range 100 { // slowly

@@ -269,21 +269,24 @@ func (r *remote) begin(k *kept, i, to int) *flight {
 	return fl
 }
 
-// ahead fetches blocks that are likely to be read next, in the background.
+// ahead fetches what is missing of blocks that are likely to be read next, in the background.
 func (f *FS) ahead(n *node, k *kept, known *note, from, to int) {
 	r := &n.remote
-	r.mu.Lock()
-	for from < to && (k.has(from) || r.flight(from) != nil) {
-		from++
-	}
-	if from >= to {
+	for from < to {
+		r.mu.Lock()
+		for from < to && (k.has(from) || r.flight(from) != nil) {
+			from++
+		}
+		if from >= to {
+			r.mu.Unlock()
+			return
+		}
+		fl := r.begin(k, from, to)
 		r.mu.Unlock()
-		return
-	}
-	fl := r.begin(k, from, to)
-	r.mu.Unlock()
-	if !f.spawn(func() { f.fly(n, k, known, fl) }) {
-		f.fly(n, k, known, fl) // which fails at once
+		from = fl.to
+		if !f.spawn(func() { f.fly(n, k, known, fl) }) {
+			f.fly(n, k, known, fl) // which fails at once
+		}
 	}
 }
 
