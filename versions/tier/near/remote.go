@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	iofs "io/fs"
+	"slices"
 	"sync"
 
 	"sharefs"
@@ -26,6 +27,8 @@ type kept struct {
 	sums  []uint32  // of blocks
 	state []blockState
 	count int64 // bytes of blocks
+	// dropped counts how often blocks were given up: what was on its way then does not count as written.
+	dropped int
 }
 
 type blockState uint8
@@ -290,13 +293,27 @@ func (f *FS) ahead(n *node, k *kept, known *note, from, to int) {
 	}
 }
 
-// fly carries a fetch out, and keeps what it brings.
+// fly carries a fetch out, and keeps what it brings. Whoever waits for it has it before it is written.
 func (f *FS) fly(n *node, k *kept, known *note, fl *flight) {
 	off := int64(fl.from) * blockLen
 	data := make([]byte, min(int64(fl.to)*blockLen, known.size)-off)
-	_, _, err := f.ask(n.id, data, off)
 	r := &n.remote
+	r.mu.RLock()
+	dropped := k.dropped
+	r.mu.RUnlock()
+	_, _, err := f.ask(n.id, data, off)
+	if err == nil {
+		fl.data = data
+	}
+	fl.err = err
+	close(fl.done)
+	keep := err == nil && k.file != nil && !f.cfg.ReadOnly
+	if keep {
+		_, err := k.file.WriteAt(data, known.data()+off)
+		keep = err == nil // a disk that is full, or fails, keeps nothing
+	}
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	for i, other := range r.flights {
 		if other == fl {
 			r.flights[i] = r.flights[len(r.flights)-1]
@@ -304,27 +321,16 @@ func (f *FS) fly(n *node, k *kept, known *note, fl *flight) {
 			break
 		}
 	}
-	if err == nil {
-		fl.data = data
-		if r.kept == k && k.file != nil && !f.cfg.ReadOnly {
-			f.keepBlocks(n, k, known, fl)
-		}
+	if keep && r.kept == k && k.dropped == dropped {
+		f.keepBlocks(n, k, known, fl)
 	}
-	fl.err = err
-	r.mu.Unlock()
-	close(fl.done)
 }
 
-// keepBlocks writes what was fetched; a disk that is full, or fails, keeps nothing. r.mu is held.
+// keepBlocks notes that blocks, which were written, are here; r.mu is held.
 func (f *FS) keepBlocks(n *node, k *kept, known *note, fl *flight) {
-	for i := fl.from; i < fl.to; i++ {
-		k.forget(i, known)
-	}
-	if _, err := k.file.WriteAt(fl.data, known.data()+int64(fl.from)*blockLen); err != nil {
-		return
-	}
 	sums := make([]byte, 0, 4*(fl.to-fl.from))
 	for i := fl.from; i < fl.to; i++ {
+		k.forget(i, known)
 		at := int64(i-fl.from) * blockLen
 		sums = binary.BigEndian.AppendUint32(sums, blockSum(fl.data[at:at+known.blockSize(i)]))
 	}
@@ -370,6 +376,7 @@ func (f *FS) drop(n *node) error {
 			k.sums[i], k.state[i] = 0, missing
 		}
 		k.count = 0
+		k.dropped++
 		err := k.file.Truncate(r.note.table())
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -396,7 +403,10 @@ func (f *FS) distrust(n *node, off, length int64) bool {
 	r := &n.remote
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := int(off / blockLen); i <= int((min(off+length, known.size)-1)/blockLen); i++ {
+	k.dropped++
+	first, last := int(off/blockLen), int((min(off+length, known.size)-1)/blockLen)
+	r.flights = slices.DeleteFunc(r.flights, func(fl *flight) bool { return fl.from <= last && first < fl.to }) // what they brought, or bring, is not to be had again
+	for i := first; i <= last; i++ {
 		k.forget(i, &known)
 		if k.file != nil && !f.cfg.ReadOnly {
 			k.file.WriteAt(make([]byte, 4), known.table()+4*int64(i)) // a block that stays has the checksum of what it is, and fails again
