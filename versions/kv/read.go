@@ -107,6 +107,7 @@ func (db *DB) scan(s *space, from, to []byte, limit sharefs.HLC, fn func(key, va
 		if err := p.read(); err != nil {
 			return err
 		}
+		db.noteReads(len(p.pairs))
 		for _, kv := range p.pairs {
 			if !fn(kv.key, kv.value) {
 				return nil

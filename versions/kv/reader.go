@@ -30,7 +30,7 @@ const keptReaders = 4
 // begin starts a read transaction of bbolt, or takes a kept one, which shows what a new one would; end must follow soon: one that lasts
 // keeps pages from being used again.
 func (db *DB) begin() (*reader, error) {
-	db.noteRead()
+	db.noteReads(1)
 	p := &db.readers
 	p.mu.Lock()
 	if n := len(p.idle); n > 0 {

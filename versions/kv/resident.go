@@ -13,7 +13,7 @@ import (
 // as long as they are mapped. Given back they stay in the page cache, so that the next touch costs half a microsecond.
 const (
 	residentLimit = 128 << 20 // bytes of mapped files in memory before they are given back
-	readsPerCheck = 4096      // transactions between looks at it
+	readsPerCheck = 4096      // reads between looks at it: transactions, and rows of a scan
 )
 
 // resident counts the reads of meta.db.
@@ -22,8 +22,9 @@ type resident struct {
 	wake chan struct{}
 }
 
-func (db *DB) noteRead() {
-	if db.reads.n.Add(1)%readsPerCheck == 0 && db.reads.wake != nil {
+func (db *DB) noteReads(n int) {
+	after := db.reads.n.Add(uint64(n))
+	if after/readsPerCheck != (after-uint64(n))/readsPerCheck && db.reads.wake != nil {
 		db.wake(db.reads.wake)
 	}
 }
