@@ -76,7 +76,7 @@ func measure(ctx context.Context, o options) (err error) {
 	for _, group := range []struct {
 		name string
 		run  func(context.Context, options, []*subject, *tables) error
-	}{{"metadata", metadata}, {"data", dataPath}, {"trees", trees}, {"backups", backups}, {"million", millionFiles}} {
+	}{{"metadata", metadata}, {"data", dataPath}, {"trees", trees}, {"backups", backups}, {"bucket", bucketRows}, {"million", millionFiles}} {
 		if err := group.run(ctx, o, subjects, t); err != nil {
 			return fmt.Errorf("%s: %w", group.name, err)
 		}
