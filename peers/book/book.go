@@ -79,12 +79,12 @@ func Open(text []byte, save func([]byte) error) (*Book, error) {
 	if f.Format != formatNow {
 		return bad("it is of a format that this version does not know", nil)
 	}
-	names, ids := map[string]bool{}, map[sharefs.PeerID]bool{}
-	for _, p := range f.Peers {
-		if key := strings.ToLower(p.Name); p.ID.IsZero() || ids[p.ID] || names[key] || p.Name != CleanName(p.Name) {
+	ids := map[sharefs.PeerID]bool{}
+	for i, p := range f.Peers {
+		if p.ID.IsZero() || ids[p.ID] || named(f.Peers[:i], p.Name) || p.Name != CleanName(p.Name) {
 			return bad("the peer "+CleanName(p.Name)+" has no key or no proper name, or one that another has", nil)
 		}
-		names[strings.ToLower(p.Name)], ids[p.ID] = true, true
+		ids[p.ID] = true
 	}
 	policy, err := trust.Parse(strings.Join(f.Trust, "\n"), func(word string) (sharefs.PeerID, bool) {
 		id, err := sharefs.ParsePeerID(word)
@@ -164,6 +164,17 @@ func (b *Book) index(id sharefs.PeerID) int {
 	return slices.IndexFunc(b.peers, func(p Peer) bool { return p.ID == id })
 }
 
+// named reports whether one of them has a name; case does not tell names apart.
+func named(peers []Peer, name string) bool {
+	return slices.ContainsFunc(peers, func(p Peer) bool { return strings.EqualFold(p.Name, name) })
+}
+
+// begins reports whether a key may be called by a word that it begins with.
+func begins(id sharefs.PeerID, word string) bool {
+	plain := strings.ToLower(strings.ReplaceAll(word, "-", ""))
+	return len(plain) >= 7 && strings.HasPrefix(id.Plain(), plain)
+}
+
 // Find finds one by a word: its name, its key, or at least seven characters that its key alone begins with. The error is of KindNotExist.
 func (b *Book) Find(word string) (Peer, error) {
 	b.mu.Lock()
@@ -173,12 +184,11 @@ func (b *Book) Find(word string) (Peer, error) {
 
 func (b *Book) find(word string) (Peer, error) {
 	var fits []Peer
-	plain := strings.ToLower(strings.ReplaceAll(word, "-", ""))
 	for _, p := range b.peers {
 		if strings.EqualFold(p.Name, word) {
 			return p, nil
 		}
-		if len(plain) >= 7 && strings.HasPrefix(p.ID.Plain(), plain) {
+		if begins(p.ID, word) {
 			fits = append(fits, p)
 		}
 	}

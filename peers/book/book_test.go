@@ -159,10 +159,30 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+// Whatever a peer calls itself, the book can be read again, and no word that means another peer means it.
+func TestNamesThatAreMeantToHarm(t *testing.T) {
+	b := newBook(t)
+	b.add(t, 1, "bianca")
+	for n, calls := range []string{"BIANCA", "b\u0130anca", "bian\u017fca", "bi\u0430nca", "biança", id(1).Plain()[:7], strings.ToUpper(id(1).Short()), id(1).Plain(), "bianca-2", strings.Repeat("x", maxName), strings.Repeat("X", 2*maxName), strings.Repeat("ä", maxName), strings.Repeat("ä", maxName)} {
+		a := b.add(t, byte(10+n), calls)
+		if p, err := b.Find("bianca"); err != nil || p.ID != id(1) {
+			t.Errorf("%q: %+v, %v", calls, p, err)
+		}
+		if p, err := b.Find(id(1).Plain()[:7]); err != nil || p.ID != id(1) {
+			t.Errorf("%q is called %s: %+v, %v", calls, a.Peer.Name, p, err)
+		}
+	}
+	if _, _, err := b.Replace(strings.Repeat("x", maxName), "bianca"); err != nil {
+		t.Error(err)
+	}
+	b.again(t)
+}
+
 func TestNames(t *testing.T) {
 	for s, want := range map[string]string{
 		"laptop": "laptop", "my laptop": "my-laptop", "../..": "peer", "": "peer", "\x1b[31mred": "31mred", "a\u202eb": "a-b", "Käse.local": "Käse.local", "-x-": "x",
 		strings.Repeat("ä", 100): strings.Repeat("ä", maxName/2), "a/b": "a-b", "\xff\xfe": "peer", "a   b": "a-b", ".hidden": "hidden",
+		"anna\u3164": "anna",
 	} {
 		if got := CleanName(s); got != want || CleanName(got) != got {
 			t.Errorf("%q: %q, want %q", s, got, want)

@@ -28,8 +28,9 @@ func (b *Book) Add(id sharefs.PeerID, calls, how string, given, found []string, 
 			if len(n.peers) >= MaxPeers {
 				return &sharefs.Error{Op: "pair", Kind: sharefs.KindNoSpace, Detail: "there are 1000 peers: forget one first (sharefs peers forget NAME)"}
 			}
+			// Nor may a peer call itself by what another one's key begins with: who grants that one something would grant it to this one.
 			name := free(calls, func(s string) bool {
-				return slices.ContainsFunc(n.peers, func(p Peer) bool { return strings.EqualFold(p.Name, s) })
+				return named(n.peers, s) || slices.ContainsFunc(n.peers, func(p Peer) bool { return begins(p.ID, s) })
 			})
 			if name != calls {
 				a.Twin = calls
@@ -133,9 +134,7 @@ func (b *Book) Replace(old, by string) (was, is Peer, err error) {
 		}
 		i, j := n.index(o.ID), n.index(y.ID)
 		name := o.Name
-		n.peers[i].Name = free(CleanName(name+"-lost"), func(s string) bool {
-			return slices.ContainsFunc(n.peers, func(p Peer) bool { return strings.EqualFold(p.Name, s) })
-		})
+		n.peers[i].Name = free(CleanName(name+"-lost"), func(s string) bool { return named(n.peers, s) })
 		n.peers[i].Lost = true
 		n.peers[j].Name = name
 		n.policy = n.policy.Forget(o.ID).Grant(trust.Rule{Peer: o.ID, Level: trust.Blocked})
