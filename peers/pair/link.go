@@ -148,14 +148,21 @@ func Address(s string) (string, bool) {
 	return net.JoinHostPort(host, strconv.FormatUint(port, 10)), true
 }
 
-// Addresses keeps those of a list that are some, each once, in their order, as many as may be.
+// Addresses keeps those of what a peer says that are some, each once, in their order, as many as may be. Names are none of them: to ask for one on the
+// word of a peer would tell whoever answers for it where this host is.
 func Addresses(list []string) (out []string) {
 	seen := map[string]bool{}
 	for _, s := range list {
-		if a, ok := Address(s); ok && !seen[a] && len(out) < maxAddresses {
+		if a, ok := Address(s); ok && numeric(a) && !seen[a] && len(out) < maxAddresses {
 			seen[a] = true
 			out = append(out, a)
 		}
 	}
 	return out
+}
+
+// numeric reports whether an address has no name.
+func numeric(addr string) bool {
+	_, err := netip.ParseAddrPort(addr)
+	return err == nil
 }

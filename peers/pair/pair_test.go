@@ -44,7 +44,7 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("%q: %q", s, got)
 		}
 	}
-	if got := Addresses([]string{"a:1", "a:1", "x", "b:2"}); strings.Join(got, " ") != "a:1 b:2" {
+	if got := Addresses([]string{"192.0.2.1:1", "192.0.2.1:1", "x", "evil.example:80", "localhost:1", "2001:db8::1:80"}); strings.Join(got, " ") != "192.0.2.1:1 [2001:db8::1]:80" {
 		t.Error(got)
 	}
 }
