@@ -69,6 +69,8 @@ type Hub struct {
 	wg     sync.WaitGroup
 	kick   chan struct{} // of the announcer
 
+	syncing sync.Mutex // held while the book is read and taken over, so that no older state of it overtakes a newer one; before mu
+
 	mu        sync.Mutex // guards what follows; nothing is sent or dialed under it
 	closed    bool
 	ep        *esp.Endpoint // nil while nothing is listened on
@@ -80,10 +82,13 @@ type Hub struct {
 	byKey     map[esp.PublicKey]*peer
 	windows   []*window
 	strangers meter
-	serving   int
+	serving   int                   // streams of which the first message has not come
+	servingOf map[esp.PublicKey]int // likewise, of each peer; of all others together under the zero key
 	handlers  map[string]Handler
 	heardOf   map[uint64]followed   // nonces of pairing beacons that were followed up
 	aside     map[*esp.Session]bool // in which hosts pair; they end with that
+	silent    map[*esp.Session]bool // in which nothing had been said when they were last looked for
+	sweep     *time.Timer           // until they are looked for again; nil while there can be none
 }
 
 // peer is one of the book.
@@ -104,6 +109,7 @@ type peer struct {
 	past    map[uint64]bool // those that another one has followed: a run that ended cannot come back
 	twin    time.Time       // when one did all the same: two hosts have this key
 	flaps   int             // sessions in a row that ended at once
+	hellos  meter           // those that are answered
 }
 
 // Start begins. It fails for a key that is none; that an address cannot be listened on is told by [Hub.Pairing] and tried again.
@@ -111,6 +117,7 @@ func Start(cfg Config) (*Hub, error) {
 	h := &Hub{
 		cfg: cfg, key: esp.PrivateKeyFromEd25519(cfg.Key), kick: make(chan struct{}, 1),
 		peers: map[sharefs.PeerID]*peer{}, byKey: map[esp.PublicKey]*peer{}, handlers: map[string]Handler{}, heardOf: map[uint64]followed{}, aside: map[*esp.Session]bool{},
+		servingOf: map[esp.PublicKey]int{},
 		strangers: meter{rate: strangersRate, burst: strangersBurst},
 	}
 	copy(h.id[:], cfg.Key.Public().(ed25519.PublicKey))
@@ -137,6 +144,9 @@ func (h *Hub) Close() {
 	ep, lan, watch := h.ep, h.lan, h.watch
 	if h.retry != nil {
 		h.retry.Stop()
+	}
+	if h.sweep != nil {
+		h.sweep.Stop()
 	}
 	for _, w := range h.windows {
 		w.end()
@@ -166,12 +176,26 @@ func (h *Hub) spawn(fn func()) {
 
 // Sync takes over what has changed in the book: new peers are dialed, blocked and forgotten ones lose their session.
 func (h *Hub) Sync() {
+	end, some := h.takeOver()
+	for _, l := range end {
+		l.close()
+	}
+	if some && h.cfg.Listen != Off {
+		_ = h.open() // told by Pairing
+	}
+	h.meet()
+	poke(h.kick)
+}
+
+// takeOver has the peers be those of the book, and returns the links that are to end and whether there is any peer.
+func (h *Hub) takeOver() (end []*link, some bool) {
+	h.syncing.Lock()
+	defer h.syncing.Unlock()
 	known, policy := h.cfg.Book.Peers(), h.cfg.Book.Policy()
-	var end []*link
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.closed {
-		h.mu.Unlock()
-		return
+		return nil, false
 	}
 	seen := map[sharefs.PeerID]bool{}
 	for i := range known {
@@ -201,16 +225,7 @@ func (h *Hub) Sync() {
 			end = append(end, p.link)
 		}
 	}
-	some := len(h.peers) > 0
-	h.mu.Unlock()
-	for _, l := range end {
-		l.close()
-	}
-	if some && h.cfg.Listen != Off {
-		_ = h.open() // told by Pairing
-	}
-	h.meet()
-	poke(h.kick)
+	return end, len(h.peers) > 0
 }
 
 // newPeer begins to keep a peer. h.mu is held.
@@ -225,7 +240,7 @@ func (h *Hub) newPeer(id sharefs.PeerID) *peer {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(h.ctx)
-	p := &peer{id: id, key: key, secret: secret, cancel: cancel, poke: make(chan struct{}, 1)}
+	p := &peer{id: id, key: key, secret: secret, cancel: cancel, poke: make(chan struct{}, 1), hellos: meter{rate: hellosRate, burst: hellosBurst}}
 	h.peers[id], h.byKey[key] = p, p
 	h.spawn(func() { h.keep(ctx, p) })
 	return p
@@ -305,16 +320,19 @@ var limits = esp.Limits{Sessions: 4096, Handshakes: 256, Streams: 1024, Memory: 
 // linger is how long the end of a mount waits for a peer to have what was written.
 const linger = 2 * time.Second
 
-// Strangers that are let in while a pairing is open, in a second and at once.
+// Strangers that are let in while a pairing is open, and sessions that one peer begins, in a second and at once.
 const (
 	strangersRate  = 2
 	strangersBurst = 20
+	hellosRate     = 1
+	hellosBurst    = 10
 )
 
 var (
 	errNotWelcome = errors.New("this host does not want to hear of you")
 	errUnknown    = errors.New("you are not paired with this host, and nothing is open here to pair with (a link is good once, for ten minutes)")
 	errBusy       = errors.New("too many try to pair at the moment")
+	errOften      = errors.New("a peer begins sessions more often than it need")
 )
 
 // authorize decides about a key before anything is kept about it.
@@ -322,18 +340,19 @@ func (h *Hub) authorize(key esp.PublicKey) error {
 	now := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if p := h.byKey[key]; p != nil {
-		if p.welcome || h.pairingOpen(now) { // who was blocked may be paired anew by whoever sits here
-			return nil
-		}
-		return errNotWelcome
-	}
+	p := h.byKey[key]
 	switch {
-	case !h.pairingOpen(now):
+	case p != nil && p.welcome:
+	case h.pairingOpen(now): // who was blocked may be paired anew by whoever sits here
+		if !h.strangers.take(now) {
+			return errBusy
+		}
+	case p != nil:
+		return errNotWelcome
+	default:
 		return errUnknown
-	case !h.strangers.take(now):
-		return errBusy
 	}
+	h.expectHello()
 	return nil
 }
 

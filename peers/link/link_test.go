@@ -315,6 +315,8 @@ func TestTwoHostsOfOneKey(t *testing.T) {
 	if now, ok := a.Connected(b.key.ID); !ok || now != kept {
 		t.Error("the earlier one ended the session of the later")
 	}
+	clone.Close() // the earlier one is not shut out for ever
+	a.connected(b)
 }
 
 // stranger is an endpoint that speaks the protocol as it likes.

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"slices"
 	"time"
 
 	"sharefs/peers/discover"
@@ -111,9 +112,8 @@ func (h *Hub) found(via *link, n *note) {
 		return
 	}
 	h.cfg.Log.Debug("heard of a peer", "peer", who.id.Short(), "through", via.p.id.Short())
-	for i := min(len(n.Addrs), heardMost) - 1; i >= 0; i-- {
-		if a, ok := pair.Address(n.Addrs[i]); ok {
-			h.hear(who, a)
-		}
+	addrs := pair.Addresses(n.Addrs)
+	for _, a := range slices.Backward(addrs[:min(len(addrs), heardMost)]) {
+		h.hear(who, a)
 	}
 }

@@ -322,6 +322,12 @@ func (h *Hub) pairWith(c *esp.Conn, text json.RawMessage) {
 	}
 }
 
+// welcomes reports whether a host is a peer that is not blocked. h.mu is held.
+func (h *Hub) welcomes(id sharefs.PeerID) bool {
+	p := h.peers[id]
+	return p != nil && p.welcome
+}
+
 // pairByLink is the end of the host that made the link.
 func (h *Hub) pairByLink(s *pair.Session, m *pair.Message) error {
 	other, err := s.Asker(m)
@@ -331,6 +337,7 @@ func (h *Hub) pairByLink(s *pair.Session, m *pair.Message) error {
 	}
 	now := time.Now()
 	var mine *window
+	again := false // its answer was lost
 	h.mu.Lock()
 	for _, w := range h.windows {
 		if w.link && s.Knows(m, w.token) {
@@ -341,7 +348,9 @@ func (h *Hub) pairByLink(s *pair.Session, m *pair.Message) error {
 	switch {
 	case mine == nil:
 		reason = "the link is not, or no longer, good here"
-	case mine.usedBy == other.ID: // its answer was lost
+	case mine.usedBy == other.ID && mine.open(now): // it could not be kept
+	case mine.usedBy == other.ID && mine.paired != nil && now.Before(mine.expires) && h.welcomes(other.ID): // who was revoked since does not come back by it
+		again = true
 	case !mine.usedBy.IsZero():
 		reason = "the link was used already"
 	case !mine.open(now):
@@ -353,6 +362,9 @@ func (h *Hub) pairByLink(s *pair.Session, m *pair.Message) error {
 	if reason != "" {
 		s.Refuse(reason)
 		return errors.New(reason)
+	}
+	if again {
+		return s.Welcome(mine.token)
 	}
 	if err := h.finish(mine, other, book.ByLink, nil); err != nil {
 		s.Refuse("it could not be kept there")

@@ -13,8 +13,11 @@ import (
 // Handler serves a stream of one purpose that a connected peer has opened. It closes the stream. First is the message that named the purpose.
 type Handler func(peer sharefs.PeerID, c *esp.Conn, first json.RawMessage)
 
-// mostServing bounds streams of which the first message has not come.
-const mostServing = 256
+// Bounds of streams of which the first message has not come: of all, and of one peer, or of all who are none.
+const (
+	mostServing   = 256
+	mostServingOf = 32
+)
 
 // Handle has streams of a purpose served by fn from now on.
 func (h *Hub) Handle(purpose string, fn Handler) {
@@ -31,19 +34,24 @@ func (h *Hub) accept(l *esp.Listener) {
 			return
 		}
 		h.mu.Lock()
-		if h.serving >= mostServing || h.closed {
+		var of esp.PublicKey
+		if p := h.byKey[c.PeerKey()]; p != nil && p.welcome {
+			of = p.key
+		}
+		if h.serving >= mostServing || h.servingOf[of] >= mostServingOf || h.closed {
 			h.mu.Unlock()
 			c.Close()
 			continue
 		}
 		h.serving++
-		h.spawn(func() { h.serve(c) })
+		h.servingOf[of]++
+		h.spawn(func() { h.serve(c, of) })
 		h.mu.Unlock()
 	}
 }
 
-// serve reads what a stream is for. Only hello and pair are open to who has not said hello.
-func (h *Hub) serve(c *esp.Conn) {
+// serve reads what a stream is for, which was counted for of. Only hello and pair are open to who has not said hello.
+func (h *Hub) serve(c *esp.Conn, of esp.PublicKey) {
 	var text json.RawMessage
 	var first struct {
 		Purpose string `json:"purpose"`
@@ -55,9 +63,13 @@ func (h *Hub) serve(c *esp.Conn) {
 	}
 	h.mu.Lock()
 	h.serving--
+	if h.servingOf[of]--; h.servingOf[of] == 0 {
+		delete(h.servingOf, of)
+	}
 	handler := h.handlers[first.Purpose]
 	p := h.byKey[c.PeerKey()]
-	connected := p != nil && p.welcome && p.link != nil && p.link.sess == c.Session()
+	welcome := p != nil && p.welcome
+	connected := welcome && p.link != nil && p.link.sess == c.Session()
 	h.mu.Unlock()
 	switch {
 	case err != nil:
@@ -76,8 +88,45 @@ func (h *Hub) serve(c *esp.Conn) {
 	if err != nil {
 		h.cfg.Log.Debug("a stream was refused", "error", err)
 		c.Close()
-		if p == nil || first.Purpose == purposeHello {
+		if !welcome || first.Purpose == purposeHello {
 			h.spare(c.Session())
 		}
+	}
+}
+
+// silence is how often sessions are looked for in which those who dialed say nothing: the second time one ends.
+const silence = 2 * helloTimeout
+
+// expectHello has a session that may begin now end if nothing is said in it. h.mu is held.
+func (h *Hub) expectHello() {
+	if h.sweep == nil && !h.closed {
+		h.sweep = time.AfterFunc(silence, h.endSilent)
+	}
+}
+
+// endSilent ends the sessions in which nothing was said since it was called the last time.
+func (h *Hub) endSilent() {
+	h.mu.Lock()
+	ep := h.ep
+	h.mu.Unlock()
+	if ep == nil {
+		return
+	}
+	all := ep.Sessions()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	before := h.silent
+	h.silent, h.sweep = map[*esp.Session]bool{}, nil
+	for _, s := range all {
+		if p := h.byKey[s.PeerKey()]; s.Dialed() || h.aside[s] || p != nil && p.link != nil && p.link.sess == s {
+			continue
+		}
+		h.silent[s] = true
+		if before[s] {
+			h.spawn(func() { _ = s.Close() })
+		}
+	}
+	if len(h.silent) > 0 {
+		h.expectHello()
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
-	"sync"
+	"slices"
 	"time"
 
 	"sharefs"
@@ -27,11 +27,11 @@ type link struct {
 	boot   uint64
 	since  time.Time
 
-	wmu sync.Mutex // held while a note is written
-
 	// Guarded by the hub's lock.
-	addrs []string
-	tags  map[discover.MeetingTag]bool
+	addrs   []string
+	tags    map[discover.MeetingTag]bool
+	waiting []note // to be written
+	writing bool   // somebody is at it
 }
 
 // purposeHello is that of the stream that a session begins with.
@@ -62,8 +62,14 @@ const (
 	noteFound     = "found"     // one of them is at these addresses
 )
 
-// noteEvery bounds how often a peer is listened to.
-const noteEvery = 50 * time.Millisecond
+// How often a peer is listened to, and how often what it says is kept on disk.
+const (
+	noteEvery    = 50 * time.Millisecond
+	addressEvery = time.Second
+)
+
+// mostWaiting bounds what waits for a peer that does not read.
+const mostWaiting = 64
 
 func (h *Hub) hello(p *peer, s *esp.Session) hello {
 	h.mu.Lock()
@@ -119,9 +125,13 @@ func (h *Hub) answer(c *esp.Conn, text json.RawMessage) error {
 	h.mu.Lock()
 	p := h.byKey[s.PeerKey()]
 	welcome := p != nil && p.welcome
+	often := welcome && !p.hellos.take(time.Now())
 	h.mu.Unlock()
-	if !welcome {
+	switch {
+	case !welcome:
 		return errNotWelcome
+	case often:
+		return errOften
 	}
 	if err := h.check(&theirs, p, s); err != nil {
 		return err
@@ -154,10 +164,13 @@ func (h *Hub) adopt(p *peer, s *esp.Session, c *esp.Conn, m *hello) {
 	}
 	if p.past[m.Boot] {
 		p.twin = time.Now()
-		h.mu.Unlock()
-		h.cfg.Log.Warn("two hosts have the key of a peer; the one that began later is kept", "peer", p.id.Short(), "other", s.RemoteAddr())
-		h.spare(s)
-		return
+		h.cfg.Log.Warn("two hosts have the key of a peer; one of them is kept", "peer", p.id.Short(), "other", s.RemoteAddr())
+		if old != nil {
+			h.mu.Unlock()
+			h.spare(s)
+			return
+		}
+		delete(p.past, m.Boot) // the other one is gone
 	}
 	if old != nil && !h.better(l, old, m.Alone) {
 		h.mu.Unlock()
@@ -227,9 +240,13 @@ func (l *link) listen() {
 			break
 		}
 		l.take(&n)
+		pause := noteEvery
+		if n.Kind == noteAddresses {
+			pause = addressEvery
+		}
 		select {
 		case <-h.ctx.Done():
-		case <-time.After(noteEvery):
+		case <-time.After(pause):
 		}
 	}
 	l.sess.Close()
@@ -282,18 +299,41 @@ func (l *link) take(n *note) {
 	}
 }
 
-// tell sends a note, beside the work: a peer that does not read holds nobody up.
+// tell sends a note, beside the work: a peer that does not read holds nobody up. Of addresses, and of those that are missed, the latest count alone.
 func (l *link) tell(n note) {
 	l.h.mu.Lock()
 	defer l.h.mu.Unlock()
-	l.h.spawn(func() {
-		l.wmu.Lock()
-		defer l.wmu.Unlock()
+	if n.Kind != noteFound {
+		l.waiting = slices.DeleteFunc(l.waiting, func(old note) bool { return old.Kind == n.Kind })
+	}
+	if len(l.waiting) >= mostWaiting {
+		return
+	}
+	l.waiting = append(l.waiting, n)
+	if !l.writing {
+		l.writing = true
+		l.h.spawn(l.write)
+	}
+}
+
+// write sends the notes that wait.
+func (l *link) write() {
+	for {
+		l.h.mu.Lock()
+		if len(l.waiting) == 0 {
+			l.writing = false
+			l.h.mu.Unlock()
+			return
+		}
+		n := l.waiting[0]
+		l.waiting = l.waiting[1:]
+		l.h.mu.Unlock()
 		_ = l.conn.SetWriteDeadline(time.Now().Add(helloTimeout))
 		if err := frame.Write(l.conn, n); err != nil {
-			l.sess.Close()
+			l.sess.Close() // and nothing more is written: writing stays set
+			return
 		}
-	})
+	}
 }
 
 // close ends the session, beside the work.
