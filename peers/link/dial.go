@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"sharefs"
 	"sharefs/esp"
@@ -55,7 +56,7 @@ func (h *Hub) keep(ctx context.Context, p *peer) {
 		h.mu.Lock()
 		p.next = time.Time{}
 		if err != nil && ctx.Err() == nil && p.link == nil {
-			p.err = err.Error()
+			p.err = printable(err.Error())
 			wait := pause*3/4 + rand.N(pause/2)
 			p.next = time.Now().Add(wait)
 			timer.Reset(wait)
@@ -183,12 +184,15 @@ func explain(err error, addrs []string) error {
 	return &sharefs.Error{Op: "connect", Kind: sharefs.KindAgain, Detail: "at " + at, Err: err}
 }
 
-// clean takes out of a text by a peer what is no ordinary character.
-func clean(s string) string {
+// clean makes a text by a peer short and fit for a terminal.
+func clean(s string) string { return printable(s[:min(len(s), 200)]) }
+
+// printable makes a text that may have some by a peer in it fit for a terminal.
+func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
+		if !unicode.IsPrint(r) {
 			return '?'
 		}
 		return r
-	}, s[:min(len(s), 200)])
+	}, s)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -167,6 +168,18 @@ func TestNotesDoNotPileUp(t *testing.T) {
 	}
 	if len(l.waiting) != 2 || l.waiting[0].Kind != noteMeet || l.waiting[0].Addrs[0] != "999" || l.waiting[1].Addrs[0] != "999" {
 		t.Errorf("%+v", l.waiting)
+	}
+}
+
+// A peer that says why it ends a session writes nothing but text on a terminal.
+func TestWhatPeersSayIsPrintable(t *testing.T) {
+	a := newHost(t, "anna")
+	a.offer("1")
+	a.mu2(func() {
+		a.windows[0].fail(&esp.SessionError{Code: esp.CodeRefused, Remote: true, Reason: "\x1b[31mä\u202e\n\xff"})
+	})
+	if w := a.window("1"); w.State != report.Failed || !strings.HasSuffix(w.Error, ": ?[31mä??\ufffd") {
+		t.Errorf("%q", w.Error)
 	}
 }
 

@@ -74,7 +74,7 @@ func (w *window) end() {
 
 func (w *window) fail(err error) {
 	if w.state == report.Open {
-		w.state, w.err = report.Failed, err.Error()
+		w.state, w.err = report.Failed, printable(err.Error())
 	}
 	w.end()
 }
