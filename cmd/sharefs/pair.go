@@ -200,11 +200,18 @@ func (a *app) compare(ctx context.Context, m *client.Mount, asked string, c *rep
 	fmt.Fprintf(os.Stderr, "\nFound %s (%s…).\n\n        %s\n\nDoes the other screen show the same digits? [y/n] ", term.Clean(c.Name), term.Clean(c.ID[:min(7, len(c.ID))]), a.paint.Paint(term.Strong, term.Clean(c.Digits)))
 	answers := make(chan string, 1)
 	go func() {
-		text, err := in.ReadString('\n')
-		if err != nil && text == "" {
-			text = "end"
+		for {
+			text, err := in.ReadString('\n')
+			switch text = strings.ToLower(strings.TrimSpace(text)); {
+			case err != nil && text == "":
+				text = "end"
+			case text != "y" && text != "yes" && text != "n" && text != "no": // a slip of the keys does not say that somebody is in the middle
+				fmt.Fprint(os.Stderr, "y or n? ")
+				continue
+			}
+			answers <- text
+			return
 		}
-		answers <- strings.ToLower(strings.TrimSpace(text))
 	}()
 	var answer string
 	select {

@@ -305,7 +305,7 @@ func TestPairByDigits(t *testing.T) {
 		t.Fatalf("%q and %q", dx, dy)
 	}
 	for _, s := range []*screen{x, y} {
-		if _, err := io.WriteString(s.in, "y\n"); err != nil {
+		if _, err := io.WriteString(s.in, "t\n\ny\n"); err != nil { // a slip is no answer
 			t.Fatal(err)
 		}
 	}
