@@ -22,7 +22,8 @@ import (
 //   - As long as a part of it is missing nobody gets a new name (KindNoSpace): what was given up is for making room. What is open for writing goes
 //     past the daemon and may take it all the same, which is why it is given up by parts. To programs the disk is full meanwhile: what is
 //     missing is not among what Statfs calls free.
-//   - It is filled up again as soon as the disk has the room, within a second.
+//   - It is filled up again, within a second, as soon as the disk has the room. In the first minute that is a quarter of the reserve more: what was given up for a
+//     write is not to be taken from that.
 type reserve struct {
 	t    *Tree
 	want int64 // bytes; 0: there is none
@@ -32,9 +33,11 @@ type reserve struct {
 	refuses atomic.Bool // names, when spent: not while the tree is opened
 
 	mu        sync.Mutex // guards what follows; nobody takes another lock while holding it
-	file      *os.File
-	held      int64 // bytes that are in the file
-	borrowers int   // retention and garbage collections at work
+	file      *os.File   // nil: there never was one that was whole
+	closed    bool
+	held      int64     // bytes that are in the file
+	borrowers int       // retention and garbage collections at work
+	given     time.Time // when a part was given up for a write last
 
 	wake chan struct{} // 1 deep: a part is missing
 }
@@ -49,6 +52,7 @@ const (
 	reserveParts   = 4
 	reserveMissing = time.Second      // how often it is tried to fill up what was given up
 	reserveUnmade  = 10 * time.Second // or has not been made yet
+	reserveLeft    = time.Minute      // how long the disk is left some room after a part was given up
 )
 
 // open looks at what the file holds. Most is how large the reserve may be, in bytes.
@@ -62,12 +66,12 @@ func (r *reserve) open(t *Tree, most int64) error {
 	if _, err := ignoringEINTR(func() (int, error) { return 0, unix.Statfs(t.cfg.Dir, &s) }); err != nil {
 		return failed("ask for room", err)
 	}
-	path := filepath.Join(t.cfg.Dir, reserveFile)
-	_, err := os.Lstat(path)
-	isNew := errors.Is(err, os.ErrNotExist)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-	if isNew && err != nil && noRoom(err) {
-		return nil // not now
+	disk := int64(s.Blocks) * s.Bsize
+	want := min(most, max(disk/reserveShare, min(disk/reserveSmall, reserveLeast)))
+	f, err := os.OpenFile(r.path(), os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		r.want = want // nothing is missing of what never was: fill makes it
+		return nil
 	}
 	if err != nil {
 		return failed("open the reserve", err)
@@ -77,12 +81,13 @@ func (r *reserve) open(t *Tree, most int64) error {
 		f.Close()
 		return failed("open the reserve", err)
 	}
-	disk := int64(s.Blocks) * s.Bsize
-	r.file, r.want = f, min(most, max(disk/reserveShare, min(disk/reserveSmall, reserveLeast)))
+	r.file, r.want = f, want
 	r.held = min(st.Size, st.Blocks*512)
-	r.spent.Store(!isNew && r.held < r.want)
+	r.spent.Store(r.held < r.want)
 	return nil
 }
+
+func (r *reserve) path() string { return filepath.Join(r.t.cfg.Dir, reserveFile) }
 
 // available is room in earnest: what an ordinary user has of the disk, in bytes.
 func (r *reserve) available() int64 {
@@ -95,7 +100,7 @@ func (r *reserve) available() int64 {
 
 // run keeps the reserve filled until the tree is closed.
 func (r *reserve) run() {
-	if r.want == 0 {
+	if want, _ := r.stats(); want == 0 {
 		return
 	}
 	for {
@@ -121,9 +126,13 @@ func (r *reserve) fill() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	missing := r.want - r.held
+	needs := missing
+	if time.Since(r.given) < reserveLeft {
+		needs += r.want / reserveParts
+	}
 	switch {
-	case r.file == nil || missing <= 0:
-		if r.file != nil && missing < 0 && r.file.Truncate(r.want) == nil {
+	case r.closed || missing <= 0:
+		if !r.closed && missing < 0 && r.file.Truncate(r.want) == nil {
 			r.held = r.want
 		}
 		r.spent.Store(false)
@@ -131,21 +140,35 @@ func (r *reserve) fill() bool {
 	case r.borrowers > 0:
 		return false
 	case !r.spent.Load():
-		missing *= 2 // whoever has little room is not to lose all of it to the first reserve
+		needs = 2 * missing // whoever has little room is not to lose all of it to the first reserve
 	}
-	if r.room() < missing {
+	if r.room() < needs {
 		return false
 	}
-	_, err := ignoringEINTR(func() (int, error) { return 0, unix.Fallocate(int(r.file.Fd()), 0, 0, r.want) })
+	f := r.file
+	if f == nil {
+		var err error
+		if f, err = os.OpenFile(r.path(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+			return false
+		}
+	}
+	_, err := ignoringEINTR(func() (int, error) { return 0, unix.Fallocate(int(f.Fd()), 0, 0, r.want) })
+	if err != nil && r.file == nil {
+		f.Close()
+		_ = os.Remove(r.path()) // else the next start would take it for one that was given up
+	}
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
 		r.want, r.held = 0, 0 // such a disk cannot keep room back
 		r.spent.Store(false)
 		return true
 	case err != nil:
-		_ = r.file.Truncate(r.held)
+		if r.file != nil {
+			_ = r.file.Truncate(r.held)
+		}
 		return false
 	}
+	r.file = f
 	if r.spent.Swap(false) {
 		r.t.log.Info("the disk has room again: the reserve is whole", "bytes", r.want)
 	}
@@ -154,7 +177,12 @@ func (r *reserve) fill() bool {
 }
 
 // give gives a part of the reserve up because the disk is full, and reports whether there was any left.
-func (r *reserve) give() bool { return r.giveUp(reserveParts) }
+func (r *reserve) give() bool {
+	r.mu.Lock()
+	r.given = time.Now()
+	r.mu.Unlock()
+	return r.giveUp(reserveParts)
+}
 
 // giveUp gives up one of so many parts of the whole.
 func (r *reserve) giveUp(parts int64) bool {
@@ -204,8 +232,9 @@ func (r *reserve) refuse(op string) error {
 	if !r.spent.Load() || !r.refuses.Load() || r.fill() {
 		return nil
 	}
+	want, _ := r.stats()
 	return &sharefs.Error{Op: op, Kind: sharefs.KindNoSpace,
-		Detail: fmt.Sprintf("the disk below the store is full, and the %d KiB kept back of it are for making room", r.want>>10)}
+		Detail: fmt.Sprintf("the disk below the store is full, and the %d KiB kept back of it are for making room", want>>10)}
 }
 
 // Reserve tells how much of the disk is kept back for making room on a full one, and how much of that is missing because the disk is full, in bytes.
@@ -223,6 +252,7 @@ func (r *reserve) stats() (want, missing uint64) {
 func (r *reserve) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.closed = true
 	if r.file != nil {
 		r.file.Close()
 		r.file = nil

@@ -85,10 +85,57 @@ func TestReserve(t *testing.T) {
 		t.Errorf("%d bytes are said to be available of %d", space.Available, free)
 	}
 
-	r.setRoom(most)
+	r.setRoom(most + most/reserveParts)
 	must[sharefs.Attr](t)(tree.Mkdir(sharefs.RootIno, "new", 0o755, root))
 	if size, held := reserveOf(t, dir); size != most || held < most {
 		t.Errorf("with room the reserve has %d bytes, %d of them allocated", size, held)
+	}
+}
+
+// On a disk that is full but for what was given up that is left to whom it was given up for.
+func TestReserveIsNotTakenBackAtOnce(t *testing.T) {
+	const most = 1 << 20
+	dir := t.TempDir()
+	tree := testTree(t, dir, func(c *Config) { c.Reserve = most })
+	r := &tree.reserve
+	r.whole(t)
+	if size, held := reserveOf(t, dir); size != most || held < most {
+		t.Skipf("the disk of the test keeps no room back: %d bytes, %d allocated", size, held)
+	}
+	other := int64(most/reserveParts - 1) // that a write was too large for
+	r.mu.Lock()
+	r.room = func() int64 { return r.want - r.held + other }
+	r.mu.Unlock()
+	for n := range int64(reserveParts) {
+		if !r.give() {
+			t.Fatalf("part %d cannot be given up", n)
+		}
+		if r.fill() {
+			t.Fatalf("part %d is taken back", n)
+		}
+	}
+	change := func(fn func()) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		fn()
+	}
+	change(func() { other++ })
+	if !r.fill() {
+		t.Error("with room to spare it is not taken back")
+	}
+	change(func() { other-- })
+	r.give()
+	change(func() { r.given = r.given.Add(-reserveLeft) })
+	if !r.fill() {
+		t.Error("what was given up long ago is not taken back")
+	}
+	// Whoever was lent it needs it no more when he gives it back.
+	back, low := r.lend()
+	if _, missing := r.stats(); !low || missing != most {
+		t.Errorf("%d bytes are lent", missing)
+	}
+	if back(); r.spent.Load() {
+		t.Error("what was lent is not taken back")
 	}
 }
 
@@ -139,6 +186,9 @@ func TestReserveOpened(t *testing.T) {
 	if r.fill() || r.refuse("test") != nil {
 		t.Error("a first reserve leaves less than its length")
 	}
+	r.close()
+	r = open(dir, 0)
+	check(t, r.refuse("a start after one that had no room for it"))
 	r.setRoom(2 * most)
 	if !r.fill() {
 		t.Fatal("no reserve is made")

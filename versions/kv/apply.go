@@ -45,10 +45,7 @@ func (db *DB) applyTable(t *table) bool {
 		return false
 	}
 	for {
-		err := db.applyOnce(t)
-		for wantsRoom(err) && db.getRoom() {
-			err = db.applyOnce(t)
-		}
+		err := db.withRoom(wantsRoom, func() error { return db.applyOnce(t) })
 		db.commitMu.Lock()
 		db.attempts++
 		if err == nil {
@@ -98,8 +95,18 @@ func wantsRoom(err error) bool {
 	return errors.As(err, &e) && (errors.Is(e.Err, unix.ENOSPC) || errors.Is(e.Err, unix.EDQUOT))
 }
 
-// getRoom asks for room on a full disk and reports whether it is worth another try.
-func (db *DB) getRoom() bool { return db.cfg.Room != nil && db.cfg.Room() }
+// roomTries is how often room is asked for on a full disk for one thing: more often than there are parts of what is kept back, and not for ever where that is
+// not what the disk has too little of.
+const roomTries = 8
+
+// withRoom does something, and again when there is more room on a disk that was full.
+func (db *DB) withRoom(full func(error) bool, do func() error) error {
+	err := do()
+	for n := 0; n < roomTries && full(err) && db.cfg.Room != nil && db.cfg.Room(); n++ {
+		err = do()
+	}
+	return err
+}
 
 // setApplyErr tells those who wait for room why there is none, or that it may be had again. Called with commitMu held.
 func (db *DB) setApplyErr(err error) {

@@ -49,10 +49,10 @@ func (db *DB) Commit(b *Batch) (seq uint64, err error) {
 // held.
 func (db *DB) append(b *Batch, stamp sharefs.HLC, change func()) (seq uint64, err error) {
 	binary.BigEndian.PutUint64(b.buf[batchHead-stampSize:], uint64(stamp))
-	seq, err = db.journal.Append(b.buf)
-	for sharefs.KindOf(err) == sharefs.KindNoSpace && db.getRoom() {
+	err = db.withRoom(func(err error) bool { return sharefs.KindOf(err) == sharefs.KindNoSpace }, func() (err error) {
 		seq, err = db.journal.Append(b.buf)
-	}
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}

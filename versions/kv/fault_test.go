@@ -248,16 +248,24 @@ func TestRoomKeptBack(t *testing.T) {
 		full.Store(false)
 	}
 
+	// Where the room that there is does not help, it is given up asking.
+	parts.Store(1 << 30)
+	asked.Store(0)
+	full.Store(true)
+	var b Batch
+	b.Put(spaceA, []byte("k"), []byte("x"))
+	if _, err := db.Commit(&b); sharefs.KindOf(err) != sharefs.KindNoSpace || asked.Load() != roomTries {
+		t.Errorf("commit: %v; room was asked for %d times", err, asked.Load())
+	}
+
 	// With none left it is as without.
+	parts.Store(0)
 	disk.Fault = func(op simdisk.Op) (int, error) {
 		if op.Kind == simdisk.Write && full.Load() {
 			return 0, syscall.ENOSPC
 		}
 		return 0, nil
 	}
-	full.Store(true)
-	var b Batch
-	b.Put(spaceA, []byte("k"), []byte("x"))
 	if _, err := db.Commit(&b); sharefs.KindOf(err) != sharefs.KindNoSpace {
 		t.Errorf("commit: %v", err)
 	}
