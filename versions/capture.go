@@ -296,7 +296,7 @@ func (b *batch) add(id versionID) (done bool, err error) {
 			b.large[id.ino] = true
 		}
 		if referred {
-			h.referred[id] = true
+			h.referred[id] = h.mark(&top)
 		}
 		return true, nil
 	}

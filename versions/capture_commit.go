@@ -157,9 +157,9 @@ func (h *history) tidy(id versionID) {
 	if err := h.aside.remove(asideName(id.ino, id.own)); err != nil {
 		h.t.log.Warn("what was set aside stays behind until the next start", "err", err)
 	}
-	if h.referred[id] {
+	if mark, ok := h.referred[id]; ok {
 		delete(h.referred, id)
-		if err := h.keepReference(id); err != nil {
+		if err := h.keepReference(id, mark); err != nil {
 			h.t.log.Warn("a large file will be captured as a whole", "inode", uint64(id.ino), "err", err)
 		}
 		h.boundReferences()

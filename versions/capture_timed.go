@@ -61,7 +61,8 @@ func (h *history) captureTimed() (n int, err error) {
 		if h.isJournal(job.ino) {
 			continue // what it is needed for is undone when it is over
 		}
-		if _, _, err := h.takeTimed(job.ino, h.tools, ""); err != nil && sharefs.KindOf(err) != sharefs.KindStale {
+		_, _, err := h.takeTimed(job.ino, h.tools, "")
+		if k := sharefs.KindOf(err); err != nil && k != sharefs.KindStale && k != sharefs.KindNotExist { // else it was removed
 			return n, err
 		}
 	}

@@ -1,7 +1,6 @@
 package versions
 
 import (
-	"slices"
 	"sync"
 
 	"sharefs/versions/writers"
@@ -12,44 +11,29 @@ import (
 // version says, until it comes to rest; what was noted then tells where the next version differs (changes). All of that is in memory: what a
 // start finds changed is not known, and captured by other means.
 //
-// A range is noted before anything in it changes, and counts as being changed until that is done: a timed version that is taken meanwhile may hold either.
+// A range is noted before anything in it changes.
 type changing struct {
 	mu    sync.Mutex // guards what follows; the last lock to be taken
 	since uint64     // own number of the version that ranges tell the difference to
 	known ranges
-	now   []run // being changed at this moment
 }
 
-// begin notes that some bytes are about to change; end follows. A nil changing notes nothing.
-func (c *changing) begin(from, to int64) {
+// note notes that some bytes are about to change. A nil changing notes nothing.
+func (c *changing) note(from, to int64) {
 	if c == nil {
 		return
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.known.add(from, to)
-	c.now = append(c.now, run{from, to})
-	c.mu.Unlock()
-}
-
-func (c *changing) end(from, to int64) {
-	if c == nil {
-		return
-	}
-	c.mu.Lock()
-	if i := slices.Index(c.now, run{from, to}); i >= 0 {
-		c.now = slices.Delete(c.now, i, i+1)
-	}
-	c.mu.Unlock()
 }
 
 // change calls fn, which changes some bytes of a live file, and has them noted.
 func (f *file) change(from, to int64, fn func() error) error {
-	c := f.changes.Load()
 	if to < from {
 		to = endless
 	}
-	c.begin(from, to)
-	defer c.end(from, to)
+	f.changes.Load().note(from, to)
 	return fn()
 }
 
@@ -57,14 +41,18 @@ func (f *file) change(from, to int64, fn func() error) error {
 // content. f.content is held.
 func (t *Tree) followChanges(f *file, stamp writers.Stamp) {
 	f.changes.Store(nil)
-	if stamp.Size < t.partFrom() || !t.isServed(f) {
+	if stamp.Size < t.partFrom() {
 		return
 	}
 	v, err := newestVersion(t.db, f.ino, noLimit)
-	if err != nil || v == nil || v.place == placeLost || v.stamp() != stamp {
+	if err != nil || v == nil || v.place == placeLost || v.torn || v.stamp() != stamp {
 		return
 	}
-	f.changes.Store(&changing{since: v.own})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if t.isServed(f) { // else enter may have had it passed through meanwhile
+		f.changes.Store(&changing{since: v.own})
+	}
 }
 
 // changes tells where versions differ from earlier ones; history.mu guards it.
@@ -106,15 +94,15 @@ func (h *history) noteChanges(id versionID) {
 	}
 	defer h.t.files.unpin(f)
 	c := f.changes.Swap(nil)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.changes.drop(id) // the number may have been another content's
 	if c == nil {
 		return
 	}
 	c.mu.Lock()
-	d := difference{c.since, c.known}
-	c.mu.Unlock()
-	h.mu.Lock()
-	h.changes.put(id, d)
-	h.mu.Unlock()
+	defer c.mu.Unlock()
+	h.changes.put(id, difference{c.since, c.known})
 }
 
 // changedSince returns where a version may differ from an earlier one of the inode; false where that is not known.

@@ -50,7 +50,7 @@ type history struct {
 	cursor    versionID               // where the queue goes on
 	retry     map[versionID]time.Time // what could not be read is tried again then
 	untidy    []versionID             // captured, and what they do not need any more is still there
-	referred  map[versionID]bool      // captured, and there is a clone that is to be their reference
+	referred  map[versionID]string    // captured, and there is a clone that is to be their reference, with this mark
 
 	mu      sync.Mutex // guards all below; taken after Tree.mu
 	authors []sharefs.PeerID
@@ -113,7 +113,7 @@ func (h *history) open(t *Tree) error {
 	h.keys = deriveKeys(t.cfg.ShareKey)
 	h.gear = chunk.NewGear(h.keys.gear)
 	h.tools = h.newTools()
-	h.retry, h.referred = map[versionID]time.Time{}, map[versionID]bool{}
+	h.retry, h.referred = map[versionID]time.Time{}, map[versionID]string{}
 	h.refs.kept = map[sharefs.Ino]*reference{}
 	h.wake = make(chan struct{}, 1)
 	h.unsure, h.compare, h.unsafe = map[sharefs.Ino]bool{}, map[versionID]bool{}, map[sharefs.Ino]bool{}

@@ -46,11 +46,15 @@ const (
 
 func (r *reference) name() string { return asideName(r.of.ino, r.of.own) + "-" + r.mark + asideRef }
 
+// mark tells one manifest from others.
+func (h *history) mark(top *manifest) string {
+	id := chunk.NewHasher(h.keys.chunk).ID(appendSpans([]byte{top.level}, top.spans))
+	return fmt.Sprintf("%x", id[:8])
+}
+
 // referenceTo returns what the reference to a kept version would be.
 func (h *history) referenceTo(v *version) *reference {
-	b := appendSpans([]byte{v.top.level}, v.top.spans)
-	id := chunk.NewHasher(h.keys.chunk).ID(b)
-	return &reference{of: versionID{v.ino, v.own}, mark: fmt.Sprintf("%x", id[:8])}
+	return &reference{of: versionID{v.ino, v.own}, mark: h.mark(&v.top)}
 }
 
 // parseReference reads the name of a reference.
@@ -145,11 +149,11 @@ func (h *history) cloneFor(id versionID, src *os.File) (clone *os.File, err erro
 // referencePart is the name of a clone that is not a reference yet; a start removes it.
 func referencePart(id versionID) string { return asideName(id.ino, id.own) + asideRef + asidePart }
 
-// keepReference makes the clone that was made for a version its reference once the row of the version survives power loss.
-func (h *history) keepReference(id versionID) error {
+// keepReference makes the clone that was made for a version its reference once the row of the version survives power loss. Mark is that of what the clone holds.
+func (h *history) keepReference(id versionID, mark string) error {
 	part := referencePart(id)
 	v, err := loadVersion(h.t.db, id.ino, id.own)
-	if err != nil || v.place != placeKept {
+	if err != nil || v.place != placeKept || h.mark(&v.top) != mark {
 		return h.aside.remove(part) // it turned out to be the one before, or its number went to another one
 	}
 	var st unix.Stat_t

@@ -86,6 +86,9 @@ func (t *Tree) enter(h *Handle, r *row, fresh bool) (leave func()) {
 		if served && (fresh || !f.hot) { // what a start finds may be mapped by somebody whom it was passed through to
 			f.way = wayServed
 		}
+		if f.way == wayThrough && !t.served.Load() {
+			f.changes.Store(nil) // whoever has begun to follow them, to cut the file, does not see what comes
+		}
 	}
 	f.entering++
 	h.way = f.way
@@ -102,12 +105,5 @@ func (h *Handle) Served() bool { return h.way == wayServed }
 // Joined reports whether others had the file open already when the handle was opened, in the same way.
 func (h *Handle) Joined() bool { return h.joined }
 
-// isServed reports whether all changes of a file come through handles.
-func (t *Tree) isServed(f *file) bool {
-	if t.served.Load() {
-		return true
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.way == wayServed
-}
+// isServed reports whether all changes of a file come through handles. f.mu is held.
+func (t *Tree) isServed(f *file) bool { return t.served.Load() || f.way == wayServed }

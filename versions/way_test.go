@@ -1,6 +1,7 @@
 package versions
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -98,5 +99,71 @@ func TestLargeFilesRest(t *testing.T) {
 	}
 	if len(c.rest) > maxCosts {
 		t.Errorf("%d files are remembered", len(c.rest))
+	}
+}
+
+// TestChangesThatAreNotSeen: a file that is about to be cut while somebody begins to have it passed through is not one whose changes are known.
+func TestChangesThatAreNotSeen(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand, inParts)
+	ino := save(t, tree, "large", strings.Repeat("large ", 1<<20))
+	check(t, tree.Setxattr(ino, XattrTrack, []byte(TrackRanges), 0))
+	f := tree.files.pin(ino)
+	defer tree.files.unpin(f)
+	check(t, must[*Handle](t)(tree.Open(ino, unix.O_RDONLY, root)).Close()) // decides the way
+	st, err := tree.statBacking(ino)
+	check(t, err)
+	tree.followChanges(f, stampOf(&st))
+	if f.changes.Load() == nil {
+		t.Fatal("the changes of a file that is served are not followed")
+	}
+	check(t, tree.Removexattr(ino, XattrTrack))
+	h := &Handle{t: tree, f: f}
+	leave := tree.enter(h, must[*row](t)(tree.row(ino)), false)
+	defer leave()
+	if h.Served() || f.changes.Load() != nil {
+		t.Error("the file is passed through, and its changes are taken for known")
+	}
+	if tree.followChanges(f, stampOf(&st)); f.changes.Load() != nil {
+		t.Error("the changes of a file that is passed through are followed")
+	}
+}
+
+// TestDifferencesOfNumbersThatWereUsed: what is known of a version that is gone says nothing of the one that has its number then.
+func TestDifferencesOfNumbersThatWereUsed(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand, inParts)
+	h := &tree.past
+	ino := save(t, tree, "large", strings.Repeat("large ", 1<<20))
+	id := versionID{ino, 2}
+	h.changes.put(id, difference{since: 1})
+	rewrite(t, tree, ino, strings.Repeat("other ", 1<<20))
+	settle(t, tree, ino)
+	if _, known := h.changedSince(id, 1); known {
+		t.Error("the difference of another version is taken for its own")
+	}
+	if h.changes.runs != 0 {
+		t.Errorf("%d runs are counted", h.changes.runs)
+	}
+}
+
+// TestReferenceToAnotherContent: a clone of what a version does not hold does not become its reference.
+func TestReferenceToAnotherContent(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand, inParts)
+	h := &tree.past
+	ino := save(t, tree, "large", strings.Repeat("large ", 1<<20))
+	capture(t, tree)
+	id := versionID{ino, 1}
+	v := must[*version](t)(loadVersion(tree.db, id.ino, id.own))
+	other := manifest{level: v.top.level, spans: v.top.spans[:len(v.top.spans)-1]}
+	for _, top := range []manifest{other, v.top} {
+		fd, err := h.aside.create(referencePart(id))
+		check(t, err)
+		check(t, unix.Close(fd))
+		check(t, h.keepReference(id, h.mark(&top)))
+		if is := h.refs.own(ino) == 1; is != (len(top.spans) == len(v.top.spans)) {
+			t.Errorf("reference %v, with %d of %d spans", is, len(top.spans), len(v.top.spans))
+		}
+		if n, _ := h.refs.count(); len(asideFiles(t, tree)) != n {
+			t.Errorf("set aside are %v", asideFiles(t, tree))
+		}
 	}
 }
