@@ -192,15 +192,29 @@ func (h *Hub) Join(asked, text string) error {
 	return nil
 }
 
-func (h *Hub) join(w *window, l pair.Link, key esp.PublicKey) error {
+// joinTries is how often a link is shown: of two sessions that begin at the same time one ends, which may be that in which it is shown.
+const joinTries = 3
+
+func (h *Hub) join(w *window, l pair.Link, key esp.PublicKey) (err error) {
 	ctx, cancel := context.WithTimeout(h.ctx, 2*helloTimeout)
 	defer cancel()
+	for range joinTries {
+		var over bool
+		if over, err = h.tryJoin(ctx, w, l, key); !over || ctx.Err() != nil {
+			break
+		}
+	}
+	return err
+}
+
+// tryJoin shows a link once. Over reports that the session ended before an answer came.
+func (h *Hub) tryJoin(ctx context.Context, w *window, l pair.Link, key esp.PublicKey) (over bool, err error) {
 	s, c, err := h.pairingStream(ctx, func() (*esp.Session, error) { return h.connect(ctx, key, l.Addrs) })
 	if err != nil {
 		if r := new(esp.RefusedError); errors.As(err, &r) && r.Reason == errUnknown.Error() {
-			return &sharefs.Error{Op: "pair", Kind: sharefs.KindPermission, Detail: "the link was used already or has expired: make another one there (sharefs pair)"}
+			return false, &sharefs.Error{Op: "pair", Kind: sharefs.KindPermission, Detail: "the link was used already or has expired: make another one there (sharefs pair)"}
 		}
-		return explain(err, l.Addrs)
+		return false, explain(err, l.Addrs)
 	}
 	defer h.setAside(s)()
 	defer c.Close()
@@ -210,9 +224,9 @@ func (h *Hub) join(w *window, l pair.Link, key esp.PublicKey) error {
 		r.Reason = clean(r.Reason)
 	}
 	if err != nil {
-		return err
+		return s.Err() != nil && !errors.Is(err, sharefs.KindPermission), err
 	}
-	return h.finish(w, other, book.ByLink, l.Addrs)
+	return false, h.finish(w, other, book.ByLink, l.Addrs)
 }
 
 // pairingStream opens a stream to pair in. A session that an earlier attempt has set aside ends first.
