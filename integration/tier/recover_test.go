@@ -165,6 +165,61 @@ func TestRecoveryThatCannotBe(t *testing.T) {
 	}
 }
 
+// A recovery that was interrupted behind meta.db goes on with what is here: nothing is fetched over it or taken away, and a state that somebody has put into the bucket since
+// is not taken for its own.
+func TestRecoveryInterruptedLate(t *testing.T) {
+	server := s3server.Start(t, "bucket")
+	m := mount(t, server.Section("bucket/late"))
+	write(t, m, "a", "text of a")
+	atOnce(t, m)
+	m.Unmount()
+	out, _, exit := tool(t, "recovery", "--store", m.Store, "--json")
+	var printed struct{ Line string }
+	if err := json.Unmarshal([]byte(out), &printed); err != nil || exit != 0 {
+		t.Fatalf("%d, %v: %s", exit, err, out)
+	}
+	dir := mounttest.TempDir(t)
+	sheet, target := filepath.Join(dir, "sheet"), filepath.Join(dir, "new")
+	if err := os.WriteFile(sheet, []byte(printed.Line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, complaint, exit := tool(t, "recover", "--store", target, "--sheet", sheet, "--credentials", server.Credentials()); exit != 0 {
+		t.Fatalf("%d\n%s%s", exit, out, complaint)
+	}
+	// As if it had been killed just before it was done.
+	note, err := json.Marshal(map[string]string{"sheet": printed.Line, "credentials": server.Credentials()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := func(more ...string) (string, string, int) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(target, "recovering"), note, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return tool(t, append([]string{"recover", "--store", target}, more...)...)
+	}
+	stray := filepath.Join(target, "checkpoints", "made since")
+	if err := os.WriteFile(stray, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, complaint, exit := again(); exit != 0 || !strings.Contains(out, "an earlier call has fetched") {
+		t.Errorf("%d\n%s%s", exit, out, complaint)
+	}
+	if err := os.Remove(stray); err != nil {
+		t.Error("what was made since the fetch is gone: ", err)
+	}
+	m.Mount()
+	write(t, m, "b", "text of b")
+	atOnce(t, m)
+	m.Unmount()
+	if out, complaint, exit := again(); exit == 0 || !strings.Contains(complaint, "finish the earlier state with --force") {
+		t.Errorf("%d\n%s%s", exit, out, complaint)
+	}
+	if out, complaint, exit := again("--force"); exit != 0 {
+		t.Errorf("%d\n%s%s", exit, out, complaint)
+	}
+}
+
 func TestNoSheetWithoutABucket(t *testing.T) {
 	m := mount(t, "")
 	if out, complaint, exit := tool(t, "recovery", "--store", m.Store); exit == 0 || out != "" || !strings.Contains(complaint, "the store is kept in no bucket") {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -111,7 +112,8 @@ func RecoveryBegun(source string, options *mountopt.Options) (bool, error) {
 //  3. write down that this store is the one that goes on with the bucket
 //  4. make meta.db and the live files ([versions.Rebuild])
 //
-// What the bucket lacks is named, and the rest comes. The other machine, should it be alive, is refused when this one has written to the bucket.
+// What the bucket lacks is named, and the rest comes. The other machine, should it be alive, is refused when this one has written to the bucket. Once meta.db is
+// there, only the last stage is gone on with: what it led to was the root that was read then, and packs and checkpoint have gone on from there.
 func Recover(ctx context.Context, c RecoverConfig) (report RecoverReport, err error) {
 	began := time.Now()
 	r := &recoverer{ctx: ctx, cfg: c, report: &report}
@@ -263,6 +265,43 @@ func (r *recoverer) work(d *Daemon) error {
 	if err := r.configure(d.store); err != nil {
 		return err
 	}
+	there, err := r.isFetched(d.store.Dir)
+	if err == nil && !there {
+		err = r.fetch(d)
+	}
+	if err != nil {
+		return err
+	}
+	tree, err := versions.Rebuild(r.ctx, d.treeConfig(), versions.RebuildOptions{Recovered: true}, func(p versions.Progress) { r.tell(p.Stage, p.Done, p.Total, p.Unit) })
+	r.report.Tree = tree
+	if err != nil {
+		return d.explain(err)
+	}
+	return d.store.Recovered()
+}
+
+// isFetched reports whether an earlier call has come as far as to put meta.db in its place. It errors with KindStale where the bucket has another state by now: to
+// go on with that under what was made of the one before would lose what lies between them.
+func (r *recoverer) isFetched(dir string) (bool, error) {
+	if _, err := os.Lstat(filepath.Join(dir, "meta.db")); errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, &sharefs.Error{Op: opRecover, Path: dir, Kind: sharefs.KindOf(err), Err: err}
+	}
+	id, number, err := tier.Known(filepath.Join(dir, tierState))
+	if err != nil {
+		return false, err
+	}
+	if (id != r.root.Store || number != r.root.Number) && !r.cfg.Force {
+		return false, &sharefs.Error{Op: opRecover, Path: term.Quote(dir), Kind: sharefs.KindStale, Detail: fmt.Sprintf("what is there was made of state %d of the store, and since it was interrupted %s has put state %d "+
+			"into the bucket: remove the directory and recover anew, or finish the earlier state with --force", number, r.root.Host, r.root.Number)}
+	}
+	r.report.Notes = append(r.report.Notes, "an earlier call has fetched packs and checkpoints: what it did not find, and what it could not bring back, is in daemon.log")
+	return true, nil
+}
+
+// fetch brings all that the root names, and writes down that this store goes on with it.
+func (r *recoverer) fetch(d *Daemon) error {
 	for n := 1; ; n++ {
 		if err := r.room(); err != nil {
 			return err
@@ -288,15 +327,10 @@ func (r *recoverer) work(d *Daemon) error {
 		}
 	}
 	r.report.Fetched.Here = max(0, r.report.Fetched.Here)
-	if err := tier.TakeUp(filepath.Join(d.store.Dir, tierState), r.root); err != nil {
-		return err
+	for _, what := range r.report.Fetched.Missing { // the report may be of a later call, if this one is interrupted
+		d.log.Error("the bucket lacks a file of the store", "what", what)
 	}
-	tree, err := versions.Rebuild(r.ctx, d.treeConfig(), versions.RebuildOptions{Recovered: true}, func(p versions.Progress) { r.tell(p.Stage, p.Done, p.Total, p.Unit) })
-	r.report.Tree = tree
-	if err != nil {
-		return d.explain(err)
-	}
-	return d.store.Recovered()
+	return tier.TakeUp(filepath.Join(d.store.Dir, tierState), r.root)
 }
 
 // configure gives the store the configuration that it had, with where its bucket is now.
