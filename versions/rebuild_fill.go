@@ -208,6 +208,10 @@ func (w *filler) one(r *row) filled {
 				out.v = v
 				return out
 			}
+			if outOfReach(bad) && w.t.past.cache != nil && w.t.past.cache.HasBucket() {
+				out.err = w.failed(r, bad) // an earlier version, or none, must not take its place because a server is away
+				return out
+			}
 			if out.said == nil {
 				out.said = bad
 			}
