@@ -1,12 +1,14 @@
 package versions
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 
 	"sharefs"
 	"sharefs/versions/pack"
+	"sharefs/versions/tier"
 	"sharefs/versions/tier/near"
 )
 
@@ -54,6 +56,43 @@ func (h *history) openDisk() (pack.FS, error) {
 		h.t.chunkSources = append(h.t.chunkSources, h.fromBucket)
 	}
 	return h.cache, nil
+}
+
+// TakeBack takes in packs of the bucket that the store has neither a file nor a note of and that rows of chunks lead to: somebody took cache/ for what can be made anew. It
+// returns how many. What is damaged there is passed over, and said in the log.
+func (t *Tree) TakeBack(ctx context.Context, list []tier.Info) (n int, err error) {
+	h := &t.past
+	if h.cache == nil {
+		return 0, nil
+	}
+	candidates := make(map[pack.ID]tier.Info, len(list))
+	for _, i := range list {
+		if id, ok := near.IDOf(i.Key); ok {
+			candidates[id] = i
+		}
+	}
+	needed := map[pack.ID]bool{}
+	if err := t.db.Scan(spaceChunk, nil, nil, func(_, value []byte) bool {
+		if loc, err := pack.ParseLoc(value); err == nil {
+			if _, ok := candidates[loc.Pack]; ok {
+				needed[loc.Pack] = true
+			}
+		}
+		return len(needed) < len(candidates) && ctx.Err() == nil
+	}); err != nil {
+		return 0, failed("take packs back", err)
+	}
+	for id := range needed {
+		switch err := h.cache.Adopt(ctx, candidates[id]); {
+		case errors.Is(err, sharefs.KindCorrupt):
+			t.log.Error("a pack that the bucket alone has is damaged there", "pack", id.String(), "err", err)
+		case err != nil:
+			return n, err
+		default:
+			n++
+		}
+	}
+	return n, ctx.Err()
 }
 
 // fromBucket reads a chunk out of the bucket's copy of the pack that it lies in.

@@ -336,3 +336,37 @@ func TestWithoutItsBucketNothingIsGivenUp(t *testing.T) {
 	f.tree = testTree(t, f.dir, byHand, f.change)
 	f.same(want)
 }
+
+// Somebody takes cache/ for what its name says and removes it: what the bucket alone has is not given up there, and comes back by itself.
+func TestNotesThatAreLostComeBack(t *testing.T) {
+	f := newFar(t, 915)
+	want := everyVersion(t, f.tree)
+	check(t, f.tree.Close())
+	f.packs.Close()
+	check(t, os.RemoveAll(filepath.Join(f.dir, cacheDir)))
+	f.tree = testTree(t, f.dir, byHand, f.change)
+	if s := f.packs.Stats(); s.Remote > 0 {
+		t.Fatalf("%+v", s)
+	}
+	f.bucket.off.Store(true)
+	u := must[*tier.Uploader](t)(tier.Start(tier.Config{Bucket: f.bucket, Source: f.tree.TierSource(), Key: TierKey(f.tree.cfg.ShareKey), State: f.state, Host: "here",
+		Every: time.Millisecond, Log: f.tree.log, Named: f.packs.Named, TakeBack: f.tree.TakeBack}))
+	defer u.Close()
+	f.bucket.off.Store(false)
+	for deadline := time.Now().Add(2 * time.Minute); u.Stats().Complete.IsZero(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v", u.Stats())
+		}
+	}
+	if s := f.packs.Stats(); s.Remote == 0 {
+		t.Errorf("%+v", s)
+	}
+	f.same(want)
+	root, _, err := tier.ReadRoot(t.Context(), f.bucket, TierKey(f.tree.cfg.ShareKey))
+	check(t, err)
+	for _, d := range root.Dropped {
+		if strings.HasPrefix(d.Name, "packs/") && !strings.HasPrefix(d.Name, "packs/open/") {
+			t.Errorf("the root gives up %s", d.Name)
+		}
+	}
+}

@@ -69,7 +69,7 @@ func (d *Daemon) startTier() {
 	}
 	d.tier, err = tier.Start(tier.Config{
 		Bucket: d.bucket, Source: d.tree.TierSource(), Key: versions.TierKey(d.store.Keys.Share), State: filepath.Join(d.store.Dir, tierState),
-		Host: hostname(), Every: tierEvery, Keep: tierKeep, Take: d.store.Config.Tier.TakeOver, Named: d.packs.Named, About: versions.SealForTier(d.store.Keys.Share, about), Log: d.log.With("part", "tier"),
+		Host: hostname(), Every: tierEvery, Keep: tierKeep, Take: d.store.Config.Tier.TakeOver, Named: d.packs.Named, TakeBack: d.tree.TakeBack, About: versions.SealForTier(d.store.Keys.Share, about), Log: d.log.With("part", "tier"),
 	})
 	if err != nil {
 		d.tierError = err.Error()

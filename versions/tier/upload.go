@@ -54,8 +54,11 @@ type Config struct {
 	Take string
 	// Named, where not nil, is told of all that the bucket has whole and its root names, each time that a root was written.
 	Named func([]Info)
-	About []byte // for the root's Config
-	Log   *slog.Logger
+	// TakeBack, where not nil, is told when the bucket is met of sealed packs that its root names and the store does not list. It takes those of them in that the
+	// store needs nevertheless, for its notes of them are lost, and returns how many.
+	TakeBack func(context.Context, []Info) (int, error)
+	About    []byte // for the root's Config
+	Log      *slog.Logger
 }
 
 // Stats tells how the bucket stands.
@@ -194,8 +197,16 @@ func (u *Uploader) turn(ctx context.Context) error {
 			return err
 		}
 		u.backlog(files)
-		if err := u.meet(ctx); err != nil {
-			return err
+		if met := u.remote != nil; !met {
+			if err := u.meet(ctx); err != nil {
+				return err
+			}
+			if n, err := u.takeBack(ctx, files); err != nil {
+				u.remote = nil // nothing is given up before that is known
+				return err
+			} else if n > 0 {
+				continue
+			}
 		}
 		files, u.lost = u.without(files)
 		u.backlog(files)
@@ -234,6 +245,31 @@ func (u *Uploader) backlog(files []File) {
 			s.Behind = time.Now()
 		}
 	})
+}
+
+// takeBack has the store take in what the root names and it lists no more, if it needs it.
+func (u *Uploader) takeBack(ctx context.Context, files []File) (int, error) {
+	if u.root == nil || u.cfg.TakeBack == nil {
+		return 0, nil
+	}
+	listed := make(map[string]bool, len(files))
+	for _, f := range files {
+		listed[f.Name] = true
+	}
+	var unknown []Info
+	for _, f := range u.root.Files {
+		if i := u.remote[f.Name]; i.Size == f.Size && !listed[f.Name] && strings.HasPrefix(f.Name, "packs/") && !strings.HasPrefix(f.Name, "packs/open/") {
+			unknown = append(unknown, i)
+		}
+	}
+	if len(unknown) == 0 {
+		return 0, nil
+	}
+	n, err := u.cfg.TakeBack(ctx, unknown)
+	if n > 0 {
+		u.cfg.Log.Warn("the store knew nothing more of packs that the bucket alone has: they are taken in again", "packs", n)
+	}
+	return n, err
 }
 
 // without leaves out what is neither here nor in the bucket: all else is to get there nevertheless. The error names it.

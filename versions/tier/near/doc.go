@@ -28,7 +28,7 @@
 // # What a crash leaves
 //
 // A pack leaves the disk in this order: the note is written under another name, synced, renamed, its directory synced; then the file is removed. It does so only if the
-// bucket has it whole and the bucket's root names it ([FS.Named]), so before the pack was uploaded there is no note of it, and after its file is gone there is one. A start
+// bucket has it whole and the bucket's root names it ([FS.Named]), and its end is read there at that moment, so before the pack was uploaded there is no note of it, and after its file is gone there is one. A start
 // that finds both takes the file, which is whole: files of packs are never cut. Blocks are written without any order and never synced. A block counts if it has the
 // checksum that is written for it, looked at once for each time that the pack is opened; whatever a crash or a disk has made of it, it is fetched again then. What was fetched needs no
 // trust: package pack checks and unseals each record, and has it fetched once more where it does not read ([pack.Remote]).

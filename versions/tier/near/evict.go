@@ -1,6 +1,7 @@
 package near
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -46,6 +47,8 @@ func (f *FS) spawn(fn func()) bool {
 
 // shrink has what was not read for the longest time leave the disk, if there is too much.
 func (f *FS) shrink() error {
+	f.shrinking.Lock()
+	defer f.shrinking.Unlock()
 	f.mu.Lock()
 	if f.held <= f.cfg.Budget {
 		f.mu.Unlock()
@@ -104,12 +107,22 @@ func (f *FS) mayLeave(n *node) bool {
 
 // evict makes a local pack a remote one. Whoever has it open reads on.
 func (f *FS) evict(n *node) error {
+	f.mu.Lock()
+	asked := n.local && f.mayLeave(n)
+	told := f.named[n.id]
+	f.mu.Unlock()
+	if !asked {
+		return nil
+	}
+	if err := f.stillThere(n.id, told); err != nil {
+		return err
+	}
 	f.change.Lock()
 	defer f.change.Unlock()
 	f.mu.Lock()
 	may, changes, h := n.local && f.mayLeave(n), n.changes, f.named[n.id]
 	f.mu.Unlock()
-	if !may {
+	if !may || h != told {
 		return nil
 	}
 	name := pack.PathOf(n.id)
@@ -152,6 +165,30 @@ func (f *FS) evict(n *node) error {
 	return f.cfg.Packs.Remove(name)
 }
 
+// stillThere asks the bucket for the end of a pack that it was told to have: since then somebody may have emptied it, or an object may have been replaced. If it
+// is another one there, the pack stays.
+func (f *FS) stillThere(id pack.ID, h tier.Info) error {
+	base, err := f.cfg.Packs.Open(pack.PathOf(id), false)
+	if err != nil {
+		return err
+	}
+	defer base.Close()
+	end, there := make([]byte, pack.FooterLen), make([]byte, pack.FooterLen)
+	if err := readFull(base, end, h.Size-pack.FooterLen); err != nil {
+		return err
+	}
+	_, info, err := f.ask(id, there, h.Size-pack.FooterLen)
+	if err == nil && (info.Size != h.Size || !bytes.Equal(end, there)) {
+		err = &sharefs.Error{Op: "fetch", Path: keyOf(id), Kind: sharefs.KindCorrupt, Detail: "the object in " + f.cfg.URL + " is another one than was put there"}
+	}
+	if sharefs.KindOf(err) == sharefs.KindCorrupt { // it is not asked for again before a root names it anew
+		f.mu.Lock()
+		delete(f.named, id)
+		f.mu.Unlock()
+	}
+	return err
+}
+
 // writeNote writes a note that survives power loss, and nothing behind it but the tail.
 func (f *FS) writeNote(n *note, tail []byte) error {
 	name := pack.PathOf(n.id)
@@ -178,7 +215,7 @@ func (f *FS) writeNote(n *note, tail []byte) error {
 
 // Adopt makes a pack that the bucket has a remote one, if it is not here: a restore calls it for each that the root names. It reads the ends of the pack.
 func (f *FS) Adopt(ctx context.Context, h tier.Info) error {
-	id, ok := idOf(h.Key)
+	id, ok := IDOf(h.Key)
 	if !ok {
 		return &sharefs.Error{Op: "adopt", Path: h.Key, Kind: sharefs.KindInvalid, Detail: "that is no name of a sealed pack"}
 	}
@@ -241,7 +278,7 @@ func (f *FS) Check(ctx context.Context, fn func(Listed)) error {
 	}
 	there := map[pack.ID]tier.Info{}
 	err := f.cfg.Bucket.List(ctx, "packs/", "", func(i tier.Info) bool {
-		if id, ok := idOf(i.Key); ok {
+		if id, ok := IDOf(i.Key); ok {
 			there[id] = i
 		}
 		return true

@@ -46,7 +46,8 @@ type FS struct {
 	wake   chan struct{} // the budget is to be looked at
 	slots  chan struct{} // one for each fetch under way
 
-	change sync.Mutex // held while a pack becomes remote, or is removed
+	shrinking sync.Mutex // held by the one who looks after the budget; comes before all others
+	change    sync.Mutex // held while a pack becomes remote, or is removed
 
 	mu      sync.Mutex // guards what follows, and all of nodes but what has locks of its own
 	nodes   map[pack.ID]*node
@@ -107,7 +108,9 @@ func Open(cfg Config) (*FS, error) {
 
 // Close ends what is under way. Files that are open can be read on as far as they are here.
 func (f *FS) Close() {
+	f.mu.Lock() // behind it nothing is begun any more
 	f.cancel()
+	f.mu.Unlock()
 	f.ended.Wait()
 }
 
@@ -311,7 +314,7 @@ func (f *FS) Stats() Stats {
 func (f *FS) Named(list []tier.Info) {
 	named := make(map[pack.ID]tier.Info, len(list))
 	for _, h := range list {
-		if id, ok := idOf(h.Key); ok {
+		if id, ok := IDOf(h.Key); ok {
 			named[id] = h
 		}
 	}
@@ -324,8 +327,8 @@ func (f *FS) Named(list []tier.Info) {
 // keyOf is the object of a pack.
 func keyOf(id pack.ID) string { return "packs/" + pack.PathOf(id) }
 
-// idOf is the inverse of keyOf.
-func idOf(name string) (pack.ID, bool) {
+// IDOf returns the sealed pack that an object of a bucket is; ok is false where it is none.
+func IDOf(name string) (pack.ID, bool) {
 	id, ok := pack.ParseID(name[strings.LastIndexByte(name, '/')+1:])
 	return id, ok && name == keyOf(id)
 }

@@ -95,12 +95,20 @@ func (b *bench) add(r *rand.Rand, n int) {
 // upload puts all sealed packs into the bucket, and says so where told.
 func (b *bench) upload(tell bool) (list []tier.Info) {
 	b.t.Helper()
-	err := b.store.Each(func(i pack.Info) bool {
+	there := map[string]bool{} // what may leave while this goes on
+	err := b.bucket.List(context.Background(), "packs/", "", func(i tier.Info) bool {
+		there[i.Key] = true
+		return true
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	err = b.store.Each(func(i pack.Info) bool {
 		if !i.Sealed {
 			return true
 		}
 		name := pack.PathOf(i.ID)
-		if !i.Remote {
+		if !i.Remote && !there["packs/"+name] {
 			data := bytes.Clone(b.packs.Data(name))
 			if _, err := b.bucket.Put(context.Background(), "packs/"+name, bytes.NewReader(data), int64(len(data)), tier.Condition{}); err != nil {
 				b.t.Fatal(err)
@@ -234,6 +242,43 @@ func TestWhatTheBucketDoesNotHaveStays(t *testing.T) {
 	}
 }
 
+// What the root names and the bucket has lost since, or has otherwise, stays as well; so does everything while the bucket does not answer.
+func TestWhatTheBucketHasLostStays(t *testing.T) {
+	b := newBench(t, 1<<30)
+	defer b.close()
+	b.add(seeded(t), 100)
+	list := b.upload(true)
+	if len(list) < 3 {
+		t.Fatalf("%d packs", len(list))
+	}
+	if err := b.bucket.Delete(t.Context(), list[0].Key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.bucket.Put(t.Context(), list[1].Key, bytes.NewReader(make([]byte, list[1].Size)), list[1].Size, tier.Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	b.setBudget(1)
+	if err := b.fs.shrink(); sharefs.KindOf(err) != sharefs.KindCorrupt {
+		t.Errorf("it is not said: %v", err)
+	}
+	for i, h := range list {
+		id, _ := IDOf(h.Key)
+		if remote := b.store.IsRemote(id); remote != (i > 1) {
+			t.Errorf("pack %d has left: %v", i, remote)
+		}
+	}
+	b.readAll()
+	b.add(seeded(t), 30)
+	before := b.fs.Stats().Remote
+	b.bucket.reads(func(context.Context, []byte, func() (int, tier.Info, error)) (int, tier.Info, error) {
+		return 0, tier.Info{}, pass
+	})
+	b.upload(true)
+	if err := b.fs.shrink(); sharefs.KindOf(err) != sharefs.KindUnreachable || b.fs.Stats().Remote != before {
+		t.Errorf("without the bucket: %v, %+v", err, b.fs.Stats())
+	}
+}
+
 func TestWhatWasNotReadGoesFirst(t *testing.T) {
 	b := newBench(t, 1<<30)
 	defer b.close()
@@ -243,7 +288,7 @@ func TestWhatWasNotReadGoesFirst(t *testing.T) {
 	now := time.Now().UnixNano()
 	rest := map[pack.ID]bool{}
 	for i, h := range list {
-		id, _ := idOf(h.Key)
+		id, _ := IDOf(h.Key)
 		b.fs.nodes[id].used.Store(now + int64(i))
 		rest[id] = i >= len(list)/2
 	}
@@ -259,7 +304,7 @@ func TestWhatWasNotReadGoesFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, h := range list {
-		id, _ := idOf(h.Key)
+		id, _ := IDOf(h.Key)
 		// A twentieth more than is needed may go, and notes take some room.
 		if local := b.fs.nodes[id].local; !local != !rest[id] && (i < len(list)/2 || i > len(list)/2+3) {
 			t.Errorf("pack %d of %d is here: %v", i, len(list), local)
@@ -274,14 +319,14 @@ func TestOneOfSeveralReadersFetches(t *testing.T) {
 	gate := make(chan struct{})
 	b.add(seeded(t), 20)
 	b.upload(true)
+	if err := b.fs.shrink(); err != nil {
+		t.Fatal(err)
+	}
 	b.bucket.reads(func(_ context.Context, _ []byte, next func() (int, tier.Info, error)) (int, tier.Info, error) {
 		asked.Add(1)
 		<-gate
 		return next()
 	})
-	if err := b.fs.shrink(); err != nil {
-		t.Fatal(err)
-	}
 	b.setBudget(1 << 40) // what is fetched stays
 	var all sync.WaitGroup
 	loc := b.locs[b.order[0]]

@@ -45,8 +45,11 @@ func (o *outage) window() int {
 	return int(min(max(o.rate/blockLen, 1), maxWindow))
 }
 
-// measured notes how long a fetch took.
+// measured notes how long a fetch took, if it was of some length.
 func (o *outage) measured(bytes int, took time.Duration) {
+	if bytes < blockLen {
+		return // that is the time of an answer, and not a rate
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.rate = int64(float64(bytes) / max(took, time.Microsecond).Seconds())
@@ -189,6 +192,7 @@ func (f *FS) probe(id pack.ID) {
 			o.since, o.cause = time.Time{}, nil
 			o.mu.Unlock()
 			f.log.Info("the bucket answers again", "bucket", f.cfg.URL, "after", time.Since(since).Round(time.Millisecond))
+			f.rouse() // packs may have stayed meanwhile
 			return
 		}
 		o.mu.Lock()
