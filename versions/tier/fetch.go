@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -44,14 +45,14 @@ func (f *Fetch) Run(ctx context.Context) (out Fetched, err error) {
 	var todo []RootFile
 	total := uint64(0)
 	for _, file := range f.Files {
-		if !filepath.IsLocal(filepath.FromSlash(file.Name)) || !strings.Contains(file.Name, "/") || strings.HasSuffix(file.Name, partial) {
+		top, rest, _ := strings.Cut(file.Name, "/")
+		if top != "packs" && top != "checkpoints" || rest == "" || path.Clean(file.Name) != file.Name || strings.HasSuffix(file.Name, partial) || file.Size < 0 {
 			return out, &sharefs.Error{Op: "fetch", Path: file.Name, Kind: sharefs.KindCorrupt, Detail: "the bucket names a file that is none of a store"}
 		}
-		path := f.path(file.Name)
-		wanted[path] = true
-		top, _, _ := strings.Cut(file.Name, "/")
+		place := f.path(file.Name)
+		wanted[place] = true
 		tops[top] = true
-		if st, err := os.Lstat(path); err == nil && st.Mode().IsRegular() && st.Size() == file.Size {
+		if st, err := os.Lstat(place); err == nil && st.Mode().IsRegular() && st.Size() == file.Size {
 			out.Here++
 			continue
 		}

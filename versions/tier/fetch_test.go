@@ -142,7 +142,7 @@ func TestFetchTellsWhatIsMissing(t *testing.T) {
 
 func TestFetchErrors(t *testing.T) {
 	b, files := filled(t)
-	for _, name := range []string{"../etc/x", "/etc/x", "share.key", "packs/../../x", "packs/x.part"} {
+	for _, name := range []string{"../etc/x", "/etc/x", "share.key", "packs/../../x", "packs/x.part", "packs/../live/1", "live/1", "journal/1", "packs", "packs/"} {
 		_, err := (&tier.Fetch{Bucket: b, Dir: t.TempDir(), Files: []tier.RootFile{{Name: name}}}).Run(t.Context())
 		if sharefs.KindOf(err) != sharefs.KindCorrupt {
 			t.Errorf("%s: %v", name, err)
