@@ -1,6 +1,7 @@
 package versions
 
 import (
+	"cmp"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -191,7 +192,7 @@ func (h *history) readLocked(b *batch, d *database) (all []heldContent, err erro
 			switch {
 			case h.t.closed.Load():
 				return errStopped
-			case !cloned && time.Since(since) > holdFor:
+			case !cloned && time.Since(since) > cmp.Or(h.t.cfg.holdFor, holdFor):
 				return errHeldTooLong
 			}
 			return nil

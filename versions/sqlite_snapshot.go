@@ -1,6 +1,7 @@
 package versions
 
 import (
+	"cmp"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,7 +37,7 @@ func (h *history) takeDatabases() error {
 	defer k.mu.Unlock()
 	if k.begun.Load() == before { // else it was done, all of it, after this call had come
 		k.begun.Add(1)
-		k.err = h.takeOpenDatabases(time.Now().Add(snapshotWithin))
+		k.err = h.takeOpenDatabases(time.Now().Add(cmp.Or(h.t.cfg.within, snapshotWithin)))
 	}
 	return k.err
 }

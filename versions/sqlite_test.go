@@ -64,6 +64,7 @@ func TestDatabaseIsTakenWithItsLog(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tree := testTree(t, t.TempDir(), byHand, func(c *Config) {
+				c.holdFor = time.Hour
 				c.Hold = func(path string) (Hold, error) {
 					w.asked = path
 					return w.hold, w.err
@@ -121,6 +122,7 @@ func TestSnapshotTakesDatabases(t *testing.T) {
 	holds := 0
 	w.released = new(int)
 	tree := testTree(t, t.TempDir(), byHand, func(c *Config) {
+		c.holdFor, c.within = time.Hour, time.Hour
 		c.Hold = func(string) (Hold, error) {
 			holds++
 			return w, err

@@ -62,7 +62,9 @@ type Config struct {
 
 	hash        func(name string) uint64 // in tests: in place of the keyed one
 	descriptors int64                    // in tests: that are kept open; 0: as many as the process's limit allows
-	closingWait time.Duration            // in tests: in place of the constant
+	closingWait time.Duration            // in tests: in place of the constants, as the next two
+	holdFor     time.Duration
+	within      time.Duration // snapshotWithin
 }
 
 // Sizes of what is kept in memory; each cached inode or name is about 200 bytes.
