@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -66,7 +65,7 @@ func (s *Store) beginRecovery(share [32]byte, note []byte) error {
 		if err := writeNew(filepath.Join(s.Dir, recoveringFile), note, 0o600); err != nil {
 			return s.fail("make", err)
 		}
-	} else if err := s.replaceFile(recoveringFile, note); err != nil {
+	} else if err := s.WriteFile(recoveringFile, note); err != nil {
 		return err
 	}
 	path := filepath.Join(s.Dir, shareFile)
@@ -90,7 +89,7 @@ func (s *Store) Configure(text []byte) (err error) {
 	if s.Config, err = config.Parse(path, text); err != nil {
 		return err
 	}
-	return s.replaceFile(configFile, text)
+	return s.WriteFile(configFile, text)
 }
 
 // Recovered ends a recovery.
@@ -111,23 +110,6 @@ func Recovering(dir string) (note []byte, ok bool, err error) {
 		return nil, false, (&Store{Dir: dir}).fail("open", err)
 	}
 	return note, true, nil
-}
-
-// replaceFile writes a file of the store anew, whole or not at all.
-func (s *Store) replaceFile(name string, data []byte) error {
-	path := filepath.Join(s.Dir, name)
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
-		return nil
-	}
-	temp := name + tempSuffix
-	_ = os.Remove(filepath.Join(s.Dir, temp))
-	if err := writeNew(filepath.Join(s.Dir, temp), data, 0o600); err != nil {
-		return s.fail("make", err)
-	}
-	if err := os.Rename(filepath.Join(s.Dir, temp), path); err != nil {
-		return s.fail("make", err)
-	}
-	return syncDir(s.Dir)
 }
 
 // Peek reads the share key and the configuration of a store that somebody may have. Only its owner may.
