@@ -63,6 +63,8 @@ Flags:
 Options (-o), separated by commas:
   ro, rw                       Read-only, or not
   settle=TIME                  How long a file is quiet before its version is taken (1s; 0: every close counts)
+  view=live|all|at:TIME        What the root shows: the live tree; the directories of .share
+                               beside it as well; or the tree as it was, read-only
   passthrough=auto|off         Off: content always goes through the daemon
   noatime, relatime, strictatime
                                When reading moves access times

@@ -391,7 +391,7 @@ func TestWrongCallsAreExplained(t *testing.T) {
 		notMounted(t, 1, message, args...)
 	}
 	notMounted(t, 32, "store -x: a store's name does not begin with - and has no control characters; a path has a slash", "--", "-x", point)
-	if a := mount(t, "--help"); a.exit != 0 || !strings.Contains(a.out, "sharefs-mount [flags] [SOURCE] MOUNTPOINT") || a.err != "" {
+	if a := mount(t, "--help"); a.exit != 0 || !strings.Contains(a.out, "sharefs-mount [flags] [SOURCE] MOUNTPOINT") || !strings.Contains(a.out, "view=live|all|at:TIME") || a.err != "" {
 		t.Errorf("%+v", a)
 	}
 	if a := mount(t, "--version"); a.exit != 0 || !strings.HasPrefix(a.out, "sharefs-mount 0.") {
