@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"sharefs"
@@ -43,7 +44,7 @@ func run(args []string) int {
 	c, err := parseArgs(args)
 	if err != nil {
 		complain(err)
-		fmt.Fprintln(os.Stderr, "Try 'sharefs-mount --help'.")
+		fmt.Fprintf(os.Stderr, "Try '%s --help'.\n", signature())
 		return exitUsage
 	}
 	switch {
@@ -75,10 +76,18 @@ func run(args []string) int {
 
 // complain writes one clean line.
 func complain(err error) {
-	fmt.Fprintln(os.Stderr, "sharefs-mount: "+term.Clean(strings.TrimSpace(err.Error())))
+	fmt.Fprintln(os.Stderr, signature()+": "+term.Clean(strings.TrimSpace(err.Error())))
 }
 
-func warn(text string) { fmt.Fprintln(os.Stderr, "sharefs-mount: warning: "+term.Clean(text)) }
+func warn(text string) { fmt.Fprintln(os.Stderr, signature()+": warning: "+term.Clean(text)) }
+
+// signature is what this program is called in what it says: sharefs, where that has become it for a task of its own (as argv[0] tells).
+func signature() string {
+	if filepath.Base(os.Args[0]) == "sharefs" {
+		return "sharefs"
+	}
+	return "sharefs-mount"
+}
 
 // exitStatus sorts an error into those of mount(8).
 func exitStatus(err error) int {

@@ -76,7 +76,7 @@ type flagSet struct {
 
 // mounter becomes the program that has the tree, for a task that is about a store which is not mounted.
 func (a *app) mounter(cmd *cobra.Command, task, store string, flags []flagSet, args []string) error {
-	argv := []string{mounter, task}
+	argv := []string{"sharefs", task} // by which name it signs what it says
 	if cmd.Flags().Changed("store") {
 		argv = append(argv, "--store="+store)
 	}

@@ -225,7 +225,8 @@ func TestNoSheetWithoutABucket(t *testing.T) {
 	if out, complaint, exit := tool(t, "recovery", "--store", m.Store); exit == 0 || out != "" || !strings.Contains(complaint, "the store is kept in no bucket") {
 		t.Errorf("%d, %s, %s", exit, out, complaint)
 	}
-	if _, complaint, exit := tool(t, "recovery", "--store", filepath.Join(mounttest.TempDir(t), "none")); exit == 0 || !strings.Contains(complaint, "share.key") {
+	none := filepath.Join(mounttest.TempDir(t), "none")
+	if _, complaint, exit := tool(t, "recovery", "--store", none); exit == 0 || !strings.HasPrefix(complaint, "sharefs: ") || !strings.Contains(complaint, none+": there is no such store") {
 		t.Errorf("%d, %s", exit, complaint)
 	}
 }

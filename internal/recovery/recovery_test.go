@@ -229,7 +229,35 @@ func slowDistance(a, b string) int {
 	case a[0] == b[0]:
 		return slowDistance(a[1:], b[1:])
 	}
-	return 1 + min(slowDistance(a[1:], b), slowDistance(a, b[1:]), slowDistance(a[1:], b[1:]))
+	d := min(slowDistance(a[1:], b), slowDistance(a, b[1:]), slowDistance(a[1:], b[1:]))
+	if len(a) > 1 && len(b) > 1 && a[0] == b[1] && a[1] == b[0] {
+		d = min(d, slowDistance(a[2:], b[2:]))
+	}
+	return 1 + d
+}
+
+// A word that is not in the list is guessed by the check word; where no word fits that, the one most like it is still named.
+func TestAWordThatIsNotInTheList(t *testing.T) {
+	line := func(words ...string) string {
+		var n []int
+		for _, w := range words {
+			i, ok := find(w)
+			if !ok {
+				t.Fatal(w)
+			}
+			n = append(n, i)
+		}
+		return strings.Join(append(words, wordlists.English[checkWord(3, n)]), " ")
+	}
+	for text, want := range map[string]string{
+		strings.Replace(line("fork", "receive", "hockey", "belt"), "receive", "recieve", 1): `line 3: word 2, "recieve", is not in the list; perhaps "receive" as word 2 is meant`,
+		strings.Replace(line("fork", "empty", "hockey", "belt"), "empty", "recieve", 1):     `line 3: word 2, "recieve", is not in the list; perhaps "receive" is meant, but another word of the line is wrong then`,
+		strings.Replace(line("fork", "empty", "hockey", "belt"), "empty", "nonsense", 1):    `line 3: word 2, "nonsense", is not in the list`,
+	} {
+		if _, err := ParseLine(3, text); err == nil || !strings.Contains(err.Error(), want) || strings.HasSuffix(want, "list") && !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
 }
 
 func TestDistance(t *testing.T) {

@@ -122,6 +122,10 @@ func ParseLine(line int, text string) ([]int, error) {
 	hint := ""
 	if g := guess(line, words, fields, unknown); g != "" {
 		hint = "; perhaps " + g + " is meant"
+	} else if unknown >= 0 {
+		if w := nearest(fields[unknown]); w != "" {
+			hint = fmt.Sprintf("; perhaps %q is meant, but another word of the line is wrong then, or in another place", w)
+		}
 	}
 	if unknown >= 0 {
 		return nil, wrong("word %d, %q, is not in the list%s", unknown+1, fields[unknown], hint)
@@ -132,7 +136,7 @@ func ParseLine(line int, text string) ([]int, error) {
 // guess looks for the line that was meant: with one word like the one that was written in its place, or with two neighbours that have changed places.
 func guess(line int, words []int, written []string, unknown int) string {
 	holds := func() bool { return checkWord(line, words[:dataWords]) == words[dataWords] }
-	best, at := "", 3
+	best, at := "", far
 	for i, was := range words {
 		if unknown >= 0 && i != unknown {
 			continue
@@ -162,28 +166,46 @@ func guess(line int, words []int, written []string, unknown int) string {
 	return best
 }
 
-// distance is that of Levenshtein (1966) where it is at most 2, else 3. Words of more than 16 letters are far from all.
+// nearest returns the word of the list that is most like one that is not in it, or "" where none is, or more than one is as much.
+func nearest(written string) string {
+	best, at := "", far
+	for _, w := range wordlists.English {
+		switch d := distance(strings.ToLower(written), w); {
+		case d < at:
+			best, at = w, d
+		case d == at:
+			best = ""
+		}
+	}
+	return best
+}
+
+// far is the distance of words that are not alike.
+const far = 3
+
+// distance is how many letters are inserted, left out, changed, or have changed places with their neighbour, where that is less than far (optimal string
+// alignment: Damerau, 1964, with no letter touched twice), else far. Words of more than 16 letters are far from all.
 func distance(a, b string) int {
-	const far = 3
 	if len(a) > 16 || len(b) > 16 || len(a)-len(b) >= far || len(b)-len(a) >= far {
 		return far
 	}
-	var row [17]int
+	var before, row, next [17]int // of a without its last two letters, without the last, and with it
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
+		next[0] = i + 1
 		for j := range len(b) {
-			above := row[j+1]
-			same := diagonal
+			same := row[j]
 			if a[i] != b[j] {
 				same++
 			}
-			row[j+1] = min(row[j]+1, above+1, same)
-			diagonal = above
+			next[j+1] = min(next[j]+1, row[j+1]+1, same)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				next[j+1] = min(next[j+1], before[j-1]+1)
+			}
 		}
+		before, row = row, next
 	}
 	return min(row[len(b)], far)
 }

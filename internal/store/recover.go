@@ -116,6 +116,9 @@ func Recovering(dir string) (note []byte, ok bool, err error) {
 func Peek(dir string) (share [32]byte, c config.Config, err error) {
 	path := filepath.Join(dir, shareFile)
 	var st unix.Stat_t
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return share, c, &sharefs.Error{Op: "read key", Path: dir, Kind: sharefs.KindNotExist, Detail: "there is no such store: name it by its name or its path"}
+	}
 	if err := unix.Stat(path, &st); err == nil && int(st.Uid) != os.Geteuid() {
 		return share, c, &sharefs.Error{Op: "read key", Path: path, Kind: sharefs.KindAccess, Detail: fmt.Sprintf("only its owner may, who is user %d", st.Uid)}
 	}
