@@ -68,8 +68,8 @@ func (c *fsck) unsure(err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.sum.Unread++; c.sum.Unread == 1 {
-		c.sum.Findings = append(c.sum.Findings, Finding{Kind: FoundPack, Severity: SeverityFault, Where: "the bucket", Detail: err.Error(),
-			Repair: "nothing is known of what lies there: check again when it answers"})
+		c.sum.Findings = append(c.sum.Findings, Finding{Kind: FoundPack, Severity: SeverityUnread, Where: "the bucket", Detail: err.Error(),
+			Repair: "what lies there could not be checked, and nothing is known to be damaged: check again when it answers"})
 	}
 	return true
 }

@@ -26,6 +26,7 @@ type Severity string
 const (
 	SeverityDamage Severity = "damage" // content or names cannot be had, or are wrong
 	SeverityFault  Severity = "fault"  // something does not fit, and all content can be had
+	SeverityUnread Severity = "unread" // something could not be looked at: nothing is known of it, good or bad
 	SeverityNote   Severity = "note"   // nothing that asks for anything: a file that is not the store's, a loss known before
 )
 
@@ -72,10 +73,11 @@ type Finding struct {
 // Outcome is what a check of a store came to.
 type Outcome string
 
-// The outcomes. The tool's exit status is 0 for the first two, 1 for the last, 2 where the check could not be carried out.
+// The outcomes. The tool's exit status is 0 for the first two, 3 for the third, 1 for the last, 2 where the check could not be carried out.
 const (
 	OutcomeClean    Outcome = "clean"    // nothing but notes
 	OutcomeRepaired Outcome = "repaired" // all that was found is repaired
+	OutcomeUnread   Outcome = "unread"   // the same, but a part could not be checked
 	OutcomeDamage   Outcome = "damage"   // something is left
 )
 
@@ -114,8 +116,10 @@ func (s Severity) rank() int {
 		return 0
 	case SeverityFault:
 		return 1
+	case SeverityUnread:
+		return 2
 	}
-	return 2
+	return 3
 }
 
 // settle sorts the findings and says what they come to.
@@ -131,7 +135,9 @@ func (r *FsckReport) settle() {
 	r.Outcome = OutcomeClean
 	for i := range r.Findings {
 		switch f := &r.Findings[i]; {
-		case f.Severity == SeverityNote:
+		case f.Severity == SeverityNote || r.Outcome == OutcomeDamage:
+		case f.Severity == SeverityUnread:
+			r.Outcome = OutcomeUnread
 		case !f.Repaired:
 			r.Outcome = OutcomeDamage
 		case r.Outcome == OutcomeClean:
@@ -179,6 +185,8 @@ func (r FsckReport) sentence() string {
 	switch r.Outcome {
 	case OutcomeDamage:
 		return "damage is left"
+	case OutcomeUnread:
+		return "nothing wrong is left in what could be checked, but a part could not be checked"
 	case OutcomeRepaired:
 		return "all that was wrong is repaired"
 	}

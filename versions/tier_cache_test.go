@@ -203,7 +203,7 @@ func TestBucketOutOfReach(t *testing.T) {
 	}
 	for _, o := range []FsckOptions{{Mode: FsckFast}, {Mode: FsckScrub, Remote: true}, {Mode: FsckScrub, Repair: true}} {
 		r := f.fsck(o)
-		if r.Unread == 0 || r.Lost > 0 || r.Healed > 0 {
+		if r.Unread == 0 || r.Lost > 0 || r.Healed > 0 || r.Outcome != OutcomeUnread || !strings.Contains(r.Text(), "could not be checked") {
 			t.Errorf("%+v: %s", o, r.Text())
 		}
 		for _, x := range r.Findings {

@@ -179,7 +179,8 @@ none is marked as lost by name, and nothing is ever filled with zeros. Packs tha
 the bucket alone has are looked for in a list of it; --scrub --bucket fetches and
 reads them.
 
-Exit status: 0 all is well, or is again; 1 damage is left.`,
+Exit status: 0 all is well, or is again; 1 damage is left; 3 nothing wrong is left,
+but a part could not be checked, for the bucket does not answer.`,
 		Args: exactly(),
 		RunE: func(*cobra.Command, []string) error {
 			if fast && scrub {
@@ -208,8 +209,11 @@ Exit status: 0 all is well, or is again; 1 damage is left.`,
 			if err := json.Unmarshal(j.Report, &report); err != nil {
 				return fmt.Errorf("fsck: its report cannot be read: %w", err)
 			}
-			if report.Outcome == "damage" {
+			switch report.Outcome {
+			case "damage":
 				a.exit = exitFailed
+			case "unread":
+				a.exit = exitPart
 			}
 			return nil
 		},

@@ -36,6 +36,7 @@ const (
 	exitDone = iota
 	exitFailed
 	exitUsage
+	exitPart // a part could not be looked at
 )
 
 // app is what the commands share.
