@@ -30,8 +30,9 @@ func (e *edge) command(in *fuse.SetXAttrIn, attr, value string) fuse.Status {
 			return status(err)
 		}
 		op := e.tree.Operate(who)
-		err := e.tree.Restore(ino, n, who)
-		op.End(err, versions.OpChange{Verb: versions.OpWritten, Ino: ino})
+		op.Rest(ino)
+		err := e.tree.Restore(op, ino, n, who)
+		op.End(err)
 		return status(err)
 	case attrDescribe:
 		number, note, _ := strings.Cut(value, "\n")

@@ -104,7 +104,7 @@ type History interface {
 	Commit(ino sharefs.Ino, note string) (sharefs.Version, bool, error)
 	// Restore gives the file the content and mode of one of its versions, after what it holds now was made a version.
 	// KindNotExist: no such version; KindExist: it is live already.
-	Restore(ino sharefs.Ino, number uint64, who versions.Caller) error
+	Restore(by versions.Op, ino sharefs.Ino, number uint64, who versions.Caller) error
 }
 
 // Times is what the edge asks of the whole tree at other moments than now.

@@ -291,7 +291,7 @@ func TestTheQueueSurvivesAClose(t *testing.T) {
 	wantHistory(t, ro, inos[7], "content 7")
 	_, _, err := ro.Commit(inos[7], "")
 	wantKind(t, err, sharefs.KindReadOnly)
-	wantKind(t, ro.Restore(inos[7], 1, root), sharefs.KindReadOnly)
+	wantKind(t, ro.Restore(Op{}, inos[7], 1, root), sharefs.KindReadOnly)
 }
 
 // A file that a start finds marked, and that nobody changed, is one as any other afterwards: each close counts.

@@ -136,11 +136,11 @@ func TestRestore(t *testing.T) {
 	must[sharefs.Attr](t)(tree.Link(ino, sharefs.RootIno, "link"))
 	capture(t, tree)
 	before := must[sharefs.Attr](t)(tree.Getattr(ino))
-	wantKind(t, tree.Restore(ino, 2, root), sharefs.KindExist)
-	wantKind(t, tree.Restore(ino, 3, root), sharefs.KindNotExist)
-	wantKind(t, tree.Restore(sharefs.RootIno, 1, root), sharefs.KindInvalid)
+	wantKind(t, tree.Restore(Op{}, ino, 2, root), sharefs.KindExist)
+	wantKind(t, tree.Restore(Op{}, ino, 3, root), sharefs.KindNotExist)
+	wantKind(t, tree.Restore(Op{}, sharefs.RootIno, 1, root), sharefs.KindInvalid)
 
-	check(t, tree.Restore(ino, 1, root))
+	check(t, tree.Restore(Op{}, ino, 1, root))
 	if got := content(t, tree, ino); got != "one" {
 		t.Fatalf("restored %q", got)
 	}
@@ -151,11 +151,11 @@ func TestRestore(t *testing.T) {
 	}
 	// What is not a version yet becomes one first, also while it is being written.
 	rewrite(t, tree, ino, "unsettled")
-	check(t, tree.Restore(ino, 2, root))
+	check(t, tree.Restore(Op{}, ino, 2, root))
 	wantHistory(t, tree, ino, "one", "two, longer", "one", "unsettled", "two, longer")
 	h := must[*Handle](t)(tree.Open(ino, unix.O_RDWR, root))
 	writeAll(t, h, "WIP")
-	check(t, tree.Restore(ino, 4, user(1000)))
+	check(t, tree.Restore(Op{}, ino, 4, user(1000)))
 	if got := content(t, tree, ino); got != "unsettled" {
 		t.Fatalf("restored %q under a writer", got)
 	}
@@ -170,7 +170,7 @@ func TestRestoreFromWhatIsNotCaptured(t *testing.T) {
 	ino := save(t, tree, "f", "one")
 	for i := range 6 {
 		save(t, tree, "f", fmt.Sprint("more ", i))
-		check(t, tree.Restore(ino, 1, root))
+		check(t, tree.Restore(Op{}, ino, 1, root))
 		if got := content(t, tree, ino); got != "one" {
 			t.Fatalf("restored %q", got)
 		}
@@ -193,7 +193,7 @@ func TestRestoreDropsPrivileges(t *testing.T) {
 	must[sharefs.Attr](t)(tree.Setattr(ino, &SetAttr{Mode: &mode}, root))
 	save(t, tree, "f", "three")
 	all := must[[]sharefs.Version](t)(tree.Versions(ino))
-	check(t, tree.Restore(ino, all[1].Number, user(1000)))
+	check(t, tree.Restore(Op{}, ino, all[1].Number, user(1000)))
 	if a := must[sharefs.Attr](t)(tree.Getattr(ino)); a.Mode&0o7000 != 0 {
 		t.Errorf("mode %o after a restore by a user", a.Mode)
 	}
@@ -206,19 +206,19 @@ func TestRestoreOfWhatIsThereMakesNoVersion(t *testing.T) {
 		long := strings.Repeat("one", 100_000)
 		ino := save(t, tree, "f", long)
 		save(t, tree, "f", "two")
-		check(t, tree.Restore(ino, 1, root))
+		check(t, tree.Restore(Op{}, ino, 1, root))
 		if captured {
 			capture(t, tree)
 		}
-		wantKind(t, tree.Restore(ino, 1, root), sharefs.KindExist)
+		wantKind(t, tree.Restore(Op{}, ino, 1, root), sharefs.KindExist)
 		wantHistory(t, tree, ino, long, "two", long)
 		// With other permission bits it is not what it was.
 		mode := uint32(0o600)
 		must[sharefs.Attr](t)(tree.Setattr(ino, &SetAttr{Mode: &mode}, root))
-		check(t, tree.Restore(ino, 1, root))
+		check(t, tree.Restore(Op{}, ino, 1, root))
 		// Nor is content of the same size.
 		save(t, tree, "f", long[1:]+"x")
-		check(t, tree.Restore(ino, 1, root))
+		check(t, tree.Restore(Op{}, ino, 1, root))
 		if a := must[sharefs.Attr](t)(tree.Getattr(ino)); a.Mode&0o777 != 0o644 || content(t, tree, ino) != long {
 			t.Errorf("%+v", a)
 		}

@@ -134,7 +134,7 @@ func TestGCAmongManyHands(t *testing.T) {
 		if err != nil || len(all) == 0 {
 			return err
 		}
-		err = tree.Restore(ino, all[r.IntN(len(all))].Number, root)
+		err = tree.Restore(Op{}, ino, all[r.IntN(len(all))].Number, root)
 		return fine(err, sharefs.KindNotExist, sharefs.KindExist, sharefs.KindStale, sharefs.KindAgain)
 	})
 	hand(30, func(r *rand.Rand) error { // drops

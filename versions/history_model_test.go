@@ -180,7 +180,7 @@ func (m *historyModel) restore(name string, f *modelFile) {
 	m.note("restore %s, version %d", name, n+1)
 	m.settled(f)
 	live := f.past[n] == f.content // the last one, or one that is the same
-	err := m.tree.Restore(f.ino, uint64(n+1), root)
+	err := m.tree.Restore(Op{}, f.ino, uint64(n+1), root)
 	if live {
 		wantKind(m.t, err, sharefs.KindExist)
 		return

@@ -403,7 +403,7 @@ func TestLargeAndSparseVersions(t *testing.T) {
 	// Restored, it is as sparse as before.
 	rewrite(t, tree, a.Ino, "other")
 	settle(t, tree, a.Ino)
-	check(t, tree.Restore(a.Ino, 1, root))
+	check(t, tree.Restore(Op{}, a.Ino, 1, root))
 	if at := must[sharefs.Attr](t)(tree.Getattr(a.Ino)); at.Size != size || at.Blocks*512 > 30*500_000+30*1<<20 {
 		t.Errorf("restored: %d bytes in %d blocks", at.Size, at.Blocks)
 	}

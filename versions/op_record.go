@@ -218,6 +218,22 @@ func (h Op) End(err error, changes ...OpChange) {
 	}
 }
 
+// changes notes what is not to wait for End: a file that is brought to rest before the operation ends, which then ends after the version that comes of
+// that, and takes no later one for its own. The file has begun to change.
+func (h Op) changes(c OpChange) {
+	if h.p == nil {
+		return
+	}
+	o := &h.t.ops
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if h.p == o.unknown {
+		o.watch(h.p, c.Ino)
+		return
+	}
+	o.note(h.p, c)
+}
+
 // Rest is to be called before the operation changes a file or takes a name from it: what others closed a moment ago becomes a version of its own, as
 // if they had waited, so that the state before the operation has it.
 func (h Op) Rest(ino sharefs.Ino) {

@@ -20,7 +20,7 @@ func TestRemovedWhileItIsRestored(t *testing.T) {
 		ino := save(t, tree, name, "two, and more")
 		var both sync.WaitGroup
 		both.Go(func() {
-			err := tree.Restore(ino, 1, root)
+			err := tree.Restore(Op{}, ino, 1, root)
 			if err != nil && !errors.Is(err, sharefs.KindStale) && !errors.Is(err, sharefs.KindNotExist) {
 				t.Errorf("restore: %v", err)
 			}

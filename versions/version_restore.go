@@ -16,9 +16,9 @@ import (
 // file leaves its permission bits alone, as chmod(2) demands. That the caller may write the file and read the version is for the edge to see to.
 //
 // The result is a version of its own, with the next number, as any other change is. Whoever has the file open sees the content change as if a
-// program had rewritten the file. Errors: KindNotExist where there is no such version, KindExist where the file holds the same at present,
-// KindInvalid for what is no regular file, and what reading and writing report.
-func (t *Tree) Restore(ino sharefs.Ino, number uint64, who Caller) error {
+// program had rewritten the file. It is noted as a change of an operation; of the zero one nowhere. Errors: KindNotExist where there is no such
+// version, KindExist where the file holds the same at present, KindInvalid for what is no regular file, and what reading and writing report.
+func (t *Tree) Restore(by Op, ino sharefs.Ino, number uint64, who Caller) error {
 	const op = "restore"
 	if err := t.writable(op); err != nil {
 		return err
@@ -59,7 +59,7 @@ func (t *Tree) Restore(ino sharefs.Ino, number uint64, who Caller) error {
 	if same {
 		return fail(op, sharefs.KindExist)
 	}
-	err = h.rewrite(f, src, v.Mode, who)
+	err = h.rewrite(by, f, src, v.Mode, who)
 	if k := t.kernel.Load(); k != nil { // also of what was rewritten in part
 		(*k).ForgetContent(ino, 0, 0)
 	}
@@ -108,7 +108,7 @@ func (h *history) holds(f *file, src VersionReader, mode uint32, who Caller) (bo
 }
 
 // rewrite puts other content into a file.
-func (h *history) rewrite(f *file, src VersionReader, mode uint32, who Caller) error {
+func (h *history) rewrite(by Op, f *file, src VersionReader, mode uint32, who Caller) error {
 	t := h.t
 	f.content.Lock()
 	defer f.content.Unlock()
@@ -123,6 +123,7 @@ func (h *history) rewrite(f *file, src VersionReader, mode uint32, who Caller) e
 	if err != nil {
 		return err
 	}
+	by.changes(OpChange{Verb: OpWritten, Ino: f.ino})
 	err = func() error {
 		defer t.disarm(f)
 		d, err := t.files.use(f, true)

@@ -227,7 +227,7 @@ func (m *viewModel) restore() {
 	}
 	v := list[m.r.IntN(len(list))]
 	was := readVersion(m.t, m.tree, n.ino, v.Number)
-	err := m.tree.Restore(n.ino, v.Number, root)
+	err := m.tree.Restore(Op{}, n.ino, v.Number, root)
 	if sharefs.KindOf(err) == sharefs.KindExist && err != nil {
 		return
 	}

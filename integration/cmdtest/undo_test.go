@@ -228,3 +228,22 @@ func TestRedoAfterOtherWork(t *testing.T) {
 		t.Error("a is there")
 	}
 }
+
+// What the daemon itself writes is undone and done again as what programs write is.
+func TestUndoOfARestoredVersion(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		m.Configure(patient)
+		typed(t, m, `echo one > q`)
+		moment(t, m)
+		typed(t, m, `echo two, longer > q`)
+		moment(t, m)
+		typed(t, m, mounttest.Bin(t, "sharefs")+` restore q@@1`)
+		holds(t, m.Path("q"), "one\n")
+		for range 2 {
+			must(t, m.Dir, "undo")
+			holds(t, m.Path("q"), "two, longer\n")
+			must(t, m.Dir, "redo")
+			holds(t, m.Path("q"), "one\n")
+		}
+	})
+}
