@@ -168,6 +168,26 @@ func (t *Tree) reaper() {
 	}
 }
 
+// removing counts the files without a name that are about to go: nobody has them open, and nothing keeps them that the disk has no room for.
+func (t *Tree) removing() (n int) {
+	o := &t.orphans
+	o.mu.Lock()
+	inos := make([]sharefs.Ino, 0, len(o.waiting))
+	for ino, v := range o.waiting {
+		if v.backed {
+			inos = append(inos, ino)
+		}
+	}
+	o.mu.Unlock()
+	full := t.reserve.refuse("capture versions") != nil
+	for _, ino := range inos {
+		if !t.inUse(ino) && !(full && t.hooks.keepOrphan(ino)) {
+			n++
+		}
+	}
+	return n
+}
+
 // pause waits, at most until something is sent on early; it reports false if the tree is being closed.
 func (t *Tree) pause(d time.Duration, early <-chan struct{}) bool {
 	timer := time.NewTimer(d)
@@ -337,6 +357,8 @@ func (t *Tree) loadOrphans() error {
 // reapAll removes every orphan, at the end: what the kernel and handles knew of them is void.
 func (t *Tree) reapAll() error {
 	o := &t.orphans
+	o.reaping.Lock() // a run of retention may be at work still
+	defer o.reaping.Unlock()
 	o.mu.Lock()
 	inos := make([]sharefs.Ino, 0, len(o.waiting))
 	for ino := range o.waiting {

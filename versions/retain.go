@@ -234,6 +234,9 @@ func (t *Tree) Retain(ctx context.Context, opts RetainOptions, progress func(Pro
 	}
 	defer t.retained.run.Unlock()
 	r := newRetainer(t, ctx, opts, progress)
+	if r.policy.Quota > 0 && !t.cfg.ReadOnly {
+		r.awaitRemoved() // before the reserve is lent: without it nothing is captured
+	}
 	if !opts.DryRun {
 		back, _ := t.reserve.lend()
 		defer back()

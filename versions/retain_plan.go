@@ -254,3 +254,24 @@ func (t *Tree) birth() (at sharefs.HLC, err error) {
 	})
 	return at, failed("list the instants", err)
 }
+
+// removedWait is how long a run with a quota waits at most for what was removed right before it.
+const removedWait = 10 * time.Second
+
+// awaitRemoved waits for files that were removed to be history: up to then their newest version counts as what a file holds now, and whoever has just
+// removed something to leave a full disk would be told that there is nothing to thin out. What cannot be had in time is left to a later run.
+func (r *thinner) awaitRemoved() {
+	t := r.t
+	for end := time.Now().Add(removedWait); ; {
+		// An error of either is met again by the run itself, or waits as it would without one.
+		_ = t.closeEpoch()
+		_ = t.reap()
+		left := t.removing()
+		if left == 0 || time.Now().After(end) || r.step("wait for what was removed", 0, nil, 0, 0) != nil || !t.sleep(removedLook) {
+			return
+		}
+	}
+}
+
+// removedLook is how often it is looked whether what was removed is history.
+const removedLook = 50 * time.Millisecond

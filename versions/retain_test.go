@@ -659,6 +659,29 @@ func TestQuota(t *testing.T) {
 	}
 }
 
+// What was removed a moment ago counts for a quota: whoever leaves a full disk does not have to know how long that takes.
+func TestQuotaRightAfterARemoval(t *testing.T) {
+	m := newAgingTree(t)
+	m.pass(time.Hour)
+	var inos []sharefs.Ino
+	for i := range 4 {
+		inos = append(inos, save(t, m.Tree, fmt.Sprint("f", i), strings.Repeat(fmt.Sprint(i), 20_000)))
+	}
+	capture(t, m.Tree)
+	m.pass(time.Hour)
+	for i, ino := range inos {
+		check(t, m.Unlink(sharefs.RootIno, fmt.Sprint("f", i)))
+		m.Forget(ino, m.refs.held(ino))
+	}
+	p := retain.Policy{Rules: retain.Rules{All: retain.Year}, MinVersions: 3, Quota: 1}
+	for _, dry := range []bool{true, false} {
+		r := must[RetainReport](t)(m.Retain(t.Context(), RetainOptions{Policy: &p, DryRun: dry, Hurry: true}, nil))
+		if r.Removed != 4 || r.Quota.After > 0 {
+			t.Errorf("dry %v: %s", dry, r.Text())
+		}
+	}
+}
+
 func TestRowsOfTheGoneGo(t *testing.T) {
 	m := newAgingTree(t)
 	ino := save(t, m.Tree, "gone", "1")
