@@ -120,6 +120,9 @@ func (a *app) switchTarget(t *client.Target, name string) error {
 	if err != nil {
 		return err
 	}
+	if err := t.Mount.Begin(switchLabel(t, result.Left, name)); err != nil {
+		return err
+	}
 	if err := t.Switch(""); err != nil {
 		return err
 	}

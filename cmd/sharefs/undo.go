@@ -230,7 +230,14 @@ func (u *undoing) run(from, to string) error {
 			return err
 		}
 	}
+	branch, err := u.switching()
+	if err != nil {
+		return err
+	}
 	if !u.style.dry {
+		if err := branch.leave(u.a); err != nil {
+			return err
+		}
 		if err := u.m.Begin(u.verb + " " + u.o.ID); err != nil {
 			return err
 		}
@@ -244,7 +251,10 @@ func (u *undoing) run(from, to string) error {
 	if err != nil && (report == nil || !interrupted) {
 		return treeError(err, term.Quote(u.m.Point))
 	}
-	return u.tell(report, live, reach, interrupted)
+	if err := u.tell(report, live, reach, interrupted); err != nil || u.style.dry || interrupted || report.Failed() > 0 {
+		return err
+	}
+	return branch.arrive(u.a)
 }
 
 // tooOld explains why a moment cannot be looked at any more.

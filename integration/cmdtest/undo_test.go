@@ -247,3 +247,41 @@ func TestUndoOfARestoredVersion(t *testing.T) {
 		}
 	})
 }
+
+// Undo of a switch goes back to the branch that was left, so that the next switch does not take what is there for the work on the other one.
+func TestUndoOfASwitch(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		m.Configure(patient)
+		tool := mounttest.Bin(t, "sharefs")
+		typed(t, m, `mkdir d d/e; echo one > d/q; echo in > d/e/f`)
+		moment(t, m)
+		for _, at := range []struct{ path, file string }{{"d/q", "d/q"}, {"d/e", "d/e/f"}} {
+			first, err := os.ReadFile(m.Path(at.file))
+			ok(t, err)
+			must(t, m.Dir, "branch", at.path, "alt")
+			typed(t, m, `echo the work on main > `+at.file)
+			moment(t, m)
+			on := func(branch, text string) {
+				t.Helper()
+				holds(t, m.Path(at.file), text)
+				var list struct{ Branch string }
+				decode(t, must(t, m.Dir, "branch", at.path, "--json"), &list)
+				if list.Branch != branch {
+					t.Errorf("%s is on branch %q, should be on %q", at.path, list.Branch, branch)
+				}
+			}
+			typed(t, m, tool+` switch `+at.path+` alt`)
+			on("alt", string(first))
+			must(t, m.Dir, "undo")
+			on("main", "the work on main\n")
+			must(t, m.Dir, "redo")
+			on("alt", string(first))
+			must(t, m.Dir, "undo")
+			on("main", "the work on main\n")
+			must(t, m.Dir, "switch", at.path, "alt")
+			on("alt", string(first))
+			must(t, m.Dir, "switch", at.path, "main")
+			on("main", "the work on main\n")
+		}
+	})
+}
