@@ -96,21 +96,8 @@ read them, and ls FILE@@/ lists them.`,
   sharefs -C ~/Share status         How the mount at ~/Share is`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			hint := ""
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				best := near[0]
-				if i := slices.IndexFunc(near, func(name string) bool { return args[0] != "" && name[0] == args[0][0] }); i >= 0 {
-					best = near[i] // few mistype the first letter
-				}
-				hint = "; did you mean " + best + "?"
-			}
-			return usage("%s is not a command%s", term.Quote(args[0]), hint)
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:          commands,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.HasParent() && cmd.Parent().Name() == "esp" {
 				if a.json {
@@ -129,7 +116,6 @@ read them, and ls FILE@@/ lists them.`,
 			return nil
 		},
 	}
-	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		var invalid *pflag.InvalidValueError
 		if errors.As(err, &invalid) {
@@ -245,6 +231,26 @@ func finishCompletion(c *cobra.Command) {
 		return nil
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+}
+
+// commands refuses what is none of the commands of cmd, which takes nothing else, and names the one that was perhaps meant.
+func commands(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	of, hint := "", ""
+	if cmd.HasParent() {
+		of = " of " + cmd.CommandPath()
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		best := near[0]
+		if i := slices.IndexFunc(near, func(name string) bool { return args[0] != "" && name[0] == args[0][0] }); i >= 0 {
+			best = near[i] // few mistype the first letter
+		}
+		hint = "; did you mean " + best + "?"
+	}
+	return usage("%s is not a command%s%s", term.Quote(args[0]), of, hint)
 }
 
 // exactly demands one argument for each of names, which are those of the usage line.

@@ -21,7 +21,7 @@ func (a *app) op() *cobra.Command {
 		Long: `Show which commands changed what. All changes that the processes of one command
 make without a pause of two seconds are one operation; it is named by the moment
 before it, at which .share/at shows the tree as it was.`,
-		Args: exactly(),
+		Args: commands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.opLog(), a.opShow())

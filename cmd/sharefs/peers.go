@@ -23,7 +23,7 @@ func (a *app) peers() *cobra.Command {
 		Short: "Show the hosts that this store is paired with",
 		Long: `Show the hosts that this store is paired with: what each may, whether it is
 connected, and why not. .share/ctl/peers has a directory for each, with more.`,
-		Args: exactly(),
+		Args: commands,
 		RunE: func(*cobra.Command, []string) error {
 			m, err := a.here()
 			if err != nil {
@@ -214,7 +214,7 @@ func (a *app) revoke() *cobra.Command {
 func (a *app) trust() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "trust COMMAND", Short: "Explain what peers may",
-		Args: exactly(), RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: commands, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use:               "explain PEER PATH",

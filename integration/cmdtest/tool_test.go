@@ -677,6 +677,9 @@ func TestStatusDoctorAndVersion(t *testing.T) {
 			t.Error(got)
 		}
 		refused(t, "/", 2, "lgo is not a command; did you mean log?", "lgo")
+		refused(t, "/", 2, "lgo is not a command of sharefs op; did you mean log?", "op", "lgo")
+		refused(t, "/", 2, "reaname is not a command of sharefs peers; did you mean rename?", "peers", "reaname", "a", "b")
+		refused(t, "/", 2, "explian is not a command of sharefs trust; did you mean explain?", "trust", "explian", "a", "b")
 		refused(t, "/", 2, "unknown flag: --jsn", "log", "--jsn")
 		refused(t, "/", 1, "-C /nowhere: no such file or directory", "-C", "/nowhere", "status")
 		if a := tool(t, "/", "-C", "/etc", "status"); a.exit != 1 || !strings.HasPrefix(a.err, "sharefs: -C /etc: not in a ShareFS mount; mounted: ") || !strings.Contains(a.err, m.Dir) {
