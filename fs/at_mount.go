@@ -30,7 +30,7 @@ func (e *edge) shown(cfg *Config) (fuse.RawFileSystem, error) {
 		_, err = v.Getattr(sharefs.RootIno)
 	}
 	if err != nil {
-		detail := "there is no such time or snapshot"
+		detail := "there is no such time or snapshot; times are written -2h, yesterday or 2026-11-20T10:00"
 		if sharefs.KindOf(err) == sharefs.KindStale {
 			detail = "the store is younger"
 		}

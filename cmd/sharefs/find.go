@@ -63,6 +63,9 @@ func (a *app) find(args []string) error {
 		return usage("%s is no pattern", term.Quote(pattern))
 	}
 	path, m, err := client.Wherever(dir)
+	if err == nil {
+		err = m.WantLive()
+	}
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ import (
 
 // do has the mount do a long task, shows how far it is, and writes its report. An interrupt stops the task, and what it had done is reported.
 func (a *app) do(verb string, args map[string]string) (*jobs.Job, error) {
-	m, err := a.here()
+	m, err := a.live()
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ of every other moment can be seen too. What has a name is kept for ever.`,
 			if err := checkNote(note); err != nil {
 				return err
 			}
-			m, err := a.here()
+			m, err := a.live()
 			if err != nil {
 				return err
 			}
@@ -201,7 +201,7 @@ the mount. The branch that is worked on is marked by an asterisk.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			var t *client.Target
 			if len(args) == 0 {
-				m, err := a.here()
+				m, err := a.live()
 				if err != nil {
 					return err
 				}

@@ -66,6 +66,18 @@ func (a *app) here() (*client.Mount, error) {
 	return m, nil
 }
 
+// live is here for what changes the mount, or wants the history of what is in it.
+func (a *app) live() (*client.Mount, error) {
+	m, err := a.here()
+	if err == nil {
+		err = m.WantLive()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
 func (a *app) version() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",

@@ -60,7 +60,7 @@ func (a *app) undoCommand(cmd *cobra.Command, redo bool) *cobra.Command {
 	cmd.Args = between(1)
 	cmd.ValidArgsFunction = a.completeOperations
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		m, err := a.here()
+		m, err := a.live()
 		if err != nil {
 			return err
 		}

@@ -77,6 +77,9 @@ func open(given, sel string, info os.FileInfo) (*File, error) {
 	if err != nil {
 		return nil, renamed(err, given)
 	}
+	if err := m.WantLive(); err != nil {
+		return nil, err
+	}
 	f := &File{Given: given, Path: real, Select: sel, Live: info != nil, Mount: m, past: real + "@@/"}
 	if len(filepath.Base(real))+len("@@") > sharefs.NameMax {
 		f.past = f.ever()

@@ -92,6 +92,9 @@ func OpenDir(arg string) (*Dir, error) {
 			return nil, renamed(err, arg)
 		}
 		m, err := holding(real)
+		if err == nil && m != nil {
+			err = m.WantLive()
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -116,6 +119,9 @@ func openDir(arg, base, sel string) (*Dir, error) {
 	}
 	if m == nil {
 		return nil, &sharefs.Error{Path: term.Quote(base), Kind: sharefs.KindInvalid, Detail: "not in a ShareFS mount"}
+	}
+	if err := m.WantLive(); err != nil {
+		return nil, err
 	}
 	d := &Dir{Given: base, Path: real, Select: sel, Live: live, Mount: m}
 	if sel == "" { // it is removed: what was it?
@@ -152,6 +158,9 @@ func openView(arg string) (*Dir, error) {
 	}
 	rel, err := filepath.Rel(filepath.Join(m.Point, atDir), abs)
 	if err != nil || rel == "." || strings.HasPrefix(rel, "..") {
+		if err := m.WantLive(); err != nil {
+			return nil, err
+		}
 		return nil, &sharefs.Error{Path: term.Quote(arg), Kind: sharefs.KindInvalid, Detail: "is made by the mount itself and has no past"}
 	}
 	sel, inner, _ := strings.Cut(rel, "/")

@@ -4,11 +4,15 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -118,7 +122,7 @@ func (d *Daemon) start(ctx context.Context, c Config) error {
 	wait, cancel := context.WithTimeout(ctx, storePatience)
 	defer cancel()
 	if d.store, err = store.OpenWait(wait, dir, unmounted, c.Waiting); err != nil {
-		return err
+		return besides(err, c.Options.View)
 	}
 	sealed, err := d.store.Unlock(c.Options.Passphrase)
 	if err != nil {
@@ -173,6 +177,16 @@ func checkDevice() error {
 		return &sharefs.Error{Op: "mount", Kind: sharefs.KindNoDevice, Detail: "ordinary users need the program fusermount3: apt install fuse3"}
 	}
 	return nil
+}
+
+// besides tells whoever wants the past of a store that is mounted where it is to be seen.
+func besides(err error, view string) error {
+	var held *store.LockedError
+	when, past := strings.CutPrefix(view, mountopt.ViewAt)
+	if !past || !errors.As(err, &held) || held.Holder.State != store.Mounted {
+		return err
+	}
+	return fmt.Errorf("%w; or look at %s, where the same is to be seen", err, term.Quote(filepath.Join(held.Holder.Mount, ".share/at", when)))
 }
 
 // chooseStore says which directory is the store.
