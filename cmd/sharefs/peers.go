@@ -189,7 +189,9 @@ Files do not travel between peers yet: a level says what will be allowed.`,
 			ask := map[string]string{"peer": args[0], "level": args[1]}
 			where := "everywhere"
 			if len(args) == 3 {
-				ask["path"] = m.FromRoot(args[2])
+				if ask["path"], err = m.FromRoot(args[2]); err != nil {
+					return err
+				}
 				if ask["path"] != "" {
 					where = "at " + term.Quote(ask["path"])
 				}
@@ -227,7 +229,11 @@ func (a *app) trust() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			x, err := explain(m, args[0], m.FromRoot(args[1]))
+			path, err := m.FromRoot(args[1])
+			if err != nil {
+				return err
+			}
+			x, err := explain(m, args[0], path)
 			if err != nil {
 				return err
 			}

@@ -174,7 +174,7 @@ func TestPairByLinkAndWhatFollows(t *testing.T) {
 	if out := a.must("trust", "explain", "bert", "/other"); !strings.HasPrefix(out, "propose: ") {
 		t.Errorf("%s", out)
 	}
-	for _, c := range [][]string{{"grant", "bert", "root"}, {"grant", "nobody", "read"}, {"peers", "rename", "bert", "../x"}, {"pair", "x"}, {"pair", "sharefs:x"}, {"revoke", "cleo"}} {
+	for _, c := range [][]string{{"trust", "explain", "bert", "/proc"}, {"grant", "bert", "read", "/proc"}, {"grant", "bert", "root"}, {"grant", "nobody", "read"}, {"peers", "rename", "bert", "../x"}, {"pair", "x"}, {"pair", "sharefs:x"}, {"revoke", "cleo"}} {
 		if out, err := a.tool(c...); err == nil {
 			t.Errorf("%q: %s", c, out)
 		}

@@ -97,3 +97,23 @@ func TestMissingVersionsAreAnsweredWithThoseThereAre(t *testing.T) {
 		}
 	}
 }
+
+func TestPathsFromTheRootOfAMount(t *testing.T) {
+	dir := t.TempDir()
+	m := &Mount{Point: filepath.Join(dir, "mnt")}
+	if err := errors.Join(os.MkdirAll(filepath.Join(m.Point, dir), 0o755), os.Mkdir(dir+"/else", 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"": "", "/": "", "a/b": "a/b", "/a/b/": "a/b", m.Point: "", m.Point + "/a": "a", m.Point + "2/a": strings.Trim(m.Point, "/") + "2/a",
+		dir: strings.Trim(dir, "/"), // which the mount has, too
+	} {
+		if got, err := m.FromRoot(path); err != nil || got != want {
+			t.Errorf("%q: %q, %v, want %q", path, got, err, want)
+		}
+	}
+	_, err := m.FromRoot(dir + "/else")
+	if want := dir + "/else: lies outside of the mount at " + m.Point + "; "; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"maps"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -82,10 +84,21 @@ func (m *Mount) PeerRules(name string) (string, error) {
 	return string(text), err
 }
 
-// FromRoot makes a path, which may begin with the mount point, one from the root of the mount.
-func (m *Mount) FromRoot(path string) string {
-	if rest, ok := strings.CutPrefix(path, m.Point); ok && (rest == "" || rest[0] == '/') {
-		path = rest
+// FromRoot makes a path, which may begin with the mount point, one from the root of the mount. A path from the root of this host that is there and lies
+// outside of the mount is refused, unless the mount has one of that name as well: whoever wrote it means that one.
+func (m *Mount) FromRoot(path string) (string, error) {
+	rest, ok := strings.CutPrefix(path, m.Point)
+	if ok && (rest == "" || rest[0] == '/') {
+		return strings.Trim(rest, "/"), nil
 	}
-	return strings.Trim(path, "/")
+	inner := strings.Trim(path, "/")
+	if filepath.IsAbs(path) && inner != "" {
+		_, outside := os.Lstat(path)
+		_, inside := os.Lstat(filepath.Join(m.Point, inner))
+		if outside == nil && inside != nil {
+			return "", &sharefs.Error{Path: term.Quote(path), Kind: sharefs.KindInvalid,
+				Detail: "lies outside of the mount at " + term.Quote(m.Point) + "; what is in the mount is named from its root, such as " + term.Quote(inner)}
+		}
+	}
+	return inner, nil
 }
