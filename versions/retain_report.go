@@ -1,6 +1,7 @@
 package versions
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -93,7 +94,32 @@ func (r *thinner) nameExamples() {
 	for i := range r.report.Examples {
 		r.report.Examples[i].Path = paths[r.report.Examples[i].ino]
 	}
+	r.report.Examples = joinExamples(r.report.Examples)
 }
+
+// joinExamples makes one example of those that bear one path: inodes that took the name from each other, as when an editor replaces a file, and whose
+// versions are numbered as of one file.
+func joinExamples(all []RetainExample) []RetainExample {
+	var out []RetainExample
+	for _, e := range all {
+		k := slices.IndexFunc(out, func(o RetainExample) bool { return e.Path != "" && o.Path == e.Path })
+		if k < 0 {
+			out = append(out, e)
+			continue
+		}
+		o := &out[k]
+		o.Count += e.Count
+		o.Bytes += e.Bytes
+		o.Versions = append(slices.Clone(o.Versions), e.Versions...)
+		slices.SortFunc(o.Versions, func(a, b uint64) int { return cmp.Compare(b, a) })
+		o.Versions = slices.Compact(o.Versions)
+		o.Versions = o.Versions[:min(len(o.Versions), exampleVersions)]
+	}
+	return out
+}
+
+// local writes a time as the lists of versions have it.
+func local(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
 
 // Text returns the report for people; it ends in a line break.
 func (r RetainReport) Text() string {
@@ -109,7 +135,7 @@ func (r RetainReport) Text() string {
 	if r.Since.IsZero() {
 		line("kept", "every moment")
 	} else {
-		line("kept", "every moment since %s, and %d before", r.Since.Format("2006-01-02 15:04:05Z"), r.Instants)
+		line("kept", "every moment since %s, and %d before", local(r.Since), r.Instants)
 	}
 	if r.Named > 0 {
 		line("named", "%d moments with a name, which stay", r.Named)
@@ -129,7 +155,7 @@ func (r RetainReport) Text() string {
 		case q.Cut.IsZero():
 			line("quota", "about %s of %s", byteText(q.Before), byteText(q.Limit))
 		default:
-			line("quota", "about %s of %s, for which nothing before %s is kept but moments with names", byteText(q.After), byteText(q.Limit), q.Cut.Format("2006-01-02 15:04:05Z"))
+			line("quota", "about %s of %s, for which nothing before %s is kept but moments with names", byteText(q.After), byteText(q.Limit), local(q.Cut))
 		}
 	}
 	for _, e := range r.Examples {

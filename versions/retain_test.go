@@ -652,9 +652,9 @@ func TestQuota(t *testing.T) {
 	if r := m.retain(p); r.Removed > 0 || r.Quota.After > p.Quota {
 		t.Errorf("a second time: %+v", r)
 	}
-	p.Quota = 1
+	p.Quota = retain.NoHistory
 	r = m.retain(p)
-	if got := numbers(t, m, ino); !slices.Equal(got, []uint64{5, 28, 29, 30}) || r.Quota.After <= p.Quota || !strings.Contains(r.Text(), "cannot be kept") {
+	if got := numbers(t, m, ino); !slices.Equal(got, []uint64{5, 28, 29, 30}) || r.Quota.After <= p.Quota || !strings.Contains(r.Text(), " 0 B cannot be kept") {
 		t.Errorf("a quota that cannot be kept: versions %v, %s", got, r.Text())
 	}
 }
@@ -757,12 +757,12 @@ func FuzzRetainRow(f *testing.F) {
 }
 
 func TestRetainReportText(t *testing.T) {
-	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.Local)
 	r := RetainReport{DryRun: true, Complete: true, Since: at, Instants: 7, Named: 2, Versions: 10, Removed: 4, Bytes: 5_000_000,
 		States: RetainStates{Looked: 9, Removed: 3}, Quota: &RetainQuota{Limit: 1000, Before: 2000, After: 900, Cut: at},
 		Examples: []RetainExample{{Path: "/a", Versions: []uint64{9, 8}, Count: 3, Bytes: 10}}, Remarks: []string{"mind this"}}
 	text := r.Text()
-	for _, want := range []string{"dry run", "since 2026-01-02 03:04:05Z, and 7 before", "4 of 10 would be removed", "3 of 9", "/a: 3", "(… 8 9)", "mind this", "nothing before 2026"} {
+	for _, want := range []string{"dry run", "since 2026-01-02 03:04:05, and 7 before", "4 of 10 would be removed", "3 of 9", "/a: 3", "(… 8 9)", "mind this", "nothing before 2026"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
@@ -770,5 +770,20 @@ func TestRetainReportText(t *testing.T) {
 	r.Complete, r.Since = false, time.Time{}
 	if text := r.Text(); !strings.Contains(text, "every moment") || !strings.Contains(text, "stopped") {
 		t.Error(text)
+	}
+}
+
+// A file that was replaced by name is one line, whatever inodes it had.
+func TestRetainExamplesAreOfFiles(t *testing.T) {
+	got := joinExamples([]RetainExample{
+		{Path: "/a", Versions: []uint64{9, 8}, Count: 3, Bytes: 10}, {Path: "/b", Versions: []uint64{1}, Count: 1}, {Versions: []uint64{5}, Count: 1},
+		{Path: "/a", Versions: []uint64{12, 11, 10}, Count: 3, Bytes: 5}, {Versions: []uint64{6}, Count: 1}, {Path: "/a", Versions: []uint64{6, 5, 4, 3}, Count: 4},
+	})
+	want := []RetainExample{
+		{Path: "/a", Versions: []uint64{12, 11, 10, 9, 8, 6, 5, 4}, Count: 10, Bytes: 15}, {Path: "/b", Versions: []uint64{1}, Count: 1},
+		{Versions: []uint64{5}, Count: 1}, {Versions: []uint64{6}, Count: 1},
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"sharefs"
+	"sharefs/internal/retain"
 	"sharefs/versions/kv"
 )
 
@@ -308,6 +309,9 @@ func (r *thinner) fitQuota() error {
 		return err
 	}
 	q := &RetainQuota{Limit: r.policy.Quota, Before: total}
+	if q.Limit == retain.NoHistory {
+		q.Limit = 0
+	}
 	for hour := least; total > q.Limit && hour <= most && len(freed) > 0; hour++ {
 		if n, ok := freed[hour]; ok {
 			total -= n

@@ -66,7 +66,7 @@ func (d *Daemon) quota(args map[string]string) (*retain.Policy, error) {
 		return nil, ctlError("retain", "quota: "+err.Error())
 	}
 	policy := d.store.Config.Retention.Policy()
-	policy.Quota = max(1, uint64(size)) // 0 is none at all
+	policy.Quota = max(retain.NoHistory, uint64(size)) // 0 is none at all
 	return &policy, nil
 }
 

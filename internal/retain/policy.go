@@ -12,6 +12,9 @@ const DefaultVersions = 3
 // MaxVersions bounds that number: finding them is work for each file.
 const MaxVersions = 1000
 
+// NoHistory is the quota of which nothing but what has to stay can be kept; 0 is no quota.
+const NoHistory = 1
+
 // Policy is everything that a user says about how long history is kept.
 type Policy struct {
 	Rules
