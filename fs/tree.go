@@ -103,8 +103,10 @@ type History interface {
 	// version already it reports false, and a note goes to that version if it has none.
 	Commit(ino sharefs.Ino, note string) (sharefs.Version, bool, error)
 	// Restore gives the file the content and mode of one of its versions, after what it holds now was made a version.
-	// KindNotExist: no such version; KindExist: it is live already.
+	// KindNotExist: no such version; KindExist: it is live already; KindBusy: it is in use.
 	Restore(by versions.Op, ino sharefs.Ino, number uint64, who versions.Caller) error
+	// InUse reports whether the file is an SQLite database, or belongs to one, that somebody has open for writing.
+	InUse(ino sharefs.Ino) (bool, error)
 }
 
 // Times is what the edge asks of the whole tree at other moments than now.

@@ -12,7 +12,7 @@ import (
 
 // Attributes of the mount's own. On a version they say which one it is. On a live file the first one tells which
 // version its content is, if it has not changed since, but listings leave it out, so that cp -a and rsync copy none; nor do listings show them in a
-// view of the past, where the time is that of the view. The others are commands that take effect when written (command.go), but for attrMoment.
+// view of the past, where the time is that of the view. The others are commands that take effect when written (command.go), but for attrMoment and attrInUse.
 const (
 	ownPrefix   = "user.sharefs."
 	attrVersion = ownPrefix + "version" // number, decimal
@@ -22,6 +22,8 @@ const (
 
 	attrCommit  = ownPrefix + "commit"  // the note of a version to be made now
 	attrRestore = ownPrefix + "restore" // the number of a version to be brought back
+
+	attrInUse = ownPrefix + "inuse" // to be read: "1" where it is an SQLite database, or belongs to one, that somebody has open for writing
 
 	attrDescribe = ownPrefix + "describe" // NUMBER and NOTE, in two lines: another note for a version
 	attrTag      = ownPrefix + "tag"      // NAME or NAME=TIME, and a note in the lines that follow
@@ -159,6 +161,8 @@ func (e *edge) ownXattr(ino sharefs.Ino, attr string) ([]byte, error) {
 	switch {
 	case attr == attrMoment && ino == sharefs.RootIno:
 		return e.momentXattr()
+	case attr == attrInUse:
+		return e.inUseXattr(ino)
 	case attr == attrInode:
 		return strconv.AppendUint(nil, uint64(ino), 10), nil
 	case attr != attrVersion && attr != attrTime && attr != attrNote && attr != attrTimed && attr != attrState:
@@ -175,6 +179,14 @@ func (e *edge) ownXattr(ino sharefs.Ino, attr string) ([]byte, error) {
 		return stateOf(ino, &v), nil
 	}
 	return versionXattr(&v, attr)
+}
+
+func (e *edge) inUseXattr(ino sharefs.Ino) ([]byte, error) {
+	used, err := e.tree.InUse(ino)
+	if err == nil && !used {
+		err = sharefs.KindNoAttr
+	}
+	return []byte("1"), err
 }
 
 func versionXattr(v *sharefs.Version, attr string) ([]byte, error) {

@@ -60,11 +60,12 @@ type Config struct {
 	// tell is told what a start behind a rebuild does, and ends that by an error; nil: nobody.
 	tell func(Progress) error
 
-	hash        func(name string) uint64 // in tests: in place of the keyed one
-	descriptors int64                    // in tests: that are kept open; 0: as many as the process's limit allows
-	closingWait time.Duration            // in tests: in place of the constants, as the next two
-	holdFor     time.Duration
-	within      time.Duration // snapshotWithin
+	hash         func(name string) uint64 // in tests: in place of the keyed one
+	descriptors  int64                    // in tests: that are kept open; 0: as many as the process's limit allows
+	closingWait  time.Duration            // in tests: in place of the constants, as the next three
+	holdFor      time.Duration
+	within       time.Duration // snapshotWithin
+	closesWithin time.Duration
 }
 
 // Sizes of what is kept in memory; each cached inode or name is about 200 bytes.

@@ -16,8 +16,9 @@ import (
 // file leaves its permission bits alone, as chmod(2) demands. That the caller may write the file and read the version is for the edge to see to.
 //
 // The result is a version of its own, with the next number, as any other change is. Whoever has the file open sees the content change as if a
-// program had rewritten the file. It is noted as a change of an operation; of the zero one nowhere. Errors: KindNotExist where there is no such
-// version, KindExist where the file holds the same at present, KindInvalid for what is no regular file, and what reading and writing report.
+// program had rewritten the file; but an SQLite database that somebody has open for writing is not touched. It is noted as a change of an
+// operation; of the zero one nowhere. Errors: KindBusy of such a database, KindNotExist where there is no such version, KindExist where the file
+// holds the same at present, KindInvalid for what is no regular file, and what reading and writing report.
 func (t *Tree) Restore(by Op, ino sharefs.Ino, number uint64, who Caller) error {
 	const op = "restore"
 	if err := t.writable(op); err != nil {
@@ -47,6 +48,10 @@ func (t *Tree) Restore(by Op, ino sharefs.Ino, number uint64, who Caller) error 
 	f := t.files.pin(ino)
 	defer t.files.unpin(f)
 	h := &t.past
+	if err := h.lockUnused(f, src, op); err != nil { // before a version is made for nothing
+		return err
+	}
+	f.content.Unlock()
 	if _, _, err := h.commitNow(f, ""); err != nil {
 		return failed("keep the present version", err)
 	}
@@ -110,7 +115,9 @@ func (h *history) holds(f *file, src VersionReader, mode uint32, who Caller) (bo
 // rewrite puts other content into a file.
 func (h *history) rewrite(by Op, f *file, src VersionReader, mode uint32, who Caller) error {
 	t := h.t
-	f.content.Lock()
+	if err := h.lockUnused(f, src, "restore"); err != nil {
+		return err
+	}
 	defer f.content.Unlock()
 	err := t.arm(f, changeAll, false, func(x *tx, r *row) error {
 		x.killPriv(r, who)

@@ -70,6 +70,9 @@ func (f *File) Restore(v *Version) (kept uint64, err error) {
 	if !f.Live {
 		return 0, f.revive(v)
 	}
+	if err := unused(f.Path); err != nil {
+		return 0, f.writeError("restore", err)
+	}
 	if err := unix.Setxattr(f.Path, "user.sharefs.restore", strconv.AppendUint(nil, v.Number, 10), 0); err != nil {
 		return 0, f.writeError("restore", err)
 	}
@@ -96,6 +99,11 @@ func (f *File) writeError(op string, err error) error {
 		e.Detail = "you may not write it"
 		if op == "restore" {
 			e.Detail += ", or not read that version"
+		}
+	case sharefs.KindBusy:
+		e.Detail = inUse(f.Path)
+		if op == "restore" {
+			e.Detail += ", or write the version elsewhere: sharefs cat " + term.Quote(f.Given+"@@"+f.Select) + " > OTHER"
 		}
 	case sharefs.KindExist:
 		e.Detail = "that is what it holds already"

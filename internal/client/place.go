@@ -396,8 +396,12 @@ func (m *Mount) At(t time.Time, path string) string {
 	return filepath.Join(m.Point, atDir, TimeText(t), rel)
 }
 
-// Keep makes what a file holds a version, unless it is one already. The path may be one of a descriptor.
+// Keep makes what a file holds a version, unless it is one already. The path may be one of a descriptor. An error of KindBusy says that the file is a database,
+// or belongs to one, that somebody has open for writing: it is to be left alone.
 func Keep(path string) error {
+	if err := unused(path); err != nil {
+		return err
+	}
 	buf := make([]byte, 32)
 	if _, err := unix.Getxattr(path, "user.sharefs.version", buf); err == nil {
 		return nil

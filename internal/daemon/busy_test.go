@@ -9,22 +9,6 @@ import (
 	"sharefs/internal/mountinfo"
 )
 
-func TestWritableIn(t *testing.T) {
-	for text, want := range map[string]bool{
-		"pos:\t0\nflags:\t0100001\nmnt_id:\t36\nino:\t5\n": true,
-		"pos:\t0\nflags:\t02100002\nmnt_id:\t36\n":         true,
-		"pos:\t0\nflags:\t0100000\nmnt_id:\t36\n":          false, // reads
-		"pos:\t0\nflags:\t012000001\nmnt_id:\t36\n":        false, // O_PATH
-		"pos:\t0\nflags:\t0100001\nmnt_id:\t361\n":         false,
-		"flags:\tx\nmnt_id:\t36\n":                         false,
-		"":                                                 false,
-	} {
-		if got := writableIn(text, 36); got != want {
-			t.Errorf("%q: %v", text, got)
-		}
-	}
-}
-
 // This very process is found, with the file that it writes to.
 func TestWritersInNamesThem(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "held \x1b")
