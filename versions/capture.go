@@ -113,7 +113,7 @@ func (h *history) run() {
 			h.note(err)
 			if err != nil {
 				t.log.Warn("versions wait to be captured", "err", err)
-				if !t.sleep(pause) {
+				if !h.lull(pause, err) {
 					return
 				}
 				pause = min(2*pause, time.Minute)
@@ -126,6 +126,31 @@ func (h *history) run() {
 		}
 	}
 }
+
+// lull waits after an error before the next try, on a full disk only until there is room: the error, and what waits, stay as long as it takes. It
+// reports false if the tree is being closed.
+func (h *history) lull(pause time.Duration, err error) bool {
+	t := h.t
+	if !noRoom(err) {
+		return t.sleep(pause)
+	}
+	had := t.reserve.free()
+	for end := time.Now().Add(pause); ; {
+		left := time.Until(end)
+		if left <= 0 || t.reserve.free() >= had+roomMade {
+			return true
+		}
+		if !t.sleep(min(left, roomLook)) {
+			return false
+		}
+	}
+}
+
+// How often a capture on a full disk looks for room, and how many bytes more than before are worth another try.
+const (
+	roomLook = time.Second
+	roomMade = 1 << 20
+)
 
 // note keeps the last error for the status.
 func (h *history) note(err error) {

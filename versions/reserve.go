@@ -98,6 +98,13 @@ func (r *reserve) available() int64 {
 	return int64(s.Bavail) * s.Bsize
 }
 
+// free is how much of the disk nobody uses, what is kept back of it included, in bytes.
+func (r *reserve) free() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.room() + r.held
+}
+
 // run keeps the reserve filled until the tree is closed.
 func (r *reserve) run() {
 	if want, _ := r.stats(); want == 0 {

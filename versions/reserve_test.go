@@ -214,3 +214,26 @@ func TestReserveOpened(t *testing.T) {
 		t.Error("a link is followed")
 	}
 }
+
+// A capture that found the disk full tries again as soon as there is room, however long it would have waited.
+func TestCaptureGoesOnWhenThereIsRoom(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	tree.reserve.setRoom(0)
+	done := make(chan bool)
+	go func() { done <- tree.past.lull(1000*time.Hour, unix.ENOSPC) }()
+	tree.reserve.setRoom(1 << 30)
+	// It may have begun only now: then there has to be more.
+	for room, end := int64(2<<30), time.After(2*time.Minute); ; room += 1 << 30 {
+		select {
+		case on := <-done:
+			if !on {
+				t.Error("it ends as if the tree was closed")
+			}
+			return
+		case <-end:
+			t.Fatal("it waits on")
+		case <-time.After(roomLook):
+			tree.reserve.setRoom(room)
+		}
+	}
+}

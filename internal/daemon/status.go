@@ -78,7 +78,7 @@ func (d *Daemon) status() *status.Status {
 	return s
 }
 
-// lowSpace is when the disk counts as nearly full: what a pack, the journal and the database may need at once, in bytes.
+// lowSpace is when a large disk counts as nearly full: what a pack, the journal and the database may need at once, in bytes.
 const lowSpace = 256 << 20
 
 // problems says what somebody should see to; watch is why files cannot be watched, lost the file of which a version was lost last.
@@ -112,7 +112,7 @@ func problems(s *status.Status, watch, lost string) []string {
 	switch {
 	case s.Space.ReserveMissing > 0:
 		add(true, "the disk below the store is full, and new files are refused: "+status.MakeRoom)
-	case s.Space.TotalBytes > 0 && s.Space.AvailableBytes < lowSpace:
+	case s.Space.AvailableBytes < status.LowSpace(s.Space.TotalBytes, lowSpace):
 		add(true, "the disk below the store is nearly full: "+term.Size(s.Space.AvailableBytes)+" left")
 	}
 	add(watch != "", "files that stay mapped cannot all be watched: "+watch)

@@ -18,7 +18,7 @@ import (
 	"sharefs/internal/term"
 )
 
-// lowSpace is what a disk should have left, in bytes: a pack, a journal and some time to act.
+// lowSpace is what a large disk should have left, in bytes: a pack, a journal and some time to act.
 const lowSpace = 1 << 30
 
 // mounts looks at each ShareFS mount; where there is none, at the place where the default store would lie.
@@ -154,7 +154,7 @@ func disk(dir string) Finding {
 		return notice(what, "", "%s: %v", term.Quote(at), err)
 	}
 	free := st.Bavail * uint64(st.Bsize)
-	if free < lowSpace {
+	if free < status.LowSpace(st.Blocks*uint64(st.Bsize), lowSpace) {
 		return notice(what, "Free some space: "+status.MakeRoom+".", "%s left below %s", term.Size(free), term.Quote(dir))
 	}
 	if st.Files > 0 && st.Ffree < 10_000 {

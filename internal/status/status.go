@@ -188,6 +188,9 @@ type Scrub struct {
 const MakeRoom = "remove what is not needed; what was removed is kept as history, of which sharefs retain --quota SIZE keeps no more than that, " +
 	"and sharefs gc gives the space back"
 
+// LowSpace is with how many bytes left a disk of so many counts as nearly full: at most as told, of a small disk an eighth.
+func LowSpace(total, most uint64) uint64 { return min(total/8, most) }
+
 // Space is the disk below the store.
 type Space struct {
 	TotalBytes     uint64 `json:"total_bytes"`

@@ -62,3 +62,11 @@ func TestJSONIsReadBackTheSame(t *testing.T) {
 		t.Fatalf("%v\n%+v\n%+v", err, s, back)
 	}
 }
+
+func TestLowSpace(t *testing.T) {
+	for _, c := range [...]struct{ total, want uint64 }{{0, 0}, {100 << 20, 100 << 17}, {2 << 30, 256 << 20}, {1 << 40, 256 << 20}} {
+		if got := LowSpace(c.total, 256<<20); got != c.want {
+			t.Errorf("of %d bytes: %d", c.total, got)
+		}
+	}
+}
