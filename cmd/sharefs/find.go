@@ -122,7 +122,11 @@ func (a *app) find(args []string) error {
 		if pattern != "" {
 			what = "Nothing that fits " + term.Quote(pattern)
 		}
-		return a.printf("%s was removed from %s.\n", what, term.Quote(dir))
+		where := term.Quote(dir)
+		if strings.HasSuffix(where, ".") { // beside the full stop it would be read as the directory above
+			where = term.Quote(path)
+		}
+		return a.printf("%s was removed from %s.\n", what, where)
 	}
 	if err := w.Flush(); err != nil {
 		return err

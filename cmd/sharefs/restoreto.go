@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"sharefs"
 	"sharefs/internal/client"
@@ -97,13 +96,13 @@ func emptyDir(path string, dry bool) (dir string, made bool, err error) {
 func writeProblems(base string, report *restore.Report) {
 	for i := range report.Actions {
 		if act := &report.Actions[i]; act.Err != nil {
-			fmt.Fprintln(os.Stderr, "sharefs: "+message(restoreError(filepath.Join(base, act.Path), act.Err)))
+			fmt.Fprintln(os.Stderr, "sharefs: "+message(restoreError(nameIn(base, act.Path), act.Err)))
 		}
 	}
 	for _, p := range report.Problems {
-		fmt.Fprintln(os.Stderr, "sharefs: "+message(restoreError(filepath.Join(base, p.Path), p.Err)))
+		fmt.Fprintln(os.Stderr, "sharefs: "+message(restoreError(nameIn(base, p.Path), p.Err)))
 	}
 	for _, p := range report.Foreign {
-		fmt.Fprintf(os.Stderr, "sharefs: %s: another filesystem is mounted there; it is left as it is\n", term.Quote(filepath.Join(base, p)))
+		fmt.Fprintf(os.Stderr, "sharefs: %s: another filesystem is mounted there; it is left as it is\n", term.Quote(nameIn(base, p)))
 	}
 }

@@ -187,13 +187,13 @@ func (a *app) writeActions(r *restored) error {
 		what := ""
 		switch {
 		case act.Op == restore.Moved:
-			what = " (from " + term.Quote(filepath.Join(base, act.From)) + ")"
+			what = " (from " + term.Quote(nameIn(base, act.From)) + ")"
 		case act.Op == restore.Linked:
-			what = " (to " + term.Quote(filepath.Join(base, act.From)) + ")"
+			what = " (to " + term.Quote(nameIn(base, act.From)) + ")"
 		case act.Op == restore.Attributes:
 			what = " (" + strings.Join(act.What, ", ") + ")"
 		}
-		name := filepath.Join(base, act.Path)
+		name := nameIn(base, act.Path)
 		if act.Type == "directory" && act.Path != "." {
 			name += "/"
 		}
@@ -209,6 +209,22 @@ func (a *app) writeActions(r *restored) error {
 	}
 	writeProblems(base, report)
 	return nil
+}
+
+// nameIn is the name of what lies in a directory, which for one above the working directory is without the way up and down again.
+func nameIn(dir, path string) string {
+	name := filepath.Join(dir, path)
+	if !strings.HasPrefix(name, "../") {
+		return name
+	}
+	wd, err := os.Getwd()
+	if err != nil {
+		return name
+	}
+	if rel, err := filepath.Rel(wd, filepath.Join(wd, name)); err == nil {
+		return rel
+	}
+	return name
 }
 
 // restoreError names a path and says why nothing was done to it.

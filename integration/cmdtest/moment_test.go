@@ -140,6 +140,7 @@ func TestWorkGoesOnOnBranches(t *testing.T) {
 		}
 		refused(t, m.Dir, 1, "switch f: it has no branch nope: sharefs branch f nope makes it", "switch", "f", "nope")
 		refused(t, m.Dir, 1, "branch f: it has a branch draft already: sharefs switch f draft goes to it", "branch", "f", "draft")
+		refused(t, m.Dir, 1, "remove the tag nope of f: it has no such tag; sharefs tags f lists those that there are", "untag", "f", "nope")
 
 		put(t, m.Path("d/a"), "1")
 		must(t, m.Dir, "branch", "d", "one")

@@ -350,7 +350,7 @@ func TestWhatIsGoneComesBackWithAllItHad(t *testing.T) {
 		if target, err := os.Readlink(m.Path("link")); err != nil || target != "nowhere" {
 			t.Errorf("%q, %v", target, err)
 		}
-		if got := must(t, m.Dir, "find", "--deleted"); got != "Nothing was removed from ..\n" {
+		if got := must(t, m.Dir, "find", "--deleted"); got != "Nothing was removed from "+m.Dir+".\n" {
 			t.Errorf("%s", got)
 		}
 		refused(t, m.Dir, 2, "--deleted is missing; find(1) finds what is there", "find")

@@ -285,3 +285,18 @@ func TestUndoOfASwitch(t *testing.T) {
 		}
 	})
 }
+
+// From within a directory what is undone is named as it is seen from there.
+func TestUndoNamesWhatIsHere(t *testing.T) {
+	m := mounttest.Start(t, mounttest.Modes(t)[0])
+	m.Configure(patient)
+	typed(t, m, `mkdir -p d/e; echo one > d/q; echo one > d/e/f; echo one > top`)
+	moment(t, m)
+	typed(t, m, `rm d/q d/e/f top`)
+	out := must(t, m.Path("d"), "undo")
+	for _, name := range []string{"q", "e/f", "../top"} {
+		if !strings.Contains(out, "created     "+name+"\n") {
+			t.Errorf("%q is not named in:\n%s", name, out)
+		}
+	}
+}
