@@ -64,10 +64,8 @@ func (a *app) diffTrees(args []string, style diffStyle) error {
 		return err
 	}
 	d := &treeDiff{app: a, old: old, new: new, style: style}
-	progress := term.NewProgress(os.Stderr)
-	defer progress.End()
-	ctx, stop := interruptible()
-	defer stop()
+	ctx, progress, end := longTask()
+	defer end()
 	x, y := client.Sides(old, new)
 	d.result, err = treediff.Compare(ctx, x, y, treediff.Options{
 		Renames: treediff.ByContent, Implied: !a.json && !style.stat && !style.nameStatus, // a patch is for programs that know no directories

@@ -69,10 +69,8 @@ func (a *app) find(args []string) error {
 	if err != nil {
 		return err
 	}
-	progress := term.NewProgress(os.Stderr)
-	defer progress.End()
-	ctx, stop := interruptible()
-	defer stop()
+	ctx, progress, end := longTask()
+	defer end()
 	found := []foundJSON{}
 	seen := uint64(0)
 	var b strings.Builder

@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"sharefs/internal/term"
 )
 
 // interruptible is a context that an interrupt ends; a second interrupt ends the program.
@@ -19,6 +21,16 @@ func interruptible() (context.Context, context.CancelFunc) {
 		stop()
 	}()
 	return ctx, stop
+}
+
+// longTask is what takes a task that may last: a context that an interrupt ends, and a progress bar. End ends both.
+func longTask() (ctx context.Context, progress *term.Progress, end func()) {
+	progress = term.NewProgress(os.Stderr)
+	ctx, stop := interruptible()
+	return ctx, progress, func() {
+		stop()
+		progress.End()
+	}
 }
 
 // sortedKeys lists the keys of maps, each once.

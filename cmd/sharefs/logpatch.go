@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -103,10 +102,8 @@ func (a *app) logDir(d *client.Dir, last number, reverse, patch bool) error {
 	if err != nil {
 		return err
 	}
-	progress := term.NewProgress(os.Stderr)
-	defer progress.End()
-	ctx, stop := interruptible()
-	defer stop()
+	ctx, progress, end := longTask()
+	defer end()
 	var lines []dirLine
 	for i := range points {
 		if last.set && uint64(len(lines)) >= last.n {

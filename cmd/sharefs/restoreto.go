@@ -20,10 +20,8 @@ func (a *app) restoreTo(d *client.Dir, style restoreStyle) error {
 	if err != nil {
 		return err
 	}
-	progress := term.NewProgress(os.Stderr)
-	defer progress.End()
-	ctx, stop := interruptible()
-	defer stop()
+	ctx, progress, end := longTask()
+	defer end()
 	past := d.Side()
 	past.ID, past.State = nil, nil // of this mount alone
 	report, err := restore.Tree(ctx, past, treediff.Side{Dir: to}, restore.Options{DryRun: style.dry, Progress: progress.Show})

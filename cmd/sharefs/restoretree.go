@@ -76,10 +76,8 @@ func (a *app) restoreDir(d *client.Dir, style restoreStyle) (*restored, error) {
 			return nil, err
 		}
 	}
-	progress := term.NewProgress(os.Stderr)
-	defer progress.End()
-	ctx, stop := interruptible()
-	defer stop()
+	ctx, progress, end := longTask()
+	defer end()
 	past, now := client.Sides(d, live)
 	report, err := restore.Tree(ctx, past, now, restore.Options{
 		DryRun: style.dry, Stay: style.stay, Keep: client.Keep, Progress: progress.Show,
