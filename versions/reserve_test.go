@@ -36,16 +36,23 @@ func (r *reserve) whole(t *testing.T) {
 	}
 }
 
+// reservedTree opens a tree that keeps some bytes of the disk back, and has them.
+func reservedTree(t *testing.T, dir string, most int64) *Tree {
+	t.Helper()
+	tree := testTree(t, dir, func(c *Config) { c.Reserve = most })
+	tree.reserve.whole(t)
+	if size, held := reserveOf(t, dir); size != most || held < most {
+		t.Skipf("the disk of the test keeps no room back: %d bytes, %d allocated", size, held)
+	}
+	return tree
+}
+
 // What is given up on a full disk is for making room: nobody gets a new name until the reserve is whole again, and the disk counts as full.
 func TestReserve(t *testing.T) {
 	const most = 1 << 20
 	dir := t.TempDir()
-	tree := testTree(t, dir, func(c *Config) { c.Reserve = most })
+	tree := reservedTree(t, dir, most)
 	r := &tree.reserve
-	r.whole(t)
-	if size, held := reserveOf(t, dir); size != most || held < most {
-		t.Skipf("the disk of the test keeps no room back: %d bytes, %d allocated", size, held)
-	}
 	create(t, tree, sharefs.RootIno, "old", "x")
 
 	r.setRoom(0)
@@ -96,12 +103,8 @@ func TestReserve(t *testing.T) {
 func TestReserveIsNotTakenBackAtOnce(t *testing.T) {
 	const most = 1 << 20
 	dir := t.TempDir()
-	tree := testTree(t, dir, func(c *Config) { c.Reserve = most })
+	tree := reservedTree(t, dir, most)
 	r := &tree.reserve
-	r.whole(t)
-	if size, held := reserveOf(t, dir); size != most || held < most {
-		t.Skipf("the disk of the test keeps no room back: %d bytes, %d allocated", size, held)
-	}
 	other := int64(most/reserveParts - 1) // that a write was too large for
 	r.mu.Lock()
 	r.room = func() int64 { return r.want - r.held + other }

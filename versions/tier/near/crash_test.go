@@ -78,12 +78,7 @@ func TestPowerFailsWhileAPackLeaves(t *testing.T) {
 // Whatever becomes of the files of the cache, what is read is right: a damaged block is fetched again, a damaged note is made anew.
 func TestDamagedCache(t *testing.T) {
 	r := seeded(t)
-	b := newBench(t, 1)
-	b.add(r, 30)
-	b.upload(true)
-	if err := b.fs.shrink(); err != nil {
-		t.Fatal(err)
-	}
+	b, _ := remoteBench(t, r, 30)
 	b.setBudget(1 << 40)
 	b.readAll()
 	b.close()

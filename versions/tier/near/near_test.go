@@ -47,6 +47,18 @@ func newBench(t testing.TB, budget int64) *bench {
 	return b
 }
 
+// remoteBench returns one whose packs, with some chunks, have all left the disk, and the list of them.
+func remoteBench(t testing.TB, r *rand.Rand, chunks int) (*bench, []tier.Info) {
+	t.Helper()
+	b := newBench(t, 1)
+	b.add(r, chunks)
+	list := b.upload(true)
+	if err := b.fs.shrink(); err != nil {
+		t.Fatal(err)
+	}
+	return b, list
+}
+
 func (b *bench) open() {
 	b.t.Helper()
 	var err error
@@ -442,12 +454,7 @@ func TestOutage(t *testing.T) {
 }
 
 func TestServerThatHangsIsGivenUp(t *testing.T) {
-	b := newBench(t, 1)
-	b.add(seeded(t), 40)
-	b.upload(true)
-	if err := b.fs.shrink(); err != nil {
-		t.Fatal(err)
-	}
+	b, _ := remoteBench(t, seeded(t), 40)
 	b.close()
 	b.wait = 20 * time.Millisecond
 	b.open()
@@ -462,13 +469,8 @@ func TestServerThatHangsIsGivenUp(t *testing.T) {
 }
 
 func TestWrongBytesAreRefused(t *testing.T) {
-	b := newBench(t, 1)
+	b, _ := remoteBench(t, seeded(t), 40)
 	defer b.close()
-	b.add(seeded(t), 40)
-	b.upload(true)
-	if err := b.fs.shrink(); err != nil {
-		t.Fatal(err)
-	}
 	b.setBudget(1 << 40)
 	var times atomic.Int64
 	b.bucket.reads(func(_ context.Context, dst []byte, next func() (int, tier.Info, error)) (int, tier.Info, error) {
@@ -497,13 +499,8 @@ func TestWrongBytesAreRefused(t *testing.T) {
 }
 
 func TestLostAndShortObjects(t *testing.T) {
-	b := newBench(t, 1)
+	b, list := remoteBench(t, seeded(t), 40)
 	defer b.close()
-	b.add(seeded(t), 40)
-	list := b.upload(true)
-	if err := b.fs.shrink(); err != nil {
-		t.Fatal(err)
-	}
 	first := keyOf(b.locs[b.order[0]].Pack)
 	if err := b.bucket.Delete(t.Context(), first); err != nil {
 		t.Fatal(err)
@@ -530,12 +527,7 @@ func TestLostAndShortObjects(t *testing.T) {
 }
 
 func TestAnotherBucketIsSaid(t *testing.T) {
-	b := newBench(t, 1)
-	b.add(seeded(t), 40)
-	b.upload(true)
-	if err := b.fs.shrink(); err != nil {
-		t.Fatal(err)
-	}
+	b, _ := remoteBench(t, seeded(t), 40)
 	b.close()
 	for _, c := range []struct {
 		bucket tier.Bucket
@@ -559,12 +551,7 @@ func TestAnotherBucketIsSaid(t *testing.T) {
 }
 
 func TestRemovedPacks(t *testing.T) {
-	b := newBench(t, 1)
-	b.add(seeded(t), 40)
-	b.upload(true)
-	if err := b.fs.shrink(); err != nil {
-		t.Fatal(err)
-	}
+	b, _ := remoteBench(t, seeded(t), 40)
 	id := b.order[0]
 	loc := b.locs[id]
 	// Who has it open reads on.
@@ -620,13 +607,8 @@ func TestAdopt(t *testing.T) {
 }
 
 func TestExamineReadsTheBucket(t *testing.T) {
-	b := newBench(t, 1)
+	b, _ := remoteBench(t, seeded(t), 40)
 	defer b.close()
-	b.add(seeded(t), 40)
-	b.upload(true)
-	if err := b.fs.shrink(); err != nil {
-		t.Fatal(err)
-	}
 	seen := 0
 	err := b.store.Each(func(i pack.Info) bool {
 		if _, err := b.store.Examine(i.ID, func(r pack.Record, plain []byte) error {
@@ -656,13 +638,8 @@ func TestExamineReadsTheBucket(t *testing.T) {
 }
 
 func TestFullDiskReadsOn(t *testing.T) {
-	b := newBench(t, 1)
+	b, _ := remoteBench(t, seeded(t), 40)
 	defer b.close()
-	b.add(seeded(t), 40)
-	b.upload(true)
-	if err := b.fs.shrink(); err != nil {
-		t.Fatal(err)
-	}
 	for n := range 60 {
 		b.files.Fail(n+1, errors.New("no space left"))
 		if err := b.read(b.order[n%30]); err != nil {
