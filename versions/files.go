@@ -294,12 +294,17 @@ func (fs *files) count() int {
 
 // hot reports whether a file may have been written to since it last came to rest, so that its backing file tells its size.
 func (t *Tree) hot(ino sharefs.Ino) bool {
-	f := t.files.find(ino)
+	return t.files.says(ino, func(f *file) bool { return f.hot })
+}
+
+// says asks a file with its mutex held; one that is not in the table says no.
+func (fs *files) says(ino sharefs.Ino, ask func(f *file) bool) bool {
+	f := fs.find(ino)
 	if f == nil {
 		return false
 	}
-	defer t.files.unpin(f)
+	defer fs.unpin(f)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.hot
+	return ask(f)
 }

@@ -129,14 +129,7 @@ func (t *Tree) considerReaping(ino sharefs.Ino) {
 
 // inUse reports whether a handle or an operation uses a file.
 func (t *Tree) inUse(ino sharefs.Ino) bool {
-	f := t.files.find(ino)
-	if f == nil {
-		return false
-	}
-	defer t.files.unpin(f)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.handles > 0
+	return t.files.says(ino, func(f *file) bool { return f.handles > 0 })
 }
 
 // reapSoon has an orphan looked at again that keepOrphan had kept.
