@@ -43,7 +43,7 @@ var specs = map[string]spec{
 	"settle":      {value: setSettle, example: "1s"},
 	"view":        {value: setView, example: "at:yesterday"},
 	"listen":      {value: setListen, example: "0.0.0.0:7274"},
-	"passphrase":  {value: func(o *Options, v string) error { o.Passphrase = v; return nil }, example: "/root/share.pass"},
+	"passphrase":  {value: func(o *Options, v string) error { o.Passphrase = v; return nil }, example: "/etc/share.pass"},
 
 	// What mount(8), fstab(5) and systemd keep for themselves but hand on all the same.
 	"defaults": {flag: nothing}, // a word for a field that must not be empty: it takes nothing back
