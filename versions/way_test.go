@@ -1,6 +1,8 @@
 package versions
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -62,12 +64,15 @@ func TestTheWayOfAFile(t *testing.T) {
 	want(h, false, false)
 	check(t, h.Close())
 
-	// What a killed daemon left behind may have been passed through.
+	// What a killed daemon left behind may have been passed through, to somebody who writes to it still.
 	killed := storeAsKilled(t, dir)
+	survivor, err := os.OpenFile(filepath.Join(killed, "live", (&liveDir{}).name(plain)), os.O_RDWR, 0)
+	check(t, err)
 	tree = testTree(t, killed, byHand, inParts)
 	h = open(plain, unix.O_RDONLY)
 	want(h, false, false)
 	check(t, h.Close())
+	check(t, survivor.Close())
 	settle(t, tree, plain)
 	h = open(plain, unix.O_RDONLY)
 	want(h, true, false)
