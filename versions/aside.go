@@ -136,6 +136,21 @@ func (a *asideDir) create(name string) (int, error) {
 	return fd, err
 }
 
+// clone makes an aside file that shares the blocks of an open file.
+func (a *asideDir) clone(name string, src int) (*os.File, error) {
+	fd, err := a.create(name)
+	if err != nil {
+		return nil, err
+	}
+	clone := os.NewFile(uintptr(fd), "clone")
+	if err := unix.IoctlFileClone(fd, src); err != nil {
+		clone.Close()
+		a.remove(name)
+		return nil, err
+	}
+	return clone, nil
+}
+
 // rename gives an aside file another name, in place of what has that.
 func (a *asideDir) rename(from, to string) error {
 	_, err := ignoringEINTR(func() (int, error) { return 0, unix.Renameat(a.fd, from, a.fd, to) })

@@ -127,7 +127,7 @@ func (m *swap) finish(f *file) error {
 	}
 	h, id := m.h, versionID{m.v.ino, m.v.own}
 	if m.put && m.replace(f) == nil {
-		f.changes.Load().note(0, endless) // all of it, though nothing was written
+		f.noteChange(0, endless) // all of it, though nothing was written
 		h.counts.moved.Add(1)
 		return nil
 	}

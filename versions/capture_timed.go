@@ -199,14 +199,8 @@ func (h *history) grab(ino sharefs.Ino) (*grabbed, error) {
 		return nil, failed("read a backing file", err)
 	}
 	name := asideName(ino, h.heldCount.Add(1)) + asideHeld
-	if dst, err := h.aside.create(name); err == nil {
-		clone := os.NewFile(uintptr(dst), "clone")
-		if unix.IoctlFileClone(dst, fd) == nil {
-			g.clone, g.name = clone, name
-		} else {
-			clone.Close()
-			h.aside.remove(name)
-		}
+	if clone, err := h.aside.clone(name, fd); err == nil {
+		g.clone, g.name = clone, name
 	}
 	return g, nil
 }

@@ -28,13 +28,12 @@ func (c *changing) note(from, to int64) {
 	c.known.add(from, to)
 }
 
-// change calls fn, which changes some bytes of a live file, and has them noted.
-func (f *file) change(from, to int64, fn func() error) error {
+// noteChange notes that some bytes of a live file are about to change, if that is followed.
+func (f *file) noteChange(from, to int64) {
 	if to < from {
 		to = endless
 	}
 	f.changes.Load().note(from, to)
-	return fn()
 }
 
 // followChanges begins to note where a file changes that is at rest and about to change, if that is worth while and can be known; stamp is that of its

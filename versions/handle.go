@@ -242,10 +242,8 @@ func (h *Handle) with(write bool, fn func(fd int) error) error {
 
 // change is with for a descriptor through which some bytes are changed.
 func (h *Handle) change(from, to int64, fn func(fd int) error) error {
-	if h.f.changes.Load() == nil { // it stays so as long as anybody can write
-		return h.with(true, fn)
-	}
-	return h.f.change(from, to, func() error { return h.with(true, fn) })
+	h.f.noteChange(from, to)
+	return h.with(true, fn)
 }
 
 // Close ends the handle. It is the RELEASE of FUSE: a mapping that was made of the handle may live on.

@@ -139,7 +139,9 @@ func (f *pathFinder) paths(files map[sharefs.Ino]OpVerb, dirs map[sharefs.Ino]bo
 		}
 	}
 	look := func(from, to []byte, skip map[sharefs.Ino]bool) error {
-		var bad error
+		var bad, closed error
+		at := ^sharefs.Ino(0) // the directory that dir and closed are of: its names follow each other
+		var dir string
 		err := f.rows.Scan(spaceDentry, from, to, func(key, value []byte) bool {
 			d, err := decodeDent(key, value)
 			if err != nil {
@@ -150,21 +152,23 @@ func (f *pathFinder) paths(files map[sharefs.Ino]OpVerb, dirs map[sharefs.Ino]bo
 			if d.ino == 0 || wanted[d.ino] == 0 || skip[parent] {
 				return true
 			}
-			dir, err := f.dir(parent)
-			if err == nil && !f.reads(parent) {
-				err = sharefs.KindAccess
+			if parent != at {
+				at = parent
+				if dir, closed = f.dir(parent); closed == nil && !f.reads(parent) {
+					closed = sharefs.KindAccess
+				}
 			}
 			switch {
-			case err == nil:
+			case closed == nil:
 				found[d.ino] = join(dir, d.name)
 				delete(wanted, d.ino)
-			case errors.Is(err, sharefs.KindAccess):
+			case errors.Is(closed, sharefs.KindAccess):
 				if wanted[d.ino]--; wanted[d.ino] == 0 {
 					delete(wanted, d.ino)
 					hidden = true
 				}
-			case !errors.Is(err, sharefs.KindStale) && !errors.Is(err, sharefs.KindNotExist):
-				bad = err
+			case !errors.Is(closed, sharefs.KindStale) && !errors.Is(closed, sharefs.KindNotExist):
+				bad = closed
 				return false
 			}
 			return len(wanted) > 0

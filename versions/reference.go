@@ -52,11 +52,6 @@ func (h *history) mark(top *manifest) string {
 	return fmt.Sprintf("%x", id[:8])
 }
 
-// referenceTo returns what the reference to a kept version would be.
-func (h *history) referenceTo(v *version) *reference {
-	return &reference{of: versionID{v.ino, v.own}, mark: h.mark(&v.top)}
-}
-
 // parseReference reads the name of a reference.
 func parseReference(name string) (r reference, ok bool) {
 	rest, isRef := strings.CutSuffix(name, asideRef)
@@ -73,18 +68,14 @@ func parseReference(name string) (r reference, ok bool) {
 // recoverReference takes a reference over that a start finds, and reports whether it fits its version.
 func (h *history) recoverReference(r reference) bool {
 	v, err := loadVersion(h.t.db, r.of.ino, r.of.own)
-	if err != nil || v.place != placeKept || !h.refs.on {
-		return false
-	}
-	want := h.referenceTo(v)
-	if want.name() != r.name() {
+	if err != nil || v.place != placeKept || !h.refs.on || h.mark(&v.top) != r.mark {
 		return false
 	}
 	var st unix.Stat_t
-	if unix.Fstatat(h.aside.fd, want.name(), &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+	if unix.Fstatat(h.aside.fd, r.name(), &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
 		return false
 	}
-	want.size = st.Blocks * 512
+	r.size = st.Blocks * 512
 	h.refs.mu.Lock()
 	defer h.refs.mu.Unlock()
 	if other := h.refs.kept[r.of.ino]; other != nil {
@@ -93,7 +84,7 @@ func (h *history) recoverReference(r reference) bool {
 		}
 		h.aside.remove(other.name())
 	}
-	h.refs.kept[r.of.ino] = want
+	h.refs.kept[r.of.ino] = &r
 	return true
 }
 
@@ -130,15 +121,10 @@ func (h *history) mayRefer(f *os.File) bool {
 // that of nothing.
 func (h *history) cloneFor(id versionID, src *os.File) (clone *os.File, err error) {
 	name := referencePart(id)
-	fd, err := h.aside.create(name)
-	if err != nil {
+	if clone, err = h.aside.clone(name, int(src.Fd())); err != nil {
 		return nil, err
 	}
-	clone = os.NewFile(uintptr(fd), "clone")
-	if err = unix.IoctlFileClone(fd, int(src.Fd())); err == nil {
-		_, err = ignoringEINTR(func() (int, error) { return 0, unix.Fdatasync(fd) })
-	}
-	if err != nil {
+	if _, err = ignoringEINTR(func() (int, error) { return 0, unix.Fdatasync(int(clone.Fd())) }); err != nil {
 		clone.Close()
 		h.aside.remove(name)
 		return nil, err
@@ -160,8 +146,7 @@ func (h *history) keepReference(id versionID, mark string) error {
 	if err := unix.Fstatat(h.aside.fd, part, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
-	ref := h.referenceTo(v)
-	ref.size = st.Blocks * 512
+	ref := &reference{of: id, mark: mark, size: st.Blocks * 512}
 	if err := h.aside.rename(part, ref.name()); err != nil {
 		return errors.Join(err, h.aside.remove(part))
 	}

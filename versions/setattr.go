@@ -102,10 +102,9 @@ func (t *Tree) resize(f *file, fd int, size int64) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	return f.change(min(st.Size, size), endless, func() error {
-		_, err := ignoringEINTR(func() (int, error) { return 0, unix.Ftruncate(fd, size) })
-		return err
-	})
+	f.noteChange(min(st.Size, size), endless)
+	_, err := ignoringEINTR(func() (int, error) { return 0, unix.Ftruncate(fd, size) })
+	return err
 }
 
 // setTimes sets times, and whatever else is asked for, of a regular file; f.content is held. The backing file gets the same times first,

@@ -138,7 +138,8 @@ func (h *history) rewrite(by Op, f *file, src VersionReader, mode uint32, who Ca
 			return err
 		}
 		defer t.files.done(f, d)
-		return f.change(0, endless, func() error { return fill(d.fd, src) })
+		f.noteChange(0, endless)
+		return fill(d.fd, src)
 	}()
 	if err != nil {
 		return err
