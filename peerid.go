@@ -43,6 +43,31 @@ func (id PeerID) String() string {
 // Short is the first group of the text form, for lists and logs. It does not identify a peer.
 func (id PeerID) Short() string { return id.Plain()[:peerGroup] }
 
+// Begins reports whether a peer may be called by a word: the text form begins with it, in at least as many characters as [PeerID.Short] has.
+func (id PeerID) Begins(word string) bool {
+	plain := peerPlain(word[:min(len(word), peerMostGiven)])
+	return len(plain) >= peerGroup && strings.HasPrefix(id.Plain(), plain)
+}
+
+// peerPlain makes of what somebody typed what [PeerID.Plain] would write.
+func peerPlain(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '-' || r == ' ':
+			return -1
+		case r == '0':
+			return 'o'
+		case r == '1':
+			return 'l'
+		case r == '8':
+			return 'b'
+		case r >= 'A' && r <= 'Z':
+			return r - 'A' + 'a'
+		}
+		return r
+	}, text)
+}
+
 // MarshalText writes the text form.
 func (id PeerID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
@@ -61,21 +86,7 @@ func ParsePeerID(text string) (id PeerID, err error) {
 	if len(text) > peerMostGiven {
 		return bad("is too long: it has 56 letters and digits")
 	}
-	plain := strings.Map(func(r rune) rune {
-		switch {
-		case r == '-' || r == ' ':
-			return -1
-		case r == '0':
-			return 'o'
-		case r == '1':
-			return 'l'
-		case r == '8':
-			return 'b'
-		case r >= 'A' && r <= 'Z':
-			return r - 'A' + 'a'
-		}
-		return r
-	}, text)
+	plain := peerPlain(text)
 	if strings.Trim(plain, peerAlphabet) != "" {
 		return bad("has characters that do not belong there: it has letters, and digits from 2 to 7")
 	}

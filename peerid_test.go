@@ -35,6 +35,21 @@ func TestPeerIDText(t *testing.T) {
 	}
 }
 
+func TestPeerIDBegins(t *testing.T) {
+	id := PeerID{1, 2, 3}
+	text := id.String()
+	for _, word := range []string{text, id.Plain(), id.Short(), strings.ToUpper(text[:9]), strings.ReplaceAll(text[:15], "-", " "), strings.ReplaceAll(text[:12], "b", "8")} {
+		if !id.Begins(word) {
+			t.Errorf("%q", word)
+		}
+	}
+	for _, word := range []string{"", text[:6], text[:5] + "--", text[1:], text + "a", text[:6] + "\x1b", "ä" + text, strings.Repeat("-", 1000) + text} {
+		if id.Begins(word) {
+			t.Errorf("%q names it", word)
+		}
+	}
+}
+
 func FuzzParsePeerID(f *testing.F) {
 	f.Add("aadq4fi-4emvdco-b7izgvi-w3cnfyh-o7ufrsj-zviniv6-3l3rgl2-lmykt3g")
 	f.Add(PeerID{1, 2, 3}.String())

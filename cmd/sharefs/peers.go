@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -91,13 +90,22 @@ func (a *app) writePeer(m *client.Mount, now, before string) error {
 	}{name})
 }
 
-// findPeer finds one by its name or its id.
+// findPeer finds one by the words that the mount takes: its name, its id, or at least seven characters that its id alone begins with.
 func findPeer(all []report.Peer, word string) *report.Peer {
-	i := slices.IndexFunc(all, func(p report.Peer) bool { return strings.EqualFold(p.Name, word) || p.ID == word })
-	if i < 0 {
-		return nil
+	var fits []*report.Peer
+	for i := range all {
+		p := &all[i]
+		if strings.EqualFold(p.Name, word) {
+			return p
+		}
+		if id, err := sharefs.ParsePeerID(p.ID); err == nil && id.Begins(word) {
+			fits = append(fits, p)
+		}
 	}
-	return &all[i]
+	if len(fits) == 1 {
+		return fits[0]
+	}
+	return nil
 }
 
 func (a *app) completePeers(_ *cobra.Command, args []string, _ string) (names []string, d cobra.ShellCompDirective) {

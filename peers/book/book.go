@@ -169,12 +169,6 @@ func named(peers []Peer, name string) bool {
 	return slices.ContainsFunc(peers, func(p Peer) bool { return strings.EqualFold(p.Name, name) })
 }
 
-// begins reports whether a key may be called by a word that it begins with.
-func begins(id sharefs.PeerID, word string) bool {
-	plain := strings.ToLower(strings.ReplaceAll(word, "-", ""))
-	return len(plain) >= 7 && strings.HasPrefix(id.Plain(), plain)
-}
-
 // Find finds one by a word: its name, its key, or at least seven characters that its key alone begins with. The error is of KindNotExist.
 func (b *Book) Find(word string) (Peer, error) {
 	b.mu.Lock()
@@ -188,7 +182,7 @@ func (b *Book) find(word string) (Peer, error) {
 		if strings.EqualFold(p.Name, word) {
 			return p, nil
 		}
-		if begins(p.ID, word) {
+		if p.ID.Begins(word) {
 			fits = append(fits, p)
 		}
 	}

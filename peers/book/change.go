@@ -30,7 +30,7 @@ func (b *Book) Add(id sharefs.PeerID, calls, how string, given, found []string, 
 			}
 			// Nor may a peer call itself by what another one's key begins with: who grants that one something would grant it to this one.
 			name := free(calls, func(s string) bool {
-				return named(n.peers, s) || slices.ContainsFunc(n.peers, func(p Peer) bool { return begins(p.ID, s) })
+				return named(n.peers, s) || slices.ContainsFunc(n.peers, func(p Peer) bool { return p.ID.Begins(s) })
 			})
 			if name != calls {
 				a.Twin = calls
