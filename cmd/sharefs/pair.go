@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -25,12 +26,14 @@ func (a *app) pair() *cobra.Command {
 	var link, id, noLAN bool
 	var name string
 	cmd := &cobra.Command{
-		Use:   "pair [LINK | ID [ADDRESS…]]",
+		Use:   "pair [LINK | - | ID [ADDRESS…]]",
 		Short: "Make this store and one on another host known to each other",
 		Long: `Make this store and one on another host known to each other. Run it on both:
 
   by a link        sharefs pair shows a link, also as a QR code, which is good once
                    and for ten minutes; sharefs pair LINK takes it on the other host.
+                   Who else is logged in there can see the link meanwhile, among the
+                   arguments (ps); sharefs pair - reads it from standard input instead.
   by six digits    Where sharefs pair waits on both hosts of one local network, they
                    find each other and show the same six digits. Compare them, and
                    say so on both.
@@ -41,7 +44,8 @@ A new peer has the level "paired": it learns this host's name and nothing else.
 sharefs grant gives it more. Files do not travel between peers yet.`,
 		Example: `  sharefs pair                      Show a link, and look around on the local network
   sharefs pair --link               Write the link alone, for a script
-  sharefs pair sharefs:cw2f…        Take the link that the other host has shown`,
+  sharefs pair sharefs:cw2f…        Take the link that the other host has shown
+  sharefs pair - <link.txt          Take one that stands in a file`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 && (link || id) {
 				return usage("--link and --id take no arguments")
@@ -59,11 +63,17 @@ sharefs grant gives it more. Files do not travel between peers yet.`,
 				return a.pairID(m)
 			case len(args) == 0:
 				return a.pairOffer(m, link, !noLAN && !link)
-			case strings.HasPrefix(strings.ToLower(strings.TrimSpace(args[0])), "sharefs:"):
+			case args[0] == "-" || isLink(args[0]):
 				if len(args) > 1 {
 					return usage("too many arguments: %s", term.Quote(args[1]))
 				}
-				asked, err := m.AskPeers("pair-join", map[string]string{"link": args[0]})
+				text := args[0]
+				if text == "-" {
+					if text, err = readLink(os.Stdin); err != nil {
+						return err
+					}
+				}
+				asked, err := m.AskPeers("pair-join", map[string]string{"link": text})
 				if err != nil {
 					return err
 				}
@@ -84,6 +94,28 @@ sharefs grant gives it more. Files do not travel between peers yet.`,
 	cmd.Flags().BoolVar(&noLAN, "no-lan", false, "Do not look around on the local network")
 	cmd.Flags().StringVar(&name, "name", "", "Call the host with ID by this `NAME`")
 	return cmd
+}
+
+func isLink(s string) bool {
+	return strings.HasPrefix(strings.ToLower(strings.TrimSpace(s)), "sharefs:")
+}
+
+// mostOfLine bounds what is read of a line that should be a link, in bytes; links are shorter.
+const mostOfLine = 4096
+
+// readLink reads a link from a file, such as standard input, where nobody else sees it as among the arguments of a program.
+func readLink(f *os.File) (string, error) {
+	if term.IsTerminal(f) {
+		fmt.Fprint(os.Stderr, "Link: ")
+	}
+	text, err := bufio.NewReader(io.LimitReader(f, mostOfLine)).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return "", err
+	}
+	if !isLink(text) {
+		return "", &sharefs.Error{Op: "pair", Kind: sharefs.KindInvalid, Detail: "what was read is no link (sharefs:…): give what sharefs pair has shown on the other host"}
+	}
+	return strings.TrimSpace(text), nil
 }
 
 func (a *app) pairID(m *client.Mount) error {
@@ -175,7 +207,7 @@ func (a *app) pairWait(m *client.Mount, asked string, in *bufio.Reader) error {
 			return a.tellPaired(w.Paired)
 		case report.Open:
 		default:
-			return errors.New(message(errors.New(strings.TrimPrefix("pair: "+w.Error, "pair: pair: "))))
+			return errors.New(message(errors.New("pair: " + strings.TrimPrefix(w.Error, "pair: "))))
 		}
 		for _, c := range w.Candidates {
 			if shown[c.Number] || c.State != report.Compare || in == nil {

@@ -73,7 +73,14 @@ func hosts(t *testing.T, conf string, names ...string) (out []*host) {
 // tool runs sharefs on a host's mount.
 func (h *host) tool(args ...string) (out string, err error) {
 	h.t.Helper()
+	return h.feed("", args...)
+}
+
+// feed runs it with something to read.
+func (h *host) feed(in string, args ...string) (out string, err error) {
+	h.t.Helper()
 	cmd := exec.Command(mounttest.Bin(h.t, "sharefs"), append([]string{"-C", h.Dir}, args...)...)
+	cmd.Stdin = strings.NewReader(in)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	text, err := cmd.Output()
@@ -123,9 +130,8 @@ func connected(t *testing.T, a, b *host) {
 
 func pairByLink(t *testing.T, a, b *host) {
 	t.Helper()
-	link := strings.TrimSpace(a.must("pair", "--link"))
-	if out := b.must("pair", link); !strings.Contains(out, "Paired with "+a.name+" (") || !strings.Contains(out, "Its level is paired") {
-		t.Fatalf("%s", out)
+	if out, err := b.feed(a.must("pair", "--link"), "pair", "-"); err != nil || !strings.Contains(out, "Paired with "+a.name+" (") || !strings.Contains(out, "Its level is paired") {
+		t.Fatalf("%s, %v", out, err)
 	}
 	connected(t, a, b)
 }
@@ -174,7 +180,15 @@ func TestPairByLinkAndWhatFollows(t *testing.T) {
 	if out := a.must("trust", "explain", "bert", "/other"); !strings.HasPrefix(out, "propose: ") {
 		t.Errorf("%s", out)
 	}
-	for _, c := range [][]string{{"trust", "explain", "bert", "/proc"}, {"grant", "bert", "read", "/proc"}, {"grant", "bert", "root"}, {"grant", "nobody", "read"}, {"peers", "rename", "bert", "../x"}, {"pair", "x"}, {"pair", "sharefs:x"}, {"revoke", "cleo"}} {
+	if out := a.must("trust", "explain", b.id()[:7], "/other"); !strings.HasPrefix(out, "propose: ") {
+		t.Errorf("by its id: %s", out)
+	}
+	for _, in := range []string{"", "\n", b.id() + "\n", "sharefs:x\n"} {
+		if out, err := a.feed(in, "pair", "-"); err == nil || !strings.HasPrefix(err.Error(), "sharefs: ") {
+			t.Errorf("%q: %s, %v", in, out, err)
+		}
+	}
+	for _, c := range [][]string{{"trust", "explain", "bert", "/proc"}, {"trust", "explain", b.id()[:6], "/other"}, {"pair", "-", "x"}, {"grant", "bert", "read", "/proc"}, {"grant", "bert", "root"}, {"grant", "nobody", "read"}, {"peers", "rename", "bert", "../x"}, {"pair", "x"}, {"pair", "sharefs:x"}, {"revoke", "cleo"}} {
 		if out, err := a.tool(c...); err == nil {
 			t.Errorf("%q: %s", c, out)
 		}
@@ -228,7 +242,7 @@ func TestLinksThatAreNotGood(t *testing.T) {
 		t.Errorf("a wrong token: %s", out)
 	}
 	b.must("pair", link)
-	if out, err := c.tool("pair", link); err == nil || !strings.Contains(err.Error(), "used already") {
+	if out, err := c.tool("pair", link); err == nil || !strings.HasPrefix(err.Error(), "sharefs: pair: the link was used already") {
 		t.Errorf("a link twice: %s, %v", out, err)
 	}
 	if out, err := a.tool("pair", strings.TrimSpace(a.must("pair", "--link"))); err == nil || !strings.Contains(err.Error(), "made it itself") {
