@@ -85,6 +85,8 @@ type Hub struct {
 	serving   int                   // streams of which the first message has not come
 	servingOf map[esp.PublicKey]int // likewise, of each peer; of all others together under the zero key
 	handlers  map[string]Handler
+	followers []func(sharefs.PeerID, *esp.Session)
+	changed   chan struct{}         // closed, and made anew, when a session becomes the one with a peer
 	heardOf   map[uint64]followed   // nonces of pairing beacons that were followed up
 	aside     map[*esp.Session]bool // in which hosts pair; they end with that
 	silent    map[*esp.Session]bool // in which nothing had been said when they were last looked for
@@ -117,7 +119,7 @@ func Start(cfg Config) (*Hub, error) {
 	h := &Hub{
 		cfg: cfg, key: esp.PrivateKeyFromEd25519(cfg.Key), kick: make(chan struct{}, 1),
 		peers: map[sharefs.PeerID]*peer{}, byKey: map[esp.PublicKey]*peer{}, handlers: map[string]Handler{}, heardOf: map[uint64]followed{}, aside: map[*esp.Session]bool{},
-		servingOf: map[esp.PublicKey]int{},
+		servingOf: map[esp.PublicKey]int{}, changed: make(chan struct{}),
 		strangers: meter{rate: strangersRate, burst: strangersBurst},
 	}
 	copy(h.id[:], cfg.Key.Public().(ed25519.PublicKey))

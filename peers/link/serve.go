@@ -62,14 +62,16 @@ func (h *Hub) serve(c *esp.Conn, of esp.PublicKey) {
 		err = json.Unmarshal(text, &first)
 	}
 	h.mu.Lock()
+	handler := h.handlers[first.Purpose]
+	p := h.byKey[c.PeerKey()]
+	welcome := p != nil && p.welcome
+	h.mu.Unlock()
+	connected := err == nil && handler != nil && welcome && h.joined(p, c.Session())
+	h.mu.Lock()
 	h.serving--
 	if h.servingOf[of]--; h.servingOf[of] == 0 {
 		delete(h.servingOf, of)
 	}
-	handler := h.handlers[first.Purpose]
-	p := h.byKey[c.PeerKey()]
-	welcome := p != nil && p.welcome
-	connected := welcome && p.link != nil && p.link.sess == c.Session()
 	h.mu.Unlock()
 	switch {
 	case err != nil:
@@ -78,7 +80,7 @@ func (h *Hub) serve(c *esp.Conn, of esp.PublicKey) {
 	case first.Purpose == pair.Purpose:
 		h.pairWith(c, text)
 		return
-	case handler != nil && connected:
+	case connected:
 		_ = c.SetDeadline(time.Time{})
 		handler(p.id, c, text)
 		return
@@ -90,6 +92,40 @@ func (h *Hub) serve(c *esp.Conn, of esp.PublicKey) {
 		c.Close()
 		if !welcome || first.Purpose == purposeHello {
 			h.spare(c.Session())
+		}
+	}
+}
+
+// Follow has fn called with each session that becomes the one with a peer, on a goroutine of its own, for which [Hub.Close] waits; with those that are by now
+// too. A session may end at any time.
+func (h *Hub) Follow(fn func(peer sharefs.PeerID, s *esp.Session)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.followers = append(h.followers, fn)
+	for _, p := range h.peers {
+		if l := p.link; l != nil {
+			h.spawn(func() { fn(l.p.id, l.sess) })
+		}
+	}
+}
+
+// joined waits until a session is the one with a peer, and reports whether it came to that: of both ends one knows first, and opens streams at once.
+func (h *Hub) joined(p *peer, s *esp.Session) bool {
+	timer := time.NewTimer(helloTimeout)
+	defer timer.Stop()
+	for {
+		h.mu.Lock()
+		is, never, changed := p.link != nil && p.link.sess == s, !p.welcome || h.closed, h.changed
+		h.mu.Unlock()
+		if is || never {
+			return is
+		}
+		select {
+		case <-changed:
+		case <-s.Done():
+			return false
+		case <-timer.C:
+			return false
 		}
 	}
 }

@@ -186,6 +186,11 @@ func (h *Hub) adopt(p *peer, s *esp.Session, c *esp.Conn, m *hello) {
 	p.boot = m.Boot
 	p.link, p.err, p.heard, p.next = l, "", nil, time.Time{}
 	h.spawn(func() { l.listen() })
+	for _, fn := range h.followers {
+		h.spawn(func() { fn(p.id, s) })
+	}
+	close(h.changed)
+	h.changed = make(chan struct{})
 	h.mu.Unlock()
 	if old != nil {
 		h.spare(old.sess)
