@@ -106,6 +106,24 @@ func (p Policy) Most(id sharefs.PeerID) Level {
 	return min(most, e.ceiling)
 }
 
+// Least returns the level that a peer has everywhere in the share at least: what concerns the share as a whole goes by it, and so nobody gets by one rule what another
+// one keeps from him.
+func (p Policy) Least(id sharefs.PeerID) Level {
+	e := p.peers[id]
+	least, all := Manage, false
+	for _, r := range e.rules {
+		least = min(least, r.Level)
+		all = all || r.Pattern.text == ""
+	}
+	switch {
+	case len(e.rules) == 0:
+		least = Blocked
+	case !all:
+		least = min(least, Paired) // what it is where no rule speaks of the path
+	}
+	return min(least, e.ceiling)
+}
+
 // Explanation says how the level of a peer at a path comes about.
 type Explanation struct {
 	Peer    sharefs.PeerID

@@ -172,3 +172,30 @@ func TestPatternsRefused(t *testing.T) {
 		}
 	}
 }
+
+// Nobody has less anywhere than for the whole share, and that is not more than some rule says.
+func TestLeastOfAll(t *testing.T) {
+	for _, c := range []struct {
+		rules string
+		want  Level
+	}{
+		{"", Blocked}, {"write /", Write}, {"write a", Paired}, {"blocked a", Blocked}, {"write /|read a", Read}, {"read /|write a", Read},
+		{"write /|paired **/*.key", Paired}, {"write /|read a|write a/b", Read}, {"store /|manage a", Store},
+	} {
+		var p Policy
+		if c.rules != "" {
+			p = granted(t, bob, strings.Split(c.rules, "|")...)
+		}
+		if got := p.Least(bob); got != c.want {
+			t.Errorf("%s: %s, want %s", c.rules, got, c.want)
+		}
+		if got := p.Cap(bob, Store).Least(bob); got != min(c.want, Store) {
+			t.Errorf("%s: under a ceiling %s", c.rules, got)
+		}
+		for _, path := range []string{"", "a", "a/b", "a/b/c.key", "x.key", "b"} {
+			if got := p.Level(bob, path); got < p.Least(bob) {
+				t.Errorf("%s: %s at %q, %s for the whole", c.rules, got, path, p.Least(bob))
+			}
+		}
+	}
+}
