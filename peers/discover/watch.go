@@ -1,6 +1,8 @@
 package discover
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -14,10 +16,14 @@ type Watch struct {
 	wg sync.WaitGroup
 }
 
-// quiet is how long there must be no further change before one is told.
-const quiet = 300 * time.Millisecond
+// There must be no further message for quiet before a change is told, but it is told after longest at the latest: some drivers never cease.
+const (
+	quiet   = 300 * time.Millisecond
+	longest = time.Second
+)
 
-// WatchNetwork calls changed after each change, from one goroutine. The caller must Close it.
+// WatchNetwork calls changed when addresses or interfaces are others than before, from one goroutine: most messages of rtnetlink, as about the
+// lifetime of an address or the signal of a radio, change neither. The caller must Close it.
 func WatchNetwork(changed func()) (*Watch, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
@@ -28,29 +34,45 @@ func WatchNetwork(changed func()) (*Watch, error) {
 		unix.Close(fd)
 		return nil, os.NewSyscallError("bind", err)
 	}
-	w := &Watch{f: os.NewFile(uintptr(fd), "rtnetlink")}
+	return watch(os.NewFile(uintptr(fd), "rtnetlink"), network, changed), nil
+}
+
+// watch reads messages from f, and asks network after each whether they mean anything.
+func watch(f *os.File, network func() string, changed func()) *Watch {
+	w := &Watch{f: f}
+	known := network()
 	w.wg.Go(func() {
 		b := make([]byte, 64<<10)
 		for {
 			// What changed is looked up anew, so what it says does not matter, nor that some of it was lost (ENOBUFS).
-			if _, err := w.f.Read(b); err != nil && !lost(err) {
+			if _, err := f.Read(b); err != nil && !lost(err) {
 				return
 			}
-			for { // until it is quiet
-				if err := w.f.SetReadDeadline(time.Now().Add(quiet)); err != nil {
+			for begun := time.Now(); time.Since(begun) < longest; {
+				if err := f.SetReadDeadline(time.Now().Add(quiet)); err != nil {
 					return
 				}
-				if _, err := w.f.Read(b); err != nil && !lost(err) {
+				if _, err := f.Read(b); err != nil && !lost(err) {
 					break
 				}
 			}
-			if err := w.f.SetReadDeadline(time.Time{}); err != nil {
+			if err := f.SetReadDeadline(time.Time{}); err != nil {
 				return
 			}
-			changed()
+			if now := network(); now != known {
+				known = now
+				changed()
+			}
 		}
 	})
-	return w, nil
+	return w
+}
+
+// network is the interfaces and addresses of this machine, so that two of them can be compared.
+func network() string {
+	ifaces, ierr := net.Interfaces()
+	addrs, aerr := net.InterfaceAddrs()
+	return fmt.Sprint(ifaces, ierr, addrs, aerr)
 }
 
 func lost(err error) bool {
