@@ -103,17 +103,22 @@ func (h *Hub) hear(p *peer, addr string) {
 
 // reach dials a peer at all addresses at once; the first that answers counts. A session in which the two are pairing ends with that, and is none to begin with.
 func (h *Hub) reach(ctx context.Context, p *peer, addrs []string) error {
-	s, err := h.connect(ctx, p.key, addrs)
-	if err != nil {
-		return explain(err, addrs)
+	for {
+		s, err := h.connect(ctx, p.key, addrs)
+		if err != nil {
+			return explain(err, addrs)
+		}
+		h.mu.Lock()
+		aside, leaving := h.aside[s], p.leaving[s] != nil
+		h.mu.Unlock()
+		switch {
+		case aside:
+			return errors.New("pairing is being finished")
+		case !leaving:
+			return h.greet(ctx, p, s)
+		}
+		_ = s.Close() // which makes room for one that stays
 	}
-	h.mu.Lock()
-	aside := h.aside[s]
-	h.mu.Unlock()
-	if aside {
-		return errors.New("pairing is being finished")
-	}
-	return h.greet(ctx, p, s)
 }
 
 // connect dials a key.

@@ -27,6 +27,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -70,6 +71,7 @@ type Hub struct {
 	kick   chan struct{} // of the announcer
 
 	syncing sync.Mutex // held while the book is read and taken over, so that no older state of it overtakes a newer one; before mu
+	telling sync.Mutex // likewise while addresses are read and told; before mu
 
 	mu        sync.Mutex // guards what follows; nothing is sent or dialed under it
 	closed    bool
@@ -86,7 +88,7 @@ type Hub struct {
 	servingOf map[esp.PublicKey]int // likewise, of each peer; of all others together under the zero key
 	handlers  map[string]Handler
 	followers []func(sharefs.PeerID, *esp.Session)
-	changed   chan struct{}         // closed, and made anew, when a session becomes the one with a peer
+	changed   chan struct{}         // closed, and made anew, when a session becomes the one with a peer, or one that leaves
 	heardOf   map[uint64]followed   // nonces of pairing beacons that were followed up
 	aside     map[*esp.Session]bool // in which hosts pair; they end with that
 	silent    map[*esp.Session]bool // in which nothing had been said when they were last looked for
@@ -107,11 +109,12 @@ type peer struct {
 	heard   []string // addresses by beacons and meetings, the latest first
 	err     string   // why the last try failed
 	next    time.Time
-	boot    uint64          // of its last session
-	past    map[uint64]bool // those that another one has followed: a run that ended cannot come back
-	twin    time.Time       // when one did all the same: two hosts have this key
-	flaps   int             // sessions in a row that ended at once
-	hellos  meter           // those that are answered
+	boot    uint64                       // of its last session
+	past    map[uint64]bool              // those that another one has followed: a run that ended cannot come back
+	twin    time.Time                    // when one did all the same: two hosts have this key
+	flaps   int                          // sessions in a row that ended at once
+	hellos  meter                        // those that are answered
+	leaving map[*esp.Session]*time.Timer // that another one has taken the place of; until the timer ends them
 }
 
 // Start begins. It fails for a key that is none; that an address cannot be listened on is told by [Hub.Pairing] and tried again.
@@ -153,6 +156,11 @@ func (h *Hub) Close() {
 	for _, w := range h.windows {
 		w.end()
 	}
+	for _, p := range h.peers {
+		for _, t := range p.leaving {
+			t.Stop()
+		}
+	}
 	h.mu.Unlock()
 	h.cancel()
 	if watch != nil {
@@ -179,8 +187,8 @@ func (h *Hub) spawn(fn func()) {
 // Sync takes over what has changed in the book: new peers are dialed, blocked and forgotten ones lose their session.
 func (h *Hub) Sync() {
 	end, some := h.takeOver()
-	for _, l := range end {
-		l.close()
+	for _, s := range end {
+		h.spare(s)
 	}
 	if some && h.cfg.Listen != Off {
 		_ = h.open() // told by Pairing
@@ -189,8 +197,8 @@ func (h *Hub) Sync() {
 	poke(h.kick)
 }
 
-// takeOver has the peers be those of the book, and returns the links that are to end and whether there is any peer.
-func (h *Hub) takeOver() (end []*link, some bool) {
+// takeOver has the peers be those of the book, and returns the sessions that are to end and whether there is any peer.
+func (h *Hub) takeOver() (end []*esp.Session, some bool) {
 	h.syncing.Lock()
 	defer h.syncing.Unlock()
 	known, policy := h.cfg.Book.Peers(), h.cfg.Book.Policy()
@@ -210,8 +218,8 @@ func (h *Hub) takeOver() (end []*link, some bool) {
 			}
 		}
 		p.welcome = policy.Most(id).Rights().Connect
-		if !p.welcome && p.link != nil {
-			end = append(end, p.link)
+		if !p.welcome {
+			end = append(end, p.sessions()...)
 		}
 		poke(p.poke)
 	}
@@ -223,11 +231,18 @@ func (h *Hub) takeOver() (end []*link, some bool) {
 		p.welcome = false
 		delete(h.peers, id)
 		delete(h.byKey, p.key)
-		if p.link != nil {
-			end = append(end, p.link)
-		}
+		end = append(end, p.sessions()...)
 	}
 	return end, len(h.peers) > 0
+}
+
+// sessions are all of a peer in which hello was said. The hub's lock is held.
+func (p *peer) sessions() []*esp.Session {
+	all := slices.Collect(maps.Keys(p.leaving))
+	if p.link != nil {
+		all = append(all, p.link.sess)
+	}
+	return all
 }
 
 // newPeer begins to keep a peer. h.mu is held.
@@ -362,22 +377,34 @@ func (h *Hub) authorize(key esp.PublicKey) error {
 func (h *Hub) networkChanged() {
 	h.mu.Lock()
 	lan := h.lan
-	var links []*link
 	for _, p := range h.peers {
-		if p.link != nil {
-			links = append(links, p.link)
-		}
 		poke(p.poke)
 	}
 	h.mu.Unlock()
 	if lan != nil {
 		lan.Refresh()
 	}
+	h.tellAddresses()
+	poke(h.kick)
+}
+
+// tellAddresses tells the addresses of this host to the peers that know others.
+func (h *Hub) tellAddresses() {
+	h.telling.Lock()
+	defer h.telling.Unlock()
 	addrs := h.addresses()
+	var links []*link
+	h.mu.Lock()
+	for _, p := range h.peers {
+		if p.link != nil && !slices.Equal(p.link.told, addrs) {
+			p.link.told = addrs
+			links = append(links, p.link)
+		}
+	}
+	h.mu.Unlock()
 	for _, l := range links {
 		l.tell(note{Kind: noteAddresses, Addrs: addrs})
 	}
-	poke(h.kick)
 }
 
 // addresses are where peers may reach this host, those of the local network first.

@@ -3,8 +3,10 @@ package link
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -271,6 +273,104 @@ func TestBothDial(t *testing.T) {
 	}
 }
 
+// What is under way in a session goes on when another one takes its place, but not for who is revoked.
+func TestASessionThatIsReplacedGoesOn(t *testing.T) {
+	a := newHost(t, "anna")
+	a.Handle("echo", func(_ sharefs.PeerID, c *esp.Conn, _ json.RawMessage) {
+		_, _ = io.Copy(c, c)
+		c.Close()
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	key := identity.New()
+	if err := a.AddByHand("1", key.ID, "bert", nil); err != nil {
+		t.Fatal(err)
+	}
+	open := func(s *esp.Session) *esp.Conn {
+		c, err := s.Open(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := frame.Write(c, map[string]string{"purpose": "echo"}); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	echo := func(c *esp.Conn) {
+		b := make([]byte, 5)
+		_ = c.SetDeadline(time.Now().Add(patience))
+		if _, err := c.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, b); err != nil || string(b) != "hello" {
+			t.Fatalf("%q, %v", b, err)
+		}
+	}
+	old := a.greetedBy(ctx, key)
+	c := open(old)
+	echo(c)
+	begun := time.Now()
+	late := a.greetedBy(ctx, key)
+	if time.Since(begun) < leaveTime/2 { // on a machine that stood still it may have ended
+		echo(c)
+		echo(open(old))
+	}
+	echo(open(late))
+	if _, err := a.cfg.Book.Revoke("bert"); err != nil {
+		t.Fatal(err)
+	}
+	a.Sync()
+	for _, s := range []*esp.Session{old, late} {
+		select {
+		case <-s.Done():
+		case <-time.After(patience):
+			t.Error("a session with a peer that is revoked goes on")
+		}
+	}
+}
+
+// Addresses are told to who does not know them, and to nobody else.
+func TestAddressesAreToldOnce(t *testing.T) {
+	a := newHost(t, "anna")
+	key := identity.New()
+	if err := a.AddByHand("1", key.ID, "bert", nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	a.greetedBy(ctx, key)
+	var l *link
+	told := func() (n int) {
+		a.mu2(func() {
+			for _, w := range l.waiting {
+				if w.Kind == noteAddresses {
+					n++
+				}
+			}
+		})
+		return n
+	}
+	wait(t, "an end of what is told at the beginning", func() (done bool) {
+		a.mu2(func() {
+			l = a.Hub.peers[key.ID].link
+			if done = !l.writing; done {
+				l.writing = true // so that what is to be told stays where it can be seen
+			}
+		})
+		return done
+	})
+	a.networkChanged()
+	if n := told(); n != 0 {
+		t.Errorf("%d notes of addresses that the peer knows", n)
+	}
+	a.mu2(func() { l.told = []string{"192.0.2.1:7"} })
+	a.networkChanged()
+	a.networkChanged()
+	if n := told(); n != 1 {
+		t.Errorf("%d notes of other addresses", n)
+	}
+}
+
 // Two peers of one host find each other through it when neither has an address of the other.
 func TestThroughAPeerOfBoth(t *testing.T) {
 	c, a, b := newHost(t, "cleo"), newHost(t, "anna"), newHost(t, "bert")
@@ -316,16 +416,43 @@ func TestTwoHostsOfOneKey(t *testing.T) {
 	a.connected(b)
 }
 
+// greetedBy has a peer with that key dial and say hello, and returns its end of the session, which is the one with the peer then.
+func (o *host) greetedBy(ctx context.Context, key identity.Key) *esp.Session {
+	o.t.Helper()
+	c, err := strangerWith(o.t, key).Dial(ctx, o.espAddr())
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	s := c.Session()
+	if err := frame.Write(c, hello{Purpose: purposeHello, ID: key.ID, Name: "bert", Boot: 1, Proof: identity.Prove(key.Private(), purposeHello, s.Binding(), s.Dialed())}); err != nil {
+		o.t.Fatal(err)
+	}
+	var answer hello
+	if err := frame.Read(c, &answer); err != nil {
+		o.t.Fatal(err)
+	}
+	wait(o.t, "the session to be that of the peer", func() bool {
+		now, ok := o.Connected(key.ID)
+		return ok && now.Binding() == s.Binding()
+	})
+	return s
+}
+
 // stranger is an endpoint that speaks the protocol as it likes.
 func stranger(t *testing.T) (*esp.Endpoint, identity.Key) {
 	t.Helper()
 	key := identity.New()
+	return strangerWith(t, key), key
+}
+
+func strangerWith(t *testing.T, key identity.Key) *esp.Endpoint {
+	t.Helper()
 	e, err := esp.New(esp.Config{Key: esp.PrivateKeyFromEd25519(key.Private()), Addrs: []string{"127.0.0.1:0"}, Authorize: func(esp.PublicKey) error { return nil }, Linger: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { e.Close() })
-	return e, key
+	return e
 }
 
 func (o *host) espAddr() string {

@@ -2,6 +2,7 @@ package link
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"sharefs"
@@ -109,16 +110,16 @@ func (h *Hub) Follow(fn func(peer sharefs.PeerID, s *esp.Session)) {
 	}
 }
 
-// joined waits until a session is the one with a peer, and reports whether it came to that: of both ends one knows first, and opens streams at once.
+// joined waits until a session is the one with a peer, or was and leaves, and reports whether it came to that: of both ends one knows first, and opens streams at once.
 func (h *Hub) joined(p *peer, s *esp.Session) bool {
 	timer := time.NewTimer(helloTimeout)
 	defer timer.Stop()
 	for {
 		h.mu.Lock()
-		is, never, changed := p.link != nil && p.link.sess == s, !p.welcome || h.closed, h.changed
+		is, never, changed := slices.Contains(p.sessions(), s), !p.welcome || h.closed, h.changed
 		h.mu.Unlock()
 		if is || never {
-			return is
+			return is && !never
 		}
 		select {
 		case <-changed:

@@ -19,16 +19,16 @@ import (
 
 // link is a session with a peer whose hello has come.
 type link struct {
-	h      *Hub
-	p      *peer
-	sess   *esp.Session
-	conn   *esp.Conn // over which notes go
-	dialed bool
-	boot   uint64
-	since  time.Time
+	h     *Hub
+	p     *peer
+	sess  *esp.Session
+	conn  *esp.Conn // over which notes go
+	boot  uint64
+	since time.Time
 
 	// Guarded by the hub's lock.
 	addrs   []string
+	told    []string // our addresses, as the peer knows them
 	tags    map[discover.MeetingTag]bool
 	waiting []note // to be written
 	writing bool   // somebody is at it
@@ -111,7 +111,7 @@ func (h *Hub) greet(ctx context.Context, p *peer, s *esp.Session) error {
 		h.spare(s)
 		return err
 	}
-	h.adopt(p, s, c, &theirs)
+	h.adopt(p, s, c, &mine, &theirs)
 	return nil
 }
 
@@ -136,17 +136,18 @@ func (h *Hub) answer(c *esp.Conn, text json.RawMessage) error {
 	if err := h.check(&theirs, p, s); err != nil {
 		return err
 	}
-	if err := frame.Write(c, h.hello(p, s)); err != nil {
+	mine := h.hello(p, s)
+	if err := frame.Write(c, mine); err != nil {
 		return err
 	}
-	h.adopt(p, s, c, &theirs)
+	h.adopt(p, s, c, &mine, &theirs)
 	return nil
 }
 
-// adopt makes a session the one with its peer, unless there is a better one.
-func (h *Hub) adopt(p *peer, s *esp.Session, c *esp.Conn, m *hello) {
+// adopt makes a session the one with its peer, unless there is a better one; m is the peer's hello.
+func (h *Hub) adopt(p *peer, s *esp.Session, c *esp.Conn, mine, m *hello) {
 	_ = c.SetDeadline(time.Time{})
-	l := &link{h: h, p: p, sess: s, conn: c, dialed: s.Dialed(), boot: m.Boot, since: time.Now(), addrs: pair.Addresses(m.Addrs)}
+	l := &link{h: h, p: p, sess: s, conn: c, boot: m.Boot, since: time.Now(), addrs: pair.Addresses(m.Addrs), told: mine.Addrs}
 	if a, ok := remote(s); ok {
 		l.addrs = pair.Addresses(append([]string{a}, l.addrs...))
 	}
@@ -173,8 +174,8 @@ func (h *Hub) adopt(p *peer, s *esp.Session, c *esp.Conn, m *hello) {
 		delete(p.past, m.Boot) // the other one is gone
 	}
 	if old != nil && !h.better(l, old, m.Alone) {
+		h.leave(p, s)
 		h.mu.Unlock()
-		h.spare(s)
 		return
 	}
 	if p.boot != 0 && p.boot != m.Boot {
@@ -185,22 +186,52 @@ func (h *Hub) adopt(p *peer, s *esp.Session, c *esp.Conn, m *hello) {
 	}
 	p.boot = m.Boot
 	p.link, p.err, p.heard, p.next = l, "", nil, time.Time{}
-	h.spawn(func() { l.listen() })
+	h.spawn(l.listen)
 	for _, fn := range h.followers {
 		h.spawn(func() { fn(p.id, s) })
 	}
 	close(h.changed)
 	h.changed = make(chan struct{})
-	h.mu.Unlock()
 	if old != nil {
-		h.spare(old.sess)
+		if old.boot == l.boot {
+			h.leave(p, old.sess)
+		} else { // of a run that is over
+			h.spawn(func() { _ = old.sess.Close() })
+		}
 	}
+	h.mu.Unlock()
+	h.tellAddresses() // they may have changed since the hello was written
 	h.cfg.Log.Info("peer connected", "peer", p.id.Short(), "name", book.CleanName(m.Name), "address", s.RemoteAddr())
 	if err := h.cfg.Book.Met(p.id, m.Name, l.addrs, time.Now()); err != nil {
 		h.cfg.Log.Warn("peers could not be kept", "error", err)
 	}
 	h.meet()
 	poke(h.kick)
+}
+
+// Of two sessions with one peer the one that is not kept ends after leaveTime; of so many at most one peer can make us keep.
+const (
+	leaveTime   = 10 * time.Second
+	mostLeaving = 4
+)
+
+// leave has a session end that another one has taken the place of, when what is under way in it has had the time to. h.mu is held.
+func (h *Hub) leave(p *peer, s *esp.Session) {
+	if len(p.leaving) >= mostLeaving || h.closed {
+		h.spawn(func() { _ = s.Close() })
+		return
+	}
+	if p.leaving == nil {
+		p.leaving = map[*esp.Session]*time.Timer{}
+	}
+	close(h.changed)
+	h.changed = make(chan struct{})
+	p.leaving[s] = time.AfterFunc(leaveTime, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(p.leaving, s)
+		h.spawn(func() { _ = s.Close() })
+	})
 }
 
 // mostPast bounds the runs of a peer that are remembered.
@@ -215,12 +246,12 @@ func (h *Hub) better(l, old *link, alone bool) bool {
 	switch {
 	case l.boot != old.boot:
 		return true
-	case l.dialed == old.dialed:
+	case l.sess.Dialed() == old.sess.Dialed():
 		return true
 	case time.Since(old.since) > raceTime:
-		return alone || l.dialed
+		return alone || l.sess.Dialed()
 	}
-	return l.dialed == (string(h.id[:]) < string(l.p.id[:]))
+	return l.sess.Dialed() == (string(h.id[:]) < string(l.p.id[:]))
 }
 
 // remote is the address of the peer as we see it, where it listens there too: over UDP it sends from the port it listens on.
@@ -340,6 +371,3 @@ func (l *link) write() {
 		}
 	}
 }
-
-// close ends the session, beside the work.
-func (l *link) close() { l.h.spare(l.sess) }
