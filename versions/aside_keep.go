@@ -32,7 +32,7 @@ func (h *history) beforeChange(f *file, c change) (*swap, error) {
 // keptSafely sees to it that the row which says that a version is kept survives power loss.
 func (h *history) keptSafely(ino sharefs.Ino) error {
 	h.mu.Lock()
-	unsafe := h.unsafe[ino]
+	unsafe := h.unsafe[ino] || h.foreign[ino] > h.t.db.Synced()
 	h.mu.Unlock()
 	if !unsafe {
 		return nil

@@ -86,6 +86,7 @@ func (h *history) commitVersions(list []captured) error {
 		}
 		// From live to aside is no change of the content: what was read when the row said live is what was set aside.
 		v.place, v.top = placeKept, c.top
+		x.tell(v.ino, 0)
 		h.mu.Lock()
 		h.unsafe[c.id.ino] = true
 		compare := h.compare[c.id]

@@ -41,6 +41,11 @@ func (t *Tree) Symlink(parent sharefs.Ino, name, target string, who Caller) (sha
 
 // make makes whatever is not opened with it.
 func (t *Tree) make(parent sharefs.Ino, name string, mode, rdev uint32, target string, who Caller) (sharefs.Attr, error) {
+	return t.makeAs(sharefs.FileID{}, parent, name, mode, rdev, target, who)
+}
+
+// makeAs is make with an identity; zero: a new one.
+func (t *Tree) makeAs(id sharefs.FileID, parent sharefs.Ino, name string, mode, rdev uint32, target string, who Caller) (sharefs.Attr, error) {
 	const op = "make"
 	if err := t.writable(op); err != nil {
 		return sharefs.Attr{}, err
@@ -59,7 +64,7 @@ func (t *Tree) make(parent sharefs.Ino, name string, mode, rdev uint32, target s
 	if err != nil {
 		return sharefs.Attr{}, err
 	}
-	r, err := t.makeNamed(parent, name, &newInode{ino: p.ino, mode: mode, rdev: rdev, target: target, who: who})
+	r, err := t.makeNamed(parent, name, &newInode{ino: p.ino, id: id, mode: mode, rdev: rdev, target: target, who: who})
 	if err != nil {
 		if regular {
 			t.stock.put(p)
@@ -76,6 +81,7 @@ func (t *Tree) make(parent sharefs.Ino, name string, mode, rdev uint32, target s
 // newInode is what is known of an inode before it is made.
 type newInode struct {
 	ino        sharefs.Ino
+	id         sharefs.FileID // zero: a new one
 	mode, rdev uint32
 	target     string
 	who        Caller
@@ -124,7 +130,10 @@ func (x *tx) newRow(dir *row, n *newInode) (*row, error) {
 	}
 	r := &row{
 		ino: n.ino, mode: n.mode, uid: n.who.UID, gid: n.who.GID, rdev: n.rdev, target: n.target, size: uint64(len(n.target)),
-		atime: x.now, mtime: x.now, ctime: x.now, btime: x.now, id: x.t.ids.next(),
+		atime: x.now, mtime: x.now, ctime: x.now, btime: x.now, id: n.id,
+	}
+	if r.id == (sharefs.FileID{}) {
+		r.id = x.t.ids.next()
 	}
 	if dir.mode&sharefs.ModeSetgid != 0 {
 		r.gid = dir.gid

@@ -52,19 +52,21 @@ type history struct {
 	untidy    []versionID             // captured, and what they do not need any more is still there
 	referred  map[versionID]string    // captured, and there is a clone that is to be their reference, with this mark
 
-	mu      sync.Mutex // guards all below; taken after Tree.mu
-	authors []sharefs.PeerID
-	self    uint64               // this host's place among the authors, from 1
-	unsure  map[sharefs.Ino]bool // adopted at start: whether the content changed is to be found out by comparing
-	inHand  beingRead            // by the capture, of the live files
-	urgent  []versionID          // to be captured before all others: large, and the disk cannot share blocks
-	compare map[versionID]bool   // versions to be compared with the one before when they are captured
-	unsafe  map[sharefs.Ino]bool // captured, and the row that says so is not yet synced
-	vacated map[dentID]bearer    // who bore names that are vacant now, as far as that is not on disk yet; see lineage.go
-	changes changes              // where versions differ from those before
-	timed   []timedJob           // files of which a timed version is wanted
-	oldest  time.Time            // when the oldest of what waits for capture was put into the queue; zero: nothing waits
-	lastErr error                // of the capture, until it gets on
+	mu          sync.Mutex // guards all below; taken after Tree.mu
+	authors     []sharefs.PeerID
+	self        uint64                 // this host's place among the authors, from 1
+	unsure      map[sharefs.Ino]bool   // adopted at start: whether the content changed is to be found out by comparing
+	inHand      beingRead              // by the capture, of the live files
+	urgent      []versionID            // to be captured before all others: large, and the disk cannot share blocks
+	compare     map[versionID]bool     // versions to be compared with the one before when they are captured
+	unsafe      map[sharefs.Ino]bool   // captured, and the row that says so is not yet synced
+	foreign     map[sharefs.Ino]uint64 // holding another host's version, to the commit that says so, as far as that may not be synced
+	foreignMost int                    // how many there may be before those are dropped that are
+	vacated     map[dentID]bearer      // who bore names that are vacant now, as far as that is not on disk yet; see lineage.go
+	changes     changes                // where versions differ from those before
+	timed       []timedJob             // files of which a timed version is wanted
+	oldest      time.Time              // when the oldest of what waits for capture was put into the queue; zero: nothing waits
+	lastErr     error                  // of the capture, until it gets on
 	// lastLost names the file of which a version was lost last.
 	lastLost string
 	naming   atomic.Bool // a search for that name is under way
@@ -117,6 +119,7 @@ func (h *history) open(t *Tree) error {
 	h.refs.kept = map[sharefs.Ino]*reference{}
 	h.wake = make(chan struct{}, 1)
 	h.unsure, h.compare, h.unsafe = map[sharefs.Ino]bool{}, map[versionID]bool{}, map[sharefs.Ino]bool{}
+	h.foreign = map[sharefs.Ino]uint64{}
 	h.vacated = map[dentID]bearer{}
 	disk, err := h.openDisk()
 	if err != nil {
@@ -200,6 +203,8 @@ func (h *history) loadAuthors() error {
 
 // author returns who stands at a place of the list, counted from 1.
 func (h *history) author(i uint64) sharefs.PeerID {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if i == 0 || i > uint64(len(h.authors)) {
 		return sharefs.PeerID{}
 	}
@@ -369,7 +374,7 @@ func (h *history) lost(x *tx, r *row) error {
 // the power failed.
 func (h *history) keepOrphan(ino sharefs.Ino) bool {
 	h.mu.Lock()
-	unsafe := h.unsafe[ino]
+	unsafe := h.unsafe[ino] || h.foreign[ino] > h.t.db.Synced()
 	h.mu.Unlock()
 	if unsafe {
 		return true

@@ -25,6 +25,7 @@ const (
 	spaceOp                       // clock reading, part → what one program changed
 	spaceTrash                    // clock reading, inode → what was removed
 	spaceTier                     // pack → where else it is
+	spaceFeed                     // inode or name → it changed since somebody who follows dealt with it; see feed.go
 )
 
 func spaceDefs() []kv.SpaceDef {
@@ -44,6 +45,7 @@ func spaceDefs() []kv.SpaceDef {
 		{ID: spaceOp, Name: "op"},
 		{ID: spaceTrash, Name: "trash"},
 		{ID: spaceTier, Name: "tier"},
+		{ID: spaceFeed, Name: "feed"},
 	}
 }
 

@@ -106,6 +106,7 @@ type Tree struct {
 	settler settler
 	atimes  atimes
 	instant instant
+	feed    feed
 	kernel  atomic.Pointer[Kernel]
 	tracks  atomic.Bool // there may be files with XattrTrack
 	served  atomic.Bool // all reads and writes of live files come through handles
@@ -217,6 +218,9 @@ func (t *Tree) open() (err error) {
 		return err
 	}
 	if err := t.checkKeys(); err != nil {
+		return err
+	}
+	if err := t.loadFeed(); err != nil {
 		return err
 	}
 	if err := t.loadRetain(); err != nil {

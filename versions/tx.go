@@ -19,6 +19,7 @@ type tx struct {
 	dead  []sharefs.Ino
 	heirs []heir             // whose past continues another's from now on
 	done  []func(seq uint64) // after the commit, with Tree.mu held
+	told  bool               // it marked something in the feed
 	aside bool               // it is the capture's, and no sign of somebody at work
 
 	key, value []byte // room for those of a row at a time
@@ -38,7 +39,7 @@ func (t *Tree) begin() *tx {
 	clear(x.rows)
 	clear(x.done)
 	x.rows, x.slots, x.dead, x.heirs, x.done = x.rows[:0], x.slots[:0], x.dead[:0], x.heirs[:0], x.done[:0]
-	x.aside = false
+	x.aside, x.told = false, false
 	x.now = sharefs.Time(time.Now().UnixNano())
 	return x
 }
@@ -131,6 +132,7 @@ func (x *tx) commit() error {
 		x.key = binary.BigEndian.AppendUint64(x.key[:0], uint64(r.ino))
 		x.value = r.appendTo(x.value[:0])
 		x.b.Put(spaceInode, x.key, x.value)
+		x.tell(r.ino, 0)
 	}
 	for i := range x.slots {
 		s := &x.slots[i]
@@ -142,9 +144,11 @@ func (x *tx) commit() error {
 			x.value = s.dent.appendTo(x.value[:0])
 			x.b.Put(spaceDentry, x.key, x.value)
 		}
+		x.tell(s.id.parent, s.id.cookie)
 	}
 	for _, ino := range x.dead {
 		x.b.Delete(spaceInode, inoKey(ino))
+		x.tell(ino, 0)
 	}
 	seq, err := t.db.Commit(&x.b)
 	if err != nil {
@@ -174,6 +178,9 @@ func (x *tx) commit() error {
 		fn(seq)
 	}
 	t.instant.changed()
+	if x.told {
+		t.feed.rouse()
+	}
 	return nil
 }
 

@@ -1,0 +1,230 @@
+package versions
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+)
+
+// other is a tree as a source of chunks.
+type other struct {
+	*Tree
+	t      testing.TB
+	wanted map[sharefs.ChunkID]bool
+	got    int
+	change func(of int, data []byte) ([]byte, error) // nil: sent as they are
+}
+
+func (o *other) Want(_ int, ids ...sharefs.ChunkID) {
+	for _, id := range ids {
+		if o.wanted[id] {
+			o.t.Errorf("chunk %s is wanted twice", id)
+		}
+		o.wanted[id] = true
+	}
+}
+
+func (o *other) Get(of int, id sharefs.ChunkID, good func([]byte) bool) ([]byte, error) {
+	o.got++
+	if !o.wanted[id] {
+		o.t.Errorf("nobody was told that chunk %s is wanted", id)
+	}
+	data, err := o.Chunk(id)
+	check(o.t, err)
+	if !good(data) {
+		o.t.Errorf("what chunk %s is does not count as good", id)
+	}
+	if o.change == nil {
+		return data, nil
+	}
+	return o.change(of, data)
+}
+
+// pair returns two trees that name chunks alike, the second as a source.
+func pair(t testing.TB) (here *Tree, there *other) {
+	t.Helper()
+	one, two := sharefs.PeerID{1}, sharefs.PeerID{2}
+	here = testTree(t, t.TempDir(), byHand, func(c *Config) { c.Peer = one })
+	return here, &other{testTree(t, t.TempDir(), byHand, func(c *Config) { c.Peer = two }), t, map[sharefs.ChunkID]bool{}, 0, nil}
+}
+
+// newestKept returns the newest version of a file as another host learns of it, when it has been captured.
+func newestKept(t testing.TB, tree *Tree, ino sharefs.Ino) Latest {
+	t.Helper()
+	settle(t, tree, ino)
+	capture(t, tree)
+	l := must[Latest](t)(tree.Latest(ino))
+	if !l.Kept {
+		t.Fatalf("%+v is not kept", l)
+	}
+	return l
+}
+
+func gathered(t testing.TB, tree *Tree, src Source, list ...Content) *Lease {
+	t.Helper()
+	l, errs, err := tree.Gather(list, src)
+	check(t, err)
+	for _, err := range errs {
+		check(t, err)
+	}
+	return l
+}
+
+func TestAdopt(t *testing.T) {
+	here, there := pair(t)
+	sizes := []int{0, 1, 5, 70_000, 1 << 20, 8 << 20}
+	var list []Content
+	var texts []string
+	for i, size := range sizes {
+		texts = append(texts, blob(uint64(i), size))
+		a := create(t, there.Tree, sharefs.RootIno, fmt.Sprint(i), texts[i])
+		list = append(list, newestKept(t, there.Tree, a.Ino).Content)
+	}
+	if list[5].Level == 0 {
+		t.Fatal("the largest has no nodes")
+	}
+	l := gathered(t, here, there, list...)
+	defer l.End()
+	got := there.got
+	gathered(t, here, there, list...).End()
+	if there.got != got {
+		t.Errorf("%d chunks came again", there.got-got)
+	}
+	collect(t, here, GCOptions{})
+	inos := make([]sharefs.Ino, len(list))
+	for i := range list {
+		a := create(t, here, sharefs.RootIno, fmt.Sprint(i), "")
+		inos[i] = a.Ino
+		base := uint64(0)
+		if i%2 == 1 { // it held something before
+			rewrite(t, here, a.Ino, "before")
+			base = newestKept(t, here, a.Ino).Own
+		} else {
+			settle(t, here, a.Ino)
+			base = must[Latest](t)(here.Latest(a.Ino)).Own
+		}
+		own, err := here.Adopt(a.Ino, Foreign{list[i], there.cfg.Peer}, base)
+		check(t, err)
+		if own == base {
+			t.Errorf("%d: no version was made", i)
+		}
+	}
+	l.End()
+	collect(t, here, GCOptions{})
+	capture(t, here)
+	for i, ino := range inos {
+		h := must[*Handle](t)(here.Open(ino, unix.O_RDONLY, root))
+		b, err := io.ReadAll(io.NewSectionReader(readerAt{h}, 0, int64(sizes[i])+1))
+		check(t, err)
+		check(t, h.Close())
+		if string(b) != texts[i] {
+			t.Fatalf("file %d holds other bytes", i)
+		}
+		now := must[Latest](t)(here.Latest(ino))
+		if now.Content.Level != list[i].Level || len(now.Content.Spans) != len(list[i].Spans) || now.Content.Mtime != list[i].Mtime {
+			t.Errorf("file %d: the version is %+v, not %+v", i, now.Content, list[i])
+		}
+		all := must[[]sharefs.Version](t)(here.Versions(ino))
+		if last := all[len(all)-1]; last.Author != there.cfg.Peer {
+			t.Errorf("file %d: the author is %v", i, last.Author)
+		}
+		if a := must[sharefs.Attr](t)(here.Getattr(ino)); a.Mtime != list[i].Mtime || int(a.Size) != sizes[i] {
+			t.Errorf("file %d: %+v", i, a)
+		}
+		if i%2 == 1 && len(all) != 2 {
+			t.Errorf("file %d has %d versions", i, len(all))
+		}
+	}
+	wantClean(t, here, FsckScrub)
+}
+
+// readerAt reads a handle.
+type readerAt struct{ h *Handle }
+
+func (r readerAt) ReadAt(b []byte, off int64) (int, error) {
+	n, err := r.h.ReadAt(b, off)
+	if err == nil && n < len(b) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// What changed meanwhile, is being written to or is not all here is left as it is.
+func TestAdoptOnlyWhatIsAsExpected(t *testing.T) {
+	here, there := pair(t)
+	c := newestKept(t, there.Tree, create(t, there.Tree, sharefs.RootIno, "f", "theirs").Ino).Content
+	a := create(t, here, sharefs.RootIno, "f", "ours")
+	own := newestKept(t, here, a.Ino).Own
+	again := func(base uint64, why string) {
+		t.Helper()
+		if _, err := here.Adopt(a.Ino, Foreign{c, there.cfg.Peer}, base); !errors.Is(err, sharefs.KindAgain) {
+			t.Errorf("%s: %v", why, err)
+		}
+		if got := content(t, here, a.Ino); got != "ours" {
+			t.Fatalf("%s: the file holds %q", why, got)
+		}
+	}
+	again(own, "the content is not here")
+	defer gathered(t, here, there, c).End()
+	again(own-1, "another version")
+	h := must[*Handle](t)(here.Open(a.Ino, unix.O_RDWR, root))
+	again(own, "somebody may write")
+	check(t, h.Close())
+	if _, err := here.Adopt(sharefs.RootIno, Foreign{c, there.cfg.Peer}, 0); !errors.Is(err, sharefs.KindInvalid) {
+		t.Error(err)
+	}
+	bad := c
+	bad.Size++
+	if _, err := here.Adopt(a.Ino, Foreign{bad, there.cfg.Peer}, own); !errors.Is(err, sharefs.KindInvalid) {
+		t.Error(err)
+	}
+	if _, err := here.Adopt(a.Ino, Foreign{c, there.cfg.Peer}, own); err != nil {
+		t.Error(err)
+	}
+	if got := content(t, here, a.Ino); got != "theirs" {
+		t.Errorf("the file holds %q", got)
+	}
+}
+
+// One content that cannot be had, or is not what it is said to be, keeps no other back, and is there when it is sent as it is.
+func TestGatherPassesOverWhatCannotBeHad(t *testing.T) {
+	here, there := pair(t)
+	var list []Content
+	for i := range 6 {
+		list = append(list, newestKept(t, there.Tree, create(t, there.Tree, sharefs.RootIno, fmt.Sprint(i), blob(uint64(i), 1<<20)).Ino).Content)
+	}
+	list = append(list, Content{Size: 3, Spans: []Span{{Len: 4, Hole: true}}})
+	gone := errors.New("gone")
+	there.change = func(of int, data []byte) ([]byte, error) {
+		switch of {
+		case 1:
+			return nil, gone
+		case 3:
+			data = bytes.Clone(data)
+			data[len(data)/2] ^= 1
+		case 4:
+			data = data[:len(data)-1]
+		}
+		return data, nil
+	}
+	l, errs, err := here.Gather(list, there)
+	check(t, err)
+	defer l.End()
+	for i, want := range []error{nil, gone, nil, sharefs.KindCorrupt, sharefs.KindCorrupt, nil, sharefs.KindInvalid} {
+		if !errors.Is(errs[i], want) {
+			t.Errorf("content %d: %v", i, errs[i])
+		}
+		if ok := must[bool](t)(here.Here(&list[i])); ok != (want == nil) {
+			t.Errorf("content %d is here: %v", i, ok)
+		}
+	}
+	there.change = nil
+	clear(there.wanted)
+	gathered(t, here, there, list[:6]...).End()
+}

@@ -1,0 +1,250 @@
+package versions
+
+import (
+	"sharefs"
+	"sharefs/versions/chunk"
+	"sharefs/versions/pack"
+)
+
+// Source is where chunks come from that are not here, as other hosts. Of is the place of a content among those that were asked for: who may see
+// what goes by the version and not by the chunk.
+type Source interface {
+	// Want tells of chunks that Get will be asked for soon, in this order, unless another of the same content could not be had. It does not wait for them.
+	Want(of int, ids ...sharefs.ChunkID)
+	// Get returns a chunk, as a rule one that Want told of. Whoever sent one that good does not hold to be it is not to be asked again.
+	Get(of int, id sharefs.ChunkID, good func(data []byte) bool) ([]byte, error)
+}
+
+// Lease keeps chunks that no version leads to yet, until End.
+type Lease struct{ x *lease }
+
+// End gives the chunks free. It may be called again.
+func (l *Lease) End() {
+	if l != nil && l.x != nil {
+		l.x.end()
+		l.x = nil
+	}
+}
+
+// Gather puts those chunks of some contents into packs that no pack has, and keeps them all on a lease, also those that were here. It holds no lock while it
+// waits for the source. One content that cannot be had keeps none of the others back: errs tells of each, nil where all of it is here and survives power loss, otherwise
+// what the source said, KindInvalid for what is no content, or KindCorrupt for a node that leads nowhere. What was put into packs of it stays there
+// for the next time, as long as the lease lasts. Err tells of a failure of the store; then the contents have to be gathered again.
+func (t *Tree) Gather(list []Content, src Source) (l *Lease, errs []error, err error) {
+	const op = "fetch"
+	if err := t.writable(op); err != nil {
+		return nil, nil, err
+	}
+	h := &t.past
+	g := gathering{batch: h.newBatch(&tools{namer: chunk.NewHasher(h.keys.chunk)}), src: src, errs: make([]error, len(list))}
+	l = &Lease{g.lease}
+	levels := map[uint8][]needed{}
+	for i := range list {
+		top, ok := list[i].manifest()
+		if !ok {
+			g.errs[i] = fail(op, sharefs.KindInvalid)
+			continue
+		}
+		levels[top.level] = appendNeeded(levels[top.level], i, top.spans)
+	}
+	for level, all := range levels {
+		if err == nil {
+			err = g.all(level, all)
+		}
+	}
+	g.told.release()
+	if err == nil {
+		err = g.flush()
+	}
+	if err != nil {
+		l.End()
+		return nil, nil, err
+	}
+	return l, g.errs, nil
+}
+
+// Here reports whether all of a content is in packs. Unless it is on a lease or has a version, it may be gone at once.
+func (t *Tree) Here(c *Content) (bool, error) {
+	top, ok := c.manifest()
+	if !ok {
+		return false, nil
+	}
+	return t.past.here(top, int64(c.Size), nil)
+}
+
+// here is Here for a manifest, of which it puts all chunks on a lease unless that is nil.
+func (h *history) here(top manifest, size int64, x *lease) (bool, error) {
+	for i := range top.spans {
+		s := &top.spans[i]
+		if s.hole {
+			continue
+		}
+		if x != nil {
+			x.add(&s.id)
+		}
+		if ok, err := h.has(&s.id); err != nil || !ok {
+			return false, err
+		}
+		if top.level == 0 {
+			continue
+		}
+		spans, err := h.node(s)
+		if err != nil {
+			return false, err
+		}
+		if ok, err := h.here(manifest{top.level - 1, spans}, s.len, x); err != nil || !ok {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// has reports whether a pack has a chunk and nothing is known against it.
+func (h *history) has(id *sharefs.ChunkID) (bool, error) {
+	_, ok, err := h.t.db.Get(spaceChunk, id[:])
+	return ok && !h.spoilt.has(id), failed("look for a chunk", err)
+}
+
+// node reads a node of a manifest.
+func (h *history) node(s *span) ([]span, error) {
+	data, err := h.readChunk(s.id, nil)
+	if err != nil {
+		return nil, err
+	}
+	spans, ok := decodeSpans(data, s.len)
+	if !ok {
+		return nil, &sharefs.Error{Op: "fetch", Kind: sharefs.KindCorrupt, Detail: "a node of a manifest is damaged"}
+	}
+	return spans, nil
+}
+
+// Bounds of what a source is told of before the first of it is asked for.
+const (
+	gatherChunks = 256
+	gatherBytes  = 8 << 20
+)
+
+// gathering fetches what is missing of some contents. It goes by windows: of the next one the source is told before the chunks of one are asked for.
+type gathering struct {
+	*batch
+	src  Source
+	errs []error // of each content
+	told idSet   // chunks of which the source was told
+}
+
+// needed is a chunk, or a node, of one of the contents.
+type needed struct {
+	of int
+	span
+}
+
+func appendNeeded(list []needed, of int, spans []span) []needed {
+	for _, s := range spans {
+		if !s.hole {
+			list = append(list, needed{of, s})
+		}
+	}
+	return list
+}
+
+// all fetches what some spans of one level lead to.
+func (g *gathering) all(level uint8, list []needed) error {
+	for lacks, next := []needed(nil), 0; ; {
+		had := lacks
+		lacks = nil
+		from := next
+		for bytes := int64(0); next < len(list) && next-from < gatherChunks && bytes < gatherBytes; next++ {
+			n := &list[next]
+			if g.errs[n.of] != nil {
+				continue
+			}
+			g.lease.add(&n.id)
+			if ok, err := g.has(n); err != nil {
+				return err
+			} else if !ok {
+				lacks = append(lacks, *n)
+				bytes += n.len
+				if g.told.add(fingerprint(&n.id)) {
+					g.src.Want(n.of, n.id)
+				}
+			} else if level > 0 {
+				if err := g.below(level, n); err != nil {
+					return err
+				}
+			}
+		}
+		for i := range had {
+			if err := g.get(level, &had[i]); err != nil {
+				return err
+			}
+		}
+		if next == len(list) && len(lacks) == 0 {
+			return nil
+		}
+	}
+}
+
+// has reports whether a chunk is here.
+func (g *gathering) has(n *needed) (bool, error) {
+	if _, ok := g.chunks[n.id]; ok {
+		return true, nil
+	}
+	return g.h.has(&n.id)
+}
+
+// get fetches a chunk, or a node and what that leads to.
+func (g *gathering) get(level uint8, n *needed) error {
+	if g.errs[n.of] != nil {
+		return nil
+	}
+	if ok, err := g.has(n); err != nil {
+		return err
+	} else if ok { // it came for another content meanwhile
+		if level > 0 {
+			return g.below(level, n)
+		}
+		return nil
+	}
+	good := func(data []byte) bool {
+		return g.tools.namer.ID(data) == n.id && (level > 0 || int64(len(data)) == n.len)
+	}
+	data, err := g.src.Get(n.of, n.id, good)
+	if err == nil && !good(data) {
+		err = &sharefs.Error{Op: "fetch", Kind: sharefs.KindCorrupt, Detail: "what was sent as chunk " + n.id.String() + " is another one"}
+	}
+	if err != nil {
+		g.errs[n.of] = err
+		return nil
+	}
+	if level == 0 {
+		return g.keep(pack.TypeChunk, n.id, data)
+	}
+	if err := g.keep(pack.TypeMap, n.id, data); err != nil {
+		return err
+	}
+	return g.spans(level, n, data)
+}
+
+// below fetches what a node leads to that is here.
+func (g *gathering) below(level uint8, n *needed) error {
+	if _, unwritten := g.chunks[n.id]; unwritten { // it came for another content, for which what it leads to may not be had
+		if err := g.flush(); err != nil {
+			return err
+		}
+	}
+	data, err := g.h.readChunk(n.id, nil)
+	if err != nil {
+		g.errs[n.of] = err
+		return nil
+	}
+	return g.spans(level, n, data)
+}
+
+func (g *gathering) spans(level uint8, n *needed, data []byte) error {
+	spans, ok := decodeSpans(data, n.len)
+	if !ok {
+		g.errs[n.of] = &sharefs.Error{Op: "fetch", Kind: sharefs.KindCorrupt, Detail: "a node of a manifest is damaged"}
+		return nil
+	}
+	return g.all(level-1, appendNeeded(nil, n.of, spans))
+}
