@@ -35,6 +35,12 @@ type ChunkID [32]byte
 // String returns the id in 64 hexadecimal digits.
 func (id ChunkID) String() string { return hex.EncodeToString(id[:]) }
 
+// KeyID names a share key. It follows from the key, and the key does not follow from it.
+type KeyID [16]byte
+
+// String returns the id in 32 hexadecimal digits.
+func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
+
 // PeerID is the Ed25519 public key of a host.
 type PeerID [32]byte
 

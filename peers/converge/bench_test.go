@@ -39,7 +39,7 @@ func many(b *testing.B, n int) (all []Input, files []sharefs.FileID, last map[sh
 		}
 		id := ids.file()
 		say(&record.Place{File: id, Type: record.Regular, Parent: dir, Name: name()})
-		last[id] = say(&record.Version{File: id, Size: 1, Spans: []record.Span{{Len: 1, ID: sharefs.ChunkID{byte(i), byte(i >> 8)}}}}).ID()
+		last[id] = say(&record.Version{File: id, Size: 1, Spans: []record.Span{{Len: 1, ID: sharefs.ChunkID{byte(i), byte(i >> 8)}}}, Key: sharefs.KeyID{1}}).ID()
 		files = append(files, id)
 	}
 	return all, files, last

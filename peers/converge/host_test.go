@@ -196,6 +196,7 @@ func (h *host) versionOf(id sharefs.FileID, content string, parents []record.ID)
 	}
 	if v.Target == "" && content != "" {
 		v.Size, v.Spans = uint64(len(content)), []record.Span{{Len: uint64(len(content)), ID: chunk(content)}}
+		v.Key = sharefs.KeyID{1}
 	}
 	return h.say(v, v.Parents...)
 }

@@ -114,6 +114,13 @@ func (t *Tree) Node(key Key) (Node, bool) {
 	return n, ok
 }
 
+// Nodes calls fn for each name that is shown, and the root, in no order.
+func (t *Tree) Nodes(fn func(Node)) {
+	for _, n := range t.nodes {
+		fn(n)
+	}
+}
+
 // Heads returns the heads of a file, the live one first.
 func (t *Tree) Heads(id sharefs.FileID) []record.ID {
 	f := t.files[id]

@@ -26,7 +26,8 @@
 //	place    16 file, 8 link, 1 type (1 directory, 2 regular file, 3 symlink), 16 parent,
 //	         1 length of the name and the name; of a removal (the parent is Nowhere): list of ids that its author had seen
 //	version  16 file, list of parents (ids), 8 mtime, 1 content:
-//	           1  8 size, 1 level, list of spans: varint length·2 + 1 of a hole; or varint length·2, 32 id
+//	           1  8 size, 1 level, list of spans: varint length·2 + 1 of a hole; or varint length·2, 32 id;
+//	              then, if any of them is no hole, 16 id of the share key that names chunks and nodes
 //	           2  varint length and the target of a symlink
 //	attr     16 file, 2 mode, 1 whether mtime follows, (8 mtime), list of xattrs: 1 length and the name, varint length and the value
 //	cut      32 author, 8 incarnation, 8 number, 8 epoch

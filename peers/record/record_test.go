@@ -20,6 +20,7 @@ func testKey(n byte) (ed25519.PrivateKey, sharefs.PeerID) {
 }
 
 func fid(n byte) sharefs.FileID { return sharefs.FileID(bytes.Repeat([]byte{n}, 16)) }
+func kid(n byte) sharefs.KeyID  { return sharefs.KeyID(bytes.Repeat([]byte{n}, 16)) }
 func rid(n byte) ID             { return ID(bytes.Repeat([]byte{n}, 32)) }
 func cid(n byte) sharefs.ChunkID {
 	return sharefs.ChunkID(bytes.Repeat([]byte{n}, 32))
@@ -66,10 +67,12 @@ var bodies = []struct {
 	{"remove", &Place{File: fid(3), Type: Symlink, Parent: Nowhere, Seen: []ID{rid(4), rid(5)}},
 		"01" + rep("03", 16) + rep("00", 8) + "03" + rep("ff", 16) + "00" + "02" + rep("04", 32) + rep("05", 32)},
 	{"empty version", &Version{File: fid(2), Mtime: -1}, "02" + rep("02", 16) + "00" + rep("ff", 8) + "01" + rep("00", 8) + "00" + "00"},
-	{"version", &Version{File: fid(2), Parents: []ID{rid(6), rid(7)}, Mtime: 0x1234, Size: 5000, Spans: []Span{{Len: 4000, ID: cid(8)}, {Len: 1000, Hole: true}}},
-		"02" + rep("02", 16) + "02" + rep("06", 32) + rep("07", 32) + "0000000000001234" + "01" + "0000000000001388" + "00" + "02" + "c03e" + rep("08", 32) + "d10f"},
-	{"version of nodes", &Version{File: fid(2), Size: 1, Level: 2, Spans: []Span{{Len: 1, ID: cid(9)}}},
-		"02" + rep("02", 16) + "00" + rep("00", 8) + "01" + "0000000000000001" + "02" + "01" + "02" + rep("09", 32)},
+	{"version", &Version{File: fid(2), Parents: []ID{rid(6), rid(7)}, Mtime: 0x1234, Size: 5000, Spans: []Span{{Len: 4000, ID: cid(8)}, {Len: 1000, Hole: true}}, Key: kid(0xb)},
+		"02" + rep("02", 16) + "02" + rep("06", 32) + rep("07", 32) + "0000000000001234" + "01" + "0000000000001388" + "00" + "02" + "c03e" + rep("08", 32) + "d10f" + rep("0b", 16)},
+	{"hole", &Version{File: fid(2), Size: 1000, Spans: []Span{{Len: 1000, Hole: true}}},
+		"02" + rep("02", 16) + "00" + rep("00", 8) + "01" + "00000000000003e8" + "00" + "01" + "d10f"},
+	{"version of nodes", &Version{File: fid(2), Size: 1, Level: 2, Spans: []Span{{Len: 1, ID: cid(9)}}, Key: kid(0xc)},
+		"02" + rep("02", 16) + "00" + rep("00", 8) + "01" + "0000000000000001" + "02" + "01" + "02" + rep("09", 32) + rep("0c", 16)},
 	{"symlink", &Version{File: fid(3), Target: "../x"}, "02" + rep("03", 16) + "00" + rep("00", 8) + "02" + "04" + "2e2e2f78"},
 	{"attr", &Attr{File: fid(2), Mode: 0o644}, "03" + rep("02", 16) + "01a4" + "00" + "00"},
 	{"attr of a directory", &Attr{File: fid(0), Mode: 0o1777, HasMtime: true, Mtime: 9, Xattrs: []Xattr{{"user.a", ""}, {"user.b", "v"}}},
@@ -153,7 +156,8 @@ func TestRefused(t *testing.T) {
 		{&Place{File: fid(1), Type: Regular, Parent: Nowhere, Seen: ids}, "17 ids"}, {&Place{File: fid(1), Type: Regular, Parent: Nowhere, Seen: ids[:16]}, ""},
 		{&Place{File: fid(1), Type: Regular, Parent: Nowhere, Seen: []ID{rid(2), rid(1)}}, "do not rise"}, {&Place{File: fid(1), Type: Regular, Parent: Nowhere, Seen: []ID{rid(2), rid(2)}}, "do not rise"},
 		{&Version{File: Root}, "of the root"}, {&Version{File: Nowhere}, "of the root"}, {&Version{File: fid(1), Parents: ids}, "17 parents"}, {&Version{File: fid(1), Parents: []ID{rid(2), rid(2)}}, "do not rise"},
-		{&Version{File: fid(1), Size: 1 << 63}, "a size of"}, {&Version{File: fid(1), Size: 17, Spans: spans}, "17 spans"}, {&Version{File: fid(1), Size: 16, Spans: spans[:16]}, ""},
+		{&Version{File: fid(1), Size: 1 << 63}, "a size of"}, {&Version{File: fid(1), Size: 17, Spans: spans}, "17 spans"}, {&Version{File: fid(1), Size: 16, Spans: spans[:16], Key: kid(1)}, ""},
+		{&Version{File: fid(1), Size: 16, Spans: spans[:16]}, "chunks without a key"},
 		{&Version{File: fid(1), Size: 17, Spans: spans[:16]}, "lack 1 bytes"}, {&Version{File: fid(1), Size: 15, Spans: spans[:16]}, "1 bytes where 0 are left"}, {&Version{File: fid(1), Size: 1, Spans: []Span{{}}}, "0 bytes where"},
 		{&Version{File: fid(1), Level: 1}, "empty manifest"}, {&Version{File: fid(1), Size: 1, Level: 17, Spans: spans[:1]}, "level 17"},
 		{&Version{File: fid(1), Size: 2, Spans: []Span{{Len: 1, Hole: true}, {Len: 1, Hole: true}}}, "two holes"},
@@ -178,6 +182,11 @@ func TestRefused(t *testing.T) {
 	// What cannot even be encoded: a name whose length does not fit.
 	if _, err := New(testShare, sharefs.PeerID{1}, 1, name(long)); err == nil || !strings.Contains(err.Error(), "256 bytes") {
 		t.Error(err)
+	}
+	for _, v := range []*Version{{File: fid(1), Key: kid(1)}, {File: fid(1), Target: "x", Key: kid(1)}, {File: fid(1), Size: 1, Spans: []Span{{Len: 1, Hole: true}}, Key: kid(1)}} {
+		if _, err := New(testShare, sharefs.PeerID{1}, 1, v); !errors.Is(err, sharefs.KindInvalid) {
+			t.Errorf("%+v: %v", v, err)
+		}
 	}
 	for _, c := range []struct {
 		author sharefs.PeerID

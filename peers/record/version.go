@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"sharefs"
@@ -33,6 +34,7 @@ type Version struct {
 	Size  uint64
 	Level uint8 // 0: the spans are chunks; otherwise nodes of the level below
 	Spans []Span
+	Key   sharefs.KeyID // of the share key that names the chunks and nodes; zero where there are none
 
 	// Target is where a symlink leads; empty of a regular file.
 	Target string
@@ -66,7 +68,7 @@ func (v *Version) check() error {
 	}
 	if v.Target != "" {
 		switch {
-		case v.Size != 0 || v.Level != 0 || len(v.Spans) > 0:
+		case v.Size != 0 || v.Level != 0 || len(v.Spans) > 0 || v.Key != sharefs.KeyID{}:
 			return fmt.Errorf("a symlink with content")
 		case len(v.Target) > sharefs.SymlinkMax:
 			return fmt.Errorf("a symlink of %d bytes, allowed are %d", len(v.Target), sharefs.SymlinkMax)
@@ -97,10 +99,18 @@ func (v *Version) check() error {
 		}
 		left -= s.Len
 	}
-	if left > 0 {
+	switch {
+	case left > 0:
 		return fmt.Errorf("spans that lack %d bytes of the size", left)
+	case v.named() != (v.Key != sharefs.KeyID{}):
+		return fmt.Errorf("chunks without a key, or a key without chunks")
 	}
 	return nil
+}
+
+// named reports whether there is a chunk or node, which has a name.
+func (v *Version) named() bool {
+	return slices.ContainsFunc(v.Spans, func(s Span) bool { return !s.Hole })
 }
 
 func (v *Version) append(b []byte) []byte {
@@ -129,6 +139,9 @@ func (v *Version) appendContent(b []byte) []byte {
 		b = binary.AppendUvarint(b, s.Len<<1)
 		b = append(b, s.ID[:]...)
 	}
+	if v.named() {
+		b = append(b, v.Key[:]...)
+	}
 	return b
 }
 
@@ -149,6 +162,9 @@ func decodeVersion(d *reader) *Version {
 				d.array(s.ID[:], "spans")
 			}
 			v.Spans = append(v.Spans, s)
+		}
+		if v.named() {
+			d.array(v.Key[:], "key")
 		}
 	case contentTarget:
 		n := d.count(sharefs.SymlinkMax, 1, "bytes of a symlink")
