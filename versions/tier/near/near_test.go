@@ -325,15 +325,10 @@ func TestWhatWasNotReadGoesFirst(t *testing.T) {
 }
 
 func TestOneOfSeveralReadersFetches(t *testing.T) {
-	b := newBench(t, 1)
+	b, _ := remoteBench(t, seeded(t), 40)
 	defer b.close()
 	var asked atomic.Int64
 	gate := make(chan struct{})
-	b.add(seeded(t), 20)
-	b.upload(true)
-	if err := b.fs.shrink(); err != nil {
-		t.Fatal(err)
-	}
 	b.bucket.reads(func(_ context.Context, _ []byte, next func() (int, tier.Info, error)) (int, tier.Info, error) {
 		asked.Add(1)
 		<-gate
