@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sharefs"
 	"sharefs/integration/linkem"
 	"sharefs/integration/mounttest"
@@ -324,6 +326,43 @@ func TestPairByDigits(t *testing.T) {
 	if p := a.peer("bert"); p.How != "lan" || p.Level != "paired" {
 		t.Errorf("%+v", p)
 	}
+}
+
+// On a link without addresses but those that IPv6 makes of itself (RFC 4291, section 2.5.6) beacons are heard, and followed.
+func TestBeaconsOfOneLink(t *testing.T) {
+	hs := hosts(t, "", "anna", "bert")
+	a, b := hs[0], hs[1]
+	for _, h := range hs {
+		if err := h.net.Do(func() error {
+			if err := os.WriteFile("/proc/sys/net/ipv6/conf/link0/disable_ipv6", []byte("0"), 0); err != nil {
+				return err
+			}
+			return noIPv4("link0")
+		}); err != nil {
+			t.Skipf("no IPv6 here: %v", err)
+		}
+	}
+	a.must("pair", b.id(), "--name", "bert")
+	b.must("pair", a.id(), "--name", "anna")
+	connected(t, a, b)
+	mounttest.WaitFor(t, "a path between addresses of the link", func() bool { return strings.HasPrefix(a.peer("bert").Path, "udp [fe80:") })
+}
+
+// noIPv4 takes the address of version 4 from a device of the calling thread's namespace (netdevice(7)).
+func noIPv4(name string) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	if err := ifr.SetInet4Addr(make([]byte, 4)); err != nil {
+		return err
+	}
+	return unix.IoctlIfreq(fd, unix.SIOCSIFADDR, ifr)
 }
 
 // Two that know nothing but each other's key find each other by beacons, whatever else is sent there.

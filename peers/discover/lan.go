@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -45,17 +46,16 @@ type LAN struct {
 
 	mu     sync.Mutex // guards what follows
 	ifaces []net.Interface
-	joined map[int]bool
 	flood  flood
 }
 
-// ListenLAN begins to listen. Heard is called for each beacon that could be one, from one goroutine for each version of IP; only limits it to the interface that has an
-// address. The caller must Close it.
+// ListenLAN begins to listen. Heard is called for each beacon that could be one, from one goroutine for each version of IP; an address that holds on one link alone has the
+// index of the interface as its zone. Only limits it to the interface that has an address. The caller must Close it.
 func ListenLAN(only netip.Addr, heard func(b Beacon, from netip.Addr), log *slog.Logger) (*LAN, error) {
 	if only.IsUnspecified() {
 		only = netip.Addr{}
 	}
-	l := &LAN{only: only, heard: heard, log: log, joined: map[int]bool{}}
+	l := &LAN{only: only, heard: heard, log: log}
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		cerr := c.Control(func(fd uintptr) {
@@ -77,7 +77,7 @@ func ListenLAN(only netip.Addr, heard func(b Beacon, from netip.Addr), log *slog
 	if !only.IsValid() || only.Is6() {
 		if c, err := lc.ListenPacket(context.Background(), "udp6", group6.String()); err == nil {
 			l.v6 = ipv6.NewPacketConn(c)
-			errs = append(errs, control(c, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL), l.v6.SetMulticastLoopback(true))
+			errs = append(errs, control(c, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL), l.v6.SetMulticastLoopback(true), l.v6.SetControlMessage(ipv6.FlagInterface, true))
 		} else {
 			errs = append(errs, err)
 		}
@@ -88,12 +88,21 @@ func ListenLAN(only netip.Addr, heard func(b Beacon, from netip.Addr), log *slog
 	l.Refresh()
 	if l.v4 != nil {
 		l.wg.Go(func() {
-			l.listen(func(b []byte) (int, net.Addr, error) { n, _, from, err := l.v4.ReadFrom(b); return n, from, err })
+			l.listen(func(b []byte) (int, int, net.Addr, error) {
+				n, _, from, err := l.v4.ReadFrom(b)
+				return n, 0, from, err
+			})
 		})
 	}
 	if l.v6 != nil {
 		l.wg.Go(func() {
-			l.listen(func(b []byte) (int, net.Addr, error) { n, _, from, err := l.v6.ReadFrom(b); return n, from, err })
+			l.listen(func(b []byte) (n, ifc int, from net.Addr, err error) {
+				n, cm, from, err := l.v6.ReadFrom(b)
+				if cm != nil {
+					ifc = cm.IfIndex
+				}
+				return n, ifc, from, err
+			})
 		})
 	}
 	return l, nil
@@ -120,24 +129,19 @@ func (l *LAN) Refresh() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ifaces = l.ifaces[:0]
-	here := map[int]bool{}
 	for _, ifc := range all {
 		if ifc.Flags&net.FlagUp == 0 || ifc.Flags&(net.FlagMulticast|net.FlagLoopback|net.FlagPointToPoint) == 0 || !l.wants(&ifc) {
 			continue
 		}
-		here[ifc.Index] = true
 		l.ifaces = append(l.ifaces, ifc)
-		if l.joined[ifc.Index] {
-			continue
-		}
+		// What was joined before says EADDRINUSE; what cannot be joined, as an interface that has no address of version 6 yet, is not heard on.
 		if l.v4 != nil {
-			_ = l.v4.JoinGroup(&ifc, &group4) // what cannot be joined is not heard on
+			_ = l.v4.JoinGroup(&ifc, &group4)
 		}
 		if l.v6 != nil {
 			_ = l.v6.JoinGroup(&ifc, &group6)
 		}
 	}
-	l.joined = here
 }
 
 // wants reports whether beacons go over an interface.
@@ -179,10 +183,11 @@ func (l *LAN) Send(b []byte) {
 	}
 }
 
-func (l *LAN) listen(read func([]byte) (int, net.Addr, error)) {
+// listen takes what read reads, which also tells the index of the interface for addresses that hold on one link alone.
+func (l *LAN) listen(read func([]byte) (n, ifc int, from net.Addr, err error)) {
 	b := make([]byte, MaxBeacon+1)
 	for {
-		n, from, err := read(b)
+		n, ifc, from, err := read(b)
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return
@@ -202,9 +207,17 @@ func (l *LAN) listen(read func([]byte) (int, net.Addr, error)) {
 		if !take {
 			continue
 		}
-		if beacon, ok := Decode(b[:n], now); ok && !host.IsLinkLocalUnicast() {
-			l.heard(beacon, host)
+		beacon, ok := Decode(b[:n], now)
+		if !ok {
+			continue
 		}
+		if host.Is6() && host.IsLinkLocalUnicast() {
+			if ifc == 0 {
+				continue // it leads nowhere
+			}
+			host = host.WithZone(strconv.Itoa(ifc))
+		}
+		l.heard(beacon, host)
 	}
 }
 

@@ -74,9 +74,12 @@ func (h *Hub) beacons(now time.Time) (missing, pairing bool) {
 
 // heard takes a beacon.
 func (h *Hub) heard(b discover.Beacon, from netip.Addr) {
-	addr, ok := pair.Address(netip.AddrPortFrom(from, b.Port).String())
-	if !ok {
-		return
+	addr := netip.AddrPortFrom(from, b.Port).String()
+	if !from.IsLinkLocalUnicast() { // which nobody but the network may name
+		var ok bool
+		if addr, ok = pair.Address(addr); !ok {
+			return
+		}
 	}
 	if b.Kind == discover.Pairing {
 		h.heardPairing(b.Nonce, from.String(), addr)
