@@ -12,9 +12,10 @@ import (
 )
 
 // The daemon is killed and meta.db is lost, once with the journal: a mount says what to do, and after sharefs rebuild every name, content and
-// version is there that was; what the journal alone had is there if the journal is.
+// version is there that was; what the journal alone had is there if the journal is. Copies are made sooner than by default, because it waits for them.
 func TestRebuildAfterTheLossOfMeta(t *testing.T) {
 	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		m.Configure("[journal]\nmax_delay = \"100ms\"\ncopy_delay = \"1s\"\n")
 		write := func(name, content string) {
 			t.Helper()
 			if err := os.MkdirAll(filepath.Dir(m.Path(name)), 0o755); err != nil {
