@@ -26,14 +26,17 @@ func byHand(c *Config) {
 // settle has a file come to rest now.
 func settle(t testing.TB, tree *Tree, ino sharefs.Ino) {
 	t.Helper()
+	if rests, err := trySettle(tree, ino); err != nil || !rests {
+		t.Fatalf("inode %d does not come to rest: %v", ino, err)
+	}
+}
+
+func trySettle(tree *Tree, ino sharefs.Ino) (bool, error) {
 	f := tree.files.pin(ino)
 	defer tree.files.unpin(f)
 	f.content.Lock()
 	defer f.content.Unlock()
-	rests, err := tree.settleNow(f)
-	if err != nil || !rests {
-		t.Fatalf("inode %d does not come to rest: %v", ino, err)
-	}
+	return tree.settleNow(f)
 }
 
 // capture captures all that waits.

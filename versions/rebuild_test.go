@@ -250,17 +250,15 @@ func TestRebuildAfterAKill(t *testing.T) {
 	check(t, m.tree.db.Checkpoint()) // of what the archive has not yet
 	m.run(t, 500, 550)
 	check(t, m.tree.db.Sync())
-	m.tree.orphans.reaping.Lock() // what is removed while the store is copied would be found without its row
-	killed := storeAsKilled(t, dir)
-	m.tree.orphans.reaping.Unlock()
-	whole := storeAsKilled(t, killed)
-	removeMeta(t, killed)
-	r := rebuild(t, killed, RebuildOptions{})
+	lost := killed(t, m.tree)
+	whole := storeAsKilled(t, lost)
+	removeMeta(t, lost)
+	r := rebuild(t, lost, RebuildOptions{})
 	if len(r.Lost) > 0 || r.Journal == 0 {
 		t.Errorf("%+v", r)
 	}
 	m.forgetHandles()
-	m.tree = testTree(t, killed, byHand)
+	m.tree = testTree(t, lost, byHand)
 	m.find(t)
 	m.compare(t)
 	comeToRest(t, m.tree)
@@ -295,14 +293,14 @@ func TestRebuildFromTheArchiveAlone(t *testing.T) {
 	rewrite(t, m.tree, old, "and rewritten after the archive")
 	settle(t, m.tree, old)
 	gone := save(t, m.tree, "made after", "the archive")
-	killed := storeAsKilled(t, dir)
-	removeMeta(t, killed)
-	removeJournal(t, killed)
-	r := rebuild(t, killed, RebuildOptions{})
+	lost := killed(t, m.tree)
+	removeMeta(t, lost)
+	removeJournal(t, lost)
+	r := rebuild(t, lost, RebuildOptions{})
 	if len(r.Lost) > 0 || r.Found != 1 || r.Marked == 0 {
 		t.Errorf("%+v", r)
 	}
-	tree := testTree(t, killed, byHand)
+	tree := testTree(t, lost, byHand)
 	comeToRest(t, tree)
 	capture(t, tree)
 	noProblems(t, tree)
@@ -335,14 +333,14 @@ func TestLostJournalIsNoticed(t *testing.T) {
 	m.run(t, 500, 520) // of which meta.db knows nothing
 	check(t, m.tree.checkpoint.flush())
 	want := m.outline()
-	killed := storeAsKilled(t, dir)
-	check(t, os.RemoveAll(filepath.Join(killed, "journal")))
-	check(t, os.Mkdir(filepath.Join(killed, "journal"), 0o700))
-	if _, err := Open(Config{Dir: killed}); sharefs.KindOf(err) != sharefs.KindCorrupt || !strings.Contains(err.Error(), "rebuild") {
+	lost := killed(t, m.tree)
+	check(t, os.RemoveAll(filepath.Join(lost, "journal")))
+	check(t, os.Mkdir(filepath.Join(lost, "journal"), 0o700))
+	if _, err := Open(Config{Dir: lost}); sharefs.KindOf(err) != sharefs.KindCorrupt || !strings.Contains(err.Error(), "rebuild") {
 		t.Fatalf("it opens: %v", err)
 	}
-	wantNothingLost(t, rebuild(t, killed, RebuildOptions{}))
-	tree := testTree(t, killed, byHand)
+	wantNothingLost(t, rebuild(t, lost, RebuildOptions{}))
+	tree := testTree(t, lost, byHand)
 	if got := outline(t, tree); got != want {
 		t.Errorf("another tree:\n%s\nwant\n%s", got, want)
 	}
@@ -458,14 +456,12 @@ func TestRebuildAfterGarbageCollections(t *testing.T) {
 	}
 	m.fill(10)
 	check(t, m.tree.checkpoint.flush())
-	m.tree.orphans.reaping.Lock()
-	killed := storeAsKilled(t, dir)
-	m.tree.orphans.reaping.Unlock()
-	removeMeta(t, killed)
-	removeJournal(t, killed)
-	r := rebuild(t, killed, RebuildOptions{}, small)
+	lost := killed(t, m.tree)
+	removeMeta(t, lost)
+	removeJournal(t, lost)
+	r := rebuild(t, lost, RebuildOptions{}, small)
 	wantNothingLost(t, r)
-	m.tree = testTree(t, killed, byHand, small)
+	m.tree = testTree(t, lost, byHand, small)
 	m.verify()
 	m.fill(40) // of which some held what was collected
 	m.verify()
