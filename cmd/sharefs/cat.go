@@ -9,7 +9,6 @@ import (
 
 	"sharefs"
 	"sharefs/internal/client"
-	"sharefs/internal/term"
 )
 
 func (a *app) cat() *cobra.Command {
@@ -96,5 +95,5 @@ func readError(p client.Point, err error) error {
 	if err == nil || sharefs.KindOf(err) == sharefs.KindOther {
 		return err
 	}
-	return &sharefs.Error{Op: "read", Path: term.Quote(p.Name), Kind: sharefs.KindOf(err), Err: err}
+	return client.PathError("read", p.Name, err)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -78,8 +79,8 @@ func TestHistoryLargerThanItsRoom(t *testing.T) {
 		if err == nil {
 			continue
 		}
-		if gone++; !errors.Is(err, syscall.EHOSTUNREACH) {
-			t.Errorf("version %d: %v", n+1, err)
+		if gone = n + 1; !errors.Is(err, syscall.EHOSTUNREACH) {
+			t.Errorf("version %d: %v", gone, err)
 		}
 	}
 	if gone == 0 {
@@ -88,6 +89,12 @@ func TestHistoryLargerThanItsRoom(t *testing.T) {
 	m.UntilTier("the outage shows", func(s *status.Tier) bool { return !s.Cache.OutOfReachSince.IsZero() && s.Cache.Error != "" })
 	if problems := fmt.Sprint(m.Status().Problems); !strings.Contains(problems, "cannot be read, for the bucket s3://") {
 		t.Error(problems)
+	}
+	for _, command := range []string{"cat", "restore"} {
+		cmd := exec.Command(mounttest.Bin(t, "sharefs"), command, m.Path(fmt.Sprintf("large@@%d", gone)))
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "it lies in the bucket s3://") {
+			t.Errorf("%s: %v, %s", command, err, out)
+		}
 	}
 	write(t, m, "other", "written while the server was stopped")
 	m.Settled()

@@ -105,6 +105,8 @@ func (f *File) writeError(op string, err error) error {
 		if op == "restore" {
 			e.Detail += ", or write the version elsewhere: sharefs cat " + term.Quote(f.Given+"@@"+f.Select) + " > OTHER"
 		}
+	case sharefs.KindUnreachable:
+		e.Detail = outage(f.Path)
 	case sharefs.KindExist:
 		e.Detail = "that is what it holds already"
 	case sharefs.KindNoSpace:

@@ -135,6 +135,8 @@ func PathError(op, path string, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOTCONN), errors.Is(err, unix.ECONNABORTED):
 		return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: sharefs.KindBusy, Detail: "the ShareFS mounted there has ended: sharefs-mount mounts it again"}
+	case kind == sharefs.KindUnreachable:
+		return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: kind, Detail: outage(path)}
 	case kind != sharefs.KindOther:
 		return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: kind, Detail: kind.String()}
 	}
@@ -143,6 +145,23 @@ func PathError(op, path string, err error) error {
 		err = inner.Err
 	}
 	return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: kind, Err: err}
+}
+
+// outage says which bucket it is that has what cannot be read at a path, FILE@@N or a path in the live tree, as far as the mount tells that.
+func outage(path string) string {
+	file, _, _ := strings.Cut(path, "@@")
+	m, err := MountOf(strings.TrimRight(file, " "))
+	if err != nil {
+		return sharefs.KindUnreachable.String()
+	}
+	s, err := m.Status()
+	switch {
+	case err != nil || s.Tier == nil:
+		return sharefs.KindUnreachable.String()
+	case s.Tier.Cache.OutOfReachSince.IsZero():
+		return "it lies in a bucket alone, and that could not be read (" + s.Tier.URL + "); sharefs status says more"
+	}
+	return "it lies in the bucket " + s.Tier.URL + " alone, which has not answered since " + term.Time(s.Tier.Cache.OutOfReachSince)
 }
 
 // ctl is where a mount tells of itself.
