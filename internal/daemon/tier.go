@@ -16,6 +16,7 @@ import (
 
 const (
 	tierEvery    = 15 * time.Second // at most so often the bucket is brought up to date
+	tierLook     = 5 * time.Minute  // and so often its root is looked at while nothing changes
 	tierKeep     = 24 * time.Hour   // what nobody needs any more stays in the bucket
 	tierAttempts = 4                // for each request, before all of it rests
 	tierState    = "tier"           // the file in the store that tells which root it wrote last
@@ -69,7 +70,7 @@ func (d *Daemon) startTier() {
 	}
 	d.tier, err = tier.Start(tier.Config{
 		Bucket: d.bucket, Source: d.tree.TierSource(), Key: versions.TierKey(d.store.Keys.Share), State: filepath.Join(d.store.Dir, tierState),
-		Host: hostname(), Every: tierEvery, Keep: tierKeep, Take: d.store.Config.Tier.TakeOver, Named: d.packs.Named, TakeBack: d.tree.TakeBack, About: versions.SealForTier(d.store.Keys.Share, about), Log: d.log.With("part", "tier"),
+		Host: hostname(), Every: tierEvery, Look: tierLook, Keep: tierKeep, Take: d.store.Config.Tier.TakeOver, Named: d.packs.Named, TakeBack: d.tree.TakeBack, About: versions.SealForTier(d.store.Keys.Share, about), Log: d.log.With("part", "tier"),
 	})
 	if err != nil {
 		d.tierError = err.Error()
@@ -94,7 +95,8 @@ func (d *Daemon) closePacks() {
 // tierStatus tells how the bucket stands; nil where there is none.
 func (d *Daemon) tierStatus() *status.Tier {
 	url := d.store.Config.Tier.URL
-	if url == "" && d.packs.Stats().Remote == 0 {
+	p := d.packs.Stats()
+	if url == "" && p.Remote == 0 {
 		return nil
 	}
 	if url == "" {
@@ -108,7 +110,6 @@ func (d *Daemon) tierStatus() *status.Tier {
 			SentBytes: s.Sent, Error: s.Error, Refused: s.Refused,
 		}
 	}
-	p := d.packs.Stats()
 	t.Cache = status.Cache{
 		BudgetBytes: p.Budget, HeldBytes: p.Held, LocalPacks: p.Local, RemotePacks: p.Remote, RemoteBytes: p.RemoteBytes, CacheBytes: p.CacheBytes,
 		HitBytes: p.Hits, FetchedBytes: p.Fetched, Fetches: p.Fetches, LeftPacks: p.Left, OutOfReachSince: p.Since, Error: p.Error,

@@ -1,6 +1,7 @@
 package tier
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -49,6 +50,7 @@ type Config struct {
 	State  string        // path of a file that tells which root this store wrote last
 	Host   string        // who this is, for people
 	Every  time.Duration // at most so often the bucket is brought up to date
+	Look   time.Duration // so often it is seen, while nothing changes here, whether the bucket is still this store's; 0: never
 	Keep   time.Duration // for so long a file stays in the bucket that no root names any more
 	// Take, where not empty, is the nonce of a root, or its beginning, that another copy of this store wrote and this one may replace.
 	Take string
@@ -96,8 +98,9 @@ type Uploader struct {
 	root   *Root           // the last one, nil: there is none
 	etag   string          // its tag
 	state  state
-	done   string // state of the source that the root tells of; empty: none
-	lost   error  // files that a bucket alone has, and this one has not
+	done   string    // state of the source that the root tells of; empty: none
+	looked time.Time // when it was last seen that the root is this store's
+	lost   error     // files that a bucket alone has, and this one has not
 
 	mu    sync.Mutex // guards stats
 	stats Stats
@@ -187,7 +190,7 @@ func (u *Uploader) run(ctx context.Context) {
 
 // turn brings the bucket up to date once.
 func (u *Uploader) turn(ctx context.Context) error {
-	if u.root != nil && u.done == u.cfg.Source.State() {
+	if u.root != nil && u.done == u.cfg.Source.State() && !u.taken(ctx) {
 		return u.lost
 	}
 	for range attempts {
@@ -197,7 +200,7 @@ func (u *Uploader) turn(ctx context.Context) error {
 			return err
 		}
 		u.backlog(files)
-		if met := u.remote != nil; !met {
+		if u.remote == nil {
 			if err := u.meet(ctx); err != nil {
 				return err
 			}
@@ -228,6 +231,21 @@ func (u *Uploader) turn(ctx context.Context) error {
 		return cmp.Or(u.tidy(ctx), u.lost)
 	}
 	return &sharefs.Error{Op: "upload", Kind: sharefs.KindAgain, Detail: "files of the store go faster than they can be listed"}
+}
+
+// taken looks now and then whether the root is another one than this store wrote last: another copy of it may have taken the bucket over. Then all that is known of
+// the bucket is found out anew. A bucket that does not answer says nothing.
+func (u *Uploader) taken(ctx context.Context) bool {
+	if u.cfg.Look <= 0 || time.Since(u.looked) < u.cfg.Look {
+		return false
+	}
+	_, info, err := u.cfg.Bucket.ReadAt(ctx, rootKey, make([]byte, 1), 0)
+	u.looked = time.Now()
+	if err == nil && info.ETag == u.etag || err != nil && !errors.Is(err, sharefs.KindNotExist) {
+		return false
+	}
+	u.remote, u.done = nil, ""
+	return true
 }
 
 // backlog writes down what is not in the bucket; before that is known all is, but what the last root named.
@@ -291,9 +309,6 @@ func (u *Uploader) without(files []File) (there []File, lost error) {
 
 // meet finds out what is in the bucket, and whose it is.
 func (u *Uploader) meet(ctx context.Context) error {
-	if u.remote != nil {
-		return nil
-	}
 	root, etag, err := ReadRoot(ctx, u.cfg.Bucket, u.cfg.Key)
 	switch {
 	case errors.Is(err, sharefs.KindNotExist):
@@ -357,7 +372,7 @@ func (u *Uploader) upload(ctx context.Context, files []File) error {
 			return err
 		}
 		u.remote[f.Name] = Info{Key: f.Name, Size: f.Size, ETag: etag}
-		u.backlog(files)
+		u.note(func(s *Stats) { s.BacklogFiles, s.BacklogBytes = s.BacklogFiles-1, s.BacklogBytes-f.Size })
 	}
 	return nil
 }
@@ -403,12 +418,12 @@ func (u *Uploader) swap(ctx context.Context, files []File) error {
 	if u.root != nil {
 		only = Condition{ETag: u.etag}
 	}
-	etag, err := u.cfg.Bucket.Put(ctx, rootKey, readerAt(body), int64(len(body)), only)
+	etag, err := u.cfg.Bucket.Put(ctx, rootKey, bytes.NewReader(body), int64(len(body)), only)
 	if err != nil {
 		u.remote = nil // it may be there nevertheless, or another one's
 		return notGone(err)
 	}
-	u.root, u.etag = next, etag
+	u.root, u.etag, u.looked = next, etag, time.Now()
 	total := int64(0)
 	for _, f := range files {
 		total += f.Size
@@ -514,17 +529,4 @@ func random() string {
 	var b [16]byte
 	rand.Read(b[:])
 	return hex.EncodeToString(b[:])
-}
-
-type readerAt []byte
-
-func (r readerAt) ReadAt(b []byte, off int64) (int, error) {
-	if off >= int64(len(r)) {
-		return 0, io.EOF
-	}
-	n := copy(b, r[off:])
-	if n < len(b) {
-		return n, io.EOF
-	}
-	return n, nil
 }

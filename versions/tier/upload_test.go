@@ -453,6 +453,40 @@ func TestCopyOfAStoreIsRefused(t *testing.T) {
 	}
 }
 
+// A store in which nothing changes learns all the same that another copy of it has taken its bucket, and gives nothing up for being there.
+func TestTakeOverIsSeenByAnIdleStore(t *testing.T) {
+	b := &membucket.Bucket{}
+	cfg, copied, f, g := twins(t, b)
+	cfg.Look = time.Millisecond
+	named := make(chan bool, 1000) // whether there is any
+	cfg.Named = func(all []tier.Info) { named <- len(all) > 0 }
+	f.set("packs/ab/2", "two")
+	u := start(t, cfg)
+	same(t, b, f)
+	root, _, err := tier.ReadRoot(context.Background(), b, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.set("packs/ab/3", "three")
+	copied.Take = root.Nonce
+	start(t, copied)
+	same(t, b, g)
+	until(t, "the store knows", func() bool { return u.Stats().Refused })
+	if s := u.Stats(); !strings.Contains(s.Error, "another copy of this store") {
+		t.Error(s.Error)
+	}
+	last := true
+	until(t, "nothing is held to be there", func() bool {
+		for {
+			select {
+			case last = <-named:
+			default:
+				return !last
+			}
+		}
+	})
+}
+
 // Two copies that begin at once: one of them goes on, whichever it is, and the bucket is its own.
 func TestOfTwoCopiesOneGoesOn(t *testing.T) {
 	b := &membucket.Bucket{}
