@@ -81,14 +81,10 @@ func (b *Batch) check() error {
 // DecodeBatch reads a batch and keeps raw, which must not be changed. It does not check the signature. Errors are as those of [Decode].
 func DecodeBatch(raw []byte) (*Batch, error) {
 	const op = "read a batch"
-	if len(raw) > 0 && raw[0] != Format {
-		return nil, unknownFormat(op, raw[0])
+	signed, d, err := opened(op, raw, batchHeader)
+	if err != nil {
+		return nil, err
 	}
-	if len(raw) < batchHeader+ed25519.SignatureSize {
-		return nil, invalid(op, fmt.Errorf("%d bytes are too few", len(raw)))
-	}
-	signed := raw[:len(raw)-ed25519.SignatureSize]
-	d := reader{b: signed[1:]}
 	b := &Batch{raw: raw}
 	d.array(b.Share[:], "share")
 	d.array(b.Author[:], "author")
@@ -96,14 +92,8 @@ func DecodeBatch(raw []byte) (*Batch, error) {
 	d.array(b.Prev[:], "hash")
 	b.HLC = sharefs.HLC(d.u64("time"))
 	b.Records = d.ids(MaxBatch, "records")
-	if d.err == nil && len(d.b) > 0 {
-		d.refuse("%d bytes after its end", len(d.b))
-	}
-	if d.err == nil {
-		d.err = b.check()
-	}
-	if d.err != nil {
-		return nil, invalid(op, d.err)
+	if err := d.end(b.check); err != nil {
+		return nil, invalid(op, err)
 	}
 	b.hash = hash(batchDomain, signed)
 	return b, nil

@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"encoding/binary"
 	"fmt"
 	"strconv"
@@ -13,6 +14,30 @@ import (
 type reader struct {
 	b   []byte
 	err error
+}
+
+// opened begins to read what is signed, whose fields up to its lists take header bytes, and returns what the signature stands behind. Errors are as those of [Decode].
+func opened(op string, raw []byte, header int) (signed []byte, r reader, err error) {
+	switch {
+	case len(raw) > 0 && raw[0] != Format:
+		return nil, r, &sharefs.Error{Op: op, Kind: sharefs.KindNotSupported,
+			Detail: fmt.Sprintf("format %d; this version of ShareFS knows format %d: update it, or ask the peer's owner", raw[0], Format)}
+	case len(raw) < header+ed25519.SignatureSize:
+		return nil, r, invalid(op, fmt.Errorf("%d bytes are too few", len(raw)))
+	}
+	signed = raw[:len(raw)-ed25519.SignatureSize]
+	return signed, reader{b: signed[1:]}, nil
+}
+
+// end says what is wrong with what was read, and with the value if nothing is.
+func (r *reader) end(check func() error) error {
+	if len(r.b) > 0 {
+		r.refuse("%d bytes after its end", len(r.b))
+	}
+	if r.err != nil {
+		return r.err
+	}
+	return check()
 }
 
 func (r *reader) refuse(format string, args ...any) {

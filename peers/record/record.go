@@ -102,14 +102,10 @@ func Decode(b []byte) (*Record, error) {
 	if len(b) > MaxRecord {
 		return nil, invalid(op, fmt.Errorf("%d bytes, allowed are %d", len(b), MaxRecord))
 	}
-	if len(b) > 0 && b[0] != Format {
-		return nil, unknownFormat(op, b[0])
+	signed, d, err := opened(op, b, headerSize)
+	if err != nil {
+		return nil, err
 	}
-	if len(b) < headerSize+ed25519.SignatureSize {
-		return nil, invalid(op, fmt.Errorf("%d bytes are too few", len(b)))
-	}
-	signed := b[:len(b)-ed25519.SignatureSize]
-	d := reader{b: signed[1:]}
 	r := &Record{raw: b}
 	d.array(r.Share[:], "share")
 	d.array(r.Author[:], "author")
@@ -126,22 +122,11 @@ func Decode(b []byte) (*Record, error) {
 	default:
 		return nil, invalid(op, fmt.Errorf("a body of kind %d, which this version of ShareFS does not know", kind))
 	}
-	if d.err == nil && len(d.b) > 0 {
-		d.refuse("%d bytes after its end", len(d.b))
-	}
-	if d.err == nil {
-		d.err = r.check()
-	}
-	if d.err != nil {
-		return nil, invalid(op, d.err)
+	if err := d.end(r.check); err != nil {
+		return nil, invalid(op, err)
 	}
 	r.id = hash(recordDomain, signed)
 	return r, nil
-}
-
-func unknownFormat(op string, format byte) error {
-	return &sharefs.Error{Op: op, Kind: sharefs.KindNotSupported,
-		Detail: fmt.Sprintf("format %d; this version of ShareFS knows format %d: update it, or ask the peer's owner", format, Format)}
 }
 
 // ID returns the record's name.

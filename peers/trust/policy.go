@@ -126,7 +126,6 @@ func (p Policy) Least(id sharefs.PeerID) Level {
 
 // Explanation says how the level of a peer at a path comes about.
 type Explanation struct {
-	Peer    sharefs.PeerID
 	Path    string
 	Level   Level  // that counts
 	Ceiling Level  // that the rules are capped by
@@ -139,7 +138,7 @@ type Explanation struct {
 // Explain returns how a peer's level at a path comes about.
 func (p Policy) Explain(id sharefs.PeerID, path string) Explanation {
 	e := p.peers[id]
-	x := Explanation{Peer: id, Path: path, Ceiling: e.ceiling}
+	x := Explanation{Path: path, Ceiling: e.ceiling}
 	if len(e.rules) > 0 {
 		x.Default = Paired
 	}
