@@ -207,7 +207,7 @@ func (a *app) pairWait(m *client.Mount, asked string, in *bufio.Reader) error {
 			return a.tellPaired(w.Paired)
 		case report.Open:
 		default:
-			return errors.New(message(errors.New("pair: " + strings.TrimPrefix(w.Error, "pair: "))))
+			return errors.New("pair: " + strings.TrimPrefix(w.Error, "pair: "))
 		}
 		for _, c := range w.Candidates {
 			if shown[c.Number] || c.State != report.Compare || in == nil {

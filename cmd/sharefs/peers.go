@@ -68,7 +68,7 @@ func (a *app) peerCommand(use, short, long, verb, key, done string) *cobra.Comma
 				return err
 			}
 			if a.json {
-				return a.writePeer(m, map[string]string{"peer-rename": args[len(args)-1]}[verb], args[0])
+				return a.writePeer(m, ask["name"], args[0])
 			}
 			return a.printf(done, say...)
 		},

@@ -2,6 +2,7 @@ package link
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"sharefs/peers/discover"
@@ -50,7 +51,7 @@ func (h *Hub) beacons(now time.Time) (missing, pairing bool) {
 	lan, port := h.lan, h.ep.Addr().Addr.Port()
 	var secrets []discover.Secret
 	for _, p := range h.peers {
-		if p.link == nil && p.welcome {
+		if p.missing() {
 			secrets = append(secrets, p.secret)
 		}
 	}
@@ -61,10 +62,8 @@ func (h *Hub) beacons(now time.Time) (missing, pairing bool) {
 		}
 	}
 	h.mu.Unlock()
-	for rest := secrets; len(rest) > 0; {
-		n := min(len(rest), discover.MaxTags)
-		lan.Send(discover.Encode(discover.Known, h.id, port, h.boot^uint64(now.UnixNano()), now, rest[:n]))
-		rest = rest[n:]
+	for some := range slices.Chunk(secrets, discover.MaxTags) {
+		lan.Send(discover.Encode(discover.Known, h.id, port, h.boot^uint64(now.UnixNano()), now, some))
 	}
 	for _, nonce := range nonces {
 		lan.Send(discover.Encode(discover.Pairing, h.id, port, nonce, now, nil))
@@ -88,7 +87,7 @@ func (h *Hub) heard(b discover.Beacon, from netip.Addr) {
 	h.mu.Lock()
 	var missing []*peer
 	for _, p := range h.peers {
-		if p.link == nil && p.welcome {
+		if p.missing() {
 			missing = append(missing, p)
 		}
 	}

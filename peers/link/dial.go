@@ -74,7 +74,7 @@ func (h *Hub) candidates(p *peer) (addrs []string, wanted bool) {
 	known, _ := h.cfg.Book.Peer(p.id)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if p.link != nil || !p.welcome || h.ep == nil {
+	if !p.missing() || h.ep == nil {
 		return nil, false
 	}
 	for _, a := range slices.Concat(p.heard, known.Given, known.Found) {
@@ -92,7 +92,7 @@ func (h *Hub) candidates(p *peer) (addrs []string, wanted bool) {
 func (h *Hub) hear(p *peer, addr string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if p.link != nil || !p.welcome {
+	if !p.missing() {
 		return
 	}
 	p.heard = slices.DeleteFunc(p.heard, func(a string) bool { return a == addr })
@@ -123,9 +123,7 @@ func (h *Hub) reach(ctx context.Context, p *peer, addrs []string) error {
 
 // connect dials a key.
 func (h *Hub) connect(ctx context.Context, key esp.PublicKey, addrs []string) (*esp.Session, error) {
-	h.mu.Lock()
-	ep := h.ep
-	h.mu.Unlock()
+	ep := h.endpoint()
 	if ep == nil {
 		return nil, errors.New("this host listens nowhere")
 	}

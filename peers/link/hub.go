@@ -236,6 +236,12 @@ func (h *Hub) takeOver() (end []*esp.Session, some bool) {
 	return end, len(h.peers) > 0
 }
 
+// missing reports whether a peer is looked for. The hub's lock is held.
+func (p *peer) missing() bool { return p.link == nil && p.welcome }
+
+// has reports whether a session is the one with the peer. p may be nil; the hub's lock is held.
+func (p *peer) has(s *esp.Session) bool { return p != nil && p.link != nil && p.link.sess == s }
+
 // sessions are all of a peer in which hello was said. The hub's lock is held.
 func (p *peer) sessions() []*esp.Session {
 	all := slices.Collect(maps.Keys(p.leaving))
@@ -407,11 +413,16 @@ func (h *Hub) tellAddresses() {
 	}
 }
 
+// endpoint is nil while nothing is listened on.
+func (h *Hub) endpoint() *esp.Endpoint {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ep
+}
+
 // addresses are where peers may reach this host, those of the local network first.
 func (h *Hub) addresses() []string {
-	h.mu.Lock()
-	ep := h.ep
-	h.mu.Unlock()
+	ep := h.endpoint()
 	if ep == nil {
 		return []string{}
 	}

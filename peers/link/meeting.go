@@ -29,7 +29,7 @@ func (h *Hub) meet() {
 		}
 		n := note{Kind: noteMeet}
 		for _, p := range h.peers {
-			if p.link != nil || !p.welcome || len(n.Tags) >= mostTags {
+			if !p.missing() || len(n.Tags) >= mostTags {
 				continue
 			}
 			for _, tag := range p.secret.MeetingTags(via.id, now) {
@@ -101,7 +101,7 @@ func (h *Hub) found(via *link, n *note) {
 	var who *peer
 	h.mu.Lock()
 	for _, p := range h.peers {
-		if p.link == nil && p.welcome && who == nil {
+		if p.missing() && who == nil {
 			if tags := p.secret.MeetingTags(via.p.id, now); tag == tags[0] || tag == tags[1] {
 				who = p
 			}

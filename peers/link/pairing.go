@@ -262,7 +262,7 @@ func (h *Hub) pairingStream(ctx context.Context, connect func() (*esp.Session, e
 func (h *Hub) setAside(s *esp.Session) (end func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if p := h.byKey[s.PeerKey()]; p != nil && p.link != nil && p.link.sess == s || h.aside[s] {
+	if h.byKey[s.PeerKey()].has(s) || h.aside[s] {
 		return func() {}
 	}
 	h.aside[s] = true
@@ -389,9 +389,7 @@ func (h *Hub) pairByLink(s *pair.Session, m *pair.Message) error {
 
 // meetOnLAN dials a host that waits to be paired as well.
 func (h *Hub) meetOnLAN(w *window, nonce uint64, addr string) {
-	h.mu.Lock()
-	ep := h.ep
-	h.mu.Unlock()
+	ep := h.endpoint()
 	ctx, cancel := context.WithTimeout(h.ctx, dialTimeout)
 	defer cancel()
 	s, c, err := h.pairingStream(ctx, func() (*esp.Session, error) { return ep.Connect(ctx, addr) }) // whoever answers: the digits decide

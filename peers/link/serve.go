@@ -143,9 +143,7 @@ func (h *Hub) expectHello() {
 
 // endSilent ends the sessions in which nothing was said since it was called the last time.
 func (h *Hub) endSilent() {
-	h.mu.Lock()
-	ep := h.ep
-	h.mu.Unlock()
+	ep := h.endpoint()
 	if ep == nil {
 		return
 	}
@@ -155,7 +153,7 @@ func (h *Hub) endSilent() {
 	before := h.silent
 	h.silent, h.sweep = map[*esp.Session]bool{}, nil
 	for _, s := range all {
-		if p := h.byKey[s.PeerKey()]; s.Dialed() || h.aside[s] || p != nil && p.link != nil && p.link.sess == s {
+		if s.Dialed() || h.aside[s] || h.byKey[s.PeerKey()].has(s) {
 			continue
 		}
 		h.silent[s] = true

@@ -158,7 +158,7 @@ func (h *Hub) adopt(p *peer, s *esp.Session, c *esp.Conn, mine, m *hello) {
 		h.spare(s)
 		return
 	}
-	if old != nil && old.sess == s {
+	if p.has(s) {
 		h.mu.Unlock()
 		c.Close()
 		return
