@@ -270,9 +270,6 @@ func (f *FS) Check(ctx context.Context, fn func(Listed)) error {
 	if len(list) == 0 {
 		return nil
 	}
-	if f.cfg.Bucket == nil {
-		return f.unreachable(list[0].id, "the bucket is not to be had", f.cfg.Missing)
-	}
 	if err := f.down(list[0].id); err != nil {
 		return err
 	}

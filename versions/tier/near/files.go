@@ -64,7 +64,7 @@ func (f *FS) Open(name string, write bool) (pack.File, error) {
 	if n != nil && !n.local {
 		defer f.mu.Unlock()
 		if write {
-			return nil, &sharefs.Error{Op: "write to pack", Path: id.String(), Kind: sharefs.KindNotSupported, Detail: "it lies in the bucket alone"}
+			return nil, unwritable(id)
 		}
 		return f.wrap(n, nil, false), nil
 	}
@@ -83,7 +83,7 @@ func (f *FS) Open(name string, write bool) (pack.File, error) {
 		if err == nil {
 			base.Close()
 		}
-		return nil, &sharefs.Error{Op: "write to pack", Path: id.String(), Kind: sharefs.KindNotSupported, Detail: "it lies in the bucket alone"}
+		return nil, unwritable(id)
 	case err != nil:
 		return nil, err
 	case now == nil:
@@ -237,13 +237,13 @@ func (w *file) WriteAt(b []byte, off int64) (n int, err error) {
 		return err
 	})
 	if !here {
-		return 0, w.unwritable()
+		return 0, unwritable(w.n.id)
 	}
 	return n, err
 }
 
-func (w *file) unwritable() error {
-	return &sharefs.Error{Op: "write to pack", Path: w.n.id.String(), Kind: sharefs.KindNotSupported, Detail: "it lies in the bucket alone"}
+func unwritable(id pack.ID) error {
+	return &sharefs.Error{Op: "write to pack", Path: id.String(), Kind: sharefs.KindNotSupported, Detail: "it lies in the bucket alone"}
 }
 
 // Size returns the length of the pack.
@@ -262,7 +262,7 @@ func (w *file) Size() (n int64, err error) {
 func (w *file) Truncate(size int64) error {
 	here, err := w.here(func(f pack.File) error { return f.Truncate(size) })
 	if !here {
-		return w.unwritable()
+		return unwritable(w.n.id)
 	}
 	return err
 }
@@ -282,7 +282,7 @@ func (w *file) Punch(off, n int64) error {
 		return &sharefs.Error{Op: "punch pack", Path: w.n.id.String(), Kind: sharefs.KindNotSupported}
 	})
 	if !here {
-		return w.unwritable()
+		return unwritable(w.n.id)
 	}
 	return err
 }

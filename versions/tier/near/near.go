@@ -294,7 +294,10 @@ type Stats struct {
 // Stats returns the present figures.
 func (f *FS) Stats() Stats {
 	s := Stats{Hits: f.hits.Load(), Fetched: f.fetched.Load(), Fetches: f.fetches.Load(), Left: f.left.Load()}
-	s.Since, s.Error = f.outage.state()
+	since, cause := f.outage.state()
+	if s.Since = since; cause != nil {
+		s.Error = cause.Error()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s.Budget, s.Held = f.cfg.Budget, f.held
@@ -328,9 +331,10 @@ func (f *FS) Named(list []tier.Info) {
 func keyOf(id pack.ID) string { return "packs/" + pack.PathOf(id) }
 
 // IDOf returns the sealed pack that an object of a bucket is; ok is false where it is none.
-func IDOf(name string) (pack.ID, bool) {
-	id, ok := pack.ParseID(name[strings.LastIndexByte(name, '/')+1:])
-	return id, ok && name == keyOf(id)
+func IDOf(key string) (pack.ID, bool) {
+	name, below := strings.CutPrefix(key, "packs/")
+	id, ok := sealedID(name)
+	return id, ok && below
 }
 
 // rouse has the budget looked at.

@@ -1,7 +1,6 @@
 package near
 
 import (
-	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 	"io"
@@ -138,7 +137,7 @@ func makeNote(r io.ReaderAt, id pack.ID, size int64, etag, url string) (n note, 
 		tail = rest
 	}
 	n.tail, n.sum = size-int64(len(tail)), checksum(tail)
-	return n, bytes.Clone(tail), nil
+	return n, tail, nil
 }
 
 // readFull reads exactly len(b) bytes; fewer are corruption.

@@ -26,13 +26,10 @@ type outage struct {
 	rate  int64 // bytes a second that it last sent; 0: not known
 }
 
-func (o *outage) state() (since time.Time, text string) {
+func (o *outage) state() (since time.Time, cause error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.cause != nil {
-		text = o.cause.Error()
-	}
-	return o.since, text
+	return o.since, o.cause
 }
 
 // window returns how many blocks may be fetched ahead: what comes in a second.
@@ -66,9 +63,6 @@ func (f *FS) bucketReader(id pack.ID) io.ReaderAt {
 // ask reads exactly len(b) bytes of a pack in the bucket.
 func (f *FS) ask(id pack.ID, b []byte, off int64) (int, tier.Info, error) {
 	key := keyOf(id)
-	if f.cfg.Bucket == nil {
-		return 0, tier.Info{}, f.unreachable(id, "the bucket is not to be had", f.cfg.Missing)
-	}
 	if err := f.down(id); err != nil {
 		return 0, tier.Info{}, err
 	}
@@ -142,15 +136,15 @@ func (f *FS) urlOf(id pack.ID) string {
 	return n.remote.note.url
 }
 
-// down returns an error while the bucket is known not to answer.
+// down returns an error where there is no bucket, and while it is known not to answer.
 func (f *FS) down(id pack.ID) error {
-	since, _ := f.outage.state()
+	if f.cfg.Bucket == nil {
+		return f.unreachable(id, "the bucket is not to be had", f.cfg.Missing)
+	}
+	since, cause := f.outage.state()
 	if since.IsZero() {
 		return nil
 	}
-	f.outage.mu.Lock()
-	cause := f.outage.cause
-	f.outage.mu.Unlock()
 	return f.unreachable(id, "the bucket has not answered since "+since.Format(time.RFC3339), cause)
 }
 
@@ -168,9 +162,7 @@ func (f *FS) fails(id pack.ID, err error) {
 		return
 	}
 	f.log.Warn("the bucket does not answer: what lies there alone cannot be read", "bucket", f.cfg.URL, "err", err)
-	if !f.spawn(func() { f.probe(id) }) {
-		return
-	}
+	f.spawn(func() { f.probe(id) })
 }
 
 // probe asks for one byte until there is an answer.
