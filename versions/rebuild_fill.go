@@ -24,6 +24,7 @@ type filler struct {
 	t    *Tree
 	done uint64 // bytes
 	all  uint64
+	left int                    // files
 	lost map[sharefs.Ino]string // why files are not what they were, or gone
 	gone map[sharefs.Ino]bool   // those without any content
 }
@@ -40,7 +41,7 @@ func (f *rebuilt) fillMissing() error {
 	if err := w.count(); err != nil {
 		return err
 	}
-	for after := sharefs.Ino(0); ; {
+	for after := sharefs.Ino(0); w.left > 0; {
 		rows, err := w.missing(after)
 		if err != nil {
 			return err
@@ -52,6 +53,7 @@ func (f *rebuilt) fillMissing() error {
 			return err
 		}
 		after = rows[len(rows)-1].ino
+		w.left -= len(rows)
 	}
 	if err := w.forsake(); err != nil {
 		return err
@@ -94,6 +96,7 @@ func (w *filler) each(after sharefs.Ino, fn func(*row) bool) error {
 func (w *filler) count() error {
 	return w.each(0, func(r *row) bool {
 		w.all += r.size
+		w.left++
 		return true
 	})
 }
@@ -104,7 +107,7 @@ func (w *filler) missing(after sharefs.Ino) (rows []*row, err error) {
 	err = w.each(after, func(r *row) bool {
 		rows = append(rows, r)
 		bytes += r.size
-		return len(rows) < fillFiles && bytes < fillBytes
+		return len(rows) < min(fillFiles, w.left) && bytes < fillBytes
 	})
 	return rows, err
 }
