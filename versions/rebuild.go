@@ -90,6 +90,16 @@ func (r *RebuildReport) Text() string {
 	if len(r.Lost) == 0 && len(r.Notes) == 0 {
 		b.WriteString("Nothing is missing.\n")
 	}
+	b.WriteString(r.Losses())
+	return b.String()
+}
+
+// Whole reports whether nothing is known to be missing or wrong.
+func (r *RebuildReport) Whole() bool { return len(r.Lost) == 0 && len(r.Problems) == 0 }
+
+// Losses returns the lines of the text about what is missing or wrong.
+func (r *RebuildReport) Losses() string {
+	var b strings.Builder
 	for _, s := range r.Lost {
 		fmt.Fprintf(&b, "Lost: %s\n", s)
 	}

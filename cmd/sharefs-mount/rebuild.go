@@ -26,7 +26,7 @@ func rebuild(c *call) int {
 		complain(err)
 		return exitStatus(err)
 	}
-	return tell(c, &report, len(report.Lost) == 0 && len(report.Problems) == 0)
+	return tell(c, &report, report.Whole())
 }
 
 // exitIncomplete says that something was made anew and is not whole.

@@ -43,6 +43,16 @@ func (m *Mount) UntilTier(what string, holds func(*status.Tier) bool) *status.Ti
 	}
 }
 
+// InBucketAtOnce brings the bucket up to date by mounting anew, which does that at once, and then it is done every now and again.
+func (m *Mount) InBucketAtOnce() {
+	m.t.Helper()
+	m.Settled()
+	m.Remount()
+	m.UntilTier("all of it is in the bucket", func(s *status.Tier) bool {
+		return !s.Complete.IsZero() && s.BehindSince.IsZero() && s.BacklogFiles == 0 && s.Error == ""
+	})
+}
+
 // InBucket waits until all that was written is in the bucket: a root that was written later than all of it was captured names it. It writes the file "last",
 // so that something changes after it and there is a root of that.
 func (m *Mount) InBucket() {

@@ -37,15 +37,6 @@ func TestViewsAfterRecoveryFromTheBucket(t *testing.T) {
 		}
 		return string(out)
 	}
-	// A mount brings the bucket up to date at once, and then every now and again.
-	inBucket := func() {
-		t.Helper()
-		m.Settled()
-		m.Remount()
-		m.UntilTier("all of it is in the bucket", func(s *status.Tier) bool {
-			return !s.Complete.IsZero() && s.BehindSince.IsZero() && s.BacklogFiles == 0 && s.Error == ""
-		})
-	}
 	rnd := rand.New(rand.NewPCG(7, 77))
 	var copies []copied
 	ok(t, unix.Mkfifo(m.Path("fifo"), 0o640))
@@ -64,7 +55,7 @@ func TestViewsAfterRecoveryFromTheBucket(t *testing.T) {
 	ok(t, err)
 	ok(t, big.Close())
 	copies = append(copies, take(t, m))
-	inBucket()
+	m.InBucketAtOnce()
 
 	dir := mounttest.TempDir(t)
 	sheet := filepath.Join(dir, "sheet")
@@ -129,7 +120,7 @@ func TestViewsAfterRecoveryFromTheBucket(t *testing.T) {
 	tool("recover", "--store", other.Store, "--sheet", sheet, "--credentials", server.Credentials())
 	grow(t, m.Dir, rnd, 70)
 	copies = append(copies, take(t, m))
-	inBucket()
+	m.InBucketAtOnce()
 	other.Mount()
 	other.UntilTier("the other copy is refused", func(s *status.Tier) bool {
 		return s.Refused && strings.Contains(s.Error, "another copy of this store")

@@ -13,7 +13,6 @@ import (
 
 	"sharefs/integration/mounttest"
 	"sharefs/integration/s3server"
-	"sharefs/internal/status"
 )
 
 // tool runs sharefs and returns what it wrote on both streams, and its exit status.
@@ -29,34 +28,24 @@ func tool(t *testing.T, args ...string) (stdout, stderr string, exit int) {
 	return out.String(), complaints.String(), cmd.ProcessState.ExitCode()
 }
 
-// atOnce brings the bucket up to date: a mount does so when it begins.
-func atOnce(t *testing.T, m *mounttest.Mount) {
-	t.Helper()
-	m.Settled()
-	m.Remount()
-	m.UntilTier("all of it is in the bucket", func(s *status.Tier) bool {
-		return !s.Complete.IsZero() && s.BehindSince.IsZero() && s.BacklogFiles == 0 && s.Error == ""
-	})
-}
-
 // What can be wrong with a sheet, a bucket or the place for a store is said, in words that lead on; and what a bucket lacks is named, while the rest comes.
 func TestRecoveryThatCannotBe(t *testing.T) {
 	server := s3server.Start(t, "bucket")
 	m := mount(t, server.Section("bucket/one"))
 	write(t, m, "a", "text of a")
-	atOnce(t, m)
+	m.InBucketAtOnce()
 	root := filepath.Join(server.Files("bucket"), "one", "root")
 	early, err := os.ReadFile(root)
 	if err != nil {
 		t.Fatal(err)
 	}
 	write(t, m, "a", "text of a, later")
-	atOnce(t, m)
+	m.InBucketAtOnce()
 	write(t, m, "b", strings.Repeat("text of b\n", 1000))
-	atOnce(t, m)
+	m.InBucketAtOnce()
 	other := mount(t, server.Section("bucket/two"))
 	write(t, other, "b", "text")
-	atOnce(t, other)
+	other.InBucketAtOnce()
 
 	dir := mounttest.TempDir(t)
 	sheet := filepath.Join(dir, "sheet")
@@ -130,7 +119,7 @@ func TestRecoveryThatCannotBe(t *testing.T) {
 		defer unix.Unmount(small, unix.MNT_DETACH)
 		m.Mount()
 		write(t, m, "noise", string(noise(1, 300_000)))
-		atOnce(t, m)
+		m.InBucketAtOnce()
 		_, complaint, exit = tool(t, "recover", "--store", small+"/store", "--sheet", sheet, "--credentials", server.Credentials())
 		if exit == 0 || !strings.Contains(complaint, "the disk has ") || !strings.Contains(complaint, "free some space") {
 			t.Errorf("a disk that is too small: %d, %s", exit, complaint)
@@ -171,7 +160,7 @@ func TestRecoveryInterruptedLate(t *testing.T) {
 	server := s3server.Start(t, "bucket")
 	m := mount(t, server.Section("bucket/late"))
 	write(t, m, "a", "text of a")
-	atOnce(t, m)
+	m.InBucketAtOnce()
 	m.Unmount()
 	out, _, exit := tool(t, "recovery", "--store", m.Store, "--json")
 	var printed struct{ Line string }
@@ -210,7 +199,7 @@ func TestRecoveryInterruptedLate(t *testing.T) {
 	}
 	m.Mount()
 	write(t, m, "b", "text of b")
-	atOnce(t, m)
+	m.InBucketAtOnce()
 	m.Unmount()
 	if out, complaint, exit := again(); exit == 0 || !strings.Contains(complaint, "finish the earlier state with --force") {
 		t.Errorf("%d\n%s%s", exit, out, complaint)

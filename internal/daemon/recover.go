@@ -50,7 +50,7 @@ type RecoverReport struct {
 
 // Whole reports whether nothing is missing.
 func (r *RecoverReport) Whole() bool {
-	return len(r.Fetched.Missing) == 0 && len(r.Tree.Lost) == 0 && r.Tree.LostMore == 0 && len(r.Tree.Problems) == 0
+	return len(r.Fetched.Missing) == 0 && r.Tree.Whole()
 }
 
 // Text returns the report for a person.
@@ -71,15 +71,7 @@ func (r *RecoverReport) Text() string {
 	for _, s := range r.Fetched.Missing {
 		fmt.Fprintf(&b, "Missing in the bucket: %s\n", s)
 	}
-	for _, s := range r.Tree.Lost {
-		fmt.Fprintf(&b, "Lost: %s\n", s)
-	}
-	if r.Tree.LostMore > 0 {
-		fmt.Fprintf(&b, "Lost: and %d more\n", r.Tree.LostMore)
-	}
-	for _, s := range r.Tree.Problems {
-		fmt.Fprintf(&b, "Problem: %s\n", s)
-	}
+	b.WriteString(r.Tree.Losses())
 	if r.Whole() {
 		b.WriteString("Nothing is missing.\n")
 	}
