@@ -35,7 +35,7 @@ var rules = []rule{
 	{"sharefs/versions/tier/s3", []string{"sharefs", "sharefs/versions/tier", "github.com/minio/minio-go"}, "S3 has one client, who can be replaced with it"},
 	{"sharefs/versions/tier/near", []string{"sharefs", "sharefs/versions/tier", "sharefs/versions/pack"}, "it is the directory of packs as package pack sees it, before a bucket"},
 	{"sharefs/versions/tier/...", []string{"sharefs", "sharefs/versions/tier"}, "a bucket knows objects, not what is in them"},
-	{"sharefs/versions/...", []string{"sharefs", "sharefs/internal/retain", "github.com/zeebo/blake3", "golang.org/x/sys"}, "the tree does not know that FUSE is before it"},
+	{"sharefs/versions/...", []string{"sharefs", "sharefs/internal/keyring", "sharefs/internal/retain", "github.com/zeebo/blake3", "golang.org/x/sys"}, "the tree does not know that FUSE is before it"},
 
 	{"sharefs/peers/converge", []string{"sharefs", "sharefs/peers/record"}, "a pure function of records"},
 	{"sharefs/peers/record", []string{"sharefs"}, "a format"},
@@ -60,6 +60,7 @@ var rules = []rule{
 	{"sharefs/internal/term", []string{"github.com/dustin/go-humanize", "golang.org/x/term"}, "text for people, of anything"},
 	{"sharefs/internal/qrcode", []string{"rsc.io/qr"}, "one user of QR codes"},
 	{"sharefs/internal/recovery", []string{"sharefs", "github.com/tyler-smith/go-bip39/wordlists"}, "a sheet of paper: it has no way to the bucket or the store"},
+	{"sharefs/internal/keyring", []string{"sharefs", "github.com/zeebo/blake3"}, "a set and its text: the store keeps it, the tree derives from it"},
 	{"sharefs/internal/textdiff", nil, "a pure algorithm"},
 	{"sharefs/internal/retain", []string{"sharefs"}, "a pure rule: the configuration says it, the tree keeps it"},
 	{"sharefs/internal/dbhold", []string{"golang.org/x/sys"}, "the daemon's child and the tool take SQLite's locks, and neither needs the other"},
@@ -72,7 +73,7 @@ var rules = []rule{
 	{"sharefs/internal/client", []string{"sharefs", "sharefs/internal/dbhold", "sharefs/internal/jobs", "sharefs/internal/mountinfo", "sharefs/internal/restore", "sharefs/internal/status", "sharefs/internal/term",
 		"sharefs/internal/treediff", "sharefs/peers/report", "golang.org/x/sys"},
 		"the tool talks to a mount through its files, as any program does"},
-	{"sharefs/internal/...", []string{"sharefs", "sharefs/internal/build", "sharefs/internal/client", "sharefs/internal/config", "sharefs/internal/mountinfo",
+	{"sharefs/internal/...", []string{"sharefs", "sharefs/internal/build", "sharefs/internal/client", "sharefs/internal/config", "sharefs/internal/keyring", "sharefs/internal/mountinfo",
 		"sharefs/internal/mountopt", "sharefs/internal/mountpoint", "sharefs/internal/status", "sharefs/internal/store", "sharefs/internal/term", "sharefs/peers/identity", "golang.org/x/sys"},
 		"small parts beside the daemon, none of which knows it"},
 
