@@ -71,17 +71,23 @@ type captured struct {
 	id    versionID
 	stamp writers.Stamp // of the content that was read
 	top   manifest
+	key   uint64 // as in the version
 }
 
 // tools are what capturing takes beside the packs; one content at a time. They hold 2 MiB.
 type tools struct {
+	behind bool // those of the capture itself
+	key    *shareKey
 	cutter *chunk.Chunker
 	namer  *chunk.Hasher
 	maps   mapper
 }
 
-func (h *history) newTools() *tools {
-	return &tools{cutter: chunk.NewChunker(h.gear), namer: chunk.NewHasher(h.keys.chunk)}
+// newTools returns tools for the key in use.
+func (h *history) newTools() *tools { return newTools(h.t.keys.load().use) }
+
+func newTools(k *shareKey) *tools {
+	return &tools{key: k, cutter: chunk.NewChunker(k.gear()), namer: chunk.NewHasher(k.chunk)}
 }
 
 // run captures until the tree is closed.
@@ -273,7 +279,7 @@ func (h *history) pending(from, to versionID, n int) (ids []versionID) {
 // newBatch begins a batch, whose lease is to be ended.
 func (h *history) newBatch(t *tools) *batch {
 	pace := &h.pace
-	if t != h.tools { // somebody waits for it, beside the capture
+	if !t.behind { // somebody waits for it, beside the capture
 		pace = &pacer{}
 		pace.begin(h.t)
 		pace.hurry()
@@ -316,7 +322,7 @@ func (b *batch) add(id versionID) (done bool, err error) {
 		default:
 			return false, err
 		}
-		b.versions = append(b.versions, captured{id, v.stamp(), top})
+		b.versions = append(b.versions, captured{id, v.stamp(), top, b.tools.key.place})
 		if v.size >= uint64(h.t.partFrom()) {
 			b.large[id.ino] = true
 		}
@@ -524,7 +530,7 @@ func (b *batch) keep(typ pack.Type, id sharefs.ChunkID, data []byte) error {
 	if err != nil || ok && !h.spoilt.has(&id) {
 		return failed("look for a chunk", err)
 	}
-	loc, err := h.packs.Append(typ, id, data)
+	loc, err := h.packs.AppendTo(b.tools.key.epoch(), typ, id, data)
 	if err != nil {
 		b.void()
 		return err

@@ -85,7 +85,7 @@ func (h *history) commitVersions(list []captured) error {
 			continue // the number went to another content meanwhile, which still waits
 		}
 		// From live to aside is no change of the content: what was read when the row said live is what was set aside.
-		v.place, v.top = placeKept, c.top
+		v.place, v.top, v.key = placeKept, c.top, c.key
 		x.tell(v.ino, 0)
 		h.mu.Lock()
 		h.unsafe[c.id.ino] = true

@@ -117,6 +117,7 @@ type heldContent struct {
 	stamp  writers.Stamp
 	torn   bool
 	newest *version // when the file was opened; nil: none
+	key    uint64   // as in the version
 }
 
 // readSteady captures the content of a file, again and again until it stands still meanwhile, though not for ever.
@@ -232,7 +233,7 @@ func (g *grabbed) read(b *batch, going func(int64) error) (heldContent, error) {
 	}
 	stamp := stampOf(&g.before)
 	stamp.Size = st.Size
-	return heldContent{g.ino, top, stamp, g.clone == nil && stampOf(&g.before) != stampOf(&after), g.newest}, nil
+	return heldContent{g.ino, top, stamp, g.clone == nil && stampOf(&g.before) != stampOf(&after), g.newest, b.tools.key.place}, nil
 }
 
 // commitTimed writes the rows of timed versions that are captured, which all get the same time, and returns the first one. Fresh tells
@@ -294,7 +295,7 @@ func (h *history) timedVersion(c *heldContent) (v *version, fresh bool, err erro
 		return nil, false, err
 	}
 	v = &version{
-		ino: c.ino, own: 1, place: placeKept, timed: true, torn: c.torn, file: r.id, mode: r.mode, uid: r.uid, gid: r.gid, author: h.self, top: c.top,
+		ino: c.ino, own: 1, place: placeKept, timed: true, torn: c.torn, file: r.id, mode: r.mode, uid: r.uid, gid: r.gid, author: h.self, top: c.top, key: c.key,
 	}
 	v.setStamp(c.stamp)
 	if last != nil {

@@ -124,7 +124,7 @@ func (c *checkpoints) open(t *Tree) (err error) {
 	if disk == nil {
 		disk = checkpointDirs(t.cfg.Dir, t.cfg.ReadOnly)
 	}
-	if c.rows, c.changes, err = openCheckpoints(disk, t.cfg); err != nil {
+	if c.rows, c.changes, err = openCheckpoints(disk, t.cfg, t.keys); err != nil {
 		return err
 	}
 	c.files, c.exports = map[pack.ID]*contents{}, map[pack.ID]*contents{}
@@ -156,14 +156,13 @@ func checkpointDirs(store string, readOnly bool) func(part string) (pack.FS, err
 }
 
 // openCheckpoints opens both stores of packs.
-func openCheckpoints(disk func(part string) (pack.FS, error), cfg Config) (rows, changes *pack.Store, err error) {
-	k := deriveKeys(cfg.ShareKey)
+func openCheckpoints(disk func(part string) (pack.FS, error), cfg Config, keys *sharedKeys) (rows, changes *pack.Store, err error) {
 	open := func(part string, target int64) (*pack.Store, error) {
 		d, err := disk(part)
 		if err != nil {
 			return nil, err
 		}
-		return pack.Open(pack.Config{FS: d, Key: k.ofEpoch, Epoch: firstEpoch, Target: target, Clock: cfg.Clock, ReadOnly: cfg.ReadOnly})
+		return pack.Open(keys.packs(pack.Config{FS: d, Target: target, Clock: cfg.Clock, ReadOnly: cfg.ReadOnly}))
 	}
 	if rows, err = open("rows", exportTarget); err != nil {
 		return nil, nil, err
@@ -173,6 +172,9 @@ func openCheckpoints(disk func(part string) (pack.FS, error), cfg Config) (rows,
 	}
 	return rows, changes, nil
 }
+
+// stores returns both stores of packs.
+func (c *checkpoints) stores() []*pack.Store { return []*pack.Store{c.rows, c.changes} }
 
 // look finds out what is there: how far the archive goes and which export is complete.
 func (c *checkpoints) look() error {
@@ -371,7 +373,7 @@ func (c *checkpoints) sweep() error {
 // close closes the stores.
 func (c *checkpoints) close() error {
 	var err error
-	for _, s := range []*pack.Store{c.rows, c.changes} {
+	for _, s := range c.stores() {
 		if s != nil {
 			err = errors.Join(err, s.Close())
 		}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"sharefs"
-	"sharefs/versions/chunk"
 	"sharefs/versions/kv"
 	"sharefs/versions/pack"
 )
@@ -42,9 +41,9 @@ type fsck struct {
 
 	packs  map[pack.ID]*packSeen
 	bad    map[sharefs.ChunkID]*badChunk
-	placed idSet         // fingerprints of chunks whose rows lead to a place: to look for each row anew costs a page of meta.db
-	known  idSet         // of chunks and nodes that are whole, with all below them
-	hasher *chunk.Hasher // of the check's own goroutine
+	placed idSet   // fingerprints of chunks whose rows lead to a place: to look for each row anew costs a page of meta.db
+	known  idSet   // of chunks and nodes that are whole, with all below them
+	names  *namers // of the check's own goroutine
 
 	mu sync.Mutex // guards findings while several goroutines read packs
 }

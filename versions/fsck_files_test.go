@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/internal/keyring"
 )
 
 // Keys that are not those of the store are refused before anything is written under them.
@@ -18,7 +19,7 @@ func TestOtherKeysAreRefused(t *testing.T) {
 	with := func(share, peer byte) func(*Config) {
 		return func(c *Config) {
 			byHand(c)
-			c.ShareKey, c.Peer = [32]byte{share}, sharefs.PeerID{peer}
+			c.Keys, c.Peer = keyring.New([32]byte{share}), sharefs.PeerID{peer}
 		}
 	}
 	tree := testTree(t, dir, with(1, 0)) // as long as a store has no identity it takes any

@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 
 	"sharefs"
-	"sharefs/versions/chunk"
 	"sharefs/versions/pack"
 )
 
@@ -106,7 +105,7 @@ func (c *fsck) checkPacks() error {
 	var all sync.WaitGroup
 	for range workers {
 		all.Go(func() {
-			namer := chunk.NewHasher(h.keys.chunk)
+			names := c.t.keys.namers()
 			read := func(n int64) {
 				c.mu.Lock()
 				c.at("packs", "bytes", uint64(done.Add(n)), total)
@@ -119,7 +118,7 @@ func (c *fsck) checkPacks() error {
 				}
 				var err error
 				if c.o.Mode == FsckScrub {
-					err = c.examine(ctx, ids[i], namer, read)
+					err = c.examine(ctx, ids[i], names, read)
 				} else {
 					err = c.glance(ids[i])
 					read(lengths[ids[i]])
@@ -142,15 +141,15 @@ func (c *fsck) checkPacks() error {
 var errName = errors.New("its content has another name")
 
 // examine reads a whole pack.
-func (c *fsck) examine(ctx context.Context, id pack.ID, namer *chunk.Hasher, read func(bytes int64)) error {
+func (c *fsck) examine(ctx context.Context, id pack.ID, names *namers, read func(bytes int64)) error {
 	p := &packSeen{}
 	var err error
-	p.sum, err = c.t.past.packs.Examine(id, func(r pack.Record, plain []byte) error {
+	p.sum, err = c.t.past.packs.Examine(id, func(e pack.Epoch, r pack.Record, plain []byte) error {
 		read(r.Loc.Len())
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if namer.ID(plain) != r.ID {
+		if !names.fits(e, r.ID, plain) {
 			return errName
 		}
 		p.good = append(p.good, goodKey(r.Loc.Off, &r.ID))
@@ -284,10 +283,12 @@ func (c *fsck) reads(id *sharefs.ChunkID, row []byte, buf *[]byte) (loc pack.Loc
 		b, err := packs.Read(loc, *id, *buf)
 		if err == nil {
 			*buf = b
-			if c.namer().ID(b) == *id {
+			var fits bool
+			if fits, err = c.fits(loc.Pack, *id, b); fits {
 				return loc, "", nil
+			} else if err == nil {
+				err = errName
 			}
-			err = errName
 		}
 		if p == nil {
 			if _, gone := packs.Length(loc.Pack); gone != nil && !outOfReach(gone) {
@@ -317,12 +318,18 @@ func (c *fsck) reads(id *sharefs.ChunkID, row []byte, buf *[]byte) (loc pack.Loc
 	return loc, "", nil
 }
 
-// namer names chunks; for the goroutine of the check alone.
-func (c *fsck) namer() *chunk.Hasher {
-	if c.hasher == nil {
-		c.hasher = chunk.NewHasher(c.t.past.keys.chunk)
+// namers name chunks; for the goroutine of the check alone.
+func (c *fsck) namers() *namers {
+	if c.names == nil {
+		c.names = c.t.keys.namers()
 	}
-	return c.hasher
+	return c.names
+}
+
+// fits reports whether what lies in a pack has a name.
+func (c *fsck) fits(in pack.ID, id sharefs.ChunkID, plain []byte) (bool, error) {
+	e, err := c.t.past.packs.EpochOf(in)
+	return err == nil && c.namers().fits(e, id, plain), err
 }
 
 // unneeded notes damaged records that no row leads to. What was given back to the disk is none.

@@ -141,13 +141,13 @@ func (c *fsck) newHealing(from string) *healing {
 	return &healing{c: c, from: from, given: c.t.past.packs.Stats().GivenUp}
 }
 
-// add writes one chunk anew.
-func (x *healing) add(b *badChunk, data []byte) error {
+// add writes one chunk anew, whose name is by a key.
+func (x *healing) add(b *badChunk, k *shareKey, data []byte) error {
 	typ := pack.TypeChunk
 	if b.node {
 		typ = pack.TypeMap
 	}
-	loc, err := x.c.t.past.packs.Append(typ, b.id, data)
+	loc, err := x.c.t.past.packs.AppendTo(k.epoch(), typ, b.id, data)
 	if err != nil {
 		return err
 	}
@@ -218,11 +218,15 @@ func (c *fsck) healFromPacks(list []*badChunk) error {
 				continue
 			}
 			data, err := h.packs.Read(r.Loc, r.ID, nil)
-			if err != nil || c.namer().ID(data) != r.ID {
+			if err != nil {
+				continue
+			}
+			key := c.namers().key(r.ID, data)
+			if key == nil {
 				continue
 			}
 			delete(want, r.ID)
-			if err := x.add(b, data); err != nil {
+			if err := x.add(b, key, data); err != nil {
 				return err
 			}
 		}
@@ -242,9 +246,18 @@ func (c *fsck) healFromLive(list []*badChunk) error {
 			byFile[ino] = append(byFile[ino], b)
 		}
 	}
-	tools := c.t.past.newTools()
 	x := c.newHealing("a live file")
 	done := map[*badChunk]bool{}
+	for _, key := range c.t.keys.load().all {
+		if err := c.healFromFiles(x, newTools(key), order, byFile, done); err != nil {
+			return err
+		}
+	}
+	return x.commit()
+}
+
+// healFromFiles is healFromLive for what is named by the key of some tools.
+func (c *fsck) healFromFiles(x *healing, tools *tools, order []sharefs.Ino, byFile map[sharefs.Ino][]*badChunk, done map[*badChunk]bool) error {
 	for _, ino := range order {
 		if err := c.goOn(); err != nil {
 			return err
@@ -265,13 +278,13 @@ func (c *fsck) healFromLive(list []*badChunk) error {
 			}
 			delete(want, id)
 			done[b] = true
-			return x.add(b, data)
+			return x.add(b, tools.key, data)
 		}
 		if err := c.recut(ino, tools, take, func() bool { return len(want) == 0 }); err != nil {
 			return err
 		}
 	}
-	return x.commit()
+	return nil
 }
 
 // recut cuts a live file into chunks again, and calls take with each, and with each node of the manifest that they make. A file that cannot be
@@ -328,10 +341,14 @@ func (c *fsck) healFromSources(list []*badChunk) error {
 			}
 			data, err := source(b.id)
 			b.later = c.unsure(err) || b.later
-			if err != nil || c.namer().ID(data) != b.id {
+			if err != nil {
 				continue
 			}
-			if err := x.add(b, data); err != nil {
+			key := c.namers().key(b.id, data)
+			if key == nil {
+				continue
+			}
+			if err := x.add(b, key, data); err != nil {
 				return err
 			}
 		}

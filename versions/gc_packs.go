@@ -47,7 +47,11 @@ func (c *collector) packs() error {
 			return err
 		}
 	}
-	return nil
+	if c.opts.DryRun {
+		return nil
+	}
+	// Of keys that are not in use any more nothing else comes to be appended.
+	return failed("seal packs", c.h.packs.SealOthers())
 }
 
 // recount deals with the packs whose index does not list as many records as the sweep found rows to lead to: because two batches have kept the same

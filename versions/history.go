@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"sharefs"
-	"sharefs/versions/chunk"
 	"sharefs/versions/pack"
 	"sharefs/versions/tier/near"
 	"sharefs/versions/writers"
@@ -26,8 +25,6 @@ import (
 // inode that loses its last name is kept until it is captured.
 type history struct {
 	t      *Tree
-	keys   keys
-	gear   *chunk.Gear
 	packs  *pack.Store
 	leases leases
 	gc     collecting
@@ -112,9 +109,8 @@ func (h *history) open(t *Tree) error {
 	h.t = t
 	h.leases.open()
 	h.holding = newTurns()
-	h.keys = deriveKeys(t.cfg.ShareKey)
-	h.gear = chunk.NewGear(h.keys.gear)
 	h.tools = h.newTools()
+	h.tools.behind = true
 	h.retry, h.referred = map[versionID]time.Time{}, map[versionID]string{}
 	h.refs.kept = map[sharefs.Ino]*reference{}
 	h.wake = make(chan struct{}, 1)
@@ -125,7 +121,7 @@ func (h *history) open(t *Tree) error {
 	if err != nil {
 		return err
 	}
-	h.packs, err = pack.Open(pack.Config{FS: disk, Key: h.keys.ofEpoch, Epoch: firstEpoch, Target: t.cfg.packSize, Clock: t.clock, ReadOnly: t.cfg.ReadOnly})
+	h.packs, err = pack.Open(t.keys.packs(pack.Config{FS: disk, Target: t.cfg.packSize, Clock: t.clock, ReadOnly: t.cfg.ReadOnly}))
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,9 @@
 package versions
 
 import (
+	"bytes"
 	"crypto/subtle"
+	"fmt"
 	"path/filepath"
 
 	"github.com/zeebo/blake3"
@@ -9,51 +11,112 @@ import (
 	"sharefs"
 )
 
-// globalKeys is the row of the space global that tells whether the keys of a store are those that it was made with: 32 bytes that follow from the
-// share key, and the public key of the identity, all zero where there is none. A changed bit in a key file makes another key of it, under which
-// nothing reads and what is written is lost once the right one is back.
+// globalKeys is the row of the space global that tells whether the keys of a store are those that it was made with and has used since: 32 bytes that follow
+// from its first share key, the public key of the identity, all zero where there is none, and the ids of its other share keys, 16 bytes each, in the order
+// in which it learned them. Version rows refer to a key by its place in that list, from 1; 0 is the first key. A changed bit in a key file makes another key of
+// it, under which nothing reads and what is written is lost once the right one is back.
 var globalKeys = []byte("keys")
 
-// keyCheck returns what the row says of a share key. The key does not follow from it.
+// keyCheck returns what the row says of the first share key. The key does not follow from it.
 func keyCheck(share [32]byte) (sum [32]byte) {
 	blake3.DeriveKey("sharefs 2026-11 which share key a store has", share[:], sum[:])
 	return sum
 }
 
-// checkKeys refuses keys that the store was not made with; a store that does not know its keys yet learns them.
+// keysRow is that row.
+type keysRow struct {
+	check [32]byte
+	peer  sharefs.PeerID
+	more  []sharefs.KeyID
+}
+
+func (r *keysRow) encode() []byte {
+	b := append(append([]byte(nil), r.check[:]...), r.peer[:]...)
+	for i := range r.more {
+		b = append(b, r.more[i][:]...)
+	}
+	return b
+}
+
+func decodeKeysRow(b []byte) (r keysRow, ok bool) {
+	const head = len(r.check) + len(r.peer)
+	if len(b) < head || (len(b)-head)%len(sharefs.KeyID{}) != 0 {
+		return r, false
+	}
+	copy(r.check[:], b)
+	copy(r.peer[:], b[len(r.check):])
+	for b = b[head:]; len(b) > 0; b = b[len(sharefs.KeyID{}):] {
+		r.more = append(r.more, sharefs.KeyID(b))
+	}
+	return r, true
+}
+
+// learn enters the keys of a ring that the row does not name.
+func (r *keysRow) learn(k *keys) {
+	known := map[sharefs.KeyID]bool{k.first.id: true}
+	for _, id := range r.more {
+		known[id] = true
+	}
+	for _, key := range k.ring.Keys() {
+		if id := key.ID(); !known[id] {
+			r.more = append(r.more, id)
+		}
+	}
+}
+
+// checkKeys refuses keys that the store was not made with, and a ring in which one is missing that it has used; keys that it does not know yet it learns.
 func (t *Tree) checkKeys() error {
-	want := keyCheck(t.cfg.ShareKey)
+	k := t.keys.load()
 	row, ok, err := t.db.Get(spaceGlobal, globalKeys)
 	if err != nil {
 		return failed("open the store", err)
 	}
-	const size = len(want) + len(sharefs.PeerID{})
+	want := keysRow{check: keyCheck(k.first.Secret), peer: t.cfg.Peer}
 	if ok {
-		wrong := func(file string) error {
-			return &sharefs.Error{Op: "open the store", Path: filepath.Join(t.cfg.Dir, file), Kind: sharefs.KindCorrupt,
-				Detail: "it is not the key that this store was made with: put the right one back from a backup"}
+		wrong := func(file, detail string) error {
+			return &sharefs.Error{Op: "open the store", Path: filepath.Join(t.cfg.Dir, file), Kind: sharefs.KindCorrupt, Detail: detail}
 		}
-		peer := sharefs.PeerID{}
-		switch {
-		case len(row) != size:
+		const other = "it is not the key that this store was made with: put the right one back from a backup"
+		is, ok := decodeKeysRow(row)
+		if !ok {
 			return corrupt("the row that tells the keys", 0)
-		case subtle.ConstantTimeCompare(row[:len(want)], want[:]) == 0:
-			return wrong("share.key")
 		}
-		copy(peer[:], row[len(want):])
-		if peer == t.cfg.Peer || t.cfg.Peer.IsZero() {
-			return nil
+		if subtle.ConstantTimeCompare(is.check[:], want.check[:]) == 0 {
+			return wrong("share.key", other)
 		}
-		if !peer.IsZero() {
-			return wrong("identity.key")
+		missing := 0
+		for _, id := range is.more {
+			if k.byID[id] == nil {
+				missing++
+			}
 		}
+		if missing > 0 {
+			return wrong("share.key", fmt.Sprintf("it lacks %s that this store has used: put a newer one back from share.key.copy or a backup",
+				plural(uint64(missing), "share key", "share keys")))
+		}
+		switch {
+		case t.cfg.Peer.IsZero():
+			want.peer = is.peer
+		case is.peer != t.cfg.Peer && !is.peer.IsZero():
+			return wrong("identity.key", other)
+		}
+		want.more = is.more
 	}
-	if t.cfg.ReadOnly {
+	want.learn(k)
+	t.keys.now.Store(deriveKeys(k.ring, want.more))
+	learned := want.encode()
+	if t.cfg.ReadOnly || bytes.Equal(learned, row) {
 		return nil
 	}
+	return t.putKeys(learned)
+}
+
+// putKeys writes the row.
+func (t *Tree) putKeys(row []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	x := t.begin()
-	x.b.Put(spaceGlobal, globalKeys, append(want[:], t.cfg.Peer[:]...))
+	x.aside = true
+	x.b.Put(spaceGlobal, globalKeys, row)
 	return x.commit()
 }

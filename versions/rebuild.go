@@ -164,7 +164,7 @@ func (b *rebuilder) run() (err error) {
 	if disk == nil {
 		disk = checkpointDirs(b.cfg.Dir, true)
 	}
-	if b.rows, b.changes, err = openCheckpoints(disk, ro); err != nil {
+	if b.rows, b.changes, err = openCheckpoints(disk, ro, newKeys(&ro)); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.rows.Close(), b.changes.Close()) }()
@@ -297,8 +297,13 @@ func (b *rebuilder) makeBase() error {
 	}
 	lost := batch.Len() > 0
 	if b.opts.Recovered { // the next identity is taken for granted
-		sum := keyCheck(b.cfg.ShareKey)
-		batch.Put(spaceGlobal, globalKeys, append(sum[:], make([]byte, len(sharefs.PeerID{}))...))
+		old, _, err := view.Get(spaceGlobal, globalKeys)
+		if err != nil {
+			return err
+		}
+		row, _ := decodeKeysRow(old) // whose order version rows go by
+		row.check, row.peer = keyCheck(b.cfg.ring().First().Secret), sharefs.PeerID{}
+		batch.Put(spaceGlobal, globalKeys, row.encode())
 	}
 	if batch.Len() == 0 {
 		return nil

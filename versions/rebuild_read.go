@@ -262,7 +262,6 @@ func (b *rebuilder) readJournal() error {
 
 // findChunks is stage 3: where each chunk is.
 func (b *rebuilder) findChunks() error {
-	h := history{keys: deriveKeys(b.cfg.ShareKey)}
 	disk := b.cfg.Packs
 	if disk == nil {
 		packs, err := OpenCache(b.cfg.Dir, near.Config{ReadOnly: true, Log: b.cfg.Log})
@@ -272,7 +271,7 @@ func (b *rebuilder) findChunks() error {
 		defer packs.Close()
 		disk = packs
 	}
-	packs, err := pack.Open(pack.Config{FS: disk, Key: h.keys.ofEpoch, Epoch: firstEpoch, ReadOnly: true})
+	packs, err := pack.Open(newKeys(&b.cfg).packs(pack.Config{FS: disk, ReadOnly: true}))
 	if err != nil {
 		return err
 	}

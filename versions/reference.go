@@ -48,7 +48,7 @@ func (r *reference) name() string { return asideName(r.of.ino, r.of.own) + "-" +
 
 // mark tells one manifest from others.
 func (h *history) mark(top *manifest) string {
-	id := chunk.NewHasher(h.keys.chunk).ID(appendSpans([]byte{top.level}, top.spans))
+	id := chunk.NewHasher(h.t.keys.load().first.chunk).ID(appendSpans([]byte{top.level}, top.spans))
 	return fmt.Sprintf("%x", id[:8])
 }
 

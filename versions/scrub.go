@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"sharefs/versions/chunk"
 	"sharefs/versions/pack"
 )
 
@@ -169,16 +168,16 @@ func (h *history) scrubPack(id pack.ID, rest func(read int64) bool) (pack.Examin
 		s.stats.Far++
 		return pack.Examined{ID: id}, nil // the bucket vouches for it
 	}
-	namer := chunk.NewHasher(h.keys.chunk)
+	namers := h.t.keys.namers()
 	var bad []pack.BadRecord
 	var read int64
 	stopped := false
-	sum, err := h.packs.Examine(id, func(r pack.Record, plain []byte) error {
+	sum, err := h.packs.Examine(id, func(e pack.Epoch, r pack.Record, plain []byte) error {
 		if read += r.Loc.Len(); read >= 1<<20 && !stopped {
 			stopped = !rest(read)
 			read = 0
 		}
-		if namer.ID(plain) != r.ID {
+		if !namers.fits(e, r.ID, plain) {
 			return errName
 		}
 		return nil

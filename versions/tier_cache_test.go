@@ -300,7 +300,7 @@ func TestBucketThatLosesPacks(t *testing.T) {
 	save(t, f.tree, "new", "text")
 	comeToRest(t, f.tree)
 	capture(t, f.tree)
-	u := must[*tier.Uploader](t)(tier.Start(tier.Config{Bucket: f.bucket, Source: f.tree.TierSource(), Key: TierKey(f.tree.cfg.ShareKey), State: f.state, Host: "here",
+	u := must[*tier.Uploader](t)(tier.Start(tier.Config{Bucket: f.bucket, Source: f.tree.TierSource(), Key: TierKey(f.tree.Keys().First().Secret), State: f.state, Host: "here",
 		Every: time.Millisecond, Log: f.tree.log, Named: f.packs.Named}))
 	defer u.Close()
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
@@ -312,7 +312,7 @@ func TestBucketThatLosesPacks(t *testing.T) {
 			t.Fatalf("%+v", s)
 		}
 	}
-	root, _, err := tier.ReadRoot(t.Context(), f.bucket, TierKey(f.tree.cfg.ShareKey))
+	root, _, err := tier.ReadRoot(t.Context(), f.bucket, TierKey(f.tree.Keys().First().Secret))
 	check(t, err)
 	for _, x := range root.Files {
 		if x.Name == keys[0] || x.Name == keys[1] {
@@ -349,7 +349,7 @@ func TestNotesThatAreLostComeBack(t *testing.T) {
 		t.Fatalf("%+v", s)
 	}
 	f.bucket.off.Store(true)
-	u := must[*tier.Uploader](t)(tier.Start(tier.Config{Bucket: f.bucket, Source: f.tree.TierSource(), Key: TierKey(f.tree.cfg.ShareKey), State: f.state, Host: "here",
+	u := must[*tier.Uploader](t)(tier.Start(tier.Config{Bucket: f.bucket, Source: f.tree.TierSource(), Key: TierKey(f.tree.Keys().First().Secret), State: f.state, Host: "here",
 		Every: time.Millisecond, Log: f.tree.log, Named: f.packs.Named, TakeBack: f.tree.TakeBack}))
 	defer u.Close()
 	f.bucket.off.Store(false)
@@ -362,7 +362,7 @@ func TestNotesThatAreLostComeBack(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	f.same(want)
-	root, _, err := tier.ReadRoot(t.Context(), f.bucket, TierKey(f.tree.cfg.ShareKey))
+	root, _, err := tier.ReadRoot(t.Context(), f.bucket, TierKey(f.tree.Keys().First().Secret))
 	check(t, err)
 	for _, d := range root.Dropped {
 		if strings.HasPrefix(d.Name, "packs/") && !strings.HasPrefix(d.Name, "packs/open/") {

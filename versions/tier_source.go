@@ -12,6 +12,7 @@ import (
 	"github.com/zeebo/blake3"
 
 	"sharefs"
+	"sharefs/internal/keyring"
 	"sharefs/versions/pack"
 	"sharefs/versions/tier"
 )
@@ -61,7 +62,7 @@ func (s tierSource) Files() (files []tier.File, ready bool, err error) {
 			return nil, false, err
 		}
 	}
-	growing, size, _, err := packs.SyncGrowing()
+	growing, err := packs.SyncGrowing()
 	if err != nil {
 		return nil, false, err
 	}
@@ -70,7 +71,7 @@ func (s tierSource) Files() (files []tier.File, ready bool, err error) {
 		f := tier.File{Name: "packs/" + name[:2] + "/" + name, Size: i.Size, Remote: i.Remote}
 		if !i.Sealed {
 			f.Name = "packs/open/" + name
-			if i.ID == growing {
+			if size, ok := growing[i.ID]; ok {
 				f.Size = size
 			}
 		}
@@ -94,10 +95,15 @@ func (s tierSource) Open(name string) (interface {
 	return f, nil
 }
 
-// tierSeal seals what the bucket is told of a store beside its files, with a key that follows from the share key.
-func tierSeal(share [32]byte) cipher.AEAD {
+// What the bucket is told of a store beside its files is sealed with a key that follows from the first share key and from what it is.
+const (
+	sealConfig = "sharefs 2026-11 configuration in a bucket"
+	sealKeys   = "sharefs 2026-11 share keys in a bucket"
+)
+
+func tierSeal(what string, first [32]byte) cipher.AEAD {
 	var key [32]byte
-	blake3.DeriveKey("sharefs 2026-11 configuration in a bucket", share[:], key[:])
+	blake3.DeriveKey(what, first[:], key[:])
 	block, err := aes.NewCipher(key[:])
 	if err != nil {
 		panic(err) // a key of 32 bytes is one
@@ -111,14 +117,40 @@ func tierSeal(share [32]byte) cipher.AEAD {
 
 // SealForTier seals a text of a store, such as its configuration, for the root of its bucket.
 func SealForTier(share [32]byte, text []byte) []byte {
-	return tierSeal(share).Seal(nil, nil, text, nil)
+	return tierSeal(sealConfig, share).Seal(nil, nil, text, nil)
 }
 
 // OpenFromTier is the inverse of SealForTier. It errors with KindCorrupt.
 func OpenFromTier(share [32]byte, sealed []byte) ([]byte, error) {
-	text, err := tierSeal(share).Open(nil, nil, sealed, nil)
+	text, err := tierSeal(sealConfig, share).Open(nil, nil, sealed, nil)
 	if err != nil {
 		return nil, &sharefs.Error{Op: "open what the bucket tells of the store", Kind: sharefs.KindCorrupt, Err: err}
 	}
 	return text, nil
+}
+
+// SealKeysForTier seals the share keys of a store that has several for the root of its bucket, so that all come back with the first, which stands on recovery
+// sheets. It returns nil where there is one alone. Whoever has the first key and may read the bucket has all of them.
+func SealKeysForTier(ring keyring.Ring) []byte {
+	if ring.Len() < 2 {
+		return nil
+	}
+	return tierSeal(sealKeys, ring.First().Secret).Seal(nil, nil, ring.Text(), nil)
+}
+
+// KeysFromTier is the inverse of SealKeysForTier. It errors with KindCorrupt.
+func KeysFromTier(first [32]byte, sealed []byte) (keyring.Ring, error) {
+	const op = "open the share keys that the bucket has"
+	if len(sealed) == 0 {
+		return keyring.New(first), nil
+	}
+	text, err := tierSeal(sealKeys, first).Open(nil, nil, sealed, nil)
+	if err != nil {
+		return keyring.Ring{}, &sharefs.Error{Op: op, Kind: sharefs.KindCorrupt, Err: err}
+	}
+	ring, err := keyring.Parse(text)
+	if err == nil && ring.First().Secret != first {
+		err = &sharefs.Error{Op: op, Kind: sharefs.KindCorrupt, Detail: "they are those of another store"}
+	}
+	return ring, err
 }

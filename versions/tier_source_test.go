@@ -26,7 +26,7 @@ func inBucket(t *testing.T, tree *Tree, b tier.Bucket, state string) {
 		named = near.Named
 	}
 	u := must[*tier.Uploader](t)(tier.Start(tier.Config{
-		Named: named, Bucket: b, Source: tree.TierSource(), Key: TierKey(tree.cfg.ShareKey), State: state, Host: "here", Every: time.Millisecond, Log: slog.New(slog.DiscardHandler),
+		Named: named, Bucket: b, Source: tree.TierSource(), Key: TierKey(tree.Keys().First().Secret), Keys: func() []byte { return SealKeysForTier(tree.Keys()) }, State: state, Host: "here", Every: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 	}))
 	defer u.Close()
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
@@ -99,7 +99,7 @@ func TestStoreComesBackFromItsBucket(t *testing.T) {
 		if len(read) < 20 {
 			t.Fatalf("%d versions: the test is smaller than it thinks", len(read))
 		}
-		copied, files := fromBucket(t, b, tree.cfg.ShareKey)
+		copied, files := fromBucket(t, b, tree.Keys().First().Secret)
 		copyLive(t, dir, copied)
 		r := must[RebuildReport](t)(tryRebuild(copied, RebuildOptions{}))
 		if len(r.Lost) > 0 || r.LostMore > 0 {
@@ -181,7 +181,7 @@ func TestTierSourceListsWhatIsDurable(t *testing.T) {
 	if _, err := s.Open("packs/ab/none"); sharefs.KindOf(err) != sharefs.KindNotExist {
 		t.Error(err)
 	}
-	if TierKey(tree.cfg.ShareKey) == tree.cfg.ShareKey {
+	if TierKey(tree.Keys().First().Secret) == tree.Keys().First().Secret {
 		t.Error("the key is the share's own")
 	}
 }

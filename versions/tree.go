@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sharefs"
+	"sharefs/internal/keyring"
 	"sharefs/internal/retain"
 	"sharefs/versions/kv"
 	"sharefs/versions/kv/journal"
@@ -31,8 +32,8 @@ const (
 
 // Config is what a tree is opened with.
 type Config struct {
-	Dir      string // of the store; live/ and the key-value store lie in it
-	ShareKey [32]byte
+	Dir      string       // of the store; live/ and the key-value store lie in it
+	Keys     keyring.Ring // share keys; the zero value stands for a key of zeros, which tests have
 	Peer     sharefs.PeerID
 	Settle   time.Duration // how long nobody may have had a file open for writing before it counts as closed
 	Pause    time.Duration // without a change, after which the next one is of another operation; 0: opPause
@@ -53,13 +54,16 @@ type Config struct {
 	RetainEvery time.Duration
 	Reserve     int64 // bytes of the disk that are kept back for making room on a full one, and not much of a small one; 0: none
 	// Hold has a program of its own keep everybody from changing the SQLite database at a path below the root (sqlite.go); nil: nobody does.
-	Hold     func(path string) (Hold, error)
+	Hold func(path string) (Hold, error)
+	// KeepKeys makes a ring of more keys survive the loss of power before any is used; nil: further keys are refused.
+	KeepKeys func(keyring.Ring) error
 	byHand   bool  // nothing is captured in the background: a test does it
 	packSize int64 // at which packs are sealed; 0: as package pack has it
 	partSize int64 // in tests: in place of the constant
 	// tell is told what a start behind a rebuild does, and ends that by an error; nil: nobody.
 	tell func(Progress) error
 
+	keyPlace     func(name string) error  // in tests: what interrupts AdoptKeys
 	hash         func(name string) uint64 // in tests: in place of the keyed one
 	descriptors  int64                    // in tests: that are kept open; 0: as many as the process's limit allows
 	closingWait  time.Duration            // in tests: in place of the constants, as the next three
@@ -82,6 +86,7 @@ type Tree struct {
 	cfg   Config
 	db    *kv.DB
 	live  *liveDir
+	keys  *sharedKeys
 	clock *sharefs.Clock
 	hash  func(name string) uint64
 	log   *slog.Logger
@@ -123,6 +128,8 @@ type Tree struct {
 	checkpoint checkpoints
 	reserve    reserve
 
+	adopting sync.Mutex // held by whoever takes up keys; before history.capturing
+
 	stop   chan struct{}
 	ended  sync.WaitGroup
 	closed atomic.Bool
@@ -144,7 +151,7 @@ func Open(cfg Config) (*Tree, error) {
 		cfg.MaxDelay = 5 * time.Second
 	}
 	t := &Tree{
-		cfg: cfg, clock: cfg.Clock, log: cfg.Log, hash: cfg.hash,
+		cfg: cfg, keys: newKeys(&cfg), clock: cfg.Clock, log: cfg.Log, hash: cfg.hash,
 		rows:  newCache[sharefs.Ino, *row](cachedRows, func(i sharefs.Ino) uint64 { return uint64(i) }),
 		dents: newCache[dentID, dent](cachedDents, func(d dentID) uint64 { return d.cookie ^ uint64(d.parent) }),
 		refs:  newRefs(),

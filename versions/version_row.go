@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"sharefs"
+	"sharefs/internal/keyring"
 	"sharefs/versions/kv"
 	"sharefs/versions/writers"
 )
@@ -14,7 +15,7 @@ import (
 // flipped, so that the newest comes first). Numbers begin with 1 and are never used twice; what a user sees is this number and
 // what the lineage of the inode comes to (lineage.go). Rows stay when the inode is gone.
 //
-//	1 byte    format, 2
+//	1 byte    format: 2, or 3 if it has the field key
 //	1 byte    flags: bits 0–1 the place of the content, bit 2 timed, bit 3 damaged, bit 4 torn
 //	8 bytes   the clock reading at which it was closed, big endian
 //	16 bytes  id of the file: rows of versions stay when that of the inode is gone
@@ -22,6 +23,7 @@ import (
 //	varints   mtime, ctime of the backing file minus mtime (zigzag)
 //	uvarints  merged: 0 none, 1 before, else what it is later than the first clock reading, and 1 more; until: how much later, 0 for none; neither is in
 //	          format 1, where the row counts as merged with the close
+//	uvarint   key, in format 3 alone: place of the share key that manifest and chunks are named by in the row "keys" (keycheck.go), from 1; in the others the first
 //	uvarint   length of the note, then the note
 //	kept:     1 byte level, then the list at the top of the manifest (manifest.go)
 //
@@ -48,6 +50,7 @@ type version struct {
 	ctime  sharefs.Time // of the backing file: with size and mtime the stamp of the content
 	note   string
 	top    manifest // of a kept one
+	key    uint64   // place of the share key of the manifest, 0: the first of the store; of a kept one
 	// merged is a clock reading right before the commit that brought the row of the inode up to date with this content; mergedBefore: the row had
 	// nothing to be told; 0: none did, for it is timed.
 	merged sharefs.HLC
@@ -69,6 +72,7 @@ const (
 const (
 	versionFormat  = 2
 	versionFormat1 = 1 // without merged and until
+	versionFormat3 = 3 // with key
 	versionTimed   = 4
 	versionDamaged = 8
 	versionTorn    = 16
@@ -106,7 +110,11 @@ func (v *version) encode() []byte {
 	if v.torn {
 		flags |= versionTorn
 	}
-	b = append(b, versionFormat, flags)
+	format := byte(versionFormat)
+	if v.key > 0 {
+		format = versionFormat3
+	}
+	b = append(b, format, flags)
 	b = binary.BigEndian.AppendUint64(b, uint64(v.at))
 	b = append(b, v.file[:]...)
 	for _, n := range [...]uint64{v.size, uint64(v.mode), uint64(v.uid), uint64(v.gid), v.author} {
@@ -120,6 +128,9 @@ func (v *version) encode() []byte {
 	}
 	b = binary.AppendUvarint(b, merged)
 	b = binary.AppendUvarint(b, uint64(max(v.until, v.at)-v.at))
+	if v.key > 0 {
+		b = binary.AppendUvarint(b, v.key)
+	}
 	b = binary.AppendUvarint(b, uint64(len(v.note)))
 	b = append(b, v.note...)
 	if v.place == placeKept {
@@ -134,7 +145,7 @@ func decodeVersion(key, value []byte) (*version, error) {
 	v := &version{ino: keyIno(key)}
 	d := decoder{b: value}
 	format := d.byte()
-	if len(key) != 16 || format != versionFormat && format != versionFormat1 {
+	if len(key) != 16 || format < versionFormat1 || format > versionFormat3 {
 		return nil, corrupt("version row", v.ino)
 	}
 	v.own = math.MaxUint64 - binary.BigEndian.Uint64(key[8:])
@@ -150,7 +161,7 @@ func decodeVersion(key, value []byte) (*version, error) {
 	v.author = d.uvarint()
 	v.mtime = sharefs.Time(d.varint())
 	v.ctime = v.mtime + sharefs.Time(d.varint())
-	if format == versionFormat {
+	if format >= versionFormat {
 		switch merged := d.uvarint(); merged {
 		case 0, uint64(mergedBefore):
 			v.merged = sharefs.HLC(merged)
@@ -164,6 +175,10 @@ func decodeVersion(key, value []byte) (*version, error) {
 		}
 	} else if !v.timed && v.at < sharefs.MaxHLC {
 		v.merged = v.at + 1
+	}
+	if format == versionFormat3 {
+		v.key = d.uvarint()
+		d.bad = d.bad || v.key == 0 || v.key > keyring.MaxKeys
 	}
 	v.note = string(d.take(int(min(d.uvarint(), sharefs.NoteMax+1))))
 	if v.place == placeKept {

@@ -75,6 +75,8 @@ func FuzzVersion(f *testing.F) {
 	old := v.encode()
 	old[0] = versionFormat1
 	f.Add(old)
+	v.key = 2
+	f.Add(v.encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		v, err := decodeVersion(key, b)
 		if err != nil {

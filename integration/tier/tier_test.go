@@ -107,7 +107,7 @@ func compare(t *testing.T, dir string, server *s3server.Server) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	root, _, err := tier.ReadRoot(context.Background(), b, versions.TierKey(held.Keys.Share))
+	root, _, err := tier.ReadRoot(context.Background(), b, versions.TierKey(held.Keys.Ring.First().Secret))
 	if err != nil {
 		t.Fatal(err)
 	}

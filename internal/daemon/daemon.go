@@ -286,7 +286,7 @@ func (d *Daemon) treeConfig() versions.Config {
 	d.atime.Store(atime)
 	policy := c.Retention.Policy()
 	return versions.Config{
-		Dir: d.store.Dir, ShareKey: d.store.Keys.Share, Peer: d.store.Keys.Peer(), Settle: d.settle, Pause: time.Duration(c.Versions.Pause), Timed: timedEvery, Scrub: scrubEvery, Atime: treeAtime(atime),
+		Dir: d.store.Dir, Keys: d.store.Keys.Ring, KeepKeys: d.store.KeepKeys, Peer: d.store.Keys.Peer(), Settle: d.settle, Pause: time.Duration(c.Versions.Pause), Timed: timedEvery, Scrub: scrubEvery, Atime: treeAtime(atime),
 		ReadOnly: d.store.ReadOnly, Log: d.log.With("part", "versions"), MaxDelay: time.Duration(c.Journal.MaxDelay), ArchiveDelay: time.Duration(c.Journal.CopyDelay),
 		Retention: &policy, RetainEvery: retainEvery, Reserve: reserveMost, Hold: d.hold,
 	}

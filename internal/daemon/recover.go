@@ -124,7 +124,11 @@ func Recover(ctx context.Context, c RecoverConfig) (report RecoverReport, err er
 	if err != nil {
 		return report, err
 	}
-	if d.store, err = store.Recover(report.Store, r.cfg.Sheet.Share, note); err != nil {
+	ring, err := versions.KeysFromTier(r.cfg.Sheet.Share, r.root.Keys)
+	if err != nil {
+		return report, err
+	}
+	if d.store, err = store.Recover(report.Store, ring, note); err != nil {
 		return report, err
 	}
 	defer func() { err = errors.Join(err, d.store.Close()) }()
@@ -322,6 +326,13 @@ func (r *recoverer) fetch(d *Daemon) error {
 	for _, what := range r.report.Fetched.Missing { // the report may be of a later call, if this one is interrupted
 		d.log.Error("the bucket lacks a file of the store", "what", what)
 	}
+	ring, err := versions.KeysFromTier(r.cfg.Sheet.Share, r.root.Keys) // it may be another root than the first
+	if err != nil {
+		return err
+	}
+	if err := d.store.TakeKeys(ring); err != nil {
+		return err
+	}
 	return tier.TakeUp(filepath.Join(d.store.Dir, tierState), r.root)
 }
 
@@ -335,7 +346,7 @@ func (r *recoverer) configure(s *store.Store) error {
 		values["credentials"] = r.tier.Credentials
 	}
 	path := filepath.Join(s.Dir, "share.toml")
-	text, err := versions.OpenFromTier(s.Keys.Share, r.root.Config)
+	text, err := versions.OpenFromTier(s.Keys.Ring.First().Secret, r.root.Config)
 	if err == nil {
 		if text, err = config.SetTier(text, path, values); err == nil {
 			return s.Configure(text)

@@ -31,7 +31,7 @@ func PrintSheet(source string, options *mountopt.Options) (*Sheet, error) {
 	if err != nil {
 		return nil, err
 	}
-	share, c, err := store.Peek(dir)
+	ring, c, err := store.Peek(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func PrintSheet(source string, options *mountopt.Options) (*Sheet, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sheet{Sheet: recovery.Sheet{Share: share, Store: id[:recovery.StorePart], Number: uint32(min(number, math.MaxUint32)), Place: recovery.Place{URL: c.Tier.URL, Region: c.Tier.Region}}}
+	s := &Sheet{Sheet: recovery.Sheet{Share: ring.First().Secret, Store: id[:recovery.StorePart], Number: uint32(min(number, math.MaxUint32)), Place: recovery.Place{URL: c.Tier.URL, Region: c.Tier.Region}}}
 	if c.Tier.HTTP != nil {
 		s.HTTP = strconv.FormatBool(*c.Tier.HTTP)
 	}

@@ -68,9 +68,11 @@ func (d *Daemon) startTier() {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		d.log.Warn("the bucket is not told the configuration", "err", err)
 	}
+	first := d.store.Keys.Ring.First().Secret
 	d.tier, err = tier.Start(tier.Config{
-		Bucket: d.bucket, Source: d.tree.TierSource(), Key: versions.TierKey(d.store.Keys.Share), State: filepath.Join(d.store.Dir, tierState),
-		Host: hostname(), Every: tierEvery, Look: tierLook, Keep: tierKeep, Take: d.store.Config.Tier.TakeOver, Named: d.packs.Named, TakeBack: d.tree.TakeBack, About: versions.SealForTier(d.store.Keys.Share, about), Log: d.log.With("part", "tier"),
+		Bucket: d.bucket, Source: d.tree.TierSource(), Key: versions.TierKey(first), State: filepath.Join(d.store.Dir, tierState),
+		Host: hostname(), Every: tierEvery, Look: tierLook, Keep: tierKeep, Take: d.store.Config.Tier.TakeOver, Named: d.packs.Named, TakeBack: d.tree.TakeBack, About: versions.SealForTier(first, about),
+		Keys: func() []byte { return versions.SealKeysForTier(d.tree.Keys()) }, Log: d.log.With("part", "tier"),
 	})
 	if err != nil {
 		d.tierError = err.Error()

@@ -48,7 +48,7 @@ func TestFlippedBitsOfSmallFiles(t *testing.T) {
 				}
 				continue
 			}
-			if file == identityFile && s.Keys.Peer() == keys.Peer() || file == shareFile && s.Keys.Share == keys.Share {
+			if file == identityFile && s.Keys.Peer() == keys.Peer() || file == shareFile && s.Keys.Ring.Has(keys.Ring) {
 				t.Errorf("bit %d of %s is not seen", bit, file)
 			}
 			if err := s.Close(); err != nil {

@@ -1,31 +1,27 @@
 package store
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/internal/keyring"
 	"sharefs/peers/identity"
 )
 
 // Keys are the secrets of a store.
 type Keys struct {
 	Identity identity.Key // signs what this host writes; locked until [Store.Unlock] where it is sealed
-	Share    [32]byte     // keys chunk ids and seals packs
+	Ring     keyring.Ring // share keys: chunk ids and the seals of packs hang on them; as of the opening
 }
 
 // Peer is the public half of the identity.
 func (k *Keys) Peer() sharefs.PeerID { return k.Identity.ID }
-
-// sharePrefix begins the one line of share.key: it says what the secret is for and which form it has.
-const sharePrefix = "sharefs-share-1 "
 
 // tempSuffix marks a file that is being written; one left behind by a crash is written over.
 const tempSuffix = ".new"
@@ -34,8 +30,11 @@ const tempSuffix = ".new"
 func loadKeys(dir string, create bool) (k Keys, made bool, err error) {
 	var errI, errS error
 	k.Identity, errI = readIdentity(filepath.Join(dir, identityFile))
-	k.Share, errS = readKey(filepath.Join(dir, shareFile), sharePrefix)
+	k.Ring, errS = readRing(filepath.Join(dir, shareFile))
 	missing := func(err error) bool { return errors.Is(err, os.ErrNotExist) }
+	if _, err := os.Lstat(filepath.Join(dir, shareCopy)); err == nil {
+		create = false // they were there
+	}
 	if create && (missing(errI) || missing(errS)) {
 		// A crash may have come between the two, so each is made where it is missing. Nothing hangs on them yet.
 		if missing(errI) {
@@ -43,7 +42,8 @@ func loadKeys(dir string, create bool) (k Keys, made bool, err error) {
 			errI = writeNew(filepath.Join(dir, identityFile), []byte(k.Identity.Text()), 0o600)
 		}
 		if missing(errS) {
-			k.Share, errS = makeKey(filepath.Join(dir, shareFile), sharePrefix)
+			k.Ring = keyring.Make()
+			errS = writeNew(filepath.Join(dir, shareFile), k.Ring.Text(), 0o600)
 		}
 		made = true
 	}
@@ -62,7 +62,7 @@ func keyError(dir string, err error) error {
 	}
 	var p *os.PathError
 	if errors.Is(err, os.ErrNotExist) && errors.As(err, &p) {
-		detail := "it is missing, and without it the versions in the store cannot be read: put it back from a backup"
+		detail := "it is missing, and without it the versions in the store cannot be read: put it back from " + shareCopy + ", if that is there, or from a backup"
 		if filepath.Base(p.Path) == identityFile {
 			detail = "it is missing, and without it this host is nobody whom its peers know: put it back from a backup"
 		}
@@ -71,8 +71,8 @@ func keyError(dir string, err error) error {
 	return (&Store{Dir: dir}).fail("make", err)
 }
 
-// readSecret reads a short file that nobody but its owner may read.
-func readSecret(op, path string) (string, error) {
+// readSecret reads at most so many bytes of a file that nobody but its owner may read.
+func readSecret(op, path string, most int64) (string, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return "", err
@@ -89,29 +89,31 @@ func readSecret(op, path string) (string, error) {
 		return "", &sharefs.Error{Op: op, Path: path, Kind: sharefs.KindAccess,
 			Detail: fmt.Sprintf("others may read it (mode %04o): chmod 600 %s", info.Mode().Perm(), path)}
 	}
-	buf := make([]byte, maxSecret)
-	n, err := f.Read(buf)
-	if err != nil && n == 0 {
+	text, err := io.ReadAll(io.LimitReader(f, most))
+	if err != nil || len(text) == 0 {
 		return "", &sharefs.Error{Op: op, Path: path, Kind: sharefs.KindCorrupt, Detail: "it is empty or cannot be read"}
 	}
-	return string(buf[:n]), nil
+	return string(text), nil
 }
 
-// maxSecret is more than any of them holds, in bytes.
+// maxSecret is more than a passphrase or an identity takes, in bytes.
 const maxSecret = 2048
 
-func readKey(path, prefix string) (key [32]byte, err error) {
-	text, err := readSecret("read key", path)
+func readRing(path string) (keyring.Ring, error) {
+	text, err := readSecret("read key", path, keyring.MaxFile+1)
 	if err != nil {
-		return key, err
+		return keyring.Ring{}, err
 	}
-	return parseKey(text, prefix, func(detail string) error {
-		return &sharefs.Error{Op: "read key", Path: path, Kind: sharefs.KindCorrupt, Detail: detail}
-	})
+	r, err := keyring.Parse([]byte(text))
+	var e *sharefs.Error
+	if errors.As(err, &e) {
+		e.Op, e.Path = "read key", path
+	}
+	return r, err
 }
 
 func readIdentity(path string) (identity.Key, error) {
-	text, err := readSecret("read key", path)
+	text, err := readSecret("read key", path, maxSecret)
 	if err != nil {
 		return identity.Key{}, err
 	}
@@ -134,7 +136,7 @@ func (s *Store) Unlock(passphraseFile string) (sealedNow bool, err error) {
 		}
 		return false, nil
 	}
-	text, err := readSecret("read passphrase", passphraseFile)
+	text, err := readSecret("read passphrase", passphraseFile, maxSecret)
 	var pass []byte
 	if err == nil {
 		pass, err = identity.Passphrase([]byte(text))
@@ -169,21 +171,32 @@ func (s *Store) named(err error, op, path string) error {
 	return &sharefs.Error{Op: op, Path: path, Kind: sharefs.KindOf(err), Err: cause(err)}
 }
 
-func parseKey(text, prefix string, bad func(string) error) (key [32]byte, err error) {
-	body, ok := strings.CutPrefix(strings.TrimRight(text, "\r\n"), prefix)
-	if !ok {
-		return key, bad("it does not begin with " + strings.TrimSpace(prefix))
+// KeepKeys writes share.key anew with more keys, which survive the loss of power when it returns: first a copy of it, [shareCopy], so that at no moment a disk
+// that loses what it wrote last takes a key with it. No key that either of them holds is left out. Nobody else may write them at the same time.
+// It errors with KindInvalid if the keys are those of another store.
+func (s *Store) KeepKeys(ring keyring.Ring) error {
+	path, second := filepath.Join(s.Dir, shareFile), filepath.Join(s.Dir, shareCopy)
+	have, err := readRing(path)
+	if err != nil {
+		return keyError(s.Dir, err)
 	}
-	raw, err := base64.StdEncoding.Strict().DecodeString(body)
-	if err != nil || len(raw) != len(key) || strings.ContainsAny(body, "\r\n") { // which the decoder skips
-		return key, bad("it is not 32 bytes in base64")
+	if have.First() != ring.First() {
+		return &sharefs.Error{Op: "write key", Path: path, Kind: sharefs.KindInvalid, Detail: "it is of another store"}
 	}
-	return [32]byte(raw), nil
-}
-
-func makeKey(path, prefix string) (key [32]byte, err error) {
-	rand.Read(key[:])
-	return key, writeNew(path, []byte(prefix+base64.StdEncoding.EncodeToString(key[:])+"\n"), 0o600)
+	if ring, err = ring.Add(have.Keys()...); err != nil {
+		return s.named(err, "write key", path)
+	}
+	if also, err := readRing(second); err == nil && also.First() == ring.First() {
+		if ring, err = ring.Add(also.Keys()...); err != nil {
+			return s.named(err, "write key", second)
+		}
+	}
+	for _, p := range []string{second, path} {
+		if err := replace(p, ring.Text(), 0o600); err != nil {
+			return s.named(err, "write key", p)
+		}
+	}
+	return nil
 }
 
 // writeNew writes a whole file, or none: it is on disk, directory entry included, when it returns. An existing file stays.

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +13,7 @@ import (
 
 	"sharefs"
 	"sharefs/internal/config"
+	"sharefs/internal/keyring"
 )
 
 // A store that is made of what its bucket holds has a file recovering until it is whole, in which whoever makes it keeps what he needs to go on. Nobody else
@@ -26,9 +26,9 @@ const (
 // harmless are what an empty directory may hold.
 var harmless = []string{lockFile, "lost+found", ".nobackup", ".stfolder"}
 
-// Recover takes an empty directory, or one that does not exist yet, for a store that has a share key already, or goes on with one that was begun; note is kept
+// Recover takes an empty directory, or one that does not exist yet, for a store that has share keys already, or goes on with one that was begun; note is kept
 // for the next time. The store is locked, and has a new identity. KindExist: the directory holds something else.
-func Recover(dir string, share [32]byte, note []byte) (*Store, error) {
+func Recover(dir string, ring keyring.Ring, note []byte) (*Store, error) {
 	s := &Store{Dir: dir}
 	if err := s.makeDir(); err != nil {
 		return nil, err
@@ -37,14 +37,14 @@ func Recover(dir string, share [32]byte, note []byte) (*Store, error) {
 	if s.lock, s.ReadOnly, err = takeLock(filepath.Join(dir, lockFile)); err != nil {
 		return nil, err
 	}
-	if err := s.beginRecovery(share, note); err != nil {
+	if err := s.beginRecovery(ring, note); err != nil {
 		s.lock.release()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *Store) beginRecovery(share [32]byte, note []byte) error {
+func (s *Store) beginRecovery(ring keyring.Ring, note []byte) error {
 	if s.ReadOnly {
 		return s.fail("make", unix.EROFS)
 	}
@@ -70,17 +70,29 @@ func (s *Store) beginRecovery(share [32]byte, note []byte) error {
 	}
 	path := filepath.Join(s.Dir, shareFile)
 	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
-		if err := writeNew(path, []byte(sharePrefix+base64.StdEncoding.EncodeToString(share[:])+"\n"), 0o600); err != nil {
+		if err := writeNew(path, ring.Text(), 0o600); err != nil {
 			return s.fail("make", err)
 		}
 	}
 	if s.Keys, s.New, err = loadKeys(s.Dir, true); err != nil {
 		return err
 	}
-	if s.Keys.Share != share {
+	if s.Keys.Ring.First() != ring.First() {
 		return &sharefs.Error{Op: "recover store", Path: s.Dir, Kind: sharefs.KindExist, Detail: "the recovery of another store was begun there: name an empty or a new directory"}
 	}
-	return nil
+	return s.TakeKeys(ring) // the bucket may have come to know more since
+}
+
+// TakeKeys enters the keys that the bucket of a store that is recovered has.
+func (s *Store) TakeKeys(ring keyring.Ring) (err error) {
+	if s.Keys.Ring.Has(ring) {
+		return nil
+	}
+	if err := s.KeepKeys(ring); err != nil {
+		return err
+	}
+	s.Keys.Ring, err = readRing(filepath.Join(s.Dir, shareFile))
+	return err
 }
 
 // Configure writes the configuration of a store that is recovered. It errors with KindInvalid where the text is none.
@@ -112,21 +124,21 @@ func Recovering(dir string) (note []byte, ok bool, err error) {
 	return note, true, nil
 }
 
-// Peek reads the share key and the configuration of a store that somebody may have. Only its owner may.
-func Peek(dir string) (share [32]byte, c config.Config, err error) {
+// Peek reads the share keys and the configuration of a store that somebody may have. Only its owner may.
+func Peek(dir string) (ring keyring.Ring, c config.Config, err error) {
 	path := filepath.Join(dir, shareFile)
 	var st unix.Stat_t
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-		return share, c, &sharefs.Error{Op: "read key", Path: dir, Kind: sharefs.KindNotExist, Detail: "there is no such store: name it by its name or its path"}
+		return ring, c, &sharefs.Error{Op: "read key", Path: dir, Kind: sharefs.KindNotExist, Detail: "there is no such store: name it by its name or its path"}
 	}
 	if err := unix.Stat(path, &st); err == nil && int(st.Uid) != os.Geteuid() {
-		return share, c, &sharefs.Error{Op: "read key", Path: path, Kind: sharefs.KindAccess, Detail: fmt.Sprintf("only its owner may, who is user %d", st.Uid)}
+		return ring, c, &sharefs.Error{Op: "read key", Path: path, Kind: sharefs.KindAccess, Detail: fmt.Sprintf("only its owner may, who is user %d", st.Uid)}
 	}
-	if share, err = readKey(path, sharePrefix); err != nil {
-		return share, c, keyError(dir, err)
+	if ring, err = readRing(path); err != nil {
+		return ring, c, keyError(dir, err)
 	}
 	c, err = config.Load(filepath.Join(dir, configFile))
-	return share, c, err
+	return ring, c, err
 }
 
 // NoteSheet writes down that a recovery sheet of a store is printed, and returns the notes of those before.

@@ -10,17 +10,18 @@ import (
 
 	"sharefs"
 	"sharefs/internal/config"
+	"sharefs/internal/keyring"
 )
 
 func TestARecoveryIsBegunAndGoneOnWith(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
-	share := [32]byte{1, 2, 3}
+	share := keyring.New([32]byte{1, 2, 3})
 	s, err := Recover(dir, share, []byte("note"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	peer := s.Keys.Peer()
-	if s.Keys.Share != share || peer.IsZero() {
+	if s.Keys.Ring.First() != share.First() || peer.IsZero() {
 		t.Errorf("%+v", s.Keys)
 	}
 	if err := s.Configure([]byte("[versions]\nsettle = \"7s\"\n")); err != nil || time.Duration(s.Config.Versions.Settle) != 7*time.Second {
@@ -39,7 +40,7 @@ func TestARecoveryIsBegunAndGoneOnWith(t *testing.T) {
 	if _, err := Open(dir); sharefs.KindOf(err) != sharefs.KindBusy || !strings.Contains(err.Error(), "sharefs recover --store DIR") {
 		t.Errorf("opened: %v", err)
 	}
-	if _, err := Recover(dir, [32]byte{9}, nil); sharefs.KindOf(err) != sharefs.KindExist || !strings.Contains(err.Error(), "another store") {
+	if _, err := Recover(dir, keyring.New([32]byte{9}), nil); sharefs.KindOf(err) != sharefs.KindExist || !strings.Contains(err.Error(), "another store") {
 		t.Errorf("with another key: %v", err)
 	}
 	// What it fetches in the meantime does not keep it from going on, under the same identity.
@@ -61,7 +62,7 @@ func TestARecoveryIsBegunAndGoneOnWith(t *testing.T) {
 		t.Errorf("%v, %v", begun, err)
 	}
 	s, err = Open(dir)
-	if err != nil || s.New || s.Keys.Share != share || s.Keys.Peer() != peer || time.Duration(s.Config.Versions.Settle) != 7*time.Second {
+	if err != nil || s.New || s.Keys.Ring.First() != share.First() || s.Keys.Peer() != peer || time.Duration(s.Config.Versions.Settle) != 7*time.Second {
 		t.Fatalf("%+v, %v", s, err)
 	}
 	s.Close()
@@ -72,7 +73,7 @@ func TestARecoveryIsBegunAndGoneOnWith(t *testing.T) {
 
 // Killed between any two of its files, it goes on.
 func TestARecoveryThatWasKilledEarly(t *testing.T) {
-	share := [32]byte{1}
+	share := keyring.New([32]byte{1})
 	for _, gone := range [][]string{{identityFile}, {shareFile}, {shareFile, identityFile}, {shareFile, identityFile, recoveringFile}} {
 		dir := t.TempDir()
 		s, err := Recover(dir, share, []byte("note"))
@@ -85,7 +86,7 @@ func TestARecoveryThatWasKilledEarly(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if s, err = Recover(dir, share, []byte("note")); err != nil || s.Keys.Share != share {
+		if s, err = Recover(dir, share, []byte("note")); err != nil || s.Keys.Ring.First() != share.First() {
 			t.Fatalf("without %q: %v", gone, err)
 		}
 		s.Close()
@@ -104,7 +105,7 @@ func TestPeekAndSheets(t *testing.T) {
 		t.Fatal(err)
 	}
 	share, c, err := Peek(dir) // though somebody has it
-	if err != nil || share != s.Keys.Share || c.Tier != (config.Tier{}) {
+	if err != nil || share.First() != s.Keys.Ring.First() || c.Tier != (config.Tier{}) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	if _, _, err := Peek(t.TempDir()); sharefs.KindOf(err) != sharefs.KindNotExist {

@@ -2,7 +2,8 @@
 //
 //	share.toml      configuration (package config)
 //	identity.key    Ed25519 key of this host's share, mode 0600, one line; it may be sealed by a passphrase (package identity)
-//	share.key       secret of the share, mode 0600: "sharefs-share-1 " and 32 random bytes in base64; chunk ids and pack keys hang on it
+//	share.key       secrets of the share, mode 0600 (package keyring); chunk ids and pack keys hang on them
+//	share.key.copy  a second one, as soon as there are several
 //	peers.json      whom this store is paired with, and what they may (package book)
 //	lock            flock(2) of the daemon that has the store; its text says who that is
 //	daemon.log      what the daemon has to tell
@@ -41,6 +42,7 @@ const (
 	configFile   = "share.toml"
 	identityFile = "identity.key"
 	shareFile    = "share.key"
+	shareCopy    = "share.key.copy"
 	lockFile     = "lock"
 	LogFile      = "daemon.log"
 	PeersFile    = "peers.json"
@@ -48,7 +50,7 @@ const (
 
 // layout lists all that a store's directory may hold. lost+found and .nobackup are others' marks that do no harm.
 var layout = map[string]bool{
-	configFile: true, identityFile: true, shareFile: true, lockFile: true, LogFile: true, LogFile + ".1": true, PeersFile: true,
+	configFile: true, identityFile: true, shareFile: true, shareCopy: true, lockFile: true, LogFile: true, LogFile + ".1": true, PeersFile: true,
 	"meta.db": true, "journal": true, "live": true, "packs": true, "aside": true, "checkpoints": true, "rebuild": true, "lost": true, "quarantine": true,
 	"tier": true, "tier.new": true, "cache": true, "reserve": true, recoveringFile: true, sheetsFile: true,
 	"lost+found": true, ".nobackup": true, ".stfolder": true,

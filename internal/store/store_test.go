@@ -3,7 +3,6 @@ package store
 import (
 	"bufio"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -76,7 +75,7 @@ func TestANewStoreHasItsLayoutAndKeepsItsKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !s.New || s.ReadOnly || !reflect.DeepEqual(s.Config, config.Default()) || s.Keys.Peer().IsZero() || s.Keys.Share == [32]byte{} {
+	if !s.New || s.ReadOnly || !reflect.DeepEqual(s.Config, config.Default()) || s.Keys.Peer().IsZero() || s.Keys.Ring.IsZero() {
 		t.Errorf("%+v", s)
 	}
 	for name, mode := range map[string]os.FileMode{".": 0o700, identityFile: 0o600, shareFile: 0o600, configFile: 0o600, lockFile: 0o600} {
@@ -94,7 +93,7 @@ func TestANewStoreHasItsLayoutAndKeepsItsKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if s.New || s.Keys.Peer() != keys.Peer() || s.Keys.Share != keys.Share {
+	if s.New || s.Keys.Peer() != keys.Peer() || !s.Keys.Ring.Has(keys.Ring) {
 		t.Error("the keys of a store changed when it was opened again")
 	}
 }
@@ -158,7 +157,9 @@ func TestKeysThatAreBadAreNamed(t *testing.T) {
 		}, "others may read it (mode 0644): chmod 600 "},
 		"of another kind": {func(t *testing.T, dir string) { write(t, filepath.Join(dir, identityFile), "ssh-rsa AAAA", 0o600) },
 			"it does not begin with sharefs-identity-1"},
-		"cut": {func(t *testing.T, dir string) { write(t, filepath.Join(dir, shareFile), sharePrefix+"AAAA\n", 0o600) },
+		"cut": {func(t *testing.T, dir string) {
+			write(t, filepath.Join(dir, shareFile), "sharefs-share-1 AAAA\n", 0o600)
+		},
 			"it is not 32 bytes in base64"},
 		"cut identity": {func(t *testing.T, dir string) {
 			write(t, filepath.Join(dir, identityFile), identity.PlainForm+" AAAA\n", 0o600)
@@ -317,16 +318,13 @@ func TestNamesAndPathsOfStores(t *testing.T) {
 	}
 }
 
-// FuzzParseKey holds that what is accepted is exactly what makeKey writes.
-func FuzzParseKey(f *testing.F) {
-	f.Add(sharePrefix + "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n")
+// FuzzParseHolder holds that any text of a lock file is read.
+func FuzzParseHolder(f *testing.F) {
+	f.Add("pid 12\nstate mounted\nmount /somewhere\n")
 	f.Add("x")
 	f.Fuzz(func(t *testing.T, text string) {
-		bad := func(detail string) error { return errors.New(detail) }
-		key, err := parseKey(text, sharePrefix, bad)
-		if canonical := sharePrefix + base64.StdEncoding.EncodeToString(key[:]); err == nil && strings.TrimRight(text, "\r\n") != canonical {
-			t.Fatalf("%q is taken for %q", text, canonical)
+		if h := parseHolder(text); h.PID < 0 {
+			t.Fatalf("%q: process %d", text, h.PID)
 		}
-		parseHolder(text)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -37,10 +38,20 @@ type entry struct {
 	codec  Codec
 }
 
-// Append puts a record behind the others and returns its place. It does not look whether the chunk is there already.
+// Append puts a record behind the others of the epoch in use and returns its place. It does not look whether the chunk is there already.
 // plain may have up to MaxPlain bytes and is not kept. An error voids all locations since the last Sync, those that other goroutines
 // got too: they, and whoever appends while others read, learn it from [Stats].GivenUp, which has moved then.
 func (s *Store) Append(typ Type, id sharefs.ChunkID, plain []byte) (Loc, error) {
+	return s.seals(nil, typ, id, plain)
+}
+
+// AppendTo is Append to a pack of some epoch.
+func (s *Store) AppendTo(e Epoch, typ Type, id sharefs.ChunkID, plain []byte) (Loc, error) {
+	return s.seals(&e, typ, id, plain)
+}
+
+// seals is AppendTo; nil: the epoch in use.
+func (s *Store) seals(e *Epoch, typ Type, id sharefs.ChunkID, plain []byte) (Loc, error) {
 	if len(plain) > MaxPlain || typ < TypeChunk || typ == typeIndex || typ > TypeRows {
 		return Loc{}, &sharefs.Error{Op: "append", Kind: sharefs.KindInvalid, Detail: "a record of that type or length cannot be"}
 	}
@@ -50,28 +61,30 @@ func (s *Store) Append(typ Type, id sharefs.ChunkID, plain []byte) (Loc, error) 
 	if codec != Stored {
 		*scratch = body
 	}
-	return s.appendBody(typ, codec, id, body, len(plain))
+	return s.appendBody(e, typ, codec, id, body, len(plain))
 }
 
-// appendBody is Append for a body that is compressed already, where it is; plain is its length when it is not.
-func (s *Store) appendBody(typ Type, codec Codec, id sharefs.ChunkID, body []byte, plain int) (Loc, error) {
+// appendBody is seals for a body that is compressed already, where it is; plain is its length when it is not.
+func (s *Store) appendBody(epoch *Epoch, typ Type, codec Codec, id sharefs.ChunkID, body []byte, plain int) (Loc, error) {
 	s.append.Lock()
 	defer s.append.Unlock()
-	if err := s.ready(); err != nil {
+	if epoch == nil {
+		epoch = &s.use
+	}
+	c, err := s.ready(*epoch)
+	if err != nil {
 		return Loc{}, err
 	}
-	c := s.cur
 	e := c.add(typ, codec, id, body, plain)
 	s.records.Add(1)
 	s.plainBytes.Add(uint64(plain))
 	s.sealedBytes.Add(uint64(e.sealed) + recordHeaderLen)
 	loc := Loc{Pack: c.hdr.ID, Off: e.off, Sealed: e.sealed, Plain: e.plain}
-	var err error
 	switch {
 	case c.size >= s.cfg.Target:
-		err = s.seal()
+		err = s.seal(c)
 	case len(c.buf) >= flushLen:
-		err = s.flush()
+		err = s.flush(c)
 	}
 	return loc, err
 }
@@ -95,25 +108,39 @@ func (c *active) add(typ Type, codec Codec, id sharefs.ChunkID, body []byte, pla
 	return e
 }
 
-// ready makes sure that there is a pack to append to.
-func (s *Store) ready() error {
+// ready returns the pack of an epoch to append to.
+func (s *Store) ready(e Epoch) (*active, error) {
 	switch {
 	case s.closed:
-		return errClosed
+		return nil, errClosed
 	case s.cfg.ReadOnly:
-		return &sharefs.Error{Op: "append", Kind: sharefs.KindReadOnly}
-	case s.cur != nil:
-		return nil
+		return nil, &sharefs.Error{Op: "append", Kind: sharefs.KindReadOnly}
 	}
-	if err := s.takeUp(); err != nil || s.cur != nil {
-		return err
+	if c := s.current(e); c != nil {
+		return c, nil
 	}
-	return s.begin()
+	if err := s.takeUp(); err != nil {
+		return nil, err
+	}
+	if c := s.current(e); c != nil {
+		return c, nil
+	}
+	return s.begin(e)
+}
+
+// current returns the pack of an epoch that grows; nil: there is none.
+func (s *Store) current(e Epoch) *active {
+	for _, c := range s.cur {
+		if c.hdr.Epoch == e {
+			return c
+		}
+	}
+	return nil
 }
 
 // begin makes a new pack.
-func (s *Store) begin() error {
-	c := &active{hdr: Header{Epoch: s.cfg.Epoch}}
+func (s *Store) begin(e Epoch) (*active, error) {
+	c := &active{hdr: Header{Epoch: e}}
 	rand.Read(c.hdr.ID[:])
 	rand.Read(c.nonce[:8])
 	if s.cfg.Clock != nil {
@@ -121,32 +148,82 @@ func (s *Store) begin() error {
 	}
 	aead, err := s.aead(&c.hdr)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f, err := s.cfg.FS.Create(c.hdr.ID.growing())
 	if err != nil {
-		return failed("create", c.hdr.ID, err)
+		return nil, failed("create", c.hdr.ID, err)
 	}
-	c.file = s.replace(&handle{id: c.hdr.ID, file: f, aead: aead})
+	c.file = s.replace(&handle{id: c.hdr.ID, epoch: e, file: f, aead: aead})
 	c.buf = append(c.buf, c.hdr.encode()...)
 	c.size = packHeaderLen
-	s.setCurrent(c)
+	s.grows(c)
+	return c, nil
+}
+
+// grows enters a pack into those that grow.
+func (s *Store) grows(c *active) { s.setCurrent(append(slices.Clone(s.cur), c)) }
+
+// grown takes a pack out of those that grow, with its pin.
+func (s *Store) grown(c *active) {
+	s.setCurrent(slices.DeleteFunc(slices.Clone(s.cur), func(other *active) bool { return other == c }))
+	c.file.unpin(s)
+}
+
+func (s *Store) setCurrent(list []*active) {
+	s.cur = list
+	s.writing.Store(&list)
+}
+
+// growsNow returns a pack that grows; nil: it does not. It takes no lock, and what is returned is for looking at id and written alone.
+func (s *Store) growsNow(id ID) *active {
+	if list := s.writing.Load(); list != nil {
+		for _, c := range *list {
+			if c.hdr.ID == id {
+				return c
+			}
+		}
+	}
 	return nil
 }
 
-func (s *Store) setCurrent(c *active) {
-	s.cur = c
-	s.writing.Store(c)
+// Use has what is appended from now on belong to another epoch. Packs of others that grow are sealed.
+func (s *Store) Use(e Epoch) error {
+	s.append.Lock()
+	defer s.append.Unlock()
+	if _, err := s.cfg.Key(e); err != nil {
+		return &sharefs.Error{Op: "use a share key", Kind: sharefs.KindOf(err), Detail: "it is not here", Err: err}
+	}
+	s.use = e
+	return s.sealOthers()
+}
+
+// SealOthers seals the packs that grow and are not of the epoch in use. An error is that of [Store.Sync].
+func (s *Store) SealOthers() error {
+	s.append.Lock()
+	defer s.append.Unlock()
+	return s.sealOthers()
+}
+
+func (s *Store) sealOthers() error {
+	for _, c := range s.cur {
+		if c.hdr.Epoch == s.use {
+			continue
+		}
+		if err := s.seal(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // flush writes what is gathered.
-func (s *Store) flush() error {
-	c := s.cur
+func (s *Store) flush(c *active) error {
 	if len(c.buf) == 0 {
 		return nil
 	}
 	if _, err := c.file.file.WriteAt(c.buf, c.written.Load()); err != nil {
-		return s.giveUp("write", err)
+		return s.giveUp(c, "write", err)
 	}
 	c.written.Store(c.size)
 	c.buf = c.buf[:0]
@@ -162,19 +239,27 @@ func (s *Store) Sync() error {
 }
 
 func (s *Store) syncLocked() error {
-	c := s.cur
-	if c == nil || c.synced == c.size {
+	for _, c := range s.cur {
+		if err := s.syncOne(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) syncOne(c *active) error {
+	if c.synced == c.size {
 		return nil
 	}
-	if err := s.flush(); err != nil {
+	if err := s.flush(c); err != nil {
 		return err
 	}
 	if err := c.file.file.Sync(); err != nil {
-		return s.giveUp("sync", err)
+		return s.giveUp(c, "sync", err)
 	}
 	if !c.names {
 		if err := s.cfg.FS.SyncDir(openDir); err != nil {
-			return s.giveUp("sync", err)
+			return s.giveUp(c, "sync", err)
 		}
 		c.names = true
 	}
@@ -184,22 +269,20 @@ func (s *Store) syncLocked() error {
 }
 
 // seal writes index and footer, syncs and moves the pack to its lasting place. Everything in it survives power loss then.
-func (s *Store) seal() error {
-	c := s.cur
+func (s *Store) seal(c *active) error {
 	s.finish(c)
-	if err := s.flush(); err != nil {
+	if err := s.flush(c); err != nil {
 		return err
 	}
 	if err := c.file.file.Sync(); err != nil {
-		return s.giveUp("sync", err)
+		return s.giveUp(c, "sync", err)
 	}
 	if err := s.place(c.hdr.ID); err != nil {
-		return s.giveUp("seal", err)
+		return s.giveUp(c, "seal", err)
 	}
 	s.syncs.Add(1)
 	s.sealed.Add(1)
-	s.setCurrent(nil)
-	c.file.unpin(s)
+	s.grown(c)
 	return nil
 }
 
@@ -231,9 +314,8 @@ func (s *Store) place(id ID) error {
 
 // giveUp leaves the growing pack as it was at the last Sync, for the next process to seal. One for which the disk had no room is taken up again by this
 // one, as soon as something is to be appended or Recover is called: what is dead in it is not to keep the disk full.
-func (s *Store) giveUp(op string, cause error) error {
-	c := s.cur
-	s.setCurrent(nil)
+func (s *Store) giveUp(c *active, op string, cause error) error {
+	defer s.grown(c)
 	s.givenUp.Add(1)
 	id := c.hdr.ID
 	// What fails here fails beside a failure that is reported, and costs only room: a record past the synced length is not
@@ -247,7 +329,6 @@ func (s *Store) giveUp(op string, cause error) error {
 			s.cfg.FS.Remove(id.growing())
 		}
 	}
-	c.file.unpin(s)
 	s.mu.Lock()
 	s.forgetPack(id)
 	s.mu.Unlock()

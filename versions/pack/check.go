@@ -110,6 +110,6 @@ func (s *Store) readIndexAt(f File, aead cipher.AEAD, id ID, size int64) (record
 // Verify reads every record of a pack back and opens its seal. For each that does not read it calls bad, as for a record that the
 // index lists and that is not there; what cannot be named at all is reported with a zero id.
 func (s *Store) Verify(id ID, bad func(Record, error)) error {
-	_, err := s.Examine(id, func(Record, []byte) error { return nil }, func(b BadRecord) { bad(b.Record, b.Err) })
+	_, err := s.Examine(id, func(Epoch, Record, []byte) error { return nil }, func(b BadRecord) { bad(b.Record, b.Err) })
 	return err
 }

@@ -11,9 +11,9 @@
 //	 12  epoch of the key    4              4  length of the sealed body        4
 //	 16  id of the pack     16              8  length of the plain body         4
 //	 32  time of creation    8             12  nonce                           12
-//	 40  reserved, 0        20             24  id of the chunk                 32
-//	 60  CRC of 0–59         4             56  CRC of the sealed body           4
-//	                                       60  CRC of 0–59                      4
+//	 40  id of the key      16             24  id of the chunk                 32
+//	 56  reserved, 0         4             56  CRC of the sealed body           4
+//	 60  CRC of 0–59         4             60  CRC of 0–59                      4
 //	footer, 32 bytes                      followed by the sealed body
 //	  0  magic "sharefsE"    8
 //	  8  offset of the index 8            index body: 48 bytes for each record before it
@@ -22,6 +22,8 @@
 //	 24  reserved, 0         4             36  length of the sealed body        4
 //	 28  CRC of 0–27         4             40  length of the plain body         4
 //	                                       44  type, codec, reserved            4
+//
+// The id of the key is zero in packs from before keys had ids; they are of the store's first key. One pack of an epoch grows at a time.
 //
 // A body is compressed (zstd, where that saves a sixteenth) and then sealed with AES-256-GCM: the 16-byte tag is at its end,
 // the record header up to the CRCs is bound as additional data. The key is derived from the share key, the epoch and the

@@ -11,9 +11,10 @@ const maxOpen = 64
 
 // handle is an open pack, shared by its readers and closed when it has left the ring and the last of them is done.
 type handle struct {
-	id   ID
-	file File
-	aead cipher.AEAD
+	id    ID
+	epoch Epoch
+	file  File
+	aead  cipher.AEAD
 
 	// guarded by Store.mu
 	users int  // readers at work, and the writer
@@ -73,7 +74,7 @@ func (s *Store) pin(id ID) (*handle, error) {
 		f.Close()
 		return nil, failed("open", id, err)
 	}
-	return s.share(&handle{id: id, file: f, aead: aead}), nil
+	return s.share(&handle{id: id, epoch: hdr.Epoch, file: f, aead: aead}), nil
 }
 
 var errClosed = &sharefs.Error{Op: "packs", Kind: sharefs.KindInvalid, Detail: "the packs are closed"}

@@ -77,7 +77,7 @@ func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 // Header begins a pack.
 type Header struct {
 	ID      ID
-	Epoch   uint32 // of the share key
+	Epoch   Epoch
 	Created sharefs.HLC
 }
 
@@ -85,9 +85,10 @@ func (h *Header) encode() []byte {
 	b := make([]byte, packHeaderLen)
 	copy(b, packMagic)
 	binary.BigEndian.PutUint16(b[8:], format)
-	binary.BigEndian.PutUint32(b[12:], h.Epoch)
+	binary.BigEndian.PutUint32(b[12:], h.Epoch.Number)
 	copy(b[16:], h.ID[:])
 	binary.BigEndian.PutUint64(b[32:], uint64(h.Created))
+	copy(b[40:], h.Epoch.Key[:])
 	binary.BigEndian.PutUint32(b[60:], checksum(b[:60]))
 	return b
 }
@@ -99,9 +100,10 @@ func decodeHeader(b []byte) (h Header, err error) {
 	case binary.BigEndian.Uint16(b[8:]) != format:
 		return h, &sharefs.Error{Op: "pack", Kind: sharefs.KindNotSupported, Detail: "a pack of a later format"}
 	}
-	h.Epoch = binary.BigEndian.Uint32(b[12:])
+	h.Epoch.Number = binary.BigEndian.Uint32(b[12:])
 	copy(h.ID[:], b[16:])
 	h.Created = sharefs.HLC(binary.BigEndian.Uint64(b[32:]))
+	copy(h.Epoch.Key[:], b[40:])
 	return h, nil
 }
 
@@ -188,7 +190,7 @@ func decodeFooter(b []byte, size int64) (f footer, err error) {
 func newAEAD(share [32]byte, h *Header) cipher.AEAD {
 	material := make([]byte, 0, 64)
 	material = append(material, share[:]...)
-	material = binary.BigEndian.AppendUint32(material, h.Epoch)
+	material = binary.BigEndian.AppendUint32(material, h.Epoch.Number)
 	material = append(material, h.ID[:]...)
 	var key [32]byte
 	blake3.DeriveKey("sharefs 2026-11 key of a pack", material, key[:])

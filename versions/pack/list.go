@@ -84,36 +84,39 @@ func (s *Store) measure(info *Info, name string) error {
 	return nil
 }
 
-// Growing returns the pack that records are appended to and its length, with what is not written yet; ok is false where there is none.
+// Growing returns the pack of the epoch in use that records are appended to and its length, with what is not written yet; ok is false where there is none.
 func (s *Store) Growing() (id ID, size int64, ok bool) {
 	s.append.Lock()
 	defer s.append.Unlock()
-	if s.cur == nil {
+	c := s.current(s.use)
+	if c == nil {
 		return id, 0, false
 	}
-	return s.cur.hdr.ID, s.cur.size, true
+	return c.hdr.ID, c.size, true
 }
 
-// SyncGrowing is [Store.Sync], and returns the pack that records are appended to and its length, all of which survives power loss; ok is false where there is none.
-func (s *Store) SyncGrowing() (id ID, size int64, ok bool, err error) {
+// SyncGrowing is [Store.Sync], and returns the lengths of the packs that records are appended to, all of which survives power loss.
+func (s *Store) SyncGrowing() (map[ID]int64, error) {
 	s.append.Lock()
 	defer s.append.Unlock()
-	if s.cur == nil {
-		return id, 0, false, nil
-	}
 	if err := s.syncLocked(); err != nil {
-		return id, 0, false, err
+		return nil, err
 	}
-	return s.cur.hdr.ID, s.cur.size, true, nil
+	sizes := map[ID]int64{}
+	for _, c := range s.cur {
+		sizes[c.hdr.ID] = c.size
+	}
+	return sizes, nil
 }
 
-// Seal seals the pack that grows, whatever its length, so that it can be looked through as the others are; the next record begins another one.
+// Seal seals the pack of the epoch in use that grows, whatever its length, so that it can be looked through as the others are; the next record begins another one.
 // Without one it does nothing. An error is that of [Store.Sync].
 func (s *Store) Seal() error {
 	s.append.Lock()
 	defer s.append.Unlock()
-	if s.cur == nil || s.closed {
+	c := s.current(s.use)
+	if c == nil || s.closed {
 		return nil
 	}
-	return s.seal()
+	return s.seal(c)
 }

@@ -15,7 +15,7 @@ func (s *Store) Mend(id ID) (m Mended, err error) {
 	if s.cfg.ReadOnly {
 		return m, &sharefs.Error{Op: "mend pack", Path: id.String(), Kind: sharefs.KindReadOnly}
 	}
-	if w := s.writing.Load(); w != nil && w.hdr.ID == id {
+	if s.growsNow(id) != nil {
 		return m, nil
 	}
 	name := s.Where(id)
@@ -32,18 +32,19 @@ func (s *Store) Mend(id ID) (m Mended, err error) {
 	if hdr == nil {
 		return m, failed("mend", id, damage)
 	}
-	aead, err := s.aead(hdr)
-	if err != nil {
-		return m, err
-	}
 	if damage != nil {
-		if !s.opens(f, aead, size) {
+		var ok bool
+		if hdr.Epoch, ok = s.epochOf(id, f, size); !ok {
 			return m, failed("mend", id, damage)
 		}
 		if _, err := f.WriteAt(hdr.encode(), 0); err != nil {
 			return m, failed("mend", id, err)
 		}
 		m.Header = true
+	}
+	aead, err := s.aead(hdr)
+	if err != nil {
+		return m, err
 	}
 	if name == id.name() {
 		if m.Index, err = s.mendIndex(id, f, aead, size); err != nil {
@@ -96,31 +97,38 @@ func (s *Store) End(id ID) (int64, error) {
 	return end, failedOr(err, "read", id)
 }
 
-// opens reports whether some record of a pack opens under a key.
-func (s *Store) opens(f File, aead cipher.AEAD, size int64) bool {
-	found := false
+// epochOf returns the epoch of a pack whose header does not tell: the one under whose key some record of it opens; ok is false where there is none
+// among those whose keys are here.
+func (s *Store) epochOf(id ID, f File, size int64) (found Epoch, ok bool) {
 	scan(f, size, func(e entry) {
-		if found {
+		if ok {
 			return
 		}
 		raw := make([]byte, recordHeaderLen+int(e.sealed))
-		if readFull(f, raw, int64(e.off)) != nil {
-			return
+		for _, epoch := range s.epochs() {
+			key, err := s.cfg.Key(epoch)
+			if err != nil || readFull(f, raw, int64(e.off)) != nil { // an attempt uses them up
+				continue
+			}
+			rec, err := decodeRecord(raw)
+			aead := newAEAD(key, &Header{ID: id, Epoch: epoch})
+			if err == nil && s.open(aead, &rec, raw, make([]byte, rec.plain)) == nil {
+				found, ok = epoch, true
+				return
+			}
 		}
-		rec, err := decodeRecord(raw)
-		found = err == nil && s.open(aead, &rec, raw, make([]byte, rec.plain)) == nil
 	})
-	return found
+	return found, ok
 }
 
 // rescue returns the header of a pack that was left open and whose own is damaged, and writes it anew, if its records open under what its name
 // tells; nil if they do not.
 func (s *Store) rescue(id ID, f File, size int64) *Header {
-	hdr := &Header{ID: id, Epoch: s.cfg.Epoch}
-	aead, err := s.aead(hdr)
-	if err != nil || !s.opens(f, aead, size) {
+	epoch, ok := s.epochOf(id, f, size)
+	if !ok {
 		return nil
 	}
+	hdr := &Header{ID: id, Epoch: epoch}
 	if _, err := f.WriteAt(hdr.encode(), 0); err != nil {
 		return nil
 	}

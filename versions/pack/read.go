@@ -85,15 +85,15 @@ func (s *Store) open(aead cipher.AEAD, rec *recordHeader, raw, dst []byte) error
 // settled makes sure that the record at loc has reached its file.
 func (s *Store) settled(loc Loc) error {
 	end := int64(loc.Off) + recordHeaderLen + int64(loc.Sealed)
-	if w := s.writing.Load(); w == nil || w.hdr.ID != loc.Pack || end <= w.written.Load() {
+	if w := s.growsNow(loc.Pack); w == nil || end <= w.written.Load() {
 		return nil
 	}
 	s.append.Lock()
 	defer s.append.Unlock()
-	if s.cur == nil || s.cur.hdr.ID != loc.Pack {
-		return nil
+	if w := s.growsNow(loc.Pack); w != nil {
+		return s.flush(w)
 	}
-	return s.flush()
+	return nil
 }
 
 // sized returns b with length n, in its memory where that is large enough.

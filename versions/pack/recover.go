@@ -11,7 +11,7 @@ import (
 	"sharefs"
 )
 
-// Recover looks at the packs that an earlier process left open: all are cut at their torn tails, and all but one are sealed.
+// Recover looks at the packs that an earlier process left open: all are cut at their torn tails, and all but one, of the epoch in use, are sealed.
 // The first Append does it otherwise.
 func (s *Store) Recover() error {
 	s.append.Lock()
@@ -30,21 +30,19 @@ func (s *Store) takeUp() error {
 	if s.adopted {
 		return nil
 	}
-	c, err := s.adopt()
-	if err != nil {
+	if err := s.adopt(); err != nil {
 		return err
 	}
 	s.adopted = true
-	s.setCurrent(c)
 	return nil
 }
 
-// adopt looks at the packs that an earlier process left open. The longest that can grow further is returned; the others are
+// adopt looks at the packs that an earlier process left open. The longest of the epoch in use that can grow further grows on; the others are
 // sealed. What cannot be read at all is set aside under another name, for a person to look at.
-func (s *Store) adopt() (cur *active, err error) {
+func (s *Store) adopt() (err error) {
 	names, err := s.cfg.FS.List(openDir)
 	if err != nil {
-		return nil, &sharefs.Error{Op: "list packs", Path: openDir, Err: err}
+		return &sharefs.Error{Op: "list packs", Path: openDir, Err: err}
 	}
 	var best *active
 	defer func() {
@@ -54,7 +52,7 @@ func (s *Store) adopt() (cur *active, err error) {
 	}()
 	for _, name := range names {
 		id, ok := ParseID(name)
-		if !ok {
+		if !ok || s.growsNow(id) != nil {
 			continue
 		}
 		c, whole, err := s.resume(id)
@@ -65,22 +63,25 @@ func (s *Store) adopt() (cur *active, err error) {
 			s.givenUp.Add(1) // its disk fails: what can be read of it is read where it lies, and others take what is new
 			continue
 		case err != nil:
-			return nil, err
+			return err
 		case c == nil:
 			continue
 		}
 		loser := c
-		if whole && c.size < s.cfg.Target && (best == nil || best.size < c.size) {
+		if whole && c.hdr.Epoch == s.use && s.current(s.use) == nil && c.size < s.cfg.Target && (best == nil || best.size < c.size) {
 			best, loser = c, best
 		}
 		if loser != nil {
-			s.setCurrent(loser)
-			if err := s.seal(); err != nil {
-				return nil, err
+			s.grows(loser)
+			if err := s.seal(loser); err != nil {
+				return err
 			}
 		}
 	}
-	return best, nil
+	if best != nil {
+		s.grows(best)
+	}
+	return nil
 }
 
 // resume prepares a pack that was left open to be appended to, cut at its torn tail. It returns nil where nothing is left to do:
@@ -104,10 +105,7 @@ func (s *Store) resume(id ID) (c *active, whole bool, err error) {
 	if err := readFull(f, head, 0); err != nil {
 		return nil, false, failed("read", id, err)
 	}
-	hdr, err := decodeHeader(head)
-	if err == nil && hdr.ID != id {
-		err = damaged("the header names another pack")
-	}
+	hdr, err := s.header(id, head)
 	if err != nil && sharefs.KindOf(err) == sharefs.KindCorrupt {
 		if rescued := s.rescue(id, f, size); rescued != nil {
 			hdr, err = *rescued, nil
@@ -153,7 +151,7 @@ func (s *Store) resume(id ID) (c *active, whole bool, err error) {
 	c.size, c.synced = end, end
 	c.written.Store(end)
 	rand.Read(c.nonce[:8])
-	c.file = s.replace(&handle{id: id, file: f, aead: aead})
+	c.file = s.replace(&handle{id: id, epoch: hdr.Epoch, file: f, aead: aead})
 	keep = true
 	return c, whole, nil
 }

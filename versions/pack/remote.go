@@ -62,15 +62,22 @@ func (s *Store) ReadCopy(pack io.ReaderAt, loc Loc, id sharefs.ChunkID, dst []by
 	if err := readFull(pack, head, 0); err != nil {
 		return nil, failed("read", loc.Pack, err)
 	}
-	hdr, err := decodeHeader(head)
-	if err != nil || hdr.ID != loc.Pack {
-		hdr = Header{ID: loc.Pack, Epoch: s.cfg.Epoch} // as readHeader has it
+	epochs := s.epochs() // where the header is damaged
+	if hdr, err := s.header(loc.Pack, head); err == nil {
+		epochs = []Epoch{hdr.Epoch}
 	}
-	aead, err := s.aead(&hdr)
-	if err != nil {
-		return nil, err
+	var out []byte
+	var err error
+	for _, e := range epochs {
+		var key [32]byte
+		if key, err = s.cfg.Key(e); err != nil {
+			continue
+		}
+		if out, err = s.readAt(pack, newAEAD(key, &Header{ID: loc.Pack, Epoch: e}), loc, id, dst); err == nil {
+			return out, nil
+		}
 	}
-	return s.readAt(pack, aead, loc, id, dst)
+	return nil, err
 }
 
 // HeaderLen is the length of what a pack begins with, and FooterLen of what a sealed one ends with, in bytes.

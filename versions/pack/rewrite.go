@@ -2,21 +2,21 @@ package pack
 
 // Intact reads a record back and opens its seal, and does not expand it: nil says that it is what was sealed.
 func (s *Store) Intact(r Record) error {
-	return s.withSealed(r, func(*recordHeader, []byte) error { return nil })
+	return s.withSealed(r, func(*Epoch, *recordHeader, []byte) error { return nil })
 }
 
-// Copy appends a record of another pack to the one that grows and returns its new place. It is sealed anew, for each pack has a key of its own,
+// Copy appends a record of another pack to the one of its epoch that grows and returns its new place: by the epoch of its pack a record's name is checked. It is sealed anew, for each pack has a key of its own,
 // and its body stays compressed as it is. Errors are those of [Store.Read] and [Store.Append].
 func (s *Store) Copy(r Record) (loc Loc, err error) {
-	err = s.withSealed(r, func(rec *recordHeader, body []byte) error {
-		loc, err = s.appendBody(rec.typ, rec.codec, rec.id, body, int(rec.plain))
+	err = s.withSealed(r, func(e *Epoch, rec *recordHeader, body []byte) error {
+		loc, err = s.appendBody(e, rec.typ, rec.codec, rec.id, body, int(rec.plain))
 		return err
 	})
 	return loc, err
 }
 
-// withSealed calls fn with the header of a record and its body as it was sealed, compressed where it is.
-func (s *Store) withSealed(r Record, fn func(rec *recordHeader, body []byte) error) error {
+// withSealed calls fn with the epoch of a record's pack, the header of the record and its body as it was sealed, compressed where it is.
+func (s *Store) withSealed(r Record, fn func(e *Epoch, rec *recordHeader, body []byte) error) error {
 	h, err := s.pin(r.Loc.Pack)
 	if err != nil {
 		return err
@@ -29,7 +29,7 @@ func (s *Store) withSealed(r Record, fn func(rec *recordHeader, body []byte) err
 	read := func() error {
 		return s.sealedAt(h, r, func(rec *recordHeader, body []byte) error {
 			began = true
-			return fn(rec, body)
+			return fn(&h.epoch, rec, body)
 		})
 	}
 	if err = read(); !began && distrusted(h.file, r.Loc, err) {

@@ -21,15 +21,25 @@ const DefaultTarget = 32 << 20
 type Config struct {
 	FS FS
 	// Key returns the share key of an epoch; an error of kind access where this host was never given it.
-	Key func(epoch uint32) ([32]byte, error)
-	// Epoch is that of the packs made from now on.
-	Epoch uint32
+	Key func(Epoch) ([32]byte, error)
+	// Epoch is that of the packs made from now on, until [Store.Use] says otherwise.
+	Epoch Epoch
+	// Epochs lists all whose keys are here: a pack whose header is damaged is of one of them. Nil: Epoch is the only one.
+	Epochs func() []Epoch
+	// First is the epoch of packs that name no key but its number, as those from before keys had names do. Zero: nobody asks.
+	First Epoch
 	// Target is the length at which a pack is sealed, in bytes; 0 means DefaultTarget, at most 1 GiB.
 	Target int64
 	// Clock stamps new packs; nil leaves the stamp zero.
 	Clock *sharefs.Clock
 	// ReadOnly refuses Append and leaves packs that a crash left open as they are.
 	ReadOnly bool
+}
+
+// Epoch tells which share key seals a pack.
+type Epoch struct {
+	Number uint32
+	Key    sharefs.KeyID // zero: the pack does not tell
 }
 
 // Loc is where a record lies.
@@ -83,12 +93,13 @@ type Store struct {
 	codecs codecs
 	bufs   sync.Pool // *[]byte, scratch for compression and for reading
 
-	// append serializes Append, Sync and Close, and guards cur, adopted and closed. It comes before mu.
+	// append serializes Append, Use, Sync and Close, and guards use, cur, adopted and closed. It comes before mu.
 	append  sync.Mutex
-	cur     *active // nil: the next Append takes one
-	adopted bool    // packs left open by an earlier process were looked at
+	use     Epoch     // of what [Store.Append] appends
+	cur     []*active // the packs that grow, one of an epoch at most; without one the next Append takes one
+	adopted bool      // packs left open by an earlier process were looked at
 	closed  bool
-	writing atomic.Pointer[active] // cur, for readers, who look at nothing but its id and written
+	writing atomic.Pointer[[]*active] // a copy of cur, for readers, who look at nothing but id and written
 
 	mu    sync.Mutex // guards what follows
 	files map[ID]*handle
@@ -109,7 +120,7 @@ func Open(cfg Config) (*Store, error) {
 	if _, err := cfg.Key(cfg.Epoch); err != nil {
 		return nil, &sharefs.Error{Op: "open packs", Detail: "no share key", Err: err}
 	}
-	s := &Store{cfg: cfg, files: map[ID]*handle{}, aeads: map[ID]cipher.AEAD{}, gone: map[ID]struct{}{}}
+	s := &Store{cfg: cfg, use: cfg.Epoch, files: map[ID]*handle{}, aeads: map[ID]cipher.AEAD{}, gone: map[ID]struct{}{}}
 	s.bufs.New = func() any { b := make([]byte, 0, 320<<10); return &b }
 	return s, nil
 }
@@ -125,7 +136,7 @@ func (s *Store) Stats() Stats {
 	}
 }
 
-// Close syncs and closes. The pack that grows is left open for the next process, so that short lives make no small packs.
+// Close syncs and closes. What grows is left open for the next process, so that short lives make no small packs.
 func (s *Store) Close() error {
 	s.append.Lock()
 	defer s.append.Unlock()
@@ -134,10 +145,10 @@ func (s *Store) Close() error {
 	}
 	err := s.syncLocked()
 	s.closed = true
-	if s.cur != nil {
-		s.cur.file.unpin(s)
-		s.cur = nil
+	for _, c := range s.cur {
+		c.file.unpin(s)
 	}
+	s.cur = nil
 	s.mu.Lock()
 	for _, h := range s.ring {
 		h.drop()

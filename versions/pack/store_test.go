@@ -18,16 +18,16 @@ import (
 	"sharefs/versions/pack/memdisk"
 )
 
-func testKey(epoch uint32) ([32]byte, error) {
-	if epoch > 9 {
+func testKey(e Epoch) ([32]byte, error) {
+	if e.Number > 9 {
 		return [32]byte{}, sharefs.KindAccess
 	}
-	return [32]byte{1, byte(epoch)}, nil
+	return [32]byte{1, byte(e.Number), e.Key[0]}, nil
 }
 
 func open(t testing.TB, fs FS, target int64) *Store {
 	t.Helper()
-	s, err := Open(Config{FS: fs, Key: testKey, Epoch: 1, Target: target})
+	s, err := Open(Config{FS: fs, Key: testKey, Epoch: Epoch{Number: 1}, Target: target})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,12 +61,26 @@ func mustRead(t *testing.T, s *Store, loc Loc, seed uint64) {
 }
 
 // TestModel appends, syncs, reads, closes, loses power and fails at random, and holds the store against a plain list:
-// what a Sync acknowledged must be there for ever.
+// what a Sync acknowledged must be there for ever. Every third time it does so under several keys.
 func TestModel(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range uint64(45) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		disk := memdisk.New()
-		s := open(t, disk, 20_000)
+		all := epochs[:1]
+		if seed%3 == 2 {
+			all = epochs
+		}
+		use := all[0]
+		given := uint64(0)
+		again := func() *Store {
+			s, err := Open(Config{FS: disk, Key: testKey, Epoch: use, Epochs: func() []Epoch { return all }, First: all[0], Target: 20_000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			given = 0
+			return s
+		}
+		s := again()
 		type rec struct {
 			seed uint64
 			loc  Loc
@@ -77,15 +91,24 @@ func TestModel(t *testing.T) {
 			switch n := r.IntN(100); {
 			case n < 60:
 				x := r.Uint64()
-				loc, err := s.Append(TypeChunk, idOf(x), body(x))
+				e := use
+				if x%2 == 0 {
+					e = all[x%uint64(len(all))]
+				}
+				loc, err := s.AppendTo(e, TypeChunk, idOf(x), body(x))
 				if err != nil {
-					hot = nil
+					hot, given = nil, s.Stats().GivenUp
 					continue
 				}
 				hot = append(hot, rec{x, loc})
+			case n < 62:
+				use = all[r.IntN(len(all))]
+				if s.Use(use) != nil {
+					hot, given = nil, s.Stats().GivenUp
+				}
 			case n < 75:
 				if s.Sync() != nil {
-					hot = nil
+					hot, given = nil, s.Stats().GivenUp
 					continue
 				}
 				safe = append(safe, hot...)
@@ -100,19 +123,19 @@ func TestModel(t *testing.T) {
 						mustRead(t, s, x.loc, x.seed)
 					}
 				}
-				if s.Stats().GivenUp > 0 && s.cur == nil {
-					hot = nil
+				if now := s.Stats().GivenUp; now != given {
+					hot, given = nil, now
 				}
 			case n < 94:
 				if err := s.Close(); err == nil {
 					safe = append(safe, hot...)
 				}
 				hot = nil
-				s = open(t, disk, 20_000)
+				s = again()
 			case n < 97:
 				disk = disk.PowerLoss(r)
 				hot, faults = nil, false
-				s = open(t, disk, 20_000)
+				s = again()
 			default:
 				disk.Fail(1+r.IntN(6), []error{syscall.EIO, syscall.ENOSPC}[r.IntN(2)])
 				faults = true
@@ -123,7 +146,7 @@ func TestModel(t *testing.T) {
 		}
 		disk.Fail(0, nil)
 		disk = disk.PowerLoss(r)
-		s = open(t, disk, 20_000)
+		s = again()
 		for _, x := range safe {
 			mustRead(t, s, x.loc, x.seed)
 		}
@@ -305,7 +328,7 @@ func TestSealBindsSharePackAndEpoch(t *testing.T) {
 	}
 	data := disk.Data(loc.Pack.growing())
 	for name, change := range map[string]func(h *Header){
-		"epoch": func(h *Header) { h.Epoch = 2 },
+		"epoch": func(h *Header) { h.Epoch.Number = 2 },
 		"pack":  func(h *Header) { h.ID[0] ^= 1 },
 	} {
 		h, err := decodeHeader(data)
@@ -321,7 +344,7 @@ func TestSealBindsSharePackAndEpoch(t *testing.T) {
 			t.Errorf("a record moved to another %s: %v", name, err)
 		}
 	}
-	other, err := Open(Config{FS: disk, Key: func(uint32) ([32]byte, error) { return [32]byte{77}, nil }})
+	other, err := Open(Config{FS: disk, Key: func(Epoch) ([32]byte, error) { return [32]byte{77}, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,7 +363,7 @@ func TestBlame(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		other, err := Open(Config{FS: disk, Key: func(uint32) ([32]byte, error) { return [32]byte{77}, nil }})
+		other, err := Open(Config{FS: disk, Key: func(Epoch) ([32]byte, error) { return [32]byte{77}, nil }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -520,7 +543,7 @@ func TestReadOnlyStoreChangesNothing(t *testing.T) {
 
 func TestAForeignEpochIsLeftAlone(t *testing.T) {
 	disk := memdisk.New()
-	s, err := Open(Config{FS: disk, Key: func(uint32) ([32]byte, error) { return [32]byte{}, nil }, Epoch: 50})
+	s, err := Open(Config{FS: disk, Key: func(Epoch) ([32]byte, error) { return [32]byte{}, nil }, Epoch: Epoch{Number: 50}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -544,7 +567,7 @@ func TestAForeignEpochIsLeftAlone(t *testing.T) {
 
 // The layouts of the package comment, byte for byte.
 func TestLayoutIsPinned(t *testing.T) {
-	h := Header{ID: ID{0: 0xa0, 15: 0xaf}, Epoch: 7, Created: 0x0123456789abcdef}
+	h := Header{ID: ID{0: 0xa0, 15: 0xaf}, Epoch: Epoch{Number: 7, Key: sharefs.KeyID{0: 0xb0, 15: 0xbf}}, Created: 0x0123456789abcdef}
 	r := recordHeader{typ: TypeChunk, codec: Zstd, sealed: 116, plain: 300, nonce: [12]byte{1, 11: 2}, id: sharefs.ChunkID{0: 3, 31: 4}, body: 0x05060708}
 	rb := make([]byte, recordHeaderLen)
 	r.encode(rb)
@@ -552,7 +575,7 @@ func TestLayoutIsPinned(t *testing.T) {
 	e := entry{id: sharefs.ChunkID{0: 3, 31: 4}, off: 64, sealed: 116, plain: 300, typ: TypeChunk, codec: Zstd}
 	l := Loc{Pack: h.ID, Off: 64, Sealed: 116, Plain: 300}
 	for name, c := range map[string]struct{ got, want string }{
-		"header": {hex.EncodeToString(h.encode()[:40]), "7368617265667350" + "0001" + "0000" + "00000007" + "a00000000000000000000000000000af" + "0123456789abcdef"},
+		"header": {hex.EncodeToString(h.encode()[:60]), "7368617265667350" + "0001" + "0000" + "00000007" + "a00000000000000000000000000000af" + "0123456789abcdef" + "b00000000000000000000000000000bf" + "00000000"},
 		"record": {hex.EncodeToString(rb[:60]), "5263" + "01" + "01" + "00000074" + "0000012c" + "010000000000000000000002" +
 			"0300000000000000000000000000000000000000000000000000000000000004" + "05060708"},
 		"footer": {hex.EncodeToString(f.encode()[:28]), "7368617265667345" + "00000000000000f4" + "00000001" + "00000080" + "00000000"},

@@ -11,6 +11,7 @@ import (
 // Examined is what reading one pack from front to back came to.
 type Examined struct {
 	ID      ID
+	Epoch   Epoch // of the key that its records open with
 	Sealed  bool  // it lies in its lasting place, and has an index
 	Bytes   int64 // its length, or as much of one that grows as is written
 	Records int   // that read
@@ -33,11 +34,11 @@ type BadRecord struct {
 	Empty bool
 }
 
-// Examine reads a pack from front to back, opens every seal and calls good with each record and its plain body, which is void when good
+// Examine reads a pack from front to back, opens every seal and calls good with the epoch of the pack, each record and its plain body, which is void when good
 // returns, and bad for each place that holds none: by its own header, by the index, or as a run of bytes that nothing tells the name of. What
 // good returns counts as what is wrong with the record. An error means that the pack cannot be read at all: it is gone, the disk fails, or
 // its key is not here. It takes one pack's index and one record of memory, and no lock but for moments.
-func (s *Store) Examine(id ID, good func(r Record, plain []byte) error, bad func(BadRecord)) (Examined, error) {
+func (s *Store) Examine(id ID, good func(e Epoch, r Record, plain []byte) error, bad func(BadRecord)) (Examined, error) {
 	x := examination{s: s, sum: Examined{ID: id}, good: good, bad: bad}
 	took := s.tookUp()
 	f, sealed, err := s.openPlaced(id)
@@ -62,6 +63,7 @@ func (s *Store) Examine(id ID, good func(r Record, plain []byte) error, bad func
 		}
 		x.sum.Header = err
 	}
+	x.sum.Epoch = hdr.Epoch
 	if x.aead, err = s.aead(hdr); err != nil {
 		return x.sum, failed("open", id, err)
 	}
@@ -127,7 +129,7 @@ func (s *Store) openPlaced(id ID) (f File, sealed bool, err error) {
 
 // whole returns the length of a pack; of the one that grows, as far as it holds whole records: what is being written ends anywhere.
 func (s *Store) whole(id ID, f File) (int64, error) {
-	if w := s.writing.Load(); w != nil && w.hdr.ID == id {
+	if w := s.growsNow(id); w != nil {
 		if err := s.settled(Loc{Pack: id, Off: maxSize}); err != nil {
 			return 0, err
 		}
@@ -145,17 +147,50 @@ func (s *Store) readHeader(id ID, f File, size int64) (*Header, error) {
 	if err := readFull(f, head, 0); err != nil {
 		return nil, err
 	}
-	hdr, err := decodeHeader(head)
-	if err == nil && hdr.ID != id {
-		err = damaged("the header names another pack")
-	}
+	hdr, err := s.header(id, head)
 	if err != nil && sharefs.KindOf(err) != sharefs.KindCorrupt {
 		return nil, err
 	}
 	if err != nil {
-		hdr = Header{ID: id, Epoch: s.cfg.Epoch}
+		all := s.epochs()
+		hdr = Header{ID: id, Epoch: all[0]}
+		if len(all) > 1 {
+			if e, ok := s.epochOf(id, f, size); ok {
+				hdr.Epoch = e
+			}
+		}
 	}
 	return &hdr, err
+}
+
+// header decodes the header of a pack.
+func (s *Store) header(id ID, head []byte) (Header, error) {
+	hdr, err := decodeHeader(head)
+	if err == nil && hdr.ID != id {
+		err = damaged("the header names another pack")
+	}
+	if hdr.Epoch == (Epoch{Number: s.cfg.First.Number}) {
+		hdr.Epoch = s.cfg.First
+	}
+	return hdr, err
+}
+
+// epochs lists all epochs whose keys are here.
+func (s *Store) epochs() []Epoch {
+	if s.cfg.Epochs == nil {
+		return []Epoch{s.cfg.Epoch}
+	}
+	return s.cfg.Epochs()
+}
+
+// EpochOf returns the epoch of a pack. Errors are those of [Store.Read].
+func (s *Store) EpochOf(id ID) (Epoch, error) {
+	h, err := s.pin(id)
+	if err != nil {
+		return Epoch{}, err
+	}
+	defer h.unpin(s)
+	return h.epoch, nil
 }
 
 // examination is an Examine at work.
@@ -165,7 +200,7 @@ type examination struct {
 	size int64
 	win  window
 	sum  Examined
-	good func(Record, []byte) error
+	good func(Epoch, Record, []byte) error
 	bad  func(BadRecord)
 
 	listed []Record // by the index, in the order of their places
@@ -264,7 +299,7 @@ func (x *examination) record(at, end int64) (int64, error) {
 	case err != nil:
 		x.report(r, err, nil)
 	default:
-		if err := x.good(r, x.plain); err != nil {
+		if err := x.good(x.sum.Epoch, r, x.plain); err != nil {
 			x.report(r, err, nil)
 			return n, nil
 		}

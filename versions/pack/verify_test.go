@@ -24,10 +24,7 @@ func filled(t testing.TB, n uint64) (*memdisk.Disk, []Loc) {
 		}
 		locs = append(locs, loc)
 	}
-	s.append.Lock()
-	err := s.seal()
-	s.append.Unlock()
-	if err != nil {
+	if err := s.Seal(); err != nil {
 		t.Fatal(err)
 	}
 	return disk, locs
@@ -44,7 +41,7 @@ func examine(t testing.TB, s *Store, id ID) (sum Examined, good, bad []int, unkn
 		}
 		return -1
 	}
-	sum, err := s.Examine(id, func(r Record, plain []byte) error {
+	sum, err := s.Examine(id, func(_ Epoch, r Record, plain []byte) error {
 		n := number(r.ID)
 		if !bytes.Equal(plain, body(uint64(n+1))) {
 			return fmt.Errorf("record %d reads wrongly", n)
@@ -178,7 +175,7 @@ func TestADamagedHeaderCostsNothing(t *testing.T) {
 	disk, locs := filled(t, 3)
 	id := locs[0].Pack
 	disk.Data(id.name())[70] ^= 1
-	other, err := Open(Config{FS: disk, Key: func(uint32) ([32]byte, error) { return [32]byte{99}, nil }, Epoch: 1})
+	other, err := Open(Config{FS: disk, Key: func(Epoch) ([32]byte, error) { return [32]byte{99}, nil }, Epoch: Epoch{Number: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +235,7 @@ func TestWhatWasGivenBackToTheDiskIsToldApart(t *testing.T) {
 	clear(disk.Data(id.name())[locs[3].Off+200 : locs[6].Off+200]) // punched, in the midst of two records
 	s := open(t, disk, 1<<20)
 	empty := 0
-	if _, err := s.Examine(id, func(Record, []byte) error { return nil }, func(b BadRecord) {
+	if _, err := s.Examine(id, func(Epoch, Record, []byte) error { return nil }, func(b BadRecord) {
 		if b.Empty {
 			empty++
 		}

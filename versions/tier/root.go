@@ -24,6 +24,8 @@ type Root struct {
 	Host    string    `json:"host"` // who wrote it
 	Written time.Time `json:"written"`
 	Config  []byte    `json:"config,omitempty"` // of the store, sealed by whoever has it
+	// Keys are the share keys beside the first, sealed by whoever has the first; empty: there are none.
+	Keys []byte `json:"keys,omitempty"`
 	// Files are what a restore needs.
 	Files []RootFile `json:"files"`
 	// Dropped are files that a root before this one named and that are not yet deleted.

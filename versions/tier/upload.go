@@ -60,7 +60,9 @@ type Config struct {
 	// store needs nevertheless, for its notes of them are lost, and returns how many.
 	TakeBack func(context.Context, []Info) (int, error)
 	About    []byte // for the root's Config
-	Log      *slog.Logger
+	// Keys, where not nil, returns what the root's Keys are to be. It is asked when the files are listed that the root names.
+	Keys func() []byte
+	Log  *slog.Logger
 }
 
 // Stats tells how the bucket stands.
@@ -446,6 +448,9 @@ func (u *Uploader) swap(ctx context.Context, files []File) error {
 // next returns the root that names the files.
 func (u *Uploader) next(files []File, now time.Time) *Root {
 	r := &Root{Store: u.state.Store, Nonce: random(), Number: 1, Host: u.cfg.Host, Written: now, Config: u.cfg.About}
+	if u.cfg.Keys != nil {
+		r.Keys = u.cfg.Keys()
+	}
 	named := map[string]bool{}
 	for _, f := range files {
 		named[f.Name] = true

@@ -66,7 +66,7 @@ func (b *bench) open() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.store, err = pack.Open(pack.Config{FS: b.fs, Key: func(uint32) ([32]byte, error) { return [32]byte{1}, nil }, Target: b.target})
+	b.store, err = pack.Open(pack.Config{FS: b.fs, Key: func(pack.Epoch) ([32]byte, error) { return [32]byte{1}, nil }, Target: b.target})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -606,7 +606,7 @@ func TestExamineReadsTheBucket(t *testing.T) {
 	defer b.close()
 	seen := 0
 	err := b.store.Each(func(i pack.Info) bool {
-		if _, err := b.store.Examine(i.ID, func(r pack.Record, plain []byte) error {
+		if _, err := b.store.Examine(i.ID, func(_ pack.Epoch, r pack.Record, plain []byte) error {
 			seen++
 			if !bytes.Equal(plain, b.plain[r.ID]) {
 				t.Errorf("record %v is another one", r.ID)
