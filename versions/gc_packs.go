@@ -51,7 +51,8 @@ func (c *collector) packs() error {
 		return nil
 	}
 	// Of keys that are not in use any more nothing else comes to be appended.
-	return failed("seal packs", c.h.packs.SealOthers())
+	id, err := c.h.packs.SealOthers()
+	return c.refused(id, err, "it cannot be sealed")
 }
 
 // recount deals with the packs whose index does not list as many records as the sweep found rows to lead to: because two batches have kept the same

@@ -2,6 +2,7 @@ package versions
 
 import (
 	"errors"
+	"fmt"
 
 	"sharefs"
 	"sharefs/internal/keyring"
@@ -10,30 +11,43 @@ import (
 // Keys returns the share keys that the tree has.
 func (t *Tree) Keys() keyring.Ring { return t.keys.load().ring }
 
-// AdoptKeys takes up the share keys of another ring: of a store that this one has met, or with a new epoch. What they say is in use is what everything new is
-// cut, named and sealed by from then on. It goes through these stages, and may be interrupted in each and called again:
+// AdoptKeys takes up the share keys of a store that this one has met. What they say together is in use is what everything new is cut, named and sealed by
+// from then on; changed tells that it is another key than before. A ring without a new key is nothing. It goes through these stages, and may be interrupted in
+// each and called again:
 //
 //  1. [Config.KeepKeys] makes the ring survive the loss of power, in share.key
 //  2. the row "keys" says which keys there are, and is synced: from then on a ring without them is refused
 //  3. the keys are known to who reads
 //  4. the key in use is another one: packs of others that grow are sealed, and the capture goes on with new tools
 //
-// A key is never given up. Errors: KindInvalid: a key is none, or is known as another one's; KindReadOnly; KindNotSupported: nobody keeps keys.
-func (t *Tree) AdoptKeys(more keyring.Ring) error {
-	const op = "take up share keys"
+// A key is never given up. Errors: KindInvalid: a key is none, or is known as another one's; KindTooBig: there would be more than [keyring.MaxTaken];
+// KindReadOnly; KindNotSupported: nobody keeps keys.
+func (t *Tree) AdoptKeys(more keyring.Ring) (changed bool, err error) {
 	t.adopting.Lock()
 	defer t.adopting.Unlock()
-	now := t.keys.load()
-	ring, err := now.ring.Add(more.Keys()...)
+	before := t.keys.load()
+	ring, err := before.ring.Add(more.Keys()...)
+	if err == nil && ring.Len() > before.ring.Len() && ring.Len() > keyring.MaxTaken {
+		err = &sharefs.Error{Op: takeUpKeys, Kind: sharefs.KindTooBig,
+			Detail: fmt.Sprintf("it would have %d share keys, and %d is the most that other hosts may bring it to", ring.Len(), keyring.MaxTaken)}
+	}
+	if err == nil {
+		err = t.takeUp(before, ring)
+	}
+	return t.keys.load().use.id != before.use.id, err
+}
+
+const takeUpKeys = "take up share keys"
+
+// takeUp has a ring, which holds all keys that there are, be that of the tree. Tree.adopting is held.
+func (t *Tree) takeUp(now *keys, ring keyring.Ring) error {
 	switch {
-	case err != nil:
-		return err
 	case ring.Len() == now.ring.Len():
 		return nil
 	case t.cfg.ReadOnly:
-		return &sharefs.Error{Op: op, Path: t.cfg.Dir, Kind: sharefs.KindReadOnly}
+		return &sharefs.Error{Op: takeUpKeys, Path: t.cfg.Dir, Kind: sharefs.KindReadOnly}
 	case t.cfg.KeepKeys == nil:
-		return &sharefs.Error{Op: op, Path: t.cfg.Dir, Kind: sharefs.KindNotSupported}
+		return &sharefs.Error{Op: takeUpKeys, Path: t.cfg.Dir, Kind: sharefs.KindNotSupported}
 	}
 	if err := t.cfg.KeepKeys(ring); err != nil {
 		return err
@@ -43,7 +57,7 @@ func (t *Tree) AdoptKeys(more keyring.Ring) error {
 	}
 	row, ok, err := t.db.Get(spaceGlobal, globalKeys)
 	if err != nil {
-		return failed(op, err)
+		return failed(takeUpKeys, err)
 	}
 	r, whole := decodeKeysRow(row)
 	if !ok || !whole {
@@ -64,6 +78,7 @@ func (t *Tree) AdoptKeys(more keyring.Ring) error {
 	defer h.capturing.Unlock()
 	next := deriveKeys(ring, r.more)
 	t.keys.now.Store(next)
+	defer t.keys.tell()
 	if next.use.id == now.use.id {
 		return nil
 	}
@@ -79,15 +94,22 @@ func (t *Tree) AdoptKeys(more keyring.Ring) error {
 
 // BeginEpoch makes a new share key, which is in use from then on, for somebody who has the others is to have no more. It returns all keys.
 func (t *Tree) BeginEpoch() (keyring.Ring, error) {
-	next, err := t.Keys().Next()
-	if err != nil {
-		return keyring.Ring{}, err
+	t.adopting.Lock()
+	defer t.adopting.Unlock()
+	now := t.keys.load()
+	next, err := now.ring.Next()
+	if err == nil {
+		err = t.takeUp(now, next)
 	}
-	if err := t.AdoptKeys(next); err != nil {
+	if err != nil {
 		return keyring.Ring{}, err
 	}
 	return t.Keys(), nil
 }
+
+// KeysChanged returns a channel that gets a value when there are keys that there were not when it was last emptied. It is for one goroutine: whoever gives the
+// keys to other hosts.
+func (t *Tree) KeysChanged() <-chan struct{} { return t.keys.changed }
 
 // keyPlace is a point at which a test interrupts AdoptKeys.
 func (t *Tree) keyPlace(name string) error {

@@ -112,7 +112,7 @@ func TestKeysChangeInBetween(t *testing.T) {
 					if r.IntN(2) == 0 {
 						other = must[keyring.Ring](t)(other.Next())
 					}
-					err = m.tree.AdoptKeys(other)
+					_, err = m.tree.AdoptKeys(other)
 				}
 				check(t, err)
 				now := m.tree.Keys()
@@ -183,8 +183,14 @@ func TestTwoStoresMeet(t *testing.T) {
 	}
 	rings := []keyring.Ring{trees[0].Keys(), trees[1].Keys()}
 	for i, tree := range trees {
-		check(t, tree.AdoptKeys(rings[1-i]))
-		check(t, tree.AdoptKeys(rings[1-i])) // once more is nothing
+		was := tree.Keys().Use()
+		if changed := must[bool](t)(tree.AdoptKeys(rings[1-i])); changed != (tree.Keys().Use() != was) || len(tree.KeysChanged()) != 1 {
+			t.Errorf("changed: %v", changed)
+		}
+		<-tree.KeysChanged()
+		if changed := must[bool](t)(tree.AdoptKeys(rings[1-i])); changed || len(tree.KeysChanged()) != 0 { // once more is nothing
+			t.Error("the same keys change something")
+		}
 	}
 	if trees[0].Keys().Use() != trees[1].Keys().Use() {
 		t.Fatal("they use two keys")
@@ -202,7 +208,9 @@ func TestTwoStoresMeet(t *testing.T) {
 	}
 	// The one ends the trust in somebody, and tells the other.
 	next := must[keyring.Ring](t)(trees[1].BeginEpoch())
-	check(t, trees[0].AdoptKeys(next))
+	if !must[bool](t)(trees[0].AdoptKeys(next)) {
+		t.Error("another epoch changes nothing")
+	}
 	if a, b := trees[0].Keys().Use(), trees[1].Keys().Use(); a != b || a.Epoch != 2 || rings[0].Has(next) || rings[1].Has(next) {
 		t.Errorf("%+v, %+v", a, b)
 	}
@@ -260,6 +268,10 @@ func TestAdoptKeysIsInterrupted(t *testing.T) {
 				t.Error(err)
 			}
 		}
+		tree = testTree(t, dir, keys.config) // no harm is done
+		wantHistory(t, tree, ino, "one", "two", "three")
+		wantClean(t, tree, FsckScrub)
+		check(t, tree.Close())
 	}
 	tree := testTree(t, t.TempDir(), byHand)
 	if _, err := tree.BeginEpoch(); !errors.Is(err, sharefs.KindNotSupported) {
@@ -306,7 +318,7 @@ func TestKeysComeBackFromTheBucket(t *testing.T) {
 	first := tree.Keys().First().Secret
 	ino := save(t, tree, "f", "one")
 	capture(t, tree)
-	check(t, tree.AdoptKeys(keyring.New([32]byte{9, 9})))
+	must[bool](t)(tree.AdoptKeys(keyring.New([32]byte{9, 9})))
 	must[keyring.Ring](t)(tree.BeginEpoch())
 	rewriteAndSettle(t, tree, ino, "two")
 	capture(t, tree)
@@ -345,6 +357,90 @@ func TestKeysComeBackFromTheBucket(t *testing.T) {
 		t.Errorf("%v, want %v", got, want)
 	}
 	eachByItsKey(t, back)
+}
+
+// Other hosts cannot bring a store to so many keys that it has no room for the next epoch.
+func TestRoomForEpochs(t *testing.T) {
+	tree := testTree(t, t.TempDir(), newKeyFile(1).config)
+	var many []keyring.Key
+	for n := range keyring.MaxTaken {
+		many = append(many, keyring.New([32]byte{byte(n), byte(n >> 8), 7}).Keys()...)
+	}
+	full := func(from int) keyring.Ring { return must[keyring.Ring](t)(keyring.New(many[from].Secret).Add(many[from:]...)) }
+	if _, err := tree.AdoptKeys(full(0)); sharefs.KindOf(err) != sharefs.KindTooBig || tree.Keys().Len() != 1 {
+		t.Errorf("%d keys, %v", tree.Keys().Len(), err)
+	}
+	must[bool](t)(tree.AdoptKeys(full(1)))
+	if next := must[keyring.Ring](t)(tree.BeginEpoch()); next.Len() != keyring.MaxTaken+1 || next.Use().Epoch != 2 {
+		t.Errorf("%d keys", next.Len())
+	}
+}
+
+// With a share.key from before an epoch nothing is made anew that would be without what was kept since, and with the right one all of it is.
+func TestRebuildWithAnOldRing(t *testing.T) {
+	dir := t.TempDir()
+	keys := newKeyFile(1)
+	first := keys.ring
+	tree := testTree(t, dir, keys.config)
+	tree.checkpoint.room = func() int64 { return 1 << 40 }
+	ino := save(t, tree, "f", "one")
+	capture(t, tree)
+	export(t, tree)
+	must[keyring.Ring](t)(tree.BeginEpoch())
+	rewriteAndSettle(t, tree, ino, "two")
+	capture(t, tree)
+	check(t, tree.Close())
+	removeMeta(t, dir)
+	_, err := Rebuild(t.Context(), Config{Dir: dir, Keys: first}, RebuildOptions{}, nil)
+	wantKind(t, err, sharefs.KindAccess)
+	if !strings.Contains(err.Error(), filepath.Join(dir, "share.key")+": it lacks the share key of pack") {
+		t.Error(err)
+	}
+	wantNothingLost(t, rebuild(t, dir, RebuildOptions{}, keys.config))
+	tree = testTree(t, dir, keys.config)
+	wantHistory(t, tree, ino, "one", "two")
+	wantClean(t, tree, FsckScrub)
+}
+
+// Where the row of the keys is lost, no version is taken for one of a key that it is not of.
+func TestTheRowOfKeysIsLost(t *testing.T) {
+	for more := range 4 {
+		dir := t.TempDir()
+		keys := newKeyFile(1)
+		tree := testTree(t, dir, keys.config)
+		var of []sharefs.KeyID
+		ino := save(t, tree, "f", "0")
+		for n := range more + 1 {
+			if n > 0 {
+				must[keyring.Ring](t)(tree.BeginEpoch())
+				rewriteAndSettle(t, tree, ino, fmt.Sprint(n))
+			}
+			capture(t, tree)
+			of = append(of, tree.keys.load().use.id)
+		}
+		tree.mu.Lock()
+		x := tree.begin()
+		x.b.Delete(spaceGlobal, globalKeys)
+		err := x.commit()
+		tree.mu.Unlock()
+		check(t, err)
+		check(t, tree.Close())
+		tree = testTree(t, dir, keys.config)
+		rewriteAndSettle(t, tree, ino, "last")
+		capture(t, tree)
+		of = append(of, tree.keys.load().use.id)
+		check(t, tree.Close())
+		tree = testTree(t, dir, keys.config)
+		for n, want := range of {
+			v := must[*version](t)(loadVersion(tree.db, ino, uint64(n+1)))
+			got, ok := tree.keys.load().at(v.key)
+			if ok && got != want || !ok && (more < 2 || n == 0 || n == more+1) {
+				t.Errorf("of %d further keys, version %d: %v %v, not %v", more, n+1, got, ok, want)
+			}
+		}
+		wantClean(t, tree, FsckScrub)
+		check(t, tree.Close())
+	}
 }
 
 // Captures beside the background go on while keys change.

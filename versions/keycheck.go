@@ -9,13 +9,17 @@ import (
 	"github.com/zeebo/blake3"
 
 	"sharefs"
+	"sharefs/internal/keyring"
 )
 
 // globalKeys is the row of the space global that tells whether the keys of a store are those that it was made with and has used since: 32 bytes that follow
 // from its first share key, the public key of the identity, all zero where there is none, and the ids of its other share keys, 16 bytes each, in the order
-// in which it learned them. Version rows refer to a key by its place in that list, from 1; 0 is the first key. A changed bit in a key file makes another key of
+// in which it learned them; zeros stand for one that is not known any more. Version rows refer to a key by its place in that list, from 1; 0 is the first key. A changed bit in a key file makes another key of
 // it, under which nothing reads and what is written is lost once the right one is back.
 var globalKeys = []byte("keys")
+
+// maxPlaces is more than that list has: at most [keyring.MaxKeys], and as many again for each time that the row was lost.
+const maxPlaces = 64 * keyring.MaxKeys
 
 // keyCheck returns what the row says of the first share key. The key does not follow from it.
 func keyCheck(share [32]byte) (sum [32]byte) {
@@ -49,6 +53,14 @@ func decodeKeysRow(b []byte) (r keysRow, ok bool) {
 		r.more = append(r.more, sharefs.KeyID(b))
 	}
 	return r, true
+}
+
+// lost makes the row anew that was lost with a part of meta.db. In which order the keys came is lost with it, if they are several: places that version rows may
+// have are left free, by zeros, and no key is said of a version that has one of them.
+func (r *keysRow) lost(k *keys) {
+	if n := k.ring.Len() - 1; n > 1 {
+		r.more = make([]sharefs.KeyID, n)
+	}
 }
 
 // learn enters the keys of a ring that the row does not name.
@@ -86,7 +98,7 @@ func (t *Tree) checkKeys() error {
 		}
 		missing := 0
 		for _, id := range is.more {
-			if k.byID[id] == nil {
+			if k.byID[id] == nil && id != (sharefs.KeyID{}) {
 				missing++
 			}
 		}
@@ -101,6 +113,8 @@ func (t *Tree) checkKeys() error {
 			return wrong("identity.key", other)
 		}
 		want.more = is.more
+	} else {
+		want.lost(k)
 	}
 	want.learn(k)
 	t.keys.now.Store(deriveKeys(k.ring, want.more))

@@ -44,11 +44,12 @@ type keys struct {
 	first, use *shareKey
 	all        []*shareKey // the one in use before the others
 	byID       map[sharefs.KeyID]*shareKey
+	places     []sharefs.KeyID // in the row "keys", from place 1
 }
 
 // deriveKeys derives the keys of a ring; places are those of the keys beside the first in the row "keys".
 func deriveKeys(ring keyring.Ring, places []sharefs.KeyID) *keys {
-	k := &keys{ring: ring, byID: map[sharefs.KeyID]*shareKey{}}
+	k := &keys{ring: ring, byID: map[sharefs.KeyID]*shareKey{}, places: places}
 	use := ring.Use()
 	for i, key := range ring.Keys() {
 		d := derive(key)
@@ -70,14 +71,36 @@ func deriveKeys(ring keyring.Ring, places []sharefs.KeyID) *keys {
 	return k
 }
 
+// at returns the key that a version row refers to by its place in the row "keys"; ok is false where it is not known.
+func (k *keys) at(place uint64) (id sharefs.KeyID, ok bool) {
+	switch {
+	case place == 0:
+		return k.first.id, true
+	case place > uint64(len(k.places)) || k.byID[k.places[place-1]] == nil:
+		return id, false
+	}
+	return k.places[place-1], true
+}
+
 // sharedKeys are the keys of a store as of now. Its methods may be called from several goroutines.
-type sharedKeys struct{ now atomic.Pointer[keys] }
+type sharedKeys struct {
+	now     atomic.Pointer[keys]
+	changed chan struct{} // holds one
+}
 
 func (s *sharedKeys) load() *keys { return s.now.Load() }
 
+// tell tells that there are more.
+func (s *sharedKeys) tell() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
 // newKeys returns those of a ring before anything is known of the places.
 func newKeys(cfg *Config) *sharedKeys {
-	s := &sharedKeys{}
+	s := &sharedKeys{changed: make(chan struct{}, 1)}
 	s.now.Store(deriveKeys(cfg.ring(), nil))
 	return s
 }

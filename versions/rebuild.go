@@ -168,6 +168,11 @@ func (b *rebuilder) run() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.rows.Close(), b.changes.Close()) }()
+	for _, s := range []*pack.Store{b.rows, b.changes} {
+		if err := b.hasKeys(s); err != nil {
+			return err
+		}
+	}
 	if b.live, err = openLive(b.cfg.Dir, false); err != nil {
 		return err
 	}
@@ -218,6 +223,25 @@ func (b *rebuilder) fail(name string) error {
 		return nil
 	}
 	return b.failpoint(name)
+}
+
+// hasKeys refuses a share.key that lacks the key of a pack which is whole: what the pack holds would be taken for lost, and go with the next collection.
+// Whoever gives up history, or forces a rebuild, has no such key.
+func (b *rebuilder) hasKeys(packs *pack.Store) error {
+	if b.opts.Bare || b.opts.Force {
+		return nil
+	}
+	ids, err := packs.Packs()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if _, err := packs.EpochOf(id); errors.Is(err, pack.ErrNoKey) {
+			return &sharefs.Error{Op: "rebuild", Path: filepath.Join(b.cfg.Dir, "share.key"), Kind: sharefs.KindAccess, Detail: fmt.Sprintf(
+				"it lacks the share key of pack %v: put a newer one back from share.key.copy or a backup; --force goes on without what such packs hold, which is lost then", id)}
+		}
+	}
+	return nil
 }
 
 // mayBegin refuses where meta.db is whole: then it holds more than anything that could be put in its place.
@@ -297,13 +321,14 @@ func (b *rebuilder) makeBase() error {
 	}
 	lost := batch.Len() > 0
 	if b.opts.Recovered { // the next identity is taken for granted
-		old, _, err := view.Get(spaceGlobal, globalKeys)
+		old, ok, err := view.Get(spaceGlobal, globalKeys)
 		if err != nil {
 			return err
 		}
-		row, _ := decodeKeysRow(old) // whose order version rows go by
-		row.check, row.peer = keyCheck(b.cfg.ring().First().Secret), sharefs.PeerID{}
-		batch.Put(spaceGlobal, globalKeys, row.encode())
+		if row, whole := decodeKeysRow(old); ok && whole { // whose order version rows go by
+			row.check, row.peer = keyCheck(b.cfg.ring().First().Secret), sharefs.PeerID{}
+			batch.Put(spaceGlobal, globalKeys, row.encode())
+		}
 	}
 	if batch.Len() == 0 {
 		return nil

@@ -276,6 +276,9 @@ func (b *rebuilder) findChunks() error {
 		return err
 	}
 	defer packs.Close()
+	if err := b.hasKeys(packs); err != nil {
+		return err
+	}
 	ids, err := packs.Packs()
 	if err != nil {
 		return err

@@ -6,7 +6,6 @@ import (
 	"math"
 
 	"sharefs"
-	"sharefs/internal/keyring"
 	"sharefs/versions/kv"
 	"sharefs/versions/writers"
 )
@@ -178,7 +177,7 @@ func decodeVersion(key, value []byte) (*version, error) {
 	}
 	if format == versionFormat3 {
 		v.key = d.uvarint()
-		d.bad = d.bad || v.key == 0 || v.key > keyring.MaxKeys
+		d.bad = d.bad || v.key == 0 || v.key > maxPlaces
 	}
 	v.note = string(d.take(int(min(d.uvarint(), sharefs.NoteMax+1))))
 	if v.place == placeKept {

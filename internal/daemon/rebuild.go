@@ -35,7 +35,7 @@ func Rebuild(ctx context.Context, c RebuildConfig) (report versions.RebuildRepor
 	// Whoever mistypes the name of a store does not want a new one, and without its key an old one is nothing.
 	if _, err := os.Stat(filepath.Join(dir, "share.key")); err != nil {
 		return report, &sharefs.Error{Op: "rebuild", Path: term.Quote(dir), Kind: sharefs.KindOf(err),
-			Detail: "it is no store, or its share.key is missing, without which nothing in it can be read", Err: err}
+			Detail: "it is no store, or its share.key is missing, without which nothing in it can be read: if share.key.copy is there, copy that to share.key", Err: err}
 	}
 	if d.store, err = store.Open(dir); err != nil {
 		return report, err

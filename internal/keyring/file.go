@@ -77,22 +77,23 @@ func parse2(text string) (Ring, error) {
 	if err != nil || !bytes.Equal(want, sum([]byte(text[:at]))) {
 		return Ring{}, corrupt("its last line is not the sum of the others: a part of it is damaged or missing")
 	}
-	var r Ring
+	var keys []Key
 	for line := range strings.Lines(text[len(magic2):at]) {
 		k, ok := parseLine(line)
-		switch {
-		case !ok:
+		if !ok {
 			return Ring{}, corrupt("a line of it is no key")
-		case r.IsZero():
-			r = New(k.Secret)
-			if r.first.Key != k {
-				return Ring{}, corrupt("it does not begin with the first key of a share")
-			}
-		default:
-			if r, err = r.Add(k); err != nil {
-				return Ring{}, &sharefs.Error{Op: "read key", Kind: sharefs.KindCorrupt, Err: err}
-			}
 		}
+		keys = append(keys, k)
+	}
+	if len(keys) == 0 {
+		return Ring{}, corrupt("there is no key in it")
+	}
+	r := New(keys[0].Secret)
+	if r.first.Key != keys[0] {
+		return Ring{}, corrupt("it does not begin with the first key of a share")
+	}
+	if r, err = r.Add(keys...); err != nil {
+		return Ring{}, &sharefs.Error{Op: "read key", Kind: sharefs.KindCorrupt, Err: err}
 	}
 	if string(r.Text()) != text {
 		return Ring{}, corrupt("it is not written as such a file is: a key is there twice, or in the wrong place")

@@ -24,10 +24,12 @@ import (
 // FirstEpoch is the epoch of the key that a share begins with.
 const FirstEpoch = 1
 
-// Bounds of what a ring holds, so that nobody who may add keys to it can make it endless, or leave no epoch for the next key.
+// Bounds of what a ring holds, so that nobody who may add keys to it can make it endless, or leave no room for the next key. Epochs have no gaps (see
+// [Ring.Add]), so that none can be far ahead either.
 const (
 	MaxKeys  = 1024
-	MaxEpoch = 1 << 20
+	MaxTaken = 768 // of which at most so many may have come from other hosts: the rest is for the epochs that this one begins
+	MaxEpoch = MaxKeys
 )
 
 // ShareID names a share: the id of the key that it began with.
@@ -155,8 +157,8 @@ func (r Ring) Has(other Ring) bool {
 	return true
 }
 
-// Add returns the ring with further keys, those of another store's ring say. It errors with KindInvalid if one of them is no key of its share and epoch, or
-// is known as another one's, and if they are more than MaxKeys.
+// Add returns the ring with further keys, those of another store's ring say. It errors with KindInvalid if one of them is no key of its share and epoch, is
+// known as another one's, or is of an epoch whose share has no key of the epoch before; and with KindTooBig if they are more than MaxKeys.
 func (r Ring) Add(keys ...Key) (Ring, error) {
 	out := Ring{first: r.first, more: slices.Clone(r.more)}
 	for _, k := range keys {
@@ -174,13 +176,39 @@ func (r Ring) Add(keys ...Key) (Ring, error) {
 			return r, invalid("a ring begins with its first key")
 		}
 		if out.Len() >= MaxKeys {
-			return r, invalid(fmt.Sprintf("there are more than %d", MaxKeys))
+			return r, &sharefs.Error{Op: "share keys", Kind: sharefs.KindTooBig, Detail: fmt.Sprintf("there are more than %d", MaxKeys)}
 		}
 		e := entry{k, id}
 		at, _ := slices.BinarySearchFunc(out.more, e, compare)
 		out.more = slices.Insert(out.more, at, e)
 	}
+	for _, k := range keys {
+		if k.Epoch > FirstEpoch && !out.hasEpoch(k.Share, k.Epoch-1) {
+			return r, invalid(fmt.Sprintf("there is a key of epoch %d of share %v, and none of epoch %d", k.Epoch, k.Share, k.Epoch-1))
+		}
+	}
 	return out, nil
+}
+
+// hasEpoch reports whether there is a key of an epoch of a share.
+func (r Ring) hasEpoch(share ShareID, epoch uint32) bool {
+	if r.first.Share == share && r.first.Epoch == epoch {
+		return true
+	}
+	_, ok := slices.BinarySearchFunc(r.more, entry{Key: Key{Share: share, Epoch: epoch}}, func(a, b entry) int {
+		return cmp.Or(bytes.Compare(a.Share[:], b.Share[:]), -cmp.Compare(a.Epoch, b.Epoch))
+	})
+	return ok
+}
+
+// Shares returns the ids of the shares that there are keys of, the one in use before the others.
+func (r Ring) Shares() []ShareID {
+	var ids []ShareID
+	for _, k := range r.Keys() {
+		ids = append(ids, k.Share)
+	}
+	slices.SortFunc(ids, func(a, b ShareID) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(ids)
 }
 
 // Next returns the ring with a new key, which begins the next epoch of the share in use. What is new from then on is closed to whoever has the others only.

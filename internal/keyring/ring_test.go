@@ -39,8 +39,11 @@ func TestUseFollowsFromTheSet(t *testing.T) {
 		var all []Key
 		for i, f := range firsts[:1+r.IntN(3)] {
 			all = append(all, f.First())
+			last := uint32(FirstEpoch)
 			for n := range r.IntN(4) {
-				all = append(all, later(f, 2+uint32(r.IntN(3)), byte(16*(i+1)+n)))
+				last += uint32(r.IntN(2)) // an epoch may have several keys, and has one before it
+				all = append(all, later(f, max(last, 2), byte(16*(i+1)+n)))
+				last = max(last, 2)
 			}
 		}
 		best := all[0]
@@ -57,9 +60,9 @@ func TestUseFollowsFromTheSet(t *testing.T) {
 				continue
 			}
 			r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-			ring := f
-			for _, k := range all {
-				ring = must2(t)(ring.Add(k))
+			ring := must2(t)(f.Add(all...))
+			if got := ring.Shares(); got[0] != best.Share {
+				t.Fatalf("seed %d: %v", seed, got)
 			}
 			if ring.Use() != best || ring.Len() != len(all) || ring.First() != f.First() {
 				t.Fatalf("seed %d: %v is in use, not %v", seed, ring.Use(), best)
@@ -109,6 +112,8 @@ func TestAddRefuses(t *testing.T) {
 	for name, k := range map[string]Key{
 		"epoch 0":                          later(a, 0, 3),
 		"an epoch too far":                 later(a, MaxEpoch+1, 3),
+		"an epoch with none before it":     later(a, 4, 3),
+		"a later epoch of another share":   later(New(secretOf(7)), 2, 3),
 		"another first key":                later(a, FirstEpoch, 3),
 		"a first key that is a later one":  {a.Share(), 2, secretOf(1)},
 		"a first key in another share":     {a.Share(), 2, secretOf(2)},
@@ -128,7 +133,7 @@ func TestAddRefuses(t *testing.T) {
 		k.Secret[2] = 1
 		ring = must2(t)(ring.Add(k))
 	}
-	if _, err := ring.Add(later(a, 2, 77)); !errors.Is(err, sharefs.KindInvalid) || len(ring.Text()) > MaxFile {
+	if _, err := ring.Add(later(a, 2, 77)); !errors.Is(err, sharefs.KindTooBig) || len(ring.Text()) > MaxFile {
 		t.Errorf("%d keys, %d bytes, %v", ring.Len(), len(ring.Text()), err)
 	}
 	if _, err := Parse(ring.Text()); err != nil {

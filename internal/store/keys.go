@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -46,6 +47,12 @@ func loadKeys(dir string, create bool) (k Keys, made bool, err error) {
 			errS = writeNew(filepath.Join(dir, shareFile), k.Ring.Text(), 0o600)
 		}
 		made = true
+	}
+	var bad *sharefs.Error
+	if errors.As(errS, &bad) && bad.Kind == sharefs.KindCorrupt {
+		if _, err := readRing(filepath.Join(dir, shareCopy)); err == nil {
+			bad.Detail = strings.TrimPrefix(bad.Detail+"; ", "; ") + shareCopy + " beside it is whole: copy that over it"
+		}
 	}
 	for _, err := range []error{errI, errS} {
 		if err != nil {

@@ -81,7 +81,7 @@ func TestKeepKeys(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir); sharefs.KindOf(err) != sharefs.KindCorrupt || !strings.Contains(err.Error(), path) {
+	if _, err := Open(dir); sharefs.KindOf(err) != sharefs.KindCorrupt || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "share.key.copy beside it is whole") {
 		t.Errorf("a damaged one: %v", err)
 	}
 	if err := os.Remove(path); err != nil {

@@ -195,26 +195,27 @@ func (s *Store) Use(e Epoch) error {
 		return &sharefs.Error{Op: "use a share key", Kind: sharefs.KindOf(err), Detail: "it is not here", Err: err}
 	}
 	s.use = e
-	return s.sealOthers()
+	_, err := s.sealOthers()
+	return err
 }
 
-// SealOthers seals the packs that grow and are not of the epoch in use. An error is that of [Store.Sync].
-func (s *Store) SealOthers() error {
+// SealOthers seals the packs that grow and are not of the epoch in use. An error is that of [Store.Sync], about the pack that is returned.
+func (s *Store) SealOthers() (ID, error) {
 	s.append.Lock()
 	defer s.append.Unlock()
 	return s.sealOthers()
 }
 
-func (s *Store) sealOthers() error {
+func (s *Store) sealOthers() (ID, error) {
 	for _, c := range s.cur {
 		if c.hdr.Epoch == s.use {
 			continue
 		}
 		if err := s.seal(c); err != nil {
-			return err
+			return c.hdr.ID, err
 		}
 	}
-	return nil
+	return ID{}, nil
 }
 
 // flush writes what is gathered.

@@ -102,7 +102,7 @@ func TestEpochsKeepApart(t *testing.T) {
 				t.Errorf("%v: %+v, %v", id, sum, err)
 			}
 		}
-		if err := s.SealOthers(); err != nil {
+		if _, err := s.SealOthers(); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Close(); err != nil {

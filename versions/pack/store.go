@@ -158,6 +158,9 @@ func (s *Store) Close() error {
 	return err
 }
 
+// ErrNoKey is in the error about a pack whose share key is not here.
+var ErrNoKey = errors.New("no share key for its epoch")
+
 // aead returns the cipher of the pack that begins with h.
 func (s *Store) aead(h *Header) (cipher.AEAD, error) {
 	s.mu.Lock()
@@ -168,7 +171,7 @@ func (s *Store) aead(h *Header) (cipher.AEAD, error) {
 	}
 	key, err := s.cfg.Key(h.Epoch)
 	if err != nil {
-		return nil, &sharefs.Error{Op: "open pack", Path: h.ID.String(), Kind: sharefs.KindAccess, Detail: "no share key for its epoch", Err: err}
+		return nil, &sharefs.Error{Op: "open pack", Path: h.ID.String(), Kind: sharefs.KindAccess, Err: errors.Join(ErrNoKey, err)}
 	}
 	a = newAEAD(key, h)
 	s.mu.Lock()
