@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"sharefs"
-	"sharefs/versions/writers"
 )
 
 // Span is a part of a content: a chunk, a hole, or, above level 0, a node that is itself a list of spans (manifest.go).
@@ -22,6 +21,7 @@ type Content struct {
 	Mtime sharefs.Time
 	Level uint8 // 0: the spans are chunks; otherwise nodes of the level below
 	Spans []Span
+	Key   sharefs.KeyID // of the share key that names chunks and nodes; zero where there are none
 }
 
 // Latest is the newest version of an inode's own. The zero value stands for none.
@@ -44,8 +44,24 @@ func (t *Tree) Latest(ino sharefs.Ino) (Latest, error) {
 		for _, s := range v.top.spans {
 			l.Content.Spans = append(l.Content.Spans, Span{uint64(s.len), s.hole, s.id})
 		}
+		if l.Content.Key, err = t.keyOf(v); err != nil {
+			return Latest{}, err
+		}
 	}
 	return l, nil
+}
+
+// keyOf returns the id of the share key that names chunks and nodes of a kept version; zero where there are none.
+func (t *Tree) keyOf(v *version) (sharefs.KeyID, error) {
+	i := slices.IndexFunc(v.top.spans, func(s span) bool { return !s.hole })
+	if i < 0 {
+		return sharefs.KeyID{}, nil
+	}
+	if id, ok := t.keys.load().at(v.key); ok {
+		return id, nil
+	}
+	id, _, err := (&keptUnder{h: &t.past}).key(&v.top.spans[i].id) // the row of the keys was lost once
+	return id, err
 }
 
 // Chunk reads a chunk, or a node of a manifest. Errors: KindNotExist: no pack has it; KindCorrupt: it is damaged.
@@ -84,8 +100,8 @@ type Foreign struct {
 // returns the number of the new version. Whoever has the file open for reading sees it change as if a program had rewritten it. The version survives power loss after the
 // next [Tree.Sync].
 //
-// Errors: KindAgain: the file has another version than base, or may be written to, or not all of the content is here: nothing was done; KindInvalid for what is no regular
-// file and for a manifest that is none.
+// Errors: KindAgain: the file has another version than base, or may be written to, or not all of the content is here: nothing was done; KindAccess: the share key of the
+// content is not here; KindInvalid for what is no regular file and for a manifest that is none.
 func (t *Tree) Adopt(ino sharefs.Ino, foreign Foreign, base uint64) (own uint64, err error) {
 	const op = "adopt"
 	if err := t.writable(op); err != nil {
@@ -103,10 +119,15 @@ func (t *Tree) Adopt(ino sharefs.Ino, foreign Foreign, base uint64) (own uint64,
 	if !r.isRegular() || !ok {
 		return 0, fail(op, sharefs.KindInvalid)
 	}
+	key, err := t.keyFor(&foreign.Content)
+	if err != nil {
+		return 0, err
+	}
 	h := &t.past
 	x := h.leases.take()
 	defer x.end() // when the row of the version holds them
-	if ok, err := h.here(top, int64(foreign.Size), x); err != nil {
+	under := keptUnder{h: h}
+	if ok, err := under.here(top, key, x); err != nil {
 		return 0, err
 	} else if !ok {
 		return 0, &sharefs.Error{Op: op, Kind: sharefs.KindAgain, Detail: "not all of the content is here"}
@@ -115,7 +136,7 @@ func (t *Tree) Adopt(ino sharefs.Ino, foreign Foreign, base uint64) (own uint64,
 	defer src.Close()
 	f := t.files.pin(ino)
 	defer t.files.unpin(f)
-	own, err = h.adopt(f, src, top, foreign, base)
+	own, err = h.adopt(f, src, top, key, foreign, base)
 	if k := t.kernel.Load(); k != nil { // also of what was rewritten in part
 		(*k).ForgetContent(ino, 0, 0)
 	}
@@ -131,7 +152,7 @@ func newForeignReader(h *history, top manifest, size int64) *keptReader {
 }
 
 // adopt rewrites a file at rest and makes the result a version that is kept already.
-func (h *history) adopt(f *file, src VersionReader, top manifest, foreign Foreign, base uint64) (own uint64, err error) {
+func (h *history) adopt(f *file, src VersionReader, top manifest, key *shareKey, foreign Foreign, base uint64) (own uint64, err error) {
 	const op = "adopt"
 	t := h.t
 	f.content.Lock()
@@ -196,28 +217,28 @@ func (h *history) adopt(f *file, src VersionReader, top manifest, foreign Foreig
 		return 0, err
 	}
 	// From then on the live file may change freely, as after a capture.
-	return h.commitAdopted(f.ino, stampOf(&st), top, foreign.Author, base)
+	return h.commitAdopted(captured{versionID{f.ino, base}, stampOf(&st), top, key.place}, foreign.Author)
 }
 
-// commitAdopted says of the version that a file has just become where its content is, and who made it.
-func (h *history) commitAdopted(ino sharefs.Ino, stamp writers.Stamp, top manifest, author sharefs.PeerID, base uint64) (own uint64, err error) {
+// commitAdopted says of the version that a file has just become, which follows the one that c tells, where its content is, and who made it.
+func (h *history) commitAdopted(c captured, author sharefs.PeerID) (own uint64, err error) {
 	t := h.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	v, err := newestVersion(t.db, ino, noLimit)
+	v, err := newestVersion(t.db, c.id.ino, noLimit)
 	if err != nil {
 		return 0, err
 	}
-	if v == nil || v.own == base || v.stamp() != stamp {
+	if v == nil || v.own == c.id.own || v.stamp() != c.stamp {
 		return 0, fail("adopt", sharefs.KindAgain)
 	}
 	x := t.begin()
 	if v.author, err = h.enter(x, author); err != nil {
 		return 0, err
 	}
-	v.place, v.top = placeKept, top
+	v.place, v.top, v.key = placeKept, c.top, c.key
 	v.put(&x.b)
-	x.after(func(seq uint64) { h.foreignAt(ino, seq) })
+	x.after(func(seq uint64) { h.foreignAt(c.id.ino, seq) })
 	return v.own, x.commit()
 }
 

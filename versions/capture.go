@@ -519,6 +519,11 @@ func (b *batch) piece(p *chunk.Piece) error {
 
 // keep puts a chunk into packs unless it is there.
 func (b *batch) keep(typ pack.Type, id sharefs.ChunkID, data []byte) error {
+	return b.keepUnder(b.tools.key, typ, id, data)
+}
+
+// keepUnder is keep for a chunk that is named by some key.
+func (b *batch) keepUnder(key *shareKey, typ pack.Type, id sharefs.ChunkID, data []byte) error {
 	h := b.h
 	h.counts.bytes.Add(uint64(len(data)))
 	b.bytes += int64(len(data))
@@ -530,7 +535,7 @@ func (b *batch) keep(typ pack.Type, id sharefs.ChunkID, data []byte) error {
 	if err != nil || ok && !h.spoilt.has(&id) {
 		return failed("look for a chunk", err)
 	}
-	loc, err := h.packs.AppendTo(b.tools.key.epoch(), typ, id, data)
+	loc, err := h.packs.AppendTo(key.epoch(), typ, id, data)
 	if err != nil {
 		b.void()
 		return err

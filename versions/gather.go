@@ -1,8 +1,9 @@
 package versions
 
 import (
+	"slices"
+
 	"sharefs"
-	"sharefs/versions/chunk"
 	"sharefs/versions/pack"
 )
 
@@ -28,7 +29,7 @@ func (l *Lease) End() {
 
 // Gather puts those chunks of some contents into packs that no pack has, and keeps them all on a lease, also those that were here. It holds no lock while it
 // waits for the source. One content that cannot be had keeps none of the others back: errs tells of each, nil where all of it is here and survives power loss, otherwise
-// what the source said, KindInvalid for what is no content, or KindCorrupt for a node that leads nowhere. What was put into packs of it stays there
+// what the source said, KindInvalid for what is no content, KindAccess where its share key is not here, or KindCorrupt for a node that leads nowhere. What was put into packs of it stays there
 // for the next time, as long as the lease lasts. Err tells of a failure of the store; then the contents have to be gathered again.
 func (t *Tree) Gather(list []Content, src Source) (l *Lease, errs []error, err error) {
 	const op = "fetch"
@@ -36,13 +37,19 @@ func (t *Tree) Gather(list []Content, src Source) (l *Lease, errs []error, err e
 		return nil, nil, err
 	}
 	h := &t.past
-	g := gathering{batch: h.newBatch(&tools{namer: chunk.NewHasher(h.keys.chunk)}), src: src, errs: make([]error, len(list))}
+	g := gathering{
+		batch: h.newBatch(&tools{}), src: src, under: keptUnder{h: h}, names: t.keys.namers(),
+		errs: make([]error, len(list)), keys: make([]*shareKey, len(list)),
+	}
 	l = &Lease{g.lease}
 	levels := map[uint8][]needed{}
 	for i := range list {
 		top, ok := list[i].manifest()
 		if !ok {
 			g.errs[i] = fail(op, sharefs.KindInvalid)
+			continue
+		}
+		if g.keys[i], g.errs[i] = t.keyFor(&list[i]); g.errs[i] != nil {
 			continue
 		}
 		levels[top.level] = appendNeeded(levels[top.level], i, top.spans)
@@ -69,11 +76,38 @@ func (t *Tree) Here(c *Content) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	return t.past.here(top, int64(c.Size), nil)
+	key, err := t.keyFor(c)
+	if err != nil {
+		return false, nil
+	}
+	under := keptUnder{h: &t.past}
+	return under.here(top, key, nil)
+}
+
+// keyFor returns the key of a content; of one without chunks that is the first. It errors with KindAccess where the key is not here, and with KindInvalid where none is named.
+func (t *Tree) keyFor(c *Content) (*shareKey, error) {
+	now := t.keys.load()
+	if !slices.ContainsFunc(c.Spans, func(s Span) bool { return !s.Hole }) {
+		return now.first, nil
+	}
+	if c.Key == (sharefs.KeyID{}) {
+		return nil, &sharefs.Error{Op: "fetch", Kind: sharefs.KindInvalid, Detail: "a content that does not say which share key its chunks are of"}
+	}
+	k := now.byID[c.Key]
+	if k == nil {
+		return nil, &sharefs.Error{Op: "fetch", Kind: sharefs.KindAccess, Detail: "its share key is not here: " + c.Key.String()}
+	}
+	return k, nil
+}
+
+// keptUnder tells under which share keys chunks are kept here. For one goroutine.
+type keptUnder struct {
+	h  *history
+	of map[pack.ID]sharefs.KeyID
 }
 
 // here is Here for a manifest, of which it puts all chunks on a lease unless that is nil.
-func (h *history) here(top manifest, size int64, x *lease) (bool, error) {
+func (u *keptUnder) here(top manifest, key *shareKey, x *lease) (bool, error) {
 	for i := range top.spans {
 		s := &top.spans[i]
 		if s.hole {
@@ -82,17 +116,17 @@ func (h *history) here(top manifest, size int64, x *lease) (bool, error) {
 		if x != nil {
 			x.add(&s.id)
 		}
-		if ok, err := h.has(&s.id); err != nil || !ok {
+		if ok, err := u.has(&s.id, key); err != nil || !ok {
 			return false, err
 		}
 		if top.level == 0 {
 			continue
 		}
-		spans, err := h.node(s)
+		spans, err := u.h.node(s)
 		if err != nil {
 			return false, err
 		}
-		if ok, err := h.here(manifest{top.level - 1, spans}, s.len, x); err != nil || !ok {
+		if ok, err := u.here(manifest{top.level - 1, spans}, key, x); err != nil || !ok {
 			return false, err
 		}
 	}
@@ -103,6 +137,58 @@ func (h *history) here(top manifest, size int64, x *lease) (bool, error) {
 func (h *history) has(id *sharefs.ChunkID) (bool, error) {
 	_, ok, err := h.t.db.Get(spaceChunk, id[:])
 	return ok && !h.spoilt.has(id), failed("look for a chunk", err)
+}
+
+// has reports whether a pack has a chunk, under some share key, and nothing is known against it. Of the other keys, which may name other content so, it is none:
+// a version is of one key.
+func (u *keptUnder) has(id *sharefs.ChunkID, key *shareKey) (bool, error) {
+	if u.h.spoilt.has(id) {
+		return false, nil
+	}
+	got, ok, err := u.key(id)
+	if err == nil {
+		return ok && got == key.id, nil
+	}
+	switch sharefs.KindOf(err) {
+	case sharefs.KindCorrupt, sharefs.KindNotExist:
+		u.h.spoilt.add(id)
+		return false, nil
+	case sharefs.KindUnreachable: // the bucket has the pack, and does not answer
+		return true, nil
+	}
+	return false, err
+}
+
+// key returns the share key under which a chunk is kept; ok is false where none is.
+func (u *keptUnder) key(id *sharefs.ChunkID) (key sharefs.KeyID, ok bool, err error) {
+	var before pack.Loc
+	var cause error
+	for {
+		row, ok, err := u.h.t.db.Get(spaceChunk, id[:])
+		if err != nil || !ok {
+			return key, false, failed("look for a chunk", err)
+		}
+		loc, err := pack.ParseLoc(row)
+		if err != nil {
+			return key, false, err
+		}
+		if cause != nil && loc == before {
+			return key, false, cause
+		}
+		if key, ok := u.of[loc.Pack]; ok {
+			return key, true, nil
+		}
+		// A pack that is gone was rewritten since the row was read.
+		e, err := u.h.packs.EpochOf(loc.Pack)
+		if err == nil {
+			if u.of == nil {
+				u.of = map[pack.ID]sharefs.KeyID{}
+			}
+			u.of[loc.Pack] = e.Key
+			return e.Key, true, nil
+		}
+		before, cause = loc, err
+	}
 }
 
 // node reads a node of a manifest.
@@ -127,9 +213,12 @@ const (
 // gathering fetches what is missing of some contents. It goes by windows: of the next one the source is told before the chunks of one are asked for.
 type gathering struct {
 	*batch
-	src  Source
-	errs []error // of each content
-	told idSet   // chunks of which the source was told
+	src   Source
+	under keptUnder
+	names *namers
+	errs  []error     // of each content
+	keys  []*shareKey // of each content
+	told  idSet       // chunks of which the source was told
 }
 
 // needed is a chunk, or a node, of one of the contents.
@@ -186,10 +275,12 @@ func (g *gathering) all(level uint8, list []needed) error {
 
 // has reports whether a chunk is here.
 func (g *gathering) has(n *needed) (bool, error) {
-	if _, ok := g.chunks[n.id]; ok {
-		return true, nil
+	key := g.keys[n.of]
+	if loc, ok := g.chunks[n.id]; ok {
+		e, err := g.h.packs.EpochOf(loc.Pack)
+		return err == nil && e.Key == key.id, err
 	}
-	return g.h.has(&n.id)
+	return g.under.has(&n.id, key)
 }
 
 // get fetches a chunk, or a node and what that leads to.
@@ -205,8 +296,9 @@ func (g *gathering) get(level uint8, n *needed) error {
 		}
 		return nil
 	}
+	key := g.keys[n.of]
 	good := func(data []byte) bool {
-		return g.tools.namer.ID(data) == n.id && (level > 0 || int64(len(data)) == n.len)
+		return g.names.of(key).ID(data) == n.id && (level > 0 || int64(len(data)) == n.len)
 	}
 	data, err := g.src.Get(n.of, n.id, good)
 	if err == nil && !good(data) {
@@ -217,9 +309,9 @@ func (g *gathering) get(level uint8, n *needed) error {
 		return nil
 	}
 	if level == 0 {
-		return g.keep(pack.TypeChunk, n.id, data)
+		return g.keepUnder(key, pack.TypeChunk, n.id, data)
 	}
-	if err := g.keep(pack.TypeMap, n.id, data); err != nil {
+	if err := g.keepUnder(key, pack.TypeMap, n.id, data); err != nil {
 		return err
 	}
 	return g.spans(level, n, data)

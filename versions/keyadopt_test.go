@@ -366,7 +366,9 @@ func TestRoomForEpochs(t *testing.T) {
 	for n := range keyring.MaxTaken {
 		many = append(many, keyring.New([32]byte{byte(n), byte(n >> 8), 7}).Keys()...)
 	}
-	full := func(from int) keyring.Ring { return must[keyring.Ring](t)(keyring.New(many[from].Secret).Add(many[from:]...)) }
+	full := func(from int) keyring.Ring {
+		return must[keyring.Ring](t)(keyring.New(many[from].Secret).Add(many[from:]...))
+	}
 	if _, err := tree.AdoptKeys(full(0)); sharefs.KindOf(err) != sharefs.KindTooBig || tree.Keys().Len() != 1 {
 		t.Errorf("%d keys, %v", tree.Keys().Len(), err)
 	}
@@ -418,12 +420,7 @@ func TestTheRowOfKeysIsLost(t *testing.T) {
 			capture(t, tree)
 			of = append(of, tree.keys.load().use.id)
 		}
-		tree.mu.Lock()
-		x := tree.begin()
-		x.b.Delete(spaceGlobal, globalKeys)
-		err := x.commit()
-		tree.mu.Unlock()
-		check(t, err)
+		loseKeysRow(t, tree)
 		check(t, tree.Close())
 		tree = testTree(t, dir, keys.config)
 		rewriteAndSettle(t, tree, ino, "last")
@@ -441,6 +438,15 @@ func TestTheRowOfKeysIsLost(t *testing.T) {
 		wantClean(t, tree, FsckScrub)
 		check(t, tree.Close())
 	}
+}
+
+func loseKeysRow(t testing.TB, tree *Tree) {
+	t.Helper()
+	tree.mu.Lock()
+	defer tree.mu.Unlock()
+	x := tree.begin()
+	x.b.Delete(spaceGlobal, globalKeys)
+	check(t, x.commit())
 }
 
 // Captures beside the background go on while keys change.

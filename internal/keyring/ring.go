@@ -49,7 +49,7 @@ func IDOf(secret *[32]byte) (id sharefs.KeyID) {
 }
 
 // ID returns the id of the key.
-func (k *Key) ID() sharefs.KeyID { return IDOf(&k.Secret) }
+func (k Key) ID() sharefs.KeyID { return IDOf(&k.Secret) }
 
 // entry is a key of a ring.
 type entry struct {
