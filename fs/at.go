@@ -198,13 +198,9 @@ func (e *edge) addAt(v *versions.View, k nodeKey, d *sharefs.Dentry, out *fuse.D
 	}
 	child := e.below(k, d.Name, &a)
 	entry := fuse.DirEntry{Name: d.Name, Mode: d.Type, Off: d.Cookie}
-	switch {
-	case !plus:
+	if !plus || !attrs {
 		entry.Ino = e.nodes.find(child)
-		return !out.AddDirEntry(entry), nil
-	case !attrs:
-		entry.Ino = e.nodes.find(child)
-		return out.AddDirLookupEntry(entry) == nil, nil
+		return !addEntry(out, plus, entry), nil
 	}
 	valid, err := e.narrow(child, &a)
 	if err != nil {

@@ -1,7 +1,7 @@
 package fs
 
 import (
-	"slices"
+	"iter"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -40,29 +40,46 @@ func (e *edge) ctlEntry(k nodeKey) *CtlEntry {
 	return &e.ctlDirs[k.num>>entryBits].Files[k.num&(1<<entryBits-1)]
 }
 
+// ctlNames are the names in .share/ctl or a directory below it, in the order in which they are listed, with what stands under them.
+func (e *edge) ctlNames(k nodeKey) iter.Seq2[string, nodeKey] {
+	return func(yield func(string, nodeKey) bool) {
+		switch k.kind {
+		case ctlDir:
+			for i := range e.ctl {
+				if !yield(e.ctl[i].Name, nodeKey{kind: ctlFile, num: uint64(i)}) {
+					return
+				}
+			}
+			for i := range e.ctlDirs {
+				if !yield(e.ctlDirs[i].Name, nodeKey{kind: ctlGroup, num: uint64(i)}) {
+					return
+				}
+			}
+		case ctlGroup:
+			for _, name := range e.ctlDirs[k.num].List() {
+				if !yield(name, nodeKey{kind: ctlItem, num: k.num, text: name}) {
+					return
+				}
+			}
+		case ctlItem:
+			for i := range e.ctlDirs[k.num].Files {
+				if !yield(e.ctlDirs[k.num].Files[i].Name, nodeKey{kind: ctlItemFile, num: k.num<<entryBits | uint64(i), text: k.text}) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // lookupCtl finds a name in .share/ctl and below.
 func (e *edge) lookupCtl(k nodeKey, name string, out *fuse.EntryOut) fuse.Status {
-	switch k.kind {
-	case ctlDir:
-		for i := range e.ctl {
-			if e.ctl[i].Name == name {
-				return e.enterFor(nodeKey{kind: ctlFile, num: uint64(i)}, cacheSeconds, out)
-			}
-		}
-		for i := range e.ctlDirs {
-			if e.ctlDirs[i].Name == name {
-				return e.enterFor(nodeKey{kind: ctlGroup, num: uint64(i)}, cacheSeconds, out)
-			}
-		}
-	case ctlGroup:
-		if slices.Contains(e.ctlDirs[k.num].List(), name) {
-			return e.enter(nodeKey{kind: ctlItem, num: k.num, text: name}, out)
-		}
-	case ctlItem:
-		for i := range e.ctlDirs[k.num].Files {
-			if e.ctlDirs[k.num].Files[i].Name == name {
-				return e.enter(nodeKey{kind: ctlItemFile, num: k.num<<entryBits | uint64(i), text: k.text}, out)
-			}
+	for n, child := range e.ctlNames(k) {
+		switch {
+		case n != name:
+		case k.kind == ctlDir: // what is there stays
+			return e.enterFor(child, cacheSeconds, out)
+		default:
+			return e.enter(child, out)
 		}
 	}
 	return fuse.ENOENT
@@ -71,33 +88,9 @@ func (e *edge) lookupCtl(k nodeKey, name string, out *fuse.EntryOut) fuse.Status
 // listCtl lists .share/ctl and what is below.
 func (e *edge) listCtl(k nodeKey, add func(name string, off uint64, k nodeKey) bool) {
 	off := uint64(offDotDot)
-	next := func(name string, k nodeKey) bool {
-		off++
-		return add(name, off, k)
-	}
-	switch k.kind {
-	case ctlDir:
-		for i := range e.ctl {
-			if !next(e.ctl[i].Name, nodeKey{kind: ctlFile, num: uint64(i)}) {
-				return
-			}
-		}
-		for i := range e.ctlDirs {
-			if !next(e.ctlDirs[i].Name, nodeKey{kind: ctlGroup, num: uint64(i)}) {
-				return
-			}
-		}
-	case ctlGroup:
-		for _, name := range e.ctlDirs[k.num].List() {
-			if !next(name, nodeKey{kind: ctlItem, num: k.num, text: name}) {
-				return
-			}
-		}
-	case ctlItem:
-		for i := range e.ctlDirs[k.num].Files {
-			if !next(e.ctlDirs[k.num].Files[i].Name, nodeKey{kind: ctlItemFile, num: k.num<<entryBits | uint64(i), text: k.text}) {
-				return
-			}
+	for name, child := range e.ctlNames(k) {
+		if off++; !add(name, off, child) {
+			return
 		}
 	}
 }

@@ -84,15 +84,17 @@ func (e *edge) list(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) fuse.Sta
 	return status(err)
 }
 
+// addEntry lists a name without its attributes. It reports false where the buffer is full.
+func addEntry(out *fuse.DirEntryList, plus bool, d fuse.DirEntry) bool {
+	if plus {
+		return out.AddDirLookupEntry(d) != nil
+	}
+	return out.AddDirEntry(d)
+}
+
 // dots lists "." and ".." and reports whether the buffer is full. The kernel takes no reference on them.
 func dots(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool, parent func() (uint64, error)) (full bool, err error) {
-	add := func(d fuse.DirEntry) bool {
-		if plus {
-			return out.AddDirLookupEntry(d) != nil
-		}
-		return out.AddDirEntry(d)
-	}
-	if in.Offset < offDot && !add(fuse.DirEntry{Name: ".", Ino: in.NodeId, Mode: unix.S_IFDIR, Off: offDot}) {
+	if in.Offset < offDot && !addEntry(out, plus, fuse.DirEntry{Name: ".", Ino: in.NodeId, Mode: unix.S_IFDIR, Off: offDot}) {
 		return true, nil
 	}
 	if in.Offset < offDotDot {
@@ -100,7 +102,7 @@ func dots(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool, parent func() (uin
 		if err != nil {
 			return false, err
 		}
-		if !add(fuse.DirEntry{Name: "..", Ino: p, Mode: unix.S_IFDIR, Off: offDotDot}) {
+		if !addEntry(out, plus, fuse.DirEntry{Name: "..", Ino: p, Mode: unix.S_IFDIR, Off: offDotDot}) {
 			return true, nil
 		}
 	}

@@ -165,8 +165,7 @@ func (e *edge) listTrash(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) fus
 	}
 	for ; at < len(list.entries); at++ {
 		t := &list.entries[at]
-		d := fuse.DirEntry{Name: t.name, Ino: t.ino, Mode: t.mode, Off: list.number<<32 | uint64(at+1)}
-		if plus && out.AddDirLookupEntry(d) == nil || !plus && !out.AddDirEntry(d) {
+		if !addEntry(out, plus, fuse.DirEntry{Name: t.name, Ino: t.ino, Mode: t.mode, Off: list.number<<32 | uint64(at+1)}) {
 			break
 		}
 	}

@@ -88,11 +88,7 @@ func (e *edge) listHierarchies(in *fuse.ReadIn, out *fuse.DirEntryList, plus boo
 
 // list1 lists a virtual node without its attributes. It reports false where the buffer is full.
 func (e *edge) list1(name string, off uint64, k nodeKey, out *fuse.DirEntryList, plus bool) bool {
-	d := fuse.DirEntry{Name: name, Ino: e.nodes.find(k), Mode: k.typ(), Off: off}
-	if plus {
-		return out.AddDirLookupEntry(d) != nil
-	}
-	return out.AddDirEntry(d)
+	return addEntry(out, plus, fuse.DirEntry{Name: name, Ino: e.nodes.find(k), Mode: k.typ(), Off: off})
 }
 
 // lookupVirtual finds a name in a virtual directory. The kernel asks for "." and ".." too when a file handle is opened.
