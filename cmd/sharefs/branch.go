@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -97,7 +96,7 @@ func (a *app) switchTarget(t *client.Target, name string) error {
 		return err
 	}
 	to := all.Find(name)
-	if to == nil && slices.ContainsFunc(all.Tags, func(m client.Moment) bool { return m.Name == name }) {
+	if to == nil && all.HasTag(name) {
 		named := quoteArg(t.Given + "@@" + name)
 		return &sharefs.Error{Op: "switch", Path: term.Quote(t.Given), Kind: sharefs.KindInvalid, Detail: term.Quote(name) + " is a tag, which does not move: sharefs restore " +
 			named + " brings back what was there, and sharefs branch " + quoteArg(t.Given) + " NAME --at " + term.Quote(name) + " begins a branch with it"}
@@ -193,7 +192,7 @@ func (a *app) become(t *client.Target, to *client.Moment) error {
 				return nil
 			}
 			_, err := t.File.Restore(v)
-			if sharefs.KindOf(err) == sharefs.KindExist && err != nil {
+			if sharefs.KindOf(err) == sharefs.KindExist {
 				err = nil
 			}
 			return err

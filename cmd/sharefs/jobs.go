@@ -142,9 +142,6 @@ present, and the newest versions of each file (min_versions).`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			args := dryRun(dry)
 			if cmd.Flags().Changed("quota") {
-				if args == nil {
-					args = map[string]string{}
-				}
 				args["quota"] = cmp.Or(strings.ReplaceAll(quota, " ", ""), "?")
 			}
 			_, err := a.do("retain", args)
@@ -160,10 +157,11 @@ present, and the newest versions of each file (min_versions).`,
 }
 
 func dryRun(dry bool) map[string]string {
+	args := map[string]string{}
 	if dry {
-		return map[string]string{"dry-run": "yes"}
+		args["dry-run"] = "yes"
 	}
-	return nil
+	return args
 }
 
 // fsck checks a store.

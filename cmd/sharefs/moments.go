@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -177,12 +176,11 @@ func (a *app) removeMoment(path, name, what string, remove func(*client.Target, 
 // notThat is the error of whoever wants to take away a tag or branch that is not there, or is the other of the two.
 func notThat(t *client.Target, all *client.Moments, name, what string) error {
 	e := &sharefs.Error{Op: "remove the " + what + " " + term.Quote(name) + " of", Path: term.Quote(t.Given), Kind: sharefs.KindNotExist}
-	is := func(m client.Moment) bool { return m.Name == name }
 	given := quoteArg(t.Given)
 	switch {
-	case what == "tag" && slices.ContainsFunc(all.Branches, is):
+	case what == "tag" && all.Find(name) != nil:
 		e.Detail = "it is a branch: sharefs branch -d " + given + " " + term.Quote(name)
-	case what == "branch" && slices.ContainsFunc(all.Tags, is):
+	case what == "branch" && all.HasTag(name):
 		e.Detail = "it is a tag: sharefs untag " + given + " " + term.Quote(name)
 	default:
 		e.Detail = "it has no such " + what + "; sharefs tags " + given + " lists those that there are"

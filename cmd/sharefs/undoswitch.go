@@ -43,7 +43,7 @@ func (u *undoing) switching() (*switching, error) {
 			Detail: "it went over to another branch; sharefs switch PATH BRANCH goes back"}
 	}
 	t, err := client.OpenTarget(filepath.Join(u.m.Point, parts[2]))
-	if sharefs.KindOf(err) == sharefs.KindNotExist && err != nil {
+	if sharefs.KindOf(err) == sharefs.KindNotExist {
 		return nil, nil // it is not there any more, and so is on no branch
 	}
 	if err != nil {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -101,7 +102,11 @@ func (f *File) writeError(op string, err error) error {
 			e.Detail += ", or not read that version"
 		}
 	case sharefs.KindBusy:
-		e.Detail = inUse(f.Path)
+		if told := new(sharefs.Error); errors.As(err, &told) {
+			e.Detail = told.Detail
+		} else {
+			e.Detail = inUse(f.Path)
+		}
 		if op == "restore" {
 			e.Detail += ", or write the version elsewhere: sharefs cat " + term.Quote(f.Given+"@@"+f.Select) + " > OTHER"
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,6 +41,11 @@ func (m *Moments) Find(branch string) *Moment {
 		}
 	}
 	return nil
+}
+
+// HasTag reports whether there is a tag of a name.
+func (m *Moments) HasTag(name string) bool {
+	return slices.ContainsFunc(m.Tags, func(t Moment) bool { return t.Name == name })
 }
 
 // Target is a live file or directory that can have moments with names.
