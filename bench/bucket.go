@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -145,18 +144,7 @@ func fillStore(ctx context.Context, share *shareKeeper, large, small int) error 
 // untilKept waits until the bucket is complete and returns the bytes in it.
 func untilKept(ctx context.Context, share *shareKeeper) (int64, error) {
 	for {
-		var state struct {
-			Tier struct {
-				Bytes    int64     `json:"bytes"`
-				Complete time.Time `json:"complete"`
-				Backlog  int64     `json:"backlog_bytes_now"`
-				Error    string    `json:"error"`
-			} `json:"tier"`
-		}
-		text, err := os.ReadFile(filepath.Join(share.root, ".share/ctl/status.json"))
-		if err == nil {
-			err = json.Unmarshal(text, &state)
-		}
+		state, err := share.state()
 		if err == nil && state.Tier.Error != "" {
 			err = errors.New(state.Tier.Error)
 		}

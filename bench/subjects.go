@@ -123,7 +123,7 @@ func (s *subject) mountBy(work, program string, args ...string) {
 	}
 }
 
-// captureState is the part of ctl/status.json that tells whether versions are still being taken.
+// captureState is the part of ctl/status.json that tells whether versions are still being taken, and whether the bucket has them.
 type captureState struct {
 	Now struct {
 		Settling int64 `json:"settling"`
@@ -132,6 +132,12 @@ type captureState struct {
 	Capture struct {
 		Queue int64 `json:"queue_now"`
 	} `json:"capture"`
+	Tier struct {
+		Bytes    int64     `json:"bytes"`
+		Complete time.Time `json:"complete"`
+		Backlog  int64     `json:"backlog_bytes_now"`
+		Error    string    `json:"error"`
+	} `json:"tier"`
 }
 
 // settle waits until nothing is left to do behind the subject's back and returns how long that took: captures are taken,
