@@ -56,7 +56,7 @@ func (r *RecoverReport) Whole() bool {
 // Text returns the report for a person.
 func (r *RecoverReport) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "The store %s is as %s kept it in the bucket at %s.\n", term.Quote(r.Store), r.Host, r.Written.Local().Format("2006-01-02 15:04:05"))
+	fmt.Fprintf(&b, "The store %s is as %s kept it in the bucket at %s.\n", term.Quote(r.Store), r.Host, term.Second(r.Written))
 	fmt.Fprintf(&b, "%s of packs and checkpoints came in %s", term.Size(uint64(r.Fetched.Bytes)), term.Of(uint64(r.Fetched.Files), "file"))
 	if r.Fetched.Here > 0 {
 		fmt.Fprintf(&b, ", %s were there already", term.Of(uint64(r.Fetched.Here), "file"))

@@ -87,15 +87,15 @@ func (s *Status) Text(now time.Time) string {
 	case r.Since.IsZero():
 		line("History", "every moment is kept")
 	default:
-		line("History", "every moment since %s is kept, and %s before", r.Since.Local().Format("2006-01-02 15:04:05"), term.Count(uint64(r.Moments)))
+		line("History", "every moment since %s is kept, and %s before", term.Second(r.Since), term.Count(uint64(r.Moments)))
 	}
 	if t := s.Tier; t != nil {
 		line("Bucket", "%s: %s, %s", term.Clean(t.URL), term.Of(uint64(t.Files), "file"), term.Size(uint64(t.Bytes)))
 		switch {
 		case !t.BehindSince.IsZero():
-			line("", "it lacks %s, %s, since %s", term.Of(uint64(t.BacklogFiles), "file"), term.Size(uint64(t.BacklogBytes)), t.BehindSince.Local().Format("2006-01-02 15:04:05"))
+			line("", "it lacks %s, %s, since %s", term.Of(uint64(t.BacklogFiles), "file"), term.Size(uint64(t.BacklogBytes)), term.Second(t.BehindSince))
 		case !t.Complete.IsZero():
-			line("", "complete as of %s", t.Complete.Local().Format("2006-01-02 15:04:05"))
+			line("", "complete as of %s", term.Second(t.Complete))
 		}
 		if c := &t.Cache; c.RemotePacks > 0 || c.BudgetBytes > 0 {
 			kept := term.Size(uint64(c.CacheBytes)) + " of that kept here"

@@ -112,6 +112,9 @@ const JSONTimeLayout = "2006-01-02T15:04:05.000Z07:00"
 // Time shows a time to the millisecond, in local time.
 func Time(t time.Time) string { return t.Local().Format(TimeLayout) }
 
+// Second shows a time to the second, in local time.
+func Second(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+
 // Span is a length of time as people read it, with two units at the most: "350 ms", "12 s", "3 min 5 s", "2 h 10 min", "4 d 3 h".
 func Span(d time.Duration) string {
 	two := func(a time.Duration, an string, b time.Duration, bn string) string {
