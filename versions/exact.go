@@ -130,7 +130,9 @@ func (t *Tree) pass(from, to Name) error {
 			return err
 		}
 	}
-	if err := m.allowed(0); err != nil {
+	if err := m.allowed(0); sharefs.KindOf(err) == sharefs.KindInvalid {
+		return &sharefs.Error{Op: op, Kind: sharefs.KindAgain, Detail: "the directory would be in itself", Err: err}
+	} else if err != nil {
 		return failed(op, err)
 	}
 	if err := m.replace(); err != nil {
