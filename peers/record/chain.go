@@ -113,6 +113,22 @@ func (c *Chain) Add(b *Batch, held func(number uint64) (*Batch, error)) error {
 	return nil
 }
 
+// Has reports whether a batch was taken.
+func (c *Chain) Has(b *Batch) bool {
+	return b.Share == c.share && b.Author == c.author && b.Incarnation == c.incarnation && b.Number <= uint64(len(c.hashes)) && c.hashes[b.Number-1] == b.hash
+}
+
+// Restore takes a batch as the next one that was taken before, as from a database, without checking its signature again. It reports false for one that is not the next
+// one.
+func (c *Chain) Restore(b *Batch) bool {
+	n := uint64(len(c.hashes))
+	if b.Share != c.share || b.Author != c.author || b.Incarnation != c.incarnation || b.Number != n+1 || n > 0 && b.Prev != c.hashes[n-1] {
+		return false
+	}
+	c.hashes = append(c.hashes, b.hash)
+	return true
+}
+
 // Relation is how a head that a peer tells of stands to a chain.
 type Relation uint8
 
