@@ -39,6 +39,8 @@ var rules = []rule{
 
 	{"sharefs/peers/converge", []string{"sharefs", "sharefs/peers/record"}, "a pure function of records"},
 	{"sharefs/peers/record", []string{"sharefs"}, "a format"},
+	{"sharefs/peers/replica/host", []string{"sharefs", "sharefs/peers/record", "sharefs/peers/replica", "sharefs/versions"}, "the one place where what a replica needs meets what a tree has"},
+	{"sharefs/peers/replica", []string{"sharefs", "sharefs/peers/converge", "sharefs/peers/record"}, "it declares what it needs of a tree and a database"},
 	{"sharefs/peers/trust", []string{"sharefs", "sharefs/internal/retain"}, "a pure rule; a path is matched as in the rules of retention"},
 
 	{"sharefs/fs/device/...", []string{"sharefs", "github.com/hanwen/go-fuse", "golang.org/x/sys"}, "the protocol knows nothing of trees"},
@@ -98,7 +100,7 @@ var owned = []struct {
 }{
 	{"github.com/hanwen/go-fuse", []string{"sharefs/fs", "sharefs/bench", "sharefs/integration"}, "one edge to FUSE", []string{"sharefs/cmd/sharefs"}},
 	{"go.etcd.io/bbolt", []string{"sharefs/versions/kv", "sharefs/bench", "sharefs/integration"}, "one user of bbolt", []string{"sharefs/cmd/sharefs"}},
-	{"sharefs/versions", []string{"sharefs/versions", "sharefs/fs", "sharefs/internal/daemon", "sharefs/bench", "sharefs/integration"},
+	{"sharefs/versions", []string{"sharefs/versions", "sharefs/fs", "sharefs/internal/daemon", "sharefs/peers/replica/host", "sharefs/bench", "sharefs/integration"},
 		"whoever else wants something of the past asks the mount", []string{"sharefs/cmd/sharefs"}},
 	{"github.com/minio/minio-go", []string{"sharefs/versions/tier/s3"}, "one client of S3", []string{"sharefs/cmd/sharefs"}},
 	{"testing", []string{"sharefs/integration", "sharefs/esp", "sharefs/versions/tier/tiertest"}, "helpers of tests do not stand in what is shipped", []string{"sharefs/cmd/sharefs", "sharefs/cmd/sharefs-mount"}},

@@ -1,0 +1,331 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"sharefs"
+	"sharefs/peers/converge"
+	"sharefs/peers/record"
+)
+
+// limboName begins the names of what is put aside in the root directory for a moment, as where two files change names. Nobody writes them down.
+const limboName = ".sharefs-moving-"
+
+func isLimbo(s converge.Slot) bool {
+	return s.Parent == record.Root && strings.HasPrefix(s.Name, limboName)
+}
+
+// Wanted lists up to some versions whose content is to be in the tree and is not all here, with keys that are here, except those that skip tells of. Whoever gathers it has
+// Apply go on. Skip may be nil; it is called with a lock of the replica held.
+func (r *Replica) Wanted(most int, skip func(*record.Record) bool) (list []*record.Record, err error) {
+	if err := r.enter(); err != nil {
+		return nil, err
+	}
+	defer r.mu.Unlock()
+	twice := map[record.ID]bool{}
+	for key := range r.due {
+		if len(list) >= most {
+			break
+		}
+		n, shown := r.tree.Node(key)
+		if !shown || n.Type != record.Regular || n.Live.IsZero() || twice[n.Live] {
+			continue
+		}
+		twice[n.Live] = true
+		rec := r.tree.Record(n.Live)
+		v := rec.Body.(*record.Version)
+		if e := r.files[key.File]; e != nil && r.holds(e, rec) || v.Key != (sharefs.KeyID{}) && !r.cfg.Keys.Has(v.Key) || skip != nil && skip(rec) {
+			continue
+		}
+		if here, err := r.cfg.Tree.Here(v); err != nil {
+			return nil, err
+		} else if !here {
+			list = append(list, rec)
+		}
+	}
+	return list, nil
+}
+
+// holds reports whether the account says that a file has the content of a version.
+func (r *Replica) holds(e *entry, rec *record.Record) bool {
+	had := r.tree.Record(e.version)
+	return had != nil && (had == rec || had.Body.(*record.Version).Content() == rec.Body.(*record.Version).Content())
+}
+
+// Apply does to the tree what the records say, as far as that is possible now, and returns how many names wait: for content, which Wanted tells of, for a file to come to
+// rest, or for the author. What waits keeps nothing else back. An error tells of what failed beside that; then what failed waits too.
+func (r *Replica) Apply() (waiting int, err error) {
+	if err := r.enter(); err != nil {
+		return 0, err
+	}
+	defer r.mu.Unlock()
+	if len(r.loose) > 0 {
+		return len(r.due), nil // names are being moved: the author comes first
+	}
+	changes := map[converge.Key]*converge.Node{}
+	for key := range r.due {
+		if key == (converge.Key{}) {
+			continue
+		}
+		changes[key] = nil
+		n, shown := r.tree.Node(key)
+		if _, here := r.world.Node(key); shown && (here || n.Type != record.Symlink || !n.Live.IsZero()) {
+			changes[key] = &n
+		}
+	}
+	failed := map[converge.Key]bool{}
+	for _, op := range r.world.Lead(changes) {
+		e := r.step(&op)
+		if e == nil {
+			continue
+		}
+		failed[op.Key] = true
+		if op.Over != nil {
+			failed[*op.Over] = true
+		}
+		if err == nil && !overtaken(e) {
+			err = fmt.Errorf("%s %q: %w", op.Verb, op.Node.Name, e)
+		}
+	}
+	for key, n := range changes {
+		if n != nil && !failed[key] {
+			r.toldOf(n)
+		}
+	}
+	r.due = failed
+	r.remake(failed)
+	if e := r.commit(); e != nil {
+		return len(failed), e
+	}
+	return len(failed), err
+}
+
+// overtaken reports whether an error says that something is gone since, or came since: the feed tells of that.
+func overtaken(err error) bool {
+	switch sharefs.KindOf(err) {
+	case sharefs.KindAgain, sharefs.KindStale, sharefs.KindExist, sharefs.KindNotEmpty:
+		return true
+	}
+	return false
+}
+
+// toldOf notes which versions whoever is here can see.
+func (r *Replica) toldOf(n *converge.Node) {
+	if !n.Live.IsZero() {
+		r.told[n.Live] = true
+	}
+	for _, c := range n.Conflicts {
+		if !c.Version.IsZero() {
+			r.told[c.Version] = true
+		}
+	}
+}
+
+var errAgain = error(sharefs.KindAgain)
+
+// step carries out one operation.
+func (r *Replica) step(op *converge.Op) error {
+	e := r.files[op.Key.File]
+	switch op.Verb {
+	case converge.Create:
+		return r.create(op, e)
+	case converge.Conflicts:
+		return nil
+	}
+	if e == nil {
+		return errAgain
+	}
+	here, ok := e.names[op.Key.Link]
+	if !ok {
+		return errAgain
+	}
+	switch op.Verb {
+	case converge.Move:
+		return r.move(op, e, here)
+	case converge.Remove:
+		return r.remove(e, op.Key.Link)
+	case converge.Content:
+		return r.content(op, e)
+	case converge.SetAttr:
+		return r.setAttr(op, e)
+	}
+	return nil
+}
+
+// place returns where in the tree a slot is.
+func (r *Replica) place(to converge.Slot) (dir sharefs.Ino, name string, err error) {
+	if to.Parent == converge.Limbo {
+		return sharefs.RootIno, limboName + to.Name, nil
+	}
+	e := r.files[to.Parent]
+	if e == nil {
+		return 0, "", errAgain
+	}
+	return e.ino, to.Name, nil
+}
+
+// entered says that a name is in the tree.
+func (r *Replica) entered(e *entry, link uint64, dir sharefs.Ino, name string) error {
+	d, ok, err := r.cfg.Tree.Slot(dir, name)
+	if err != nil {
+		return err
+	}
+	if !ok || d.Ino != e.ino {
+		return errAgain // somebody was faster, and the feed tells of it
+	}
+	r.account.name(e, link, spot{slot{dir, d.Cookie}, name})
+	return nil
+}
+
+// there is what the account says of a name that is to go.
+func (r *Replica) there(key converge.Key) (Name, *entry, error) {
+	e := r.files[key.File]
+	if e == nil {
+		return Name{}, nil, errAgain
+	}
+	s, ok := e.names[key.Link]
+	if !ok {
+		return Name{}, nil, errAgain
+	}
+	return Name{s.dir, s.name, e.ino, e.own}, e, nil
+}
+
+func (r *Replica) create(op *converge.Op, e *entry) error {
+	dir, name, err := r.place(op.To)
+	if err != nil {
+		return err
+	}
+	if op.Over != nil {
+		_, over, err := r.there(*op.Over)
+		if err != nil {
+			return err
+		}
+		if err := r.remove(over, op.Over.Link); err != nil {
+			return err
+		}
+		if over == e {
+			e = r.files[op.Key.File]
+		}
+	}
+	if e != nil && len(e.names) == 0 {
+		switch alive, err := r.links(e.ino); {
+		case err != nil:
+			return err
+		case alive == 0: // made, and removed before the account knew its name
+			r.release(e)
+			if e = r.files[op.Key.File]; e != nil {
+				return errAgain
+			}
+		case e.typ == record.Directory:
+			return errAgain // its name is still to be told
+		}
+	}
+	if e != nil {
+		if err := r.cfg.Tree.Link(e.ino, dir, name); err != nil {
+			return err
+		}
+		return r.entered(e, op.Key.Link, dir, name)
+	}
+	mode, target := uint16(0o644), ""
+	if op.Node.Type == record.Directory {
+		mode = 0o755
+	}
+	if rec := r.tree.Record(op.Node.Attr); rec != nil {
+		mode = rec.Body.(*record.Attr).Mode
+	}
+	if op.Node.Type == record.Symlink {
+		target = r.tree.Record(op.Node.Live).Body.(*record.Version).Target
+	}
+	ino, err := r.cfg.Tree.Put(dir, name, op.Key.File, op.Node.Type, mode, target)
+	if err != nil {
+		return err
+	}
+	e = r.bind(op.Key.File, ino, op.Node.Type)
+	if target != "" {
+		e.version = op.Node.Live
+		r.saveEntry(e)
+	}
+	return r.entered(e, op.Key.Link, dir, name)
+}
+
+func (r *Replica) move(op *converge.Op, e *entry, here spot) error {
+	dir, name, err := r.place(op.To)
+	if err != nil {
+		return err
+	}
+	from, to := Name{here.dir, here.name, e.ino, e.own}, Name{Parent: dir, Name: name}
+	if op.Over != nil {
+		var over *entry
+		if to, over, err = r.there(*op.Over); err != nil {
+			return err
+		}
+		if over == e { // rename(2) leaves two names of one file alone
+			if err := r.cfg.Tree.Take(from); err != nil {
+				return err
+			}
+			r.unname(e, op.Over.Link)
+			return r.entered(e, op.Key.Link, dir, name)
+		}
+	}
+	if err := r.cfg.Tree.Pass(from, to); err != nil {
+		return err
+	}
+	if op.Over != nil {
+		over := r.files[op.Over.File]
+		r.unname(over, op.Over.Link)
+		r.release(over)
+	}
+	return r.entered(e, op.Key.Link, dir, name)
+}
+
+func (r *Replica) remove(e *entry, link uint64) error {
+	n, _, err := r.there(converge.Key{File: e.id, Link: link})
+	if err != nil {
+		return err
+	}
+	if err := r.cfg.Tree.Take(n); err != nil {
+		return err
+	}
+	r.unname(e, link)
+	r.release(e)
+	return nil
+}
+
+func (r *Replica) content(op *converge.Op, e *entry) error {
+	rec := r.tree.Record(op.Node.Live)
+	if rec == nil || e.version == op.Node.Live {
+		return nil
+	}
+	if !r.holds(e, rec) {
+		if e.typ == record.Symlink {
+			return &sharefs.Error{Op: "apply", Kind: sharefs.KindNotSupported, Detail: "a symlink that leads elsewhere than it did"}
+		}
+		own, err := r.cfg.Tree.Adopt(e.ino, rec.Body.(*record.Version), rec.Author, e.own)
+		if err != nil {
+			return err
+		}
+		e.own = own
+	}
+	e.version = op.Node.Live
+	r.saveEntry(e)
+	return nil
+}
+
+func (r *Replica) setAttr(op *converge.Op, e *entry) error {
+	rec := r.tree.Record(op.Node.Attr)
+	if rec == nil || e.attr == op.Node.Attr || e.typ == record.Symlink {
+		return nil
+	}
+	a := rec.Body.(*record.Attr)
+	if err := r.cfg.Tree.SetMode(e.ino, a.Mode); err != nil {
+		return err
+	}
+	if err := r.cfg.Tree.SetXattrs(e.ino, a.Xattrs); err != nil && !errors.Is(err, sharefs.KindNotSupported) {
+		return err
+	}
+	e.attr = op.Node.Attr
+	r.saveEntry(e)
+	return nil
+}

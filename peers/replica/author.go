@@ -1,0 +1,556 @@
+package replica
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"maps"
+	"slices"
+
+	"sharefs"
+	"sharefs/peers/converge"
+	"sharefs/peers/record"
+)
+
+// authorPiece is how many marks are dealt with at a time, in one commit.
+const authorPiece = 1024
+
+// came is a name in the tree that the account does not have.
+type came struct {
+	slot
+	sharefs.Dentry
+}
+
+// Author writes down what changed in the tree, the first time all of it, and returns how many records that took. They survive power loss when it returns.
+func (r *Replica) Author() (n int, err error) {
+	if err := r.enter(); err != nil {
+		return 0, err
+	}
+	defer r.mu.Unlock()
+	if !r.walked {
+		if n, err = r.walkTree(); err != nil {
+			return n, err
+		}
+	}
+	for after := (Mark{}); ; {
+		list, err := r.cfg.Tree.Changes(after, authorPiece)
+		if err != nil || len(list) == 0 && (after != (Mark{}) || len(r.later)+len(r.loose) == 0) {
+			return n, err
+		}
+		m, err := r.piece(list)
+		if n += m; err != nil {
+			return n, err
+		}
+		if len(list) == 0 {
+			return n, nil
+		}
+		if err := r.cfg.Tree.Dealt(list); err != nil {
+			return n, err
+		}
+		after = list[len(list)-1]
+	}
+}
+
+// walkTree writes down the whole tree. Where it ends before that it goes on the next time.
+func (r *Replica) walkTree() (n int, err error) {
+	for {
+		list, err := r.cfg.Tree.Everything(r.walk, authorPiece)
+		if err != nil {
+			return n, err
+		}
+		if len(list) == 0 {
+			break
+		}
+		last := list[len(list)-1]
+		last.Count = 0
+		r.put(spaceGlobal, globalWalk, binary.BigEndian.AppendUint64(u64(uint64(last.Ino)), last.Cookie))
+		m, err := r.piece(list)
+		if n += m; err != nil {
+			return n, err
+		}
+		r.walk = last
+	}
+	r.walked = true
+	r.put(spaceGlobal, globalWalked, nil)
+	r.drop(spaceGlobal, globalWalk)
+	return n, r.sync()
+}
+
+// piece deals with some marks.
+func (r *Replica) piece(list []Mark) (n int, err error) {
+	err = r.compare(list)
+	if err != nil { // what is in memory goes beyond what was compared: it has to be read anew
+		r.broken = err
+		return 0, err
+	}
+	// Neither may a peer have what this host does not, nor may a mark go before what it led to is safe.
+	n = len(r.fresh)
+	return n, r.sync()
+}
+
+// compare writes down what some marks lead to.
+func (r *Replica) compare(list []Mark) error {
+	var news []came
+	for _, m := range list {
+		if m.Cookie == 0 {
+			continue
+		}
+		c, err := r.slotChanged(slot{m.Ino, m.Cookie})
+		if err != nil {
+			return err
+		}
+		if c != nil {
+			news = append(news, *c)
+		}
+	}
+	for _, c := range news {
+		if err := r.nameCame(c); err != nil {
+			return err
+		}
+	}
+	for _, m := range list {
+		if e := r.inos[m.Ino]; m.Cookie == 0 && e != nil {
+			if err := r.inode(e); err != nil {
+				return err
+			}
+		}
+	}
+	for ino := range r.later {
+		if e := r.inos[ino]; e == nil {
+			delete(r.later, ino)
+		} else if err := r.inode(e); err != nil {
+			return err
+		}
+	}
+	for _, key := range sortedKeys(r.loose) {
+		if err := r.nameGone(key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sortedKeys(m map[converge.Key]bool) []converge.Key {
+	all := make([]converge.Key, 0, len(m))
+	for key := range m {
+		all = append(all, key)
+	}
+	slices.SortFunc(all, converge.Key.Compare)
+	return all
+}
+
+// slotChanged compares a slot with the account. What it had is loose if it is not there any more; what it has is returned if that is new.
+func (r *Replica) slotChanged(s slot) (*came, error) {
+	d, there, err := r.cfg.Tree.NameAt(s.dir, s.cookie)
+	if err != nil {
+		return nil, err
+	}
+	key, had := r.slots[s]
+	if there && typeOf(d.Type) == 0 {
+		there = false
+	}
+	if had {
+		e := r.files[key.File]
+		if there && d.Ino == e.ino && d.Name == e.names[key.Link].name {
+			return nil, nil
+		}
+		if there && d.Name == e.names[key.Link].name {
+			if took, err := r.takeOver(e, d); err != nil || took {
+				return nil, err
+			}
+		}
+		r.due[key] = true
+		r.loosen(key)
+	}
+	if !there {
+		return nil, nil
+	}
+	return &came{s, d}, nil
+}
+
+// takeOver has another inode be a file from now on whose inode is no more, and reports whether it does.
+func (r *Replica) takeOver(e *entry, d sharefs.Dentry) (bool, error) {
+	if e.typ != record.Regular || typeOf(d.Type) != record.Regular || r.inos[d.Ino] != nil || len(e.names) > 1 {
+		return false, nil
+	}
+	alive, err := r.links(e.ino)
+	if err != nil || alive > 0 {
+		return false, err
+	}
+	if len(e.loose) > 0 {
+		return false, nil
+	}
+	// One that was made for a file of another host is that file, even if the account does not know it yet.
+	if id, err := r.cfg.Tree.FileID(d.Ino); err != nil || r.placed[id] {
+		if errors.Is(err, sharefs.KindStale) {
+			err = nil
+		}
+		return false, err
+	}
+	// What the inode before held at last is a version of the file too.
+	if err := r.version(e); err != nil {
+		return false, err
+	}
+	r.rebind(e, d.Ino)
+	return true, r.inode(e)
+}
+
+// links returns how many names an inode has, 0 if there is none.
+func (r *Replica) links(ino sharefs.Ino) (uint32, error) {
+	a, err := r.cfg.Tree.Getattr(ino)
+	if errors.Is(err, sharefs.KindStale) {
+		return 0, nil
+	}
+	return a.Nlink, err
+}
+
+func typeOf(mode uint32) record.Type {
+	switch mode & sharefs.ModeType {
+	case sharefs.ModeDir:
+		return record.Directory
+	case sharefs.ModeRegular:
+		return record.Regular
+	case sharefs.ModeSymlink:
+		return record.Symlink
+	}
+	return 0
+}
+
+// known returns the file that an inode is, which it may become just now; nil if it is gone.
+func (r *Replica) known(ino sharefs.Ino, typ record.Type) (*entry, error) {
+	if e := r.inos[ino]; e != nil {
+		return e, nil
+	}
+	id, err := r.cfg.Tree.FileID(ino)
+	if errors.Is(err, sharefs.KindStale) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if r.files[id] != nil { // another inode has become that file
+		rand.Read(id[:])
+	}
+	return r.bind(id, ino, typ), nil
+}
+
+// nameCame writes down a name.
+func (r *Replica) nameCame(c came) error {
+	dir, err := r.known(c.dir, record.Directory)
+	if err != nil || dir == nil {
+		return err
+	}
+	before := r.inos[c.Ino]
+	e, err := r.known(c.Ino, typeOf(c.Type))
+	if err != nil || e == nil {
+		return err
+	}
+	to := converge.Slot{Parent: dir.id, Name: c.Name}
+	link, err := r.linkFor(e, to)
+	if err != nil {
+		return err
+	}
+	key := converge.Key{File: e.id, Link: link}
+	r.name(e, link, spot{c.slot, c.Name})
+	r.show(e, link)
+	r.due[key] = true
+	node, shown := r.tree.Node(key)
+	if !isLimbo(to) && (!shown || node.Slot != to) {
+		keys := []converge.Key{key}
+		for _, id := range node.Merged {
+			keys = append(keys, converge.Key{File: id})
+		}
+		for _, key := range keys {
+			if err := r.say(&record.Place{File: key.File, Link: key.Link, Type: e.typ, Parent: dir.id, Name: c.Name}, r.lastAt(key)); err != nil {
+				return err
+			}
+		}
+	}
+	if before == nil {
+		return r.inode(e)
+	}
+	return nil
+}
+
+func (r *Replica) lastAt(key converge.Key) sharefs.HLC {
+	if rec := r.last[key]; rec != nil {
+		return rec.HLC
+	}
+	return 0
+}
+
+// linkFor tells which of its names a file has in a slot where it had none: one that is gone elsewhere, or another one.
+func (r *Replica) linkFor(e *entry, to converge.Slot) (uint64, error) {
+	if e.typ == record.Directory {
+		return 0, nil
+	}
+	if node, ok := r.tree.Lookup(to.Parent, to.Name); ok && node.Key.File == e.id {
+		if _, used := e.names[node.Key.Link]; !used {
+			return node.Key.Link, nil
+		}
+	}
+	if len(e.loose) > 0 {
+		return slices.Min(slices.Collect(maps.Keys(e.loose))), nil
+	}
+	for link, s := range e.names {
+		d, there, err := r.cfg.Tree.NameAt(s.dir, s.cookie)
+		if err != nil {
+			return 0, err
+		}
+		if !there || d.Ino != e.ino || d.Name != s.name {
+			return link, nil
+		}
+	}
+	if _, used := e.names[0]; !used {
+		return 0, nil
+	}
+	for {
+		var b [8]byte
+		rand.Read(b[:])
+		link := binary.BigEndian.Uint64(b[:])
+		if _, used := e.names[link]; !used && link != 0 {
+			return link, nil
+		}
+	}
+}
+
+// nameGone writes down that a name is gone, unless its inode has names of which nobody told yet.
+func (r *Replica) nameGone(key converge.Key) error {
+	e := r.files[key.File]
+	links, err := r.links(e.ino)
+	if err != nil {
+		return err
+	}
+	if e.typ == record.Directory && links > 0 || int(links) > len(e.names) {
+		return nil
+	}
+	if err := r.version(e); err != nil {
+		return err
+	}
+	if last := r.last[key]; last != nil && !last.Body.(*record.Place).Removed() {
+		keys := []converge.Key{key}
+		if node, ok := r.tree.Node(key); ok {
+			for _, id := range node.Merged {
+				keys = append(keys, converge.Key{File: id})
+			}
+		}
+		for _, key := range keys {
+			p := &record.Place{File: key.File, Link: key.Link, Type: e.typ, Parent: record.Nowhere}
+			before := []sharefs.HLC{r.lastAt(key)}
+			if e.typ != record.Directory {
+				p.Seen = r.seen(e, key.Link)
+				for _, id := range p.Seen {
+					before = append(before, r.tree.Record(id).HLC)
+				}
+			}
+			if err := r.say(p, before...); err != nil {
+				return err
+			}
+		}
+	}
+	r.due[key] = true
+	r.unname(e, key.Link)
+	r.release(e)
+	return nil
+}
+
+// seen lists what somebody has seen of a file who removes a name of it here: the version that it has, those that wait for a choice, and the last removals of
+// other names.
+func (r *Replica) seen(e *entry, link uint64) []record.ID {
+	saw := map[record.ID]bool{}
+	contents := map[string]bool{}
+	look := func(id record.ID) {
+		if rec := r.tree.Record(id); rec != nil {
+			saw[id] = true
+			contents[rec.Body.(*record.Version).Content()] = true
+		}
+	}
+	heads := r.tree.Heads(e.id)
+	look(e.version)
+	if len(heads) > 0 && heads[0] == e.version {
+		for _, id := range heads {
+			if r.told[id] {
+				look(id)
+			}
+		}
+	}
+	for _, id := range heads {
+		if contents[r.tree.Record(id).Body.(*record.Version).Content()] {
+			saw[id] = true
+		}
+	}
+	for _, rec := range r.removals[e.id] {
+		if rec.Body.(*record.Place).Link != link && !slices.ContainsFunc(r.removals[e.id], func(o *record.Record) bool {
+			return slices.Contains(o.Body.(*record.Place).Seen, rec.ID())
+		}) {
+			saw[rec.ID()] = true
+		}
+	}
+	all := make([]record.ID, 0, len(saw))
+	for id := range saw {
+		all = append(all, id)
+	}
+	slices.SortFunc(all, record.ID.Compare)
+	return all[:min(len(all), record.MaxSeen)]
+}
+
+// inode writes down what an inode is like and what it holds.
+func (r *Replica) inode(e *entry) error {
+	if e.id == record.Root {
+		return nil
+	}
+	a, err := r.cfg.Tree.Getattr(e.ino)
+	if errors.Is(err, sharefs.KindStale) || err == nil && a.Nlink == 0 {
+		return nil // whoever took its last name sees to it
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.version(e); err != nil || e.typ == record.Symlink {
+		return err
+	}
+	now := &record.Attr{File: e.id, Mode: uint16(a.Mode & record.ModeBits)}
+	if now.Xattrs, err = r.cfg.Tree.Xattrs(e.ino); err != nil {
+		return err
+	}
+	if r.hasAttr(e.attr, now) {
+		return nil
+	}
+	for link := range e.names {
+		if node, ok := r.tree.Node(converge.Key{File: e.id, Link: link}); ok && r.hasAttr(node.Attr, now) {
+			e.attr = node.Attr
+			r.saveEntry(e)
+			return nil
+		}
+	}
+	id, err := r.sayID(now, r.attrs[e.id])
+	if !id.IsZero() {
+		e.attr = id
+		r.saveEntry(e)
+	}
+	return err
+}
+
+// hasAttr reports whether a record says that a file is as it is.
+func (r *Replica) hasAttr(id record.ID, now *record.Attr) bool {
+	rec := r.tree.Record(id)
+	if rec == nil {
+		return false
+	}
+	a := rec.Body.(*record.Attr)
+	return a.Mode == now.Mode && slices.Equal(a.Xattrs, now.Xattrs)
+}
+
+// version writes down what a file holds.
+func (r *Replica) version(e *entry) error {
+	var own uint64
+	var v *record.Version
+	switch e.typ {
+	case record.Regular:
+		var err error
+		if own, v, err = r.cfg.Tree.Latest(e.ino); err != nil {
+			return err
+		}
+		if own == 0 && e.own == 0 && !e.version.IsZero() {
+			if v, err = r.neverWritten(e.ino); err != nil {
+				return err
+			}
+		} else if own == e.own {
+			return nil
+		}
+		if v == nil {
+			return nil
+		}
+	case record.Symlink:
+		if !e.version.IsZero() {
+			return nil
+		}
+		target, err := r.cfg.Tree.Readlink(e.ino)
+		if err != nil {
+			return err
+		}
+		v = &record.Version{Target: target}
+	default:
+		return nil
+	}
+	if had := r.tree.Record(e.version); had != nil && had.Body.(*record.Version).Content() == v.Content() {
+		if e.own != own {
+			e.own = own
+			r.saveEntry(e)
+		}
+		return nil
+	}
+	v.File = e.id
+	id := record.ID{}
+	if heads := r.tree.Heads(e.id); len(heads) > 0 && r.tree.Record(heads[0]).Body.(*record.Version).Content() == v.Content() {
+		id = heads[0]
+	} else {
+		v.Parents = r.parents(e)
+		var err error
+		if id, err = r.sayID(v, r.times(v.Parents)...); err != nil || id.IsZero() {
+			return err
+		}
+	}
+	e.version, e.own = id, own
+	r.told[id] = true
+	r.saveEntry(e)
+	for link := range e.names {
+		r.due[converge.Key{File: e.id, Link: link}] = true
+	}
+	return nil
+}
+
+// parents lists the versions that one replaces which somebody makes here: the one that the file held, and those in conflict with it that could be seen here, for writing
+// to a file ends its conflict.
+func (r *Replica) parents(e *entry) (ids []record.ID) {
+	if e.version.IsZero() {
+		return nil
+	}
+	ids = append(ids, e.version)
+	if heads := r.tree.Heads(e.id); len(heads) > 1 && heads[0] == e.version {
+		for _, id := range heads[1:] {
+			if r.told[id] && len(ids) < record.MaxParents {
+				ids = append(ids, id)
+			}
+		}
+	}
+	slices.SortFunc(ids, record.ID.Compare)
+	return ids
+}
+
+// neverWritten returns the content of an inode that took over a file and has no version, for nothing was written to it: it is empty. While somebody may write to it, that
+// is looked at again later.
+func (r *Replica) neverWritten(ino sharefs.Ino) (*record.Version, error) {
+	delete(r.later, ino)
+	a, err := r.cfg.Tree.Getattr(ino)
+	switch {
+	case errors.Is(err, sharefs.KindStale):
+		return nil, nil
+	case err != nil || a.Size > 0:
+		return nil, err
+	case a.Changing:
+		r.later[ino] = true
+		return nil, nil
+	}
+	return &record.Version{Mtime: a.Mtime}, nil
+}
+
+func (r *Replica) say(body record.Body, before ...sharefs.HLC) error {
+	_, err := r.sayID(body, before...)
+	return err
+}
+
+// sayID authors a record and returns its id; zero for what no record can say, which stays on this host.
+func (r *Replica) sayID(body record.Body, before ...sharefs.HLC) (record.ID, error) {
+	rec, err := record.New(record.ShareID(r.cfg.Keys.Share()), r.cfg.Self, record.After(r.now(), before...), body)
+	if err != nil {
+		r.cfg.Log.Warn("something stays on this host", "err", err)
+		return record.ID{}, nil
+	}
+	if err := rec.Sign(r.cfg.Key); err != nil {
+		return record.ID{}, err
+	}
+	r.fresh = append(r.fresh, rec)
+	r.add(converge.Input{Record: rec, Standing: converge.Merged})
+	return rec.ID(), nil
+}

@@ -1,0 +1,222 @@
+package replica
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"sharefs"
+	"sharefs/peers/converge"
+	"sharefs/peers/record"
+)
+
+// chainID names one incarnation of one author.
+type chainID struct {
+	author      sharefs.PeerID
+	incarnation uint64
+}
+
+// batchBytes is how large the records of a batch of this host may be together, in bytes, so that nobody has to hold more for one.
+const batchBytes = 256 << 10
+
+func batchKey(author sharefs.PeerID, incarnation, number uint64) []byte {
+	k := binary.BigEndian.AppendUint64(append([]byte(nil), author[:]...), incarnation)
+	return binary.BigEndian.AppendUint64(k, number)
+}
+
+// loadChains reads the batches of all authors.
+func (r *Replica) loadChains() error {
+	var bad error
+	read := func(v []byte, use func(c *record.Chain, b *record.Batch) error) bool {
+		b, err := record.DecodeBatch(v)
+		if err == nil {
+			err = use(r.chain(b), b)
+		}
+		bad = err
+		return err == nil
+	}
+	err := r.cfg.Store.Scan(spaceBatch, nil, nil, func(_, v []byte) bool {
+		return read(v, func(c *record.Chain, b *record.Batch) error {
+			if !c.Restore(b) {
+				return damaged("batches")
+			}
+			return nil
+		})
+	})
+	if err == nil && bad == nil {
+		err = r.cfg.Store.Scan(spaceFork, nil, nil, func(_, v []byte) bool {
+			return read(v, func(c *record.Chain, b *record.Batch) error {
+				if err := c.Add(b, r.held(b)); err == nil || c.Fork() == nil {
+					return damaged("evidence")
+				}
+				return nil
+			})
+		})
+	}
+	if err == nil {
+		err = bad
+	}
+	return err
+}
+
+// chain returns the chain that a batch belongs to.
+func (r *Replica) chain(b *record.Batch) *record.Chain {
+	id := chainID{b.Author, b.Incarnation}
+	c := r.chains[id]
+	if c == nil {
+		c = record.NewChain(b.Share, b.Author, b.Incarnation)
+		r.chains[id] = c
+	}
+	return c
+}
+
+// held returns the reader of those batches of a chain that were taken.
+func (r *Replica) held(b *record.Batch) func(number uint64) (*record.Batch, error) {
+	return func(number uint64) (*record.Batch, error) {
+		raw, ok, err := r.cfg.Store.Get(spaceBatch, batchKey(b.Author, b.Incarnation, number))
+		if err == nil && !ok {
+			err = damaged("batches")
+		}
+		if err != nil {
+			return nil, err
+		}
+		return record.DecodeBatch(raw)
+	}
+}
+
+// batchUp makes batches of what this host has authored.
+func (r *Replica) batchUp() error {
+	var again []*record.Record
+	for _, id := range r.anew {
+		if rec := r.tree.Record(id); rec != nil {
+			again = append(again, rec)
+		}
+	}
+	all := append(again, r.fresh...)
+	if len(all) == 0 {
+		r.anew = nil
+		return nil
+	}
+	for i, rec := range all {
+		if i >= len(again) {
+			id := rec.ID()
+			r.put(spaceRecord, id[:], rowOf(converge.Input{Record: rec, Standing: converge.Merged}))
+		}
+	}
+	for len(all) > 0 {
+		at, size, share := r.now(), 0, all[0].Share
+		var ids []record.ID
+		for _, rec := range all {
+			if size += len(rec.Bytes()); len(ids) > 0 && size > batchBytes || len(ids) == record.MaxBatch || rec.Share != share {
+				break
+			}
+			ids = append(ids, rec.ID())
+			at = max(at, rec.HLC)
+		}
+		if r.writer.Share != share {
+			r.writer.Share = share
+			r.begin()
+		}
+		b, err := r.writer.Batch(at, ids, r.cfg.Key)
+		if err != nil {
+			return err
+		}
+		r.chain(b).Restore(b)
+		r.enlog(b)
+		all = all[len(ids):]
+	}
+	r.fresh, r.anew = nil, nil
+	r.saveHead()
+	return nil
+}
+
+// enlog puts a batch, whose records are there, into the database.
+func (r *Replica) enlog(b *record.Batch) {
+	key := batchKey(b.Author, b.Incarnation, b.Number)
+	r.put(spaceBatch, key, b.Bytes())
+	r.arrived++
+	r.put(spaceLog, u64(r.arrived), key)
+}
+
+// incarnation returns the number of one that is later than another, and than any that this host had before it lost what it knew of it.
+func (r *Replica) incarnation(last uint64) uint64 {
+	return max(last+1, uint64(max(0, r.cfg.Now().UnixMilli())))
+}
+
+// begin begins a new incarnation of this host's chain.
+func (r *Replica) begin() {
+	r.writer.Head = record.Head{Author: r.cfg.Self, Incarnation: r.incarnation(r.writer.Head.Incarnation)}
+	r.saveHead()
+}
+
+func (r *Replica) saveHead() {
+	h := r.writer.Head
+	v := append([]byte(nil), r.writer.Share[:]...)
+	v = binary.BigEndian.AppendUint64(v, h.Incarnation)
+	v = binary.BigEndian.AppendUint64(v, h.Number)
+	r.put(spaceGlobal, globalSelf, append(v, h.Hash[:]...))
+}
+
+// link takes a batch into its author's chain, and reports whether it is new.
+func (r *Replica) link(b *record.Batch) (fresh bool, err error) {
+	c := r.chain(b)
+	had, forked := c.Head().Number, c.Fork() != nil
+	err = c.Add(b, r.held(b))
+	if c.Head().Number == 0 && c.Fork() == nil {
+		delete(r.chains, chainID{b.Author, b.Incarnation})
+	}
+	if c.Fork() != nil && !forked {
+		r.put(spaceFork, binary.BigEndian.AppendUint64(append([]byte(nil), b.Author[:]...), b.Incarnation), b.Bytes())
+		r.cfg.Log.Warn("a host has signed two histories: it was restored from a copy, or somebody else has its key", "author", b.Author.String(), "batch", b.Number)
+	}
+	if b.Author == r.cfg.Self {
+		if err := r.saw(b, err); err != nil {
+			return false, err
+		}
+	}
+	return err == nil && c.Head().Number > had, err
+}
+
+// saw is told of a batch of this host's own chain that a peer has, and of whether it could be taken.
+func (r *Replica) saw(b *record.Batch, refused error) error {
+	h := r.writer.Head
+	switch {
+	case errors.Is(refused, sharefs.KindPermission) && b.Incarnation == h.Incarnation:
+		// This host went on from a copy of its state. Others have what the state held that was lost, and take nothing of what it wrote instead: that is told
+		// anew.
+		for n := b.Number; n <= h.Number; n++ {
+			own, err := r.held(b)(n)
+			if err != nil {
+				return err
+			}
+			r.anew = append(r.anew, own.Records...)
+		}
+	case refused != nil || !r.writer.Saw(b):
+		return nil
+	}
+	r.cfg.Log.Warn("peers have records of this host that it has lost: it begins a new chain", "incarnation", b.Incarnation, "batch", b.Number)
+	r.begin()
+	return nil
+}
+
+// Own returns how far this host's own chain goes.
+func (r *Replica) Own() (record.Head, error) {
+	if err := r.enter(); err != nil {
+		return record.Head{}, err
+	}
+	defer r.mu.Unlock()
+	return r.writer.Head, nil
+}
+
+// Forks returns the evidence against authors that signed two histories.
+func (r *Replica) Forks() (all []*record.Fork, err error) {
+	if err := r.enter(); err != nil {
+		return nil, err
+	}
+	defer r.mu.Unlock()
+	for _, c := range r.chains {
+		if f := c.Fork(); f != nil {
+			all = append(all, f)
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,68 @@
+// Package replica keeps a tree and the records about it the same: what changes in the tree it writes down as records of this host, and what records of
+// others say it does to the tree. It knows no network: [Replica.Since] gives what others lack, [Replica.Take] takes what they sent, and the chunks of a content come
+// through [Config.Fetch].
+//
+// # The account
+//
+// Between tree and records stands an account: what of the tree is written down, name by name and inode by inode. So two questions are asked apart: what did
+// somebody do here that nobody has written down (tree against account), and what do the records say that has not been done here (account against the tree that
+// package converge makes of them).
+//
+//	tree ── author: marks of the feed, compared ──▶ account, records ──▶ converge
+//	tree ◀─ apply: operations, each under conditions ── account ◀── what differs ──┘
+//
+// Both are free to be interrupted anywhere. The author goes by the tree's feed, whose marks stay until what they lead to is on disk, and it writes nothing where tree
+// and records agree, so that what was applied is not written down a second time, even if the account had no time to learn of it. An operation is carried
+// out only on what the account says is there; otherwise somebody was faster, the author comes first, and the rest is planned anew.
+//
+// # Identity
+//
+// A file has one [sharefs.FileID] on all hosts: that of the inode with which it began. Another inode that takes the name of one that is no more continues that file, as saving with
+// most programs does. An inode that is made here for a file of another host gets its id.
+//
+// # What an author writes
+//
+// One file after the other, each record later than what it replaces. New names first, then what changed in inodes, then names that are gone, so that a removal names the
+// versions that its author knew. A name that is gone while the inode has names of which nobody told yet is loose: it waits for them, across restarts, for then it was
+// moved. Only what differs is written: a mark that leads to nothing new is dropped.
+//
+// # Nothing is lost
+//
+// A file whose present content no record tells is neither rewritten nor removed ([Tree.Adopt], [Tree.Take]): first it comes to rest and is written down. What is
+// rewritten stays a version of the tree.
+//
+// # Log
+//
+// What a host has taken or written stands in its log, in the order of arrival: batches with their records, so that one signature serves thousands of records, and single
+// records. A log has an id, made at random with the database, so that a peer's cursor, which is a number of arrival, is not taken for one in a log that is
+// another. What is written here is synced before it is told, what is taken before it is acknowledged.
+//
+// A host whose state was lost or restored learns so from peers that have more of its chain than it has, or another one: it begins a new incarnation, and tells
+// in it what it wrote after the copy, for nobody took that. A new database begins with an incarnation that is a time, so that it does not go on with a chain of a lost one.
+// When another share comes into use, a new incarnation begins as well, since a chain is of one share.
+//
+// # Waiting
+//
+// Nothing here waits for the network. [Replica.Wanted] lists versions whose content is to be in the tree and is not here yet; whoever fetches it has [Replica.Apply] go on, which
+// leaves aside what is not here. So one file that cannot be had keeps no other back.
+//
+// # Database
+//
+// Integers are big endian. Rows by space:
+//
+//	1 global  "log" → id of the log (16); "self" → share (16), incarnation, number (8 each), hash of the last batch (32); "walk" → inode, cookie (8 each): the tree was
+//	          looked at up to there; "walked" → nothing: all of it was
+//	2 record  id → what it counts (1: 0 known, 1 merged), the record
+//	3 log     number of arrival (8) → key of a batch (48), or id of a single record (32)
+//	4 batch   author (32), incarnation, number (8 each) → the batch
+//	5 name    directory (inode, 8), cookie (8) → file (16), link (8), name
+//	6 inode   inode (8) → file (16), type (1), id of the last record of its attributes (32), of its version (32), number of the tree's version that this is (8)
+//	7 loose   file (16), link (8) → nothing
+//	8 cursor  peer (32) → id of its log (16), the last number of arrival of it that is here (8)
+//	9 fork    author (32), incarnation (8) → a batch that the author signed beside one that was taken
+//
+// # What is not here
+//
+// All records and the account are in memory while the replica is open. Times of directories and symlinks, and attributes of the root, do not travel.
+// A name that stands for something else than a file, directory or symlink stays where it is, and what has the same name waits.
+package replica

@@ -1,0 +1,93 @@
+package host
+
+import (
+	"errors"
+	"testing"
+
+	"sharefs"
+	"sharefs/peers/record"
+	"sharefs/peers/replica"
+)
+
+func (s *site) conflicts() []replica.Conflict {
+	s.t.Helper()
+	list, err := s.rep.Conflicts("", 100)
+	check(s.t, err)
+	return list
+}
+
+func TestConflicts(t *testing.T) {
+	all := sites(t, 2)
+	a, b := all[0], all[1]
+	a.mkdir("d")
+	a.write("d/f", "before")
+	meet(t, all...)
+	a.write("d/f", "of a")
+	b.write("d/f", "of b")
+	a.write("new", "of a too") // two files of one name
+	b.write("new", "of b too")
+	meet(t, all...)
+	same(t, all...)
+	for _, s := range all {
+		list := s.conflicts()
+		if len(list) != 2 || list[0].Path != "d/f" || list[1].Path != "new" {
+			t.Fatalf("%+v", list)
+		}
+		for _, c := range list {
+			if c.Live == nil || len(c.Others) != 1 || c.Others[0].Version == nil || c.Live.Author == c.Others[0].Version.Author {
+				t.Errorf("%+v", c)
+			}
+		}
+		if few, err := s.rep.Conflicts("d/f", 1); err != nil || len(few) != 1 || few[0].Path != "new" {
+			t.Errorf("%+v %v", few, err)
+		}
+	}
+	for name, c := range map[string]struct {
+		path string
+		take record.ID
+	}{"no conflict": {"d", record.ID{}}, "no such name": {"x/y", record.ID{}}, "no such version": {"d/f", record.ID{1}}} {
+		if err := a.rep.Resolve(c.path, c.take); !errors.Is(err, sharefs.KindNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// One is resolved by taking the other version, on the host that has it not live, the other by taking what is live.
+	list := a.conflicts()
+	want := map[string]string{}
+	want["d/f"] = map[sharefs.PeerID]string{a.self: "of a", b.self: "of b"}[list[0].Others[0].Version.Author]
+	want["new"] = a.read(a.find("new"))
+	check(t, a.rep.Resolve("d/f", list[0].Others[0].Version.ID()))
+	check(t, b.rep.Resolve("new", list[1].Live.ID()))
+	meet(t, all...)
+	same(t, all...)
+	for _, s := range all {
+		if list := s.conflicts(); len(list) != 0 {
+			t.Errorf("%+v", list)
+		}
+		for path, content := range want {
+			if got := s.read(s.find(path)); got != content {
+				t.Errorf("%s holds %q, not %q", path, got, content)
+			}
+		}
+		s.right()
+	}
+}
+
+// Writing to a file in conflict ends it.
+func TestWritingResolves(t *testing.T) {
+	all := sites(t, 2)
+	a, b := all[0], all[1]
+	a.write("f", "before")
+	meet(t, all...)
+	a.write("f", "of a")
+	b.write("f", "of b")
+	meet(t, all...)
+	a.write("f", "of both")
+	meet(t, all...)
+	same(t, all...)
+	if list := b.conflicts(); len(list) != 0 {
+		t.Errorf("%+v", list)
+	}
+	if got := b.read(b.find("f")); got != "of both" {
+		t.Errorf("it holds %q", got)
+	}
+}

@@ -1,0 +1,235 @@
+// Package host brings a replica together with the tree and the database that it works on.
+package host
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"sharefs"
+	"sharefs/peers/record"
+	"sharefs/peers/replica"
+	"sharefs/versions"
+	"sharefs/versions/kv"
+)
+
+// Tree is a tree as a replica needs it. What a peer's file is made as belongs to Owner.
+type Tree struct {
+	*versions.Tree
+	Owner versions.Caller
+}
+
+// Follow implements [replica.Tree].
+func (t Tree) Follow() error { return t.Tree.Follow(true) }
+
+// Changes implements [replica.Tree].
+func (t Tree) Changes(after replica.Mark, max int) ([]replica.Mark, error) {
+	list, err := t.Tree.Changes(versions.Change(after), max)
+	return marks(list), err
+}
+
+// Everything implements [replica.Tree].
+func (t Tree) Everything(after replica.Mark, max int) ([]replica.Mark, error) {
+	list, err := t.Tree.Everything(versions.Change(after), max)
+	return marks(list), err
+}
+
+func marks(list []versions.Change) []replica.Mark {
+	all := make([]replica.Mark, len(list))
+	for i, c := range list {
+		all[i] = replica.Mark(c)
+	}
+	return all
+}
+
+// Dealt implements [replica.Tree].
+func (t Tree) Dealt(list []replica.Mark) error {
+	all := make([]versions.Change, len(list))
+	for i, m := range list {
+		all[i] = versions.Change(m)
+	}
+	return t.Tree.Dealt(all)
+}
+
+// Xattrs implements [replica.Tree].
+func (t Tree) Xattrs(ino sharefs.Ino) (all []record.Xattr, err error) {
+	names, err := t.Listxattr(ino)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if !strings.HasPrefix(name, "user.") {
+			continue
+		}
+		value, err := t.Getxattr(ino, name)
+		if errors.Is(err, sharefs.KindNoAttr) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, record.Xattr{Name: name, Value: string(value)})
+	}
+	return all, nil
+}
+
+// Latest implements [replica.Tree].
+func (t Tree) Latest(ino sharefs.Ino) (own uint64, v *record.Version, err error) {
+	l, err := t.Tree.Latest(ino)
+	if err != nil || !l.Kept || l.Torn {
+		return l.Own, nil, err
+	}
+	v = &record.Version{Size: l.Content.Size, Mtime: l.Content.Mtime, Level: l.Content.Level, Key: l.Content.Key}
+	for _, s := range l.Content.Spans {
+		v.Spans = append(v.Spans, record.Span(s))
+	}
+	return l.Own, v, nil
+}
+
+// Put implements [replica.Tree].
+func (t Tree) Put(dir sharefs.Ino, name string, id sharefs.FileID, typ record.Type, mode uint16, target string) (sharefs.Ino, error) {
+	if typ == record.Symlink {
+		mode = 0o777
+	}
+	kind := map[record.Type]uint32{record.Directory: sharefs.ModeDir, record.Regular: sharefs.ModeRegular, record.Symlink: sharefs.ModeSymlink}[typ]
+	a, err := t.Tree.Put(dir, name, versions.New{ID: id, Mode: kind | uint32(mode), Target: target}, t.Owner)
+	return a.Ino, err
+}
+
+// Link implements [replica.Tree].
+func (t Tree) Link(ino, dir sharefs.Ino, name string) error {
+	_, err := t.Tree.Link(ino, dir, name)
+	if err == nil {
+		t.Forget(ino, 1)
+	}
+	if errors.Is(err, sharefs.KindStale) || errors.Is(err, sharefs.KindNotExist) {
+		return &sharefs.Error{Op: "link", Kind: sharefs.KindAgain, Err: err}
+	}
+	return err
+}
+
+// Take implements [replica.Tree].
+func (t Tree) Take(n replica.Name) error { return t.Tree.Take(versions.Name(n)) }
+
+// Pass implements [replica.Tree].
+func (t Tree) Pass(from, to replica.Name) error {
+	return t.Tree.Pass(versions.Name(from), versions.Name(to))
+}
+
+// SetMode implements [replica.Tree].
+func (t Tree) SetMode(ino sharefs.Ino, mode uint16) error {
+	m := uint32(mode)
+	_, err := t.Setattr(ino, &versions.SetAttr{Mode: &m}, t.Owner)
+	return err
+}
+
+// SetXattrs implements [replica.Tree].
+func (t Tree) SetXattrs(ino sharefs.Ino, all []record.Xattr) error {
+	have, err := t.Xattrs(ino)
+	if err != nil {
+		return err
+	}
+	for _, x := range have {
+		if !slices.ContainsFunc(all, func(o record.Xattr) bool { return o.Name == x.Name }) {
+			if err := t.Removexattr(ino, x.Name); err != nil {
+				return err
+			}
+		}
+	}
+	for _, x := range all {
+		if slices.Contains(have, x) {
+			continue
+		}
+		if err := t.Setxattr(ino, x.Name, []byte(x.Value), 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Here implements [replica.Tree].
+func (t Tree) Here(v *record.Version) (bool, error) {
+	c := content(v)
+	return t.Tree.Here(&c)
+}
+
+// Adopt implements [replica.Tree].
+func (t Tree) Adopt(ino sharefs.Ino, v *record.Version, author sharefs.PeerID, base uint64) (uint64, error) {
+	return t.Tree.Adopt(ino, versions.Foreign{Content: content(v), Author: author}, base)
+}
+
+// Contents returns the contents of versions, for [versions.Tree.Gather].
+func Contents(list []*record.Record) []versions.Content {
+	all := make([]versions.Content, len(list))
+	for i, rec := range list {
+		all[i] = content(rec.Body.(*record.Version))
+	}
+	return all
+}
+
+func content(v *record.Version) versions.Content {
+	c := versions.Content{Size: v.Size, Mtime: v.Mtime, Level: v.Level, Key: v.Key}
+	for _, s := range v.Spans {
+		c.Spans = append(c.Spans, versions.Span(s))
+	}
+	return c
+}
+
+// Keys are the share keys of a tree, as a replica needs them.
+type Keys struct{ Tree *versions.Tree }
+
+// Share implements [replica.Keys].
+func (k Keys) Share() record.ShareID { return record.ShareID(k.Tree.Keys().Use().Share) }
+
+// Takes implements [replica.Keys].
+func (k Keys) Takes(share record.ShareID) bool {
+	return slices.Contains(k.Tree.Keys().Shares(), sharefs.KeyID(share))
+}
+
+// Has implements [replica.Keys].
+func (k Keys) Has(key sharefs.KeyID) bool {
+	_, ok := k.Tree.Keys().ByID(key)
+	return ok
+}
+
+// Store is a database of rows as a replica needs it.
+type Store struct{ DB *kv.DB }
+
+// OpenStore opens the database of a replica in a directory, which must exist.
+func OpenStore(dir string) (Store, error) {
+	defs := make([]kv.SpaceDef, len(replica.Spaces))
+	for i, name := range replica.Spaces {
+		defs[i] = kv.SpaceDef{ID: uint8(i + 1), Name: name}
+	}
+	db, err := kv.Open(kv.Config{Dir: dir, Spaces: defs, Clock: &sharefs.Clock{}})
+	return Store{db}, err
+}
+
+// Get implements [replica.Store].
+func (s Store) Get(space uint8, key []byte) ([]byte, bool, error) { return s.DB.Get(space, key) }
+
+// Scan implements [replica.Store].
+func (s Store) Scan(space uint8, from, to []byte, fn func(key, value []byte) bool) error {
+	return s.DB.Scan(space, from, to, fn)
+}
+
+// Commit implements [replica.Store].
+func (s Store) Commit(rows []replica.Row) error {
+	var b kv.Batch
+	for _, row := range rows {
+		if row.Value == nil {
+			b.Delete(row.Space, row.Key)
+		} else {
+			b.Put(row.Space, row.Key, row.Value)
+		}
+	}
+	_, err := s.DB.Commit(&b)
+	return err
+}
+
+// Sync implements [replica.Store].
+func (s Store) Sync() error { return s.DB.Sync() }
+
+// Close closes the database.
+func (s Store) Close() error { return s.DB.Close() }

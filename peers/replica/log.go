@@ -1,0 +1,225 @@
+package replica
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"sharefs"
+	"sharefs/peers/converge"
+	"sharefs/peers/record"
+)
+
+// Log returns the id of the log that Since lists.
+func (r *Replica) Log() LogID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.log
+}
+
+// Arrived returns the number of the last item of the log.
+func (r *Replica) Arrived() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.arrived
+}
+
+// Take takes items that others sent, in the order in which they have them, and however often. It returns how many records were new; they survive power loss then. What is wrong with one
+// item is an error, and none after it is taken, but those before it are:
+//
+//   - KindInvalid, KindCorrupt: it is not what an honest host sends: another share, a wrong signature, a clock that is more than 5 minutes ahead.
+//   - KindAgain: batches of its author are missing that come before it. They were passed over when they came, as long as its author did not count here:
+//     begin with 0 once ([Replica.SetCursor]). What comes after it is taken.
+//
+// Items of authors that do not count here are passed over, and so are those of one that signed two histories, from the first on that the other history has too.
+func (r *Replica) Take(items []Item) (fresh int, err error) {
+	if err := r.enter(); err != nil {
+		return 0, err
+	}
+	defer r.mu.Unlock()
+	var in []converge.Input
+	twice := map[record.ID]bool{}
+	for i := range items {
+		news, e := r.takeItem(&items[i], twice)
+		in = append(in, news...)
+		if e != nil && err == nil {
+			err = e
+		}
+		if e != nil && !errors.Is(e, sharefs.KindAgain) {
+			err = e
+			break
+		}
+	}
+	r.add(in...) // before the commit, which makes batches of what is in the tree
+	if e := r.sync(); e != nil {
+		return 0, e
+	}
+	return len(in), err
+}
+
+// takeItem checks an item and puts what is new of it into the database.
+func (r *Replica) takeItem(i *Item, twice map[record.ID]bool) (in []converge.Input, err error) {
+	if err := i.check(); err != nil {
+		return nil, err
+	}
+	author := i.Records[0].Author
+	standing, ok := r.standing(author)
+	if !ok {
+		return nil, nil
+	}
+	if i.Batch == nil && (twice[i.Records[0].ID()] || r.tree.Record(i.Records[0].ID()) != nil) {
+		return nil, nil
+	}
+	if i.Batch != nil && r.taken(i.Batch) {
+		return nil, nil
+	}
+	if err := r.acceptable(i); err != nil {
+		return nil, err
+	}
+	lost := false
+	if i.Batch == nil {
+		if err := i.Records[0].Verify(); err != nil {
+			return nil, err
+		}
+	} else {
+		fresh, err := r.link(i.Batch)
+		if errors.Is(err, sharefs.KindPermission) && (r.chain(i.Batch).Fork() != nil) {
+			if author != r.cfg.Self {
+				return nil, nil
+			}
+			lost = true // and counts as what this host wrote since, in the chain that it begins
+		} else if err != nil || !fresh {
+			return nil, err
+		}
+		if fresh {
+			r.enlog(i.Batch)
+		}
+	}
+	for _, rec := range i.Records {
+		id := rec.ID()
+		if twice[id] || r.tree.Record(id) != nil {
+			continue
+		}
+		twice[id] = true
+		if lost {
+			r.anew = append(r.anew, id)
+		}
+		input := converge.Input{Record: rec, Standing: standing}
+		in = append(in, input)
+		r.put(spaceRecord, id[:], rowOf(input))
+		if i.Batch == nil {
+			r.arrived++
+			r.put(spaceLog, u64(r.arrived), id[:])
+		}
+	}
+	return in, nil
+}
+
+// taken reports whether a batch is in its chain already.
+func (r *Replica) taken(b *record.Batch) bool {
+	c := r.chains[chainID{b.Author, b.Incarnation}]
+	return c != nil && c.Has(b)
+}
+
+// acceptable holds that what is wrong with records by themselves is not.
+func (r *Replica) acceptable(i *Item) error {
+	ahead := sharefs.HLCAt(r.cfg.Now().Add(sharefs.MaxClockLead))
+	share, latest := i.Records[0].Share, i.Records[0].HLC
+	for _, rec := range i.Records {
+		latest = max(latest, rec.HLC)
+	}
+	if i.Batch != nil {
+		latest = max(latest, i.Batch.HLC)
+	}
+	switch {
+	case !r.cfg.Keys.Takes(share):
+		return &sharefs.Error{Op: "take records", Kind: sharefs.KindInvalid, Detail: "they are of share " + share.String() + ", of which there is no key here"}
+	case latest > ahead:
+		return &sharefs.Error{Op: "take records", Kind: sharefs.KindInvalid, Detail: "their time, " + latest.String() + ", is more than 5 minutes ahead of this host's clock: set one of the clocks"}
+	}
+	return nil
+}
+
+// Since lists items that arrived after a number, in their order, whoever wrote them, until they hold so many records, and returns the number to go on from. One item at the
+// least is listed if there is any.
+func (r *Replica) Since(after uint64, most int) (items []Item, next uint64, err error) {
+	if err := r.enter(); err != nil {
+		return nil, after, err
+	}
+	defer r.mu.Unlock()
+	next = after
+	n := 0
+	var bad error
+	err = r.cfg.Store.Scan(spaceLog, u64(after+1), nil, func(k, v []byte) bool {
+		i, err := r.item(v)
+		if err != nil {
+			bad = err
+			return false
+		}
+		items, next = append(items, i), binary.BigEndian.Uint64(k)
+		n += len(i.Records)
+		return n < most
+	})
+	if err == nil {
+		err = bad
+	}
+	return items, next, err
+}
+
+// item returns what a row of the log stands for.
+func (r *Replica) item(row []byte) (i Item, err error) {
+	ids := []record.ID{}
+	if len(row) == len(record.ID{}) {
+		ids = append(ids, record.ID(row))
+	} else {
+		raw, ok, err := r.cfg.Store.Get(spaceBatch, row)
+		if err == nil && !ok {
+			err = damaged("log")
+		}
+		if err != nil {
+			return i, err
+		}
+		if i.Batch, err = record.DecodeBatch(raw); err != nil {
+			return i, err
+		}
+		ids = i.Batch.Records
+	}
+	for _, id := range ids {
+		rec := r.tree.Record(id)
+		if rec == nil {
+			return i, damaged("log")
+		}
+		i.Records = append(i.Records, rec)
+	}
+	return i, nil
+}
+
+// Cursor returns what this host has of a peer's log. Of another log than that it has nothing.
+func (r *Replica) Cursor(peer sharefs.PeerID) (log LogID, arrived uint64, err error) {
+	b, ok, err := r.cfg.Store.Get(spaceCursor, peer[:])
+	if err != nil || !ok {
+		return log, 0, err
+	}
+	if len(b) != 24 {
+		return log, 0, damaged("cursors")
+	}
+	return LogID(b[:16]), binary.BigEndian.Uint64(b[16:]), nil
+}
+
+// SetCursor notes what this host has of a peer's log, once Take took it. If the power goes, it may be lost again, and items come twice.
+func (r *Replica) SetCursor(peer sharefs.PeerID, log LogID, arrived uint64) error {
+	return r.cfg.Store.Commit([]Row{{spaceCursor, append([]byte(nil), peer[:]...), binary.BigEndian.AppendUint64(append([]byte(nil), log[:]...), arrived)}})
+}
+
+// Reconsider has everything asked for again, from all peers: after an author has come to count more, for what came of him before was passed over. What was taken
+// keeps the standing that its author had then.
+func (r *Replica) Reconsider() error {
+	var rows []Row
+	err := r.cfg.Store.Scan(spaceCursor, nil, nil, func(k, _ []byte) bool {
+		rows = append(rows, Row{Space: spaceCursor, Key: append([]byte(nil), k...)})
+		return true
+	})
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	return r.cfg.Store.Commit(rows)
+}

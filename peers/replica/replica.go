@@ -1,0 +1,323 @@
+package replica
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/binary"
+	"log/slog"
+	"sync"
+	"time"
+
+	"sharefs"
+	"sharefs/peers/converge"
+	"sharefs/peers/record"
+)
+
+// Config is what a replica is opened with.
+type Config struct {
+	Tree  Tree
+	Store Store
+	Self  sharefs.PeerID
+	Key   ed25519.PrivateKey
+	Keys  Keys
+	Now   func() time.Time // nil: time.Now
+	Log   *slog.Logger     // nil: nowhere
+	// Standing tells what records of an author count from now on; false: they are not taken. Those of this host are merged. It is called with a lock
+	// of the replica held.
+	Standing func(author sharefs.PeerID) (converge.Standing, bool)
+}
+
+// Keys are the share keys of this host, as of now. They are called with a lock of the replica held.
+type Keys interface {
+	// Share returns the share in use for what is new.
+	Share() record.ShareID
+	// Takes reports whether there is a key of a share. Records of others are refused.
+	Takes(share record.ShareID) bool
+	// Has reports whether a key is here. Content under others waits for it.
+	Has(key sharefs.KeyID) bool
+}
+
+// Replica keeps a tree and the records about it the same. Its methods may be called from several goroutines, and are carried out one after the other. None waits for the
+// network.
+//
+// After a failure of the database what is in memory is made anew from it by the next call.
+type Replica struct {
+	cfg Config
+
+	mu sync.Mutex // guards all below
+	state
+}
+
+// state is what is in memory, and follows from the database.
+type state struct {
+	account
+	tree     *converge.Tree
+	last     map[converge.Key]*record.Record // the last placement
+	attrs    map[sharefs.FileID]sharefs.HLC  // the time of the last attributes
+	removals map[sharefs.FileID][]*record.Record
+	due      map[converge.Key]bool   // names of which account and records may say different things
+	placed   map[sharefs.FileID]bool // files that have a record of a place
+	later    map[sharefs.Ino]bool    // inodes to be looked at again without a mark
+	told     map[record.ID]bool      // versions that whoever is here can see, or could
+
+	log      LogID
+	arrived  uint64 // the last number of arrival
+	writer   record.Writer
+	chains   map[chainID]*record.Chain
+	fresh    []*record.Record // authored, and in no batch yet
+	anew     []record.ID      // of this host, in batches that do not count any more: to be in new ones
+	walked   bool             // all of the tree has been looked at
+	walk     Mark             // and otherwise what up to
+	unsynced bool             // something was committed since the last sync
+	broken   error            // the database failed: memory says more than is on disk
+}
+
+// LogID names the log of a database: 128 random bits, made with it. A number of arrival means something within one log only.
+type LogID [16]byte
+
+// Open opens a replica, and has the tree mark what changes from then on. Errors are those of the store, and KindCorrupt for what it does not understand.
+func Open(cfg Config) (*Replica, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	r := &Replica{cfg: cfg}
+	// Before anything is done here, and so put into the account, that somebody may undo.
+	if err := cfg.Tree.Follow(); err != nil {
+		return nil, err
+	}
+	if err := r.load(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// enter begins a method, whose end has to unlock r.mu unless there is an error.
+func (r *Replica) enter() error {
+	r.mu.Lock()
+	if r.broken == nil {
+		return nil
+	}
+	if err := r.load(); err != nil {
+		r.broken = err
+		r.mu.Unlock()
+		return err
+	}
+	return nil
+}
+
+// load makes memory anew from the database.
+func (r *Replica) load() error {
+	r.state = state{account: newAccount(), tree: converge.New(), last: map[converge.Key]*record.Record{},
+		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{},
+		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, chains: map[chainID]*record.Chain{}}
+	if err := r.account.load(r.cfg.Store); err != nil {
+		return err
+	}
+	if err := r.loadSelf(); err != nil {
+		return err
+	}
+	if err := r.loadChains(); err != nil {
+		return err
+	}
+	if err := r.loadRecords(); err != nil {
+		return err
+	}
+	return r.commit()
+}
+
+// Rows of the space global.
+var (
+	globalLog    = []byte("log")
+	globalSelf   = []byte("self")
+	globalWalked = []byte("walked")
+	globalWalk   = []byte("walk")
+)
+
+// loadSelf reads what there is once.
+func (r *Replica) loadSelf() error {
+	b, ok, err := r.cfg.Store.Get(spaceGlobal, globalLog)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		rand.Read(r.log[:])
+		r.put(spaceGlobal, globalLog, r.log[:])
+	case len(b) != len(r.log):
+		return damaged("log")
+	default:
+		copy(r.log[:], b)
+	}
+	b, ok, err = r.cfg.Store.Get(spaceGlobal, globalSelf)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		// A time, so that a database that takes the place of a lost one does not go on with a chain that others have.
+		r.writer = record.Writer{Share: r.cfg.Keys.Share(), Head: record.Head{Author: r.cfg.Self, Incarnation: r.incarnation(0)}}
+		r.saveHead()
+	case len(b) != 64:
+		return damaged("chain of this host")
+	default:
+		h := record.Head{Author: r.cfg.Self, Incarnation: binary.BigEndian.Uint64(b[16:]), Number: binary.BigEndian.Uint64(b[24:]), Hash: record.Hash(b[32:])}
+		r.writer = record.Writer{Share: record.ShareID(b[:16]), Head: h}
+	}
+	if _, r.walked, err = r.cfg.Store.Get(spaceGlobal, globalWalked); err != nil {
+		return err
+	}
+	b, ok, err = r.cfg.Store.Get(spaceGlobal, globalWalk)
+	if err == nil && ok {
+		if len(b) != 16 {
+			return damaged("walk")
+		}
+		r.walk = Mark{Ino: sharefs.Ino(binary.BigEndian.Uint64(b)), Cookie: binary.BigEndian.Uint64(b[8:])}
+	}
+	return err
+}
+
+// loadRecords reads all records and finds out what of them is not done yet.
+func (r *Replica) loadRecords() error {
+	var bad error
+	var in []converge.Input
+	err := r.cfg.Store.Scan(spaceRecord, nil, nil, func(_, v []byte) bool {
+		var i converge.Input
+		if i, bad = decodeRow(v); bad != nil {
+			return false
+		}
+		if i.Standing == converge.Merged {
+			r.note(i.Record)
+		}
+		in = append(in, i)
+		return true
+	})
+	if err == nil {
+		err = bad
+	}
+	if err != nil {
+		return err
+	}
+	err = r.cfg.Store.Scan(spaceLog, nil, nil, func(k, _ []byte) bool {
+		if len(k) == 8 {
+			r.arrived = binary.BigEndian.Uint64(k)
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	r.tree.Add(in...)
+	r.tree.Nodes(func(n converge.Node) {
+		if have, ok := r.world.Node(n.Key); !ok || !have.Equal(&n) {
+			r.due[n.Key] = true
+		}
+	})
+	r.world.Nodes(func(n converge.Node) {
+		if _, ok := r.tree.Node(n.Key); !ok {
+			r.due[n.Key] = true
+		}
+	})
+	return nil
+}
+
+// rowOf is the row of a record: 1 byte what it counts, then the record.
+func rowOf(i converge.Input) []byte {
+	return append([]byte{byte(i.Standing)}, i.Record.Bytes()...)
+}
+
+func decodeRow(v []byte) (i converge.Input, err error) {
+	if len(v) == 0 || v[0] > byte(converge.Merged) {
+		return i, damaged("records")
+	}
+	i.Standing = converge.Standing(v[0])
+	i.Record, err = record.Decode(v[1:])
+	return i, err
+}
+
+func (r *Replica) standing(author sharefs.PeerID) (converge.Standing, bool) {
+	if author == r.cfg.Self {
+		return converge.Merged, true
+	}
+	return r.cfg.Standing(author)
+}
+
+// note keeps of a record what its followers are made from.
+func (r *Replica) note(rec *record.Record) {
+	switch b := rec.Body.(type) {
+	case *record.Place:
+		key := converge.Key{File: b.File, Link: b.Link}
+		r.placed[b.File] = true
+		if was := r.last[key]; was == nil || was.Order().Compare(rec.Order()) < 0 {
+			r.last[key] = rec
+		}
+		if b.Removed() && b.Type != record.Directory {
+			r.removals[b.File] = append(r.removals[b.File], rec)
+		}
+	case *record.Attr:
+		r.attrs[b.File] = max(r.attrs[b.File], rec.HLC)
+	}
+}
+
+// add takes records into the tree that is to be.
+func (r *Replica) add(in ...converge.Input) {
+	for _, i := range in {
+		if i.Standing == converge.Merged {
+			r.note(i.Record)
+		}
+	}
+	for _, op := range r.tree.Add(in...) {
+		r.due[op.Key] = true
+		if op.Over != nil {
+			r.due[*op.Over] = true
+		}
+	}
+}
+
+// commit brings what memory says to disk.
+func (r *Replica) commit() error {
+	if r.broken != nil {
+		return r.broken
+	}
+	if r.broken = r.batchUp(); r.broken != nil {
+		return r.broken
+	}
+	if len(r.rows) == 0 {
+		return nil
+	}
+	if r.broken = r.cfg.Store.Commit(r.rows); r.broken != nil {
+		return r.broken
+	}
+	r.rows, r.unsynced = nil, true
+	return nil
+}
+
+// sync brings what memory says to disk, where it survives power loss.
+func (r *Replica) sync() error {
+	if err := r.commit(); err != nil || !r.unsynced {
+		return err
+	}
+	if r.broken = r.cfg.Store.Sync(); r.broken != nil {
+		return r.broken
+	}
+	r.unsynced = false
+	return nil
+}
+
+func (r *Replica) now() sharefs.HLC { return sharefs.HLCAt(r.cfg.Now()) }
+
+// Version returns a version that was taken here; nil if there is none of that id.
+func (r *Replica) Version(id record.ID) (*record.Record, error) {
+	if err := r.enter(); err != nil {
+		return nil, err
+	}
+	defer r.mu.Unlock()
+	rec := r.tree.Record(id)
+	if rec == nil {
+		return nil, nil
+	}
+	if _, ok := rec.Body.(*record.Version); !ok {
+		return nil, nil
+	}
+	return rec, nil
+}

@@ -1,0 +1,85 @@
+package replica
+
+import (
+	"sharefs"
+	"sharefs/peers/record"
+)
+
+// Mark says that an inode changed (cookie 0), or what has a name in a directory.
+type Mark struct {
+	Ino    sharefs.Ino // the inode, or the directory of the name
+	Cookie uint64
+	Count  uint64 // tells two marks of the same thing apart
+}
+
+// Name is a name and what the account says that it has.
+type Name struct {
+	Parent sharefs.Ino
+	Name   string
+	Ino    sharefs.Ino // 0: nothing
+	Own    uint64      // the number of the version that it holds
+}
+
+// Tree is the live tree, as package versions has it. Errors of KindAgain mean that something is not as the caller says; then nothing was done.
+type Tree interface {
+	// Follow begins to mark what changes. Changes lists marks behind one; Dealt removes those that did not come again; Everything lists the
+	// whole tree as if all of it had changed.
+	Follow() error
+	Changes(after Mark, max int) ([]Mark, error)
+	Everything(after Mark, max int) ([]Mark, error)
+	Dealt(list []Mark) error
+
+	// NameAt tells what is in a slot of a directory, Slot what has a name.
+	NameAt(dir sharefs.Ino, cookie uint64) (sharefs.Dentry, bool, error)
+	Slot(dir sharefs.Ino, name string) (sharefs.Dentry, bool, error)
+	FileID(ino sharefs.Ino) (sharefs.FileID, error)
+	// Getattr errors with KindStale where there is no such inode.
+	Getattr(ino sharefs.Ino) (sharefs.Attr, error)
+	Readlink(ino sharefs.Ino) (string, error)
+	Xattrs(ino sharefs.Ino) ([]record.Xattr, error) // user.* alone, by name
+	// Latest returns the number of the newest version of a file, 0 for none, and its content; nil while that cannot be told.
+	Latest(ino sharefs.Ino) (own uint64, v *record.Version, err error)
+
+	// Put makes a file under a name that is vacant; target is that of a symlink.
+	Put(dir sharefs.Ino, name string, id sharefs.FileID, typ record.Type, mode uint16, target string) (sharefs.Ino, error)
+	Link(ino, dir sharefs.Ino, name string) error
+	Take(n Name) error
+	Pass(from, to Name) error
+	SetMode(ino sharefs.Ino, mode uint16) error
+	SetXattrs(ino sharefs.Ino, all []record.Xattr) error
+	// Here reports whether all of the content of a version is here.
+	Here(v *record.Version) (bool, error)
+	// Adopt gives a file a content that is here if its newest version is base, and returns the number of the version that this makes.
+	Adopt(ino sharefs.Ino, v *record.Version, author sharefs.PeerID, base uint64) (own uint64, err error)
+}
+
+// Row is a row of the database that is to be; Value nil: it is to go.
+type Row struct {
+	Space      uint8
+	Key, Value []byte
+}
+
+// Store is the database, as package versions/kv has it.
+type Store interface {
+	Get(space uint8, key []byte) (value []byte, ok bool, err error)
+	Scan(space uint8, from, to []byte, fn func(key, value []byte) bool) error
+	// Commit makes changes, all or none.
+	Commit(rows []Row) error
+	Sync() error
+}
+
+// Spaces of the database. The numbers are on disk.
+const (
+	spaceGlobal uint8 = 1 + iota
+	spaceRecord
+	spaceLog
+	spaceBatch
+	spaceName
+	spaceInode
+	spaceLoose
+	spaceCursor
+	spaceFork
+)
+
+// Spaces names the spaces, in the order of their numbers from 1.
+var Spaces = []string{"global", "record", "log", "batch", "name", "inode", "loose", "cursor", "fork"}
