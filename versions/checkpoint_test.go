@@ -370,6 +370,52 @@ func TestRebuildOverFlippedBits(t *testing.T) {
 	t.Logf("%d flipped bits, %d named, %d trees whole nevertheless", rounds, named, whole)
 }
 
+// A part of a checkpoint is lost that says what names lead to now, and not that which says what they led to before: the past ends with what is lost.
+func TestRebuildWithoutRowsThatHaveAPast(t *testing.T) {
+	disks := newCheckpointDisks()
+	dir := t.TempDir()
+	tree := testTree(t, dir, byHand, disks.use)
+	for i := range 8 {
+		name := fmt.Sprint("name", i)
+		save(t, tree, name, "one")
+		check(t, tree.closeEpoch())
+		save(t, tree, name+".new", "two")
+		check(t, tree.closeEpoch())
+		check(t, tree.Rename(sharefs.RootIno, name+".new", sharefs.RootIno, name, 0))
+		check(t, tree.closeEpoch())
+	}
+	comeToRest(t, tree)
+	capture(t, tree)
+	check(t, tree.reapAll())
+	check(t, tree.closeEpoch())
+	check(t, tree.db.Checkpoint())
+	tree.checkpoint.room = func() int64 { return 1 << 40 }
+	export(t, tree)
+	check(t, tree.Close())
+	removeMeta(t, dir)
+	lost := 0
+	for _, name := range disks.rows.Names() {
+		for at := 32; at < len(disks.rows.Data(name)); at += 96 {
+			hurt := flipped(disks, true, name, at)
+			to := storeAsKilled(t, dir)
+			report, err := tryRebuild(to, RebuildOptions{}, hurt.use)
+			if sharefs.KindOf(err) == sharefs.KindNotExist {
+				continue // the export's last record
+			}
+			check(t, err)
+			if len(report.Problems) > 0 {
+				t.Fatalf("%s at %d:\n%s", name, at, report.Text())
+			}
+			if slices.ContainsFunc(report.Lost, func(s string) bool { return strings.Contains(s, "to the past of dentry") }) {
+				lost++
+			}
+		}
+	}
+	if lost == 0 {
+		t.Error("what names lead to was never lost alone")
+	}
+}
+
 // Without room the checkpoint gives way and says so; the journal waits, though not without end; with room it catches up.
 func TestCheckpointGivesWay(t *testing.T) {
 	dir := t.TempDir()

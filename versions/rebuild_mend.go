@@ -1,16 +1,18 @@
 package versions
 
 import (
+	"cmp"
 	"slices"
 
 	"sharefs"
+	"sharefs/versions/kv"
 )
 
 // mend makes the rows of names and inodes fit together where some are lost: names that lead nowhere go, inodes without a name come to lost+found, and
 // what a row counts is what there is. Memory: some 100 bytes for each inode.
 func (f *rebuilt) mend() error {
 	m := mender{f: f, t: f.t, inodes: map[sharefs.Ino]*mended{}}
-	for _, step := range []func() error{m.readInodes, m.readNames, m.readXattrs, m.readOrphans, m.cutLoops, m.dropRows, m.fixRows, m.adoptLost} {
+	for _, step := range []func() error{m.readInodes, m.readNames, m.readXattrs, m.readOrphans, m.endPasts, m.cutLoops, m.dropRows, m.fixRows, m.adoptLost} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -129,6 +131,32 @@ func (m *mender) readOrphans() error {
 		}
 		in.orphan = true
 	})
+}
+
+// endPasts ends what the past says of rows that are lost themselves: nothing says otherwise that they are not what they were before they became what is
+// lost, and a view of the present moment, as the past has it, would show them.
+func (m *mender) endPasts() error {
+	db := m.t.db
+	for _, s := range spaceDefs() {
+		if !s.Versioned {
+			continue
+		}
+		var failed error
+		err := db.ScanEver(s.ID, nil, nil, func(e kv.Ever) bool {
+			if e.Deleted {
+				return true
+			}
+			_, ok, err := db.Get(s.ID, e.Key)
+			if failed = err; err == nil && !ok {
+				m.doom(s.ID, e.Key)
+			}
+			return err == nil
+		})
+		if err = cmp.Or(err, failed); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // cutLoops takes the name of a directory away that hangs on itself.
