@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"sharefs"
 	"sharefs/versions/kv"
 	"sharefs/versions/pack"
@@ -427,8 +425,8 @@ func (t *Tree) CheckpointStats() CheckpointStats {
 
 // available is room in earnest.
 func (c *checkpoints) available() int64 {
-	var s unix.Statfs_t
-	if _, err := ignoringEINTR(func() (int, error) { return 0, unix.Statfs(c.t.cfg.Dir, &s) }); err != nil {
+	s, err := statfs(c.t.cfg.Dir)
+	if err != nil {
 		return 0
 	}
 	return int64(s.Bavail)*s.Bsize - min(int64(s.Blocks/16)*s.Bsize, leftByCheckpoints)

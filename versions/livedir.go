@@ -176,6 +176,12 @@ func timespec(t sharefs.Time) unix.Timespec {
 	return unix.Timespec{Sec: t.Sec(), Nsec: int64(t.Nsec())}
 }
 
+// statfs tells of the disk that a path is on.
+func statfs(path string) (s unix.Statfs_t, err error) {
+	_, err = ignoringEINTR(func() (int, error) { return 0, unix.Statfs(path, &s) })
+	return s, err
+}
+
 // ignoringEINTR repeats a system call that a signal ended (Go's own preemption signals do).
 func ignoringEINTR(fn func() (int, error)) (int, error) {
 	for {

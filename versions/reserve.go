@@ -62,8 +62,8 @@ func (r *reserve) open(t *Tree, most int64) error {
 	if most <= 0 || t.cfg.ReadOnly {
 		return nil
 	}
-	var s unix.Statfs_t
-	if _, err := ignoringEINTR(func() (int, error) { return 0, unix.Statfs(t.cfg.Dir, &s) }); err != nil {
+	s, err := statfs(t.cfg.Dir)
+	if err != nil {
 		return failed("ask for room", err)
 	}
 	disk := int64(s.Blocks) * s.Bsize
@@ -91,8 +91,8 @@ func (r *reserve) path() string { return filepath.Join(r.t.cfg.Dir, reserveFile)
 
 // available is room in earnest: what an ordinary user has of the disk, in bytes.
 func (r *reserve) available() int64 {
-	var s unix.Statfs_t
-	if _, err := ignoringEINTR(func() (int, error) { return 0, unix.Statfs(r.t.cfg.Dir, &s) }); err != nil {
+	s, err := statfs(r.t.cfg.Dir)
+	if err != nil {
 		return 0
 	}
 	return int64(s.Bavail) * s.Bsize

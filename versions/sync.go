@@ -1,15 +1,11 @@
 package versions
 
-import (
-	"golang.org/x/sys/unix"
-
-	"sharefs"
-)
+import "sharefs"
 
 // Statfs tells how much room the disk under the store has. What removed files still hold counts as free; what is missing in the reserve does not.
 func (t *Tree) Statfs() (Space, error) {
-	var s unix.Statfs_t
-	if _, err := ignoringEINTR(func() (int, error) { return 0, unix.Statfs(t.live.path, &s) }); err != nil {
+	s, err := statfs(t.live.path)
+	if err != nil {
 		return Space{}, failed("ask for room", err)
 	}
 	t.orphans.mu.Lock()
