@@ -217,7 +217,7 @@ Files do not travel between peers yet: a level says what will be allowed.`,
 
 func (a *app) revoke() *cobra.Command {
 	cmd := a.peerCommand("revoke PEER", "Block a peer, and end its connection",
-		"Block a peer, and end its connection. All its grants are gone. What it has received\nit knows for ever. sharefs grant lets it in again.", "peer-revoke", "", "%s is blocked.\n")
+		"Block a peer, and end its connection. All its grants are gone. What it has received\nit knows for ever. If it could read the share, what is new is kept under another\nshare key from now on, which it is not given; other peers have to revoke it too,\nfor they pass on what they have to whom they trust. sharefs grant lets it in again.", "peer-revoke", "", "%s is blocked.\n")
 	return cmd
 }
 

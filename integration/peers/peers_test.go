@@ -119,6 +119,30 @@ func (h *host) peer(name string) report.Peer {
 	return report.Peer{}
 }
 
+// wantKeys checks how many share keys a host has, and which epoch is in use.
+func (h *host) wantKeys(known int, epoch uint32) {
+	h.t.Helper()
+	if k := h.Status().Keys; k.Known != known || k.Shares != 1 || k.Epoch != epoch || k.Due != 0 || len(k.Share) != 32 {
+		h.t.Errorf("%+v", k)
+	}
+	if text, err := os.ReadFile(filepath.Join(h.Store, "share.key")); err != nil || strings.Count(string(text), "\nkey ") != known {
+		h.t.Errorf("%d lines in share.key, not %d: %v", strings.Count(string(text), "\n"), known, err)
+	}
+}
+
+// shutOut has peers.json of a host that is not mounted say that another epoch of the share keys is due.
+func (h *host) shutOut() {
+	h.t.Helper()
+	path := filepath.Join(h.Store, "peers.json")
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, []byte(strings.Replace(string(text), `"format": 1,`, `"format": 1, "epochs_due": 1,`, 1)), 0o600)
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 func (h *host) id() string {
 	id, _, _ := strings.Cut(h.must("pair", "--id"), "\n")
 	return id
@@ -204,18 +228,22 @@ func TestPairByLinkAndWhatFollows(t *testing.T) {
 	b.Remount()
 	mounttest.WaitFor(t, "connection after a restart", func() bool { return a.peer("studio").Connected && b.peer("anna").Connected })
 	a.Kill()
+	a.shutOut() // as if it had ended somebody's trust, and been killed before it made the next share key
 	a.Mount.Mount()
 	mounttest.WaitFor(t, "connection after a crash", func() bool { return a.peer("studio").Connected && b.peer("anna").Connected })
 	if p := a.peer("studio"); p.Level != "write" {
 		t.Errorf("%+v", p)
 	}
-	// Revoked, and let in again.
+	a.wantKeys(2, 2)
+	// Revoked, and let in again. Who had the share keys is not to have the next one.
 	a.must("revoke", "studio")
+	a.wantKeys(3, 3)
 	mounttest.WaitFor(t, "the end of the connection", func() bool { return !a.peer("studio").Connected && !b.peer("anna").Connected })
 	if out := a.must("trust", "explain", "studio", "photos"); !strings.HasPrefix(out, "blocked: ") {
 		t.Errorf("%s", out)
 	}
 	a.must("grant", "studio", "paired")
+	a.wantKeys(3, 3)
 	mounttest.WaitFor(t, "connection after a grant", func() bool { return a.peer("studio").Connected })
 	// Paired a second time.
 	if out := b.must("pair", strings.TrimSpace(a.must("pair", "--link"))); !strings.Contains(out, "Paired with anna again, which was paired before; its level is paired.") {

@@ -25,6 +25,8 @@ type peers struct {
 	hub  *link.Hub // nil: there are none, and err says why
 	err  error
 
+	epoch sync.Mutex // held by whoever begins an epoch of the share keys
+
 	mu      sync.Mutex // guards answers
 	answers []report.Answer
 }
@@ -59,6 +61,9 @@ func (d *Daemon) startPeers() {
 	}
 	if at := p.hub.Pairing(); at.Error != "" {
 		d.warn("no peer can reach this store: " + at.Error + " (it is tried again)")
+	}
+	if err := d.beginEpoch(); err != nil {
+		d.log.Error("a key is in use that a peer may know whose trust has ended", "error", err)
 	}
 }
 
@@ -182,6 +187,9 @@ func (d *Daemon) grant(peer, level, path string) (book.Peer, error) {
 	}
 	p, err := d.peers.book.Grant(peer, l, pattern)
 	d.peers.hub.Sync()
+	if err == nil {
+		err = d.beginEpoch()
+	}
 	return p, err
 }
 

@@ -55,5 +55,8 @@ func (d *Daemon) doPeers(verb string, args map[string]string) error {
 		_, _, err = b.Replace(args["peer"], args["by"])
 	}
 	hub.Sync()
-	return err
+	if err != nil {
+		return err
+	}
+	return d.beginEpoch()
 }

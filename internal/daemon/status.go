@@ -62,6 +62,7 @@ func (d *Daemon) status() *status.Status {
 			UncopiedNow: checkpoint.LagCommits, ExportingNow: checkpoint.Exporting, Incomplete: checkpoint.Broken, Error: checkpoint.LastError,
 		},
 		Tier:     d.tierStatus(),
+		Keys:     d.keysStatus(),
 		Peers:    d.peersStatus(),
 		Requests: edge.Requests,
 		Problems: []string{},
@@ -101,6 +102,7 @@ func problems(s *status.Status, watch, lost string) []string {
 	if s.Peers != nil {
 		add(s.Peers.Error != "", "peers cannot be reached: "+s.Peers.Error)
 	}
+	add(s.Keys.Due > 0, "the share key in use may be known to "+term.Of(s.Keys.Due, "peer")+" whose trust has ended, and another could not be made: the log tells why, and the next mount tries again")
 	add(s.Retention.Error != "", "history could not be thinned: "+s.Retention.Error)
 	add(s.Scrub.LastBad != "", "pack "+s.Scrub.LastBad+" does not read back ("+term.Of(s.Scrub.BadRecords, "record")+" that versions need since the mount): sharefs fsck tells what is concerned")
 	last := "; the last was of " + term.Quote(lost)

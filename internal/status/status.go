@@ -18,7 +18,8 @@ type Status struct {
 	Checkpoint Checkpoint `json:"checkpoint"`
 	Retention  Retention  `json:"retention"`
 	Scrub      Scrub      `json:"scrub"`
-	Tier       *Tier      `json:"tier,omitempty"`  // none: the store has no bucket
+	Tier       *Tier      `json:"tier,omitempty"` // none: the store has no bucket
+	Keys       Keys       `json:"keys"`
 	Peers      *Peers     `json:"peers,omitempty"` // none: nobody was ever paired
 	Space      Space      `json:"space"`
 
@@ -47,6 +48,15 @@ type Peers struct {
 	Connected int    `json:"connected_now"`
 	Listening string `json:"listening,omitempty"` // where this host is reached; empty: nowhere
 	Error     string `json:"error,omitempty"`     // why it cannot be
+}
+
+// Keys sums up the share keys of the store.
+type Keys struct {
+	Known  int    `json:"known"`                // of all shares and epochs
+	Shares int    `json:"shares"`               // that they are of
+	Share  string `json:"share"`                // id of the one in use, hexadecimal
+	Epoch  uint32 `json:"epoch"`                // in use
+	Due    uint64 `json:"epochs_due,omitempty"` // peers that may know the key in use and are not to know the next one
 }
 
 // Content says how the content of live files reaches programs.

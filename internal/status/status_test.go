@@ -37,6 +37,10 @@ func TestTheTextSaysWhatIsNowAndWhatSinceTheMount(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, text)
 		}
 	}
+	if strings.Contains(text, "Share keys") {
+		t.Errorf("one key is worth no line:\n%s", text)
+	}
+	s.Keys = Keys{Known: 4, Shares: 2, Share: "0123456789abcdef0123456789abcdef", Epoch: 3}
 	s.Problems = []string{"the disk is full", "b\x1b[0m"}
 	s.Checkpoint = Checkpoint{Generation: 2, Rows: 5000, Bytes: 2048, UncopiedNow: 1}
 	s.Mount.ReadOnly, s.Content.Passthrough, s.Content.Reason = true, false, "passthrough=off"
@@ -45,6 +49,7 @@ func TestTheTextSaysWhatIsNowAndWhatSinceTheMount(t *testing.T) {
 	for _, want := range []string{
 		"Problems     the disk is full\n", `b\x1b[0m` + "\n", "read-only\n",
 		"Content      served: reads and writes go through the daemon (passthrough=off)\n",
+		"Share keys   4 of 2 shares; in use is epoch 3 of share 01234567\n",
 		"Bucket       s3://h/b: 2 files, 2.0 KiB\n", "             it lacks 1 file, 1.0 KiB, since 2026-11-20 10:00:00\n",
 		"Checkpoint   5,000 rows and the changes since, 2.0 KiB; now 1 change not in it\n",
 	} {

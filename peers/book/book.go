@@ -46,7 +46,8 @@ const (
 // file is what is kept.
 type file struct {
 	Format int      `json:"format"`
-	Port   uint16   `json:"port,omitempty"` // that was listened on last
+	Port   uint16   `json:"port,omitempty"`       // that was listened on last
+	Due    uint64   `json:"epochs_due,omitempty"` // see Book.EpochsDue
 	Peers  []Peer   `json:"peers"`
 	Trust  []string `json:"trust"`
 }
@@ -59,6 +60,7 @@ type Book struct {
 	peers  []Peer     // by name
 	policy trust.Policy
 	port   uint16
+	due    uint64
 }
 
 // Open reads a book; nothing is an empty one. Save replaces what is kept. The error is of KindCorrupt.
@@ -93,7 +95,7 @@ func Open(text []byte, save func([]byte) error) (*Book, error) {
 	if err != nil {
 		return bad("", err)
 	}
-	b.peers, b.policy, b.port = f.Peers, policy, f.Port
+	b.peers, b.policy, b.port, b.due = f.Peers, policy, f.Port, f.Due
 	return b, nil
 }
 
@@ -101,12 +103,13 @@ func Open(text []byte, save func([]byte) error) (*Book, error) {
 func (b *Book) change(fn func(n *Book) error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := &Book{peers: slices.Clone(b.peers), policy: b.policy, port: b.port}
+	n := &Book{peers: slices.Clone(b.peers), policy: b.policy, port: b.port, due: b.due}
 	if err := fn(n); err != nil {
 		return err
 	}
+	n.due += shutOut(b.policy, n.policy)
 	slices.SortFunc(n.peers, func(x, y Peer) int { return strings.Compare(x.Name, y.Name) })
-	f := file{Format: formatNow, Port: n.port, Peers: n.peers, Trust: strings.Split(strings.TrimSpace(n.policy.Format(sharefs.PeerID.String)), "\n")}
+	f := file{Format: formatNow, Port: n.port, Due: n.due, Peers: n.peers, Trust: strings.Split(strings.TrimSpace(n.policy.Format(sharefs.PeerID.String)), "\n")}
 	if f.Trust[0] == "" {
 		f.Trust = nil
 	}
@@ -117,7 +120,7 @@ func (b *Book) change(fn func(n *Book) error) error {
 	if err != nil {
 		return err
 	}
-	b.peers, b.policy, b.port = n.peers, n.policy, n.port
+	b.peers, b.policy, b.port, b.due = n.peers, n.policy, n.port, n.due
 	return nil
 }
 

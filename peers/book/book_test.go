@@ -43,7 +43,7 @@ func (k *kept) again(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v in %s", err, k.text)
 	}
-	if got, want := b.names(), k.names(); got != want || b.Port() != k.Port() || b.Policy().Format(sharefs.PeerID.String) != k.Policy().Format(sharefs.PeerID.String) {
+	if got, want := b.names(), k.names(); got != want || b.Port() != k.Port() || b.EpochsDue() != k.EpochsDue() || b.Policy().Format(sharefs.PeerID.String) != k.Policy().Format(sharefs.PeerID.String) {
 		t.Fatalf("%s, want %s", got, want)
 	}
 	k.Book = b
