@@ -55,6 +55,10 @@ var rules = []rule{
 	{"sharefs/peers/book", []string{"sharefs", "sharefs/peers/trust"}, "what is kept of peers, wherever"},
 	{"sharefs/peers/link", []string{"sharefs", "sharefs/esp", "sharefs/peers"}, "the one user of esp: it brings the parts together, and knows nothing of trees"},
 
+	{"sharefs/peers/exchange/wire", []string{"sharefs", "sharefs/peers/record", "sharefs/peers/trust"}, "messages, and what permits to write them; whatever they go over"},
+	{"sharefs/peers/exchange", []string{"sharefs", "sharefs/esp", "sharefs/peers/exchange", "sharefs/peers/frame", "sharefs/peers/link", "sharefs/peers/record", "sharefs/peers/trust"},
+		"it runs over the sessions of a hub; logs, content and keys it knows as interfaces"},
+
 	{"sharefs/esp/...", []string{"sharefs/esp/internal", "golang.org/x", "github.com/flynn/noise", "github.com/klauspost/compress", "github.com/libp2p/go-reuseport", "github.com/zeebo/blake3"},
 		"a transport that other programs import too; it knows nothing of files"},
 

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -322,3 +323,58 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 func be64(n uint64) string { return hex.EncodeToString(binary.BigEndian.AppendUint64(nil, n)) }
+
+func TestNodes(t *testing.T) {
+	id := sharefs.ChunkID(bytes.Repeat([]byte{0xab}, 32))
+	good := []Span{{Len: 300, ID: id}, {Len: 5, Hole: true}, {Len: 1, ID: id}}
+	node := append(append([]byte{0xd8, 0x04}, id[:]...), 0x0b, 0x02)
+	node = append(node, id[:]...)
+	if got, err := DecodeNode(node, 306); err != nil || !slices.Equal(got, good) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err := DecodeNode(nil, 0); err != nil || len(got) != 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for name, c := range map[string]struct {
+		node   []byte
+		length uint64
+	}{
+		"too long":           {node, 305},
+		"too short":          {node, 307},
+		"nothing":            {nil, 1},
+		"cut":                {node[:len(node)-1], 306},
+		"a span of nothing":  {[]byte{0x01}, 0},
+		"not in short form":  {[]byte{0x8b, 0x00}, 5},
+		"more than 64 bits":  {bytes.Repeat([]byte{0xff}, 11), 5},
+		"ends in its length": {[]byte{0x80}, 5},
+	} {
+		if got, err := DecodeNode(c.node, c.length); !errors.Is(err, sharefs.KindCorrupt) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+}
+
+func FuzzDecodeNode(f *testing.F) {
+	f.Add([]byte{0x0b}, uint64(5))
+	f.Add(append([]byte{0x0a}, make([]byte, 32)...), uint64(5))
+	f.Fuzz(func(t *testing.T, node []byte, length uint64) {
+		spans, err := DecodeNode(node, length)
+		if err != nil {
+			return
+		}
+		var again []byte
+		var sum uint64
+		for _, s := range spans {
+			v := s.Len << 1
+			if s.Hole {
+				again = binary.AppendUvarint(again, v|1)
+			} else {
+				again = append(binary.AppendUvarint(again, v), s.ID[:]...)
+			}
+			sum += s.Len
+		}
+		if !bytes.Equal(again, node) || sum != length {
+			t.Fatalf("%x became %x, %d bytes of %d", node, again, sum, length)
+		}
+	})
+}

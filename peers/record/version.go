@@ -177,3 +177,29 @@ func decodeVersion(d *reader) *Version {
 	}
 	return v
 }
+
+// DecodeNode reads a node of a manifest: a list of spans that fill length bytes. The error is of [sharefs.KindCorrupt].
+func DecodeNode(node []byte, length uint64) ([]Span, error) {
+	d := reader{b: node}
+	spans := make([]Span, 0, len(node)/33+1)
+	left := length
+	for d.err == nil && len(d.b) > 0 {
+		l := d.varint("length of a span")
+		s := Span{Len: l >> 1, Hole: l&1 != 0}
+		if !s.Hole {
+			d.array(s.ID[:], "spans")
+		}
+		if s.Len == 0 || s.Len > left {
+			d.refuse("a span of %d bytes where %d are left", s.Len, left)
+		}
+		left -= s.Len
+		spans = append(spans, s)
+	}
+	if d.err == nil && left > 0 {
+		d.refuse("spans that lack %d bytes", left)
+	}
+	if d.err != nil {
+		return nil, &sharefs.Error{Op: "read a node of a manifest", Kind: sharefs.KindCorrupt, Err: d.err}
+	}
+	return spans, nil
+}

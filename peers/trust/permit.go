@@ -49,6 +49,19 @@ func (p Policy) Plain(id sharefs.PeerID, path string) (Plain, error) {
 	return Plain{id, path}, nil
 }
 
+// Whole returns the permission to send a peer records and content of the whole share, whatever the path: none of its rules leaves it less than [Read] anywhere.
+// Otherwise the error is of [sharefs.KindPermission] and names what it does not receive.
+func (p Policy) Whole(id sharefs.PeerID) (Plain, error) {
+	e := p.peers[id]
+	for _, r := range e.rules {
+		if l := min(r.Level, e.ceiling); l.Rights().Out < OutPlain {
+			return Plain{}, &sharefs.Error{Op: "send", Path: quote(r.Pattern.String()), Kind: sharefs.KindPermission,
+				Detail: "this peer has the level " + l.String() + " there and receives " + l.Rights().Receives}
+		}
+	}
+	return p.Plain(id, "")
+}
+
 // Cipher returns the permission to send a peer sealed objects, which are of no path that it could see. A peer that has neither [Store] nor more anywhere is refused
 // with an error of [sharefs.KindPermission].
 func (p Policy) Cipher(id sharefs.PeerID) (Cipher, error) {

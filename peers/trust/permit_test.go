@@ -60,6 +60,33 @@ func TestPermissionsByLevel(t *testing.T) {
 	}
 }
 
+// Who receives less somewhere does not receive the whole.
+func TestPermissionForTheWhole(t *testing.T) {
+	private := pattern(t, "private")
+	for _, root := range Levels() {
+		for _, part := range Levels() {
+			p := Policy{}.Grant(Rule{bob, private, part})
+			if _, err := p.Whole(bob); !errors.Is(err, sharefs.KindPermission) {
+				t.Errorf("%s for a part alone: %v", part, err)
+			}
+			p = p.Grant(Rule{bob, Pattern{}, root})
+			whole, err := p.Whole(bob)
+			if want := root >= Read && part >= Read; (err == nil) != want || err != nil && !errors.Is(err, sharefs.KindPermission) {
+				t.Errorf("%s, and %s for a part: %v", root, part, err)
+			}
+			if e, envErr := whole.Envelope([]byte("x")); (envErr == nil) != (err == nil) || err == nil && e.To() != bob {
+				t.Errorf("%s, %s: %v", root, part, envErr)
+			}
+			if _, err := p.Cap(bob, Store).Whole(bob); err == nil {
+				t.Error("beyond the ceiling")
+			}
+		}
+	}
+	if _, err := (Policy{}).Whole(bob); err == nil {
+		t.Error("somebody of whom no rule speaks")
+	}
+}
+
 // TestNothingElseMakesAnEnvelope: each type that takes part has no field that another package can set, so its only values are those
 // that the functions here return, and the zero value.
 func TestNothingElseMakesAnEnvelope(t *testing.T) {

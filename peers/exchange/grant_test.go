@@ -1,0 +1,205 @@
+package exchange
+
+import (
+	"fmt"
+	"testing"
+
+	"sharefs"
+	"sharefs/peers/record"
+	"sharefs/peers/trust"
+)
+
+// What is granted on both sides decides what comes.
+func TestLevels(t *testing.T) {
+	for _, l := range trust.Levels()[trust.Paired:] {
+		t.Run(l.String(), func(t *testing.T) {
+			leakCheck(t)
+			a, b := newHost(t, "anna"), newHost(t, "bert")
+			a.ring, b.ring = []byte("a's keys"), []byte("b's keys")
+			list, theirs := a.write("one"), b.write("two")
+			pair(t, a, b, l, trust.Write) // anna grants it to bert, who trusts her
+			r := l.Rights()
+			if r.Relay {
+				a.has(theirs...)
+			}
+			if r.Out == trust.OutPlain {
+				b.has(list...)
+				if data, err := b.fetchAgain(list[0], idsOf(list[0])...); err != nil || string(data) != "one" {
+					t.Errorf("%q, %v", data, err)
+				}
+			}
+			b.has(theirs...)
+			wait(t, "the streams open", func() bool { return a.greets(b) && b.greets(a) })
+			wait(t, "what is granted is offered", func() bool { return a.with(b).Sends == (r.Out == trust.OutPlain) && b.with(a).Sends })
+			wait(t, "what counts is taken", func() bool { return a.with(b).Receives == r.Relay && b.with(a).Receives == (r.Out == trust.OutPlain) })
+			if r.In >= trust.InMerge {
+				wait(t, "keys there", func() bool { return a.ringOf(b) == "b's keys" })
+			} else if got := a.ringOf(b); got != "" {
+				t.Errorf("keys were taken: %q", got)
+			}
+			if r.Out < trust.OutPlain {
+				if n := b.count(); n != 1 {
+					t.Errorf("%d records at bert", n)
+				}
+				if got := b.ringOf(a); got != "" {
+					t.Errorf("keys were given: %q", got)
+				}
+				if _, err := b.fetch(list[0], idsOf(list[0])...); !isKind(err, sharefs.KindUnreachable) {
+					t.Errorf("content for who may have none: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// greets reports whether the control stream to another host stands.
+func (h *host) greets(o *host) bool {
+	for _, p := range h.all() {
+		p.mu.Lock()
+		ok := p.id == o.key.ID && p.greeted
+		p.mu.Unlock()
+		if ok {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *host) ringOf(o *host) string {
+	h.memory.mu.Lock()
+	defer h.memory.mu.Unlock()
+	return h.rings[o.key.ID]
+}
+
+// A grant that is raised or lowered while the two are connected holds at once.
+func TestGrantsThatChange(t *testing.T) {
+	leakCheck(t)
+	a, b := newHost(t, "anna"), newHost(t, "bert")
+	a.ring = []byte("keys")
+	pair(t, a, b, trust.Paired, trust.Write)
+	first := a.write("one")
+	wait(t, "the streams open", func() bool { return a.greets(b) && b.greets(a) })
+	a.grant(b, trust.Read)
+	b.has(first...)
+	wait(t, "keys there", func() bool { return b.ringOf(a) == "keys" })
+	a.memory.mu.Lock()
+	a.ring = []byte("other keys")
+	a.memory.mu.Unlock()
+	a.RingChanged()
+	wait(t, "other keys there", func() bool { return b.ringOf(a) == "other keys" })
+	if _, err := b.fetchAgain(first[0], idsOf(first[0])...); err != nil {
+		t.Fatal(err)
+	}
+	a.grant(b, trust.Paired)
+	wait(t, "nothing is offered", func() bool { return !a.with(b).Sends && !b.with(a).Receives })
+	second := a.write("two")
+	wait(t, "no content is served", func() bool {
+		_, err := b.fetch(first[0], idsOf(first[0])...)
+		return isKind(err, sharefs.KindUnreachable)
+	})
+	for i := range 20 { // whatever is said meanwhile
+		b.has(b.write(fmt.Sprint(i))...)
+	}
+	b.memory.mu.Lock()
+	leaked := b.records[second[0].ID()] != nil
+	b.memory.mu.Unlock()
+	if leaked {
+		t.Error("what was written after the grant ended was sent")
+	}
+	a.grant(b, trust.Read)
+	b.has(second...)
+	if data, err := b.fetchAgain(second[0], idsOf(second[0])...); err != nil || string(data) != "two" {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
+// A peer with a rule for a part of the tree is sent nothing of the whole.
+func TestARuleForAPart(t *testing.T) {
+	leakCheck(t)
+	a, b := newHost(t, "anna"), newHost(t, "bert")
+	list := a.write("one")
+	pair(t, a, b, trust.Write, trust.Write)
+	b.has(list...)
+	private, err := trust.ParsePattern("private")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.book.Grant(b.name, trust.Paired, private); err != nil {
+		t.Fatal(err)
+	}
+	a.Refresh()
+	wait(t, "nothing is offered", func() bool { return !a.with(b).Sends && !b.with(a).Receives })
+	if _, err := b.fetch(list[0], idsOf(list[0])...); !isKind(err, sharefs.KindUnreachable) {
+		t.Error(err)
+	}
+}
+
+// Who was of no account has its log taken from the beginning when it is trusted, if the log says so.
+func TestRaisedTrustTakesAgain(t *testing.T) {
+	leakCheck(t)
+	a, b := newHost(t, "anna"), newHost(t, "bert")
+	pair(t, a, b, trust.Write, trust.Read)
+	first := a.write("one")
+	b.has(first...)
+	b.memory.mu.Lock()
+	delete(b.records, first[0].ID()) // as if it had been passed over
+	b.items = nil
+	clear(b.batches)
+	b.have = map[string]uint64{}
+	b.memory.mu.Unlock()
+	b.grant(a, trust.Write)
+	b.has(first...)
+}
+
+// A host whose log begins anew, or has lost its end, has all of it taken again.
+func TestLogsThatWereLost(t *testing.T) {
+	leakCheck(t)
+	a, b := newHost(t, "anna"), newHost(t, "bert")
+	pair(t, a, b, trust.Write, trust.Write)
+	first := a.write("one", "two")
+	b.has(first...)
+	wait(t, "acknowledged", func() bool { return a.with(b).Acked == a.Last() })
+	// Another name.
+	a.memory.mu.Lock()
+	a.id[0]++
+	a.items = nil
+	clear(a.batches)
+	clear(a.records)
+	clear(a.have)
+	a.writer = record.Writer{Share: share, Head: record.Head{Author: a.key.ID, Incarnation: 2}}
+	a.memory.mu.Unlock()
+	second := a.write("three")
+	b.has(second...)
+	a.Refresh()
+	a.has(first...) // bert gives back what anna lost
+	// The same name: its end is gone.
+	b.memory.mu.Lock()
+	b.have[cursor(a.key.ID, a.ID())] = 1000
+	b.memory.mu.Unlock()
+	b.grant(a, trust.Paired)
+	wait(t, "nothing is taken", func() bool { return !b.with(a).Receives })
+	third := a.write("four")
+	b.grant(a, trust.Write)
+	b.has(third...)
+}
+
+// A host that lost its state learns of what it authored before it is asked for more.
+func TestAHostLearnsThatItLostItsState(t *testing.T) {
+	leakCheck(t)
+	a, b := newHost(t, "anna"), newHost(t, "bert")
+	a.memory.write(t, "one")
+	old := a.author(t, func() *record.Record { r, _ := a.version(t, []byte("two")); return r }())
+	b.memory.mu.Lock()
+	b.last[a.key.ID] = old
+	b.memory.mu.Unlock()
+	a.memory.mu.Lock()
+	a.writer = record.Writer{Share: share, Head: record.Head{Author: a.key.ID, Incarnation: 1}}
+	a.items = nil
+	a.memory.mu.Unlock()
+	pair(t, a, b, trust.Write, trust.Write)
+	wait(t, "anna knows", func() bool {
+		a.memory.mu.Lock()
+		defer a.memory.mu.Unlock()
+		return len(a.saw) > 0 && a.saw[0].Hash() == old.Hash() && a.writer.Head.Incarnation == 2
+	})
+}

@@ -1,0 +1,234 @@
+package exchange
+
+import (
+	"bytes"
+	"context"
+	"slices"
+
+	"sharefs/peers/exchange/wire"
+	"sharefs/peers/record"
+	"sharefs/peers/trust"
+)
+
+// About how much is sent in one message, and how many records are read of the log at once.
+const (
+	pushBytes   = 256 << 10
+	pushRecords = 1024
+)
+
+// push writes the control stream. Each turn does the first thing that is due; it waits where nothing is.
+func (p *peer) push(ctx context.Context, w *wire.Writer) error {
+	if err := w.Hello(wire.Hello{Lowest: wire.Version, Highest: wire.Version}); err != nil {
+		return err
+	}
+	for {
+		did, err := p.turn(ctx, w)
+		if err != nil {
+			return err
+		}
+		if did {
+			continue
+		}
+		select {
+		case <-p.poke:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// errBye ends a stream after the last message.
+var errBye = context.Canceled
+
+// turn does what is due: what ends something first, then what the peer waits for, and items last.
+func (p *peer) turn(ctx context.Context, w *wire.Writer) (did bool, err error) {
+	p.mu.Lock()
+	bye, greeted := p.bye, p.greeted
+	p.mu.Unlock()
+	switch {
+	case bye != nil:
+		_ = w.Bye(*bye)
+		return false, errBye
+	case !greeted:
+		return false, nil
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	}
+	policy := p.x.cfg.Policy()
+	plain, refused := policy.Whole(p.id)
+	if did, err = p.pushGrant(w, plain, refused == nil); did || err != nil {
+		return did, err
+	}
+	if did, err = p.pushTaking(w, policy.Level(p.id, "").Rights()); did || err != nil {
+		return did, err
+	}
+	if refused != nil {
+		return false, nil
+	}
+	if did, err = p.pushHere(w, plain); did || err != nil {
+		return did, err
+	}
+	return p.pushItems(w)
+}
+
+// send writes a message for which a permission was given.
+func send(w *wire.Writer, plain trust.Plain, message []byte) error {
+	e, err := plain.Envelope(message)
+	if err != nil {
+		return err
+	}
+	return w.Send(e)
+}
+
+// pushGrant begins or ends what the grant is for.
+func (p *peer) pushGrant(w *wire.Writer, plain trust.Plain, granted bool) (did bool, err error) {
+	log := p.x.cfg.Log
+	p.mu.Lock()
+	offered, seen, old, was := p.offered, p.seen, p.ring, p.log
+	p.mu.Unlock()
+	if !granted {
+		if !offered {
+			return false, nil
+		}
+		p.mu.Lock()
+		p.offered, p.sending, p.ring, p.seen = false, false, nil, false
+		p.here = nil
+		p.mu.Unlock()
+		return true, w.Withdraw()
+	}
+	if p.x.cfg.Rings != nil {
+		if ring := p.x.cfg.Rings.Ring(); len(ring) > 0 && !bytes.Equal(ring, old) {
+			p.mu.Lock()
+			p.ring = bytes.Clone(ring)
+			p.mu.Unlock()
+			return true, send(w, plain, wire.RingMessage(ring))
+		}
+	}
+	if !seen {
+		p.mu.Lock()
+		p.seen = true
+		p.mu.Unlock()
+		batch, err := log.Seen(p.id)
+		if err != nil {
+			return false, err
+		}
+		if batch != nil {
+			return true, send(w, plain, wire.SeenMessage(batch))
+		}
+	}
+	if id := log.ID(); !offered || id != was {
+		p.mu.Lock()
+		p.offered, p.log, p.sending, p.at, p.told, p.acked = true, id, false, 0, 0, 0
+		p.mu.Unlock()
+		return true, send(w, plain, wire.OfferMessage(wire.Offer{Log: id, Last: log.Last()}))
+	}
+	return false, nil
+}
+
+// pushHere tells of content that is here now.
+func (p *peer) pushHere(w *wire.Writer, plain trust.Plain) (did bool, err error) {
+	p.mu.Lock()
+	n := min(len(p.here), wire.MaxHere)
+	list := p.here[:n:n]
+	p.here = p.here[n:]
+	p.mu.Unlock()
+	if n == 0 {
+		return false, nil
+	}
+	return true, send(w, plain, wire.HereMessage(list))
+}
+
+// mostLeftOut is how many numbers of arrival that go by, because the peer sent what stands there itself, before it is told so.
+const mostLeftOut = 1000
+
+// pushItems sends what the log has and the peer lacks.
+func (p *peer) pushItems(w *wire.Writer) (did bool, err error) {
+	p.mu.Lock()
+	sending, run, at, told := p.sending, p.run, p.at, p.told
+	p.mu.Unlock()
+	if !sending || at >= p.x.cfg.Log.Last() {
+		return false, nil
+	}
+	items, err := p.x.cfg.Log.Since(at, pushRecords)
+	if err != nil || len(items) == 0 {
+		return false, err
+	}
+	m := wire.NewItems(run, told)
+	flush := func(upTo uint64) (on bool, err error) {
+		plain, err := p.x.cfg.Policy().Whole(p.id) // of this moment
+		if err != nil {
+			return false, nil // the next turn withdraws the offer
+		}
+		p.mu.Lock()
+		on = p.sending && p.run == run
+		if on {
+			p.at, p.told = upTo, upTo
+		}
+		p.mu.Unlock()
+		if !on {
+			return false, nil
+		}
+		err = send(w, plain, m.Message(upTo))
+		m = wire.NewItems(run, upTo)
+		return err == nil, err
+	}
+	for i := range items {
+		it := &items[i]
+		if large(it) {
+			for _, r := range it.Records { // the batch alone follows
+				if m.Record(r); m.Size() >= pushBytes {
+					if on, err := flush(at); !on {
+						return true, err
+					}
+				}
+			}
+			it = &Item{Batch: it.Batch, Next: it.Next}
+		}
+		p.add(m, it)
+		at = it.Next
+		if m.Size() >= pushBytes {
+			if on, err := flush(at); !on {
+				return true, err
+			}
+			told = at
+		}
+	}
+	if m.Size() > 0 || at-told >= mostLeftOut {
+		_, err = flush(at)
+		return true, err
+	}
+	p.mu.Lock()
+	if p.sending && p.run == run {
+		p.at = at
+	}
+	p.mu.Unlock()
+	return true, nil
+}
+
+// large reports whether a batch is too large for one message.
+func large(it *Item) bool {
+	size := 0
+	for _, r := range it.Records {
+		size += len(r.Bytes())
+	}
+	return it.Batch != nil && size > wire.MaxBatchBytes
+}
+
+// add adds to a message what the peer did not send itself.
+func (p *peer) add(m *wire.ItemsWriter, it *Item) {
+	p.mu.Lock()
+	has := it.Batch != nil && p.known.has(it.Batch.Hash())
+	if it.Batch == nil {
+		has = !slices.ContainsFunc(it.Records, func(r *record.Record) bool { return !p.known.has(r.ID()) })
+	}
+	p.mu.Unlock()
+	switch {
+	case has:
+	case it.Batch != nil:
+		m.Batch(it.Batch, it.Records)
+	default:
+		for _, r := range it.Records {
+			m.Record(r)
+		}
+	}
+}

@@ -1,0 +1,524 @@
+package exchange
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"sharefs"
+	"sharefs/peers/exchange/wire"
+	"sharefs/peers/record"
+)
+
+// source is a peer that is asked for content. Guarded by the fetcher's lock.
+type source struct {
+	p *peer
+	f *fetcher
+
+	pending  []*ask // that no stream has taken yet
+	tail     []*ask // not answered, and nobody else is asked instead: the first were asked first
+	own      int    // bytes of these
+	inFlight int    // bytes of all that are not answered, pending ones too
+	asks     int
+	streams  []*stream
+	opening  bool
+	failures int // streams that ended
+	turn     int // counts how often the source was added
+
+	stalled bool
+	last    time.Time   // of an answer, or when there was nothing to answer before
+	watch   *time.Timer // while something is not answered
+	bytes   float64     // that came lately, while more was waited for
+	seconds float64     // in which they came
+	fresh   time.Time   // of the last message, while more was waited for
+	rttIs   time.Duration
+	rttAt   time.Time
+}
+
+// ask is a want that a source was asked for.
+type ask struct {
+	w        *want
+	version  record.ID
+	size     int // that was assumed
+	answered bool
+	doubled  bool // somebody else is asked too
+}
+
+// stream is one of those over which a source is asked. Guarded by the fetcher's lock but for what does not change.
+type stream struct {
+	s    *source
+	turn int // of the source, in which it was opened
+	c    net.Conn
+	poke chan struct{}
+
+	sent     []*ask // and not answered, in order
+	inFlight int    // bytes of these
+	answers  uint64
+}
+
+// Bounds of streams.
+const (
+	streamsMost = 4        // to one peer
+	streamFull  = 64 << 10 // bytes that a stream waits for before another one is opened
+	pullMost    = 256      // ids in one message
+)
+
+func newSource(p *peer) *source { return &source{p: p, f: p.x.fetch} }
+
+// add begins to ask a peer.
+func (f *fetcher) add(s *source) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.sources[s]; ok || f.closed || s.p.ctx.Err() != nil {
+		return
+	}
+	f.sources[s] = struct{}{}
+	s.failures, s.stalled = 0, false
+	s.turn++
+	s.open()
+	f.dispatch()
+}
+
+// remove asks a peer for nothing more. What it was asked for is wanted of others.
+func (f *fetcher) remove(s *source) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.giveUp(s)
+	f.dispatch()
+}
+
+// giveUp takes a source out. f.mu is held.
+func (f *fetcher) giveUp(s *source) {
+	if _, ok := f.sources[s]; !ok {
+		return
+	}
+	delete(f.sources, s)
+	for _, st := range s.streams {
+		_ = st.c.Close() // its reader puts back what is not answered
+	}
+	for _, a := range slices.Backward(s.pending) {
+		s.finish(a)
+		f.requeue(a.w)
+	}
+	s.pending = nil
+	if s.watch != nil {
+		s.watch.Stop()
+		s.watch = nil
+	}
+}
+
+// rate returns the rate at which a source answers, in bytes/s; 0: it is not known.
+func (f *fetcher) rate(s *source) float64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s.bytes == 0 {
+		return 0
+	}
+	return s.speed()
+}
+
+// speed returns the rate at which the source answers, in bytes/s.
+func (s *source) speed() float64 {
+	if s.bytes == 0 || s.seconds == 0 {
+		return rateFirst
+	}
+	return max(s.bytes/s.seconds, rateLeast)
+}
+
+func (s *source) rtt() time.Duration {
+	if now := time.Now(); now.Sub(s.rttAt) > time.Second {
+		s.rttIs, s.rttAt = s.p.s.rtt(), now
+	}
+	return s.rttIs
+}
+
+// window returns how many bytes the source may be asked for and not have answered.
+func (s *source) window() int {
+	most := s.f.x.cfg.Limits.PeerBytes
+	if s.bytes == 0 {
+		return min(windowFirst, most)
+	}
+	return min(max(int(min(s.speed()*(2*s.rtt()+windowTime).Seconds(), math.MaxInt32)), windowLeast), most)
+}
+
+func (s *source) room() bool { return s.inFlight < s.window() && s.asks < asksMost }
+
+// eta returns in what time so many more bytes would have come.
+func (s *source) eta(size int) time.Duration {
+	if s.stalled {
+		return math.MaxInt64 / 4
+	}
+	return s.rtt() + time.Duration(float64(s.inFlight+size)/s.speed()*float64(time.Second))
+}
+
+// left returns how long the source takes for what it alone is asked for.
+func (s *source) left() time.Duration {
+	if s.stalled {
+		return math.MaxInt64 / 2
+	}
+	return time.Duration(float64(s.own) / s.speed() * float64(time.Second))
+}
+
+// ask asks the source for a want.
+func (s *source) ask(w *want) {
+	a := &ask{w: w, version: w.versions[0].ID(), size: w.size}
+	if s.asks == 0 {
+		s.last = time.Now()
+		if s.watch == nil {
+			s.watch = time.AfterFunc(s.f.x.cfg.Limits.Stall, s.look)
+		} else {
+			s.watch.Reset(s.f.x.cfg.Limits.Stall)
+		}
+	}
+	w.at = append(w.at, s)
+	s.pending, s.tail = append(s.pending, a), append(s.tail, a)
+	s.inFlight, s.own, s.asks = s.inFlight+a.size, s.own+a.size, s.asks+1
+	s.f.inFlight += a.size
+}
+
+// double says that somebody else is asked for it too.
+func (s *source) double(a *ask) {
+	if !a.doubled && !a.answered {
+		a.doubled = true
+		s.own -= a.size
+	}
+	if n := len(s.tail); n > 0 && s.tail[n-1] == a {
+		s.tail = s.tail[:n-1]
+	}
+}
+
+// finish says that an ask is answered, or never will be.
+func (s *source) finish(a *ask) {
+	if a.answered {
+		return
+	}
+	a.answered = true
+	if !a.doubled {
+		s.own -= a.size
+	}
+	s.inFlight, s.asks = s.inFlight-a.size, s.asks-1
+	s.f.inFlight -= a.size
+	if i := slices.Index(a.w.at, s); i >= 0 {
+		a.w.at = slices.Delete(a.w.at, i, i+1)
+	}
+	for len(s.tail) > 0 && s.tail[0].answered {
+		s.tail = s.tail[1:]
+	}
+	for n := len(s.tail); n > 0 && s.tail[n-1].answered; n-- {
+		s.tail = s.tail[:n-1]
+	}
+}
+
+// look is called when something may not have been answered for long.
+func (s *source) look() {
+	f, l := s.f, &s.f.x.cfg.Limits
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.sources[s]; !ok || s.watch == nil || s.asks == 0 {
+		return
+	}
+	quiet := time.Since(s.last)
+	switch {
+	case quiet >= l.GiveUp:
+		s.fail()
+		f.giveUp(s)
+	case quiet >= l.Stall:
+		s.watch.Reset(l.GiveUp - quiet)
+		if !s.stalled {
+			s.stalled = true
+			for _, a := range slices.Backward(s.tail) {
+				if !a.answered && !a.w.settled() && !a.w.queued && f.wants[a.w.id] == a.w {
+					f.enqueueFirst(a.w)
+				}
+				a.doubled = true
+			}
+			s.tail, s.own = nil, 0
+		}
+	default:
+		s.watch.Reset(l.Stall - quiet)
+	}
+	f.dispatch()
+}
+
+// fail says of what the source is asked for that it does not have it.
+func (s *source) fail() {
+	mark := func(list []*ask) {
+		for _, a := range list {
+			s.lacks(a.w)
+		}
+	}
+	mark(s.pending)
+	for _, st := range s.streams {
+		mark(st.sent)
+	}
+}
+
+// lacks notes that the source does not have what is wanted.
+func (s *source) lacks(w *want) {
+	if w.missing == nil {
+		w.missing = map[*source]struct{}{}
+	}
+	w.missing[s] = struct{}{}
+}
+
+// kick has the streams take what is pending, and opens another where all are busy.
+func (s *source) kick() {
+	if len(s.pending) == 0 {
+		return
+	}
+	busy := true
+	for _, st := range s.streams {
+		poke(st.poke)
+		busy = busy && st.inFlight >= streamFull
+	}
+	if busy && len(s.streams) < streamsMost {
+		s.open()
+	}
+}
+
+// open opens a stream, beside the work.
+func (s *source) open() {
+	if s.opening {
+		return
+	}
+	s.opening = s.p.x.spawn(func() {
+		c, err := s.p.s.open(s.p.ctx, purposeChunks)
+		f := s.f
+		f.mu.Lock()
+		s.opening = false
+		_, in := f.sources[s]
+		if err == nil && !in {
+			c.Close()
+		}
+		if err != nil || !in {
+			if in && len(s.streams) == 0 {
+				s.fail()
+				f.giveUp(s)
+			}
+			f.dispatch()
+			f.mu.Unlock()
+			return
+		}
+		st := &stream{s: s, turn: s.turn, c: c, poke: make(chan struct{}, 1)}
+		s.streams = append(s.streams, st)
+		poke(st.poke)
+		f.mu.Unlock()
+		st.run()
+	})
+}
+
+// run serves a stream until it ends.
+func (st *stream) run() {
+	ctx, cancel := context.WithCancel(st.s.p.ctx)
+	defer cancel()
+	cut := context.AfterFunc(ctx, func() { st.c.Close() })
+	defer cut()
+	var hands sync.WaitGroup
+	hands.Go(func() {
+		st.write(ctx)
+		cancel()
+	})
+	err := st.read()
+	cancel()
+	st.c.Close()
+	hands.Wait()
+	if fault(err) {
+		st.s.p.x.blame(st.s.p.id, err)
+	}
+	st.ended()
+}
+
+// ended puts back what the stream has not answered. A source of which streams end, and do not answer before, is asked nothing more.
+func (st *stream) ended() {
+	s, f := st.s, st.s.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.streams = slices.DeleteFunc(s.streams, func(o *stream) bool { return o == st })
+	for _, a := range slices.Backward(st.sent) {
+		s.finish(a)
+		f.requeue(a.w)
+	}
+	st.sent = nil
+	if st.turn != s.turn {
+		f.dispatch()
+		return
+	}
+	if s.failures++; st.answers > 0 {
+		s.failures = 0
+	}
+	if s.failures > 0 && len(s.streams) == 0 || s.failures >= streamsMost {
+		s.fail()
+		f.giveUp(s)
+	}
+	f.dispatch()
+}
+
+// write asks over the stream.
+func (st *stream) write(ctx context.Context) {
+	w := wire.NewWriter(patient{st.c, st.s.f.x.cfg.Limits.GiveUp}, st.s.p.id)
+	for {
+		m, some := st.pull()
+		if !some {
+			select {
+			case <-st.poke:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		if err := w.Want(m); err != nil {
+			return
+		}
+	}
+}
+
+// pull takes what the stream is to ask for next: its part of what the source may be asked for.
+func (st *stream) pull() (m wire.Want, some bool) {
+	s, f := st.s, st.s.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	most := max(s.window()/max(len(s.streams), 1), streamFull)
+	n := 0
+	for len(s.pending) > 0 && n < pullMost && st.inFlight < most {
+		a := s.pending[0]
+		s.pending = s.pending[1:]
+		if a.answered {
+			continue
+		}
+		if f.wants[a.w.id] != a.w || a.w.settled() { // nobody wants it any more
+			s.finish(a)
+			continue
+		}
+		if i := len(m.Groups) - 1; i < 0 || m.Groups[i].Version != a.version {
+			m.Groups = append(m.Groups, wire.Group{Version: a.version})
+		}
+		g := &m.Groups[len(m.Groups)-1]
+		g.IDs = append(g.IDs, a.w.id)
+		st.sent = append(st.sent, a)
+		st.inFlight += a.size
+		n++
+	}
+	if len(s.pending) == 0 {
+		s.pending = nil
+	}
+	return m, n > 0
+}
+
+// read takes the answers of the stream.
+func (st *stream) read() error {
+	x, f := st.s.p.x, st.s.f
+	r := wire.NewReader(bufio.NewReaderSize(st.c, 64<<10))
+	for {
+		m, err := r.Next()
+		if err != nil {
+			return err
+		}
+		var answers [][]byte
+		switch m := m.(type) {
+		case *wire.Chunks:
+			answers = m.Data
+		case *wire.Bye:
+			return &sharefs.Error{Op: op, Kind: sharefs.KindOther, Detail: "the peer serves nothing more: " + m.Text}
+		default:
+			return refuse("a message that does not belong on this stream")
+		}
+		f.mu.Lock()
+		if len(answers) > len(st.sent) {
+			f.mu.Unlock()
+			return refuse(fmt.Sprintf("%d answers where %d were asked for", len(answers), len(st.sent)))
+		}
+		asks := st.sent[:len(answers):len(answers)]
+		versions := make([]*record.Record, len(asks)) // nil: it is not wanted any more
+		for i, a := range asks {
+			if !a.w.settled() && f.wants[a.w.id] == a.w {
+				versions[i] = a.w.versionOf(a.version)
+			}
+		}
+		f.mu.Unlock()
+		errs := make([]error, len(asks))
+		for i, a := range asks {
+			if answers[i] == nil || versions[i] == nil {
+				continue
+			}
+			if err := x.cfg.Chunks.Check(versions[i], a.w.id, answers[i]); errors.Is(err, sharefs.KindCorrupt) {
+				return &sharefs.Error{Op: "fetch", Path: a.w.id.String(), Kind: sharefs.KindCorrupt, Detail: "the peer sent another chunk than it was asked for", Err: err}
+			} else if err != nil {
+				errs[i] = err
+			}
+		}
+		f.mu.Lock()
+		st.take(asks, versions, answers, errs)
+		f.dispatch()
+		if st.s.asks > 0 {
+			poke(st.poke)
+		}
+		f.mu.Unlock()
+	}
+}
+
+// versionOf returns the version as a part of which a chunk was asked for; nil: it is not wanted of that any more.
+func (w *want) versionOf(id record.ID) *record.Record {
+	for _, v := range w.versions {
+		if v.ID() == id {
+			return v
+		}
+	}
+	return nil
+}
+
+// take settles what was answered. The fetcher's lock is held.
+func (st *stream) take(asks []*ask, versions []*record.Record, answers [][]byte, errs []error) {
+	s, f := st.s, st.s.f
+	now := time.Now()
+	got := 0
+	st.sent = st.sent[len(asks):]
+	common := s.p.common
+	common.mu.Lock()
+	defer common.mu.Unlock()
+	for i, a := range asks {
+		st.inFlight -= a.size
+		s.finish(a)
+		data := answers[i]
+		got += len(data)
+		common.in.count(data)
+		switch {
+		case data == nil:
+			s.lacks(a.w)
+			f.requeue(a.w)
+		case errs[i] != nil:
+			f.settle(a.w, nil, errs[i])
+		case versions[i] == nil || f.wants[a.w.id] != a.w: // nobody looked at it
+			f.requeue(a.w)
+		default:
+			f.settle(a.w, data, nil)
+		}
+	}
+	st.answers += uint64(len(asks))
+	s.failures, s.stalled, s.last = 0, false, now
+	s.measure(now, got)
+}
+
+// rateMemory is for how long a rate counts, in seconds of work.
+const rateMemory = 1.0
+
+// measure notes bytes that came. The time before the first message after a pause says nothing of the rate.
+func (s *source) measure(now time.Time, got int) {
+	if !s.fresh.IsZero() && got > 0 {
+		d := max(now.Sub(s.fresh).Seconds(), 1e-6)
+		keep := math.Exp(-d / rateMemory)
+		s.bytes, s.seconds = s.bytes*keep+float64(got), s.seconds*keep+d
+	}
+	s.fresh = now
+	if s.asks == 0 {
+		s.fresh = time.Time{}
+		if s.watch != nil {
+			s.watch.Stop()
+		}
+	}
+}

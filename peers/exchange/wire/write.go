@@ -1,0 +1,185 @@
+package wire
+
+import (
+	"encoding/binary"
+	"io"
+	"strings"
+
+	"sharefs"
+	"sharefs/peers/record"
+	"sharefs/peers/trust"
+)
+
+// Writer writes messages to one peer, each in one write. It is used by one goroutine at a time.
+type Writer struct {
+	w  io.Writer
+	to sharefs.PeerID
+}
+
+// NewWriter returns a writer to a peer.
+func NewWriter(w io.Writer, to sharefs.PeerID) *Writer { return &Writer{w, to} }
+
+// Send writes what tells something of a share: one of the messages that the functions below make, in an envelope that a permission made for this peer. Anything
+// else is refused with an error of KindPermission, and nothing is written.
+func (w *Writer) Send(e trust.Envelope) error {
+	b := e.Body()
+	if e.To() != w.to || !e.Plain() || len(b) < headSize || !permitted(Kind(b[4])) || binary.BigEndian.Uint32(b) != uint32(len(b)-4) {
+		return &sharefs.Error{Op: "send to a peer", Kind: sharefs.KindPermission, Detail: "an envelope for somebody else, or without a message"}
+	}
+	_, err := w.w.Write(b)
+	return err
+}
+
+// permitted reports whether a message tells something of a share, so that a permission must have been given for it.
+func permitted(k Kind) bool {
+	switch k {
+	case KindRing, KindSeen, KindOffer, KindItems, KindHere, KindChunks:
+		return true
+	}
+	return false
+}
+
+// finish fills in the length of a message.
+func finish(b []byte) []byte {
+	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
+	return b
+}
+
+func begin(k Kind, room int) []byte {
+	b := make([]byte, headSize, headSize+room)
+	b[4] = byte(k)
+	return b
+}
+
+// RingMessage makes a message of share keys.
+func RingMessage(ring []byte) []byte { return finish(append(begin(KindRing, len(ring)), ring...)) }
+
+// SeenMessage shows somebody a batch of its own.
+func SeenMessage(batch *record.Batch) []byte {
+	return finish(append(begin(KindSeen, len(batch.Bytes())), batch.Bytes()...))
+}
+
+// OfferMessage offers a log.
+func OfferMessage(o Offer) []byte {
+	return finish(binary.BigEndian.AppendUint64(append(begin(KindOffer, 24), o.Log[:]...), o.Last))
+}
+
+// HereMessage tells of at most MaxHere versions whose content is here now.
+func HereMessage(versions []record.ID) []byte {
+	b := begin(KindHere, 32*len(versions))
+	for i := range versions {
+		b = append(b, versions[i][:]...)
+	}
+	return finish(b)
+}
+
+// ItemsWriter makes a message of items.
+type ItemsWriter struct{ b []byte }
+
+const itemsHead = 4 + 8 + 8
+
+// NewItems begins a message of items of a run after a number.
+func NewItems(run uint32, after uint64) *ItemsWriter {
+	b := binary.BigEndian.AppendUint32(begin(KindItems, 4<<10), run)
+	b = binary.BigEndian.AppendUint64(b, after)
+	return &ItemsWriter{binary.BigEndian.AppendUint64(b, after)}
+}
+
+// Size returns how long the items are, in bytes.
+func (w *ItemsWriter) Size() int { return len(w.b) - headSize - itemsHead }
+
+// Batch adds a batch with some or all of its records.
+func (w *ItemsWriter) Batch(batch *record.Batch, records []*record.Record) {
+	w.b = append(w.b, itemBatch)
+	w.b = appendBytes(w.b, batch.Bytes())
+	w.b = binary.AppendUvarint(w.b, uint64(len(records)))
+	for _, r := range records {
+		w.b = appendBytes(w.b, r.Bytes())
+	}
+}
+
+// Record adds a record without its batch.
+func (w *ItemsWriter) Record(r *record.Record) {
+	w.b = appendBytes(append(w.b, itemRecord), r.Bytes())
+}
+
+// Message completes the message, which tells of all up to a number.
+func (w *ItemsWriter) Message(upTo uint64) []byte {
+	binary.BigEndian.PutUint64(w.b[headSize+12:], upTo)
+	return finish(w.b)
+}
+
+func appendBytes(b, data []byte) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(data))), data...)
+}
+
+// ChunksWriter makes a message of answers.
+type ChunksWriter struct {
+	b []byte
+	n int
+}
+
+// NewChunks begins a message of answers.
+func NewChunks() *ChunksWriter { return &ChunksWriter{b: begin(KindChunks, 16<<10)} }
+
+// Len returns how many answers there are, Size how long they are in bytes.
+func (w *ChunksWriter) Len() int { return w.n }
+
+// Size returns how long the answers are, in bytes.
+func (w *ChunksWriter) Size() int { return len(w.b) - headSize }
+
+// Add adds an answer; one without bytes says that it is not here.
+func (w *ChunksWriter) Add(data []byte) {
+	w.b = appendBytes(w.b, data)
+	w.n++
+}
+
+// Message completes the message.
+func (w *ChunksWriter) Message() []byte { return finish(w.b) }
+
+// Hello writes the versions of the protocol that are spoken here.
+func (w *Writer) Hello(h Hello) error {
+	return w.write(binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(begin(KindHello, 4), h.Lowest), h.Highest))
+}
+
+// Withdraw takes an offer back.
+func (w *Writer) Withdraw() error { return w.write(begin(KindWithdraw, 0)) }
+
+// Begin asks for a log from a number on.
+func (w *Writer) Begin(m Begin) error {
+	b := binary.BigEndian.AppendUint32(begin(KindBegin, 28), m.Run)
+	return w.write(binary.BigEndian.AppendUint64(append(b, m.Log[:]...), m.After))
+}
+
+// Ack says how far a log is on disk here.
+func (w *Writer) Ack(m Ack) error {
+	return w.write(binary.BigEndian.AppendUint64(append(begin(KindAck, 24), m.Log[:]...), m.UpTo))
+}
+
+// Stop says that nothing more is taken.
+func (w *Writer) Stop() error { return w.write(begin(KindStop, 0)) }
+
+// Bye ends the exchange; a text that is too long is cut.
+func (w *Writer) Bye(m Bye) error {
+	text := strings.ToValidUTF8(m.Text[:min(len(m.Text), MaxText)], "")
+	return w.write(append(append(begin(KindBye, 1+len(text)), byte(m.Code)), text...))
+}
+
+// Want asks for at most MaxWanted chunks.
+func (w *Writer) Want(m Want) error {
+	b := begin(KindWant, 67*len(m.Groups))
+	for i := range m.Groups {
+		g := &m.Groups[i]
+		b = append(b, g.Version[:]...)
+		b = binary.AppendUvarint(b, uint64(len(g.IDs)))
+		for j := range g.IDs {
+			b = append(b, g.IDs[j][:]...)
+		}
+	}
+	return w.write(b)
+}
+
+func (w *Writer) write(b []byte) error {
+	_, err := w.w.Write(finish(b))
+	return err
+}
