@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -137,6 +138,9 @@ func Load(path string) (Config, error) {
 	return Parse(path, text)
 }
 
+// mistyped is how the decoder begins to say that a value is not of the type of its key.
+var mistyped = regexp.MustCompile(`^line (\d+) \(last key "(.*?)"\): (?:incompatible types|type mismatch)`)
+
 // Parse reads text; path is for errors, which are [sharefs.Error] of KindInvalid.
 func Parse(path string, text []byte) (Config, error) {
 	c := Default()
@@ -149,6 +153,8 @@ func Parse(path string, text []byte) (Config, error) {
 			if at.LastKey != "" {
 				detail = fmt.Sprintf("line %d: %s: %s", at.Position.Line, at.LastKey, at.Message)
 			}
+		} else if m := mistyped.FindStringSubmatch(detail); m != nil { // in the words of Go's types
+			detail = fmt.Sprintf("line %s: %s: its value is of another type than belongs there: texts, times and sizes stand in quotes, numbers, true and false do not, and [NAME] begins a section", m[1], m[2])
 		}
 		return Config{}, invalid(path, detail)
 	}
