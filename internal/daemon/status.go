@@ -115,7 +115,7 @@ func problems(s *status.Status, watch, lost string) []string {
 	case s.Space.ReserveMissing > 0:
 		add(true, "the disk below the store is full, and new files are refused: "+status.MakeRoom)
 	case s.Space.AvailableBytes < status.LowSpace(s.Space.TotalBytes, lowSpace):
-		add(true, "the disk below the store is nearly full: "+term.Size(s.Space.AvailableBytes)+" left")
+		add(true, "the disk below the store is nearly full: "+term.Size(s.Space.AvailableBytes)+" left; "+status.MakeRoom)
 	}
 	add(watch != "", "files that stay mapped cannot all be watched: "+watch)
 	return list
