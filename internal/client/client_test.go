@@ -24,6 +24,8 @@ func TestWithoutANameTheOnlyMountIsMeant(t *testing.T) {
 		{[]Mount{{Point: "/a"}}, "", "/a", ""},
 		{[]Mount{{Point: "/a"}}, "/e t", "", "-C '/e t': not in a ShareFS mount; mounted: /a"},
 		{[]Mount{{Point: "/a"}, {Point: "/b c"}}, "", "", "several are mounted (/a, '/b c'): name one with -C DIR"},
+		{[]Mount{{Point: "/a"}, {Point: "/b c", Own: true}, {Point: "/d"}}, "", "/b c", ""}, // others are none of the user's business
+		{[]Mount{{Point: "/a"}, {Point: "/b c", Own: true}, {Point: "/d", Own: true}}, "", "", "several are mounted ('/b c', /d): name one with -C DIR"},
 		{[]Mount{{Point: "/a"}, {Point: "/b c"}}, "/etc", "", "-C /etc: not in a ShareFS mount; mounted: /a, '/b c'"},
 	} {
 		m, err := choose(c.all, c.named)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,7 @@ import (
 type Mount struct {
 	Point  string // the mount point
 	Source string // the store's name or path, as /proc/mounts shows it
+	Own    bool   // the user of this process made it
 }
 
 // Mounts lists the ShareFS mounts that this process can see.
@@ -40,7 +42,8 @@ func Mounts() ([]Mount, error) {
 }
 
 func fromTable(m *mountinfo.Mount) Mount {
-	return Mount{Point: m.Point, Source: m.Source}
+	uid, known := m.Owner()
+	return Mount{Point: m.Point, Source: m.Source, Own: known && uid == os.Geteuid()}
 }
 
 // MountOf returns the mount that path lies in; the path must exist, at least the directory that holds it.
@@ -70,7 +73,7 @@ func holding(real string) (*Mount, error) {
 	return &out, nil
 }
 
-// Here returns the mount that the working directory lies in or, where it lies in none and exactly one is mounted, that one. Named is the
+// Here returns the mount that the working directory lies in or, where it lies in none and the user has exactly one or there is but one, that one. Named is the
 // directory that the user named as the working one, which is to lie in a mount; empty: none. A mount that hangs does not hang the caller.
 func Here(named string) (*Mount, error) {
 	if dir, err := unix.Getwd(); err == nil { // of the kernel's own knowledge; os.Getwd looks at the directory
@@ -89,6 +92,9 @@ func Here(named string) (*Mount, error) {
 func choose(all []Mount, named string) (*Mount, error) {
 	if len(all) == 0 {
 		return nil, &sharefs.Error{Kind: sharefs.KindNotExist, Detail: "no ShareFS is mounted: sharefs-mount DIRECTORY mounts one"}
+	}
+	if own := slices.DeleteFunc(slices.Clone(all), func(m Mount) bool { return !m.Own }); len(own) > 0 {
+		all = own
 	}
 	points := make([]string, len(all))
 	for i := range all {

@@ -34,6 +34,17 @@ func (m *Mount) ReadOnly() bool { return has(m.Options, "ro") || has(m.Super, "r
 // Has reports whether an option is in force, on the mount or on its filesystem.
 func (m *Mount) Has(option string) bool { return has(m.Options, option) || has(m.Super, option) }
 
+// Owner returns the user who made a FUSE mount (user_id of mount.fuse(8)); ok is false for mounts of other kinds.
+func (m *Mount) Owner() (uid int, ok bool) {
+	for o := range strings.SplitSeq(m.Super, ",") {
+		if text, found := strings.CutPrefix(o, "user_id="); found {
+			uid, err := strconv.Atoi(text)
+			return uid, err == nil
+		}
+	}
+	return 0, false
+}
+
 func has(list, option string) bool {
 	for o := range strings.SplitSeq(list, ",") {
 		if o == option {

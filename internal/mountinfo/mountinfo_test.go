@@ -7,7 +7,7 @@ import (
 
 const table = `22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=remount-ro
 23 22 0:5 / /proc rw,nosuid - proc proc rw
-40 22 0:50 / /home/a\040b ro,nosuid,nodev,relatime shared:9 master:3 - fuse.sharefs my\134store rw,user_id=0,group_id=0
+40 22 0:50 / /home/a\040b ro,nosuid,nodev,relatime shared:9 master:3 - fuse.sharefs my\134store rw,user_id=1000,group_id=0
 41 40 0:51 / /home/a\040b/in rw - tmpfs - ro
 42 22 0:52 / /home/a\040b rw - tmpfs x rw
 nonsense
@@ -22,12 +22,18 @@ func TestParse(t *testing.T) {
 	}
 	got := mounts[2]
 	want := Mount{ID: 40, Parent: 22, Minor: 50, Root: "/", Point: "/home/a b", Options: "ro,nosuid,nodev,relatime", Type: Type,
-		Source: `my\store`, Super: "rw,user_id=0,group_id=0"}
+		Source: `my\store`, Super: "rw,user_id=1000,group_id=0"}
 	if got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	if !got.ReadOnly() || !got.Has("nodev") || got.Has("node") || mounts[0].ReadOnly() || !mounts[3].ReadOnly() {
 		t.Error("the options are misread")
+	}
+	if uid, ok := got.Owner(); uid != 1000 || !ok {
+		t.Errorf("made by %d, %v", uid, ok)
+	}
+	if uid, ok := mounts[0].Owner(); ok {
+		t.Errorf("a disk that %d made", uid)
 	}
 }
 
