@@ -117,11 +117,16 @@ func children(t *testing.T, seed uint64, steps int) Stats {
 	}
 	m.end()
 	m.settle()
-	s := tr.Stats()
-	if s.Held+s.Settling+s.Lingering+s.Watches != 0 {
-		t.Errorf("left over: %+v", s)
+	var s Stats
+	// An event counts as being told until notify has returned.
+	for deadline := time.Now().Add(hang); ; time.Sleep(time.Millisecond) {
+		if s = tr.Stats(); s.Held+s.Settling+s.Lingering+s.Watches == 0 {
+			return s
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("left over: %+v", s)
+		}
 	}
-	return s
 }
 
 func stampAt(t *testing.T, path string) Stamp {
