@@ -139,7 +139,7 @@ func (h *Hub) heardPairing(nonce uint64, host, addr string) {
 			same++
 		}
 	}
-	if _, known := h.heardOf[nonce]; known || same >= mostOfAddress || len(h.heardOf) >= mostFollowed || mine.met(nonce) {
+	if _, known := h.heardOf[nonce]; known || same >= mostOfAddress || len(h.heardOf) >= mostFollowed || mine.followed[nonce] {
 		return
 	}
 	h.heardOf[nonce] = followed{now, host}

@@ -57,8 +57,6 @@ func (w *window) open(now time.Time) bool { return w.state == report.Open && now
 // searches reports whether it looks for others on the local network.
 func (w *window) searches(now time.Time) bool { return w.lan && w.open(now) }
 
-func (w *window) met(nonce uint64) bool { return w.followed[nonce] }
-
 // end closes the window for good. The hub's lock is held.
 func (w *window) end() {
 	if w.state == report.Open {

@@ -79,8 +79,8 @@ func (h *Hub) hello(p *peer, s *esp.Session) hello {
 		Proof: identity.Prove(h.cfg.Key, purposeHello, s.Binding(), s.Dialed())}
 }
 
-// check says whether a hello is by a peer, over the session that it came by.
-func (h *Hub) check(m *hello, p *peer, s *esp.Session) error {
+// check says why a hello is not by a peer, over the session that it came by.
+func (m *hello) check(p *peer, s *esp.Session) error {
 	if m.ID != p.id || s.PeerKey() != p.key || !identity.Proved(m.ID, purposeHello, s.Binding(), !s.Dialed(), m.Proof) {
 		return &sharefs.Error{Op: "connect", Kind: sharefs.KindPermission, Detail: "it does not prove who it is"}
 	}
@@ -104,7 +104,7 @@ func (h *Hub) greet(ctx context.Context, p *peer, s *esp.Session) error {
 		err = frame.Read(c, &theirs)
 	}
 	if err == nil {
-		err = h.check(&theirs, p, s)
+		err = theirs.check(p, s)
 	}
 	if err != nil {
 		c.Close()
@@ -133,7 +133,7 @@ func (h *Hub) answer(c *esp.Conn, text json.RawMessage) error {
 	case often:
 		return errOften
 	}
-	if err := h.check(&theirs, p, s); err != nil {
+	if err := theirs.check(p, s); err != nil {
 		return err
 	}
 	mine := h.hello(p, s)
