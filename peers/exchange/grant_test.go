@@ -2,9 +2,11 @@ package exchange
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"sharefs"
+	"sharefs/peers/link"
 	"sharefs/peers/record"
 	"sharefs/peers/trust"
 )
@@ -110,6 +112,45 @@ func TestGrantsThatChange(t *testing.T) {
 	b.has(second...)
 	if data, err := b.fetchAgain(second[0], idsOf(second[0])...); err != nil || string(data) != "two" {
 		t.Errorf("%q, %v", data, err)
+	}
+}
+
+// meanwhile are keys that change, and rules with them, just when they are asked for.
+type meanwhile struct {
+	*memory
+	do func() []byte // nil: nothing happens
+	on atomic.Bool
+}
+
+func (r *meanwhile) Ring() []byte {
+	if r.on.Swap(false) {
+		return r.do()
+	}
+	return r.memory.Ring()
+}
+
+// The key that is made because a peer is not to have it does not go to that peer, however close upon the end of its grant.
+func TestTheNextKeyIsNotForWhoIsShutOut(t *testing.T) {
+	leakCheck(t)
+	keys := &meanwhile{}
+	a, b := newHost(t, "anna", func(c *Config, _ *link.Config) {
+		keys.memory, c.Rings = c.Log.(*memory), keys
+	}), newHost(t, "bert")
+	a.ring = []byte("keys")
+	pair(t, a, b, trust.Read, trust.Write)
+	b.has(a.write("one")...)
+	wait(t, "keys there", func() bool { return b.ringOf(a) == "keys" })
+	keys.do = func() []byte {
+		if _, err := a.book.Grant(b.name, trust.Store, trust.Pattern{}); err != nil {
+			t.Error(err)
+		}
+		return []byte("keys, and the next one")
+	}
+	keys.on.Store(true)
+	a.RingChanged()
+	wait(t, "nothing is offered", func() bool { return !b.with(a).Receives })
+	if got := b.ringOf(a); got != "keys" {
+		t.Errorf("it was sent %q", got)
 	}
 }
 

@@ -98,6 +98,10 @@ func (p *peer) pushGrant(w *wire.Writer, plain trust.Plain, granted bool) (did b
 	}
 	if p.x.cfg.Rings != nil {
 		if ring := p.x.cfg.Rings.Ring(); len(ring) > 0 && !bytes.Equal(ring, old) {
+			plain, err := p.x.cfg.Policy().Whole(p.id) // of this moment: a key that is made because the peer is not to have it is there only after the rules say so
+			if err != nil {
+				return true, nil // the next turn withdraws the offer
+			}
 			p.mu.Lock()
 			p.ring = bytes.Clone(ring)
 			p.mu.Unlock()
