@@ -91,6 +91,9 @@ func (c *Chain) Add(b *Batch, held func(number uint64) (*Batch, error)) error {
 	switch {
 	case c.fork != nil:
 		return refuse(sharefs.KindPermission, "its author signed two batches of number %d; nothing is taken until it begins anew", c.fork.Taken.Number)
+	case b.Number <= n && b.Number > 1 && b.Prev != c.hashes[b.Number-2]:
+		// The two histories part before: evidence is the first batch of the other one, of which its author learns from where it has to begin anew.
+		return refuse(sharefs.KindAgain, "it follows another batch %d than the one here: that one comes first", b.Number-1)
 	case b.Number <= n:
 		taken, err := held(b.Number)
 		if err != nil {

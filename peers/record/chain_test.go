@@ -179,11 +179,14 @@ func TestEquivocation(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The first that shows up is b5: it does not follow, so the ones before are asked for, and b4 is the evidence.
+	// The first that shows up is b5: it does not follow, so the ones before are asked for, up to b3, with which the two histories part.
 	if err := s.add(c, b5); !errors.Is(err, sharefs.KindAgain) || !strings.Contains(err.Error(), "another batch 4") || c.Fork() != nil {
 		t.Error(err)
 	}
-	if err := s.add(c, b4); !errors.Is(err, sharefs.KindPermission) {
+	if err := s.add(c, b4); !errors.Is(err, sharefs.KindAgain) || !strings.Contains(err.Error(), "another batch 3") || c.Fork() != nil {
+		t.Error(err)
+	}
+	if err := s.add(c, b3); !errors.Is(err, sharefs.KindPermission) {
 		t.Error(err)
 	}
 	f := c.Fork()
@@ -191,7 +194,7 @@ func TestEquivocation(t *testing.T) {
 		t.Fatalf("%+v", f)
 	}
 	// What was taken stays, nothing else is taken, neither branch.
-	for _, b := range []*Batch{b3, b5, batch(t, w, rid(5))} {
+	for _, b := range []*Batch{b4, b5, batch(t, w, rid(5))} {
 		if err := s.add(c, b); !errors.Is(err, sharefs.KindPermission) || c.Fork() != f {
 			t.Error(err)
 		}
