@@ -222,6 +222,9 @@ func (r *Replica) create(op *converge.Op, e *entry) error {
 			return errAgain // its name is still to be told
 		}
 	}
+	if e != nil && e.typ != op.Node.Type {
+		return errAgain // it was another thing until now, and has names of which some are still to go
+	}
 	if e != nil {
 		if err := r.cfg.Tree.Link(e.ino, dir, name); err != nil {
 			return err
@@ -236,7 +239,11 @@ func (r *Replica) create(op *converge.Op, e *entry) error {
 		mode = rec.Body.(*record.Attr).Mode
 	}
 	if op.Node.Type == record.Symlink {
-		target = r.tree.Record(op.Node.Live).Body.(*record.Version).Target
+		rec := r.tree.Record(op.Node.Live)
+		if rec == nil { // it was another thing until now, and nobody has said where it leads
+			return errAgain
+		}
+		target = rec.Body.(*record.Version).Target
 	}
 	ino, err := r.cfg.Tree.Put(dir, name, op.Key.File, op.Node.Type, mode, target)
 	if err != nil {
