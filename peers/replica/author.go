@@ -260,8 +260,12 @@ func (r *Replica) nameCame(c came) error {
 		for _, id := range node.Merged {
 			keys = append(keys, converge.Key{File: id})
 		}
+		var above []sharefs.HLC
+		if e.typ == record.Directory {
+			above = r.above(dir)
+		}
 		for _, key := range keys {
-			if err := r.say(&record.Place{File: key.File, Link: key.Link, Type: e.typ, Parent: dir.id, Name: c.Name}, r.lastAt(key)); err != nil {
+			if err := r.say(&record.Place{File: key.File, Link: key.Link, Type: e.typ, Parent: dir.id, Name: c.Name}, append(above, r.lastAt(key))...); err != nil {
 				return err
 			}
 		}
@@ -270,6 +274,25 @@ func (r *Replica) nameCame(c came) error {
 		return r.inode(e)
 	}
 	return nil
+}
+
+// above returns the times of the placements of a directory and of all above it. What is put into it comes later, also after a clock went back: or in the order of all records it would
+// lie in a directory that is not where it was seen, and what is no circle would be one.
+func (r *Replica) above(dir *entry) (times []sharefs.HLC) {
+	for range r.files {
+		key := converge.Key{File: dir.id}
+		times = append(times, r.lastAt(key))
+		if n, ok := r.tree.Node(key); ok {
+			for _, id := range n.Merged {
+				times = append(times, r.lastAt(converge.Key{File: id}))
+			}
+		}
+		s, ok := dir.names[0]
+		if dir = r.inos[s.dir]; !ok || dir == nil {
+			break
+		}
+	}
+	return times
 }
 
 func (r *Replica) lastAt(key converge.Key) sharefs.HLC {
