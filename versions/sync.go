@@ -28,6 +28,14 @@ func (t *Tree) Sync() error {
 	if err := t.live.sync(); err != nil {
 		return failed("sync", err)
 	}
+	return t.SyncNames()
+}
+
+// SyncNames makes the names and attributes acknowledged so far survive power loss, but not what is in live files.
+func (t *Tree) SyncNames() error {
+	if t.cfg.ReadOnly {
+		return nil
+	}
 	return failed("sync", t.db.Sync())
 }
 

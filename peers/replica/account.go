@@ -43,6 +43,7 @@ type account struct {
 	loose map[converge.Key]bool // of all files
 	world *converge.World       // the same as a tree
 	rows  []Row                 // what is to be on disk
+	ahead bool                  // some of them tell of the tree what may not be on disk there
 }
 
 func newAccount() account {
@@ -62,13 +63,22 @@ func keyRow(k converge.Key) []byte {
 }
 
 func (a *account) put(space uint8, key, value []byte) {
+	a.tells(space)
 	if value == nil {
 		value = []byte{}
 	}
 	a.rows = append(a.rows, Row{space, key, value})
 }
 
-func (a *account) drop(space uint8, key []byte) { a.rows = append(a.rows, Row{Space: space, Key: key}) }
+func (a *account) drop(space uint8, key []byte) {
+	a.tells(space)
+	a.rows = append(a.rows, Row{Space: space, Key: key})
+}
+
+// tells notes that a row tells of the tree.
+func (a *account) tells(space uint8) {
+	a.ahead = a.ahead || space == spaceName || space == spaceInode || space == spaceLoose
+}
 
 // bind says which inode a file is.
 func (a *account) bind(id sharefs.FileID, ino sharefs.Ino, typ record.Type) *entry {

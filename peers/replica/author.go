@@ -72,6 +72,7 @@ func (r *Replica) walkTree() (n int, err error) {
 	}
 	r.walked = true
 	r.put(spaceGlobal, globalWalked, nil)
+	r.ahead = true // that the tree is followed
 	r.drop(spaceGlobal, globalWalk)
 	return n, r.sync()
 }

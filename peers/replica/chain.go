@@ -133,8 +133,7 @@ func (r *Replica) batchUp() error {
 func (r *Replica) enlog(b *record.Batch) {
 	key := batchKey(b.Author, b.Incarnation, b.Number)
 	r.put(spaceBatch, key, b.Bytes())
-	r.arrived++
-	r.put(spaceLog, u64(r.arrived), key)
+	r.put(spaceLog, r.arrive(), key)
 }
 
 // incarnation returns the number of one that is later than another, and than any that this host had before it lost what it knew of it.
@@ -195,6 +194,7 @@ func (r *Replica) saw(b *record.Batch, refused error) error {
 	}
 	r.cfg.Log.Warn("peers have records of this host that it has lost: it begins a new chain", "incarnation", b.Incarnation, "batch", b.Number)
 	r.begin()
+	r.newLog()
 	return nil
 }
 

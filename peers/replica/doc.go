@@ -22,7 +22,8 @@
 //
 // # What an author writes
 //
-// One file after the other, each record later than what it replaces. New names first, then what changed in inodes, then names that are gone, so that a removal names the
+// One file after the other, each record later than what it replaces, and the place of a directory later than those of the directories that it is put into: so what happened one
+// after the other is in that order for everybody, whatever clocks say. New names first, then what changed in inodes, then names that are gone, so that a removal names the
 // versions that its author knew. A name that is gone while the inode has names of which nobody told yet is loose: it waits for them, across restarts, for then it was
 // moved. Only what differs is written: a mark that leads to nothing new is dropped.
 //
@@ -31,11 +32,15 @@
 // A file whose present content no record tells is neither rewritten nor removed ([Tree.Adopt], [Tree.Take]): first it comes to rest and is written down. What is
 // rewritten stays a version of the tree.
 //
+// Tree and database lose what was not synced at a loss of power each for itself. What the account says of the tree is synced there first; what the tree has beyond the
+// account its marks tell of.
+//
 // # Log
 //
 // What a host has taken or written stands in its log, in the order of arrival: batches with their records, so that one signature serves thousands of records, and single
 // records. A log has an id, made at random with the database, so that a peer's cursor, which is a number of arrival, is not taken for one in a log that is
-// another. What is written here is synced before it is told, what is taken before it is acknowledged.
+// another. What is written here is synced before it is told, what is taken before it is acknowledged. Whenever a log is opened, numbers go on from the time, so that what
+// a host that was put back from a copy of its disk gives out is not taken for what it gave out before; where its clock or a peer tells that this does not hold, the log gets another id.
 //
 // A host whose state was lost or restored learns so from peers that have more of its chain than it has, or another one: it begins a new incarnation, and tells
 // in it what it wrote after the copy, for nobody took that. A new database begins with an incarnation that is a time, so that it does not go on with a chain of a lost one.

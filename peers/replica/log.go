@@ -26,9 +26,10 @@ func (r *Replica) Arrived() uint64 {
 // Take takes items that others sent, in the order in which they have them, and however often. It returns how many records were new; they survive power loss then. What is wrong with one
 // item is an error, and none after it is taken, but those before it are:
 //
-//   - KindInvalid, KindCorrupt: it is not what an honest host sends: another share, a wrong signature, a clock that is more than 5 minutes ahead.
+//   - KindInvalid, KindCorrupt: it is not what an honest host sends: another share, a wrong signature.
 //   - KindAgain: batches of its author are missing that come before it. They were passed over when they came, as long as its author did not count here:
-//     begin with 0 once ([Replica.SetCursor]). What comes after it is taken.
+//     begin with 0 once ([Replica.SetCursor]). Or its time is more than 5 minutes ahead of this host's clock, for which whoever sent it may have nothing, if another clock
+//     than his was wrong: it may come again. What comes after it is taken, so that nobody holds up what others wrote.
 //
 // Items of authors that do not count here are passed over, and so are those of one that signed two histories, from the first on that the other history has too.
 func (r *Replica) Take(items []Item) (fresh int, err error) {
@@ -107,8 +108,7 @@ func (r *Replica) takeItem(i *Item, twice map[record.ID]bool) (in []converge.Inp
 		in = append(in, input)
 		r.put(spaceRecord, id[:], rowOf(input))
 		if i.Batch == nil {
-			r.arrived++
-			r.put(spaceLog, u64(r.arrived), id[:])
+			r.put(spaceLog, r.arrive(), id[:])
 		}
 	}
 	return in, nil
@@ -134,7 +134,7 @@ func (r *Replica) acceptable(i *Item) error {
 	case !r.cfg.Keys.Takes(share):
 		return &sharefs.Error{Op: "take records", Kind: sharefs.KindInvalid, Detail: "they are of share " + share.String() + ", of which there is no key here"}
 	case latest > ahead:
-		return &sharefs.Error{Op: "take records", Kind: sharefs.KindInvalid, Detail: "their time, " + latest.String() + ", is more than 5 minutes ahead of this host's clock: set one of the clocks"}
+		return &sharefs.Error{Op: "take records", Kind: sharefs.KindAgain, Detail: "their time, " + latest.String() + ", is more than 5 minutes ahead of this host's clock: set one of the clocks"}
 	}
 	return nil
 }

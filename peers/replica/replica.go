@@ -62,6 +62,7 @@ type state struct {
 
 	log      LogID
 	arrived  uint64 // the last number of arrival
+	floor    uint64 // a number that no other was given before goes beyond: a time
 	writer   record.Writer
 	chains   map[chainID]*record.Chain
 	fresh    []*record.Record // authored, and in no batch yet
@@ -112,7 +113,8 @@ func (r *Replica) enter() error {
 func (r *Replica) load() error {
 	r.state = state{account: newAccount(), tree: converge.New(), last: map[converge.Key]*record.Record{},
 		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{},
-		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, chains: map[chainID]*record.Chain{}}
+		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, chains: map[chainID]*record.Chain{},
+		unsynced: true} // a process before may not have come to it
 	if err := r.account.load(r.cfg.Store); err != nil {
 		return err
 	}
@@ -125,7 +127,7 @@ func (r *Replica) load() error {
 	if err := r.loadRecords(); err != nil {
 		return err
 	}
-	return r.commit()
+	return r.sync() // before a peer is given anything
 }
 
 // Rows of the space global.
@@ -143,8 +145,7 @@ func (r *Replica) loadSelf() error {
 	case err != nil:
 		return err
 	case !ok:
-		rand.Read(r.log[:])
-		r.put(spaceGlobal, globalLog, r.log[:])
+		r.newLog()
 	case len(b) != len(r.log):
 		return damaged("log")
 	default:
@@ -177,6 +178,18 @@ func (r *Replica) loadSelf() error {
 	return err
 }
 
+// arrive returns the number of what arrives now.
+func (r *Replica) arrive() []byte {
+	r.arrived = max(r.arrived, r.floor) + 1
+	return u64(r.arrived)
+}
+
+// newLog begins a log anew: whoever has something of it has nothing.
+func (r *Replica) newLog() {
+	rand.Read(r.log[:])
+	r.put(spaceGlobal, globalLog, r.log[:])
+}
+
 // loadRecords reads all records and finds out what of them is not done yet.
 func (r *Replica) loadRecords() error {
 	var bad error
@@ -206,6 +219,12 @@ func (r *Replica) loadRecords() error {
 	})
 	if err != nil {
 		return err
+	}
+	// Numbers that were given in a time that was lost since, with an image of the disk that was put back, are not given again: peers go on from them.
+	if now := uint64(max(0, r.cfg.Now().UnixMicro())); now > r.arrived {
+		r.floor = now
+	} else {
+		r.newLog()
 	}
 	r.tree.Add(in...)
 	r.tree.Nodes(func(n converge.Node) {
@@ -284,6 +303,13 @@ func (r *Replica) commit() error {
 	}
 	if len(r.rows) == 0 {
 		return nil
+	}
+	// Of what the account says of the tree nothing may be lost there, for nobody would look for it: the marks went with it.
+	if r.ahead {
+		if r.broken = r.cfg.Tree.Sync(); r.broken != nil {
+			return r.broken
+		}
+		r.ahead = false
 	}
 	if r.broken = r.cfg.Store.Commit(r.rows); r.broken != nil {
 		return r.broken

@@ -28,6 +28,8 @@ type Tree interface {
 	Changes(after Mark, max int) ([]Mark, error)
 	Everything(after Mark, max int) ([]Mark, error)
 	Dealt(list []Mark) error
+	// Sync has the names, attributes and versions that the tree has survive power loss.
+	Sync() error
 
 	// NameAt tells what is in a slot of a directory, Slot what has a name.
 	NameAt(dir sharefs.Ino, cookie uint64) (sharefs.Dentry, bool, error)

@@ -51,6 +51,9 @@ func (t Tree) Dealt(list []replica.Mark) error {
 	return t.Tree.Dealt(all)
 }
 
+// Sync implements [replica.Tree].
+func (t Tree) Sync() error { return t.SyncNames() }
+
 // Xattrs implements [replica.Tree].
 func (t Tree) Xattrs(ino sharefs.Ino) (all []record.Xattr, err error) {
 	names, err := t.Listxattr(ino)
