@@ -43,11 +43,6 @@ func killedAtPoints(t *testing.T, s *scene, again func(life int) bool) {
 	busy := map[string]int{}
 	starting := map[string]int{}
 	chosenBusy, chosenStarting := map[string]int{}, map[string]int{}
-	note := func(into map[string]int, seen map[string]int) {
-		for c, n := range seen {
-			into[c] = max(into[c], n)
-		}
-	}
 	any := func(string) bool { return true }
 	s.arm(nil)
 	for life := 0; again(life); life++ {

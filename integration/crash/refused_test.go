@@ -41,9 +41,7 @@ func refusedCalls(t *testing.T, s *scene, lives int) {
 	}
 	// lift ends the plan, and notes what came of it.
 	lift := func(p, then *plan, seen map[string]int) {
-		for c, n := range s.arm(then) {
-			seen[c] = max(seen[c], n)
-		}
+		note(seen, s.arm(then))
 		if p != nil && p.hit {
 			hits[p.class+" "+unix.ErrnoName(p.verdict.Errno)]++
 		}
