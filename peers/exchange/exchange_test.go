@@ -16,11 +16,10 @@ var appendUvarint = binary.AppendUvarint
 
 // noise returns bytes that do not compress.
 func noise(seed uint64, n int) []byte {
+	var key [32]byte
+	binary.BigEndian.PutUint64(key[:], seed)
 	b := make([]byte, n)
-	r := rand.New(rand.NewPCG(seed, 1))
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
+	_, _ = rand.NewChaCha8(key).Read(b)
 	return b
 }
 

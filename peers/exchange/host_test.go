@@ -62,6 +62,7 @@ type memory struct {
 	reads   int
 	ring    []byte
 	rings   map[sharefs.PeerID]string
+	badRing bool
 	slow    chan struct{} // if not nil, each read of a chunk takes one
 }
 
@@ -214,6 +215,9 @@ func (m *memory) Ring() []byte {
 func (m *memory) TakeRing(from sharefs.PeerID, ring []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.badRing {
+		return sharefs.KindInvalid
+	}
 	m.rings[from] = string(ring)
 	return nil
 }

@@ -81,6 +81,11 @@ func (f *fetcher) add(s *source) {
 	f.sources[s] = struct{}{}
 	s.failures, s.stalled = 0, false
 	s.turn++
+	for o := range f.sources {
+		if o.stalled {
+			f.rescue(o)
+		}
+	}
 	s.open()
 	f.dispatch()
 }
@@ -232,13 +237,7 @@ func (s *source) look() {
 		s.watch.Reset(l.GiveUp - quiet)
 		if !s.stalled {
 			s.stalled = true
-			for _, a := range slices.Backward(s.tail) {
-				if !a.answered && !a.w.settled() && !a.w.queued && f.wants[a.w.id] == a.w {
-					f.enqueueFirst(a.w)
-				}
-				a.doubled = true
-			}
-			s.tail, s.own = nil, 0
+			f.rescue(s)
 		}
 	default:
 		s.watch.Reset(l.Stall - quiet)
@@ -246,16 +245,31 @@ func (s *source) look() {
 	f.dispatch()
 }
 
+// openAsks are those that are not answered, the last ones first.
+func (s *source) openAsks() (list []*ask) {
+	list = slices.Clone(s.pending)
+	for _, st := range s.streams {
+		list = append(list, st.sent...)
+	}
+	slices.Reverse(list)
+	return list
+}
+
+// rescue has others asked for what a source that has stopped answering was asked for. f.mu is held.
+func (f *fetcher) rescue(s *source) {
+	for _, a := range s.openAsks() {
+		if w := a.w; !a.answered && !w.settled() && !w.queued && len(w.at) == 1 && f.wants[w.id] == w {
+			f.enqueueFirst(w)
+		}
+		s.double(a)
+	}
+	s.tail = nil
+}
+
 // fail says of what the source is asked for that it does not have it.
 func (s *source) fail() {
-	mark := func(list []*ask) {
-		for _, a := range list {
-			s.lacks(a.w)
-		}
-	}
-	mark(s.pending)
-	for _, st := range s.streams {
-		mark(st.sent)
+	for _, a := range s.openAsks() {
+		s.lacks(a.w)
 	}
 }
 
