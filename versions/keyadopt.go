@@ -6,6 +6,7 @@ import (
 
 	"sharefs"
 	"sharefs/internal/keyring"
+	"sharefs/versions/chunk"
 )
 
 // Keys returns the share keys that the tree has.
@@ -117,4 +118,17 @@ func (t *Tree) keyPlace(name string) error {
 		return nil
 	}
 	return t.cfg.keyPlace(name)
+}
+
+// CheckChunk makes sure that plain is the chunk, or node of a manifest, that a name stands for under a key. Errors: KindCorrupt: it is another one; KindAccess: the key is not here.
+func (t *Tree) CheckChunk(key sharefs.KeyID, id sharefs.ChunkID, plain []byte) error {
+	const op = "check a chunk"
+	k := t.keys.load().byID[key]
+	switch {
+	case k == nil:
+		return &sharefs.Error{Op: op, Kind: sharefs.KindAccess, Detail: "the share key " + key.String() + " is not here"}
+	case chunk.NewHasher(k.chunk).ID(plain) != id:
+		return &sharefs.Error{Op: op, Kind: sharefs.KindCorrupt, Detail: "it is not " + id.String()}
+	}
+	return nil
 }
