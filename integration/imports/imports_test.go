@@ -55,6 +55,8 @@ var rules = []rule{
 	{"sharefs/peers/book", []string{"sharefs", "sharefs/peers/trust"}, "what is kept of peers, wherever"},
 	{"sharefs/peers/link", []string{"sharefs", "sharefs/esp", "sharefs/peers"}, "the one user of esp: it brings the parts together, and knows nothing of trees"},
 
+	{"sharefs/peers/engine", []string{"sharefs", "sharefs/peers/converge", "sharefs/peers/exchange", "sharefs/peers/record", "sharefs/peers/replica", "sharefs/peers/trust"},
+		"it joins the replica and the exchange, over any tree"},
 	{"sharefs/peers/exchange/wire", []string{"sharefs", "sharefs/peers/record", "sharefs/peers/trust"}, "messages, and what permits to write them; whatever they go over"},
 	{"sharefs/peers/exchange", []string{"sharefs", "sharefs/esp", "sharefs/peers/exchange", "sharefs/peers/frame", "sharefs/peers/link", "sharefs/peers/record", "sharefs/peers/trust"},
 		"it runs over the sessions of a hub; logs, content and keys it knows as interfaces"},
@@ -74,7 +76,7 @@ var rules = []rule{
 	{"sharefs/internal/restore", []string{"sharefs", "sharefs/internal/treediff", "golang.org/x/sys"}, "it makes any directory like another; what is particular of a mount it is told"},
 	{"sharefs/internal/build", nil, "it must be able to say which version is broken"},
 	{"sharefs/internal/jobs", []string{"sharefs", "sharefs/internal/term"}, "the daemon runs jobs, the tool reads of them, and neither needs the other"},
-	{"sharefs/internal/status", []string{"sharefs/internal/term"}, "the tool reads it without the parts that it tells of"},
+	{"sharefs/internal/status", []string{"sharefs/internal/term", "sharefs/peers/report"}, "the tool reads it without the parts that it tells of"},
 	{"sharefs/internal/config", []string{"sharefs", "sharefs/internal/mountopt", "sharefs/internal/retain", "github.com/BurntSushi/toml"}, "one reader of TOML"},
 	{"sharefs/internal/client", []string{"sharefs", "sharefs/internal/dbhold", "sharefs/internal/jobs", "sharefs/internal/mountinfo", "sharefs/internal/restore", "sharefs/internal/status", "sharefs/internal/term",
 		"sharefs/internal/treediff", "sharefs/peers/report", "golang.org/x/sys"},

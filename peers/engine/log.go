@@ -1,0 +1,225 @@
+package engine
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"sharefs"
+	"sharefs/peers/converge"
+	"sharefs/peers/exchange"
+	"sharefs/peers/record"
+	"sharefs/peers/replica"
+	"sharefs/peers/trust"
+)
+
+// Standing is what records of an author count under a policy: what he may do all over the share.
+func Standing(p trust.Policy, author sharefs.PeerID) (converge.Standing, bool) {
+	switch in := p.Least(author).Rights().In; {
+	case in >= trust.InMerge:
+		return converge.Merged, true
+	case in >= trust.InQuarantine:
+		return converge.Known, true
+	}
+	return 0, false
+}
+
+// Log is the log of a replica as an exchange has it. While there is no replica it errors with KindAgain.
+type Log struct {
+	Policy func() trust.Policy // of the moment
+	Took   func()              // called when something was taken
+	Anew   func()              // called when a peer's log has to be taken from its beginning
+	Stop   func() error        // why nothing is taken at present; nil: it is
+
+	mu   sync.RWMutex
+	r    *replica.Replica
+	id   exchange.LogID
+	last atomic.Uint64 // as of the last look, so that nobody waits for the replica to be told
+}
+
+var _ exchange.Log = (*Log)(nil)
+
+// Use has the log be that of a replica, or of none any more.
+func (l *Log) Use(r *replica.Replica) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.r = r
+	if r != nil {
+		l.id = exchange.LogID(r.Log())
+		l.last.Store(r.Arrived())
+	}
+}
+
+// Look has the log be as long as it is by now.
+func (l *Log) Look() {
+	_ = l.with(func(r *replica.Replica) error { // without one it stays as it was
+		l.last.Store(r.Arrived())
+		return nil
+	})
+}
+
+func (l *Log) with(fn func(r *replica.Replica) error) error {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.r == nil {
+		return &sharefs.Error{Op: "exchange records", Kind: sharefs.KindAgain, Detail: "what is known of them is not open"}
+	}
+	return fn(l.r)
+}
+
+// ID implements [exchange.Log].
+func (l *Log) ID() exchange.LogID {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.id
+}
+
+// Last implements [exchange.Log].
+func (l *Log) Last() uint64 { return l.last.Load() }
+
+// Since implements [exchange.Log].
+func (l *Log) Since(after uint64, most int) (out []exchange.Item, err error) {
+	err = l.with(func(r *replica.Replica) error {
+		items, next, err := r.Since(after, most)
+		for i := range items { // there are no gaps in a log
+			out = append(out, exchange.Item{Batch: items[i].Batch, Records: items[i].Records, Next: next - uint64(len(items)-1-i)})
+		}
+		return err
+	})
+	return out, err
+}
+
+// counted names a log as it is taken under a policy: by another one more may count, and then it is taken anew from its beginning.
+func counted(p trust.Policy, log exchange.LogID) replica.LogID {
+	ids := p.Peers()
+	slices.SortFunc(ids, func(a, b sharefs.PeerID) int { return bytes.Compare(a[:], b[:]) })
+	h := sha256.New()
+	h.Write(log[:])
+	for _, id := range ids {
+		if s, ok := Standing(p, id); ok {
+			h.Write(append(id[:], byte(s)))
+		}
+	}
+	return replica.LogID(h.Sum(nil))
+}
+
+// Have implements [exchange.Log].
+func (l *Log) Have(peer sharefs.PeerID, log exchange.LogID) (n uint64, err error) {
+	err = l.with(func(r *replica.Replica) error {
+		had, arrived, err := r.Cursor(peer)
+		if had == counted(l.Policy(), log) {
+			n = arrived
+		}
+		return err
+	})
+	return n, err
+}
+
+// Take implements [exchange.Log].
+func (l *Log) Take(peer sharefs.PeerID, log exchange.LogID, items []exchange.Item, upTo uint64) error {
+	if err := l.Stop(); err != nil {
+		return err
+	}
+	name := counted(l.Policy(), log) // as of before: what comes to count meanwhile is asked for again
+	fresh, anew := 0, false
+	err := l.with(func(r *replica.Replica) (err error) {
+		fresh, err = r.Take(whole(r, items))
+		switch {
+		case err == nil:
+			return r.SetCursor(peer, name, upTo)
+		case sharefs.KindOf(err) == sharefs.KindAgain: // something before it was passed over
+			anew = true
+			return r.SetCursor(peer, replica.LogID{}, 0)
+		}
+		return err
+	})
+	if fresh > 0 {
+		l.Look()
+		l.Took()
+	}
+	if anew && err == nil {
+		l.Anew()
+		return &sharefs.Error{Op: "take records", Kind: sharefs.KindAgain, Detail: "what comes before them is missing: they are asked for from the beginning"}
+	}
+	return err
+}
+
+// whole puts records into the batches that name them: an exchange sends those of a large batch before it.
+func whole(r *replica.Replica, items []exchange.Item) []replica.Item {
+	alone := map[record.ID]*record.Record{}
+	for i := range items {
+		if items[i].Batch == nil {
+			for _, rec := range items[i].Records {
+				alone[rec.ID()] = rec
+			}
+		}
+	}
+	var out []replica.Item
+	for i := range items {
+		it := replica.Item{Batch: items[i].Batch, Records: items[i].Records}
+		if it.Batch == nil {
+			for _, rec := range it.Records {
+				out = append(out, replica.Item{Records: []*record.Record{rec}})
+			}
+			continue
+		}
+		if len(it.Records) < len(it.Batch.Records) {
+			it.Records = fill(r, it, alone)
+		}
+		out = append(out, it)
+	}
+	return out
+}
+
+// fill completes the records of a batch with those that came before it.
+func fill(r *replica.Replica, it replica.Item, alone map[record.ID]*record.Record) []*record.Record {
+	have := map[record.ID]*record.Record{}
+	for _, rec := range it.Records {
+		have[rec.ID()] = rec
+	}
+	all := make([]*record.Record, 0, len(it.Batch.Records))
+	for _, id := range it.Batch.Records {
+		rec := have[id]
+		if rec == nil {
+			rec = alone[id]
+		}
+		if rec == nil {
+			rec, _ = r.Record(id)
+		}
+		if rec == nil { // an item that is not whole, as the replica says
+			return it.Records
+		}
+		all = append(all, rec)
+	}
+	return all
+}
+
+// Seen implements [exchange.Log].
+func (l *Log) Seen(author sharefs.PeerID) (b *record.Batch, err error) {
+	err = l.with(func(r *replica.Replica) (err error) {
+		b, err = r.Newest(author)
+		return err
+	})
+	return b, err
+}
+
+// Saw implements [exchange.Log].
+func (l *Log) Saw(b *record.Batch) error {
+	return l.with(func(r *replica.Replica) error {
+		return r.Saw(b)
+	})
+}
+
+// Version implements [exchange.Log].
+func (l *Log) Version(peer sharefs.PeerID, id record.ID) (v *record.Record, err error) {
+	if l.Policy().Least(peer).Rights().Out < trust.OutPlain {
+		return nil, nil
+	}
+	err = l.with(func(r *replica.Replica) (err error) {
+		v, err = r.Version(id)
+		return err
+	})
+	return v, err
+}

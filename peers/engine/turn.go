@@ -1,0 +1,133 @@
+package engine
+
+import (
+	"errors"
+	"time"
+
+	"sharefs"
+)
+
+// Pauses before what did not come off is tried again without anybody asking for it: the first, the longest, and the longest while a disk is full, for nobody
+// tells that there is room again.
+const (
+	firstPause   = 20 * time.Millisecond
+	longestPause = 5 * time.Minute
+	fullPause    = 5 * time.Second
+)
+
+// What a turn does, as it is told where it fails.
+const (
+	opening   = "open the records of peers"
+	authoring = "write down what changed here"
+	looking   = "look for what is missing"
+	fetching  = "fetch contents"
+	applying  = "apply what peers say"
+)
+
+// work carries out turns until the end.
+func (e *Engine) work() {
+	for {
+		select {
+		case <-e.ending:
+			e.last()
+			return
+		case <-e.cfg.Changed:
+			e.pause = 0
+		case <-e.wake:
+			e.pause = 0
+		case <-e.retry.C:
+		}
+		e.retry.Stop()
+		if e.turn() {
+			e.pause = 0
+			continue
+		}
+		e.pause = min(max(2*e.pause, firstPause), longestPause)
+		if e.full() {
+			e.pause = min(e.pause, fullPause)
+		}
+		wait := e.pause
+		if !e.next.IsZero() {
+			wait = min(wait, max(time.Until(e.next), firstPause))
+		}
+		e.retry.Reset(wait)
+	}
+}
+
+// turn does what there is to do, and reports whether nothing is left of which nobody but time will tell.
+func (e *Engine) turn() bool {
+	if e.replica == nil && !e.open() {
+		return false
+	}
+	done := e.author()
+	done = e.note(looking, e.fetch()) && done
+	waiting, err := e.replica.Apply()
+	done = e.note(applying, err) && done
+	e.mu.Lock()
+	e.names = waiting
+	e.mu.Unlock()
+	if waiting == 0 {
+		e.endLeases()
+	}
+	return done && waiting == 0
+}
+
+// open opens the replica.
+func (e *Engine) open() bool {
+	r, err := e.cfg.Open()
+	if e.note(opening, err) {
+		e.replica = r
+	}
+	return e.replica != nil
+}
+
+// author writes down what changed, and has peers told.
+func (e *Engine) author() (done bool) {
+	n, err := e.replica.Author()
+	if n > 0 {
+		e.cfg.Exchange.Grown()
+	}
+	return e.note(authoring, err)
+}
+
+// note keeps why something does not come off, for the status, logs it once, and reports whether it did come off. That something is not at rest is nothing to be told.
+func (e *Engine) note(what string, err error) bool {
+	if errors.Is(err, sharefs.KindAgain) {
+		e.note(what, nil)
+		return false
+	}
+	e.mu.Lock()
+	had := e.troubles[what]
+	if err == nil {
+		delete(e.troubles, what)
+	} else {
+		e.troubles[what] = err
+	}
+	e.mu.Unlock()
+	switch {
+	case err == nil && had != nil:
+		e.cfg.Log.Info("this works again: " + what)
+	case err != nil && (had == nil || had.Error() != err.Error()):
+		e.cfg.Log.Warn("this has to be tried again: "+what, "error", err)
+	}
+	return err == nil
+}
+
+// full reports whether a disk is.
+func (e *Engine) full() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, err := range e.troubles {
+		if errors.Is(err, sharefs.KindNoSpace) {
+			return true
+		}
+	}
+	return false
+}
+
+// last is the last turn: what was changed is told.
+func (e *Engine) last() {
+	if e.replica != nil {
+		e.author()
+	}
+}
