@@ -41,7 +41,8 @@ func (a *app) pair() *cobra.Command {
                    the id of the other one: sharefs pair ID [ADDRESS].
 
 A new peer has the level "paired": it learns this host's name and nothing else.
-sharefs grant gives it more. Files do not travel between peers yet.`,
+sharefs grant gives it more: files travel once both have granted the other read or
+more, and what one writes counts on the other with write.`,
 		Example: `  sharefs pair                      Show a link, and look around on the local network
   sharefs pair --link               Write the link alone, for a script
   sharefs pair sharefs:cw2f…        Take the link that the other host has shown

@@ -21,7 +21,8 @@ func (a *app) peers() *cobra.Command {
 		Use:   "peers",
 		Short: "Show the hosts that this store is paired with",
 		Long: `Show the hosts that this store is paired with: what each may, whether it is
-connected, and why not. .share/ctl/peers has a directory for each, with more.`,
+connected, what it lacks of the changes here, what of its own has not come yet, and
+why. .share/ctl/peers has a directory for each, with more.`,
 		Args: commands,
 		RunE: func(*cobra.Command, []string) error {
 			m, err := a.here()
@@ -147,6 +148,9 @@ func (a *app) listPeers(all []report.Peer) error {
 		case p.Error != "":
 			state += ": " + term.Clean(p.Error)
 		}
+		if p.Connected && p.Files != nil {
+			state += "; " + term.Clean(p.Files.Text())
+		}
 		id, _, _ := strings.Cut(p.ID, "-")
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, term.Clean(p.Level), term.Clean(id), state)
 	}
@@ -178,7 +182,10 @@ for PATH from its root, which may have wildcards. The rule for the deepest place
 (sharefs trust explain). The levels are:
 
 ` + table.String() + `
-Files do not travel between peers yet: a level says what will be allowed.`,
+Files travel between two hosts that have granted each other read or more for the whole
+share. What is granted for a PATH alone is kept, and nothing is sent by it so far; a peer
+that has less somewhere has no more than that everywhere. The share keys go along with
+read: what a peer could read once it may know for ever.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 3 {
 				args = args[:2]

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,8 +19,8 @@ func (a *app) status() *cobra.Command {
 		Use:   "status",
 		Short: "Show how a mount is",
 		Long: `Show how a mount is: what serves its content, how many versions were captured
-and still wait, what is open, what needs attention. The same as
-cat MOUNT/.share/ctl/status.`,
+and still wait, what is open, what needs attention. It is
+cat MOUNT/.share/ctl/status and, for who may see it, a line for each peer.`,
 		Args: exactly(),
 		RunE: func(*cobra.Command, []string) error {
 			m, err := a.here()
@@ -45,9 +46,35 @@ cat MOUNT/.share/ctl/status.`,
 					return err
 				}
 			}
-			return nil
+			return a.statusOfPeers(m)
 		},
 	}
+}
+
+// statusOfPeers adds what each peer has and lacks, which is not for everybody to see.
+func (a *app) statusOfPeers(m *client.Mount) error {
+	all, err := m.Peers()
+	if err != nil {
+		return nil
+	}
+	for i := range all {
+		p := &all[i]
+		if p.Files == nil {
+			continue
+		}
+		state := "not connected"
+		if p.Connected {
+			state = p.Files.Text()
+		}
+		label := ""
+		if i == 0 {
+			label = "Sharing with"
+		}
+		if err := a.printf("%s %s: %s\n", a.paint.Paint(term.Strong, fmt.Sprintf("%-12s", label)), term.Clean(p.Name), term.Clean(state)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // here finds the mount that a command without a FILE is about, and sees that it answers.

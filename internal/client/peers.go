@@ -102,3 +102,34 @@ func (m *Mount) FromRoot(path string) (string, error) {
 	}
 	return inner, nil
 }
+
+// Conflicts lists names of which several versions wait for a choice, by path.
+func (m *Mount) Conflicts() (all []report.Conflict, err error) {
+	return all, m.readPeers("conflicts.json", &all)
+}
+
+// Sync tells how far the mount's tree and what its peers said are.
+func (m *Mount) Sync() (*report.Sync, error) {
+	s := new(report.Sync)
+	return s, m.readPeers("sync.json", s)
+}
+
+// NameInMount finds the mount that a name lies in, and the path from its root; the name itself is not followed where it is a symbolic link.
+func NameInMount(name string) (m *Mount, path string, err error) {
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return nil, "", pathError(name, err)
+	}
+	dir, m, err := Wherever(filepath.Dir(abs))
+	if err != nil {
+		if at, e := MountOf(abs); e == nil && at.Point == abs { // the mount itself
+			return at, "", nil
+		}
+		return nil, "", renamed(err, name)
+	}
+	rel, err := filepath.Rel(m.Point, filepath.Join(dir, filepath.Base(abs)))
+	if err != nil {
+		return nil, "", pathError(name, err)
+	}
+	return m, rel, m.WantLive()
+}

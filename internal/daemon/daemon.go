@@ -77,6 +77,8 @@ type Daemon struct {
 	edge  *fs.Server
 	jobs  jobs.Runner
 	peers peers
+	// travel has files travel between this host and its peers, once one of them may have any.
+	travel travel
 
 	packs     *near.FS       // where packs lie, in the bucket those that have left the disk
 	bucket    tier.Bucket    // nil: the store has none, or none that can be used
@@ -99,6 +101,7 @@ func Start(ctx context.Context, c Config) (*Daemon, error) {
 		debug.SetGCPercent(gcPercent)
 	}
 	d := &Daemon{options: c.Options, started: time.Now(), stopNow: make(chan struct{})}
+	d.travel.d = d
 	d.test.Store(&selftest.Result{State: selftest.Running, Detail: "not finished yet"})
 	if err := d.start(ctx, c); err != nil {
 		d.abandon()
@@ -158,6 +161,7 @@ func (d *Daemon) start(ctx context.Context, c Config) error {
 	d.tree.SetKernel(d.edge)
 	d.edge.Serve()
 	d.startTier()
+	d.travel.rulesChanged()
 	d.store.Say(store.Mounted, d.point)
 	d.log.Info("mounted", "point", d.point, "store", d.store.Dir, "version", build.Version, "pid", os.Getpid(), "passthrough", d.edge.Stats().Passthrough)
 	d.startSelfTest()
@@ -365,6 +369,7 @@ func (d *Daemon) startSelfTest() {
 
 // abandon takes apart what Start had put together when it failed.
 func (d *Daemon) abandon() {
+	d.travel.end()
 	d.stopPeers()
 	if d.tree != nil {
 		_ = d.tree.Close()
@@ -383,6 +388,7 @@ func (d *Daemon) Wait() error {
 	d.testing.Wait()
 	d.jobs.Close()
 	d.stopTier()
+	d.travel.end()
 	d.stopPeers()
 	err := d.tree.Close()
 	d.closePacks()

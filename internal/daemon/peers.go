@@ -86,7 +86,8 @@ func (d *Daemon) peersStatus() *status.Peers {
 	if len(all) == 0 && at.Listening == "" && at.Error == "" {
 		return nil
 	}
-	s := &status.Peers{Known: len(all), Listening: at.Listening, Error: at.Error}
+	sync := d.travel.sync()
+	s := &status.Peers{Known: len(all), Listening: at.Listening, Error: at.Error, Sync: &sync}
 	for i := range all {
 		if all[i].Connected {
 			s.Connected++
@@ -99,12 +100,14 @@ func (d *Daemon) peersStatus() *status.Peers {
 func (d *Daemon) peersFiles() []fs.CtlFile {
 	return []fs.CtlFile{
 		{Name: "peers.json", Mode: 0o400, Read: func() []byte {
-			all := []report.Peer{}
-			if d.peers.hub != nil {
-				all = d.peers.hub.Peers()
-			}
-			return d.json(all)
+			return d.json(d.allPeers())
 		}},
+		{Name: "conflicts.json", Mode: 0o400, Read: func() []byte { return d.json(d.travel.conflicts()) }},
+		{Name: "sync", Mode: 0o400, Read: func() []byte {
+			s := d.travel.sync()
+			return []byte(s.Text())
+		}},
+		{Name: "sync.json", Mode: 0o400, Read: func() []byte { return d.json(d.travel.sync()) }},
 		{Name: "pairing.json", Mode: 0o400, Read: func() []byte {
 			r := report.Pairing{Addresses: []string{}, Asked: []report.Window{}}
 			if d.peers.hub != nil {
@@ -123,6 +126,21 @@ func (d *Daemon) peersFiles() []fs.CtlFile {
 	}
 }
 
+// allPeers tells of all peers, by name.
+func (d *Daemon) allPeers() []report.Peer {
+	if d.peers.hub == nil {
+		return []report.Peer{}
+	}
+	all := d.peers.hub.Peers()
+	exchanged, policy := d.travel.exchanged(), d.peers.book.Policy()
+	for i := range all {
+		if id, err := sharefs.ParsePeerID(all[i].ID); err == nil {
+			all[i].Files = d.travel.files(exchanged, policy, id)
+		}
+	}
+	return all
+}
+
 // peersDir is .share/ctl/peers: a directory for each peer.
 func (d *Daemon) peersDir() fs.CtlDir {
 	text := func(read func(report.Peer) string) func(string) ([]byte, error) {
@@ -130,11 +148,12 @@ func (d *Daemon) peersDir() fs.CtlDir {
 			if d.peers.hub == nil {
 				return nil, sharefs.KindNotExist
 			}
-			p, err := d.peers.hub.Peer(of)
-			if err != nil || p.Name != of {
+			all := d.allPeers()
+			i := slices.IndexFunc(all, func(p report.Peer) bool { return p.Name == of })
+			if i < 0 {
 				return nil, sharefs.KindNotExist
 			}
-			return []byte(read(p)), nil
+			return []byte(read(all[i])), nil
 		}
 	}
 	return fs.CtlDir{Name: "peers", List: func() (names []string) {
@@ -173,6 +192,12 @@ func (d *Daemon) rules(id, name string) string {
 	return one.Cap(peer, all.Ceiling(peer)).Format(func(sharefs.PeerID) string { return name })
 }
 
+// rulesChanged has the rules of the moment count.
+func (d *Daemon) rulesChanged() {
+	d.peers.hub.Sync()
+	d.travel.rulesChanged()
+}
+
 func (d *Daemon) grant(peer, level, path string) (book.Peer, error) {
 	l, err := trust.ParseLevel(level)
 	if err != nil {
@@ -186,7 +211,7 @@ func (d *Daemon) grant(peer, level, path string) (book.Peer, error) {
 		return book.Peer{}, d.peers.err
 	}
 	p, err := d.peers.book.Grant(peer, l, pattern)
-	d.peers.hub.Sync()
+	d.rulesChanged()
 	if err == nil {
 		err = d.beginEpoch()
 	}
@@ -205,6 +230,7 @@ var peerVerbs = map[string]verb{
 	"peer-rename":  {keys: []string{"asked", "peer", "name"}, need: true},
 	"peer-forget":  {keys: []string{"asked", "peer"}, need: true},
 	"peer-replace": {keys: []string{"asked", "peer", "by"}, need: true},
+	"resolve":      {keys: []string{"asked", "path", "take"}, need: true},
 }
 
 // askPeers does one of them, and keeps the answer for who asked.

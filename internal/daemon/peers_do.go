@@ -39,6 +39,8 @@ func (d *Daemon) doPeers(verb string, args map[string]string) error {
 	case "pair-end":
 		hub.End(args["of"])
 		return nil
+	case "resolve":
+		return d.travel.resolve(args["path"], args["take"])
 	case "peer-grant":
 		_, err := d.grant(args["peer"], args["level"], args["path"])
 		return err
@@ -54,7 +56,7 @@ func (d *Daemon) doPeers(verb string, args map[string]string) error {
 	case "peer-replace":
 		_, _, err = b.Replace(args["peer"], args["by"])
 	}
-	hub.Sync()
+	d.rulesChanged()
 	if err != nil {
 		return err
 	}

@@ -101,6 +101,11 @@ func problems(s *status.Status, watch, lost string) []string {
 	}
 	if s.Peers != nil {
 		add(s.Peers.Error != "", "peers cannot be reached: "+s.Peers.Error)
+		if s.Peers.Sync != nil {
+			for _, why := range s.Peers.Sync.Troubles {
+				add(true, "files do not travel as they should: "+why)
+			}
+		}
 	}
 	add(s.Keys.Due > 0, "the share key in use may be known to "+term.Of(s.Keys.Due, "peer")+" whose trust has ended, and another could not be made: the log tells why, and the next mount tries again")
 	add(s.Retention.Error != "", "history could not be thinned: "+s.Retention.Error)

@@ -2,7 +2,11 @@
 // carry their units; counts are since the mount began, unless the name says "now".
 package status
 
-import "time"
+import (
+	"time"
+
+	"sharefs/peers/report"
+)
 
 // Status is status.json.
 type Status struct {
@@ -48,6 +52,8 @@ type Peers struct {
 	Connected int    `json:"connected_now"`
 	Listening string `json:"listening,omitempty"` // where this host is reached; empty: nowhere
 	Error     string `json:"error,omitempty"`     // why it cannot be
+	// Sync tells how far this host and its peers are with what they write; none: there is no such thing.
+	Sync *report.Sync `json:"sync,omitempty"`
 }
 
 // Keys sums up the share keys of the store.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sharefs/internal/term"
+	"sharefs/peers/report"
 )
 
 // JSON is status.json.
@@ -114,7 +115,10 @@ func (s *Status) Text(now time.Time) string {
 		if p.Listening != "" {
 			where = p.Listening
 		}
-		line("Peers", "%s known, %s connected now; listening at %s; files do not travel between peers yet", term.Count(uint64(p.Known)), term.Count(uint64(p.Connected)), where)
+		line("Peers", "%s known, %s connected now; listening at %s", term.Count(uint64(p.Known)), term.Count(uint64(p.Connected)), where)
+		if p.Sync != nil {
+			line("", "%s", syncText(p.Sync))
+		}
 	}
 	line("Requests", "%s since mount%s", term.Count(total(s.Requests)), most(s.Requests, 6))
 	if len(s.Problems) == 0 {
@@ -167,4 +171,25 @@ func most(counts map[string]uint64, n int) string {
 		names[i] = name + " " + term.Count(counts[name])
 	}
 	return ": " + strings.Join(names, ", ")
+}
+
+// syncText tells how far this host and its peers are.
+func syncText(s *report.Sync) string {
+	if !s.On {
+		return "files do not travel: no peer may read all of the share (sharefs grant PEER LEVEL)"
+	}
+	parts := []string{term.Of(s.Changes, "change") + " of here and of peers"}
+	if s.Contents > 0 {
+		parts = append(parts, term.Of(uint64(s.Contents), "content")+" to be fetched, "+term.Size(s.Bytes))
+	}
+	if s.Names > 0 {
+		parts = append(parts, term.Of(uint64(s.Names), "name")+" not yet as peers say")
+	}
+	if s.Conflicts > 0 {
+		parts = append(parts, term.Of(uint64(s.Conflicts), "conflict")+" (sharefs conflicts)")
+	}
+	if len(parts) == 1 {
+		parts = append(parts, "all of it is in the tree")
+	}
+	return strings.Join(parts, "; ")
 }

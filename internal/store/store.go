@@ -5,6 +5,7 @@
 //	share.key       secrets of the share, mode 0600 (package keyring); chunk ids and pack keys hang on them
 //	share.key.copy  a second one, as soon as there are several
 //	peers.json      whom this store is paired with, and what they may (package book)
+//	peers/          what this host and its peers say about files (package replica); there once files travel
 //	lock            flock(2) of the daemon that has the store; its text says who that is
 //	daemon.log      what the daemon has to tell
 //	meta.db         names, inodes, versions (package kv)
@@ -46,11 +47,12 @@ const (
 	lockFile     = "lock"
 	LogFile      = "daemon.log"
 	PeersFile    = "peers.json"
+	TravelDir    = "peers"
 )
 
 // layout lists all that a store's directory may hold. lost+found and .nobackup are others' marks that do no harm.
 var layout = map[string]bool{
-	configFile: true, identityFile: true, shareFile: true, shareCopy: true, lockFile: true, LogFile: true, LogFile + ".1": true, PeersFile: true,
+	configFile: true, identityFile: true, shareFile: true, shareCopy: true, lockFile: true, LogFile: true, LogFile + ".1": true, PeersFile: true, TravelDir: true,
 	"meta.db": true, "journal": true, "live": true, "packs": true, "aside": true, "checkpoints": true, "rebuild": true, "lost": true, "quarantine": true,
 	"tier": true, "tier.new": true, "cache": true, "reserve": true, recoveringFile: true, sheetsFile: true,
 	"lost+found": true, ".nobackup": true, ".stfolder": true,

@@ -21,15 +21,6 @@ func (h *Hub) Peers() []report.Peer {
 	return out
 }
 
-// Peer tells of one, by its name.
-func (h *Hub) Peer(name string) (report.Peer, error) {
-	p, err := h.cfg.Book.Find(name)
-	if err != nil {
-		return report.Peer{}, err
-	}
-	return h.peerReport(&p, h.cfg.Book.Policy().Most(p.ID).String()), nil
-}
-
 // twinTold is how long it is told that two hosts have one key.
 const twinTold = 10 * time.Minute
 

@@ -24,6 +24,7 @@ type Peer struct {
 	Paired    time.Time `json:"paired"`
 	Calls     string    `json:"calls_itself,omitempty"` // where that is not its name here
 	Lost      bool      `json:"lost,omitempty"`         // revoked in favour of another key
+	Files     *Files    `json:"files,omitempty"`        // how files travel; none: they do not
 }
 
 // Pairing is .share/ctl/pairing.json.
@@ -125,6 +126,14 @@ func (p *Peer) Text() string {
 		if !p.NextTry.IsZero() {
 			line("", "it is dialed again at %s, or when it is heard of", p.NextTry.Local().Format("15:04:05"))
 		}
+	}
+	if p.Files != nil {
+		line("Files", "%s", p.Files.Text())
+		if p.Files.Sent > 0 || p.Files.Received > 0 {
+			line("", "content sent %d bytes, received %d bytes since it is connected", p.Files.Sent, p.Files.Received)
+		}
+	} else if !p.Lost {
+		line("Files", "none: it may not read all of the share")
 	}
 	for i, a := range p.Addresses {
 		name := "Addresses"

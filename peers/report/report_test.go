@@ -19,6 +19,7 @@ Connected  no
            last seen 2026-11-22 12:00:00
            no answer
            it is dialed again at 12:00:00, or when it is heard of
+Files      none: it may not read all of the share
 Addresses  192.0.2.1:1
            192.0.2.2:2
 `

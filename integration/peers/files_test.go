@@ -1,0 +1,329 @@
+package peers
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs/integration/mounttest"
+	"sharefs/peers/report"
+)
+
+// sharing makes hosts that are all paired with each other and may write all of the share.
+func sharing(t *testing.T, names ...string) []*host {
+	t.Helper()
+	hs := hosts(t, "", names...)
+	for i, a := range hs {
+		for _, b := range hs[:i] {
+			pairByLink(t, a, b)
+		}
+	}
+	for _, a := range hs {
+		for _, b := range hs {
+			if a != b {
+				a.must("grant", b.name, "write")
+			}
+		}
+	}
+	return hs
+}
+
+// tree is what is in a mount: of each path its type, mode, and content or target.
+func (h *host) tree() (map[string]string, error) {
+	out := map[string]string{}
+	err := filepath.WalkDir(h.Dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(h.Dir, path)
+		if err != nil || rel == "." {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		what := info.Mode().String()
+		switch {
+		case info.Mode().IsRegular():
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			what += " " + string(text)
+		case info.Mode()&fs.ModeSymlink != 0:
+			target, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			what += " " + target
+		}
+		out[rel] = what
+		return nil
+	})
+	return out, err
+}
+
+// alike waits until all hosts have the same tree, and for which holds is true.
+func alike(t *testing.T, what string, hs []*host, holds func(tree map[string]string) bool) {
+	t.Helper()
+	var last []map[string]string
+	ok := func() bool {
+		last = nil
+		for _, h := range hs {
+			tree, err := h.tree()
+			if err != nil { // something goes while it is looked at
+				last = append(last, map[string]string{"error": err.Error()})
+				return false
+			}
+			last = append(last, tree)
+		}
+		for _, tree := range last[1:] {
+			if !maps.Equal(tree, last[0]) {
+				return false
+			}
+		}
+		return holds(last[0])
+	}
+	for end := time.Now().Add(mounttest.Patience); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			var b strings.Builder
+			for i, tree := range last {
+				fmt.Fprintf(&b, "%s:\n", hs[i].name)
+				for _, path := range slices.Sorted(maps.Keys(tree)) {
+					fmt.Fprintf(&b, "  %s %.80q\n", path, tree[path])
+				}
+			}
+			for _, h := range hs {
+				fmt.Fprintf(&b, "%s: %s\n%s", h.name, h.ctl("sync.json"), h.must("peers"))
+			}
+			t.Fatalf("%s: not within %v\n%s", what, mounttest.Patience, b.String())
+		}
+	}
+}
+
+func (h *host) write(name, content string) {
+	h.t.Helper()
+	if err := os.WriteFile(h.Path(name), []byte(content), 0o644); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *host) do(err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatalf("%s: %v", h.name, err)
+	}
+}
+
+// ends reports whether a tree has a file that holds some text.
+func has(tree map[string]string, name, content string) bool {
+	what, ok := tree[name]
+	return ok && strings.HasPrefix(what, "-") && strings.HasSuffix(what, " "+content)
+}
+
+func (h *host) conflicts() (all []report.Conflict) {
+	h.t.Helper()
+	if err := json.Unmarshal([]byte(h.must("conflicts", "--json")), &all); err != nil {
+		h.t.Fatal(err)
+	}
+	return all
+}
+
+// What happens to a file on one host happens on the other, both ways.
+func TestFilesTravel(t *testing.T) {
+	hs := sharing(t, "anna", "bert")
+	a, b := hs[0], hs[1]
+	a.write("a", "one")
+	alike(t, "a file", hs, func(tree map[string]string) bool { return has(tree, "a", "one") })
+	b.write("a", "two and more")
+	alike(t, "the file back", hs, func(tree map[string]string) bool { return has(tree, "a", "two and more") })
+	// A directory, its attributes, what is no regular file, and a file of several chunks.
+	big := strings.Repeat("0123456789abcdef", 1<<17)
+	a.do(os.MkdirAll(a.Path("d/e"), 0o750))
+	a.write("d/e/big", big)
+	a.do(os.Symlink("../a", a.Path("d/link")))
+	a.do(os.Chmod(a.Path("a"), 0o600))
+	a.do(unix.Lsetxattr(a.Path("a"), "user.note", []byte("x"), 0))
+	a.do(os.Link(a.Path("d/e/big"), a.Path("d/again")))
+	alike(t, "a directory and what is in it", hs, func(tree map[string]string) bool {
+		return has(tree, "d/e/big", big) && has(tree, "d/again", big) && tree["d/link"] != "" && strings.HasPrefix(tree["a"], "-rw-------")
+	})
+	mounttest.WaitFor(t, "an extended attribute", func() bool {
+		var buf [8]byte
+		n, err := unix.Lgetxattr(b.Path("a"), "user.note", buf[:])
+		return err == nil && string(buf[:n]) == "x"
+	})
+	// As vim saves: the old one goes aside, the new one takes its name, the old one goes.
+	b.do(os.Rename(b.Path("a"), b.Path("a~")))
+	b.write("a", "three")
+	b.do(os.Remove(b.Path("a~")))
+	// As others do: written beside and renamed over.
+	b.write(".a.tmp", "four")
+	alike(t, "saving", hs, func(tree map[string]string) bool { return has(tree, "a", "three") && has(tree, ".a.tmp", "four") })
+	b.do(os.Rename(b.Path(".a.tmp"), b.Path("a")))
+	alike(t, "a rename over", hs, func(tree map[string]string) bool { _, temp := tree[".a.tmp"]; return has(tree, "a", "four") && !temp })
+	// A directory is renamed, moved, removed.
+	b.do(os.Rename(b.Path("d"), b.Path("moved")))
+	alike(t, "a rename of a directory", hs, func(tree map[string]string) bool { _, old := tree["d"]; return has(tree, "moved/e/big", big) && !old })
+	a.do(os.RemoveAll(a.Path("moved")))
+	alike(t, "a removal", hs, func(tree map[string]string) bool { return len(tree) == 1 && has(tree, "a", "four") })
+	for _, h := range hs {
+		if all := h.conflicts(); len(all) != 0 {
+			t.Errorf("%s: %+v", h.name, all)
+		}
+		if s := h.Status(); len(s.Problems) != 0 {
+			t.Errorf("%s: %q", h.name, s.Problems)
+		}
+	}
+	// What both have, both know to have.
+	mounttest.WaitFor(t, "both to know it", func() bool {
+		x, y := a.peer("bert").Files, b.peer("anna").Files
+		return x != nil && y != nil && x.Sends && x.Receives && x.Lacks == 0 && x.Waiting == 0 && y.Lacks == 0 && y.Waiting == 0
+	})
+}
+
+// What is changed while hosts are apart travels when they meet; two versions of which none knew of the other are a conflict, the same on both.
+func TestChangesApartAndConflict(t *testing.T) {
+	hs := sharing(t, "anna", "bert")
+	a, b := hs[0], hs[1]
+	a.write("both", "base")
+	a.write("old", "x")
+	alike(t, "the beginning", hs, func(tree map[string]string) bool { return has(tree, "both", "base") && has(tree, "old", "x") })
+	b.Unmount()
+	a.write("both", "by anna")
+	a.write("from-anna", "1")
+	a.do(os.Rename(a.Path("old"), a.Path("renamed")))
+	a.Settled()
+	a.Unmount()
+	b.Mount.Mount()
+	b.write("both", "by bert")
+	b.write("from-bert", "2")
+	b.Settled()
+	a.Mount.Mount()
+	connected(t, a, b)
+	alike(t, "both sides' changes", hs, func(tree map[string]string) bool {
+		return has(tree, "from-anna", "1") && has(tree, "from-bert", "2") && has(tree, "renamed", "x") && len(tree) == 4
+	})
+	var got [2][]report.Conflict
+	for i, h := range hs {
+		mounttest.WaitFor(t, "a conflict on "+h.name, func() bool {
+			got[i] = h.conflicts()
+			return len(got[i]) == 1 && len(got[i][0].Sides) == 2 && got[i][0].Sides[1].Number > 0
+		})
+	}
+	for i, h := range hs {
+		if got[i][0].Path != "both" {
+			t.Errorf("%s: %+v", h.name, got[i])
+		}
+		for j, s := range got[i][0].Sides {
+			if other := got[1-i][0].Sides[j]; s.ID != other.ID || s.Author != other.Author || s.Live != other.Live {
+				t.Errorf("%+v and %+v", s, other)
+			}
+			text, err := os.ReadFile(h.Path(fmt.Sprintf("both@@%d", s.Number)))
+			if err != nil || string(text) != "by "+s.Author {
+				t.Errorf("%s: the version of %s is %q, %v", h.name, s.Author, text, err)
+			}
+		}
+	}
+	if out, err := a.tool("resolve", a.Path("both"), "--take", "nobody"); err == nil || !strings.Contains(err.Error(), "anna") {
+		t.Errorf("%s, %v", out, err)
+	}
+	loser := got[0][0].Sides[1].Author
+	b.must("resolve", b.Path("both"), "--take", loser)
+	alike(t, "the choice", hs, func(tree map[string]string) bool { return has(tree, "both", "by "+loser) })
+	for _, h := range hs {
+		mounttest.WaitFor(t, "no conflict on "+h.name, func() bool { return len(h.conflicts()) == 0 })
+	}
+}
+
+// Neither end of a daemon loses anything, whichever way it ends.
+func TestKilledAtWork(t *testing.T) {
+	hs := sharing(t, "anna", "bert")
+	a, b := hs[0], hs[1]
+	want := map[string]string{}
+	put := func(h *host, i int) {
+		name, text := fmt.Sprintf("%s-%d", h.name, i), strings.Repeat(fmt.Sprint(i), 100+i)
+		h.write(name, text)
+		want[name] = text
+	}
+	for round := range mounttest.Number(t, "SHAREFS_PEER_KILLS", 2, 20) {
+		for i := range 20 {
+			put(a, 100*round+i)
+			put(b, 100*round+i)
+			if i == 10 {
+				dies := hs[round%2]
+				dies.Kill()
+				dies.Mount.Mount()
+			}
+		}
+	}
+	alike(t, "all files", hs, func(tree map[string]string) bool {
+		for name, text := range want {
+			if !has(tree, name, text) {
+				return false
+			}
+		}
+		return len(tree) == len(want)
+	})
+}
+
+// Three hosts have the same, also what one of them takes from another whom the author does not reach.
+func TestThreeHosts(t *testing.T) {
+	hs := sharing(t, "anna", "bert", "cleo")
+	a, b, c := hs[0], hs[1], hs[2]
+	a.write("a", "1")
+	b.write("b", "2")
+	c.write("c", "3")
+	all := func(tree map[string]string) bool {
+		return has(tree, "a", "1") && has(tree, "b", "2") && has(tree, "c", "3")
+	}
+	alike(t, "a file of each", hs, all)
+	c.Unmount()
+	a.write("a", "later")
+	alike(t, "a change without the third", hs[:2], func(tree map[string]string) bool { return has(tree, "a", "later") })
+	a.Unmount()
+	c.Mount.Mount()
+	alike(t, "what the second has of the first", hs[1:], func(tree map[string]string) bool { return has(tree, "a", "later") })
+	a.Mount.Mount()
+	c.write("c", "at last")
+	alike(t, "all of them", hs, func(tree map[string]string) bool { return has(tree, "a", "later") && has(tree, "c", "at last") })
+}
+
+// A peer that may read gets all and changes nothing; a mount that is read-only gives and takes nothing; one that has no grant gets nothing.
+func TestWhatLevelsMean(t *testing.T) {
+	hs := hosts(t, "", "anna", "bert", "cleo")
+	a, b, c := hs[0], hs[1], hs[2]
+	pairByLink(t, a, b)
+	pairByLink(t, a, c)
+	a.must("grant", "bert", "read")
+	a.must("grant", "cleo", "write", "part")
+	b.must("grant", "anna", "write")
+	c.must("grant", "anna", "write")
+	a.write("a", "by anna")
+	alike(t, "what is read", hs[:2], func(tree map[string]string) bool { return has(tree, "a", "by anna") })
+	b.write("a", "by bert")
+	b.write("b", "by bert")
+	a.write("c", "by anna again")
+	mounttest.WaitFor(t, "more of it", func() bool { tree, err := b.tree(); return err == nil && has(tree, "c", "by anna again") })
+	tree, err := a.tree()
+	if err != nil || len(tree) != 2 || !has(tree, "a", "by anna") {
+		t.Errorf("the reader changed something: %q, %v", tree, err)
+	}
+	if tree, err := c.tree(); err != nil || len(tree) != 0 {
+		t.Errorf("one without a grant for all got %q, %v", tree, err)
+	}
+	if _, err := os.Stat(filepath.Join(c.Store, "peers")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,295 @@
+package daemon
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sharefs"
+	"sharefs/internal/keyring"
+	"sharefs/internal/store"
+	"sharefs/peers/converge"
+	"sharefs/peers/engine"
+	"sharefs/peers/exchange"
+	"sharefs/peers/record"
+	"sharefs/peers/replica"
+	"sharefs/peers/replica/host"
+	"sharefs/peers/trust"
+	"sharefs/versions"
+)
+
+// travel has files travel between this host and its peers. It begins with the first grant by which a peer may read all of the share, and then lasts as long as the mount.
+// Until then nothing is written down, and nothing of it costs anything.
+type travel struct {
+	d *Daemon
+
+	mu     sync.Mutex // guards what follows, which stays as it is once it has begun
+	ended  bool
+	begun  bool
+	err    error // why it did not begin although it should
+	log    *engine.Log
+	ex     *exchange.Exchange
+	engine *engine.Engine
+	stop   chan struct{}  // closed at the end
+	beside chan struct{}  // capacity 1: there may be other conflicts
+	hands  sync.WaitGroup // who follow the keys, and do beside the loop what may have to wait for the hub
+
+	conflicted atomic.Int64 // names that were in conflict when they were looked for last
+
+	dbMu    sync.Mutex // guards what follows; nothing else is taken under it
+	db      *host.Store
+	replica *replica.Replica // nil until it is open
+}
+
+// rulesChanged has the rules of the moment count: it begins if there is anybody with whom, and ends nothing but what goes out and comes in.
+func (t *travel) rulesChanged() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.ended || t.d.peers.hub == nil:
+	case t.begun:
+		t.ex.Refresh()
+		t.engine.Wake()
+	case t.anybody():
+		if t.err = t.begin(); t.err != nil {
+			t.d.log.Error("files do not travel", "error", t.err)
+		}
+	}
+}
+
+// anybody reports whether there is a peer that may read all of the share.
+func (t *travel) anybody() bool {
+	policy := t.d.peers.book.Policy()
+	for _, id := range policy.Peers() {
+		if policy.Least(id).Rights().Out >= trust.OutPlain {
+			return true
+		}
+	}
+	return false
+}
+
+// begin joins the parts. t.mu is held.
+func (t *travel) begin() error {
+	d := t.d
+	fail := func(kind sharefs.Kind, detail string, err error) error {
+		return &sharefs.Error{Op: "exchange files with peers", Path: t.dir(), Kind: kind, Detail: detail, Err: err}
+	}
+	if d.store.ReadOnly {
+		return fail(sharefs.KindReadOnly, "the disk below the store is read-only", nil)
+	}
+	if err := os.Mkdir(t.dir(), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return fail(sharefs.KindOf(err), "", err)
+	}
+	log := d.log.With("part", "travel")
+	t.log = &engine.Log{Policy: d.peers.book.Policy, Took: t.wake, Anew: t.anew, Stop: t.takesNothing}
+	t.ex = exchange.New(exchange.Config{
+		Self: d.store.Keys.Peer(), Policy: d.peers.book.Policy, Log: t.log, Chunks: chunks{d.tree}, Rings: rings{d.tree}, Logger: log,
+		Changed: func(sharefs.PeerID) { t.retry() },
+		Here:    func(_ sharefs.PeerID, versions []record.ID) { t.retry(versions...) },
+	})
+	t.stop, t.beside = make(chan struct{}), make(chan struct{}, 1)
+	t.engine = engine.Start(engine.Config{Open: t.open, Changed: d.tree.Changed(), Gather: t.gather, Exchange: t.ex, Log: log})
+	t.begun = true
+	t.hands.Go(t.followKeys)
+	t.hands.Go(t.keepConflictsReadable)
+	return nil
+}
+
+func (t *travel) dir() string { return filepath.Join(t.d.store.Dir, store.TravelDir) }
+
+// open opens the records, and begins to talk to peers.
+func (t *travel) open() (engine.Replica, error) {
+	r, err := t.openReplica()
+	if err != nil {
+		return nil, err
+	}
+	t.log.Use(r)
+	t.hands.Go(func() { t.ex.Over(t.d.peers.hub) }) // beside the loop, for peers may ask that for something at once
+	t.lookForConflicts()
+	return oneWay{r, t}, nil
+}
+
+func (t *travel) openReplica() (r *replica.Replica, err error) {
+	d := t.d
+	root, err := d.tree.Getattr(sharefs.RootIno)
+	if err != nil {
+		return nil, err
+	}
+	t.dbMu.Lock()
+	defer t.dbMu.Unlock()
+	db, err := host.OpenStore(t.dir())
+	if err == nil {
+		r, err = replica.Open(replica.Config{
+			Tree: host.Tree{Tree: d.tree, Owner: versions.Caller{UID: root.UID, GID: root.GID}}, Store: db, Self: d.store.Keys.Peer(), Key: d.store.Keys.Identity.Private(),
+			Keys: host.Keys{Tree: d.tree}, Log: d.log.With("part", "travel"),
+			Standing: func(author sharefs.PeerID) (converge.Standing, bool) {
+				return engine.Standing(d.peers.book.Policy(), author)
+			},
+		})
+		if err != nil {
+			_ = db.Close()
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.db, t.replica = &db, r
+	return r, nil
+}
+
+// close closes the records.
+func (t *travel) close() {
+	t.log.Use(nil)
+	t.dbMu.Lock()
+	defer t.dbMu.Unlock()
+	if t.db == nil {
+		return
+	}
+	if err := t.db.Close(); err != nil {
+		t.d.log.Error("the records of peers could not all be saved", "error", err)
+	}
+	t.db, t.replica = nil, nil
+}
+
+// oneWay is a replica whose log is that of peers, and that changes nothing in a tree that is mounted read-only.
+type oneWay struct {
+	*replica.Replica
+	t *travel
+}
+
+func (o oneWay) Wanted(most int, skip func(*record.Record) bool) ([]*record.Record, error) {
+	if o.t.takesNothing() != nil {
+		return nil, nil
+	}
+	return o.Replica.Wanted(most, skip)
+}
+
+func (o oneWay) Apply() (waiting int, err error) {
+	if o.t.takesNothing() != nil {
+		return 0, nil
+	}
+	waiting, err = o.Replica.Apply()
+	if o.t.conflicted.Load() > 0 {
+		o.t.lookForConflicts()
+	}
+	return waiting, err
+}
+
+// Author has peers know of what it wrote.
+func (o oneWay) Author() (n int, err error) {
+	if n, err = o.Replica.Author(); n > 0 {
+		o.t.log.Look()
+	}
+	return n, err
+}
+
+// takesNothing says why nothing of peers is taken at present; nil: it is.
+func (t *travel) takesNothing() error {
+	if t.d.readOnly() {
+		return &sharefs.Error{Op: "take changes of peers", Kind: sharefs.KindReadOnly, Detail: "this mount is read-only: it sends what it has, and takes nothing"}
+	}
+	return nil
+}
+
+// What the exchange tells of goes to the engine.
+
+func (t *travel) wake() {
+	t.engine.Wake()
+	t.lookForConflicts()
+}
+
+func (t *travel) retry(versions ...record.ID) {
+	t.engine.Retry(versions...)
+	if t.conflicted.Load() > 0 {
+		t.lookForConflicts()
+	}
+}
+
+func (t *travel) lookForConflicts() {
+	select {
+	case t.beside <- struct{}{}:
+	default:
+	}
+}
+
+// anew has logs of peers be taken from their beginning, once what is at work with them has ended.
+func (t *travel) anew() { time.AfterFunc(time.Second, t.ex.Refresh) }
+
+// followKeys tells peers, and what waits for keys, that there are others.
+func (t *travel) followKeys() {
+	for {
+		select {
+		case <-t.stop:
+			return
+		case <-t.d.tree.KeysChanged():
+			t.ex.RingChanged()
+			t.engine.Retry()
+		}
+	}
+}
+
+// gather puts contents into packs.
+func (t *travel) gather(list []*record.Record, src engine.Source) (engine.Lease, []error, error) {
+	lease, errs, err := t.d.tree.Gather(host.Contents(list), src)
+	if err != nil {
+		return nil, nil, err
+	}
+	return lease, errs, nil
+}
+
+// end ends it: what was changed is written down and, where peers are connected, told for a moment; what they do not have by then they ask for the next time.
+func (t *travel) end() {
+	t.mu.Lock()
+	t.ended = true
+	begun := t.begun
+	t.mu.Unlock()
+	if !begun {
+		return
+	}
+	close(t.stop)
+	t.engine.Close()
+	t.deliver()
+	t.ex.Close()
+	t.hands.Wait()
+	t.close()
+}
+
+// deliverPatience is how long the end of a mount waits for connected peers to have what was written down last.
+const deliverPatience = 2 * time.Second
+
+// deliver waits until all who are connected have all, or say nothing for a moment.
+func (t *travel) deliver() {
+	for end := time.Now().Add(deliverPatience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		behind := func(s exchange.Status) bool { return s.Sends && s.Acked < s.Last }
+		if !slices.ContainsFunc(t.ex.Peers(), behind) {
+			return
+		}
+	}
+}
+
+// rings gives share keys to peers and takes theirs.
+type rings struct{ tree *versions.Tree }
+
+func (r rings) Ring() []byte { return r.tree.Keys().Encode() }
+
+func (r rings) TakeRing(_ sharefs.PeerID, ring []byte) error {
+	keys, err := keyring.Decode(ring)
+	if err != nil {
+		return err
+	}
+	_, err = r.tree.AdoptKeys(keys)
+	return err
+}
+
+// chunks is the content of this host as peers ask for it, who may have the version.
+type chunks struct{ tree *versions.Tree }
+
+func (c chunks) Chunk(_ *record.Record, id sharefs.ChunkID) ([]byte, error) { return c.tree.Chunk(id) }
+
+func (c chunks) Check(v *record.Record, id sharefs.ChunkID, data []byte) error {
+	return c.tree.CheckChunk(v.Body.(*record.Version).Key, id, data)
+}

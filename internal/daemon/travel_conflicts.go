@@ -1,0 +1,222 @@
+package daemon
+
+import (
+	"cmp"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"sharefs"
+	"sharefs/peers/record"
+	"sharefs/peers/replica"
+	"sharefs/peers/replica/host"
+	"sharefs/peers/report"
+	"sharefs/versions"
+)
+
+// mostConflicts is how many are told of, and kept readable, at a time.
+const mostConflicts = 1000
+
+// Pauses of who enters versions in conflict into the histories of their files: between two looks, and before what could not be had is tried again.
+const (
+	besidePause   = time.Second
+	besideAgain   = 2 * time.Second
+	besideLongest = 5 * time.Minute
+)
+
+// records returns the replica, nil until it is open.
+func (t *travel) records() *replica.Replica {
+	t.dbMu.Lock()
+	defer t.dbMu.Unlock()
+	return t.replica
+}
+
+// conflicts lists names of which several versions wait for a choice, by path.
+func (t *travel) conflicts() []report.Conflict {
+	out := []report.Conflict{}
+	r := t.records()
+	if r == nil {
+		return out
+	}
+	list, err := r.Conflicts("", mostConflicts)
+	if err != nil {
+		t.d.log.Error("conflicts cannot be listed", "error", err)
+		return out
+	}
+	for i := range list {
+		out = append(out, t.conflict(&list[i]))
+	}
+	return out
+}
+
+func (t *travel) conflict(c *replica.Conflict) report.Conflict {
+	ino, _ := t.find(c.Path)
+	out := report.Conflict{Path: c.Path}
+	if c.Live == nil {
+		out.Sides = append(out.Sides, report.Side{Type: "directory", Live: true})
+	} else {
+		out.Sides = append(out.Sides, t.side(ino, c.Live))
+		out.Sides[0].Live = true
+	}
+	for _, o := range c.Others {
+		if o.Version != nil {
+			out.Sides = append(out.Sides, t.side(ino, o.Version))
+		} else {
+			out.Sides = append(out.Sides, report.Side{Type: "file"}) // of which nothing has come yet
+		}
+	}
+	count, at := map[string]int{}, map[string]int{}
+	for i := range out.Sides {
+		count[out.Sides[i].Author]++
+	}
+	for i := range out.Sides {
+		s := &out.Sides[i]
+		if s.Take = s.Author; s.Take != "" && count[s.Author] > 1 {
+			at[s.Author]++
+			s.Take = fmt.Sprintf("%s@%d", s.Author, at[s.Author])
+		}
+	}
+	return out
+}
+
+// side tells of a version; ino is the file that has the name here, 0 if none has.
+func (t *travel) side(ino sharefs.Ino, rec *record.Record) report.Side {
+	v, id := rec.Body.(*record.Version), rec.ID()
+	s := report.Side{Author: t.author(rec.Author), Type: "file", Size: v.Size, Changed: time.Unix(0, int64(v.Mtime)).UTC(), Target: v.Target, ID: hex.EncodeToString(id[:])}
+	if v.Type() == record.Symlink {
+		s.Type = "symlink"
+		return s
+	}
+	if ino != 0 {
+		s.Number, _ = t.d.tree.Numbered(ino, foreign(rec)) // 0 says that it cannot be read
+	}
+	return s
+}
+
+func foreign(rec *record.Record) versions.Foreign {
+	return versions.Foreign{Content: host.Contents([]*record.Record{rec})[0], Author: rec.Author}
+}
+
+// author is what a host is called here.
+func (t *travel) author(id sharefs.PeerID) string {
+	if id == t.d.store.Keys.Peer() {
+		return t.d.peers.hub.Pairing().Name
+	}
+	p, _ := t.d.peers.book.Peer(id)
+	return cmp.Or(p.Name, id.Short())
+}
+
+// find returns the inode of a regular file of the live tree; ok is false where there is none at a path.
+func (t *travel) find(path string) (ino sharefs.Ino, ok bool) {
+	at := sharefs.Dentry{Ino: sharefs.RootIno}
+	for name := range strings.SplitSeq(path, "/") {
+		d, ok, err := t.d.tree.Slot(at.Ino, name)
+		if err != nil || !ok {
+			return 0, false
+		}
+		at = d
+	}
+	return at.Ino, at.Type&sharefs.ModeType == sharefs.ModeRegular
+}
+
+// resolve ends a conflict: the version with an id, in hexadecimal, is to be live.
+func (t *travel) resolve(path, take string) error {
+	var id record.ID
+	if b, err := hex.DecodeString(take); err != nil || copy(id[:], b) != len(id) || len(b) != len(id) {
+		return ctlError("resolve", "take is the id of a version")
+	}
+	r := t.records()
+	if r == nil {
+		return &sharefs.Error{Op: "resolve", Path: path, Kind: sharefs.KindNotExist, Detail: "no files travel between this host and others, so there are no conflicts"}
+	}
+	if err := t.takesNothing(); err != nil {
+		return err
+	}
+	if err := r.Resolve(path, id); err != nil {
+		return err
+	}
+	t.log.Look()
+	t.ex.Grown()
+	t.engine.Wake()
+	return nil
+}
+
+// keepConflictsReadable enters versions that are in conflict into the histories of the files that have their names, as far as their content is to be had.
+func (t *travel) keepConflictsReadable() {
+	pause := time.Duration(0)
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	defer timer.Stop()
+	for {
+		select {
+		case <-t.stop:
+			return
+		case <-t.beside:
+			pause = 0
+		case <-timer.C:
+		}
+		timer.Stop()
+		if t.enterConflicts() {
+			pause = 0
+		} else {
+			pause = min(max(2*pause, besideAgain), besideLongest)
+			timer.Reset(pause)
+		}
+		select { // one look serves all that comes in a burst
+		case <-t.stop:
+			return
+		case <-time.After(besidePause):
+		}
+	}
+}
+
+// enterConflicts does so once, and reports whether nothing is left to be done.
+func (t *travel) enterConflicts() (done bool) {
+	r := t.records()
+	if r == nil || t.takesNothing() != nil {
+		return true
+	}
+	list, err := r.Conflicts("", mostConflicts)
+	if err != nil {
+		return false
+	}
+	t.conflicted.Store(int64(len(list)))
+	done = true
+	for i := range list {
+		c := &list[i]
+		ino, ok := t.find(c.Path)
+		for _, o := range c.Others {
+			if !ok || o.Version == nil || o.Version.Body.(*record.Version).Type() != record.Regular {
+				continue
+			}
+			select {
+			case <-t.stop:
+				return true
+			default:
+			}
+			if err := t.enterConflict(ino, o.Version); err != nil && sharefs.KindOf(err) != sharefs.KindNotSupported {
+				t.d.log.Debug("a version in conflict cannot be read yet", "path", c.Path, "error", err)
+				done = false
+			}
+		}
+	}
+	return done
+}
+
+func (t *travel) enterConflict(ino sharefs.Ino, rec *record.Record) error {
+	f := foreign(rec)
+	if n, err := t.d.tree.Numbered(ino, f); err != nil || n > 0 {
+		return err
+	}
+	lease, errs, err := t.engine.Fetch([]*record.Record{rec})
+	if err != nil {
+		return err
+	}
+	defer lease.End()
+	if errs[0] != nil {
+		return errs[0]
+	}
+	_, err = t.d.tree.Beside(ino, f)
+	return err
+}

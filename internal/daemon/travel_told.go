@@ -1,0 +1,56 @@
+package daemon
+
+import (
+	"sharefs"
+	"sharefs/peers/exchange"
+	"sharefs/peers/report"
+	"sharefs/peers/trust"
+)
+
+// sync tells how far the tree and what peers say are.
+func (t *travel) sync() report.Sync {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := report.Sync{On: t.begun, Troubles: []string{}, Waits: []string{}}
+	if t.err != nil {
+		s.Troubles = append(s.Troubles, t.err.Error())
+	}
+	if !t.begun {
+		return s
+	}
+	e := t.engine.Status()
+	s.Changes, s.Fetching, s.Contents, s.Bytes, s.Names = t.log.Last(), e.Fetching, e.Missing, e.Bytes, e.Names
+	s.Troubles, s.Waits = e.Troubles, e.Waits
+	s.Conflicts = int(t.conflicted.Load())
+	return s
+}
+
+// files tells how files travel between this host and a peer; nil where they cannot.
+func (t *travel) files(all []exchange.Status, policy trust.Policy, id sharefs.PeerID) *report.Files {
+	rights := policy.Least(id).Rights()
+	if rights.Out < trust.OutPlain {
+		return nil
+	}
+	f := &report.Files{}
+	for i := range all {
+		s := &all[i]
+		if s.Peer != id {
+			continue
+		}
+		f.Sends, f.Receives = s.Sends, s.Receives
+		f.Lacks, f.Waiting = s.Last-min(s.Acked, s.Last), s.Known-min(s.Taken, s.Known)
+		f.Sent, f.Received, f.Rate, f.Error = s.Out.Bytes, s.In.Bytes, s.Rate, s.Error
+	}
+	return f
+}
+
+// exchanged tells of all exchanges.
+func (t *travel) exchanged() []exchange.Status {
+	t.mu.Lock()
+	ex := t.ex
+	t.mu.Unlock()
+	if ex == nil {
+		return nil
+	}
+	return ex.Peers()
+}

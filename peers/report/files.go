@@ -1,0 +1,107 @@
+package report
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Files tells how files travel between this host and a peer. A change is a record: of a name, a content or an attribute.
+type Files struct {
+	Sends    bool    `json:"sends"`    // the peer is sent what changes here
+	Receives bool    `json:"receives"` // what it has is taken here
+	Lacks    uint64  `json:"lacks"`    // changes of here that the peer does not have yet, as far as is known
+	Waiting  uint64  `json:"waiting"`  // changes that the peer has and that have not come yet
+	Sent     uint64  `json:"sent_bytes"`
+	Received uint64  `json:"received_bytes"`             // of content, since it is connected
+	Rate     float64 `json:"bytes_per_second,omitempty"` // of content, both ways, at present
+	Error    string  `json:"error,omitempty"`            // why it does not get on, or what is wrong with what the peer sent
+}
+
+// Sync tells how this host's tree and what peers said stand to each other: .share/ctl/sync.json.
+type Sync struct {
+	On        bool     `json:"on"`      // some peer may read all of the share, so changes are written down
+	Changes   uint64   `json:"changes"` // records that are here
+	Fetching  int      `json:"fetching_now"`
+	Contents  int      `json:"contents_missing"` // files whose newest content is still elsewhere
+	Bytes     uint64   `json:"bytes_missing"`    // their size
+	Names     int      `json:"names_waiting"`    // names at which the tree is not yet as peers say
+	Conflicts int      `json:"conflicts"`
+	Troubles  []string `json:"troubles"` // what somebody should see to, such as a full disk
+	Waits     []string `json:"waits"`    // why contents are not here, each reason once
+}
+
+// Conflict is a name with several versions of which none knew of the others: .share/ctl/conflicts.json.
+type Conflict struct {
+	Path  string `json:"path"`
+	Sides []Side `json:"sides"` // the one that is live first
+}
+
+// Side is one of the versions.
+type Side struct {
+	Take    string    `json:"take"` // the word by which it is taken: who wrote it, with a number if he wrote several
+	Author  string    `json:"author"`
+	Live    bool      `json:"live,omitempty"`
+	Type    string    `json:"type"` // file, symlink, directory
+	Size    uint64    `json:"size"`
+	Changed time.Time `json:"changed,omitzero"`
+	Target  string    `json:"target,omitempty"` // of a symlink
+	Number  uint64    `json:"number,omitempty"` // of the version of the file here that holds it, as in FILE@@NUMBER; 0: its content has not come yet
+	ID      string    `json:"id,omitempty"`
+}
+
+// Text tells of it in one line for people. While the peer is not connected nothing is known of what it lacks.
+func (f *Files) Text() string {
+	var parts []string
+	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
+	switch {
+	case !f.Sends && !f.Receives:
+		add("none at present")
+	case !f.Receives:
+		add("it is sent files, and none are taken of it")
+	case !f.Sends:
+		add("files are taken of it, and it is sent none")
+	}
+	if f.Sends && f.Lacks > 0 {
+		add("it lacks %s of here", changes(f.Lacks))
+	}
+	if f.Receives && f.Waiting > 0 {
+		add("%s of it still to come", changes(f.Waiting))
+	}
+	if len(parts) == 0 {
+		add("it has every change of here, and this host every one of it")
+	}
+	if f.Error != "" {
+		add("%s", f.Error)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// Text tells of it in lines for people.
+func (s *Sync) Text() string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	if !s.On {
+		line("files do not travel: no peer may read all of the share")
+	} else {
+		line("%s of here and of peers", changes(s.Changes))
+		line("%d contents to be fetched, %d bytes; %d being fetched now", s.Contents, s.Bytes, s.Fetching)
+		line("%d names not yet as peers say", s.Names)
+		line("%d conflicts", s.Conflicts)
+	}
+	for _, why := range s.Troubles {
+		line("trouble: %s", why)
+	}
+	for _, why := range s.Waits {
+		line("waits: %s", why)
+	}
+	return b.String()
+}
+
+func changes(n uint64) string {
+	if n == 1 {
+		return "1 change"
+	}
+	return strconv.FormatUint(n, 10) + " changes"
+}
