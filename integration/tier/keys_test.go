@@ -17,7 +17,7 @@ func TestASheetFromBeforeOtherKeys(t *testing.T) {
 	server := s3server.Start(t, "bucket")
 	m := mount(t, server.Section("bucket/keys"))
 	write(t, m, "a", "one")
-	atOnce(t, m)
+	m.InBucketAtOnce()
 	out, _, exit := tool(t, "recovery", "--store", m.Store, "--json")
 	var printed struct{ Line string }
 	if err := json.Unmarshal([]byte(out), &printed); err != nil || exit != 0 {
@@ -38,7 +38,7 @@ func TestASheetFromBeforeOtherKeys(t *testing.T) {
 	m.Mount()
 	write(t, m, "a", "two")
 	write(t, m, "b", strings.Repeat("text of b\n", 1000))
-	atOnce(t, m)
+	m.InBucketAtOnce()
 	m.Unmount()
 
 	dir := mounttest.TempDir(t)
