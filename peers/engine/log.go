@@ -82,9 +82,9 @@ func (l *Log) Last() uint64 { return l.last.Load() }
 // Since implements [exchange.Log].
 func (l *Log) Since(after uint64, most int) (out []exchange.Item, err error) {
 	err = l.with(func(r *replica.Replica) error {
-		items, next, err := r.Since(after, most)
-		for i := range items { // there are no gaps in a log
-			out = append(out, exchange.Item{Batch: items[i].Batch, Records: items[i].Records, Next: next - uint64(len(items)-1-i)})
+		items, _, err := r.Since(after, most)
+		for i := range items {
+			out = append(out, exchange.Item{Batch: items[i].Batch, Records: items[i].Records, Next: items[i].Number})
 		}
 		return err
 	})

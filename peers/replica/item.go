@@ -15,6 +15,7 @@ import (
 type Item struct {
 	Batch   *record.Batch // nil: a single record
 	Records []*record.Record
+	Number  uint64 // of arrival in the log that listed it; not sent
 }
 
 // MaxItem bounds an item on the wire, in bytes.

@@ -50,7 +50,7 @@ func strung(t testing.TB, w *record.Writer, host byte, list []*record.Record) It
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Item{b, list}
+	return Item{Batch: b, Records: list}
 }
 
 func TestItemsOnTheWire(t *testing.T) {
@@ -84,7 +84,7 @@ func TestItemsRefused(t *testing.T) {
 	batch := strung(t, &record.Writer{}, 1, list[:2])
 	whole := batch.Append(nil)
 	single := (&Item{Records: list[:1]}).Append(nil)
-	with := func(list ...*record.Record) []byte { return (&Item{batch.Batch, list}).Append(nil) }
+	with := func(list ...*record.Record) []byte { return (&Item{Batch: batch.Batch, Records: list}).Append(nil) }
 	for name, c := range map[string]struct {
 		raw  []byte
 		want string

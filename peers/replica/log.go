@@ -155,7 +155,8 @@ func (r *Replica) Since(after uint64, most int) (items []Item, next uint64, err 
 			bad = err
 			return false
 		}
-		items, next = append(items, i), binary.BigEndian.Uint64(k)
+		i.Number = binary.BigEndian.Uint64(k)
+		items, next = append(items, i), i.Number
 		n += len(i.Records)
 		return n < most
 	})

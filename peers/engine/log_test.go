@@ -1,0 +1,97 @@
+package engine
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"maps"
+	"slices"
+	"testing"
+
+	"sharefs"
+	"sharefs/peers/converge"
+	"sharefs/peers/record"
+	"sharefs/peers/replica"
+)
+
+// noTree is a tree in which nothing happens.
+type noTree struct{ replica.Tree }
+
+func (noTree) Follow() error { return nil }
+func (noTree) Sync() error   { return nil }
+
+// rows is a database in memory.
+type rows [16]map[string][]byte
+
+func (r *rows) Get(space uint8, key []byte) ([]byte, bool, error) {
+	v, ok := r[space][string(key)]
+	return v, ok, nil
+}
+
+func (r *rows) Scan(space uint8, from, _ []byte, fn func(key, value []byte) bool) error {
+	for _, k := range slices.Sorted(maps.Keys(r[space])) {
+		if k >= string(from) && !fn([]byte(k), r[space][k]) {
+			break
+		}
+	}
+	return nil
+}
+
+func (r *rows) Commit(list []replica.Row) error {
+	for _, row := range list {
+		if r[row.Space] == nil {
+			r[row.Space] = map[string][]byte{}
+		}
+		if r[row.Space][string(row.Key)] = row.Value; row.Value == nil {
+			delete(r[row.Space], string(row.Key))
+		}
+	}
+	return nil
+}
+
+func (r *rows) Sync() error { return nil }
+
+// oneShare is the ring of a host that knows one share.
+type oneShare struct{}
+
+func (oneShare) Share() record.ShareID     { return record.ShareID{1} }
+func (oneShare) Takes(record.ShareID) bool { return true }
+func (oneShare) Has(sharefs.KeyID) bool    { return true }
+
+// Numbers of arrival jump whenever a log is opened: whoever got a part of what is listed goes on behind that part.
+func TestALogIsListedWithoutGaps(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
+	author := sharefs.PeerID(key.Public().(ed25519.PublicKey))
+	var db rows
+	var log Log
+	for i := range byte(6) {
+		if i%3 == 0 {
+			r, err := replica.Open(replica.Config{Tree: noTree{}, Store: &db, Self: sharefs.PeerID{9}, Keys: oneShare{},
+				Standing: func(sharefs.PeerID) (converge.Standing, bool) { return converge.Merged, true }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			log.Use(r)
+		}
+		rec, err := record.New(record.ShareID{1}, author, 5, &record.Attr{File: sharefs.FileID{i + 1}})
+		if err == nil {
+			err = rec.Sign(key)
+		}
+		if err == nil {
+			_, err = log.r.Take([]replica.Item{{Records: []*record.Record{rec}}})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	log.Look()
+	all, err := log.Since(0, 100)
+	if err != nil || len(all) != 6 || all[5].Next != log.Last() {
+		t.Fatalf("%d items, %v", len(all), err)
+	}
+	for i := range all {
+		rest, err := log.Since(all[i].Next, 100)
+		if err != nil || len(rest) != len(all)-1-i {
+			t.Errorf("behind item %d there are %d, %v", i, len(rest), err)
+		}
+	}
+}
