@@ -53,8 +53,8 @@ func (r *Reader) Next() (Message, error) {
 	}
 }
 
-// roomFirst is how many bytes are made room for before they have come.
-const roomFirst = 64 << 10
+// roomFirst is how many bytes are made room for before they have come: most messages of chunks fit.
+const roomFirst = 320 << 10
 
 // read reads n bytes. Room is made for them as they come, so that a length that is said costs nothing.
 func read(r io.Reader, n int) ([]byte, error) {

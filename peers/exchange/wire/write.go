@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"io"
+	"slices"
 	"strings"
 
 	"sharefs"
@@ -128,8 +129,14 @@ func (w *ChunksWriter) Len() int { return w.n }
 // Size returns how long the answers are, in bytes.
 func (w *ChunksWriter) Size() int { return len(w.b) - headSize }
 
+// chunksRoom is made room for once an answer shows that they are large.
+const chunksRoom = 320 << 10
+
 // Add adds an answer; one without bytes says that it is not here.
 func (w *ChunksWriter) Add(data []byte) {
+	if len(data) > cap(w.b)-len(w.b) && len(w.b) < chunksRoom {
+		w.b = slices.Grow(w.b, max(chunksRoom-len(w.b), len(data)+8))
+	}
 	w.b = appendBytes(w.b, data)
 	w.n++
 }
