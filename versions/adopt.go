@@ -205,7 +205,9 @@ func (h *history) adopt(f *file, src VersionReader, top manifest, key *shareKey,
 	if err != nil {
 		return 0, err
 	}
+	h.edge.adopting(f.ino, true)
 	rests, err := t.settleNow(f)
+	h.edge.adopting(f.ino, false)
 	if err != nil {
 		return 0, err
 	}

@@ -126,7 +126,7 @@ func (h *history) run() {
 				continue
 			}
 			pause = time.Second
-			if n == 0 {
+			if n == 0 && !h.quickens() {
 				break
 			}
 		}
@@ -176,6 +176,9 @@ func (h *history) waiting() time.Time {
 func (h *history) capture() (n int, err error) {
 	h.capturing.Lock()
 	defer h.capturing.Unlock()
+	if n, err = h.captureQuick(); n > 0 || err != nil {
+		return n, err
+	}
 	n, err = h.captureTimed()
 	if err != nil {
 		return n, err
@@ -212,6 +215,9 @@ func (h *history) capture() (n int, err error) {
 				break
 			}
 			for _, id := range ids {
+				if h.quickens() {
+					return n, nil
+				}
 				h.cursor = versionID{id.ino, id.own + 1}
 				if b.early[id] {
 					continue
@@ -240,11 +246,41 @@ func (h *history) capture() (n int, err error) {
 	return n, nil
 }
 
+// captureQuick captures what is to be captured at once, in batches of its own for which somebody waits.
+func (h *history) captureQuick() (n int, err error) {
+	h.mu.Lock()
+	list := h.quick
+	h.quick = nil
+	h.mu.Unlock()
+	if len(list) == 0 {
+		return 0, nil
+	}
+	b := h.newBatch(h.tools)
+	defer b.lease.end()
+	for _, id := range list { // small ones, maxUrgent at the most
+		done, err := b.add(id)
+		if err != nil {
+			return n, err
+		}
+		if done {
+			n++
+		}
+	}
+	return n, b.finish()
+}
+
+// quickens reports whether something is to be captured at once.
+func (h *history) quickens() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.quick) > 0
+}
+
 // hurries reports whether something is to be captured before all others.
 func (h *history) hurries() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.urgent) > 0
+	return len(h.urgent) > 0 || len(h.quick) > 0
 }
 
 // nextUrgent takes a version that is to be captured before all others. What is not done then waits in the queue as the others do.

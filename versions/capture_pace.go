@@ -12,6 +12,9 @@ type pacer struct {
 	bytes int64         // of that
 	fast  bool          // somebody may soon have to wait for it
 	slept time.Duration // in all
+
+	hurried <-chan struct{} // nil: nobody hurries; ends a rest
+	waits   func() bool     // whether somebody does; set where hurried is
 }
 
 const (
@@ -24,15 +27,19 @@ const (
 
 func (p *pacer) begin(t *Tree) { p.t, p.seen, p.began = t, t.changes.Load(), time.Now() }
 
-// ready waits until a batch may begin, at most until what waits longest has waited for patience. It reports false if the tree is being closed.
+// ready waits until a batch may begin, at most until what waits longest has waited for patience or somebody hurries. It reports false if the tree is being closed.
 func (p *pacer) ready(since time.Time) bool {
 	for !p.t.cfg.byHand {
 		seen := p.t.changes.Load()
 		if seen == p.seen {
 			break // nothing since the batch before
 		}
-		if !p.t.sleep(quietTree) {
+		if !p.rest(quietTree) {
 			return false
+		}
+		if p.waits != nil && p.waits() {
+			p.hurry()
+			return true
 		}
 		if p.t.changes.Load() == seen || since.IsZero() || time.Since(since) > patience {
 			break
@@ -53,8 +60,21 @@ func (p *pacer) step(bytes int64) {
 	seen := p.t.changes.Load()
 	if seen != p.seen {
 		rest := time.Now()
-		p.t.sleep(min(restsBusy*time.Since(p.began), longestRest))
+		p.rest(min(restsBusy*time.Since(p.began), longestRest))
 		p.slept += time.Since(rest)
 	}
 	p.seen, p.began, p.bytes = seen, time.Now(), 0
+}
+
+// rest waits for a while, or until somebody hurries. It reports false if the tree is being closed.
+func (p *pacer) rest(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-p.t.stop:
+		return false
+	case <-p.hurried:
+	case <-timer.C:
+	}
+	return true
 }

@@ -51,7 +51,7 @@ func (h *history) stillHeld(ev writers.Event) {
 func (h *history) captureTimed() (n int, err error) {
 	for began := time.Now(); h.t.cfg.byHand || time.Since(began) < batchTime; n++ {
 		h.mu.Lock()
-		if len(h.timed) == 0 {
+		if len(h.timed) == 0 || len(h.quick) > 0 {
 			h.mu.Unlock()
 			return n, nil
 		}

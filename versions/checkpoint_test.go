@@ -375,7 +375,7 @@ func TestRebuildWithoutRowsThatHaveAPast(t *testing.T) {
 	disks := newCheckpointDisks()
 	dir := t.TempDir()
 	tree := testTree(t, dir, byHand, disks.use)
-	for i := range 8 {
+	for i := range 3 {
 		name := fmt.Sprint("name", i)
 		save(t, tree, name, "one")
 		check(t, tree.closeEpoch())

@@ -184,7 +184,12 @@ func (t *Tree) Create(parent sharefs.Ino, name string, flags, mode uint32, who C
 		return sharefs.Attr{}, nil, err
 	}
 	for {
-		a, h, err := t.createNew(flags, mode, who, func(n *newInode) (*row, error) { return t.makeNamed(parent, name, n) })
+		a, h, err := t.createNew(flags, mode, who, func(n *newInode) (*row, error) {
+			n.file.mu.Lock()
+			n.file.born = parent
+			n.file.mu.Unlock()
+			return t.makeNamed(parent, name, n)
+		})
 		if err == nil {
 			if err = t.readySync(h); err != nil {
 				h.Close()

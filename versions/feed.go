@@ -2,6 +2,7 @@ package versions
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 	"time"
 
 	"sharefs"
@@ -15,8 +16,8 @@ import (
 // On disk (space feed, no value but a counter of 8 bytes, big endian, that tells two marks of the same thing apart): key 1 byte kind, then an inode, or
 // a directory and a cookie, 8 bytes each, big endian. Marks are made only while the row "feed" of the space global is there.
 type feed struct {
-	on   bool   // guarded by Tree.mu
-	n    uint64 // the last counter given; guarded by Tree.mu
+	on   atomic.Bool // changes with Tree.mu held
+	n    uint64      // the last counter given; guarded by Tree.mu
 	wake chan struct{}
 }
 
@@ -66,7 +67,7 @@ func (t *Tree) loadFeed() error {
 	t.feed.wake = make(chan struct{}, 1)
 	t.feed.n = uint64(time.Now().UnixNano()) // beyond what any process before gave, unless the clock went back: then a mark is dealt with twice at the most
 	_, on, err := t.db.Get(spaceGlobal, globalFeed)
-	t.feed.on = on
+	t.feed.on.Store(on)
 	if on {
 		t.feed.rouse()
 	}
@@ -80,7 +81,7 @@ func (t *Tree) Follow(on bool) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if on == t.feed.on {
+	if on == t.feed.on.Load() {
 		return nil
 	}
 	x := t.begin()
@@ -93,7 +94,7 @@ func (t *Tree) Follow(on bool) error {
 	if err := x.commit(); err != nil {
 		return err
 	}
-	if t.feed.on = on; on {
+	if t.feed.on.Store(on); on {
 		return nil
 	}
 	for {
@@ -199,7 +200,7 @@ func (t *Tree) Everything(after Change, max int) (list []Change, err error) {
 // tell marks an inode (cookie 0) or a name as changed by the change at work.
 func (x *tx) tell(ino sharefs.Ino, cookie uint64) {
 	f := &x.t.feed
-	if !f.on {
+	if !f.on.Load() {
 		return
 	}
 	f.n++

@@ -45,6 +45,7 @@ type file struct {
 	seq      uint64        // the commit after which a crash finds the mark
 	way      way           // of all handles
 	entering int           // handles that are about to be opened; see Tree.enter
+	born     sharefs.Ino   // the directory that it was made in; 0: that was before it was remembered
 
 	changes atomic.Pointer[changing] // of a large file that is served: where it changes; nil: that is not known
 	rd, wr  descriptor

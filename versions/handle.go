@@ -3,6 +3,7 @@ package versions
 import (
 	"io"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -255,10 +256,11 @@ func (h *Handle) Close() error {
 	f.mu.Lock()
 	f.handles--
 	last := f.handles <= 0
+	written := false
 	if h.CanWrite() {
 		f.writers--
 		f.closing.leave(h)
-		if f.writers <= 0 {
+		if written = f.writers <= 0; written {
 			t.files.shut(&f.wr)
 		}
 	}
@@ -267,7 +269,11 @@ func (h *Handle) Close() error {
 	}
 	f.mu.Unlock()
 	if h.CanWrite() {
-		t.track.Release(f.ino)
+		var by time.Time
+		if written {
+			by = t.past.edge.due(f)
+		}
+		t.track.ReleaseBy(f.ino, by)
 		f.mu.Lock()
 		f.closing.left()
 		f.mu.Unlock()

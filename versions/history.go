@@ -32,6 +32,7 @@ type history struct {
 	refs   references
 	costs  costs
 	pace   pacer
+	edge   edge
 
 	heldCount atomic.Uint64 // names clones that live while they are read
 	spoilt    spoilt        // chunks that do not read
@@ -39,8 +40,10 @@ type history struct {
 	ownCache  bool
 	scrubber  scrubber
 
-	wake   chan struct{} // 1 deep: there may be something to capture
-	passed atomic.Bool   // the capture passed a version over whose file was not at rest
+	wake chan struct{} // 1 deep: there may be something to capture
+	// quicken, 1 deep, wakes the capture from a rest: there is something to capture at once.
+	quicken chan struct{}
+	passed  atomic.Bool // the capture passed a version over whose file was not at rest
 
 	capturing sync.Mutex // held by whoever takes from the queue, and guards what follows; no other lock may be held when it is taken
 	tools     *tools
@@ -55,6 +58,7 @@ type history struct {
 	unsure      map[sharefs.Ino]bool   // adopted at start: whether the content changed is to be found out by comparing
 	inHand      beingRead              // by the capture, of the live files
 	urgent      []versionID            // to be captured before all others: large, and the disk cannot share blocks
+	quick       []versionID            // to be captured at once, even before those; see edge
 	compare     map[versionID]bool     // versions to be compared with the one before when they are captured
 	unsafe      map[sharefs.Ino]bool   // captured, and the row that says so is not yet synced
 	foreign     map[sharefs.Ino]uint64 // holding another host's version, to the commit that says so, as far as that may not be synced
@@ -106,7 +110,8 @@ type historyCounts struct {
 
 // open readies the past of a tree whose rows can be read already.
 func (h *history) open(t *Tree) error {
-	h.t = t
+	h.t, h.edge.h = t, h
+	h.quicken = make(chan struct{}, 1)
 	h.leases.open()
 	h.holding = newTurns()
 	h.tools = h.newTools()
@@ -147,6 +152,7 @@ func (h *history) open(t *Tree) error {
 	t.hooks.stillHeld = h.stillHeld
 	t.hooks.marked = h.marked
 	h.pace.begin(t)
+	h.pace.hurried, h.pace.waits = h.quicken, h.hurries
 	h.roused(time.Now())
 	return nil
 }
@@ -290,6 +296,7 @@ func (h *history) begin(x *tx, r *row, stamp writers.Stamp, closed time.Time, no
 	x.after(func(uint64) {
 		h.counts.settled.Add(1)
 		h.noteChanges(id)
+		quick := h.edge.began(v.ino, v.size, time.Now())
 		h.mu.Lock()
 		if h.unsure[id.ino] || last != nil && last.timed {
 			h.compare[id] = true
@@ -298,7 +305,16 @@ func (h *history) begin(x *tx, r *row, stamp writers.Stamp, closed time.Time, no
 		if v.size >= urgentSize && !h.aside.clones && len(h.urgent) < maxUrgent {
 			h.urgent = append(h.urgent, id)
 		}
+		if quick = quick && len(h.quick) < maxUrgent; quick {
+			h.quick = append(h.quick, id)
+		}
 		h.mu.Unlock()
+		if quick {
+			select {
+			case h.quicken <- struct{}{}:
+			default:
+			}
+		}
 		h.roused(time.Now())
 	})
 	return v, nil
@@ -352,6 +368,7 @@ func (h *history) marked(ino sharefs.Ino) writers.Stamp {
 // lost is the hook for the loss of an inode's last name.
 func (h *history) lost(x *tx, r *row) error {
 	h.vacate(x, r.ino, true)
+	h.edge.gone(r.ino, x.slots, time.Now())
 	if err := h.separate(x, r); err != nil {
 		return err
 	}

@@ -27,6 +27,8 @@
 //	                └───────────── Hold ──────────────────────────lingering ──▶ probes with back-off, hurried by inotify;
 //	                                                                            [Changed] when the stamp moves, [Quiet] at the end
 //
+// [Tracker.ReleaseBy] makes the settle time of one close shorter.
+//
 // [Tracker.Adopt] enters a file that a daemon before this one had open: it starts with the probe.
 //
 // Rules for the caller. The descriptor registered for passthrough is O_PATH or O_RDONLY: one that can write would itself count as a

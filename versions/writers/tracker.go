@@ -192,7 +192,11 @@ func (t *Tracker) Hold(id sharefs.Ino, base Stamp, mappable bool) {
 }
 
 // Release takes back one Hold.
-func (t *Tracker) Release(id sharefs.Ino) {
+func (t *Tracker) Release(id sharefs.Ino) { t.ReleaseBy(id, time.Time{}) }
+
+// ReleaseBy is [Tracker.Release] for a file that, if this was its last handle, need not wait any longer than until an instant for its settle time to be over; zero:
+// it has to. What [Config.NotBefore] says holds all the same.
+func (t *Tracker) ReleaseBy(id sharefs.Ino, by time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f := t.files[id]
@@ -207,6 +211,9 @@ func (t *Tracker) Release(id sharefs.Ino) {
 	f.told = false
 	f.moved = time.Time{}
 	due := f.freed.Add(t.cfg.Settle)
+	if !by.IsZero() && by.Before(due) {
+		due = by
+	}
 	if t.cfg.NotBefore != nil && t.cfg.Settle > 0 {
 		if at := t.cfg.NotBefore(id); at.After(due) {
 			due = at

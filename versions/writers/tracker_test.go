@@ -364,6 +364,53 @@ func TestMoved(t *testing.T) {
 	}
 }
 
+// A close may have its settle time made shorter, and never longer.
+func TestReleaseBy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var not time.Time
+		tr, k, l := simTracker(Config{Settle: time.Minute, NotBefore: func(sharefs.Ino) time.Time { return not }}, all)
+		defer tr.Close()
+		for _, c := range []struct {
+			by, not, want time.Duration // after the release
+			zero          bool
+		}{
+			{by: 0, want: 0},
+			{by: -time.Hour, want: 0},
+			{by: time.Second, want: time.Second},
+			{by: time.Hour, want: time.Minute},
+			{zero: true, want: time.Minute},
+			{by: 0, not: time.Second, want: time.Second},
+		} {
+			tr.Hold(2, k.stamp(2), true)
+			tr.Hold(2, k.stamp(2), true)
+			k.change(2, false)
+			now := time.Now()
+			tr.ReleaseBy(2, now) // there is another handle
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+			now = time.Now()
+			by := now.Add(c.by)
+			if c.zero {
+				by = time.Time{}
+			}
+			not = now.Add(c.not)
+			tr.ReleaseBy(2, by)
+			if c.want > 0 {
+				time.Sleep(c.want - time.Nanosecond)
+				synctest.Wait()
+				if evs := l.take(); len(evs) != 0 {
+					t.Fatalf("%+v: events %v too early", c, evs)
+				}
+				time.Sleep(time.Nanosecond)
+			}
+			synctest.Wait()
+			if evs := l.take(); len(evs) != 1 || evs[0].Kind != Quiet || !evs[0].At.Equal(now) {
+				t.Fatalf("%+v: events %v, want one Quiet of %v", c, evs, now)
+			}
+		}
+	})
+}
+
 // A file that is not to come to rest yet waits longer than the settle time, and not when somebody asks for it; without a settle time nothing waits.
 func TestNotBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
