@@ -189,7 +189,7 @@ func TestFilesTravel(t *testing.T) {
 	// What both have, both know to have.
 	mounttest.WaitFor(t, "both to know it", func() bool {
 		x, y := a.peer("bert").Files, b.peer("anna").Files
-		return x != nil && y != nil && x.Sends && x.Receives && x.Lacks == 0 && x.Waiting == 0 && y.Lacks == 0 && y.Waiting == 0
+		return x != nil && y != nil && x.Sends && x.Receives && x.Lacks == 0 && !x.Waiting && y.Lacks == 0 && !y.Waiting
 	})
 }
 

@@ -19,7 +19,7 @@ func (t *travel) sync() report.Sync {
 		return s
 	}
 	e := t.engine.Status()
-	s.Changes, s.Fetching, s.Contents, s.Bytes, s.Names = t.log.Last(), e.Fetching, e.Missing, e.Bytes, e.Names
+	s.Changes, s.Fetching, s.Contents, s.Bytes, s.Names = t.log.Known(), e.Fetching, e.Missing, e.Bytes, e.Names
 	s.Troubles, s.Waits = e.Troubles, e.Waits
 	s.Conflicts = int(t.conflicted.Load())
 	return s
@@ -38,7 +38,10 @@ func (t *travel) files(all []exchange.Status, policy trust.Policy, id sharefs.Pe
 			continue
 		}
 		f.Sends, f.Receives = s.Sends, s.Receives
-		f.Lacks, f.Waiting = s.Last-min(s.Acked, s.Last), s.Known-min(s.Taken, s.Known)
+		f.Waiting = s.Taken < s.Known
+		if f.Sends {
+			f.Lacks = t.log.Behind(s.Acked, report.MostLacks)
+		}
 		f.Sent, f.Received, f.Rate, f.Error = s.Out.Bytes, s.In.Bytes, s.Rate, s.Error
 	}
 	return f

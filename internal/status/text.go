@@ -178,7 +178,7 @@ func syncText(s *report.Sync) string {
 	if !s.On {
 		return "files do not travel: no peer may read all of the share (sharefs grant PEER LEVEL)"
 	}
-	parts := []string{term.Of(s.Changes, "change") + " of here and of peers"}
+	parts := []string{term.Of(uint64(s.Changes), "change") + " of here and of peers"}
 	if s.Contents > 0 {
 		parts = append(parts, term.Of(uint64(s.Contents), "content")+" to be fetched, "+term.Size(s.Bytes))
 	}

@@ -137,6 +137,9 @@ func (t *Tree) Heads(id sharefs.FileID) []record.ID {
 // Record returns a record that was added; nil if there is none of that id.
 func (t *Tree) Record(id record.ID) *record.Record { return t.records[id].Record }
 
+// Records returns how many records were added.
+func (t *Tree) Records() int { return len(t.records) }
+
 // Result returns the whole tree by paths, which costs as much as the tree is large.
 func (t *Tree) Result() Result { return t.world.result() }
 

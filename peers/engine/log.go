@@ -79,6 +79,27 @@ func (l *Log) ID() exchange.LogID {
 // Last implements [exchange.Log].
 func (l *Log) Last() uint64 { return l.last.Load() }
 
+// Known returns how many records are here.
+func (l *Log) Known() (n int) {
+	_ = l.with(func(r *replica.Replica) (err error) { // without a replica none is
+		n, err = r.Known()
+		return err
+	})
+	return n
+}
+
+// Behind returns how many records, at most about so many, one lacks who has the log up to a number.
+func (l *Log) Behind(after uint64, most int) (n int) {
+	if after >= l.Last() {
+		return 0
+	}
+	_ = l.with(func(r *replica.Replica) (err error) {
+		n, err = r.Behind(after, most)
+		return err
+	})
+	return n
+}
+
 // Since implements [exchange.Log].
 func (l *Log) Since(after uint64, most int) (out []exchange.Item, err error) {
 	err = l.with(func(r *replica.Replica) error {

@@ -54,3 +54,31 @@ func (r *Replica) Record(id record.ID) (*record.Record, error) {
 	defer r.mu.Unlock()
 	return r.tree.Record(id), nil
 }
+
+// Known returns how many records are here.
+func (r *Replica) Known() (int, error) {
+	if err := r.enter(); err != nil {
+		return 0, err
+	}
+	defer r.mu.Unlock()
+	return r.tree.Records(), nil
+}
+
+// Behind returns how many records stand in the log after a number, up to most and as many as its last batch has more.
+func (r *Replica) Behind(after uint64, most int) (n int, err error) {
+	if err := r.enter(); err != nil {
+		return 0, err
+	}
+	defer r.mu.Unlock()
+	var bad error
+	err = r.cfg.Store.Scan(spaceLog, u64(after+1), nil, func(_, v []byte) bool {
+		var i Item
+		i, bad = r.item(v)
+		n += len(i.Records)
+		return bad == nil && n < most
+	})
+	if err == nil {
+		err = bad
+	}
+	return n, err
+}

@@ -11,8 +11,8 @@ import (
 type Files struct {
 	Sends    bool    `json:"sends"`    // the peer is sent what changes here
 	Receives bool    `json:"receives"` // what it has is taken here
-	Lacks    uint64  `json:"lacks"`    // changes of here that the peer does not have yet, as far as is known
-	Waiting  uint64  `json:"waiting"`  // changes that the peer has and that have not come yet
+	Lacks    int     `json:"lacks"`    // changes of here that the peer does not have yet; no more than MostLacks are counted
+	Waiting  bool    `json:"waiting"`  // changes that the peer has have not come yet
 	Sent     uint64  `json:"sent_bytes"`
 	Received uint64  `json:"received_bytes"`             // of content, since it is connected
 	Rate     float64 `json:"bytes_per_second,omitempty"` // of content, both ways, at present
@@ -22,7 +22,7 @@ type Files struct {
 // Sync tells how this host's tree and what peers said stand to each other: .share/ctl/sync.json.
 type Sync struct {
 	On        bool     `json:"on"`      // some peer may read all of the share, so changes are written down
-	Changes   uint64   `json:"changes"` // records that are here
+	Changes   int      `json:"changes"` // records that are here
 	Fetching  int      `json:"fetching_now"`
 	Contents  int      `json:"contents_missing"` // files whose newest content is still elsewhere
 	Bytes     uint64   `json:"bytes_missing"`    // their size
@@ -64,10 +64,10 @@ func (f *Files) Text() string {
 		add("files are taken of it, and it is sent none")
 	}
 	if f.Sends && f.Lacks > 0 {
-		add("it lacks %s of here", changes(f.Lacks))
+		add("it lacks %s of here", lacks(f.Lacks))
 	}
-	if f.Receives && f.Waiting > 0 {
-		add("%s of it still to come", changes(f.Waiting))
+	if f.Receives && f.Waiting {
+		add("what it has is still coming")
 	}
 	if len(parts) == 0 {
 		add("it has every change of here, and this host every one of it")
@@ -99,9 +99,19 @@ func (s *Sync) Text() string {
 	return b.String()
 }
 
-func changes(n uint64) string {
+// MostLacks is up to where changes are counted that a peer lacks.
+const MostLacks = 100_000
+
+func lacks(n int) string {
+	if n >= MostLacks {
+		return "more than " + changes(MostLacks)
+	}
+	return changes(n)
+}
+
+func changes(n int) string {
 	if n == 1 {
 		return "1 change"
 	}
-	return strconv.FormatUint(n, 10) + " changes"
+	return strconv.Itoa(n) + " changes"
 }
