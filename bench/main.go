@@ -7,7 +7,7 @@
 //
 //	go run ./bench [-run REGEXP] [-rounds N] [-quick] [-million=false] [-dir DIR] [-on TEXT] [-md FILE]
 //
-// Needs root (mounts, drop_caches), fio, git, restic and borg. A gate that is missed is marked, and the exit code stays 0: timing is never
+// Needs root (mounts, drop_caches), fio, git, restic, borg and syncthing. A gate that is missed is marked, and the exit code stays 0: timing is never
 // a test.
 package main
 
@@ -76,7 +76,7 @@ func measure(ctx context.Context, o options) (err error) {
 	for _, group := range []struct {
 		name string
 		run  func(context.Context, options, []*subject, *tables) error
-	}{{"metadata", metadata}, {"data", dataPath}, {"trees", trees}, {"backups", backups}, {"bucket", bucketRows}, {"million", millionFiles}} {
+	}{{"metadata", metadata}, {"data", dataPath}, {"trees", trees}, {"backups", backups}, {"bucket", bucketRows}, {"peers", peerRows}, {"million", millionFiles}} {
 		if err := group.run(ctx, o, subjects, t); err != nil {
 			return fmt.Errorf("%s: %w", group.name, err)
 		}
