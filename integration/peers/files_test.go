@@ -132,6 +132,60 @@ func has(tree map[string]string, name, content string) bool {
 	return ok && strings.HasPrefix(what, "-") && strings.HasSuffix(what, " "+content)
 }
 
+// Files that both had before they met, each kept under its own share key: what is equal is no conflict, whatever its names in the records.
+func TestTheSameFilesBeforeTheyMet(t *testing.T) {
+	hs := hosts(t, "", "anna", "bert")
+	a, b := hs[0], hs[1]
+	large := strings.Repeat("0123456789abcdef", 20_000)
+	for i, h := range hs {
+		h.do(os.Mkdir(h.Path("dir"), 0o755))
+		h.write("dir/same", "the same on both")
+		h.write("dir/large", large)
+		h.write("dir/other", "of "+h.name)
+		written := time.Date(2020+i, 1, 1, 0, 0, 0, 0, time.UTC) // by which it is seen that a host has heard of the other's
+		h.do(errors.Join(os.Chtimes(h.Path("dir/same"), written, written), os.Chtimes(h.Path("dir/large"), written, written)))
+		h.Settled()
+	}
+	pairByLink(t, a, b)
+	a.must("grant", "bert", "write")
+	b.must("grant", "anna", "write")
+	written := func(h *host, name string) time.Time {
+		info, err := os.Stat(h.Path(name))
+		if err != nil {
+			return time.Time{} // it is being replaced
+		}
+		return info.ModTime()
+	}
+	mounttest.WaitFor(t, "one conflict", func() bool {
+		for _, name := range []string{"dir/same", "dir/large"} {
+			if at := written(a, name); at.IsZero() || !at.Equal(written(b, name)) {
+				return false
+			}
+		}
+		for _, h := range hs { // who has heard of both has said by now that they are the same
+			if all := h.conflicts(); len(all) != 1 || all[0].Path != "dir/other" {
+				return false
+			}
+		}
+		for i, h := range hs { // and the other knows
+			if f := h.peer(hs[1-i].name).Files; f == nil || !f.Sends || f.Lacks > 0 {
+				return false
+			}
+		}
+		return true
+	})
+	alike(t, "the same files", hs, func(tree map[string]string) bool {
+		return has(tree, "dir/same", "the same on both") && has(tree, "dir/large", large)
+	})
+	a.write("dir/same", "later")
+	alike(t, "a change of one", hs, func(tree map[string]string) bool { return has(tree, "dir/same", "later") })
+	for _, h := range hs {
+		if all := h.conflicts(); len(all) != 1 {
+			t.Errorf("%s: %+v", h.name, all)
+		}
+	}
+}
+
 func (h *host) conflicts() (all []report.Conflict) {
 	h.t.Helper()
 	if err := json.Unmarshal([]byte(h.must("conflicts", "--json")), &all); err != nil {

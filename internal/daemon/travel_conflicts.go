@@ -133,6 +133,11 @@ func (t *travel) resolve(path, take string) error {
 	if err := t.takesNothing(); err != nil {
 		return err
 	}
+	return t.take(r, path, id)
+}
+
+// take resolves a conflict, and has peers told.
+func (t *travel) take(r *replica.Replica, path string, id record.ID) error {
 	if err := r.Resolve(path, id); err != nil {
 		return err
 	}
@@ -185,6 +190,13 @@ func (t *travel) enterConflicts() (done bool) {
 	done = true
 	for i := range list {
 		c := &list[i]
+		if same, err := t.same(c); same || err != nil {
+			if err == nil {
+				err = t.take(r, c.Path, c.Live.ID())
+			}
+			done = done && err == nil
+			continue
+		}
 		ino, ok := t.find(c.Path)
 		for _, o := range c.Others {
 			if !ok || o.Version == nil || o.Version.Body.(*record.Version).Type() != record.Regular {
