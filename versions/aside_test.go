@@ -275,15 +275,32 @@ func TestTheCaptureGoesOnWithWhatWasMoved(t *testing.T) {
 	}
 }
 
+// markAgain writes the mark of a file and nothing else.
+func markAgain(t testing.TB, tree *Tree, ino sharefs.Ino) {
+	t.Helper()
+	tree.mu.Lock()
+	defer tree.mu.Unlock()
+	x := tree.begin()
+	x.b.Put(spaceMark, inoKey(ino), markValue(false))
+	check(t, x.commit())
+}
+
 // The daemon is killed at each stage of a move.
 func TestKilledInAMove(t *testing.T) {
 	for stage := range 4 {
 		dir := t.TempDir()
 		tree := testTree(t, dir, byHand)
 		ino := save(t, tree, "f", "one")
+		eventually(t, "the mark of what was saved is gone", func() bool {
+			check(t, tree.unmark())
+			_, marked, err := tree.db.Get(spaceMark, inoKey(ino))
+			check(t, err)
+			return !marked
+		})
 		f, m := halfway(t, tree, ino)
 		if stage > 0 {
 			m.commit(t)
+			markAgain(t, tree, ino) // as whoever is about to change the file does with it
 		}
 		if stage > 1 {
 			check(t, m.finish(f))
