@@ -361,6 +361,13 @@ func (m *Mount) Settled() {
 	})
 }
 
+// Closed waits until the daemon has heard of every close, when nobody has a file open for writing any more. The kernel tells of one behind the back of who
+// closed, and a moment that is fixed before that does not hold what was written.
+func (m *Mount) Closed() {
+	m.t.Helper()
+	WaitFor(m.t, "the end of all closes", func() bool { return m.Status().Now.OpenWriters == 0 })
+}
+
 // cleanup leaves nothing behind, step by step harder.
 func (m *Mount) cleanup() {
 	t := m.t

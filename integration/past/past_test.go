@@ -65,6 +65,7 @@ type copied struct{ moment, dir string }
 // take copies the tree as it is, and says when that was. Nobody changes anything meanwhile.
 func take(t *testing.T, m *mounttest.Mount) copied {
 	t.Helper()
+	m.Closed()
 	c := copied{moment(t, m), filepath.Join(mounttest.TempDir(t), "copy")}
 	run(t, m.Dir, "cp", "-a", m.Dir+"/.", c.dir)
 	return c

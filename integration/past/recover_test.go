@@ -45,6 +45,7 @@ func TestViewsAfterRecoveryFromTheBucket(t *testing.T) {
 	ok(t, os.WriteFile(m.Path("empty"), nil, 0o604))
 	for i := range 3 {
 		grow(t, m.Dir, rnd, 70)
+		m.Closed()
 		ok(t, unix.Setxattr(m.Dir, "user.sharefs.snapshot", []byte(fmt.Sprint("round ", i)), 0))
 		copies = append(copies, take(t, m))
 	}
