@@ -2,10 +2,12 @@ package exchange
 
 import (
 	"fmt"
+	"io"
 	"sync/atomic"
 	"testing"
 
 	"sharefs"
+	"sharefs/peers/exchange/wire"
 	"sharefs/peers/link"
 	"sharefs/peers/record"
 	"sharefs/peers/trust"
@@ -71,6 +73,77 @@ func (h *host) ringOf(o *host) string {
 	h.memory.mu.Lock()
 	defer h.memory.mu.Unlock()
 	return h.rings[o.key.ID]
+}
+
+// Whichever end begins to exchange first, the other one does not wait for it to try again.
+func TestOneBeginsLater(t *testing.T) {
+	leakCheck(t)
+	for range 3 { // either of them may have dialed
+		a, b := newHost(t, "anna"), newHostBeside(t, "bert")
+		list := a.write("one")
+		pair(t, a, b, trust.Write, trust.Write)
+		b.Over(b.hub)
+		b.has(list...)
+		a.has(b.write("two")...)
+	}
+}
+
+// Both ends open the control stream at once: one of them is left, and it is that of whoever dialed.
+func TestTwoControlStreams(t *testing.T) {
+	leakCheck(t)
+	a := newAlone(t, Limits{})
+	a.memory.write(t, "one")
+	a.set(far, trust.Read)
+	s := newFake(false)
+	defer s.end()
+	a.connected(far, s)
+	ours := <-s.control // it opened one, although we dialed
+	o := &other{t: t, a: a, id: far, s: s, got: make(chan wire.Message, 1000)}
+	o.open()
+	o.hello()
+	until[*wire.Offer](o)
+	if _, err := ours.Read(make([]byte, 1000)); err == nil {
+		_, err = ours.Read(make([]byte, 1000))
+		if err == nil {
+			t.Error("both are left")
+		}
+	}
+	second := o.stream((*peer).controlStream)
+	if _, err := second.Read(make([]byte, 1)); err == nil {
+		t.Error("another one")
+	}
+
+	b := newAlone(t, Limits{})
+	b.set(far, trust.Read)
+	d := newFake(true)
+	defer d.end()
+	b.connected(far, d)
+	theirs := <-d.control
+	go func() { _, _ = io.Copy(io.Discard, theirs) }()
+	wait(t, "its own stream", func() bool { return len(b.all()) == 1 && b.all()[0].controlled() != nil })
+	o = &other{t: t, a: b, id: far, s: d}
+	if _, err := o.stream((*peer).controlStream).Read(make([]byte, 1)); err == nil {
+		t.Error("another one than that of whoever dialed")
+	}
+
+	// And if that one comes a moment later.
+	c := newAlone(t, Limits{})
+	c.memory.write(t, "one")
+	c.set(far, trust.Read)
+	e := newFake(true)
+	defer e.end()
+	e.gate = make(chan struct{})
+	c.connected(far, e)
+	o = &other{t: t, a: c, id: far, s: e, got: make(chan wire.Message, 1000)}
+	o.open()
+	o.hello()
+	until[*wire.Offer](o)
+	close(e.gate)
+	o.over()
+	first := make([]byte, 5)
+	if _, err := io.ReadFull(<-e.control, first); err != nil || wire.Kind(first[4]) != wire.KindHello {
+		t.Errorf("%v, %v", first, err)
+	}
 }
 
 // A grant that is raised or lowered while the two are connected holds at once.

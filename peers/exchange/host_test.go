@@ -329,6 +329,14 @@ type option func(*Config, *link.Config)
 
 func newHost(t testing.TB, name string, options ...option) *host {
 	t.Helper()
+	h := newHostBeside(t, name, options...)
+	h.Over(h.hub)
+	return h
+}
+
+// newHostBeside is newHost whose exchange does not run over the hub yet.
+func newHostBeside(t testing.TB, name string, options ...option) *host {
+	t.Helper()
 	h := &host{memory: newMemory(identity.New()), t: t, name: name, blamed: map[sharefs.PeerID]error{}}
 	var err error
 	if h.book, err = book.Open(nil, func([]byte) error { return nil }); err != nil {
@@ -359,7 +367,6 @@ func newHost(t testing.TB, name string, options ...option) *host {
 	if h.hub, err = link.Start(l); err != nil {
 		t.Fatal(err)
 	}
-	h.Over(h.hub)
 	t.Cleanup(h.stop)
 	return h
 }

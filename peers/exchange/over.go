@@ -14,7 +14,7 @@ import (
 
 // The purposes of streams.
 const (
-	purposeRecords = "records" // the control stream, which whoever dialed the session opens
+	purposeRecords = "records" // the control stream
 	purposeChunks  = "chunks"  // over which whoever opened it asks for content
 )
 
@@ -34,35 +34,48 @@ func (x *Exchange) Over(hub *link.Hub) {
 	hub.Follow(func(id sharefs.PeerID, s *esp.Session) { x.connected(id, overESP{s}) })
 }
 
-// Pauses before a control stream that ended is opened again.
+// Pauses before a control stream that ended is opened again; the first one after one that lasted.
 const (
 	firstPause   = time.Second
 	longestPause = 5 * time.Minute
+	lasted       = 10 * time.Second
 )
 
-// connected serves a session from now on. Whoever dialed it opens the control stream, again if it ends before the session does.
+// connected serves a session from now on. Both ends open the control stream, for neither knows which of them begins first; from then on whoever dialed the session opens it
+// again if it ends before the session does.
 func (x *Exchange) connected(id sharefs.PeerID, s session) {
 	p := x.join(id, s)
-	if p == nil || !s.dialed() {
+	if p == nil {
 		return
 	}
 	x.spawn(func() {
 		for pause := firstPause; ; pause = min(2*pause, longestPause) {
-			began := time.Now()
-			c, err := s.open(p.ctx, purposeRecords)
-			if err == nil {
-				p.controlStream(c)
-			} else {
-				x.log.Debug("a peer exchanges no records", "peer", id.Short(), "error", err)
-			}
-			if time.Since(began) > longestPause {
+			if ended := p.controlled(); ended != nil {
+				select {
+				case <-ended:
+				case <-p.ctx.Done():
+					return
+				}
+			} else if p.openControl() {
 				pause = firstPause
 			}
-			if x.blamed(id) != nil || sleep(p.ctx, pause) != nil {
+			if !s.dialed() || x.blamed(id) != nil || sleep(p.ctx, pause) != nil {
 				return
 			}
 		}
 	})
+}
+
+// openControl opens a control stream and serves it, and reports whether it lasted.
+func (p *peer) openControl() bool {
+	c, err := p.s.open(p.ctx, purposeRecords)
+	if err != nil {
+		p.x.log.Debug("a peer exchanges no records", "peer", p.id.Short(), "error", err)
+		return false
+	}
+	began := time.Now()
+	p.runControl(c, true)
+	return time.Since(began) > lasted
 }
 
 // serve serves a stream that a peer opened, until it ends.

@@ -28,8 +28,10 @@ type peer struct {
 	common *common
 	rings  sync.Mutex // held while its keys are taken
 
-	mu      sync.Mutex // guards what follows
-	control net.Conn   // nil: there is none
+	mu      sync.Mutex    // guards what follows
+	control net.Conn      // nil: there is none
+	ours    bool          // opened by this end
+	ended   chan struct{} // closed when it has ended
 	greeted bool
 	bye     *wire.Bye // to be said
 	serving map[net.Conn]struct{}
@@ -104,18 +106,47 @@ func (w patient) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// controlStream serves the control stream of the session, until one end ends it.
-func (p *peer) controlStream(c net.Conn) {
-	defer c.Close()
-	ctx, cancel := context.WithCancel(p.ctx)
-	defer cancel()
-	p.mu.Lock()
-	if p.control != nil || ctx.Err() != nil {
+// claim makes a stream the control stream, unless there is one. Where both ends have opened one that of whoever dialed the session counts, at both.
+func (p *peer) claim(c net.Conn, ours bool) bool {
+	dialed := p.s.dialed()
+	for {
+		p.mu.Lock()
+		old, oldOurs, ended := p.control, p.ours, p.ended
+		if p.ctx.Err() == nil && old == nil {
+			p.control, p.ours, p.ended, p.err, p.bye = c, ours, make(chan struct{}), "", nil
+			p.mu.Unlock()
+			return true
+		}
 		p.mu.Unlock()
+		if old == nil || ours != dialed || oldOurs == dialed {
+			return false
+		}
+		_ = old.Close()
+		<-ended
+	}
+}
+
+// controlled returns what is closed when the control stream ends; nil: there is none.
+func (p *peer) controlled() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.control == nil {
+		return nil
+	}
+	return p.ended
+}
+
+// controlStream serves a control stream that the peer opened, until one end ends it.
+func (p *peer) controlStream(c net.Conn) { p.runControl(c, false) }
+
+// runControl serves a control stream that one end opened, until one end ends it.
+func (p *peer) runControl(c net.Conn, ours bool) {
+	defer c.Close()
+	if !p.claim(c, ours) {
 		return
 	}
-	p.control, p.err, p.bye = c, "", nil
-	p.mu.Unlock()
+	ctx, cancel := context.WithCancel(p.ctx)
+	defer cancel()
 	cut := context.AfterFunc(ctx, func() { c.Close() })
 	defer cut()
 	w := wire.NewWriter(patient{c, p.x.cfg.Limits.GiveUp}, p.id)
@@ -155,7 +186,7 @@ func farewell(err error) *wire.Bye {
 // closed puts back what the control stream stood for.
 func (p *peer) closed(err error) {
 	p.mu.Lock()
-	p.control, p.greeted = nil, false
+	p.greeted = false
 	p.offered, p.ring, p.seen, p.sending = false, nil, false, false
 	p.offer, p.began, p.stop, p.ack = nil, false, false, false
 	p.inbox, p.inboxSize = nil, 0
@@ -173,6 +204,10 @@ func (p *peer) closed(err error) {
 		p.x.changed(p.id)
 	}
 	p.x.log.Debug("an exchange ended", "peer", p.id.Short(), "error", err)
+	p.mu.Lock()
+	p.control = nil
+	close(p.ended)
+	p.mu.Unlock()
 }
 
 // listen takes the messages of the control stream.

@@ -23,6 +23,7 @@ type fake struct {
 	chunks  chan net.Conn
 	dials   bool
 	away    time.Duration
+	gate    chan struct{} // if not nil, streams open when it is closed
 }
 
 func newFake(dials bool) *fake {
@@ -30,6 +31,9 @@ func newFake(dials bool) *fake {
 }
 
 func (f *fake) open(_ context.Context, purpose string) (net.Conn, error) {
+	if f.gate != nil {
+		<-f.gate
+	}
 	mine, theirs := net.Pipe()
 	to := f.chunks
 	if purpose == purposeRecords {
@@ -112,8 +116,15 @@ func (a *alone) meet(id sharefs.PeerID, l trust.Level) *other {
 	a.set(id, l)
 	o := &other{t: a.t, a: a, id: id, s: newFake(false), got: make(chan wire.Message, 1000)}
 	a.connected(id, o.s)
+	o.open()
+	a.t.Cleanup(o.s.end)
+	return o
+}
+
+// open opens the control stream.
+func (o *other) open() {
 	o.c = o.stream((*peer).controlStream)
-	o.w = wire.NewWriter(o.c, a.key.ID)
+	o.w = wire.NewWriter(o.c, o.a.key.ID)
 	go func() {
 		defer close(o.got)
 		r := wire.NewReader(bufio.NewReader(o.c))
@@ -125,8 +136,6 @@ func (a *alone) meet(id sharefs.PeerID, l trust.Level) *other {
 			o.got <- m
 		}
 	}()
-	a.t.Cleanup(o.s.end)
-	return o
 }
 
 // stream opens a stream that the exchange serves.

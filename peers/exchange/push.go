@@ -114,7 +114,11 @@ func (p *peer) pushGrant(w *wire.Writer, plain trust.Plain, granted bool) (did b
 		p.mu.Unlock()
 		batch, err := log.Seen(p.id)
 		if err != nil {
-			return false, err
+			p.trouble(err)
+			p.mu.Lock()
+			p.seen = false
+			p.mu.Unlock()
+			return false, nil
 		}
 		if batch != nil {
 			return true, send(w, plain, wire.SeenMessage(batch))
@@ -127,6 +131,14 @@ func (p *peer) pushGrant(w *wire.Writer, plain trust.Plain, granted bool) (did b
 		return true, send(w, plain, wire.OfferMessage(wire.Offer{Log: id, Last: log.Last()}))
 	}
 	return false, nil
+}
+
+// trouble notes why the log of this host cannot be told; it is tried again when there is reason to.
+func (p *peer) trouble(err error) {
+	p.x.log.Error("records for a peer cannot be read", "peer", p.id.Short(), "error", err)
+	p.mu.Lock()
+	p.err = err.Error()
+	p.mu.Unlock()
 }
 
 // pushHere tells of content that is here now.
@@ -154,8 +166,11 @@ func (p *peer) pushItems(w *wire.Writer) (did bool, err error) {
 		return false, nil
 	}
 	items, err := p.x.cfg.Log.Since(at, pushRecords)
+	if err != nil {
+		p.trouble(err)
+	}
 	if err != nil || len(items) == 0 {
-		return false, err
+		return false, nil
 	}
 	m := wire.NewItems(run, told)
 	flush := func(upTo uint64) (on bool, err error) {
