@@ -3,9 +3,9 @@ package versions
 import (
 	"maps"
 	"slices"
-	"time"
 
 	"sharefs"
+	"sharefs/versions/writers"
 )
 
 // Span is a part of a content: a chunk, a hole, or, above level 0, a node that is itself a list of spans (manifest.go).
@@ -95,14 +95,13 @@ type Foreign struct {
 	Author sharefs.PeerID
 }
 
-// Adopt gives a file the content of a version that another host made, and makes it a version of its own here. All of it must be in packs, as [Tree.Gather] sees to:
-// Adopt waits for nobody. Base is the number of the newest of the inode's own versions that the caller knows, 0 for none: what the file held then stays a version. It
-// returns the number of the new version. Whoever has the file open for reading sees it change as if a program had rewritten it. The version survives power loss after the
-// next [Tree.Sync].
+// Adopt gives a file the content of a version that another host made, and makes it a version of its own here. Base is the number of the newest of the inode's own
+// versions that the caller knows, 0 for none: what the file held then stays a version. It returns the number of the new version, which survives power loss after the
+// next [Tree.Sync]. Whoever opens the file sees the old content or the new one; who has it open for reading sees it change as if a program had rewritten it.
 //
-// Errors: KindAgain: the file has another version than base, or may be written to, or not all of the content is here: nothing was done; KindAccess: the share key of the
-// content is not here; KindInvalid for what is no regular file and for a manifest that is none.
-func (t *Tree) Adopt(ino sharefs.Ino, foreign Foreign, base uint64) (own uint64, err error) {
+// Errors: KindAgain: the file has another version than base, or may be written to: nothing was done; KindInvalid for what is no regular file, and for
+// what was staged and has been used.
+func (t *Tree) Adopt(ino sharefs.Ino, s *Staged, base uint64) (own uint64, err error) {
 	const op = "adopt"
 	if err := t.writable(op); err != nil {
 		return 0, err
@@ -115,28 +114,12 @@ func (t *Tree) Adopt(ino sharefs.Ino, foreign Foreign, base uint64) (own uint64,
 	if err != nil {
 		return 0, err
 	}
-	top, ok := foreign.manifest()
-	if !r.isRegular() || !ok {
+	if !r.isRegular() || s.used {
 		return 0, fail(op, sharefs.KindInvalid)
 	}
-	key, err := t.keyFor(&foreign.Content)
-	if err != nil {
-		return 0, err
-	}
-	h := &t.past
-	x := h.leases.take()
-	defer x.end() // when the row of the version holds them
-	under := keptUnder{h: h}
-	if ok, err := under.here(top, key, x); err != nil {
-		return 0, err
-	} else if !ok {
-		return 0, &sharefs.Error{Op: op, Kind: sharefs.KindAgain, Detail: "not all of the content is here"}
-	}
-	src := newForeignReader(h, top, int64(foreign.Size))
-	defer src.Close()
 	f := t.files.pin(ino)
 	defer t.files.unpin(f)
-	own, err = h.adopt(f, src, top, key, foreign, base)
+	own, err = t.past.adopt(f, s, base)
 	if k := t.kernel.Load(); k != nil { // also of what was rewritten in part
 		(*k).ForgetContent(ino, 0, 0)
 	}
@@ -151,15 +134,14 @@ func newForeignReader(h *history, top manifest, size int64) *keptReader {
 	return r
 }
 
-// adopt rewrites a file at rest and makes the result a version that is kept already.
-func (h *history) adopt(f *file, src VersionReader, top manifest, key *shareKey, foreign Foreign, base uint64) (own uint64, err error) {
-	const op = "adopt"
+// adopt replaces what a file at rest holds and makes the result a version that is kept already.
+func (h *history) adopt(f *file, s *Staged, base uint64) (own uint64, err error) {
 	t := h.t
 	f.content.Lock()
 	defer f.content.Unlock()
 	if rests, err := t.settleNow(f); err != nil || !rests {
 		if err == nil {
-			err = fail(op, sharefs.KindAgain)
+			err = again("somebody may write to it")
 		}
 		return 0, err
 	}
@@ -168,7 +150,7 @@ func (h *history) adopt(f *file, src VersionReader, top manifest, key *shareKey,
 		return 0, err
 	}
 	if newest != nil && newest.own != base || newest == nil && base != 0 {
-		return 0, fail(op, sharefs.KindAgain)
+		return 0, again("it has another version")
 	}
 	if newest == nil || newest.place == placeLost || newest.timed {
 		st, err := t.statBacking(f.ino)
@@ -179,11 +161,17 @@ func (h *history) adopt(f *file, src VersionReader, top manifest, key *shareKey,
 			if _, err := h.beginNow(f, ""); err != nil {
 				return 0, err
 			}
-			return 0, fail(op, sharefs.KindAgain)
+			return 0, again("what it holds is no version yet")
 		}
 	}
+	s.used = true
+	staged, err := t.live.stat(s.ino)
+	if err != nil {
+		return 0, failed("read a backing file", err)
+	}
+	atime, mtime, _ := timesOf(&staged)
 	err = t.arm(f, changeAll, false, func(_ *tx, r *row) error {
-		r.mtime = foreign.Mtime
+		r.mtime = mtime
 		return nil
 	})
 	if err != nil {
@@ -191,16 +179,21 @@ func (h *history) adopt(f *file, src VersionReader, top manifest, key *shareKey,
 	}
 	err = func() error {
 		defer t.disarm(f)
+		f.noteChange(0, endless)
+		if s.swap(f) {
+			return nil
+		}
 		d, err := t.files.use(f, true)
 		if err != nil {
 			return err
 		}
 		defer t.files.done(f, d)
-		f.noteChange(0, endless)
+		src := s.open()
+		defer src.Close()
 		if err := fill(d.fd, src); err != nil {
 			return err
 		}
-		return failed("set times", t.live.setTimes(f.ino, sharefs.Time(time.Now().UnixNano()), foreign.Mtime))
+		return failed("set times", t.live.setTimes(f.ino, atime, mtime))
 	}()
 	if err != nil {
 		return 0, err
@@ -212,35 +205,37 @@ func (h *history) adopt(f *file, src VersionReader, top manifest, key *shareKey,
 		return 0, err
 	}
 	if !rests { // somebody opened it for writing meanwhile: what he leaves is a version of this host
-		return 0, fail(op, sharefs.KindAgain)
+		return 0, again("somebody opened it for writing meanwhile")
 	}
 	st, err := t.statBacking(f.ino)
 	if err != nil {
 		return 0, err
 	}
 	// From then on the live file may change freely, as after a capture.
-	return h.commitAdopted(captured{versionID{f.ino, base}, stampOf(&st), top, key.place}, foreign.Author)
+	return s.commit(versionID{f.ino, base}, stampOf(&st))
 }
 
-// commitAdopted says of the version that a file has just become, which follows the one that c tells, where its content is, and who made it.
-func (h *history) commitAdopted(c captured, author sharefs.PeerID) (own uint64, err error) {
-	t := h.t
+// again is the error of what is not as the caller of Adopt knows it to be.
+func again(why string) error {
+	return &sharefs.Error{Op: "adopt", Kind: sharefs.KindAgain, Detail: why}
+}
+
+// commit says of the version that a file has just become, which follows another one, where its content is, and who made it.
+func (s *Staged) commit(before versionID, stamp writers.Stamp) (own uint64, err error) {
+	t := s.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	v, err := newestVersion(t.db, c.id.ino, noLimit)
+	v, err := newestVersion(t.db, before.ino, noLimit)
 	if err != nil {
 		return 0, err
 	}
-	if v == nil || v.own == c.id.own || v.stamp() != c.stamp {
-		return 0, fail("adopt", sharefs.KindAgain)
+	if v == nil || v.own == before.own || v.stamp() != stamp {
+		return 0, again("its version is another one than that which was made")
 	}
 	x := t.begin()
-	if v.author, err = h.enter(x, author); err != nil {
+	if err := s.claim(x, v); err != nil {
 		return 0, err
 	}
-	v.place, v.top, v.key = placeKept, c.top, c.key
-	v.put(&x.b)
-	x.after(func(seq uint64) { h.foreignAt(c.id.ino, seq) })
 	return v.own, x.commit()
 }
 

@@ -27,13 +27,11 @@ func TestAdoptUnderItsKey(t *testing.T) {
 		if must[bool](t)(here.Here(&list[len(list)-1])) {
 			t.Error("it is here")
 		}
-		a := create(t, here, sharefs.RootIno, "f", "")
-		settle(t, here, a.Ino)
-		_, err = here.Adopt(a.Ino, Foreign{Content: list[len(list)-1]}, must[Latest](t)(here.Latest(a.Ino)).Own)
-		if kind := sharefs.KindOf(err); kind != want && (want != sharefs.KindCorrupt || kind != sharefs.KindAgain) {
-			t.Errorf("adopted: %v", err)
+		_, errs, err = here.Stage([]Foreign{{Content: list[len(list)-1]}})
+		check(t, err)
+		if kind := sharefs.KindOf(errs[0]); kind != want && (want != sharefs.KindCorrupt || kind != sharefs.KindAgain) {
+			t.Errorf("staged: %v", errs[0])
 		}
-		check(t, here.Unlink(sharefs.RootIno, "f"))
 	}
 	text := blob(1, 8<<20)
 	add("first", text)
@@ -58,7 +56,7 @@ func TestAdoptUnderItsKey(t *testing.T) {
 	for i, name := range []string{"first", "second", "none"} {
 		a := create(t, here, sharefs.RootIno, name, "")
 		settle(t, here, a.Ino)
-		must[uint64](t)(here.Adopt(a.Ino, Foreign{Content: list[i], Author: sharefs.PeerID{2}}, must[Latest](t)(here.Latest(a.Ino)).Own))
+		must[uint64](t)(here.Adopt(a.Ino, staged(t, here, Foreign{Content: list[i], Author: sharefs.PeerID{2}}), must[Latest](t)(here.Latest(a.Ino)).Own))
 		if got := must[Latest](t)(here.Latest(a.Ino)); got.Content.Key != list[i].Key || !got.Kept || !must[bool](t)(here.Here(&list[i])) {
 			t.Errorf("%s: %+v", name, got)
 		}

@@ -54,6 +54,16 @@ func pair(t testing.TB) (here *Tree, there *other) {
 	return here, &other{testTree(t, t.TempDir(), byHand, func(c *Config) { c.Peer = two }), t, map[sharefs.ChunkID]bool{}, 0, nil}
 }
 
+// staged returns a content as a file that waits to be a live one.
+func staged(t testing.TB, tree *Tree, f Foreign) *Staged {
+	t.Helper()
+	list, errs, err := tree.Stage([]Foreign{f})
+	check(t, err)
+	check(t, errs[0])
+	t.Cleanup(list[0].Drop)
+	return list[0]
+}
+
 // newestKept returns the newest version of a file as another host learns of it, when it has been captured.
 func newestKept(t testing.TB, tree *Tree, ino sharefs.Ino) Latest {
 	t.Helper()
@@ -109,7 +119,7 @@ func TestAdopt(t *testing.T) {
 			settle(t, here, a.Ino)
 			base = must[Latest](t)(here.Latest(a.Ino)).Own
 		}
-		own, err := here.Adopt(a.Ino, Foreign{list[i], there.cfg.Peer}, base)
+		own, err := here.Adopt(a.Ino, staged(t, here, Foreign{list[i], there.cfg.Peer}), base)
 		check(t, err)
 		if own == base {
 			t.Errorf("%d: no version was made", i)
@@ -161,30 +171,38 @@ func TestAdoptOnlyWhatIsAsExpected(t *testing.T) {
 	c := newestKept(t, there.Tree, create(t, there.Tree, sharefs.RootIno, "f", "theirs").Ino).Content
 	a := create(t, here, sharefs.RootIno, "f", "ours")
 	own := newestKept(t, here, a.Ino).Own
+	theirs := Foreign{c, there.cfg.Peer}
+	for _, bad := range []struct {
+		change func(f *Foreign)
+		kind   sharefs.Kind
+	}{{func(*Foreign) {}, sharefs.KindAgain}, {func(f *Foreign) { f.Size++ }, sharefs.KindInvalid}, {func(f *Foreign) { f.Key[0]++ }, sharefs.KindAccess}} {
+		f := theirs
+		bad.change(&f)
+		if list, errs, err := here.Stage([]Foreign{f}); err != nil || list[0] != nil || !errors.Is(errs[0], bad.kind) {
+			t.Errorf("%+v, not %v: %v %v", f, bad.kind, errs, err)
+		}
+	}
+	defer gathered(t, here, there, c).End()
 	again := func(base uint64, why string) {
 		t.Helper()
-		if _, err := here.Adopt(a.Ino, Foreign{c, there.cfg.Peer}, base); !errors.Is(err, sharefs.KindAgain) {
+		if _, err := here.Adopt(a.Ino, staged(t, here, theirs), base); !errors.Is(err, sharefs.KindAgain) {
 			t.Errorf("%s: %v", why, err)
 		}
 		if got := content(t, here, a.Ino); got != "ours" {
 			t.Fatalf("%s: the file holds %q", why, got)
 		}
 	}
-	again(own, "the content is not here")
-	defer gathered(t, here, there, c).End()
 	again(own-1, "another version")
 	h := must[*Handle](t)(here.Open(a.Ino, unix.O_RDWR, root))
 	again(own, "somebody may write")
 	check(t, h.Close())
-	if _, err := here.Adopt(sharefs.RootIno, Foreign{c, there.cfg.Peer}, 0); !errors.Is(err, sharefs.KindInvalid) {
+	own = newestKept(t, here, a.Ino).Own // where the disk's clock is coarse, opening it for writing may have made another one
+	s := staged(t, here, theirs)
+	if _, err := here.Adopt(sharefs.RootIno, s, 0); !errors.Is(err, sharefs.KindInvalid) {
 		t.Error(err)
 	}
-	bad := c
-	bad.Size++
-	if _, err := here.Adopt(a.Ino, Foreign{bad, there.cfg.Peer}, own); !errors.Is(err, sharefs.KindInvalid) {
-		t.Error(err)
-	}
-	if _, err := here.Adopt(a.Ino, Foreign{c, there.cfg.Peer}, own); err != nil {
+	must[uint64](t)(here.Adopt(a.Ino, s, own))
+	if _, err := here.Adopt(a.Ino, s, own+1); !errors.Is(err, sharefs.KindInvalid) {
 		t.Error(err)
 	}
 	if got := content(t, here, a.Ino); got != "theirs" {
@@ -227,4 +245,79 @@ func TestGatherPassesOverWhatCannotBeHad(t *testing.T) {
 	there.change = nil
 	clear(there.wanted)
 	gathered(t, here, there, list[:6]...).End()
+}
+
+// Who has the file open sees it change, and who opens it after that sees the new content alone; no file is left behind.
+func TestAdoptUnderAReader(t *testing.T) {
+	for name, hold := range map[string]bool{"open": true, "not open": false} {
+		t.Run(name, func(t *testing.T) {
+			here, there := pair(t)
+			c := newestKept(t, there.Tree, create(t, there.Tree, sharefs.RootIno, "f", "theirs").Ino).Content
+			ino := save(t, here, "f", "what was here before")
+			base := newestKept(t, here, ino).Own
+			defer gathered(t, here, there, c).End()
+			var h *Handle
+			if hold {
+				h = must[*Handle](t)(here.Open(ino, unix.O_RDONLY, root))
+				defer h.Close()
+			}
+			before := must[unix.Stat_t](t)(here.live.stat(ino))
+			must[uint64](t)(here.Adopt(ino, staged(t, here, Foreign{c, there.cfg.Peer}), base))
+			after := must[unix.Stat_t](t)(here.live.stat(ino))
+			if (before.Ino == after.Ino) != hold {
+				t.Errorf("the backing file was %d and is %d", before.Ino, after.Ino)
+			}
+			if hold {
+				b := make([]byte, 100)
+				if n, err := h.ReadAt(b, 0); err != nil || string(b[:n]) != "theirs" {
+					t.Errorf("the reader sees %q: %v", b[:n], err)
+				}
+			}
+			if got := content(t, here, ino); got != "theirs" {
+				t.Errorf("it holds %q", got)
+			}
+			wantHistory(t, here, ino, "what was here before", "theirs")
+			rewrite(t, here, ino, "and after")
+			settle(t, here, ino)
+			wantHistory(t, here, ino, "what was here before", "theirs", "and after")
+			capture(t, here)
+			wantClean(t, here, FsckScrub)
+		})
+	}
+}
+
+// A file is there with its content from the first, and where its name is taken nothing is left.
+func TestPutWithContent(t *testing.T) {
+	here, there := pair(t)
+	c := newestKept(t, there.Tree, create(t, there.Tree, sharefs.RootIno, "f", blob(1, 300_000)).Ino).Content
+	l := gathered(t, here, there, c)
+	s := staged(t, here, Foreign{c, there.cfg.Peer})
+	l.End()
+	collect(t, here, GCOptions{}) // what is staged keeps its chunks
+	create(t, here, sharefs.RootIno, "taken", "")
+	n := New{ID: sharefs.FileID{1}, Mode: sharefs.ModeRegular | 0o640, Staged: s}
+	if _, err := here.Put(sharefs.RootIno, "taken", n, root); !errors.Is(err, sharefs.KindExist) {
+		t.Fatal(err)
+	}
+	a := must[sharefs.Attr](t)(here.Put(sharefs.RootIno, "new", n, root))
+	if _, err := here.Put(sharefs.RootIno, "again", n, root); !errors.Is(err, sharefs.KindInvalid) {
+		t.Error(err)
+	}
+	if a.Size != c.Size || a.Mtime != c.Mtime || a.Blocks == 0 {
+		t.Errorf("%+v", a)
+	}
+	if got := content(t, here, a.Ino); got != blob(1, 300_000) {
+		t.Error("it holds something else")
+	}
+	now := must[Latest](t)(here.Latest(a.Ino))
+	if now.Own != 1 || !now.Kept || now.Content.Level != c.Level || now.Content.Key != c.Key {
+		t.Errorf("%+v", now)
+	}
+	if all := must[[]sharefs.Version](t)(here.Versions(a.Ino)); len(all) != 1 || all[0].Author != there.cfg.Peer {
+		t.Errorf("%+v", all)
+	}
+	s.Drop()
+	collect(t, here, GCOptions{})
+	capture(t, here)
+	wantClean(t, here, FsckScrub)
 }

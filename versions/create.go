@@ -41,11 +41,11 @@ func (t *Tree) Symlink(parent sharefs.Ino, name, target string, who Caller) (sha
 
 // make makes whatever is not opened with it.
 func (t *Tree) make(parent sharefs.Ino, name string, mode, rdev uint32, target string, who Caller) (sharefs.Attr, error) {
-	return t.makeAs(sharefs.FileID{}, parent, name, mode, rdev, target, who)
+	return t.makeAs(parent, name, &newInode{mode: mode, rdev: rdev, target: target, who: who})
 }
 
-// makeAs is make with an identity; zero: a new one.
-func (t *Tree) makeAs(id sharefs.FileID, parent sharefs.Ino, name string, mode, rdev uint32, target string, who Caller) (sharefs.Attr, error) {
+// makeAs is make of what is known of an inode but its number.
+func (t *Tree) makeAs(parent sharefs.Ino, name string, n *newInode) (sharefs.Attr, error) {
 	const op = "make"
 	if err := t.writable(op); err != nil {
 		return sharefs.Attr{}, err
@@ -55,16 +55,20 @@ func (t *Tree) makeAs(id sharefs.FileID, parent sharefs.Ino, name string, mode, 
 	}
 	var p prepared
 	var err error
-	regular := mode&sharefs.ModeType == sharefs.ModeRegular
-	if regular {
+	regular := n.mode&sharefs.ModeType == sharefs.ModeRegular && n.staged == nil
+	switch {
+	case n.staged != nil:
+		p.ino = n.staged.ino
+	case regular:
 		p, err = t.stock.take()
-	} else {
+	default:
 		p.ino, err = t.stock.number()
 	}
 	if err != nil {
 		return sharefs.Attr{}, err
 	}
-	r, err := t.makeNamed(parent, name, &newInode{ino: p.ino, id: id, mode: mode, rdev: rdev, target: target, who: who})
+	n.ino = p.ino
+	r, err := t.makeNamed(parent, name, n)
 	if err != nil {
 		if regular {
 			t.stock.put(p)
@@ -85,8 +89,9 @@ type newInode struct {
 	mode, rdev uint32
 	target     string
 	who        Caller
-	mark       bool  // with a mark: it is being opened for writing
-	file       *file // nil, or the pinned file to be made hot
+	staged     *Staged // nil, or what it holds from the first
+	mark       bool    // with a mark: it is being opened for writing
+	file       *file   // nil, or the pinned file to be made hot
 }
 
 // makeNamed makes an inode under a name that must be vacant, with a reference on it.
@@ -120,7 +125,19 @@ func (t *Tree) makeNamed(parent sharefs.Ino, name string, n *newInode) (*row, er
 	if err := t.hooks.named(x, parent, p.cookie, name, r, nil); err != nil {
 		return nil, err
 	}
-	return r, t.finishNew(x, r, n)
+	if n.staged != nil {
+		if err := n.staged.begin(x, r); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.finishNew(x, r, n); err != nil {
+		return nil, err
+	}
+	if n.staged != nil {
+		n.staged.used = true
+		n.staged.passed()
+	}
+	return r, nil
 }
 
 // newRow makes the row of an inode in a directory: its owner and group, what it inherits, its access control list.

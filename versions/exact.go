@@ -14,18 +14,20 @@ type New struct {
 	ID     sharefs.FileID
 	Mode   uint32 // type and permission bits: a directory, a regular file or a symlink
 	Target string // of a symlink
+	// Staged is what a regular file holds from the first; nil: it is empty.
+	Staged *Staged
 }
 
 // Put makes a file under a name that is vacant.
 func (t *Tree) Put(parent sharefs.Ino, name string, n New, who Caller) (sharefs.Attr, error) {
 	const op = "make"
 	switch kind := n.Mode & sharefs.ModeType; {
-	case kind != sharefs.ModeDir && kind != sharefs.ModeRegular && kind != sharefs.ModeSymlink, (kind == sharefs.ModeSymlink) != (n.Target != ""), name == "":
+	case kind != sharefs.ModeDir && kind != sharefs.ModeRegular && kind != sharefs.ModeSymlink, (kind == sharefs.ModeSymlink) != (n.Target != ""), name == "", n.Staged != nil && (kind != sharefs.ModeRegular || n.Staged.used):
 		return sharefs.Attr{}, fail(op, sharefs.KindInvalid)
 	case len(n.Target) > sharefs.SymlinkMax:
 		return sharefs.Attr{}, fail(op, sharefs.KindNameTooLong)
 	}
-	a, err := t.makeAs(n.ID, parent, name, n.Mode, 0, n.Target, who)
+	a, err := t.makeAs(parent, name, &newInode{id: n.ID, mode: n.Mode, target: n.Target, who: who, staged: n.Staged})
 	if err == nil {
 		t.Forget(a.Ino, 1)
 		t.forgetEntry(parent, name)

@@ -171,6 +171,21 @@ func (t *Tree) forget(list []Change) error {
 	return x.commit()
 }
 
+// Mark marks things as changed, whether they are or not: who follows wants to be told of them again.
+func (t *Tree) Mark(list []Change) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	x := t.begin()
+	x.aside = true
+	for _, c := range list {
+		x.tell(c.Ino, c.Cookie)
+	}
+	if x.b.Len() == 0 {
+		return nil
+	}
+	return x.commit()
+}
+
 // Everything lists up to max inodes and names that there are, changed or not, as Changes lists those that changed: with it begins who follows anew.
 func (t *Tree) Everything(after Change, max int) (list []Change, err error) {
 	add := func(space uint8, from []byte, cookie func(key, value []byte) (uint64, bool)) error {

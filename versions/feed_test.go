@@ -191,7 +191,13 @@ func TestChangesWhileTheyAreDealtWithStay(t *testing.T) {
 	if again := must[[]Change](t)(tree.Changes(Change{}, 10)); len(again) != 1 || again[0].Ino != a.Ino {
 		t.Fatalf("a change in between is forgotten: %+v", again)
 	}
+	check(t, tree.Dealt(must[[]Change](t)(tree.Changes(Change{}, 10))))
+	check(t, tree.Mark([]Change{{Ino: 7, Cookie: 8}}))
+	if list := must[[]Change](t)(tree.Changes(Change{}, 10)); len(list) != 1 || list[0].Ino != 7 || list[0].Cookie != 8 {
+		t.Fatalf("%+v", list)
+	}
 	check(t, tree.Follow(false))
+	check(t, tree.Mark([]Change{{Ino: 7, Cookie: 8}}))
 	check(t, tree.Follow(true))
 	if list := must[[]Change](t)(tree.Changes(Change{}, 10)); len(list) != 0 {
 		t.Fatalf("marks are left from before: %+v", list)

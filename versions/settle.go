@@ -259,6 +259,8 @@ func (t *Tree) adopt(files []settling) error {
 		}
 		if c != *r {
 			x.rows = append(x.rows, &c)
+		} else {
+			x.tell(s.f.ino, 0) // somebody may wait for the file to come to rest
 		}
 		done = append(done, s)
 	}

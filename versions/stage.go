@@ -1,0 +1,210 @@
+package versions
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+)
+
+// Staged is a version of another host whose content stands in a file of its own, whole and safe from power loss, and which is to be that of a live file: by [Tree.Put] or
+// [Tree.Adopt], at once for whoever looks. Drop must follow.
+type Staged struct {
+	t      *Tree
+	author sharefs.PeerID
+	top    manifest
+	key    *shareKey
+	size   int64
+	lease  *lease      // on all chunks, so that the row of the version can lead to them
+	ino    sharefs.Ino // of the backing file; 0: it has passed to a live file
+	used   bool        // it is a version here, or was to be one
+}
+
+// Stage makes files out of some contents, all of which must be in packs, as [Tree.Gather] sees to: Stage waits for no other host. They are synced together. One that cannot
+// be had keeps none of the others back: errs tells of each, nil where it is staged; KindAgain: not all of it is here, KindAccess: its share key is not, KindInvalid: it is
+// no content. Err tells of a failure that leaves nothing staged.
+func (t *Tree) Stage(list []Foreign) (staged []*Staged, errs []error, err error) {
+	if err := t.writable("adopt"); err != nil {
+		return nil, nil, err
+	}
+	staged, errs = make([]*Staged, len(list)), make([]error, len(list))
+	few, made := len(list) <= syncedAlone, false
+	for i := range list {
+		if staged[i], errs[i] = t.stage(&list[i], few); errs[i] == nil {
+			made = true
+		}
+	}
+	if few || !made {
+		return staged, errs, nil
+	}
+	if err := t.live.sync(); err != nil {
+		for _, s := range staged {
+			s.Drop()
+		}
+		return nil, nil, failed("sync", err)
+	}
+	return staged, errs, nil
+}
+
+// syncedAlone is up to how many files are synced one by one: syncing all that the disk has to write may take long.
+const syncedAlone = 16
+
+func (t *Tree) stage(foreign *Foreign, sync bool) (*Staged, error) {
+	const op = "adopt"
+	top, ok := foreign.manifest()
+	if !ok {
+		return nil, fail(op, sharefs.KindInvalid)
+	}
+	key, err := t.keyFor(&foreign.Content)
+	if err != nil {
+		return nil, err
+	}
+	h := &t.past
+	s := &Staged{t: t, author: foreign.Author, top: top, key: key, size: int64(foreign.Size), lease: h.leases.take()}
+	under := keptUnder{h: h}
+	ok, err = under.here(top, key, s.lease)
+	if err == nil && !ok {
+		err = &sharefs.Error{Op: op, Kind: sharefs.KindAgain, Detail: "not all of the content is here"}
+	}
+	if err == nil {
+		err = s.make(foreign.Mtime, sync)
+	}
+	if err != nil {
+		s.Drop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// make fills the file.
+func (s *Staged) make(mtime sharefs.Time, sync bool) error {
+	t := s.t
+	p, err := t.stock.take()
+	if err != nil {
+		return err
+	}
+	unix.Close(p.fd)
+	s.ino = p.ino
+	fd, err := t.live.open(s.ino, unix.O_WRONLY)
+	if err != nil {
+		return failed("write a backing file", err)
+	}
+	src := s.open()
+	err = fill(fd, src)
+	src.Close()
+	if err == nil && sync {
+		_, err = ignoringEINTR(func() (int, error) { return 0, unix.Fsync(fd) })
+		err = failed("sync", err)
+	}
+	if e := unix.Close(fd); err == nil {
+		err = failed("write a backing file", e)
+	}
+	if err != nil {
+		return err
+	}
+	return failed("set times", t.live.setTimes(s.ino, sharefs.Time(time.Now().UnixNano()), mtime))
+}
+
+// open reads the content from packs.
+func (s *Staged) open() *keptReader { return newForeignReader(&s.t.past, s.top, s.size) }
+
+// passed tells that the file is that of an inode now.
+func (s *Staged) passed() {
+	s.t.stock.used(prepared{ino: s.ino})
+	s.ino = 0
+}
+
+// Drop ends it, and removes the file unless it has passed to a live one. It may be called again, and of nil.
+func (s *Staged) Drop() {
+	if s == nil || s.lease == nil {
+		return
+	}
+	if s.ino != 0 {
+		if err := s.t.live.remove(s.ino); err != nil {
+			s.t.log.Warn("a file that was prepared stays behind until the next start", "err", err)
+			return
+		}
+		s.passed()
+	}
+	s.lease.end()
+	s.lease = nil
+}
+
+// begin gives a new inode the staged file, and makes its content the first version.
+func (s *Staged) begin(x *tx, r *row) error {
+	h := &s.t.past
+	st, err := s.t.live.stat(s.ino)
+	if err != nil {
+		return failed("read a backing file", err)
+	}
+	r.size, r.blocks = uint64(st.Size), uint64(st.Blocks)
+	_, r.mtime, _ = timesOf(&st)
+	v, err := h.begin(x, r, stampOf(&st), time.Now(), "")
+	if err != nil {
+		return err
+	}
+	return s.claim(x, v)
+}
+
+// claim says of a version that it is the one that is staged. Tree.mu is held.
+func (s *Staged) claim(x *tx, v *version) (err error) {
+	h := &s.t.past
+	if v.author, err = h.enter(x, s.author); err != nil {
+		return err
+	}
+	v.place, v.top, v.key = placeKept, s.top, s.key.place
+	v.put(&x.b)
+	x.after(func(seq uint64) { h.foreignAt(v.ino, seq) })
+	return nil
+}
+
+// swapTries is how often a file that nobody has open by the rows is looked at: that it is at rest is found out by opening it, too.
+const swapTries = 4
+
+// swap puts the staged file in the place of a live one that nobody has open, and reports whether it did. The file is armed, and f.content held.
+func (s *Staged) swap(f *file) bool {
+	for try := range swapTries {
+		if done, busy := s.trySwap(f); done || !busy {
+			return done
+		}
+		time.Sleep(time.Duration(try) * time.Millisecond)
+	}
+	return false
+}
+
+// trySwap is swap once; busy tells that it may be done in a moment.
+func (s *Staged) trySwap(f *file) (done, busy bool) {
+	t := s.t
+	f.mu.Lock()
+	opens, free := f.opens, f.handles == 0
+	if free {
+		t.files.shut(&f.rd)
+		t.files.shut(&f.wr)
+	}
+	f.mu.Unlock()
+	if !free {
+		return false, false
+	}
+	if k := t.kernel.Load(); k != nil && !(*k).DropBacking(f.ino) {
+		return false, false
+	}
+	if !t.past.unshared(f.ino) {
+		return false, true
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.handles > 0 || f.opens != opens || f.rd.users > 0 || f.wr.users > 0 {
+		return false, false
+	}
+	t.files.shut(&f.rd)
+	t.files.shut(&f.wr)
+	_, err := ignoringEINTR(func() (int, error) {
+		return 0, unix.Renameat(t.live.fd, t.live.name(s.ino), t.live.fd, t.live.name(f.ino))
+	})
+	if err != nil {
+		return false, false
+	}
+	s.passed()
+	return true, false
+}
