@@ -76,8 +76,11 @@ func (r *Replica) Apply() (waiting int, err error) {
 		}
 	}
 	failed := map[converge.Key]bool{}
-	for _, op := range r.world.Lead(changes) {
-		e := r.step(&op)
+	ready := readying{r: r, ops: r.world.Lead(changes)}
+	defer ready.drop()
+	for i := range ready.ops {
+		op := &ready.ops[i]
+		e := r.step(op, &ready, i)
 		if e == nil {
 			continue
 		}
@@ -125,12 +128,12 @@ func (r *Replica) toldOf(n *converge.Node) {
 
 var errAgain = error(sharefs.KindAgain)
 
-// step carries out one operation.
-func (r *Replica) step(op *converge.Op) error {
+// step carries out one operation, the i-th of those that are to be.
+func (r *Replica) step(op *converge.Op, ready *readying, i int) error {
 	e := r.files[op.Key.File]
 	switch op.Verb {
 	case converge.Create:
-		return r.create(op, e)
+		return r.create(op, e, ready, i)
 	case converge.Conflicts:
 		return nil
 	}
@@ -147,7 +150,7 @@ func (r *Replica) step(op *converge.Op) error {
 	case converge.Remove:
 		return r.remove(e, op.Key.Link)
 	case converge.Content:
-		return r.content(op, e)
+		return r.content(op, e, ready, i)
 	case converge.SetAttr:
 		return r.setAttr(op, e)
 	}
@@ -192,9 +195,13 @@ func (r *Replica) there(key converge.Key) (Name, *entry, error) {
 	return Name{s.dir, s.name, e.ino, e.own}, e, nil
 }
 
-func (r *Replica) create(op *converge.Op, e *entry) error {
+func (r *Replica) create(op *converge.Op, e *entry, ready *readying, i int) error {
 	dir, name, err := r.place(op.To)
 	if err != nil {
+		return err
+	}
+	content, err := ready.of(i)
+	if err != nil { // the name is not there before its content is
 		return err
 	}
 	if op.Over != nil {
@@ -231,27 +238,30 @@ func (r *Replica) create(op *converge.Op, e *entry) error {
 		}
 		return r.entered(e, op.Key.Link, dir, name)
 	}
-	mode, target := uint16(0o644), ""
-	if op.Node.Type == record.Directory {
-		mode = 0o755
+	n := New{ID: op.Key.File, Type: op.Node.Type, Mode: 0o644, Content: content}
+	if n.Type == record.Directory {
+		n.Mode = 0o755
 	}
 	if rec := r.tree.Record(op.Node.Attr); rec != nil {
-		mode = rec.Body.(*record.Attr).Mode
+		n.Mode = rec.Body.(*record.Attr).Mode
 	}
-	if op.Node.Type == record.Symlink {
+	if n.Type == record.Symlink {
 		rec := r.tree.Record(op.Node.Live)
 		if rec == nil { // it was another thing until now, and nobody has said where it leads
 			return errAgain
 		}
-		target = rec.Body.(*record.Version).Target
+		n.Target = rec.Body.(*record.Version).Target
 	}
-	ino, err := r.cfg.Tree.Put(dir, name, op.Key.File, op.Node.Type, mode, target)
+	ino, err := r.cfg.Tree.Put(dir, name, n)
 	if err != nil {
 		return err
 	}
-	e = r.bind(op.Key.File, ino, op.Node.Type)
-	if target != "" {
+	e = r.bind(n.ID, ino, n.Type)
+	if n.Target != "" || content != nil {
 		e.version = op.Node.Live
+		if content != nil {
+			e.own = 1
+		}
 		r.saveEntry(e)
 	}
 	return r.entered(e, op.Key.Link, dir, name)
@@ -300,7 +310,7 @@ func (r *Replica) remove(e *entry, link uint64) error {
 	return nil
 }
 
-func (r *Replica) content(op *converge.Op, e *entry) error {
+func (r *Replica) content(op *converge.Op, e *entry, ready *readying, i int) error {
 	rec := r.tree.Record(op.Node.Live)
 	if rec == nil || e.version == op.Node.Live {
 		return nil
@@ -309,7 +319,14 @@ func (r *Replica) content(op *converge.Op, e *entry) error {
 		if e.typ == record.Symlink {
 			return &sharefs.Error{Op: "apply", Kind: sharefs.KindNotSupported, Detail: "a symlink that leads elsewhere than it did"}
 		}
-		own, err := r.cfg.Tree.Adopt(e.ino, rec.Body.(*record.Version), rec.Author, e.own)
+		content, err := ready.of(i)
+		if err == nil && content == nil {
+			err = errAgain
+		}
+		if err != nil {
+			return err
+		}
+		own, err := r.cfg.Tree.Adopt(e.ino, content, e.own)
 		if err != nil {
 			return err
 		}

@@ -44,10 +44,10 @@ func (r *Replica) Author() (n int, err error) {
 		if len(list) == 0 {
 			return n, nil
 		}
-		if err := r.cfg.Tree.Dealt(list); err != nil {
+		after = list[len(list)-1]
+		if err := r.cfg.Tree.Dealt(slices.DeleteFunc(list, func(m Mark) bool { return r.early[slot{m.Ino, m.Cookie}] })); err != nil {
 			return n, err
 		}
-		after = list[len(list)-1]
 	}
 }
 
@@ -80,6 +80,9 @@ func (r *Replica) walkTree() (n int, err error) {
 // piece deals with some marks.
 func (r *Replica) piece(list []Mark) (n int, err error) {
 	err = r.compare(list)
+	if err == nil && !r.walked { // nothing has marked what is listed then
+		err = r.cfg.Tree.Mark(slices.DeleteFunc(slices.Clone(list), func(m Mark) bool { return !r.early[slot{m.Ino, m.Cookie}] }))
+	}
 	if err != nil { // what is in memory goes beyond what was compared: it has to be read anew
 		r.broken = err
 		return 0, err
@@ -104,7 +107,14 @@ func (r *Replica) compare(list []Mark) error {
 			news = append(news, *c)
 		}
 	}
+	clear(r.early)
 	for _, c := range news {
+		if early, err := r.isEarly(&c); err != nil {
+			return err
+		} else if early {
+			r.early[c.slot] = true
+			continue
+		}
 		if err := r.nameCame(c); err != nil {
 			return err
 		}
@@ -233,6 +243,23 @@ func (r *Replica) known(ino sharefs.Ino, typ record.Type) (*entry, error) {
 		rand.Read(id[:])
 	}
 	return r.bind(id, ino, typ), nil
+}
+
+// isEarly reports whether a name is that of a new file which somebody writes still, or whose content cannot be told yet: its mark stays, so that others do not see it
+// before it is whole.
+func (r *Replica) isEarly(c *came) (bool, error) {
+	if typeOf(c.Type) != record.Regular || r.inos[c.Ino] != nil {
+		return false, nil
+	}
+	a, err := r.cfg.Tree.Getattr(c.Ino)
+	if errors.Is(err, sharefs.KindStale) || err == nil && a.Changing {
+		return err == nil, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	own, v, err := r.cfg.Tree.Latest(c.Ino)
+	return v == nil && (own > 0 || a.Size > 0), err
 }
 
 // nameCame writes down a name.

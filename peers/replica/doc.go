@@ -25,7 +25,8 @@
 // One file after the other, each record later than what it replaces, and the place of a directory later than those of the directories that it is put into: so what happened one
 // after the other is in that order for everybody, whatever clocks say. New names first, then what changed in inodes, then names that are gone, so that a removal names the
 // versions that its author knew. A name that is gone while the inode has names of which nobody told yet is loose: it waits for them, across restarts, for then it was
-// moved. Only what differs is written: a mark that leads to nothing new is dropped.
+// moved. Only what differs is written: a mark that leads to nothing new is dropped. A new file is not told of before somebody has written it and its content is kept, so that
+// nobody sees it empty; its mark stays until then.
 //
 // # Nothing is lost
 //
@@ -49,7 +50,8 @@
 // # Waiting
 //
 // Nothing here waits for the network. [Replica.Wanted] lists versions whose content is to be in the tree and is not here yet; whoever fetches it has [Replica.Apply] go on, which
-// leaves aside what is not here. So one file that cannot be had keeps no other back.
+// leaves aside what is not here. So one file that cannot be had keeps no other back. A file appears with its content, and one that nobody has open changes from the old to the new
+// content at once: both are readied beside it, many at a time, and synced together.
 //
 // # Database
 //

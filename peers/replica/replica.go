@@ -57,6 +57,7 @@ type state struct {
 	removals map[sharefs.FileID][]*record.Record
 	due      map[converge.Key]bool   // names of which account and records may say different things
 	placed   map[sharefs.FileID]bool // files that have a record of a place
+	early    map[slot]bool           // names of which the author says nothing yet, of the marks that it deals with
 	later    map[sharefs.Ino]bool    // inodes to be looked at again without a mark
 	told     map[record.ID]bool      // versions that whoever is here can see, or could
 
@@ -113,7 +114,7 @@ func (r *Replica) enter() error {
 func (r *Replica) load() error {
 	r.state = state{account: newAccount(), tree: converge.New(), last: map[converge.Key]*record.Record{},
 		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{},
-		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, chains: map[chainID]*record.Chain{},
+		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, early: map[slot]bool{}, chains: map[chainID]*record.Chain{},
 		unsynced: true} // a process before may not have come to it
 	if err := r.account.load(r.cfg.Store); err != nil {
 		return err

@@ -20,14 +20,24 @@ type Name struct {
 	Own    uint64      // the number of the version that it holds
 }
 
+// New is what is to be made.
+type New struct {
+	ID      sharefs.FileID
+	Type    record.Type
+	Mode    uint16
+	Target  string // of a symlink
+	Content Staged // of a regular file, whose version it is then; nil: it is empty and has none
+}
+
 // Tree is the live tree, as package versions has it. Errors of KindAgain mean that something is not as the caller says; then nothing was done.
 type Tree interface {
 	// Follow begins to mark what changes. Changes lists marks behind one; Dealt removes those that did not come again; Everything lists the
-	// whole tree as if all of it had changed.
+	// whole tree as if all of it had changed. Mark marks what is to be looked at again.
 	Follow() error
 	Changes(after Mark, max int) ([]Mark, error)
 	Everything(after Mark, max int) ([]Mark, error)
 	Dealt(list []Mark) error
+	Mark(list []Mark) error
 	// Sync has the names, attributes and versions that the tree has survive power loss.
 	Sync() error
 
@@ -42,8 +52,8 @@ type Tree interface {
 	// Latest returns the number of the newest version of a file, 0 for none, and its content; nil while that cannot be told.
 	Latest(ino sharefs.Ino) (own uint64, v *record.Version, err error)
 
-	// Put makes a file under a name that is vacant; target is that of a symlink.
-	Put(dir sharefs.Ino, name string, id sharefs.FileID, typ record.Type, mode uint16, target string) (sharefs.Ino, error)
+	// Put makes a file under a name that is vacant.
+	Put(dir sharefs.Ino, name string, n New) (sharefs.Ino, error)
 	Link(ino, dir sharefs.Ino, name string) error
 	Take(n Name) error
 	Pass(from, to Name) error
@@ -51,9 +61,14 @@ type Tree interface {
 	SetXattrs(ino sharefs.Ino, all []record.Xattr) error
 	// Here reports whether all of the content of a version is here.
 	Here(v *record.Version) (bool, error)
-	// Adopt gives a file a content that is here if its newest version is base, and returns the number of the version that this makes.
-	Adopt(ino sharefs.Ino, v *record.Version, author sharefs.PeerID, base uint64) (own uint64, err error)
+	// Stage readies contents of versions for Put and Adopt, so that they survive power loss. Errs tells of each; of one that is not all here KindAgain.
+	Stage(list []*record.Record) (staged []Staged, errs []error, err error)
+	// Adopt gives a file a content if its newest version is base, and returns the number of the version that this makes.
+	Adopt(ino sharefs.Ino, content Staged, base uint64) (own uint64, err error)
 }
+
+// Staged is a content that is ready to be that of a file. Drop ends it, whether it was used or not.
+type Staged interface{ Drop() }
 
 // Row is a row of the database that is to be; Value nil: it is to go.
 type Row struct {

@@ -43,12 +43,17 @@ func marks(list []versions.Change) []replica.Mark {
 }
 
 // Dealt implements [replica.Tree].
-func (t Tree) Dealt(list []replica.Mark) error {
+func (t Tree) Dealt(list []replica.Mark) error { return t.Tree.Dealt(changes(list)) }
+
+// Mark implements [replica.Tree].
+func (t Tree) Mark(list []replica.Mark) error { return t.Tree.Mark(changes(list)) }
+
+func changes(list []replica.Mark) []versions.Change {
 	all := make([]versions.Change, len(list))
 	for i, m := range list {
 		all[i] = versions.Change(m)
 	}
-	return t.Tree.Dealt(all)
+	return all
 }
 
 // Sync implements [replica.Tree].
@@ -91,12 +96,20 @@ func (t Tree) Latest(ino sharefs.Ino) (own uint64, v *record.Version, err error)
 }
 
 // Put implements [replica.Tree].
-func (t Tree) Put(dir sharefs.Ino, name string, id sharefs.FileID, typ record.Type, mode uint16, target string) (sharefs.Ino, error) {
-	if typ == record.Symlink {
-		mode = 0o777
+func (t Tree) Put(dir sharefs.Ino, name string, n replica.New) (sharefs.Ino, error) {
+	v := versions.New{ID: n.ID, Target: n.Target}
+	switch n.Type {
+	case record.Directory:
+		v.Mode = sharefs.ModeDir | uint32(n.Mode)
+	case record.Regular:
+		v.Mode = sharefs.ModeRegular | uint32(n.Mode)
+	case record.Symlink:
+		v.Mode = sharefs.ModeSymlink | 0o777
 	}
-	kind := map[record.Type]uint32{record.Directory: sharefs.ModeDir, record.Regular: sharefs.ModeRegular, record.Symlink: sharefs.ModeSymlink}[typ]
-	a, err := t.Tree.Put(dir, name, versions.New{ID: id, Mode: kind | uint32(mode), Target: target}, t.Owner)
+	if n.Content != nil {
+		v.Staged = n.Content.(*versions.Staged)
+	}
+	a, err := t.Tree.Put(dir, name, v, t.Owner)
 	return a.Ino, err
 }
 
@@ -157,9 +170,23 @@ func (t Tree) Here(v *record.Version) (bool, error) {
 	return t.Tree.Here(&c)
 }
 
+// Stage implements [replica.Tree].
+func (t Tree) Stage(list []*record.Record) ([]replica.Staged, []error, error) {
+	all := make([]versions.Foreign, len(list))
+	for i, rec := range list {
+		all[i] = versions.Foreign{Content: content(rec.Body.(*record.Version)), Author: rec.Author}
+	}
+	made, errs, err := t.Tree.Stage(all)
+	staged := make([]replica.Staged, len(made))
+	for i, s := range made {
+		staged[i] = s
+	}
+	return staged, errs, err
+}
+
 // Adopt implements [replica.Tree].
-func (t Tree) Adopt(ino sharefs.Ino, v *record.Version, author sharefs.PeerID, base uint64) (uint64, error) {
-	return t.Tree.Adopt(ino, versions.Foreign{Content: content(v), Author: author}, base)
+func (t Tree) Adopt(ino sharefs.Ino, content replica.Staged, base uint64) (uint64, error) {
+	return t.Tree.Adopt(ino, content.(*versions.Staged), base)
 }
 
 // Contents returns the contents of versions, for [versions.Tree.Gather].

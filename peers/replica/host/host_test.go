@@ -398,3 +398,59 @@ func TestAFileAppears(t *testing.T) {
 		t.Fatalf("what was applied is written down: %d %v", got, err)
 	}
 }
+
+// A new file is not told of before it is whole, neither while somebody writes it nor while its content is not kept yet, and it does not appear before its content is there.
+func TestAFileAppearsWhole(t *testing.T) {
+	for _, walked := range []bool{false, true} {
+		t.Run(fmt.Sprint(walked), func(t *testing.T) {
+			all := sites(t, 2)
+			a, b := all[0], all[1]
+			if walked {
+				a.write("before", "x")
+				meet(t, all...)
+			}
+			made, h, err := a.tree.Create(sharefs.RootIno, "f", unix.O_RDWR, 0o644, root)
+			check(t, err)
+			a.tree.Forget(made.Ino, 1)
+			empty, e, err := a.tree.Create(sharefs.RootIno, "empty", unix.O_RDWR, 0o644, root)
+			check(t, err)
+			a.tree.Forget(empty.Ino, 1)
+			a.mkdir("d")
+			hear := func() {
+				a.tell()
+				b.hear(a, 1<<20)
+				_, err := b.apply()
+				check(t, err)
+			}
+			hear()
+			_, err = h.WriteAt([]byte("whole"), 0)
+			check(t, err)
+			hear()
+			if b.find("d") == 0 || b.find("f") != 0 || b.find("empty") != 0 {
+				t.Fatalf("b has\n%s", b.shows())
+			}
+			for len(a.tree.Changed()) > 0 {
+				<-a.tree.Changed()
+			}
+			check(t, e.Close())
+			select {
+			case <-a.tree.Changed():
+			case <-time.After(time.Minute):
+				t.Fatal("nobody is told that a file came to rest")
+			}
+			check(t, h.Close())
+			a.settle()
+			b.off = true
+			hear()
+			if b.find("f") != 0 || b.find("empty") == 0 {
+				t.Fatalf("b has\n%s", b.shows())
+			}
+			b.off = false
+			hear()
+			same(t, all...)
+			if got := b.read(b.find("f")); got != "whole" {
+				t.Fatalf("b has %q", got)
+			}
+		})
+	}
+}
