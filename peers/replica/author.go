@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"maps"
@@ -126,7 +125,7 @@ func (r *Replica) compare(list []Mark) error {
 			}
 		}
 	}
-	for ino := range r.later {
+	for _, ino := range slices.Sorted(maps.Keys(r.later)) {
 		if e := r.inos[ino]; e == nil {
 			delete(r.later, ino)
 		} else if err := r.inode(e); err != nil {
@@ -240,7 +239,9 @@ func (r *Replica) known(ino sharefs.Ino, typ record.Type) (*entry, error) {
 		return nil, err
 	}
 	if r.files[id] != nil { // another inode has become that file
-		rand.Read(id[:])
+		if err := r.random(id[:]); err != nil {
+			return nil, err
+		}
 	}
 	return r.bind(id, ino, typ), nil
 }
@@ -343,7 +344,8 @@ func (r *Replica) linkFor(e *entry, to converge.Slot) (uint64, error) {
 	if len(e.loose) > 0 {
 		return slices.Min(slices.Collect(maps.Keys(e.loose))), nil
 	}
-	for link, s := range e.names {
+	for _, link := range slices.Sorted(maps.Keys(e.names)) {
+		s := e.names[link]
 		d, there, err := r.cfg.Tree.NameAt(s.dir, s.cookie)
 		if err != nil {
 			return 0, err
@@ -357,7 +359,9 @@ func (r *Replica) linkFor(e *entry, to converge.Slot) (uint64, error) {
 	}
 	for {
 		var b [8]byte
-		rand.Read(b[:])
+		if err := r.random(b[:]); err != nil {
+			return 0, err
+		}
 		link := binary.BigEndian.Uint64(b[:])
 		if _, used := e.names[link]; !used && link != 0 {
 			return link, nil

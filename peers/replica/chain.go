@@ -194,8 +194,7 @@ func (r *Replica) saw(b *record.Batch, refused error) error {
 	}
 	r.cfg.Log.Warn("peers have records of this host that it has lost: it begins a new chain", "incarnation", b.Incarnation, "batch", b.Number)
 	r.begin()
-	r.newLog()
-	return nil
+	return r.newLog()
 }
 
 // Own returns how far this host's own chain goes.

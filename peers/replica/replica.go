@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/binary"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ type Config struct {
 	Key   ed25519.PrivateKey
 	Keys  Keys
 	Now   func() time.Time // nil: time.Now
+	Rand  io.Reader        // of what has to be unlike anything else; nil: crypto/rand.Reader
 	Log   *slog.Logger     // nil: nowhere
 	// Standing tells what records of an author count from now on; false: they are not taken. Those of this host are merged. It is called with a lock
 	// of the replica held.
@@ -81,6 +83,9 @@ type LogID [16]byte
 func Open(cfg Config) (*Replica, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -146,7 +151,9 @@ func (r *Replica) loadSelf() error {
 	case err != nil:
 		return err
 	case !ok:
-		r.newLog()
+		if err := r.newLog(); err != nil {
+			return err
+		}
 	case len(b) != len(r.log):
 		return damaged("log")
 	default:
@@ -186,9 +193,16 @@ func (r *Replica) arrive() []byte {
 }
 
 // newLog begins a log anew: whoever has something of it has nothing.
-func (r *Replica) newLog() {
-	rand.Read(r.log[:])
+func (r *Replica) newLog() error {
+	err := r.random(r.log[:])
 	r.put(spaceGlobal, globalLog, r.log[:])
+	return err
+}
+
+// random fills b with bits that nobody else has.
+func (r *Replica) random(b []byte) error {
+	_, err := io.ReadFull(r.cfg.Rand, b)
+	return err
 }
 
 // loadRecords reads all records and finds out what of them is not done yet.
@@ -224,8 +238,8 @@ func (r *Replica) loadRecords() error {
 	// Numbers that were given in a time that was lost since, with an image of the disk that was put back, are not given again: peers go on from them.
 	if now := uint64(max(0, r.cfg.Now().UnixMicro())); now > r.arrived {
 		r.floor = now
-	} else {
-		r.newLog()
+	} else if err := r.newLog(); err != nil {
+		return err
 	}
 	r.tree.Add(in...)
 	r.tree.Nodes(func(n converge.Node) {
