@@ -225,9 +225,10 @@ func (r *Replica) create(op *converge.Op, e *entry, ready *readying, i int) erro
 			if e = r.files[op.Key.File]; e != nil {
 				return errAgain
 			}
-		case e.typ == record.Directory:
-			return errAgain // its name is still to be told
 		}
+	}
+	if e != nil && e.typ == record.Directory {
+		return errAgain // it has a name, which is still to be told
 	}
 	if e != nil && e.typ != op.Node.Type {
 		return errAgain // it was another thing until now, and has names of which some are still to go

@@ -28,8 +28,9 @@ func (r *Replica) Arrived() uint64 {
 //
 //   - KindInvalid, KindCorrupt: it is not what an honest host sends: another share, a wrong signature.
 //   - KindAgain: batches of its author are missing that come before it. They were passed over when they came, as long as its author did not count here:
-//     begin with 0 once ([Replica.SetCursor]). Or its time is more than 5 minutes ahead of this host's clock, for which whoever sent it may have nothing, if another clock
-//     than his was wrong: it may come again. What comes after it is taken, so that nobody holds up what others wrote.
+//     begin with 0 once ([Replica.SetCursor]). What comes after it is taken.
+//   - KindBusy: its time is more than 5 minutes ahead of this host's clock, which need not be the fault of whoever sent it: another time. What comes after it is taken, so that
+//     nobody holds up what others wrote.
 //
 // Items of authors that do not count here are passed over, and so are those of one that signed two histories, from the first on that the other history has too.
 func (r *Replica) Take(items []Item) (fresh int, err error) {
@@ -45,7 +46,7 @@ func (r *Replica) Take(items []Item) (fresh int, err error) {
 		if e != nil && err == nil {
 			err = e
 		}
-		if e != nil && !errors.Is(e, sharefs.KindAgain) {
+		if e != nil && !errors.Is(e, sharefs.KindAgain) && !errors.Is(e, sharefs.KindBusy) {
 			err = e
 			break
 		}
@@ -134,7 +135,7 @@ func (r *Replica) acceptable(i *Item) error {
 	case !r.cfg.Keys.Takes(share):
 		return &sharefs.Error{Op: "take records", Kind: sharefs.KindInvalid, Detail: "they are of share " + share.String() + ", of which there is no key here"}
 	case latest > ahead:
-		return &sharefs.Error{Op: "take records", Kind: sharefs.KindAgain, Detail: "their time, " + latest.String() + ", is more than 5 minutes ahead of this host's clock: set one of the clocks"}
+		return &sharefs.Error{Op: "take records", Kind: sharefs.KindBusy, Detail: "their time, " + latest.String() + ", is more than 5 minutes ahead of this host's clock: set one of the clocks"}
 	}
 	return nil
 }

@@ -82,7 +82,7 @@ func TestTakeRefuses(t *testing.T) {
 		want string
 	}{
 		"another share":      {sign(record.ShareID{8}, 1), sharefs.KindInvalid, "no key"},
-		"a clock far ahead":  {sign(share, sharefs.HLCAt(time.Now().Add(time.Hour))), sharefs.KindAgain, "ahead"},
+		"a clock far ahead":  {sign(share, sharefs.HLCAt(time.Now().Add(time.Hour))), sharefs.KindBusy, "ahead"},
 		"no signature":       {replica.Item{Records: []*record.Record{unsigned}}, sharefs.KindCorrupt, "signature"},
 		"no batch signature": {forge(items[0]), sharefs.KindCorrupt, "signature"},
 		"a gap":              {items[1], sharefs.KindAgain, "come first"},
