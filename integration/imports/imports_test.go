@@ -41,6 +41,7 @@ var rules = []rule{
 	{"sharefs/peers/record", []string{"sharefs"}, "a format"},
 	{"sharefs/peers/replica/host", []string{"sharefs", "sharefs/peers/record", "sharefs/peers/replica", "sharefs/versions"}, "the one place where what a replica needs meets what a tree has"},
 	{"sharefs/peers/replica", []string{"sharefs", "sharefs/peers/converge", "sharefs/peers/record"}, "it declares what it needs of a tree and a database"},
+	{"sharefs/peers/sim", nil, "tests alone: it ships nothing"},
 	{"sharefs/peers/trust", []string{"sharefs", "sharefs/internal/retain"}, "a pure rule; a path is matched as in the rules of retention"},
 
 	{"sharefs/fs/device/...", []string{"sharefs", "github.com/hanwen/go-fuse", "golang.org/x/sys"}, "the protocol knows nothing of trees"},

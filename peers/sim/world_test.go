@@ -1,0 +1,84 @@
+package sim
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"math/rand/v2"
+	"time"
+
+	"sharefs"
+	"sharefs/peers/converge"
+	"sharefs/peers/record"
+)
+
+var share = record.ShareID{1, 2, 3}
+
+// world is all that there is in one history. Nothing in it asks for the time or for chance but by the seed.
+type world struct {
+	seed     uint64
+	hosts    []*host
+	intruder *intruder           // nil: everybody is honest
+	silent   bool                // it says nothing
+	even     bool                // nobody crashes, and all that is under way arrives at once: so what somebody says who does not count changes no other step
+	sessions map[[2]int]*session // from, to
+	apart    map[[2]int]bool     // cut from each other; the lower number first
+	clock    time.Time
+	latest   time.Time // that any host's clock ever showed
+	trees    []string  // of an even world: what there is after each step
+	lines    []string  // what was done
+	trace    hash.Hash // of that
+}
+
+// failure is what a history that fails panics with.
+type failure struct{ text string }
+
+func (w *world) fail(format string, args ...any) { panic(failure{fmt.Sprintf(format, args...)}) }
+
+func (w *world) log(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	w.lines = append(w.lines, line)
+	fmt.Fprintln(w.trace, line)
+}
+
+// rng returns numbers that depend on the seed of the world and another one.
+func (w *world) rng(n uint64) *rand.Rand { return rand.New(rand.NewPCG(w.seed, n)) }
+
+func newWorld(seed uint64, hosts int, i *intruder) *world {
+	w := &world{seed: seed, intruder: i, sessions: map[[2]int]*session{}, apart: map[[2]int]bool{}, clock: time.Unix(1_700_000_000, 0), trace: sha256.New()}
+	for i := range hosts {
+		w.hosts = append(w.hosts, newHost(w, i))
+	}
+	for _, h := range w.hosts {
+		h.open()
+	}
+	return w
+}
+
+// standing tells what records of an author count on a host.
+func (w *world) standing(_ *host, author sharefs.PeerID) (converge.Standing, bool) {
+	for _, h := range w.hosts {
+		if h.self == author {
+			return converge.Merged, true
+		}
+	}
+	if w.intruder != nil && w.intruder.self == author {
+		return w.intruder.standing()
+	}
+	return 0, false
+}
+
+func pair(a, b *host) [2]int { return [2]int{min(a.index, b.index), max(a.index, b.index)} }
+
+// linked reports whether two hosts reach each other.
+func (w *world) linked(a, b *host) bool { return !w.apart[pair(a, b)] }
+
+// cut ends the sessions of a host with another one, nil: with all; what is under way is lost.
+func (w *world) cut(a, b *host) {
+	for _, o := range w.hosts {
+		if o != a && (b == nil || b == o) {
+			delete(w.sessions, [2]int{a.index, o.index})
+			delete(w.sessions, [2]int{o.index, a.index})
+		}
+	}
+}
