@@ -43,8 +43,9 @@ func (t *Tree) Checkpoints(seal bool) (CheckpointList, error) {
 	return c.list()
 }
 
-// durable lists the files as they are, all of which survives the loss of power.
-func (c *checkpoints) durable() (CheckpointList, error) {
+// durable lists the files as they are, all of which survives the loss of power. Whole is false where there is no export, or one that another follows at once
+// because changes behind it are missing, as after a rebuild.
+func (c *checkpoints) durable() (list CheckpointList, whole bool, err error) {
 	c.work.Lock()
 	defer c.work.Unlock()
 	for _, s := range []*pack.Store{c.rows, c.changes} {
@@ -52,10 +53,11 @@ func (c *checkpoints) durable() (CheckpointList, error) {
 			if s == c.changes && c.arc != nil {
 				c.follow(c.copied) // the pack was given up where it was synced
 			}
-			return CheckpointList{}, err
+			return CheckpointList{}, false, err
 		}
 	}
-	return c.list()
+	list, err = c.list()
+	return list, c.whole.number > 0 && (!c.gap || c.putOff != nil), err
 }
 
 // list lists the files that a restore needs; c.work is held.

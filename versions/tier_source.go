@@ -46,7 +46,7 @@ func (s tierSource) Files() (files []tier.File, ready bool, err error) {
 	if err := t.checkpoint.flush(); err != nil {
 		return nil, false, err
 	}
-	list, err := t.checkpoint.durable()
+	list, whole, err := t.checkpoint.durable()
 	if err != nil {
 		return nil, false, err
 	}
@@ -78,7 +78,7 @@ func (s tierSource) Files() (files []tier.File, ready bool, err error) {
 		files = append(files, f)
 		return true
 	})
-	return files, list.Generation > 0, err
+	return files, whole, err
 }
 
 func (s tierSource) Open(name string) (interface {

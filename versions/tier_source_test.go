@@ -169,6 +169,16 @@ func TestTierSourceListsWhatIsDurable(t *testing.T) {
 	if s.State() == "" || before == "" {
 		t.Error("there is no state")
 	}
+	tree.checkpoint.work.Lock()
+	tree.checkpoint.gap = true
+	tree.checkpoint.work.Unlock()
+	if _, ready, err := s.Files(); err != nil || ready {
+		t.Errorf("while changes are missing behind the export: %v, %v", ready, err)
+	}
+	check(t, tree.checkpoint.turn())
+	if _, ready, err := s.Files(); err != nil || !ready {
+		t.Errorf("with another export: %v, %v", ready, err)
+	}
 	save(t, tree, "b", "more")
 	if s.State() == before {
 		t.Error("the state tells nothing of a change")
