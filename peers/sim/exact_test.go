@@ -7,7 +7,8 @@ import (
 )
 
 // Put implements [replica.Tree].
-func (t *tree) Put(dir sharefs.Ino, name string, id sharefs.FileID, typ record.Type, mode uint16, target string) (sharefs.Ino, error) {
+func (t *tree) Put(dir sharefs.Ino, name string, made replica.New) (sharefs.Ino, error) {
+	mode := made.Mode
 	t.h.tick()
 	t.h.allowed(dir, name, uint32(mode))
 	if n, err := t.get(dir); err != nil || !n.isDir() || n.names == 0 {
@@ -16,11 +17,17 @@ func (t *tree) Put(dir sharefs.Ino, name string, id sharefs.FileID, typ record.T
 	if _, taken := t.lookup(dir, name); taken {
 		return 0, kindOf("make", sharefs.KindExist)
 	}
-	kind := map[record.Type]uint32{record.Directory: sharefs.ModeDir, record.Regular: sharefs.ModeRegular, record.Symlink: sharefs.ModeSymlink}[typ]
-	if typ == record.Symlink {
+	kind := map[record.Type]uint32{record.Directory: sharefs.ModeDir, record.Regular: sharefs.ModeRegular, record.Symlink: sharefs.ModeSymlink}[made.Type]
+	if made.Type == record.Symlink {
 		mode = 0o777
 	}
-	ino := t.create(dir, name, inode{id: id, mode: kind | uint32(mode), target: target})
+	f := inode{id: made.ID, mode: kind | uint32(mode), target: made.Target}
+	if made.Content != nil {
+		s := made.Content.(staged)
+		f.content, f.mtime = s.content, s.rec.Body.(*record.Version).Mtime
+		f.past = []version{{s.content, f.mtime, true, s.rec.Author}}
+	}
+	ino := t.create(dir, name, f)
 	t.committed()
 	return ino, nil
 }
@@ -159,8 +166,29 @@ func (t *tree) Here(v *record.Version) (bool, error) {
 	return here, nil
 }
 
+// staged is a content that is ready to be that of a file.
+type staged struct {
+	rec     *record.Record
+	content string
+}
+
+func (staged) Drop() {}
+
+// Stage implements [replica.Tree].
+func (t *tree) Stage(list []*record.Record) (all []replica.Staged, errs []error, err error) {
+	all, errs = make([]replica.Staged, len(list)), make([]error, len(list))
+	for i, rec := range list {
+		if content, here := t.content(rec.Body.(*record.Version)); here {
+			all[i] = staged{rec, content}
+		} else {
+			errs[i] = again("its content is not here")
+		}
+	}
+	return all, errs, nil
+}
+
 // Adopt implements [replica.Tree].
-func (t *tree) Adopt(ino sharefs.Ino, v *record.Version, author sharefs.PeerID, base uint64) (uint64, error) {
+func (t *tree) Adopt(ino sharefs.Ino, ready replica.Staged, base uint64) (uint64, error) {
 	t.h.tick()
 	n, err := t.get(ino)
 	if err != nil {
@@ -169,10 +197,7 @@ func (t *tree) Adopt(ino sharefs.Ino, v *record.Version, author sharefs.PeerID, 
 	if !n.isRegular() {
 		return 0, kindOf("adopt", sharefs.KindInvalid)
 	}
-	content, here := t.content(v)
-	if !here {
-		return 0, again("its content is not here")
-	}
+	content, v, author := ready.(staged).content, ready.(staged).rec.Body.(*record.Version), ready.(staged).rec.Author
 	if n.writers > 0 {
 		return 0, again("it may be written to")
 	}

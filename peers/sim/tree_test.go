@@ -301,6 +301,15 @@ func (t *tree) Dealt(list []replica.Mark) error {
 	return nil
 }
 
+// Mark implements [replica.Tree].
+func (t *tree) Mark(list []replica.Mark) error {
+	for _, m := range list {
+		t.mark(m.Ino, m.Cookie)
+	}
+	t.committed()
+	return nil
+}
+
 // NameAt implements [replica.Tree].
 func (t *tree) NameAt(dir sharefs.Ino, cookie uint64) (sharefs.Dentry, bool, error) {
 	if n := t.nodes[dir]; n != nil {
