@@ -278,9 +278,6 @@ func TestFullDisk(t *testing.T) {
 		w.wait("word of it", func() bool {
 			return slices.ContainsFunc(w.waits(e), func(s string) bool { return strings.HasPrefix(s, what) })
 		})
-		if !e.full() {
-			t.Error("the disk is not known to be full")
-		}
 		w.mu.Lock()
 		w.broken = nil
 		w.mu.Unlock()

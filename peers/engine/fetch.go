@@ -20,6 +20,8 @@ const (
 	mostWanted   = 2 * mostSmall * batchFiles
 	mostLeases   = 256
 	failurePause = time.Second // before a content is tried again that could not be had; it doubles, up to longestPause
+	fewFailures  = 100         // below so many, up to fewPause, for they cost little
+	fewPause     = 10 * time.Second
 )
 
 // failure is why a content could not be had.
@@ -126,9 +128,13 @@ func (e *Engine) gather(at *int, list []*record.Record) {
 			continue
 		}
 		f := e.failed[id]
-		f.err, f.pause = why, min(max(2*f.pause, failurePause), longestPause)
+		most := longestPause
+		if len(e.failed) < fewFailures {
+			most = fewPause
+		}
+		f.err, f.pause = why, min(max(2*f.pause, failurePause), most)
 		if errors.Is(why, sharefs.KindNoSpace) {
-			f.pause = min(f.pause, fullPause)
+			f.pause = min(f.pause, 2*failurePause)
 		}
 		f.since = time.Now()
 		f.next = f.since.Add(f.pause)

@@ -7,12 +7,13 @@ import (
 	"sharefs"
 )
 
-// Pauses before what did not come off is tried again without anybody asking for it: the first, the longest, and the longest while a disk is full, for nobody
-// tells that there is room again.
+// Pauses before what did not come off is tried again without anybody asking for it: the first; the longest after a turn that cost nothing, for not everything that is waited for is told
+// of, such as room on a disk, or a file that was closed unchanged; and the longest ever. A turn that cost something is followed by so many times what it took.
 const (
 	firstPause   = 20 * time.Millisecond
+	usualPause   = 2 * time.Second
 	longestPause = 5 * time.Minute
-	fullPause    = 5 * time.Second
+	turnShare    = 50
 )
 
 // What a turn does, as it is told where it fails.
@@ -38,14 +39,13 @@ func (e *Engine) work() {
 		case <-e.retry.C:
 		}
 		e.retry.Stop()
+		began := time.Now()
 		if e.turn() {
 			e.pause = 0
 			continue
 		}
-		e.pause = min(max(2*e.pause, firstPause), longestPause)
-		if e.full() {
-			e.pause = min(e.pause, fullPause)
-		}
+		most := min(max(usualPause, turnShare*time.Since(began)), longestPause)
+		e.pause = min(max(2*e.pause, firstPause), most)
 		wait := e.pause
 		if !e.next.IsZero() {
 			wait = min(wait, max(time.Until(e.next), firstPause))
@@ -111,18 +111,6 @@ func (e *Engine) note(what string, err error) bool {
 		e.cfg.Log.Warn("this has to be tried again: "+what, "error", err)
 	}
 	return err == nil
-}
-
-// full reports whether a disk is.
-func (e *Engine) full() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, err := range e.troubles {
-		if errors.Is(err, sharefs.KindNoSpace) {
-			return true
-		}
-	}
-	return false
 }
 
 // last is the last turn: what was changed is told.
