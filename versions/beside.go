@@ -33,10 +33,8 @@ func (t *Tree) Beside(ino sharefs.Ino, foreign Foreign) (number uint64, err erro
 	lease := h.leases.take()
 	defer lease.end() // when the row of the version holds them
 	under := keptUnder{h: h}
-	if ok, err := under.here(top, key, lease); err != nil {
+	if _, err := under.all(op, top, key, lease); err != nil {
 		return 0, err
-	} else if !ok {
-		return 0, &sharefs.Error{Op: op, Kind: sharefs.KindAgain, Detail: "not all of the content is here"}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

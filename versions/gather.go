@@ -1,6 +1,7 @@
 package versions
 
 import (
+	"errors"
 	"slices"
 
 	"sharefs"
@@ -81,7 +82,8 @@ func (t *Tree) Here(c *Content) (bool, error) {
 		return false, nil
 	}
 	under := keptUnder{h: &t.past}
-	return under.here(top, key, nil)
+	_, ok, err = under.here(top, key, nil)
+	return ok, err
 }
 
 // keyFor returns the key of a content; of one without chunks that is the first. It errors with KindAccess where the key is not here, and with KindInvalid where none is named.
@@ -102,35 +104,81 @@ func (t *Tree) keyFor(c *Content) (*shareKey, error) {
 
 // keptUnder tells under which share keys chunks are kept here. For one goroutine.
 type keptUnder struct {
-	h  *history
-	of map[pack.ID]sharefs.KeyID
+	h     *history
+	of    map[pack.ID]sharefs.KeyID
+	whole map[branch]weight // of what here has gone through
 }
 
-// here is Here for a manifest, of which it puts all chunks on a lease unless that is nil.
-func (u *keptUnder) here(top manifest, key *shareKey, x *lease) (bool, error) {
+// branch is a node of a content, with all that it leads to. It may be in there any number of times: what other hosts say is gone through once for each branch, or a few nodes
+// that lead to each other many times over would keep who does it busy for ever.
+type branch struct {
+	span
+	level uint8
+}
+
+// weight is what a content comes to.
+type weight struct {
+	nodes uint64 // each as often as it is in there; at most nodesMost
+	data  uint64 // bytes that are in chunks, and no hole
+}
+
+const nodesMost = 1 << 60
+
+// real reports whether a content has no more nodes than one that was cut: a chunk has many bytes, and a node several chunks.
+func (w weight) real() bool { return w.nodes <= 1024+w.data/256 }
+
+// here is Here for a manifest, of which it puts all chunks on a lease unless that is nil. It returns what the content comes to.
+func (u *keptUnder) here(top manifest, key *shareKey, x *lease) (w weight, ok bool, err error) {
 	for i := range top.spans {
 		s := &top.spans[i]
 		if s.hole {
 			continue
 		}
-		if x != nil {
-			x.add(&s.id)
+		at := branch{*s, top.level}
+		below, known := u.whole[at]
+		if !known {
+			if x != nil {
+				x.add(&s.id)
+			}
+			if ok, err := u.has(&s.id, key); err != nil || !ok {
+				return w, false, err
+			}
+			if below = (weight{data: uint64(s.len)}); top.level > 0 {
+				spans, err := u.h.node(s)
+				if errors.Is(err, sharefs.KindCorrupt) { // as if it was not here: whoever gathers it says what is wrong
+					return w, false, nil
+				}
+				if err != nil {
+					return w, false, err
+				}
+				if below, ok, err = u.here(manifest{top.level - 1, spans}, key, x); err != nil || !ok {
+					return w, false, err
+				}
+				if u.whole == nil {
+					u.whole = map[branch]weight{}
+				}
+				below.nodes++
+				u.whole[at] = below
+			}
 		}
-		if ok, err := u.has(&s.id, key); err != nil || !ok {
-			return false, err
-		}
-		if top.level == 0 {
-			continue
-		}
-		spans, err := u.h.node(s)
-		if err != nil {
-			return false, err
-		}
-		if ok, err := u.here(manifest{top.level - 1, spans}, key, x); err != nil || !ok {
-			return false, err
-		}
+		w.nodes, w.data = min(w.nodes+below.nodes, nodesMost), w.data+below.data
 	}
-	return true, nil
+	return w, true, nil
+}
+
+// all makes sure that a manifest leads to a content all of which is here, and puts its chunks on a lease. It returns how many bytes are in chunks. Errors: KindAgain: not all of it
+// is here; KindInvalid: it is not what a file can hold.
+func (u *keptUnder) all(op string, top manifest, key *shareKey, x *lease) (data uint64, err error) {
+	w, ok, err := u.here(top, key, x)
+	switch {
+	case err != nil:
+		return 0, err
+	case !ok:
+		return 0, &sharefs.Error{Op: op, Kind: sharefs.KindAgain, Detail: "not all of the content is here"}
+	case !w.real():
+		return 0, &sharefs.Error{Op: op, Kind: sharefs.KindInvalid, Detail: "the content has more nodes than any file: whoever made it meant harm"}
+	}
+	return w.data, nil
 }
 
 // has reports whether a pack has a chunk and nothing is known against it.
@@ -219,6 +267,13 @@ type gathering struct {
 	errs  []error     // of each content
 	keys  []*shareKey // of each content
 	told  idSet       // chunks of which the source was told
+	been  map[visit]struct{}
+}
+
+// visit is a branch of one of the contents that was gone through.
+type visit struct {
+	of int
+	branch
 }
 
 // needed is a chunk, or a node, of one of the contents.
@@ -333,6 +388,14 @@ func (g *gathering) below(level uint8, n *needed) error {
 }
 
 func (g *gathering) spans(level uint8, n *needed, data []byte) error {
+	at := visit{n.of, branch{n.span, level}}
+	if _, again := g.been[at]; again {
+		return nil
+	}
+	if g.been == nil {
+		g.been = map[visit]struct{}{}
+	}
+	g.been[at] = struct{}{}
 	spans, ok := decodeSpans(data, n.len)
 	if !ok {
 		g.errs[n.of] = &sharefs.Error{Op: "fetch", Kind: sharefs.KindCorrupt, Detail: "a node of a manifest is damaged"}

@@ -58,10 +58,8 @@ func (t *Tree) openContent(c *Content, lease *lease) (*keptReader, error) {
 		return nil, err
 	}
 	under := keptUnder{h: &t.past}
-	if ok, err := under.here(top, key, lease); err != nil {
+	if _, err := under.all(op, top, key, lease); err != nil {
 		return nil, err
-	} else if !ok {
-		return nil, &sharefs.Error{Op: op, Kind: sharefs.KindAgain, Detail: "not all of it is here"}
 	}
 	return newForeignReader(&t.past, top, int64(c.Size)), nil
 }

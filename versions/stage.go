@@ -1,6 +1,7 @@
 package versions
 
 import (
+	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,8 +23,8 @@ type Staged struct {
 }
 
 // Stage makes files out of some contents, all of which must be in packs, as [Tree.Gather] sees to: Stage waits for no other host. They are synced together. One that cannot
-// be had keeps none of the others back: errs tells of each, nil where it is staged; KindAgain: not all of it is here, KindAccess: its share key is not, KindInvalid: it is
-// no content. Err tells of a failure that leaves nothing staged.
+// be had keeps none of the others back: errs tells of each, nil where it is staged; KindAgain: not all of it is here, KindAccess: its share key is not, KindNoSpace: the disk has
+// no room for it, KindInvalid: it is no content. Err tells of a failure that leaves nothing staged.
 func (t *Tree) Stage(list []Foreign) (staged []*Staged, errs []error, err error) {
 	if err := t.writable("adopt"); err != nil {
 		return nil, nil, err
@@ -63,9 +64,9 @@ func (t *Tree) stage(foreign *Foreign, sync bool) (*Staged, error) {
 	h := &t.past
 	s := &Staged{t: t, author: foreign.Author, top: top, key: key, size: int64(foreign.Size), lease: h.leases.take()}
 	under := keptUnder{h: h}
-	ok, err = under.here(top, key, s.lease)
-	if err == nil && !ok {
-		err = &sharefs.Error{Op: op, Kind: sharefs.KindAgain, Detail: "not all of the content is here"}
+	need, err := under.all(op, top, key, s.lease)
+	if room := uint64(t.reserve.room()); err == nil && need > room {
+		err = &sharefs.Error{Op: op, Kind: sharefs.KindNoSpace, Detail: fmt.Sprintf("the file has %d bytes, and there is room for %d", need, room)}
 	}
 	if err == nil {
 		err = s.make(foreign.Mtime, sync)
