@@ -43,7 +43,7 @@ func BenchmarkAuthorAndApply(b *testing.B) {
 				b.Fatalf("%d names wait", n)
 			}
 		})
-		stage("looked at", y.tell)
+		stage("compared", y.tell)
 		began := time.Now()
 		x.rename("1", "moved")
 		n, err := x.rep.Author()
