@@ -30,7 +30,6 @@ func Standing(p trust.Policy, author sharefs.PeerID) (converge.Standing, bool) {
 type Log struct {
 	Policy func() trust.Policy // of the moment
 	Took   func()              // called when something was taken
-	Anew   func()              // called when a peer's log has to be taken from its beginning
 	Stop   func() error        // why nothing is taken at present; nil: it is
 
 	mu   sync.RWMutex
@@ -128,6 +127,9 @@ func counted(p trust.Policy, log exchange.LogID) replica.LogID {
 
 // Have implements [exchange.Log].
 func (l *Log) Have(peer sharefs.PeerID, log exchange.LogID) (n uint64, err error) {
+	if err := l.Stop(); err != nil { // nor is it asked for
+		return 0, err
+	}
 	err = l.with(func(r *replica.Replica) error {
 		had, arrived, err := r.Cursor(peer)
 		if had == counted(l.Policy(), log) {
@@ -161,7 +163,6 @@ func (l *Log) Take(peer sharefs.PeerID, log exchange.LogID, items []exchange.Ite
 		l.Took()
 	}
 	if anew && err == nil {
-		l.Anew()
 		return &sharefs.Error{Op: "take records", Kind: sharefs.KindAgain, Detail: "what comes before them is missing: they are asked for from the beginning"}
 	}
 	return err

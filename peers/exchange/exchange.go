@@ -33,7 +33,7 @@ type Log interface {
 	Have(peer sharefs.PeerID, log LogID) (uint64, error)
 	// Take takes items of a peer's log and notes up to which number of arrival they go; when it returns all of that is on disk. Calls for one peer come one after the other.
 	// A record of a batch is named by it, but no signature has been checked. Batches of which records are missing had them sent before, without a batch. What does not count here is passed over without an error.
-	// KindInvalid, KindCorrupt: the peer's fault. Other errors are this host's own; they end the taking until Refresh, or the next session.
+	// KindInvalid, KindCorrupt: the peer's fault. Other errors are this host's own; it is asked for again after a while, and after Refresh.
 	Take(peer sharefs.PeerID, log LogID, items []Item, upTo uint64) error
 	// Seen returns the last batch here of an author's own chain, nil where there is none.
 	Seen(author sharefs.PeerID) (*record.Batch, error)
@@ -90,6 +90,7 @@ type Limits struct {
 	Reads      int           // chunks that are read at once for all peers: 8
 	Streams    int           // over which one peer may ask: 8
 	ScopeIDs   int           // chunks of versions that are remembered: 1 << 22 (16 bytes each)
+	Again      time.Duration // before a log is asked for again that this host could not take; it doubles, up to 5 minutes: 1 s
 	Stall      time.Duration // without an answer, after which others are asked too: 3 s
 	GiveUp     time.Duration // without an answer, after which a stream is given up; and without room to write: 60 s
 }
@@ -106,6 +107,9 @@ func (l *Limits) fill() {
 	def(&l.Reads, 8)
 	def(&l.Streams, 8)
 	def(&l.ScopeIDs, 1<<22)
+	if l.Again <= 0 {
+		l.Again = time.Second
+	}
 	if l.Stall <= 0 {
 		l.Stall = 3 * time.Second
 	}

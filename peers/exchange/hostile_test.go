@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -189,11 +190,11 @@ func TestLiesAboutNumbers(t *testing.T) {
 	}
 }
 
-// A log that this host cannot take, for a reason of its own, is asked for again after Refresh.
+// A log that this host cannot take, for a reason of its own, is asked for again after Refresh, and after a while.
 func TestADiskThatIsFull(t *testing.T) {
 	leakCheck(t)
 	_, list, batch := foreign(t, "one")
-	a := newAlone(t, Limits{})
+	a := newAlone(t, Limits{Again: time.Hour})
 	a.refuse = func(sharefs.PeerID) error { return sharefs.KindNoSpace }
 	o := a.meet(far, trust.Write)
 	o.hello()
@@ -221,6 +222,91 @@ func TestADiskThatIsFull(t *testing.T) {
 	}
 	if err := a.blame(far); err != nil {
 		t.Error(err)
+	}
+}
+
+// What fails again and again is asked for without anybody's word, and taken as soon as it can be.
+func TestADiskThatHasRoomAgain(t *testing.T) {
+	leakCheck(t)
+	_, list, batch := foreign(t, "one")
+	a := newAlone(t, Limits{Again: time.Millisecond})
+	failures := 0
+	a.refuse = func(sharefs.PeerID) error {
+		if failures++; failures < 5 {
+			return sharefs.KindNoSpace
+		}
+		return nil
+	}
+	o := a.meet(far, trust.Write)
+	o.hello()
+	for m := wire.Message(o.offer(LogID{1})); ; m = o.next() {
+		if _, taken := m.(*wire.Ack); taken {
+			break
+		}
+		begin, ok := m.(*wire.Begin)
+		if !ok {
+			continue
+		}
+		items := wire.NewItems(begin.Run, 0)
+		items.Batch(batch, list)
+		if err := o.send(items.Message(1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st := a.Peers()[0]; st.Error != "" || !st.Receives || st.Taken != 1 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// A peer that sends batches, of which no record comes, while this host's disk stands still, fills no memory.
+func TestBatchesWithoutRecordsAreBounded(t *testing.T) {
+	leakCheck(t)
+	m, list, _ := foreign(t, "one")
+	ids := make([]record.ID, record.MaxBatch)
+	for i := range ids {
+		ids[i] = record.ID{byte(i), byte(i >> 8), 1}
+	}
+	b := &record.Batch{Share: share, Author: m.key.ID, Incarnation: 1, Number: 1, HLC: list[0].HLC, Records: ids}
+	if err := b.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	var big wire.Items
+	for range 20 {
+		big.Items = append(big.Items, Item{Batch: b})
+	}
+	for name, c := range map[string]struct {
+		m    wire.Items
+		most int
+	}{"batches": {big, 4}, "nothing": {wire.Items{}, inboxMost / 200}} {
+		a := newAlone(t, Limits{})
+		p := newPeer(a.Exchange, far, newFake(false), &common{})
+		p.began = true
+		ctx, cancel := context.WithCancel(t.Context())
+		came := 0
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for p.came(ctx, &c.m) == nil {
+				p.mu.Lock()
+				came++
+				full := came > c.most
+				p.mu.Unlock()
+				if full {
+					return
+				}
+			}
+		}()
+		wait(t, "no more is read", func() bool {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return came > c.most || p.inboxSize > inboxMost-sizeOfItems(&c.m)
+		})
+		cancel()
+		<-done
+		if came > c.most {
+			t.Errorf("%s: %d messages are waiting", name, came)
+		}
+		p.end()
 	}
 }
 

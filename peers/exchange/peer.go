@@ -62,6 +62,8 @@ type peer struct {
 	ack       bool        // to be said
 	look      bool        // rules have changed
 	failed    error       // why its log is not taken, for a reason of this host
+	failures  int         // how often that was so in a row
+	failedAt  uint64      // up to where it would have been taken then
 	inbox     []*wire.Items
 	inboxSize int
 	come      chan struct{} // there is something in the inbox; capacity 1

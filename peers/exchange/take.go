@@ -3,6 +3,7 @@ package exchange
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"sharefs"
 	"sharefs/peers/exchange/wire"
@@ -10,8 +11,27 @@ import (
 	"sharefs/peers/trust"
 )
 
-// inboxMost is how many bytes of records may wait to be taken of a peer before nothing more is read of it.
-const inboxMost = 8 << 20
+// inboxMost is how many bytes of items may wait to be taken of a peer before nothing more is read of it, and inboxCost what each of them, and each message, takes beside its bytes.
+const (
+	inboxMost = 8 << 20
+	inboxCost = 256
+)
+
+// sizeOfItems returns what a message of items takes while it waits, in bytes.
+func sizeOfItems(m *wire.Items) int {
+	size := inboxCost
+	for i := range m.Items {
+		it := &m.Items[i]
+		size += inboxCost
+		if it.Batch != nil {
+			size += 2 * len(it.Batch.Bytes()) // and the ids that it names
+		}
+		for _, r := range it.Records {
+			size += inboxCost + len(r.Bytes())
+		}
+	}
+	return size
+}
 
 // pushTaking says to the peer what is taken of its log.
 func (p *peer) pushTaking(w *wire.Writer, rights trust.Rights) (did bool, err error) {
@@ -64,7 +84,7 @@ func (p *peer) pushBegin(w *wire.Writer, offer *wire.Offer, may bool) (did bool,
 	}
 	have, err := p.x.cfg.Log.Have(p.id, offer.Log)
 	if err != nil {
-		p.fail(err)
+		p.fail(err, 0)
 		return true, nil
 	}
 	p.mu.Lock()
@@ -80,13 +100,28 @@ func (p *peer) pushBegin(w *wire.Writer, offer *wire.Offer, may bool) (did bool,
 	return true, w.Begin(m)
 }
 
-// fail stops the taking for a reason of this host.
-func (p *peer) fail(err error) {
-	p.x.log.Error("records of a peer are not taken", "peer", p.id.Short(), "error", err)
+// fail stops the taking for a reason of this host, for a while that grows from time to time until something behind number at is taken.
+func (p *peer) fail(err error, at uint64) {
 	p.mu.Lock()
-	p.failed = err
+	p.failed, p.failedAt = err, at
+	p.failures++
+	n := p.failures
 	p.mu.Unlock()
+	if n == 1 {
+		p.x.log.Error("records of a peer are not taken", "peer", p.id.Short(), "error", err)
+	}
 	poke(p.poke)
+	time.AfterFunc(min(p.x.cfg.Limits.Again<<min(n-1, 16), max(p.x.cfg.Limits.Again, longestPause)), func() {
+		p.mu.Lock()
+		still := p.failures == n && p.failed != nil
+		if still {
+			p.look, p.failed = true, nil
+		}
+		p.mu.Unlock()
+		if still {
+			poke(p.poke)
+		}
+	})
 }
 
 // takeRing takes the keys of the peer, if its versions are merged here.
@@ -115,7 +150,7 @@ func (p *peer) takeRing() {
 	case fault(err):
 		p.x.blame(p.id, err)
 	case err != nil:
-		p.fail(err)
+		p.fail(err, 0)
 	}
 }
 
@@ -132,7 +167,7 @@ func (p *peer) saw(b *record.Batch) error {
 	}
 	err := p.x.cfg.Log.Saw(b)
 	if err != nil && !fault(err) {
-		p.fail(err)
+		p.fail(err, 0)
 		return nil
 	}
 	return err
@@ -140,12 +175,7 @@ func (p *peer) saw(b *record.Batch) error {
 
 // came takes a message of items. It waits while too much is waiting.
 func (p *peer) came(ctx context.Context, m *wire.Items) error {
-	size := 0
-	for i := range m.Items {
-		for _, r := range m.Items[i].Records {
-			size += len(r.Bytes())
-		}
-	}
+	size := sizeOfItems(m)
 	for {
 		p.mu.Lock()
 		if m.Run != p.mine || !p.began {
@@ -218,6 +248,9 @@ func (p *peer) take(ctx context.Context) {
 			p.mu.Lock()
 			if p.mine == run {
 				p.taken, p.ack = upTo, true
+				if upTo >= p.failedAt {
+					p.failures = 0
+				}
 			}
 			p.mu.Unlock()
 			p.x.Grown()
@@ -225,7 +258,7 @@ func (p *peer) take(ctx context.Context) {
 		case fault(err):
 			p.x.blame(p.id, err)
 		default:
-			p.fail(err)
+			p.fail(err, upTo)
 		}
 	}
 }
