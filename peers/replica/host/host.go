@@ -59,6 +59,14 @@ func changes(list []replica.Mark) []versions.Change {
 // Sync implements [replica.Tree].
 func (t Tree) Sync() error { return t.SyncNames() }
 
+// ownXattrs begins the names of the mount's own extended attributes. Those that are kept with a file are rules of this host, as how long its past is kept, and no other host sets them.
+const ownXattrs = "user.sharefs."
+
+// travels reports whether an extended attribute is told to other hosts, and taken from them.
+func travels(name string) bool {
+	return strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, ownXattrs)
+}
+
 // Xattrs implements [replica.Tree].
 func (t Tree) Xattrs(ino sharefs.Ino) (all []record.Xattr, err error) {
 	names, err := t.Listxattr(ino)
@@ -67,7 +75,7 @@ func (t Tree) Xattrs(ino sharefs.Ino) (all []record.Xattr, err error) {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		if !strings.HasPrefix(name, "user.") {
+		if !travels(name) {
 			continue
 		}
 		value, err := t.Getxattr(ino, name)
@@ -154,7 +162,7 @@ func (t Tree) SetXattrs(ino sharefs.Ino, all []record.Xattr) error {
 		}
 	}
 	for _, x := range all {
-		if slices.Contains(have, x) {
+		if slices.Contains(have, x) || !travels(x.Name) {
 			continue
 		}
 		if err := t.Setxattr(ino, x.Name, []byte(x.Value), 0); err != nil {

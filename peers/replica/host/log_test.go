@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"sharefs/peers/converge"
 	"sharefs/peers/record"
 	"sharefs/peers/replica"
+	"sharefs/versions"
 )
 
 // log lists the log of a host.
@@ -414,5 +416,24 @@ func TestStoresThatMeet(t *testing.T) {
 		if n, err := s.apply(); n != 0 || err != nil {
 			t.Error(n, err)
 		}
+	}
+}
+
+// What an attribute of the mount's own says is a rule of this host: it is told to nobody, and nobody else sets it or takes it away.
+func TestRulesOfThisHostStayHere(t *testing.T) {
+	s := sites(t, 1)[0]
+	s.write("a", "content")
+	dir, name := s.at("a")
+	d, _, err := s.tree.Slot(dir, name)
+	check(t, err)
+	check(t, s.tree.Setxattr(d.Ino, versions.XattrTrack, []byte(versions.TrackRanges), 0))
+	theirs := []record.Xattr{{Name: "user.a", Value: "b"}, {Name: "user.sharefs.commit", Value: "now"}, {Name: versions.XattrRetain, Value: "versions=1"}}
+	check(t, s.as().SetXattrs(d.Ino, theirs))
+	told, err := s.as().Xattrs(d.Ino)
+	check(t, err)
+	names, err := s.tree.Listxattr(d.Ino)
+	check(t, err)
+	if !slices.Equal(told, theirs[:1]) || !slices.Equal(names, []string{"user.a", versions.XattrTrack}) {
+		t.Errorf("%v is told of %v", told, names)
 	}
 }
