@@ -132,8 +132,9 @@ func TestTwoControlStreams(t *testing.T) {
 	c.set(far, trust.Read)
 	e := newFake(true)
 	defer e.end()
-	e.gate = make(chan struct{})
+	e.gate, e.asked = make(chan struct{}), make(chan struct{}, 16)
 	c.connected(far, e)
+	<-e.asked
 	o = &other{t: t, a: c, id: far, s: e, got: make(chan wire.Message, 1000)}
 	o.open()
 	o.hello()

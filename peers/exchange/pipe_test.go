@@ -24,6 +24,7 @@ type fake struct {
 	dials   bool
 	away    time.Duration
 	gate    chan struct{} // if not nil, streams open when it is closed
+	asked   chan struct{} // and who waits for that says so here
 }
 
 func newFake(dials bool) *fake {
@@ -32,6 +33,7 @@ func newFake(dials bool) *fake {
 
 func (f *fake) open(_ context.Context, purpose string) (net.Conn, error) {
 	if f.gate != nil {
+		f.asked <- struct{}{}
 		<-f.gate
 	}
 	mine, theirs := net.Pipe()
