@@ -57,6 +57,7 @@ func (a *app) statusOfPeers(m *client.Mount) error {
 	if err != nil {
 		return nil
 	}
+	label := "Sharing with" // before the first
 	for i := range all {
 		p := &all[i]
 		if p.Files == nil {
@@ -66,13 +67,10 @@ func (a *app) statusOfPeers(m *client.Mount) error {
 		if p.Connected {
 			state = p.Files.Text()
 		}
-		label := ""
-		if i == 0 {
-			label = "Sharing with"
-		}
 		if err := a.printf("%s %s: %s\n", a.paint.Paint(term.Strong, fmt.Sprintf("%-12s", label)), term.Clean(p.Name), term.Clean(state)); err != nil {
 			return err
 		}
+		label = ""
 	}
 	return nil
 }

@@ -104,6 +104,12 @@ func (t *travel) dir() string { return filepath.Join(t.d.store.Dir, store.Travel
 
 // open opens the records, and begins to talk to peers.
 func (t *travel) open() (engine.Replica, error) {
+	t.mu.Lock() // begin has put down by then what peers, and who resolves conflicts, ask for as soon as this is open
+	ended := t.ended
+	t.mu.Unlock()
+	if ended {
+		return nil, sharefs.KindAgain
+	}
 	r, err := t.openReplica()
 	if err != nil {
 		return nil, err

@@ -255,6 +255,22 @@ func TestOneContentHoldsUpNoOther(t *testing.T) {
 	}
 }
 
+// What is due while all are at work is no reason to look again and again: the end of one of them is.
+func TestWhatIsDueWaitsForWhoIsAtWork(t *testing.T) {
+	w := newWorld(t)
+	id := w.arrive(1, largeBytes+1, false)
+	e := &Engine{cfg: Config{Exchange: w}, replica: w, running: map[record.ID]bool{}, large: mostLarge,
+		failed: map[record.ID]failure{id: {err: sharefs.KindUnreachable, next: time.Now().Add(-time.Hour)}}}
+	if err := e.fetch(); err != nil || !e.next.IsZero() || len(e.failed) != 1 || e.missing.contents != 1 {
+		t.Errorf("%v: it is looked for at %v; %d failed", err, e.next, len(e.failed))
+	}
+	soon := time.Now().Add(time.Hour)
+	e.failed[id] = failure{err: sharefs.KindUnreachable, next: soon}
+	if err := e.fetch(); err != nil || !e.next.Equal(soon) {
+		t.Errorf("%v: it is looked for at %v and not at %v", err, e.next, soon)
+	}
+}
+
 // What cannot be had now is tried again without anybody's word.
 func TestTriedAgain(t *testing.T) {
 	w := newWorld(t)

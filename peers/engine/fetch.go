@@ -91,8 +91,8 @@ func (e *Engine) fetch() error {
 	for id, f := range e.failed {
 		if !left[id] && len(list) < mostWanted && !f.fresh(now) {
 			delete(e.failed, id)
-		} else if !e.running[id] && (e.next.IsZero() || f.next.Before(e.next)) {
-			e.next = f.next
+		} else if !e.running[id] && f.next.After(now) && (e.next.IsZero() || f.next.Before(e.next)) {
+			e.next = f.next // what is due already waits for somebody who is at work, and whose end wakes the loop
 		}
 	}
 	return nil
