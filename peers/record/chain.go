@@ -38,6 +38,9 @@ func NewChain(share ShareID, author sharefs.PeerID, incarnation uint64) *Chain {
 	return &Chain{share: share, author: author, incarnation: incarnation}
 }
 
+// Share returns the share of all batches of the chain.
+func (c *Chain) Share() ShareID { return c.share }
+
 // Head returns how far the chain goes.
 func (c *Chain) Head() Head {
 	h := Head{Author: c.author, Incarnation: c.incarnation, Number: uint64(len(c.hashes))}

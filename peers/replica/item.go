@@ -18,7 +18,8 @@ type Item struct {
 	Number  uint64 // of arrival in the log that listed it; not sent
 }
 
-// MaxItem bounds an item on the wire, in bytes.
+// MaxItem bounds an item on the wire, and the records of a batch together, in bytes. So a batch always goes with its records: apart from it each would have to have a signature that is
+// right, at which nobody looks who takes the batch.
 const MaxItem = 1 << 20
 
 // The kinds of items on the wire.
@@ -105,9 +106,14 @@ func (i *Item) check() error {
 	case i.Batch != nil && len(i.Records) != len(i.Batch.Records):
 		detail = fmt.Sprintf("%d records for a batch of %d", len(i.Records), len(i.Batch.Records))
 	case i.Batch != nil:
+		size := 0
 		for n, rec := range i.Records {
 			if rec.ID() != i.Batch.Records[n] || rec.Author != i.Batch.Author || rec.Share != i.Batch.Share {
 				detail = fmt.Sprintf("record %d is not the one that the batch names, or of another author or share", n)
+				break
+			}
+			if size += len(rec.Bytes()); size > MaxItem {
+				detail = fmt.Sprintf("a batch with more than %d bytes of records", MaxItem)
 				break
 			}
 		}

@@ -32,7 +32,7 @@ func (r *Replica) Arrived() uint64 {
 //   - KindBusy: its time is more than 5 minutes ahead of this host's clock, which need not be the fault of whoever sent it: another time. What comes after it is taken, so that
 //     nobody holds up what others wrote.
 //
-// Items of authors that do not count here are passed over, and so are those of one that signed two histories, from the first on that the other history has too.
+// Items of authors that do not count here are passed over, and so are those of one that signed two histories, from the first on that the other history has too, or one in two shares.
 func (r *Replica) Take(items []Item) (fresh int, err error) {
 	if err := r.enter(); err != nil {
 		return 0, err
@@ -82,6 +82,13 @@ func (r *Replica) takeItem(i *Item, twice map[record.ID]bool) (in []converge.Inp
 		if err := i.Records[0].Verify(); err != nil {
 			return nil, err
 		}
+	} else if c := r.chains[chainID{author, i.Batch.Incarnation}]; c != nil && c.Share() != i.Batch.Share {
+		// No honest host goes on with a chain in another share. Whoever relays it may have seen that part of it first.
+		if err := i.Batch.Verify(); err != nil {
+			return nil, err
+		}
+		r.cfg.Log.Warn("a host has signed one chain in two shares", "author", author.String(), "batch", i.Batch.Number)
+		return nil, nil
 	} else {
 		fresh, err := r.link(i.Batch)
 		if errors.Is(err, sharefs.KindPermission) && (r.chain(i.Batch).Fork() != nil) {

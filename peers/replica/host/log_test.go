@@ -437,3 +437,42 @@ func TestRulesOfThisHostStayHere(t *testing.T) {
 		t.Errorf("%v is told of %v", told, names)
 	}
 }
+
+// What an author does wrong is not taken for the fault of who relays it: the signatures of the records of a large batch, which would go without it, and a chain that goes on in another
+// share, of which another host may have seen another part first.
+func TestRelaysAreNotBlamed(t *testing.T) {
+	all := sites(t, 2)
+	a, b := all[0], all[1]
+	other := record.ShareID{9}
+	b.keys = keys{share, other}
+	b.openReplica()
+	next := func(w *record.Writer, bytes int) replica.Item {
+		rec, err := record.New(w.Share, a.self, 5, &record.Attr{File: sharefs.FileID{9, byte(w.Head.Number), w.Share[0]}, Xattrs: []record.Xattr{{Name: "user.a", Value: strings.Repeat("x", bytes)}}})
+		check(t, err)
+		i := replica.Item{Records: []*record.Record{rec}}
+		i.Batch, err = w.Batch(5, []record.ID{rec.ID()}, a.key)
+		check(t, err)
+		return i
+	}
+	w1 := record.Writer{Share: share, Head: record.Head{Author: a.self, Incarnation: 5}}
+	w2 := record.Writer{Share: other, Head: w1.Head}
+	for i, item := range []replica.Item{next(&w1, 1), next(&w2, 1), next(&w2, 1), next(&w1, 1)} {
+		n, err := b.rep.Take([]replica.Item{item})
+		if err != nil || (n == 1) != (i%3 == 0) {
+			t.Errorf("item %d: %d, %v", i, n, err)
+		}
+	}
+	var large replica.Item
+	var ids []record.ID
+	for i := range byte(18) {
+		rec, err := record.New(share, a.self, 5, &record.Attr{File: sharefs.FileID{8, i}, Xattrs: []record.Xattr{{Name: "user.a", Value: strings.Repeat("x", 60_000)}}})
+		check(t, err)
+		large.Records, ids = append(large.Records, rec), append(ids, rec.ID())
+	}
+	var err error
+	large.Batch, err = w1.Batch(5, ids, a.key)
+	check(t, err)
+	if n, err := b.rep.Take([]replica.Item{large}); n != 0 || !errors.Is(err, sharefs.KindInvalid) {
+		t.Errorf("a large batch: %d, %v", n, err)
+	}
+}
