@@ -86,7 +86,7 @@ func (t *travel) begin() error {
 		return fail(sharefs.KindOf(err), "", err)
 	}
 	log := d.log.With("part", "travel")
-	t.log = &engine.Log{Policy: d.peers.book.Policy, Took: t.wake, Stop: t.takesNothing}
+	t.log = &engine.Log{Policy: d.peers.book.Policy, Took: t.wake, Anew: t.anew, Stop: t.takesNothing}
 	t.ex = exchange.New(exchange.Config{
 		Self: d.store.Keys.Peer(), Policy: d.peers.book.Policy, Log: t.log, Chunks: chunks{d.tree}, Rings: rings{d.tree}, Logger: log,
 		Changed: func(sharefs.PeerID) { t.retry() },
@@ -222,6 +222,9 @@ func (t *travel) lookForConflicts() {
 	default:
 	}
 }
+
+// anew has logs of peers asked for again from where they were taken to, after a while.
+func (t *travel) anew(after time.Duration) { time.AfterFunc(after, t.ex.Refresh) }
 
 // followKeys tells peers, and what waits for keys, that there are others.
 func (t *travel) followKeys() {

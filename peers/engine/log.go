@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"sharefs"
 	"sharefs/peers/converge"
@@ -30,13 +31,29 @@ func Standing(p trust.Policy, author sharefs.PeerID) (converge.Standing, bool) {
 type Log struct {
 	Policy func() trust.Policy // of the moment
 	Took   func()              // called when something was taken
+	Anew   func(time.Duration) // called when a peer's log has to be asked for again, after a while
 	Stop   func() error        // why nothing is taken at present; nil: it is
 
 	mu   sync.RWMutex
 	r    *replica.Replica
 	id   exchange.LogID
 	last atomic.Uint64 // as of the last look, so that nobody waits for the replica to be told
+
+	takes sync.Mutex // guards what follows
+	// early holds peers of whose log something came that is later than now: where it was before that, the cursor stays until it is asked for again.
+	early map[sharefs.PeerID]bool
+	// anew holds logs that were begun with once more because something was missing. What is missing still the peer does not have either.
+	anew map[taken]bool
 }
+
+// taken is a log as it is taken of a peer.
+type taken struct {
+	peer sharefs.PeerID
+	name replica.LogID
+}
+
+// earlyPause is how long after a record that is later than now a log is asked for again: a clock may be right by then.
+const earlyPause = time.Minute
 
 var _ exchange.Log = (*Log)(nil)
 
@@ -130,6 +147,9 @@ func (l *Log) Have(peer sharefs.PeerID, log exchange.LogID) (n uint64, err error
 	if err := l.Stop(); err != nil { // nor is it asked for
 		return 0, err
 	}
+	l.takes.Lock()
+	delete(l.early, peer)
+	l.takes.Unlock()
 	err = l.with(func(r *replica.Replica) error {
 		had, arrived, err := r.Cursor(peer)
 		if had == counted(l.Policy(), log) {
@@ -146,21 +166,37 @@ func (l *Log) Take(peer sharefs.PeerID, log exchange.LogID, items []exchange.Ite
 		return err
 	}
 	name := counted(l.Policy(), log) // as of before: what comes to count meanwhile is asked for again
-	fresh, anew := 0, false
+	fresh, early, anew := 0, false, false
 	err := l.with(func(r *replica.Replica) (err error) {
 		fresh, err = r.Take(whole(r, items))
-		switch {
-		case err == nil:
-			return r.SetCursor(peer, name, upTo)
-		case sharefs.KindOf(err) == sharefs.KindAgain: // something before it was passed over
-			anew = true
+		l.takes.Lock()
+		defer l.takes.Unlock()
+		switch kind := sharefs.KindOf(err); {
+		case err != nil && kind == sharefs.KindBusy: // later than now: it is asked for again, with all behind it, which does no harm
+			if l.early == nil {
+				l.early = map[sharefs.PeerID]bool{}
+			}
+			l.early[peer], early = true, true
+			return nil
+		case err != nil && kind == sharefs.KindAgain && !l.anew[taken{peer, name}]: // something before it was passed over
+			if l.anew == nil {
+				l.anew = map[taken]bool{}
+			}
+			l.anew[taken{peer, name}], anew = true, true
 			return r.SetCursor(peer, replica.LogID{}, 0)
+		case err != nil && kind != sharefs.KindAgain:
+			return err
+		case l.early[peer]:
+			return nil
 		}
-		return err
+		return r.SetCursor(peer, name, upTo)
 	})
 	if fresh > 0 {
 		l.Look()
 		l.Took()
+	}
+	if early && err == nil {
+		l.Anew(earlyPause)
 	}
 	if anew && err == nil {
 		return &sharefs.Error{Op: "take records", Kind: sharefs.KindAgain, Detail: "what comes before them is missing: they are asked for from the beginning"}

@@ -6,11 +6,14 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"sharefs"
 	"sharefs/peers/converge"
+	"sharefs/peers/exchange"
 	"sharefs/peers/record"
 	"sharefs/peers/replica"
+	"sharefs/peers/trust"
 )
 
 // noTree is a tree in which nothing happens.
@@ -94,4 +97,51 @@ func TestALogIsListedWithoutGaps(t *testing.T) {
 			t.Errorf("behind item %d there are %d, %v", i, len(rest), err)
 		}
 	}
+}
+
+// What is later than now is asked for again, and so is what came behind it; nothing else waits for it.
+func TestWhatComesTooEarly(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
+	author, peer, name := sharefs.PeerID(key.Public().(ed25519.PublicKey)), sharefs.PeerID{3}, exchange.LogID{4}
+	now := time.Unix(1e9, 0)
+	var db rows
+	r, err := replica.Open(replica.Config{Tree: noTree{}, Store: &db, Self: sharefs.PeerID{9}, Keys: oneShare{}, Now: func() time.Time { return now },
+		Standing: func(sharefs.PeerID) (converge.Standing, bool) { return converge.Merged, true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	took, anew := 0, time.Duration(0)
+	log := Log{Policy: func() trust.Policy { return trust.Policy{} }, Took: func() { took++ }, Anew: func(d time.Duration) { anew = d }, Stop: func() error { return nil }}
+	log.Use(r)
+	take := func(at time.Time, file byte, upTo uint64) {
+		t.Helper()
+		rec, err := record.New(record.ShareID{1}, author, sharefs.HLCAt(at), &record.Attr{File: sharefs.FileID{file}})
+		if err == nil {
+			err = rec.Sign(key)
+		}
+		if err == nil {
+			err = log.Take(peer, name, []exchange.Item{{Records: []*record.Record{rec}}}, upTo)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	have := func(want uint64) {
+		t.Helper()
+		if n, err := log.Have(peer, name); n != want || err != nil {
+			t.Errorf("the log is taken up to %d, not %d, %v", n, want, err)
+		}
+	}
+	take(now, 1, 10)
+	have(10)
+	take(now.Add(time.Hour), 2, 11)
+	take(now, 3, 12)
+	if took != 2 || anew != earlyPause {
+		t.Errorf("taken %d times, asked for again after %v", took, anew)
+	}
+	have(10)
+	now = now.Add(time.Hour)
+	take(now, 2, 11)
+	take(now, 3, 12)
+	have(12)
 }

@@ -24,7 +24,11 @@ func (e *Engine) Status() Status {
 	defer e.mu.Unlock()
 	s := Status{Fetching: len(e.running), Missing: e.missing.contents, Bytes: e.missing.bytes, Names: e.names, Troubles: []string{}}
 	for _, what := range slices.Sorted(maps.Keys(e.troubles)) {
-		s.Troubles = append(s.Troubles, what+": "+e.troubles[what].Error())
+		text := e.troubles[what].Error()
+		if errors.Is(e.troubles[what], sharefs.KindNoSpace) {
+			text = "the disk below the store is full; it goes on when there is room (" + text + ")"
+		}
+		s.Troubles = append(s.Troubles, what+": "+text)
 	}
 	reasons := map[string]int{}
 	for _, f := range e.failed {
