@@ -125,7 +125,7 @@ func (a *alone) meet(id sharefs.PeerID, l trust.Level) *other {
 
 // open opens the control stream.
 func (o *other) open() {
-	o.c = o.stream((*peer).controlStream)
+	o.c = o.streamAs((*peer).controlStream, func(c net.Conn) net.Conn { return read{c} })
 	o.w = wire.NewWriter(o.c, o.a.key.ID)
 	go func() {
 		defer close(o.got)
@@ -142,8 +142,18 @@ func (o *other) open() {
 
 // stream opens a stream that the exchange serves.
 func (o *other) stream(fn func(*peer, net.Conn)) net.Conn {
+	return o.streamAs(fn, func(c net.Conn) net.Conn { return c })
+}
+
+// read is a stream whose other end is read at all times. The exchange does not give it up, however small its limits and however slow the machine.
+type read struct{ net.Conn }
+
+func (read) SetWriteDeadline(time.Time) error { return nil }
+
+// streamAs opens a stream of which the exchange has the end that as returns.
+func (o *other) streamAs(fn func(*peer, net.Conn), as func(net.Conn) net.Conn) net.Conn {
 	mine, theirs := net.Pipe()
-	go o.a.serve(o.id, o.s, theirs, fn)
+	go o.a.serve(o.id, o.s, as(theirs), fn)
 	o.t.Cleanup(func() { mine.Close() })
 	_ = mine.SetDeadline(time.Now().Add(patience))
 	return mine
