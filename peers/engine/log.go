@@ -34,10 +34,12 @@ type Log struct {
 	Anew   func(time.Duration) // called when a peer's log has to be asked for again, after a while
 	Stop   func() error        // why nothing is taken at present; nil: it is
 
-	mu   sync.RWMutex
-	r    *replica.Replica
-	id   exchange.LogID
-	last atomic.Uint64 // as of the last look, so that nobody waits for the replica to be told
+	mu sync.RWMutex // guards r
+	r  *replica.Replica
+
+	// As of the last look, so that nobody waits for the replica to be told.
+	id   atomic.Pointer[exchange.LogID]
+	last atomic.Uint64
 
 	takes sync.Mutex // guards what follows
 	// early holds peers of whose log something came that is later than now: where it was before that, the cursor stays until it is asked for again.
@@ -63,15 +65,20 @@ func (l *Log) Use(r *replica.Replica) {
 	defer l.mu.Unlock()
 	l.r = r
 	if r != nil {
-		l.id = exchange.LogID(r.Log())
-		l.last.Store(r.Arrived())
+		l.look(r)
 	}
 }
 
-// Look has the log be as long as it is by now.
+func (l *Log) look(r *replica.Replica) {
+	id := exchange.LogID(r.Log())
+	l.id.Store(&id)
+	l.last.Store(r.Arrived())
+}
+
+// Look has the log be as long as it is by now, and the one that it is.
 func (l *Log) Look() {
 	_ = l.with(func(r *replica.Replica) error { // without one it stays as it was
-		l.last.Store(r.Arrived())
+		l.look(r)
 		return nil
 	})
 }
@@ -87,9 +94,10 @@ func (l *Log) with(fn func(r *replica.Replica) error) error {
 
 // ID implements [exchange.Log].
 func (l *Log) ID() exchange.LogID {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return l.id
+	if id := l.id.Load(); id != nil {
+		return *id
+	}
+	return exchange.LogID{}
 }
 
 // Last implements [exchange.Log].
@@ -266,6 +274,7 @@ func (l *Log) Seen(author sharefs.PeerID) (b *record.Batch, err error) {
 // Saw implements [exchange.Log].
 func (l *Log) Saw(b *record.Batch) error {
 	return l.with(func(r *replica.Replica) error {
+		defer l.look(r) // the log may be another one
 		return r.Saw(b)
 	})
 }

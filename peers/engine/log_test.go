@@ -145,3 +145,27 @@ func TestWhatComesTooEarly(t *testing.T) {
 	take(now, 3, 12)
 	have(12)
 }
+
+// A host that learns that it has lost its state offers a log of another name, so that nobody goes on in it by numbers of the one before.
+func TestALogThatIsAnotherOne(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
+	self := sharefs.PeerID(key.Public().(ed25519.PublicKey))
+	r, err := replica.Open(replica.Config{Tree: noTree{}, Store: &rows{}, Self: self, Key: key, Keys: oneShare{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log Log
+	log.Use(r)
+	before := log.ID()
+	w := record.Writer{Share: record.ShareID{1}, Head: record.Head{Author: self, Incarnation: 1 << 62}}
+	b, err := w.Batch(5, []record.ID{{1}}, key)
+	if err == nil {
+		err = log.Saw(b)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now := log.ID(); now == before || now != exchange.LogID(r.Log()) {
+		t.Errorf("the log was %x, is said to be %x and is %x", before, now, r.Log())
+	}
+}
