@@ -39,6 +39,9 @@ var Nowhere = sharefs.FileID{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xf
 // ControlDir is the name at the root of a mount below which its other hierarchies stand. Nobody places anything there.
 const ControlDir = ".share"
 
+// LimboName begins the names of what a host has put aside at the root of its tree for a moment, as where two files change names. Nobody places anything there either.
+const LimboName = ".sharefs-moving-"
+
 // MaxSeen bounds what a removal can name. An author that has seen more heads makes one of them first, with a version that has them as parents.
 const MaxSeen = 16
 
@@ -95,6 +98,8 @@ func CheckName(parent sharefs.FileID, name string) error {
 		return fmt.Errorf("the name %s, which has a NUL byte", quote(name))
 	case parent == Root && name == ControlDir:
 		return fmt.Errorf("the name %s at the root, where every mount has its own", quote(name))
+	case parent == Root && strings.HasPrefix(name, LimboName):
+		return fmt.Errorf("the name %s at the root, where hosts put aside what they move", quote(name))
 	}
 	return nil
 }

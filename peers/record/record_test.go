@@ -150,6 +150,7 @@ func TestRefused(t *testing.T) {
 		{name(""), "empty name"}, {name("."), `the name "."`}, {name(".."), `the name ".."`}, {name("/etc/passwd"), "slash"}, {name("a/b"), "slash"},
 		{name("a\x00b"), "NUL"}, {name("\x1b[2J/"), `"\x1b[2J/"`}, {name(long[:255]), ""}, {name(".share"), ""},
 		{&Place{File: fid(1), Type: Directory, Name: ".share"}, "at the root"},
+		{&Place{File: fid(1), Type: Regular, Name: LimboName + "0"}, "put aside"}, {name(LimboName + "0"), ""},
 		{&Place{File: Root, Type: Directory, Parent: fid(2), Name: "a"}, "for the root"}, {&Place{File: Nowhere, Type: Regular, Name: "a"}, "for the root"},
 		{&Place{File: fid(1), Type: 0, Name: "a"}, "type 0"}, {&Place{File: fid(1), Type: 4, Name: "a"}, "type 4, which does not travel"},
 		{&Place{File: fid(1), Link: 1, Type: Directory, Name: "a"}, "second name"}, {&Place{File: fid(1), Type: Directory, Parent: fid(1), Name: "a"}, "in itself"},

@@ -10,11 +10,9 @@ import (
 	"sharefs/peers/record"
 )
 
-// limboName begins the names of what is put aside in the root directory for a moment, as where two files change names. Nobody writes them down.
-const limboName = ".sharefs-moving-"
-
+// isLimbo tells names of what is put aside for a moment. Nobody writes them down.
 func isLimbo(s converge.Slot) bool {
-	return s.Parent == record.Root && strings.HasPrefix(s.Name, limboName)
+	return s.Parent == record.Root && strings.HasPrefix(s.Name, record.LimboName)
 }
 
 // Wanted lists up to some versions whose content is to be in the tree and is not all here, with keys that are here, except those that skip tells of. Whoever gathers it has
@@ -160,7 +158,7 @@ func (r *Replica) step(op *converge.Op, ready *readying, i int) error {
 // place returns where in the tree a slot is.
 func (r *Replica) place(to converge.Slot) (dir sharefs.Ino, name string, err error) {
 	if to.Parent == converge.Limbo {
-		return sharefs.RootIno, limboName + to.Name, nil
+		return sharefs.RootIno, record.LimboName + to.Name, nil
 	}
 	e := r.files[to.Parent]
 	if e == nil {
