@@ -54,6 +54,9 @@ type taken struct {
 	name replica.LogID
 }
 
+// mostAnew is how many logs are remembered that were begun with once more: a peer can name as many as it likes.
+const mostAnew = 1024
+
 // earlyPause is how long after a record that is later than now a log is asked for again: a clock may be right by then.
 const earlyPause = time.Minute
 
@@ -187,7 +190,7 @@ func (l *Log) Take(peer sharefs.PeerID, log exchange.LogID, items []exchange.Ite
 			l.early[peer], early = true, true
 			return nil
 		case err != nil && kind == sharefs.KindAgain && !l.anew[taken{peer, name}]: // something before it was passed over
-			if l.anew == nil {
+			if l.anew == nil || len(l.anew) >= mostAnew {
 				l.anew = map[taken]bool{}
 			}
 			l.anew[taken{peer, name}], anew = true, true

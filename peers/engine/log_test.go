@@ -169,3 +169,34 @@ func TestALogThatIsAnotherOne(t *testing.T) {
 		t.Errorf("the log was %x, is said to be %x and is %x", before, now, r.Log())
 	}
 }
+
+// A peer that names ever other logs, from which something is missing, fills no memory.
+func TestManyLogsAreNotRemembered(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
+	author := sharefs.PeerID(key.Public().(ed25519.PublicKey))
+	r, err := replica.Open(replica.Config{Tree: noTree{}, Store: &rows{}, Self: sharefs.PeerID{9}, Keys: oneShare{},
+		Standing: func(sharefs.PeerID) (converge.Standing, bool) { return converge.Merged, true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := Log{Policy: func() trust.Policy { return trust.Policy{} }, Stop: func() error { return nil }}
+	log.Use(r)
+	rec, err := record.New(record.ShareID{1}, author, 5, &record.Attr{File: sharefs.FileID{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := record.Writer{Share: record.ShareID{1}, Head: record.Head{Author: author, Incarnation: 1, Number: 1, Hash: record.Hash{1}}}
+	b, err := w.Batch(5, []record.ID{rec.ID()}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 * mostAnew {
+		err := log.Take(author, exchange.LogID{byte(i), byte(i >> 8)}, []exchange.Item{{Batch: b, Records: []*record.Record{rec}}}, 1)
+		if sharefs.KindOf(err) != sharefs.KindAgain {
+			t.Fatal(err)
+		}
+	}
+	if n := len(log.anew); n > mostAnew {
+		t.Errorf("%d logs are remembered", n)
+	}
+}
