@@ -185,7 +185,10 @@ for PATH from its root, which may have wildcards. The rule for the deepest place
 Files travel between two hosts that have granted each other read or more for the whole
 share. What is granted for a PATH alone is kept, and nothing is sent by it so far; a peer
 that has less somewhere has no more than that everywhere. The share keys go along with
-read: what a peer could read once it may know for ever.`,
+read: what a peer could read once it may know for ever.
+
+Not there yet: sealed backup (store is as paired), showing and accepting what a peer
+with propose writes (it is kept, and counts for nothing), meta files (manage is as write).`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 3 {
 				args = args[:2]
