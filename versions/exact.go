@@ -35,6 +35,17 @@ func (t *Tree) Put(parent sharefs.Ino, name string, n New, who Caller) (sharefs.
 	return a, outrun(op, err)
 }
 
+// PutLink gives an inode another name, as [Tree.Link] does. The kernel is told.
+func (t *Tree) PutLink(ino, parent sharefs.Ino, name string) error {
+	if _, err := t.Link(ino, parent, name); err != nil {
+		return err
+	}
+	t.Forget(ino, 1)
+	t.forgetEntry(parent, name)
+	t.forgetAttr(ino)
+	return nil
+}
+
 // Name is a name and the inode that has it, according to somebody's account.
 type Name struct {
 	Parent sharefs.Ino

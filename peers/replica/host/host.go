@@ -123,10 +123,7 @@ func (t Tree) Put(dir sharefs.Ino, name string, n replica.New) (sharefs.Ino, err
 
 // Link implements [replica.Tree].
 func (t Tree) Link(ino, dir sharefs.Ino, name string) error {
-	_, err := t.Tree.Link(ino, dir, name)
-	if err == nil {
-		t.Forget(ino, 1)
-	}
+	err := t.PutLink(ino, dir, name)
 	if errors.Is(err, sharefs.KindStale) || errors.Is(err, sharefs.KindNotExist) {
 		return &sharefs.Error{Op: "link", Kind: sharefs.KindAgain, Err: err}
 	}
