@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"sharefs"
@@ -240,6 +241,9 @@ func (h *host) allowed(dir sharefs.Ino, name string, mode uint32) {
 	parent := record.Nowhere
 	if dir == sharefs.RootIno {
 		parent = record.Root
+	}
+	if parent == record.Root && strings.HasPrefix(name, record.LimboName) {
+		return // put aside by this host itself
 	}
 	if err := record.CheckName(parent, name); err != nil {
 		h.w.fail("%s: a peer brings the name %q: %v", h, name, err)

@@ -129,8 +129,16 @@ const short, long = 120, 300
 
 func soak() bool { return os.Getenv("SHAREFS_SOAK") != "" }
 
+// onOneGoroutine leaves a test out of a run with the race detector.
+func onOneGoroutine(t *testing.T) {
+	if raceEnabled {
+		t.Skip("a simulation runs on one goroutine: under the race detector it would only take seven times as long")
+	}
+}
+
 // TestHistories plays several hundred histories; make soak 10,000 longer ones, or the one of SHAREFS_SIM_SEED.
 func TestHistories(t *testing.T) {
+	onOneGoroutine(t)
 	from, n, most := uint64(0), uint64(300), short
 	if soak() {
 		n, most = 10_000, long
@@ -150,6 +158,7 @@ func TestHistories(t *testing.T) {
 
 // Histories that failed once, and by what.
 func TestSeedsThatFailed(t *testing.T) {
+	onOneGoroutine(t)
 	for _, c := range []struct {
 		seed uint64
 		most int
@@ -168,6 +177,7 @@ func TestSeedsThatFailed(t *testing.T) {
 
 // The place of a directory comes, in the order of all records, after those of the directories that it is put into, though the clock went back: or it would be a circle.
 func TestMovesAfterTheClockWentBack(t *testing.T) {
+	onOneGoroutine(t)
 	for seed := range uint64(8) {
 		w := newWorld(seed, 2, nil)
 		text := w.guard(func() {
@@ -204,6 +214,7 @@ func TestMovesAfterTheClockWentBack(t *testing.T) {
 
 // What somebody of low trust says changes nothing: two worlds, in one of which he is silent, have the same trees at each step.
 func TestLowTrustChangesNothing(t *testing.T) {
+	onOneGoroutine(t)
 	seeds := uint64(30)
 	if soak() {
 		seeds = 1000
@@ -230,6 +241,7 @@ func TestLowTrustChangesNothing(t *testing.T) {
 
 // A seed makes the same history each time.
 func TestSameSeedSameHistory(t *testing.T) {
+	onOneGoroutine(t)
 	for seed := range uint64(10) {
 		var sums [2]string
 		for i := range sums {
