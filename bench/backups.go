@@ -312,17 +312,7 @@ func (k *shareKeeper) save(ctx context.Context, n int) error {
 	if err := unix.Setxattr(k.root, "user.sharefs.snapshot", fmt.Appendf(nil, "r%d", n), 0); err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}
-	for {
-		state, err := k.state()
-		if err != nil || state.Now.Settling+state.Capture.Queue == 0 {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
+	return k.captured(ctx)
 }
 
 func (k *shareKeeper) at(n int) string {

@@ -39,8 +39,8 @@ func (n *peerNet) run(host int, log string, argv ...string) (*process, error) {
 }
 
 // end asks the program to end, and ends it after a while.
-func (p *process) end(s syscall.Signal) {
-	p.cmd.Process.Signal(s)
+func (p *process) end() {
+	p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.gone:
 	case <-time.After(time.Minute):
@@ -118,7 +118,7 @@ func (s *syncthing) start(ctx context.Context, i int) (err error) {
 
 func (s *syncthing) stop(i int) {
 	if s.runs[i] != nil {
-		s.runs[i].end(syscall.SIGTERM)
+		s.runs[i].end()
 		s.runs[i] = nil
 	}
 }
@@ -175,15 +175,14 @@ func (s *syncthing) taken(ctx context.Context, i int) error {
 
 // peerShare is one mount for each host.
 type peerShare struct {
-	net  *peerNet
-	work string
-	runs []*process
+	work   string
+	mounts []*subject
 }
 
 func newPeerShare(ctx context.Context, work string, n *peerNet) (*peerShare, func(), error) {
-	s := &peerShare{net: n, work: work, runs: make([]*process, len(n.hosts))}
+	s := &peerShare{work: work}
 	down := func() {
-		for i := range s.runs {
+		for i := range s.mounts {
 			s.stop(i)
 		}
 	}
@@ -193,9 +192,13 @@ func newPeerShare(ctx context.Context, work string, n *peerNet) (*peerShare, fun
 	if err := command(ctx, "", nil, "go", "build", "-o", work+"/", "sharefs/cmd/sharefs-mount", "sharefs/cmd/sharefs"); err != nil {
 		return nil, down, err
 	}
-	for i := range n.hosts {
-		if err := errors.Join(os.Mkdir(s.store(i), 0o700), os.Mkdir(s.root(i), 0o755),
-			os.WriteFile(filepath.Join(s.store(i), "share.toml"), fmt.Appendf(nil, "[peers]\nname = \"host%d\"\n", i), 0o600), s.start(ctx, i)); err != nil {
+	for i, host := range n.hosts {
+		root, store := filepath.Join(work, fmt.Sprintf("share%d", i)), filepath.Join(work, fmt.Sprintf("store%d", i))
+		m := &subject{name: s.name(), dir: root, root: root, run: host.Start}
+		m.mountBy(work, "sharefs-mount", "-f", "--store", store, root)
+		s.mounts = append(s.mounts, m)
+		if err := errors.Join(os.Mkdir(store, 0o700), os.Mkdir(root, 0o755),
+			os.WriteFile(filepath.Join(store, "share.toml"), fmt.Appendf(nil, "[peers]\nname = \"host%d\"\n", i), 0o600), m.up()); err != nil {
 			return nil, down, err
 		}
 	}
@@ -220,9 +223,16 @@ func newPeerShare(ctx context.Context, work string, n *peerNet) (*peerShare, fun
 	return s, down, nil
 }
 
-func (s *peerShare) name() string       { return "ShareFS" }
-func (s *peerShare) store(i int) string { return filepath.Join(s.work, fmt.Sprintf("store%d", i)) }
-func (s *peerShare) root(i int) string  { return filepath.Join(s.work, fmt.Sprintf("share%d", i)) }
+func (s *peerShare) name() string                           { return "ShareFS" }
+func (s *peerShare) root(i int) string                      { return s.mounts[i].root }
+func (s *peerShare) start(_ context.Context, i int) error   { return s.mounts[i].up() }
+func (s *peerShare) taken(ctx context.Context, i int) error { return s.mounts[i].captured(ctx) }
+
+// stop unmounts a host's share, if it is mounted.
+func (s *peerShare) stop(i int) {
+	s.mounts[i].down()
+	s.mounts[i].down = func() {}
+}
 
 func (s *peerShare) tool(ctx context.Context, i int, args ...string) (string, error) {
 	out, err := exec.CommandContext(ctx, filepath.Join(s.work, "sharefs"), append([]string{"-C", s.root(i)}, args...)...).CombinedOutput()
@@ -230,56 +240,4 @@ func (s *peerShare) tool(ctx context.Context, i int, args ...string) (string, er
 		err = fmt.Errorf("sharefs %v: %w: %s", args, err, out)
 	}
 	return string(out), err
-}
-
-func (s *peerShare) start(ctx context.Context, i int) (err error) {
-	if s.runs[i], err = s.net.run(i, s.store(i)+".log", filepath.Join(s.work, "sharefs-mount"), "-f", "--store", s.store(i), s.root(i)); err != nil {
-		return err
-	}
-	var below, now syscall.Stat_t
-	if err := syscall.Stat(s.work, &below); err != nil {
-		return err
-	}
-	for syscall.Stat(s.root(i), &now) != nil || now.Dev == below.Dev {
-		select {
-		case <-s.runs[i].gone:
-			text, _ := os.ReadFile(s.store(i) + ".log")
-			return fmt.Errorf("sharefs-mount ended before it had mounted: %s", text)
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(time.Millisecond):
-		}
-	}
-	return nil
-}
-
-func (s *peerShare) stop(i int) {
-	if s.runs[i] == nil {
-		return
-	}
-	if syscall.Unmount(s.root(i), 0) != nil {
-		syscall.Unmount(s.root(i), syscall.MNT_DETACH)
-	}
-	select {
-	case <-s.runs[i].gone:
-	case <-time.After(2 * time.Minute):
-		s.runs[i].end(syscall.SIGKILL)
-	}
-	s.runs[i] = nil
-}
-
-// taken waits until all that lies in the mount is in packs.
-func (s *peerShare) taken(ctx context.Context, i int) error {
-	m := subject{name: "ShareFS", root: s.root(i)}
-	for {
-		idle, err := m.idle()
-		if err != nil || idle {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
 }

@@ -18,11 +18,12 @@ import (
 // A subject is one of the filesystems compared: a directory in which the rows work.
 type subject struct {
 	name string
-	dir  string       // where rows may make what they like
-	root string       // the mount point, empty for the disk
-	pid  int          // of the daemon behind it, 0 for the disk
-	up   func() error // mounts it
-	down func()       // unmounts it and waits for the daemon's end
+	dir  string                // where rows may make what they like
+	root string                // the mount point, empty for the disk
+	pid  int                   // of the daemon behind it, 0 for the disk
+	run  func(*exec.Cmd) error // starts its daemon; nil: on this host
+	up   func() error          // mounts it
+	down func()                // unmounts it and waits for the daemon's end
 }
 
 // restart ends the subject's daemon and starts it again; what it returns is the time from start to the first answer.
@@ -87,7 +88,11 @@ func (s *subject) mountBy(work, program string, args ...string) {
 		c := exec.Command(filepath.Join(work, program), args...)
 		c.Stdout, c.Stderr = log, log
 		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt at the terminal is for bench alone
-		if err := c.Start(); err != nil {
+		start := c.Start
+		if s.run != nil {
+			start = func() error { return s.run(c) }
+		}
+		if err := start(); err != nil {
 			return err
 		}
 		gone := make(chan struct{})
@@ -176,6 +181,21 @@ func (s *subject) idle() (bool, error) {
 	}
 	state, err := s.state()
 	return err == nil && state.Now.Settling+state.Now.Removing+state.Capture.Queue == 0, err
+}
+
+// captured waits until all that lies in the mount is in packs.
+func (s *subject) captured(ctx context.Context) error {
+	for {
+		state, err := s.state()
+		if err != nil || state.Now.Settling+state.Capture.Queue == 0 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 }
 
 func (s *subject) state() (state captureState, err error) {
