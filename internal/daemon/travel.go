@@ -12,7 +12,6 @@ import (
 	"sharefs"
 	"sharefs/internal/keyring"
 	"sharefs/internal/store"
-	"sharefs/peers/converge"
 	"sharefs/peers/engine"
 	"sharefs/peers/exchange"
 	"sharefs/peers/record"
@@ -100,6 +99,11 @@ func (t *travel) begin() error {
 	return nil
 }
 
+// standing is what records of a host count here from now on.
+func (t *travel) standing(author sharefs.PeerID) replica.Standing {
+	return engine.Standing(t.d.peers.book.Policy(), author)
+}
+
 func (t *travel) dir() string { return filepath.Join(t.d.store.Dir, store.TravelDir) }
 
 // open opens the records, and begins to talk to peers.
@@ -133,9 +137,8 @@ func (t *travel) openReplica() (r *replica.Replica, err error) {
 		r, err = replica.Open(replica.Config{
 			Tree: host.Tree{Tree: d.tree, Owner: versions.Caller{UID: root.UID, GID: root.GID}}, Store: db, Self: d.store.Keys.Peer(), Key: d.store.Keys.Identity.Private(),
 			Keys: host.Keys{Tree: d.tree}, Log: d.log.With("part", "travel"),
-			Standing: func(author sharefs.PeerID) (converge.Standing, bool) {
-				return engine.Standing(d.peers.book.Policy(), author)
-			},
+			Counts:   func(author sharefs.PeerID) bool { return t.standing(author) != replica.PassedOver },
+			Standing: func(rec *record.Record) replica.Standing { return t.standing(rec.Author) },
 		})
 		if err != nil {
 			_ = db.Close()

@@ -137,6 +137,19 @@ func (t *Tree) Heads(id sharefs.FileID) []record.ID {
 // Record returns a record that was added; nil if there is none of that id.
 func (t *Tree) Record(id record.ID) *record.Record { return t.records[id].Record }
 
+// Standing returns what a record counts that was added; ok is false if there is none of that id.
+func (t *Tree) Standing(id record.ID) (s Standing, ok bool) {
+	i, ok := t.records[id]
+	return i.Standing, ok
+}
+
+// Inputs calls fn for all records that were added, with what they count, in no order.
+func (t *Tree) Inputs(fn func(Input)) {
+	for _, i := range t.records {
+		fn(i)
+	}
+}
+
 // Records returns how many records were added.
 func (t *Tree) Records() int { return len(t.records) }
 

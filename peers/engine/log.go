@@ -9,22 +9,21 @@ import (
 	"time"
 
 	"sharefs"
-	"sharefs/peers/converge"
 	"sharefs/peers/exchange"
 	"sharefs/peers/record"
 	"sharefs/peers/replica"
 	"sharefs/peers/trust"
 )
 
-// Standing is what records of an author count under a policy: what he may do all over the share.
-func Standing(p trust.Policy, author sharefs.PeerID) (converge.Standing, bool) {
+// Standing is what records of an author count under a policy: what he may do all over the share. Of whom it is PassedOver nothing counts.
+func Standing(p trust.Policy, author sharefs.PeerID) replica.Standing {
 	switch in := p.Least(author).Rights().In; {
 	case in >= trust.InMerge:
-		return converge.Merged, true
+		return replica.Merged
 	case in >= trust.InQuarantine:
-		return converge.Known, true
+		return replica.Proposed
 	}
-	return 0, false
+	return replica.PassedOver
 }
 
 // Log is the log of a replica as an exchange has it. While there is no replica it errors with KindAgain.
@@ -146,7 +145,7 @@ func counted(p trust.Policy, log exchange.LogID) replica.LogID {
 	h := sha256.New()
 	h.Write(log[:])
 	for _, id := range ids {
-		if s, ok := Standing(p, id); ok {
+		if s := Standing(p, id); s != replica.PassedOver {
 			h.Write(append(id[:], byte(s)))
 		}
 	}
@@ -179,7 +178,7 @@ func (l *Log) Take(peer sharefs.PeerID, log exchange.LogID, items []exchange.Ite
 	name := counted(l.Policy(), log) // as of before: what comes to count meanwhile is asked for again
 	fresh, early, anew := 0, false, false
 	err := l.with(func(r *replica.Replica) (err error) {
-		fresh, err = r.Take(whole(r, items))
+		fresh, err = r.Take(peer, whole(r, items))
 		l.takes.Lock()
 		defer l.takes.Unlock()
 		switch kind := sharefs.KindOf(err); {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"sharefs"
-	"sharefs/peers/converge"
 	"sharefs/peers/exchange"
 	"sharefs/peers/record"
 	"sharefs/peers/replica"
@@ -60,6 +59,9 @@ func (oneShare) Share() record.ShareID     { return record.ShareID{1} }
 func (oneShare) Takes(record.ShareID) bool { return true }
 func (oneShare) Has(sharefs.KeyID) bool    { return true }
 
+func everybody(sharefs.PeerID) bool          { return true }
+func merged(*record.Record) replica.Standing { return replica.Merged }
+
 // Numbers of arrival jump whenever a log is opened: whoever got a part of what is listed goes on behind that part.
 func TestALogIsListedWithoutGaps(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
@@ -69,7 +71,7 @@ func TestALogIsListedWithoutGaps(t *testing.T) {
 	for i := range byte(6) {
 		if i%3 == 0 {
 			r, err := replica.Open(replica.Config{Tree: noTree{}, Store: &db, Self: sharefs.PeerID{9}, Keys: oneShare{},
-				Standing: func(sharefs.PeerID) (converge.Standing, bool) { return converge.Merged, true }})
+				Counts: everybody, Standing: merged})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -80,7 +82,7 @@ func TestALogIsListedWithoutGaps(t *testing.T) {
 			err = rec.Sign(key)
 		}
 		if err == nil {
-			_, err = log.r.Take([]replica.Item{{Records: []*record.Record{rec}}})
+			_, err = log.r.Take(author, []replica.Item{{Records: []*record.Record{rec}}})
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -106,7 +108,7 @@ func TestWhatComesTooEarly(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	var db rows
 	r, err := replica.Open(replica.Config{Tree: noTree{}, Store: &db, Self: sharefs.PeerID{9}, Keys: oneShare{}, Now: func() time.Time { return now },
-		Standing: func(sharefs.PeerID) (converge.Standing, bool) { return converge.Merged, true }})
+		Counts: everybody, Standing: merged})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +177,7 @@ func TestManyLogsAreNotRemembered(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
 	author := sharefs.PeerID(key.Public().(ed25519.PublicKey))
 	r, err := replica.Open(replica.Config{Tree: noTree{}, Store: &rows{}, Self: sharefs.PeerID{9}, Keys: oneShare{},
-		Standing: func(sharefs.PeerID) (converge.Standing, bool) { return converge.Merged, true }})
+		Counts: everybody, Standing: merged})
 	if err != nil {
 		t.Fatal(err)
 	}

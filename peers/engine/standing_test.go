@@ -4,8 +4,8 @@ import (
 	"testing"
 
 	"sharefs"
-	"sharefs/peers/converge"
 	"sharefs/peers/exchange"
+	"sharefs/peers/replica"
 	"sharefs/peers/trust"
 )
 
@@ -25,15 +25,14 @@ func TestStandingAndCursor(t *testing.T) {
 	for _, c := range []struct {
 		what   string
 		policy trust.Policy
-		want   converge.Standing
-		ok     bool
+		want   replica.Standing
 	}{
-		{"nobody", none, 0, false}, {"read", grant(none, anna, trust.Read, ""), 0, false}, {"propose", grant(none, anna, trust.Propose, ""), converge.Known, true},
-		{"write", write, converge.Merged, true}, {"manage", grant(none, anna, trust.Manage, ""), converge.Merged, true},
-		{"write a part", grant(none, anna, trust.Write, "a"), 0, false}, {"less for a part", grant(write, anna, trust.Read, "a"), 0, false},
+		{"nobody", none, replica.PassedOver}, {"read", grant(none, anna, trust.Read, ""), replica.PassedOver}, {"propose", grant(none, anna, trust.Propose, ""), replica.Proposed},
+		{"write", write, replica.Merged}, {"manage", grant(none, anna, trust.Manage, ""), replica.Merged},
+		{"write a part", grant(none, anna, trust.Write, "a"), replica.PassedOver}, {"less for a part", grant(write, anna, trust.Read, "a"), replica.PassedOver},
 	} {
-		if s, ok := Standing(c.policy, anna); s != c.want || ok != c.ok {
-			t.Errorf("%s: %v, %v", c.what, s, ok)
+		if s := Standing(c.policy, anna); s != c.want {
+			t.Errorf("%s: %v", c.what, s)
 		}
 	}
 	log := exchange.LogID{7}

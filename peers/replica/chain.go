@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"sharefs"
-	"sharefs/peers/converge"
 	"sharefs/peers/record"
 )
 
@@ -98,8 +97,7 @@ func (r *Replica) batchUp() error {
 	}
 	for i, rec := range all {
 		if i >= len(again) {
-			id := rec.ID()
-			r.put(spaceRecord, id[:], rowOf(converge.Input{Record: rec, Standing: converge.Merged}))
+			r.keep(judged{rec, Merged})
 		}
 	}
 	for len(all) > 0 {

@@ -36,6 +36,15 @@
 // Tree and database lose what was not synced at a loss of power each for itself. What the account says of the tree is synced there first; what the tree has beyond the
 // account its marks tell of.
 //
+// # What counts
+//
+// What a record counts is asked of [Config] when it is taken, kept with it, and changed by an explicit decision alone, so that a grant does not bring what it did not speak of, nor a
+// restart ([Standing]). Only merged records make the live tree. Those that are proposed, held or passed over are in the log as all others are, so that they reach hosts where they count
+// more. [Replica.Aside] lists them by author, [Replica.View] is the tree in which an author's count, [Replica.Decide] has them count.
+//
+// Of authors of whom nothing counts here nothing is kept; how many records that are is remembered ([Replica.PassedOver]). When they come to count, all is asked for again
+// ([Replica.Reconsider]).
+//
 // # Log
 //
 // What a host has taken or written stands in its log, in the order of arrival: batches with their records, so that one signature serves thousands of records, and single
@@ -59,7 +68,7 @@
 //
 //	1 global  "log" → id of the log (16); "self" → share (16), incarnation, number (8 each), hash of the last batch (32); "walk" → inode, cookie (8 each): the tree was
 //	          looked at up to there; "walked" → nothing: all of it was
-//	2 record  id → what it counts (1: 0 known, 1 merged), the record
+//	2 record  id → what it counts (1, see Standing), the record
 //	3 log     number of arrival (8) → key of a batch (48), or id of a single record (32)
 //	4 batch   author (32), incarnation, number (8 each) → the batch
 //	5 name    directory (inode, 8), cookie (8) → file (16), link (8), name
@@ -67,6 +76,8 @@
 //	7 loose   file (16), link (8) → nothing
 //	8 cursor  peer (32) → id of its log (16), the last number of arrival of it that is here (8)
 //	9 fork    author (32), incarnation (8) → a batch that the author signed beside one that was taken
+//	10 passed author (32), incarnation (8) → the last batch of which was counted, how many records (8 each), who brought it (32); or author (32), id (32) of a single
+//	          record → who brought it (32)
 //
 // # What is not here
 //

@@ -23,7 +23,7 @@ func (r *Replica) Arrived() uint64 {
 	return r.arrived
 }
 
-// Take takes items that others sent, in the order in which they have them, and however often. It returns how many records were new; they survive power loss then. What is wrong with one
+// Take takes items that a peer sent, in the order in which it has them, and however often. It returns how many records were new; they survive power loss then. What is wrong with one
 // item is an error, and none after it is taken, but those before it are:
 //
 //   - KindInvalid, KindCorrupt: it is not what an honest host sends: another share, a wrong signature.
@@ -32,8 +32,9 @@ func (r *Replica) Arrived() uint64 {
 //   - KindBusy: its time is more than 5 minutes ahead of this host's clock, which need not be the fault of whoever sent it: another time. What comes after it is taken, so that
 //     nobody holds up what others wrote.
 //
-// Items of authors that do not count here are passed over, and so are those of one that signed two histories, from the first on that the other history has too, or one in two shares.
-func (r *Replica) Take(items []Item) (fresh int, err error) {
+// Items of authors that do not count here are passed over and counted ([Replica.PassedOver]). So are, without being counted, those of one that signed two histories, from the first on
+// that the other history has too, or one in two shares.
+func (r *Replica) Take(from sharefs.PeerID, items []Item) (fresh int, err error) {
 	if err := r.enter(); err != nil {
 		return 0, err
 	}
@@ -41,7 +42,7 @@ func (r *Replica) Take(items []Item) (fresh int, err error) {
 	var in []converge.Input
 	twice := map[record.ID]bool{}
 	for i := range items {
-		news, e := r.takeItem(&items[i], twice)
+		news, e := r.takeItem(from, &items[i], twice)
 		in = append(in, news...)
 		if e != nil && err == nil {
 			err = e
@@ -59,15 +60,15 @@ func (r *Replica) Take(items []Item) (fresh int, err error) {
 }
 
 // takeItem checks an item and puts what is new of it into the database.
-func (r *Replica) takeItem(i *Item, twice map[record.ID]bool) (in []converge.Input, err error) {
+func (r *Replica) takeItem(from sharefs.PeerID, i *Item, twice map[record.ID]bool) (in []converge.Input, err error) {
 	if err := i.check(); err != nil {
 		return nil, err
 	}
 	author := i.Records[0].Author
-	standing, ok := r.standing(author)
-	if !ok {
-		return nil, nil
+	if author != r.cfg.Self && !r.cfg.Counts(author) {
+		return nil, r.passOver(from, i)
 	}
+	r.counted(author)
 	if i.Batch == nil && (twice[i.Records[0].ID()] || r.tree.Record(i.Records[0].ID()) != nil) {
 		return nil, nil
 	}
@@ -79,6 +80,9 @@ func (r *Replica) takeItem(i *Item, twice map[record.ID]bool) (in []converge.Inp
 	}
 	lost := false
 	if i.Batch == nil {
+		if r.judge(i.Records[0]) == PassedOver {
+			return nil, r.passOver(from, i)
+		}
 		if err := i.Records[0].Verify(); err != nil {
 			return nil, err
 		}
@@ -112,9 +116,9 @@ func (r *Replica) takeItem(i *Item, twice map[record.ID]bool) (in []converge.Inp
 		if lost {
 			r.anew = append(r.anew, id)
 		}
-		input := converge.Input{Record: rec, Standing: standing}
-		in = append(in, input)
-		r.put(spaceRecord, id[:], rowOf(input))
+		j := judged{rec, r.judge(rec)}
+		in = append(in, j.input())
+		r.keep(j)
 		if i.Batch == nil {
 			r.put(spaceLog, r.arrive(), id[:])
 		}

@@ -24,9 +24,10 @@ type Config struct {
 	Now   func() time.Time // nil: time.Now
 	Rand  io.Reader        // of what has to be unlike anything else; nil: crypto/rand.Reader
 	Log   *slog.Logger     // nil: nowhere
-	// Standing tells what records of an author count from now on; false: they are not taken. Those of this host are merged. It is called with a lock
-	// of the replica held.
-	Standing func(author sharefs.PeerID) (converge.Standing, bool)
+	// Counts reports whether anything of an author other than this host counts. Of whom nothing does nothing is kept: it is counted ([Replica.PassedOver]).
+	Counts func(author sharefs.PeerID) bool
+	// Standing tells what a record of an author who counts is to count. Both are called with a lock of the replica held.
+	Standing func(rec *record.Record) Standing
 }
 
 // Keys are the share keys of this host, as of now. They are called with a lock of the replica held.
@@ -62,6 +63,11 @@ type state struct {
 	early    map[slot]bool           // names of which the author says nothing yet, of the marks that it deals with
 	later    map[sharefs.Ino]bool    // inodes to be looked at again without a mark
 	told     map[record.ID]bool      // versions that whoever is here can see, or could
+	aside    asides                  // records that are neither known nor merged
+
+	passed        map[sharefs.PeerID]*passed // records that were passed over
+	passedChains  int                        // of all authors
+	passedSingles int
 
 	log      LogID
 	arrived  uint64 // the last number of arrival
@@ -120,6 +126,7 @@ func (r *Replica) load() error {
 	r.state = state{account: newAccount(), tree: converge.New(), last: map[converge.Key]*record.Record{},
 		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{},
 		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, early: map[slot]bool{}, chains: map[chainID]*record.Chain{},
+		aside: asides{}, passed: map[sharefs.PeerID]*passed{},
 		unsynced: true} // a process before may not have come to it
 	if err := r.account.load(r.cfg.Store); err != nil {
 		return err
@@ -128,6 +135,9 @@ func (r *Replica) load() error {
 		return err
 	}
 	if err := r.loadChains(); err != nil {
+		return err
+	}
+	if err := r.loadPassed(); err != nil {
 		return err
 	}
 	if err := r.loadRecords(); err != nil {
@@ -210,14 +220,15 @@ func (r *Replica) loadRecords() error {
 	var bad error
 	var in []converge.Input
 	err := r.cfg.Store.Scan(spaceRecord, nil, nil, func(_, v []byte) bool {
-		var i converge.Input
-		if i, bad = decodeRow(v); bad != nil {
+		var j judged
+		if j, bad = decodeRow(v); bad != nil {
 			return false
 		}
-		if i.Standing == converge.Merged {
-			r.note(i.Record)
+		if j.standing == Merged {
+			r.note(j.Record)
 		}
-		in = append(in, i)
+		r.aside.set(j.Record, j.standing)
+		in = append(in, j.input())
 		return true
 	})
 	if err == nil {
@@ -253,27 +264,6 @@ func (r *Replica) loadRecords() error {
 		}
 	})
 	return nil
-}
-
-// rowOf is the row of a record: 1 byte what it counts, then the record.
-func rowOf(i converge.Input) []byte {
-	return append([]byte{byte(i.Standing)}, i.Record.Bytes()...)
-}
-
-func decodeRow(v []byte) (i converge.Input, err error) {
-	if len(v) == 0 || v[0] > byte(converge.Merged) {
-		return i, damaged("records")
-	}
-	i.Standing = converge.Standing(v[0])
-	i.Record, err = record.Decode(v[1:])
-	return i, err
-}
-
-func (r *Replica) standing(author sharefs.PeerID) (converge.Standing, bool) {
-	if author == r.cfg.Self {
-		return converge.Merged, true
-	}
-	return r.cfg.Standing(author)
 }
 
 // note keeps of a record what its followers are made from.

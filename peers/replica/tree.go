@@ -96,7 +96,8 @@ const (
 	spaceLoose
 	spaceCursor
 	spaceFork
+	spacePassed
 )
 
 // Spaces names the spaces, in the order of their numbers from 1.
-var Spaces = []string{"global", "record", "log", "batch", "name", "inode", "loose", "cursor", "fork"}
+var Spaces = []string{"global", "record", "log", "batch", "name", "inode", "loose", "cursor", "fork", "passed"}

@@ -10,6 +10,7 @@ import (
 	"sharefs"
 	"sharefs/peers/converge"
 	"sharefs/peers/record"
+	"sharefs/peers/replica"
 )
 
 // shows describes the live tree.
@@ -141,9 +142,11 @@ func (h *host) right() {
 	byID := map[record.ID]*record.Record{}
 	for _, r := range h.records() {
 		byID[r.ID()] = r
-		if s, ok := w.standing(h, r.Author); ok {
-			in = append(in, converge.Input{Record: r, Standing: s})
+		counts := converge.Known
+		if w.standing(h, r.Author) == replica.Merged {
+			counts = converge.Merged
 		}
+		in = append(in, converge.Input{Record: r, Standing: counts})
 	}
 	want, orphans := converge.Whole(in)
 	if len(orphans) > 0 && (w.intruder == nil || w.intruder.level != writer) {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"sharefs"
-	"sharefs/peers/converge"
 	"sharefs/peers/record"
 	"sharefs/peers/replica"
 )
@@ -79,7 +78,8 @@ func (h *host) open() {
 	h.run(func() {
 		rep, err := replica.Open(replica.Config{
 			Tree: h.tree, Store: h.disk, Keys: keys{}, Self: h.self, Key: h.key, Now: h.now, Rand: h,
-			Standing: func(author sharefs.PeerID) (converge.Standing, bool) { return h.w.standing(h, author) },
+			Counts:   func(author sharefs.PeerID) bool { return h.w.standing(h, author) != replica.PassedOver },
+			Standing: func(rec *record.Record) replica.Standing { return h.w.standing(h, rec.Author) },
 		})
 		if err != nil && !errors.Is(err, errDisk) {
 			h.w.fail("%s does not open: %v", h, err)

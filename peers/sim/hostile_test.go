@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"sharefs"
-	"sharefs/peers/converge"
 	"sharefs/peers/record"
 	"sharefs/peers/replica"
 )
@@ -45,14 +44,14 @@ func newIntruder(l level) *intruder {
 }
 
 // standing tells what counts of an author.
-func (i *intruder) standing() (converge.Standing, bool) {
+func (i *intruder) standing() replica.Standing {
 	switch i.level {
 	case proposer:
-		return converge.Known, true
+		return replica.Proposed
 	case writer:
-		return converge.Merged, true
+		return replica.Merged
 	}
-	return 0, false
+	return replica.PassedOver
 }
 
 // forge makes the bytes of a record, whatever is in it; package record says what they are.

@@ -103,7 +103,7 @@ func (h *host) take(list [][]byte) (err error) {
 			}
 			items = append(items, i)
 		}
-		_, err = h.rep.Take(items)
+		_, err = h.rep.Take(sharefs.PeerID{}, items)
 		h.recover("take", err, sharefs.KindInvalid, sharefs.KindCorrupt, sharefs.KindAgain, sharefs.KindBusy)
 	})
 	if !whole {

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"sharefs"
-	"sharefs/peers/converge"
 	"sharefs/peers/record"
+	"sharefs/peers/replica"
 )
 
 var share = record.ShareID{1, 2, 3}
@@ -56,16 +56,16 @@ func newWorld(seed uint64, hosts int, i *intruder) *world {
 }
 
 // standing tells what records of an author count on a host.
-func (w *world) standing(_ *host, author sharefs.PeerID) (converge.Standing, bool) {
+func (w *world) standing(_ *host, author sharefs.PeerID) replica.Standing {
 	for _, h := range w.hosts {
 		if h.self == author {
-			return converge.Merged, true
+			return replica.Merged
 		}
 	}
 	if w.intruder != nil && w.intruder.self == author {
 		return w.intruder.standing()
 	}
-	return 0, false
+	return replica.PassedOver
 }
 
 func pair(a, b *host) [2]int { return [2]int{min(a.index, b.index), max(a.index, b.index)} }

@@ -14,7 +14,6 @@ import (
 
 	"sharefs"
 	"sharefs/internal/keyring"
-	"sharefs/peers/converge"
 	"sharefs/peers/record"
 	"sharefs/peers/replica"
 	"sharefs/versions"
@@ -39,7 +38,8 @@ type site struct {
 	open     []*versions.Handle // of programs that write
 	keys     keys               // nil: those of its tree
 	ring     keyring.Ring
-	standing func(sharefs.PeerID) (converge.Standing, bool)
+	standing func(sharefs.PeerID) replica.Standing
+	part     func(*record.Record) replica.Standing // of records, if it is not the same for all of an author
 }
 
 func sites(t testing.TB, n int) []*site {
@@ -49,7 +49,7 @@ func sites(t testing.TB, n int) []*site {
 		seed := make([]byte, ed25519.SeedSize)
 		seed[0] = byte(i + 1)
 		s := &site{t: t, dir: t.TempDir(), key: ed25519.NewKeyFromSeed(seed), all: all,
-			standing: func(sharefs.PeerID) (converge.Standing, bool) { return converge.Merged, true }}
+			standing: func(sharefs.PeerID) replica.Standing { return replica.Merged }}
 		copy(s.self[:], s.key.Public().(ed25519.PublicKey))
 		check(t, os.Mkdir(filepath.Join(s.dir, "peers"), 0o700))
 		all[i] = s
@@ -94,7 +94,13 @@ func (s *site) openReplica() {
 	}
 	s.rep, err = replica.Open(replica.Config{
 		Tree: s.as(), Store: s.store, Keys: keys, Self: s.self, Key: s.key,
-		Standing: s.standing,
+		Counts: func(author sharefs.PeerID) bool { return s.standing(author) != replica.PassedOver },
+		Standing: func(rec *record.Record) replica.Standing {
+			if s.part != nil {
+				return s.part(rec)
+			}
+			return s.standing(rec.Author)
+		},
 	})
 	check(s.t, err)
 }
@@ -288,7 +294,7 @@ func (s *site) hear(o *site, most int) int {
 	}
 	items, next, err := o.rep.Since(at, most)
 	check(s.t, err)
-	_, err = s.rep.Take(travel(s.t, items))
+	_, err = s.rep.Take(o.self, travel(s.t, items))
 	check(s.t, err)
 	check(s.t, s.rep.SetCursor(o.self, o.rep.Log(), next))
 	return len(items)

@@ -12,7 +12,6 @@ import (
 
 	"sharefs"
 	"sharefs/internal/keyring"
-	"sharefs/peers/converge"
 	"sharefs/peers/record"
 	"sharefs/peers/replica"
 	"sharefs/versions"
@@ -48,7 +47,7 @@ func TestTakeIsIdempotent(t *testing.T) {
 		t.Fatalf("%d items", len(items))
 	}
 	for round := range 3 {
-		n, err := all[1].rep.Take(travel(t, items))
+		n, err := all[1].rep.Take(all[0].self, travel(t, items))
 		check(t, err)
 		if (n > 0) != (round == 0) {
 			t.Errorf("round %d: %d new records", round, n)
@@ -90,7 +89,7 @@ func TestTakeRefuses(t *testing.T) {
 		"a gap":              {items[1], sharefs.KindAgain, "come first"},
 		"records missing":    {replica.Item{Batch: items[0].Batch, Records: items[0].Records[1:]}, sharefs.KindInvalid, ""},
 	} {
-		n, err := b.rep.Take([]replica.Item{c.item})
+		n, err := b.rep.Take(a.self, []replica.Item{c.item})
 		if n != 0 || !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %d, %v", name, n, err)
 		}
@@ -99,10 +98,10 @@ func TestTakeRefuses(t *testing.T) {
 		t.Fatalf("%d items were taken", len(got))
 	}
 	// What comes before what is refused is taken, and behind a gap in one chain what others wrote.
-	if n, err := b.rep.Take([]replica.Item{items[0], forge(items[1]), items[1]}); n != len(items[0].Records) || !errors.Is(err, sharefs.KindCorrupt) {
+	if n, err := b.rep.Take(a.self, []replica.Item{items[0], forge(items[1]), items[1]}); n != len(items[0].Records) || !errors.Is(err, sharefs.KindCorrupt) {
 		t.Errorf("%d, %v", n, err)
 	}
-	if n, err := b.rep.Take([]replica.Item{items[2], sign(share, 5)}); n != 1 || !errors.Is(err, sharefs.KindAgain) {
+	if n, err := b.rep.Take(a.self, []replica.Item{items[2], sign(share, 5)}); n != 1 || !errors.Is(err, sharefs.KindAgain) {
 		t.Errorf("%d, %v", n, err)
 	}
 }
@@ -111,15 +110,15 @@ func TestTakeRefuses(t *testing.T) {
 func TestAuthorsThatDoNotCount(t *testing.T) {
 	all := filled(t, 2)
 	a, b := all[0], all[1]
-	level := -1
-	b.standing = func(sharefs.PeerID) (converge.Standing, bool) { return converge.Standing(max(level, 0)), level >= 0 }
+	level := replica.PassedOver
+	b.standing = func(sharefs.PeerID) replica.Standing { return level }
 	b.openReplica()
 	for b.hear(a, 1) > 0 {
 	}
 	if got := b.log(); len(got) != 0 {
 		t.Fatalf("%d items of somebody who does not count", len(got))
 	}
-	level = int(converge.Known)
+	level = replica.Proposed
 	a.write("d", "new")
 	a.settle()
 	a.tell()
@@ -127,7 +126,7 @@ func TestAuthorsThatDoNotCount(t *testing.T) {
 	check(t, err)
 	items, next, err := a.rep.Since(at, 1<<20)
 	check(t, err)
-	if _, err = b.rep.Take(items); log != a.rep.Log() || !errors.Is(err, sharefs.KindAgain) {
+	if _, err = b.rep.Take(a.self, items); log != a.rep.Log() || !errors.Is(err, sharefs.KindAgain) {
 		t.Fatalf("a gap: %v", err)
 	}
 	check(t, b.rep.SetCursor(a.self, log, next))
@@ -142,7 +141,7 @@ func TestAuthorsThatDoNotCount(t *testing.T) {
 	if got := b.shows(); got != "" {
 		t.Fatalf("what is known alone is in the tree:\n%s", got)
 	}
-	level = int(converge.Merged)
+	level = replica.Merged
 	a.write("e", "merged")
 	meet(t, all...)
 	if got := b.shows(); !strings.Contains(got, "e 100644") || strings.Contains(got, "a 100644") {
@@ -390,7 +389,7 @@ func TestStoresThatMeet(t *testing.T) {
 		s.settle()
 		s.tell()
 	}
-	if _, err := all[0].rep.Take(all[1].log()); !errors.Is(err, sharefs.KindInvalid) {
+	if _, err := all[0].rep.Take(all[1].self, all[1].log()); !errors.Is(err, sharefs.KindInvalid) {
 		t.Fatalf("records of a share without a key: %v", err)
 	}
 	a, b := all[0].tree.Keys(), all[1].tree.Keys()
@@ -457,7 +456,7 @@ func TestRelaysAreNotBlamed(t *testing.T) {
 	w1 := record.Writer{Share: share, Head: record.Head{Author: a.self, Incarnation: 5}}
 	w2 := record.Writer{Share: other, Head: w1.Head}
 	for i, item := range []replica.Item{next(&w1, 1), next(&w2, 1), next(&w2, 1), next(&w1, 1)} {
-		n, err := b.rep.Take([]replica.Item{item})
+		n, err := b.rep.Take(a.self, []replica.Item{item})
 		if err != nil || (n == 1) != (i%3 == 0) {
 			t.Errorf("item %d: %d, %v", i, n, err)
 		}
@@ -472,7 +471,7 @@ func TestRelaysAreNotBlamed(t *testing.T) {
 	var err error
 	large.Batch, err = w1.Batch(5, ids, a.key)
 	check(t, err)
-	if n, err := b.rep.Take([]replica.Item{large}); n != 0 || !errors.Is(err, sharefs.KindInvalid) {
+	if n, err := b.rep.Take(a.self, []replica.Item{large}); n != 0 || !errors.Is(err, sharefs.KindInvalid) {
 		t.Errorf("a large batch: %d, %v", n, err)
 	}
 }

@@ -196,7 +196,7 @@ func (s *site) mix(o *site, rnd *rand.Rand) {
 		items = append(items, replica.Item{Records: []*record.Record{rec}})
 	}
 	rnd.Shuffle(len(items), func(i, j int) { items[i], items[j] = items[j], items[i] })
-	_, err := s.rep.Take(travel(s.t, items[:rnd.IntN(len(items)+1)]))
+	_, err := s.rep.Take(o.self, travel(s.t, items[:rnd.IntN(len(items)+1)]))
 	check(s.t, err)
 }
 

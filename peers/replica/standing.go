@@ -1,0 +1,191 @@
+package replica
+
+import (
+	"slices"
+
+	"sharefs"
+	"sharefs/peers/converge"
+	"sharefs/peers/record"
+)
+
+// Standing is what a record counts on this host. It is decided when the record is taken, kept with it, and changed by [Replica.Decide] alone. The numbers are on disk.
+type Standing uint8
+
+// The standings. Only what is Merged makes the live tree. Of all others a version counts as what lies between merged ones (converge.Known), and a place or
+// attributes count for nothing.
+const (
+	Known      Standing = iota // decided against, or nobody is to decide
+	Merged                     // takes part in the live tree
+	Proposed                   // its author may propose: it waits to be accepted, and who looks at the author's tree sees it
+	Held                       // its author may write, but not this without a yes of the owner
+	PassedOver                 // nothing of it counts. It is kept where its batch is, and counted otherwise
+	standings
+)
+
+func (s Standing) String() string {
+	if s >= standings {
+		return "unknown"
+	}
+	return [...]string{"known", "merged", "proposed", "held", "passed over"}[s]
+}
+
+// counts is what a record of a standing is in the live tree.
+func (s Standing) counts() converge.Standing {
+	if s == Merged {
+		return converge.Merged
+	}
+	return converge.Known
+}
+
+// judged is a record and what it counts.
+type judged struct {
+	*record.Record
+	standing Standing
+}
+
+func (j judged) input() converge.Input {
+	return converge.Input{Record: j.Record, Standing: j.standing.counts()}
+}
+
+// row is the row of a record: 1 byte what it counts, then the record.
+func (j judged) row() []byte { return append([]byte{byte(j.standing)}, j.Bytes()...) }
+
+func decodeRow(v []byte) (j judged, err error) {
+	if len(v) == 0 || v[0] >= byte(standings) {
+		return j, damaged("records")
+	}
+	j.standing = Standing(v[0])
+	j.Record, err = record.Decode(v[1:])
+	return j, err
+}
+
+// asides are the records that are neither known nor merged, by author.
+type asides map[sharefs.PeerID]map[record.ID]Standing
+
+func (a asides) set(rec *record.Record, s Standing) {
+	of := a[rec.Author]
+	if s == Known || s == Merged {
+		delete(of, rec.ID())
+		if len(of) == 0 {
+			delete(a, rec.Author)
+		}
+		return
+	}
+	if of == nil {
+		of = map[record.ID]Standing{}
+		a[rec.Author] = of
+	}
+	of[rec.ID()] = s
+}
+
+// judge returns what a record that comes now counts.
+func (r *Replica) judge(rec *record.Record) Standing {
+	if rec.Author == r.cfg.Self {
+		return Merged
+	}
+	return r.cfg.Standing(rec)
+}
+
+// keep notes what a record counts from now on, in memory but the tree, and on disk.
+func (r *Replica) keep(j judged) {
+	id := j.ID()
+	r.aside.set(j.Record, j.standing)
+	r.put(spaceRecord, id[:], j.row())
+}
+
+// Aside lists the records of an author that have one of some standings among Proposed, Held and PassedOver, in the order of all records ([record.Order]).
+func (r *Replica) Aside(author sharefs.PeerID, of ...Standing) (list []*record.Record, err error) {
+	if err := r.enter(); err != nil {
+		return nil, err
+	}
+	defer r.mu.Unlock()
+	for id, s := range r.aside[author] {
+		if slices.Contains(of, s) {
+			list = append(list, r.tree.Record(id))
+		}
+	}
+	slices.SortFunc(list, func(a, b *record.Record) int { return a.Order().Compare(b.Order()) })
+	return list, nil
+}
+
+// AsideCounts returns how many records of each author are Proposed, Held or PassedOver. Authors of whom none is are left out.
+func (r *Replica) AsideCounts() (map[sharefs.PeerID]map[Standing]int, error) {
+	if err := r.enter(); err != nil {
+		return nil, err
+	}
+	defer r.mu.Unlock()
+	all := map[sharefs.PeerID]map[Standing]int{}
+	for author, of := range r.aside {
+		all[author] = map[Standing]int{}
+		for _, s := range of {
+			all[author][s]++
+		}
+	}
+	return all, nil
+}
+
+// StandingOf returns what a record counts here; ok is false for one that is not here.
+func (r *Replica) StandingOf(id record.ID) (s Standing, ok bool, err error) {
+	if err := r.enter(); err != nil {
+		return 0, false, err
+	}
+	defer r.mu.Unlock()
+	s, ok = r.standingOf(id)
+	return s, ok, nil
+}
+
+func (r *Replica) standingOf(id record.ID) (s Standing, ok bool) {
+	rec := r.tree.Record(id)
+	if rec == nil {
+		return 0, false
+	}
+	if s, ok := r.aside[rec.Author][id]; ok {
+		return s, true
+	}
+	if counts, _ := r.tree.Standing(id); counts == converge.Merged {
+		return Merged, true
+	}
+	return Known, true
+}
+
+// Decide has records count otherwise from now on, which survives power loss; [Replica.Apply] does what follows. What is Merged stays so, and records that are not here are left out.
+func (r *Replica) Decide(to Standing, ids ...record.ID) error {
+	if err := r.enter(); err != nil {
+		return err
+	}
+	defer r.mu.Unlock()
+	r.decide(to, ids...)
+	return r.sync()
+}
+
+func (r *Replica) decide(to Standing, ids ...record.ID) {
+	var in []converge.Input
+	for _, id := range ids {
+		if had, ok := r.standingOf(id); !ok || had == Merged || had == to {
+			continue
+		}
+		j := judged{r.tree.Record(id), to}
+		r.keep(j)
+		in = append(in, j.input())
+	}
+	r.add(in...)
+}
+
+// View returns the live tree as it would be if those records of an author were Merged that have one of some standings, such as Proposed and Held. It costs as much as all records.
+// It is the caller's, and does not follow what comes later.
+func (r *Replica) View(author sharefs.PeerID, of ...Standing) (*converge.Tree, error) {
+	if err := r.enter(); err != nil {
+		return nil, err
+	}
+	defer r.mu.Unlock()
+	var in []converge.Input
+	r.tree.Inputs(func(i converge.Input) {
+		if s, ok := r.aside[author][i.Record.ID()]; ok && slices.Contains(of, s) {
+			i.Standing = converge.Merged
+		}
+		in = append(in, i)
+	})
+	t := converge.New()
+	t.Add(in...)
+	return t, nil
+}
