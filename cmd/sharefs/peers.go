@@ -40,6 +40,7 @@ why. .share/ctl/peers has a directory for each, with more.`,
 		},
 	}
 	cmd.AddCommand(
+		a.limitPeer(),
 		a.peerCommand("rename NAME NEW", "Call a peer by another name", "", "peer-rename", "name", "%s is called %s now.\n"),
 		a.peerCommand("forget NAME", "Remove a peer and all that it may",
 			"Remove a peer and all that it may. It is not blocked: it is unknown, as before the\npairing. To keep it out although a link is given away, revoke it instead.", "peer-forget", "", "%s is forgotten.\n"),
@@ -291,7 +292,7 @@ func explain(m *client.Mount, peer, path string) (x trust.Explanation, err error
 	}
 	p := findPeer(all, peer)
 	if p == nil {
-		return x, &sharefs.Error{Op: "peer", Path: term.Quote(peer), Kind: sharefs.KindNotExist, Detail: "no peer has this name; sharefs peers lists them"}
+		return x, noPeer(peer)
 	}
 	id, err := sharefs.ParsePeerID(p.ID)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -379,5 +380,55 @@ func TestWhatLevelsMean(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(c.Store, "peers")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
+	}
+}
+
+// A limit holds as seen from outside, on whichever side it is set, and small things do not wait for large ones.
+func TestLimits(t *testing.T) {
+	hs := sharing(t, "anna", "bert")
+	a, b := hs[0], hs[1]
+	const rate, size = 400_000, 1_200_000
+	var seed [32]byte
+	noise := func() string { // nothing of it can be left out
+		seed[0]++
+		text := make([]byte, size)
+		_, _ = rand.NewChaCha8(seed).Read(text)
+		return string(text)
+	}
+	if out := a.must("peers", "limit", "bert", "up=400KB/s", "records=5000000"); out != "up=400KB/s records=5000000\n" {
+		t.Errorf("%s", out)
+	}
+	if got := a.ctl("peers/bert/limits"); got != "up=400KB/s records=5000000\n" || a.peer("bert").Limits.Up != rate {
+		t.Errorf("%s, %+v", got, a.peer("bert").Limits)
+	}
+	for _, bad := range [][]string{{"up=1KB/s"}, {"up=much"}, {"speed=1MB/s"}, {"up"}} {
+		if out, err := a.tool(append([]string{"peers", "limit", "bert"}, bad...)...); err == nil {
+			t.Errorf("%q: %s", bad, out)
+		}
+	}
+	if out, err := a.tool("peers", "limit", "nobody"); err == nil || !strings.Contains(err.Error(), "no peer has this name") {
+		t.Errorf("%s, %v", out, err)
+	}
+	travels := func(name string) time.Duration {
+		t.Helper()
+		start, text := time.Now(), noise()
+		a.write(name, text)
+		a.write(name+".small", "first")
+		alike(t, name+".small", hs[1:], func(tree map[string]string) bool { return has(tree, name+".small", "first") })
+		alike(t, name, hs, func(tree map[string]string) bool { return has(tree, name, text) })
+		return time.Since(start)
+	}
+	const least = (size/rate)*time.Second - 500*time.Millisecond
+	if d := travels("up"); d < least {
+		t.Errorf("%d bytes in %v by %d a second that go", size, d, rate)
+	}
+	if err := os.WriteFile(b.Path(".share/ctl/peers/anna/limits"), []byte("down=400KB/s\n"), 0); err != nil {
+		t.Error(err)
+	}
+	if out := a.must("peers", "limit", "bert", "up=none", "records=none"); out != "There is no limit for bert.\n" {
+		t.Errorf("%s", out)
+	}
+	if d := travels("down"); d < least {
+		t.Errorf("%d bytes in %v by %d a second that come", size, d, rate)
 	}
 }

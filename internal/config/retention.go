@@ -2,10 +2,8 @@ package config
 
 import (
 	"fmt"
-	"math"
-	"strconv"
-	"strings"
 
+	"sharefs/internal/bytesize"
 	"sharefs/internal/retain"
 )
 
@@ -40,43 +38,7 @@ type RetentionPath struct {
 }
 
 // Size is a number of bytes with its unit in the file: "20GiB".
-type Size uint64
-
-var sizeUnits = []struct {
-	name  string
-	bytes uint64
-}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}}
-
-// UnmarshalText reads a number with a unit, or "0".
-func (s *Size) UnmarshalText(text []byte) error {
-	if string(text) == "0" {
-		*s = 0
-		return nil
-	}
-	for _, u := range sizeUnits {
-		digits, ok := strings.CutSuffix(string(text), u.name)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseUint(strings.TrimSpace(digits), 10, 64)
-		if err != nil || n > math.MaxInt64/u.bytes {
-			break
-		}
-		*s = Size(n * u.bytes)
-		return nil
-	}
-	return fmt.Errorf("%q is not a size with its unit, such as \"20GiB\", or \"0\"", text)
-}
-
-// MarshalText writes what UnmarshalText reads.
-func (s Size) MarshalText() ([]byte, error) {
-	for _, u := range sizeUnits {
-		if s > 0 && uint64(s)%u.bytes == 0 {
-			return append(strconv.AppendUint(nil, uint64(s)/u.bytes, 10), u.name...), nil
-		}
-	}
-	return []byte("0"), nil
-}
+type Size = bytesize.Size
 
 func defaultRetention() Retention {
 	p := retain.DefaultPolicy()

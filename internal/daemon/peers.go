@@ -15,6 +15,7 @@ import (
 	"sharefs/internal/store"
 	"sharefs/peers/book"
 	"sharefs/peers/link"
+	"sharefs/peers/pace"
 	"sharefs/peers/report"
 	"sharefs/peers/trust"
 )
@@ -23,6 +24,7 @@ import (
 type peers struct {
 	book *book.Book
 	hub  *link.Hub // nil: there are none, and err says why
+	pace *pace.Pacer
 	err  error
 
 	epoch sync.Mutex // held by whoever begins an epoch of the share keys
@@ -46,6 +48,7 @@ func (d *Daemon) startPeers() {
 		p.book, p.err = book.Open(text, func(text []byte) error { return d.store.WriteFile(store.PeersFile, text) })
 	}
 	if p.err == nil {
+		p.pace = pace.New(p.book.Rates)
 		c := &d.store.Config.Peers
 		listen := c.Listen
 		if d.options.Listen != "" {
@@ -136,6 +139,9 @@ func (d *Daemon) allPeers() []report.Peer {
 	for i := range all {
 		if id, err := sharefs.ParsePeerID(all[i].ID); err == nil {
 			all[i].Files = d.travel.files(exchanged, policy, id)
+			if l := d.peers.book.Limits(id); l != (book.Limits{}) {
+				all[i].Limits = &report.Limits{Up: l.Up, Down: l.Down, Quota: l.Quota, Records: l.Records, Text: l.String()}
+			}
 		}
 	}
 	return all
@@ -170,6 +176,12 @@ func (d *Daemon) peersDir() fs.CtlDir {
 			return err
 		}},
 		{Name: "rules", Mode: 0o400, Read: text(func(p report.Peer) string { return d.rules(p.ID, p.Name) })},
+		{Name: "limits", Mode: 0o600, Read: text(func(p report.Peer) string {
+			if p.Limits == nil {
+				return ""
+			}
+			return p.Limits.Text + "\n"
+		}), Write: func(of, line string) error { return d.limit(of, strings.Fields(line)...) }},
 		{Name: "addresses", Mode: 0o400, Read: text(func(p report.Peer) string {
 			return strings.Join(append(slices.Clone(p.Addresses), ""), "\n")
 		})},
@@ -218,6 +230,15 @@ func (d *Daemon) grant(peer, level, path string) (book.Peer, error) {
 	return p, err
 }
 
+// limit changes limits of a peer, each "NAME=VALUE".
+func (d *Daemon) limit(peer string, changes ...string) error {
+	if d.peers.hub == nil {
+		return d.peers.err
+	}
+	_, err := d.peers.book.Limit(peer, changes...)
+	return err
+}
+
 // peerVerbs are the commands about peers. Their values are escaped as in the query of a URL; what became of one stands in pairing.json under the word that asked gives.
 var peerVerbs = map[string]verb{
 	"pair-offer":   {keys: []string{"asked", "lan"}, need: true},
@@ -226,6 +247,7 @@ var peerVerbs = map[string]verb{
 	"pair-answer":  {keys: []string{"asked", "of", "number", "agree"}, need: true},
 	"pair-end":     {keys: []string{"asked", "of"}, need: true},
 	"peer-grant":   {keys: []string{"asked", "peer", "level", "path"}, need: true},
+	"peer-limit":   {keys: []string{"asked", "peer", "up", "down", "quota", "records"}, need: true},
 	"peer-revoke":  {keys: []string{"asked", "peer"}, need: true},
 	"peer-rename":  {keys: []string{"asked", "peer", "name"}, need: true},
 	"peer-forget":  {keys: []string{"asked", "peer"}, need: true},

@@ -44,6 +44,14 @@ func (d *Daemon) doPeers(verb string, args map[string]string) error {
 	case "peer-grant":
 		_, err := d.grant(args["peer"], args["level"], args["path"])
 		return err
+	case "peer-limit":
+		var changes []string
+		for _, name := range []string{"up", "down", "quota", "records"} {
+			if value := args[name]; value != "" {
+				changes = append(changes, name+"="+value)
+			}
+		}
+		return d.limit(args["peer"], changes...)
 	}
 	var err error
 	switch verb {

@@ -87,7 +87,7 @@ func (t *travel) begin() error {
 	log := d.log.With("part", "travel")
 	t.log = &engine.Log{Policy: d.peers.book.Policy, Took: t.wake, Anew: t.anew, Stop: t.takesNothing}
 	t.ex = exchange.New(exchange.Config{
-		Self: d.store.Keys.Peer(), Policy: d.peers.book.Policy, Log: t.log, Chunks: chunks{d.tree}, Rings: rings{d.tree}, Logger: log,
+		Self: d.store.Keys.Peer(), Policy: d.peers.book.Policy, Log: t.log, Chunks: chunks{d.tree}, Rings: rings{d.tree}, Pace: d.peers.pace, Logger: log,
 		Changed: func(sharefs.PeerID) { t.retry() },
 		Here:    func(_ sharefs.PeerID, versions []record.ID) { t.retry(versions...) },
 	})

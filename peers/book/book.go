@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sharefs"
@@ -34,9 +35,10 @@ type Peer struct {
 	Given  []string       `json:"given,omitempty"` // addresses that the user named
 	Found  []string       `json:"found,omitempty"` // addresses that worked, or that it named, the latest first
 	Lost   bool           `json:"lost,omitempty"`  // revoked in favour of another key
+	Limits Limits         `json:"limits,omitzero"`
 }
 
-// Limits of the book.
+// Bounds of the book.
 const (
 	MaxPeers  = 1000
 	maxFound  = 12
@@ -61,11 +63,14 @@ type Book struct {
 	policy trust.Policy
 	port   uint16
 	due    uint64
+
+	limits atomic.Pointer[map[sharefs.PeerID]Limits] // of those that have any; asked for each piece of content that goes or comes
 }
 
 // Open reads a book; nothing is an empty one. Save replaces what is kept. The error is of KindCorrupt.
 func Open(text []byte, save func([]byte) error) (*Book, error) {
 	b := &Book{save: save}
+	b.limits.Store(&map[sharefs.PeerID]Limits{})
 	if len(text) == 0 {
 		return b, nil
 	}
@@ -86,6 +91,9 @@ func Open(text []byte, save func([]byte) error) (*Book, error) {
 		if p.ID.IsZero() || ids[p.ID] || named(f.Peers[:i], p.Name) || p.Name != CleanName(p.Name) {
 			return bad("the peer "+CleanName(p.Name)+" has no key or no proper name, or one that another has", nil)
 		}
+		if err := p.Limits.check(); err != nil {
+			return bad("the peer "+p.Name, err)
+		}
 		ids[p.ID] = true
 	}
 	policy, err := trust.Parse(strings.Join(f.Trust, "\n"), func(word string) (sharefs.PeerID, bool) {
@@ -96,6 +104,7 @@ func Open(text []byte, save func([]byte) error) (*Book, error) {
 		return bad("", err)
 	}
 	b.peers, b.policy, b.port, b.due = f.Peers, policy, f.Port, f.Due
+	b.noteLimits()
 	return b, nil
 }
 
@@ -121,6 +130,7 @@ func (b *Book) change(fn func(n *Book) error) error {
 		return err
 	}
 	b.peers, b.policy, b.port, b.due = n.peers, n.policy, n.port, n.due
+	b.noteLimits()
 	return nil
 }
 

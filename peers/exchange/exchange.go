@@ -12,6 +12,7 @@ import (
 
 	"sharefs"
 	"sharefs/peers/exchange/wire"
+	"sharefs/peers/pace"
 	"sharefs/peers/record"
 	"sharefs/peers/trust"
 )
@@ -67,6 +68,7 @@ type Config struct {
 	Chunks Chunks
 	Rings  Rings // nil: no keys travel
 	Limits Limits
+	Pace   *pace.Pacer  // how fast content goes to peers and comes from them; nil: as fast as it can
 	Logger *slog.Logger // nil: nowhere
 
 	// What follows is called without locks held, must not block for long, and may be nil.
@@ -81,9 +83,6 @@ type Config struct {
 
 // Limits bound what is spent. Zero fields take the value in the comment.
 type Limits struct {
-	// Rate bounds what is served to a peer, in bytes of content a second; nil, or 0: no bound.
-	Rate func(peer sharefs.PeerID) int64
-
 	PeerBytes  int           // asked of one peer and not answered, as far as sizes are known: 8 MiB
 	TotalBytes int           // asked of all peers, or answered and not taken: 64 MiB
 	Wanted     int           // chunks that are wanted ahead: 65536; more are left to whoever gets them
@@ -254,7 +253,6 @@ func (c *common) take(versions []record.ID) (list []record.ID) {
 // common is what is kept of a peer whatever the session; for a while there may be two with one peer.
 type common struct {
 	taking sync.Mutex // held while something of its log is taken
-	rate   bucket     // of what is served to it
 
 	mu      sync.Mutex // guards what follows
 	in, out Traffic

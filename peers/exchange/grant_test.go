@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -9,6 +10,7 @@ import (
 	"sharefs"
 	"sharefs/peers/exchange/wire"
 	"sharefs/peers/link"
+	"sharefs/peers/pace"
 	"sharefs/peers/record"
 	"sharefs/peers/trust"
 )
@@ -315,4 +317,62 @@ func TestAHostLearnsThatItLostItsState(t *testing.T) {
 		defer a.memory.mu.Unlock()
 		return len(a.saw) > 0 && a.saw[0].Hash() == old.Hash() && a.writer.Head.Incarnation == 2
 	})
+}
+
+// What is bounded is bounded at either end, and neither records nor what others want wait behind it.
+func TestRecordsDoNotWaitBehindContent(t *testing.T) {
+	for _, where := range []string{"up", "down"} {
+		t.Run(where, func(t *testing.T) {
+			leakCheck(t)
+			bound := func(at string) option {
+				return func(c *Config, _ *link.Config) {
+					var rates [2]uint64
+					switch {
+					case at != where:
+					case at == "up":
+						rates[0] = 20_000
+					default:
+						rates[1] = 20_000
+					}
+					c.Pace = pace.New(func(sharefs.PeerID) (up, down uint64) { return rates[0], rates[1] })
+				}
+			}
+			a, b := newHost(t, "anna", bound("up")), newHost(t, "bert", bound("down"))
+			var parts [][]byte
+			for i := range 16 { // 4 MiB, for which 200 s are due
+				parts = append(parts, noise(uint64(i), 256<<10))
+			}
+			r, ids := a.version(t, parts...)
+			pair(t, a, b, trust.Read, trust.Write)
+			a.author(t, r)
+			a.Grown()
+			b.has(r)
+			wait(t, "content is asked for", func() bool { return b.with(a).Receives })
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				b.Want(r, ids...)
+				for _, id := range ids {
+					if _, err := b.Get(ctx, r, id); err != nil {
+						return
+					}
+				}
+				t.Error("content came faster than it may")
+			}()
+			wait(t, "content goes", func() bool { return a.with(b).Out.Bytes > 0 })
+			b.has(a.write("one")...)
+			a.has(b.write("two")...)
+			b.has(a.write("three")...)
+			select {
+			case <-done:
+				t.Error("the records came after the content")
+			default:
+			}
+			cancel()
+			<-done
+			b.Drop(r.ID())
+		})
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"sharefs"
 	"sharefs/peers/exchange/wire"
 	"sharefs/peers/identity"
+	"sharefs/peers/pace"
 	"sharefs/peers/record"
 	"sharefs/peers/trust"
 )
@@ -555,12 +556,14 @@ func TestWhoAsksAndDoesNotRead(t *testing.T) {
 func TestRates(t *testing.T) {
 	leakCheck(t)
 	const rate = 1 << 20
-	a := newAlone(t, Limits{Rate: func(id sharefs.PeerID) int64 {
-		if id == far {
-			return rate
-		}
-		return 0
-	}})
+	a := newAlone(t, Limits{}, func(c *Config) {
+		c.Pace = pace.New(func(id sharefs.PeerID) (up, down uint64) {
+			if id == far {
+				return rate, 0
+			}
+			return 0, 0
+		})
+	})
 	v, ids := a.version(t, noise(1, 100<<10))
 	a.author(t, v)
 	serve := func(id sharefs.PeerID) time.Duration {

@@ -11,6 +11,7 @@ import (
 
 	"sharefs"
 	"sharefs/peers/exchange/wire"
+	"sharefs/peers/pace"
 	"sharefs/peers/record"
 	"sharefs/peers/trust"
 )
@@ -233,7 +234,7 @@ func (p *peer) listen(ctx context.Context, c net.Conn) error {
 	p.greeted = true
 	p.mu.Unlock()
 	poke(p.poke)
-	var changes bucket
+	var changes pace.Bucket
 	for {
 		if m, err = r.Next(); err != nil {
 			return err
@@ -285,7 +286,7 @@ func (p *peer) listen(ctx context.Context, c net.Conn) error {
 		if err != nil {
 			return err
 		}
-		if !changes.take(time.Now(), 1, controlRate, controlBurst) {
+		if !changes.Take(time.Now(), 1, controlRate, controlBurst) {
 			return refuse("a flood of messages")
 		}
 		poke(p.poke)

@@ -63,11 +63,11 @@ type alone struct {
 	policy trust.Policy
 }
 
-func newAlone(t testing.TB, limits Limits) *alone {
+func newAlone(t testing.TB, limits Limits, options ...func(*Config)) *alone {
 	t.Helper()
 	a := &alone{host: &host{memory: newMemory(identity.New()), t: t, name: "anna", blamed: map[sharefs.PeerID]error{}}}
 	h := a.host
-	a.Exchange = New(Config{Self: h.key.ID, Policy: a.rules, Log: h.memory, Chunks: h.memory, Rings: h.memory, Limits: limits,
+	c := Config{Self: h.key.ID, Policy: a.rules, Log: h.memory, Chunks: h.memory, Rings: h.memory, Limits: limits,
 		Changed: func(sharefs.PeerID) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -77,7 +77,11 @@ func newAlone(t testing.TB, limits Limits) *alone {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.blamed[id] = err
-		}})
+		}}
+	for _, o := range options {
+		o(&c)
+	}
+	a.Exchange = New(c)
 	t.Cleanup(a.Exchange.Close)
 	return a
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"net"
 	"sync"
-	"time"
 
 	"sharefs"
 	"sharefs/peers/exchange/wire"
@@ -204,19 +203,12 @@ func (x *Exchange) readChunk(ctx context.Context, v *record.Record, id sharefs.C
 
 // send writes answers.
 func (p *peer) send(ctx context.Context, c net.Conn, answers <-chan []byte) {
-	w := wire.NewWriter(patient{c, p.x.cfg.Limits.GiveUp}, p.id)
+	w := wire.NewWriter(p.x.cfg.Pace.Writer(ctx, p.id, patient{c, p.x.cfg.Limits.GiveUp}), p.id)
 	for m := range answers {
 		plain, err := p.x.cfg.Policy().Whole(p.id) // of this moment
 		if err != nil {
 			_ = w.Bye(wire.Bye{Code: wire.ByePermission, Text: "nothing is granted any more"})
 			return
-		}
-		if rate := p.x.cfg.Limits.Rate; rate != nil {
-			if r := rate(p.id); r > 0 {
-				if sleep(ctx, p.common.rate.spend(time.Now(), float64(len(m)), float64(r))) != nil {
-					return
-				}
-			}
 		}
 		if send(w, plain, m) != nil {
 			return

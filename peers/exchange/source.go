@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sharefs"
@@ -32,11 +33,12 @@ type source struct {
 	turn     int // counts how often the source was added
 
 	stalled bool
-	last    time.Time   // of an answer, or when there was nothing to answer before
-	watch   *time.Timer // while something is not answered
-	bytes   float64     // that came lately, while more was waited for
-	seconds float64     // in which they came
-	fresh   time.Time   // of the last message, while more was waited for
+	last    time.Time    // of an answer, or when there was nothing to answer before
+	moved   atomic.Int64 // when something of an answer came last, or was waited for to hold to the rate of the peer: nanoseconds since 1970; of no lock
+	watch   *time.Timer  // while something is not answered
+	bytes   float64      // that came lately, while more was waited for
+	seconds float64      // in which they came
+	fresh   time.Time    // of the last message, while more was waited for
 	rttIs   time.Duration
 	rttAt   time.Time
 }
@@ -67,6 +69,9 @@ const (
 	streamsMost = 4        // to one peer
 	streamFull  = 64 << 10 // bytes that a stream waits for before another one is opened
 	pullMost    = 256      // ids in one message
+
+	windowLimited = 64 << 10 // bytes that a peer of which little is taken is asked for at least
+	slowRate      = 1 << 20  // bytes/s that are little
 )
 
 func newSource(p *peer) *source { return &source{p: p, f: p.x.fetch} }
@@ -146,6 +151,9 @@ func (s *source) rtt() time.Duration {
 // window returns how many bytes the source may be asked for and not have answered.
 func (s *source) window() int {
 	most := s.f.x.cfg.Limits.PeerBytes
+	if rate := s.f.x.cfg.Pace.Down(s.p.id); rate > 0 { // what others may give meanwhile is not to wait for it
+		most = int(min(uint64(most), max(rate/2, windowLimited)))
+	}
 	if s.bytes == 0 {
 		return min(windowFirst, most)
 	}
@@ -228,7 +236,7 @@ func (s *source) look() {
 	if _, ok := f.sources[s]; !ok || s.watch == nil || s.asks == 0 {
 		return
 	}
-	quiet := time.Since(s.last)
+	quiet := min(time.Since(s.last), time.Since(time.Unix(0, s.moved.Load())))
 	switch {
 	case quiet >= l.GiveUp:
 		s.fail()
@@ -291,9 +299,17 @@ func (s *source) kick() {
 		poke(st.poke)
 		busy = busy && st.inFlight >= streamFull
 	}
-	if busy && len(s.streams) < streamsMost {
+	if busy && len(s.streams) < s.streamsMost() {
 		s.open()
 	}
+}
+
+// streamsMost is how many streams there are to the peer: one where little is taken of it, so that each moves on before the other end gives it up.
+func (s *source) streamsMost() int {
+	if rate := s.f.x.cfg.Pace.Down(s.p.id); rate > 0 && rate < slowRate {
+		return 1
+	}
+	return streamsMost
 }
 
 // open opens a stream, beside the work.
@@ -338,7 +354,7 @@ func (st *stream) run() {
 		st.write(ctx)
 		cancel()
 	})
-	err := st.read()
+	err := st.read(ctx)
 	cancel()
 	st.c.Close()
 	hands.Wait()
@@ -425,9 +441,10 @@ func (st *stream) pull() (m wire.Want, some bool) {
 }
 
 // read takes the answers of the stream.
-func (st *stream) read() error {
+func (st *stream) read(ctx context.Context) error {
 	x, f := st.s.p.x, st.s.f
-	r := wire.NewReader(bufio.NewReaderSize(st.c, 64<<10))
+	moved := func() { st.s.moved.Store(time.Now().UnixNano()) }
+	r := wire.NewReader(bufio.NewReaderSize(x.cfg.Pace.Reader(ctx, st.s.p.id, st.c, moved), 64<<10))
 	for {
 		m, err := r.Next()
 		if err != nil {

@@ -25,6 +25,16 @@ type Peer struct {
 	Calls     string    `json:"calls_itself,omitempty"` // where that is not its name here
 	Lost      bool      `json:"lost,omitempty"`         // revoked in favour of another key
 	Files     *Files    `json:"files,omitempty"`        // how files travel; none: they do not
+	Limits    *Limits   `json:"limits,omitempty"`       // none: there are none
+}
+
+// Limits bound what a peer may cost this host. 0: there is no bound of its own.
+type Limits struct {
+	Up      uint64 `json:"up"`   // bytes of content a second that it is sent
+	Down    uint64 `json:"down"` // and that are taken of it
+	Quota   uint64 `json:"quota"`
+	Records uint64 `json:"records"`
+	Text    string `json:"text"` // as words of sharefs peers limit
 }
 
 // Pairing is .share/ctl/pairing.json.
@@ -134,6 +144,9 @@ func (p *Peer) Text() string {
 		}
 	} else if !p.Lost {
 		line("Files", "none: it may not read all of the share")
+	}
+	if p.Limits != nil {
+		line("Limits", "%s", p.Limits.Text)
 	}
 	for i, a := range p.Addresses {
 		name := "Addresses"
