@@ -17,14 +17,20 @@ type Source interface {
 	Get(of int, id sharefs.ChunkID, good func(data []byte) bool) ([]byte, error)
 }
 
-// Lease keeps chunks that no version leads to yet, until End.
-type Lease struct{ x *lease }
+// Lease keeps chunks that no version leads to yet, and files that were filled ahead, until End.
+type Lease struct {
+	x     *lease
+	ahead []*filling
+}
 
 // End gives the chunks free. It may be called again.
 func (l *Lease) End() {
 	if l != nil && l.x != nil {
+		for _, f := range l.ahead {
+			f.t.past.filled.remove(f)
+		}
 		l.x.end()
-		l.x = nil
+		l.x, l.ahead = nil, nil
 	}
 }
 
@@ -33,6 +39,15 @@ func (l *Lease) End() {
 // what the source said, KindInvalid for what is no content, KindAccess where its share key is not here, or KindCorrupt for a node that leads nowhere. What was put into packs of it stays there
 // for the next time, as long as the lease lasts. Err tells of a failure of the store; then the contents have to be gathered again.
 func (t *Tree) Gather(list []Content, src Source) (l *Lease, errs []error, err error) {
+	return t.gather(list, src, false)
+}
+
+// GatherToStage is Gather for contents that [Tree.Stage] will be asked for: it fills the files of large ones with what comes, so that Stage finds them made. The lease keeps them.
+func (t *Tree) GatherToStage(list []Content, src Source) (l *Lease, errs []error, err error) {
+	return t.gather(list, src, true)
+}
+
+func (t *Tree) gather(list []Content, src Source, stage bool) (l *Lease, errs []error, err error) {
 	const op = "fetch"
 	if err := t.writable(op); err != nil {
 		return nil, nil, err
@@ -40,29 +55,30 @@ func (t *Tree) Gather(list []Content, src Source) (l *Lease, errs []error, err e
 	h := &t.past
 	g := gathering{
 		batch: h.newBatch(&tools{}), src: src, under: keptUnder{h: h}, names: t.keys.namers(),
-		errs: make([]error, len(list)), keys: make([]*shareKey, len(list)),
+		tops: make([]manifest, len(list)), errs: make([]error, len(list)), keys: make([]*shareKey, len(list)), files: make([]*filling, len(list)),
 	}
-	l = &Lease{g.lease}
-	levels := map[uint8][]needed{}
 	for i := range list {
 		top, ok := list[i].manifest()
 		if !ok {
 			g.errs[i] = fail(op, sharefs.KindInvalid)
 			continue
 		}
-		if g.keys[i], g.errs[i] = t.keyFor(&list[i]); g.errs[i] != nil {
-			continue
-		}
-		levels[top.level] = appendNeeded(levels[top.level], i, top.spans)
-	}
-	for level, all := range levels {
-		if err == nil {
-			err = g.all(level, all)
+		g.tops[i] = top
+		g.keys[i], g.errs[i] = t.keyFor(&list[i])
+		if g.errs[i] == nil && stage {
+			g.files[i] = t.fillAhead(top, g.keys[i], int64(list[i].Size))
 		}
 	}
+	err = g.run()
 	g.told.release()
 	if err == nil {
 		err = g.flush()
+	}
+	l = &Lease{x: g.lease}
+	for i, f := range g.files {
+		if f.end(err == nil && g.errs[i] == nil) {
+			l.ahead = append(l.ahead, f)
+		}
 	}
 	if err != nil {
 		l.End()
@@ -250,156 +266,4 @@ func (h *history) node(s *span) ([]span, error) {
 		return nil, &sharefs.Error{Op: "fetch", Kind: sharefs.KindCorrupt, Detail: "a node of a manifest is damaged"}
 	}
 	return spans, nil
-}
-
-// Bounds of what a source is told of before the first of it is asked for.
-const (
-	gatherChunks = 256
-	gatherBytes  = 8 << 20
-)
-
-// gathering fetches what is missing of some contents. It goes by windows: of the next one the source is told before the chunks of one are asked for.
-type gathering struct {
-	*batch
-	src   Source
-	under keptUnder
-	names *namers
-	errs  []error     // of each content
-	keys  []*shareKey // of each content
-	told  idSet       // chunks of which the source was told
-	been  map[visit]struct{}
-}
-
-// visit is a branch of one of the contents that was gone through.
-type visit struct {
-	of int
-	branch
-}
-
-// needed is a chunk, or a node, of one of the contents.
-type needed struct {
-	of int
-	span
-}
-
-func appendNeeded(list []needed, of int, spans []span) []needed {
-	for _, s := range spans {
-		if !s.hole {
-			list = append(list, needed{of, s})
-		}
-	}
-	return list
-}
-
-// all fetches what some spans of one level lead to.
-func (g *gathering) all(level uint8, list []needed) error {
-	for lacks, next := []needed(nil), 0; ; {
-		had := lacks
-		lacks = nil
-		from := next
-		for bytes := int64(0); next < len(list) && next-from < gatherChunks && bytes < gatherBytes; next++ {
-			n := &list[next]
-			if g.errs[n.of] != nil {
-				continue
-			}
-			g.lease.add(&n.id)
-			if ok, err := g.has(n); err != nil {
-				return err
-			} else if !ok {
-				lacks = append(lacks, *n)
-				bytes += n.len
-				if g.told.add(fingerprint(&n.id)) {
-					g.src.Want(n.of, n.id)
-				}
-			} else if level > 0 {
-				if err := g.below(level, n); err != nil {
-					return err
-				}
-			}
-		}
-		for i := range had {
-			if err := g.get(level, &had[i]); err != nil {
-				return err
-			}
-		}
-		if next == len(list) && len(lacks) == 0 {
-			return nil
-		}
-	}
-}
-
-// has reports whether a chunk is here.
-func (g *gathering) has(n *needed) (bool, error) {
-	key := g.keys[n.of]
-	if loc, ok := g.chunks[n.id]; ok {
-		e, err := g.h.packs.EpochOf(loc.Pack)
-		return err == nil && e.Key == key.id, err
-	}
-	return g.under.has(&n.id, key)
-}
-
-// get fetches a chunk, or a node and what that leads to.
-func (g *gathering) get(level uint8, n *needed) error {
-	if g.errs[n.of] != nil {
-		return nil
-	}
-	if ok, err := g.has(n); err != nil {
-		return err
-	} else if ok { // it came for another content meanwhile
-		if level > 0 {
-			return g.below(level, n)
-		}
-		return nil
-	}
-	key := g.keys[n.of]
-	good := func(data []byte) bool {
-		return g.names.of(key).ID(data) == n.id && (level > 0 || int64(len(data)) == n.len)
-	}
-	data, err := g.src.Get(n.of, n.id, good)
-	if err == nil && !good(data) {
-		err = &sharefs.Error{Op: "fetch", Kind: sharefs.KindCorrupt, Detail: "what was sent as chunk " + n.id.String() + " is another one"}
-	}
-	if err != nil {
-		g.errs[n.of] = err
-		return nil
-	}
-	if level == 0 {
-		return g.keepUnder(key, pack.TypeChunk, n.id, data)
-	}
-	if err := g.keepUnder(key, pack.TypeMap, n.id, data); err != nil {
-		return err
-	}
-	return g.spans(level, n, data)
-}
-
-// below fetches what a node leads to that is here.
-func (g *gathering) below(level uint8, n *needed) error {
-	if _, unwritten := g.chunks[n.id]; unwritten { // it came for another content, for which what it leads to may not be had
-		if err := g.flush(); err != nil {
-			return err
-		}
-	}
-	data, err := g.h.readChunk(n.id, nil)
-	if err != nil {
-		g.errs[n.of] = err
-		return nil
-	}
-	return g.spans(level, n, data)
-}
-
-func (g *gathering) spans(level uint8, n *needed, data []byte) error {
-	at := visit{n.of, branch{n.span, level}}
-	if _, again := g.been[at]; again {
-		return nil
-	}
-	if g.been == nil {
-		g.been = map[visit]struct{}{}
-	}
-	g.been[at] = struct{}{}
-	spans, ok := decodeSpans(data, n.len)
-	if !ok {
-		g.errs[n.of] = &sharefs.Error{Op: "fetch", Kind: sharefs.KindCorrupt, Detail: "a node of a manifest is damaged"}
-		return nil
-	}
-	return g.all(level-1, appendNeeded(nil, n.of, spans))
 }

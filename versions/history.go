@@ -33,6 +33,7 @@ type history struct {
 	costs  costs
 	pace   pacer
 	edge   edge
+	filled fillings
 
 	heldCount atomic.Uint64 // names clones that live while they are read
 	spoilt    spoilt        // chunks that do not read

@@ -65,7 +65,10 @@ func (t *Tree) stage(foreign *Foreign, sync bool) (*Staged, error) {
 	s := &Staged{t: t, author: foreign.Author, top: top, key: key, size: int64(foreign.Size), lease: h.leases.take()}
 	under := keptUnder{h: h}
 	need, err := under.all(op, top, key, s.lease)
-	if room := uint64(t.reserve.room()); err == nil && need > room {
+	if err == nil {
+		s.ino = h.filled.take(top, key)
+	}
+	if room := uint64(t.reserve.room()); err == nil && s.ino == 0 && need > room {
 		err = &sharefs.Error{Op: op, Kind: sharefs.KindNoSpace, Detail: fmt.Sprintf("the file has %d bytes, and there is room for %d", need, room)}
 	}
 	if err == nil {
@@ -78,22 +81,27 @@ func (t *Tree) stage(foreign *Foreign, sync bool) (*Staged, error) {
 	return s, nil
 }
 
-// make fills the file.
+// make fills the file, unless it was filled ahead.
 func (s *Staged) make(mtime sharefs.Time, sync bool) error {
 	t := s.t
-	p, err := t.stock.take()
-	if err != nil {
-		return err
+	ahead := s.ino != 0
+	if !ahead {
+		p, err := t.stock.take()
+		if err != nil {
+			return err
+		}
+		unix.Close(p.fd)
+		s.ino = p.ino
 	}
-	unix.Close(p.fd)
-	s.ino = p.ino
 	fd, err := t.live.open(s.ino, unix.O_WRONLY)
 	if err != nil {
 		return failed("write a backing file", err)
 	}
-	src := s.open()
-	err = fill(fd, src)
-	src.Close()
+	if !ahead {
+		src := s.open()
+		err = fill(fd, src)
+		src.Close()
+	}
 	if err == nil && sync {
 		_, err = ignoringEINTR(func() (int, error) { return 0, unix.Fsync(fd) })
 		err = failed("sync", err)
@@ -122,11 +130,8 @@ func (s *Staged) Drop() {
 		return
 	}
 	if s.ino != 0 {
-		if err := s.t.live.remove(s.ino); err != nil {
-			s.t.log.Warn("a file that was prepared stays behind until the next start", "err", err)
-			return
-		}
-		s.passed()
+		s.t.unfill(s.ino)
+		s.ino = 0
 	}
 	s.lease.end()
 	s.lease = nil

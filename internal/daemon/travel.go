@@ -242,9 +242,13 @@ func (t *travel) followKeys() {
 	}
 }
 
-// gather puts contents into packs.
-func (t *travel) gather(list []*record.Record, src engine.Source) (engine.Lease, []error, error) {
-	lease, errs, err := t.d.tree.Gather(host.Contents(list), src)
+// gather puts contents into packs, and what is to be live beside that into files.
+func (t *travel) gather(list []*record.Record, src engine.Source, live bool) (engine.Lease, []error, error) {
+	gather := t.d.tree.Gather
+	if live {
+		gather = t.d.tree.GatherToStage
+	}
+	lease, errs, err := gather(host.Contents(list), src)
 	if err != nil {
 		return nil, nil, err
 	}

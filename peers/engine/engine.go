@@ -63,8 +63,8 @@ type Config struct {
 	Open func() (Replica, error)
 	// Changed receives when something has changed in the tree.
 	Changed <-chan struct{}
-	// Gather brings contents here.
-	Gather   func(list []*record.Record, src Source) (Lease, []error, error)
+	// Gather brings contents here; live: the turn puts them into the tree then.
+	Gather   func(list []*record.Record, src Source, live bool) (Lease, []error, error)
 	Exchange Exchange
 	Log      *slog.Logger
 }

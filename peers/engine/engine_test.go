@@ -128,7 +128,7 @@ func (w *world) Get(ctx context.Context, v *record.Record, _ sharefs.ChunkID) ([
 	return []byte("x"), nil
 }
 
-func (w *world) gather(list []*record.Record, src Source) (Lease, []error, error) {
+func (w *world) gather(list []*record.Record, src Source, _ bool) (Lease, []error, error) {
 	errs := make([]error, len(list))
 	for i := range list {
 		src.Want(i, sharefs.ChunkID{})

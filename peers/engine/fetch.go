@@ -112,7 +112,7 @@ func (e *Engine) begin(at *int, most int, list []*record.Record) {
 
 // gather fetches some contents, and has the next turn apply them.
 func (e *Engine) gather(at *int, list []*record.Record) {
-	lease, errs, err := e.cfg.Gather(list, source{e, list})
+	lease, errs, err := e.cfg.Gather(list, source{e, list}, true)
 	var whole []record.ID
 	e.mu.Lock()
 	for i, v := range list {
@@ -186,7 +186,7 @@ func (e *Engine) Retry(versions ...record.ID) {
 
 // Fetch brings contents here that no turn asks for, and waits for that. They stay as long as the lease lasts. Errs tells of each; err: none is here.
 func (e *Engine) Fetch(list []*record.Record) (lease Lease, errs []error, err error) {
-	lease, errs, err = e.cfg.Gather(list, source{e, list})
+	lease, errs, err = e.cfg.Gather(list, source{e, list}, false)
 	for i, v := range list {
 		e.cfg.Exchange.Drop(v.ID())
 		if err == nil && errs[i] == nil {
