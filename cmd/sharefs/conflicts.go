@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sharefs"
 	"sharefs/internal/client"
 	"sharefs/internal/term"
 	"sharefs/peers/report"
@@ -20,8 +19,8 @@ func (a *app) conflicts() *cobra.Command {
 		Long: `List files that were changed in two places at once, or those at PATH and below: who
 wrote what, which version is live, and as which version of the file each can be
 read (FILE@@N, sharefs diff FILE@@N FILE@@M). Nothing of them is lost, and no other file
-waits for them. sharefs resolve makes one of the versions the file; so does writing
-to the file, once the conflict is listed here.`,
+waits for them. sharefs resolve takes one of the versions or merges them; writing to the
+file, once the conflict is listed here, ends it too.`,
 		Args: between(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			m, err := a.here()
@@ -47,12 +46,12 @@ to the file, once the conflict is listed here.`,
 			if a.json {
 				return a.writeJSON(out)
 			}
-			return a.listConflicts(out)
+			return a.listConflicts(m, out)
 		},
 	}
 }
 
-func (a *app) listConflicts(all []report.Conflict) error {
+func (a *app) listConflicts(m *client.Mount, all []report.Conflict) error {
 	if len(all) == 0 {
 		return a.printf("There are no conflicts.\n")
 	}
@@ -89,67 +88,8 @@ func (a *app) listConflicts(all []report.Conflict) error {
 			return err
 		}
 	}
+	if name := mergeable(m, all); name != "" {
+		fmt.Fprintf(&b, "Text can be merged: sharefs resolve %s --merge\n", name)
+	}
 	return a.printf("%s", trimLines(b.String()))
-}
-
-func (a *app) resolve() *cobra.Command {
-	var take string
-	cmd := &cobra.Command{
-		Use:   "resolve FILE --take NAME",
-		Short: "Choose between versions of a file that were made at once",
-		Long: `Choose between versions of a file that were made at once: that of NAME, as sharefs
-conflicts calls it, is the file from now on, on all hosts. The others stay in its
-history. To merge them, write the result to the file: that ends the conflict too.`,
-		Args: exactly("FILE"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			if take == "" {
-				return usage("--take NAME is missing; sharefs conflicts lists who wrote what")
-			}
-			m, path, err := client.NameInMount(args[0])
-			if err != nil {
-				return err
-			}
-			all, err := m.Conflicts()
-			if err != nil {
-				return err
-			}
-			s, err := chosenSide(all, args[0], path, take)
-			if err != nil {
-				return err
-			}
-			if _, err := m.AskPeers("resolve", map[string]string{"path": path, "take": s.ID}); err != nil {
-				return err
-			}
-			if a.json {
-				return a.writeJSON(s)
-			}
-			return a.printf("%s is as %s wrote it.\n", term.Quote(args[0]), term.Clean(s.Author))
-		},
-	}
-	cmd.Flags().StringVar(&take, "take", "", "The version of `NAME`")
-	return cmd
-}
-
-// chosenSide finds the version that is to be taken.
-func chosenSide(all []report.Conflict, given, path, take string) (*report.Side, error) {
-	var names []string
-	for i := range all {
-		if all[i].Path != path {
-			continue
-		}
-		for j := range all[i].Sides {
-			s := &all[i].Sides[j]
-			if s.ID == "" {
-				continue
-			}
-			if strings.EqualFold(s.Take, take) {
-				return s, nil
-			}
-			names = append(names, s.Take)
-		}
-	}
-	if len(names) == 0 {
-		return nil, &sharefs.Error{Path: term.Quote(given), Kind: sharefs.KindNotExist, Detail: "has no conflict; sharefs conflicts lists those that there are"}
-	}
-	return nil, &sharefs.Error{Path: term.Quote(given), Kind: sharefs.KindNotExist, Detail: "no version of " + term.Quote(take) + " waits for a choice; there are those of " + term.Clean(strings.Join(names, ", "))}
 }

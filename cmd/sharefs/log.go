@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/hex"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -11,8 +12,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sharefs"
 	"sharefs/internal/client"
 	"sharefs/internal/term"
+	"sharefs/peers/report"
 )
 
 // number is a flag for a count of at least 1.
@@ -51,7 +54,8 @@ its attributes changed.
 
 Each line is one version: its number, when it settled (the file had been closed
 and quiet for a moment), its size, by how much it is larger or smaller than the
-version before, marks, and the note that "sharefs commit" gave it. Marks:
+version before, where hosts share the file which of them wrote it, marks, and
+the note that "sharefs commit" gave it. Marks:
 
   live   The file holds this version now
   open   Taken while a program still had the file open: a state between saves
@@ -68,12 +72,16 @@ names that changed are listed; DIR@@TIME is how it was after that.`,
 				}
 				return a.logDir(d, last, reverse, patch)
 			}
-			write := a.writeLog
+			write := func(f *client.File, h *client.History, all []logLine) error {
+				nameAuthors(f.Mount, all)
+				return a.writeLog(f, h, all)
+			}
 			if patch {
 				if a.json {
 					return usage("--patch is for people; --json has all versions, and diff --json what changed")
 				}
 				write = func(f *client.File, h *client.History, all []logLine) error {
+					nameAuthors(f.Mount, all)
 					return a.writePatches(f, h, all, int(context))
 				}
 			}
@@ -125,6 +133,8 @@ type logLine struct {
 	Torn    bool   `json:"torn"`    // and written to meanwhile: it may be a mixture of several moments
 	Damaged bool   `json:"damaged"` // a part of its content is lost, as fsck found
 	Note    string `json:"note"`
+	Author  string `json:"author,omitempty"` // the host that wrote it: "here", or what it is called here
+	By      string `json:"author_id,omitempty"`
 	at      time.Time
 }
 
@@ -137,12 +147,39 @@ func lines(versions []client.Version, want func(*client.Version) bool) []logLine
 		if want(v) {
 			out = append(out, logLine{
 				Number: v.Number, Time: v.Time.Local().Format(term.JSONTimeLayout), Size: v.Size, Change: int64(v.Size - before), Mode: v.Mode,
-				UID: v.UID, GID: v.GID, Mtime: v.Mtime.Local().Format(time.RFC3339Nano), Live: v.Live, Open: v.Timed, Torn: v.Torn, Damaged: v.Damaged, Note: v.Note, at: v.Time,
+				UID: v.UID, GID: v.GID, Mtime: v.Mtime.Local().Format(time.RFC3339Nano), Live: v.Live, Open: v.Timed, Torn: v.Torn, Damaged: v.Damaged, Note: v.Note, By: v.Author, at: v.Time,
 			})
 		}
 		before = v.Size
 	}
 	return out
+}
+
+// nameAuthors says of each version which host wrote it.
+func nameAuthors(m *client.Mount, all []logLine) {
+	names := map[string]string{}
+	var name func(sharefs.PeerID) string
+	for i := range all {
+		l := &all[i]
+		key, err := hex.DecodeString(l.By)
+		if l.By = ""; err != nil || len(key) != len(sharefs.PeerID{}) {
+			continue
+		}
+		id := sharefs.PeerID(key)
+		l.By = id.String()
+		if names[l.By] == "" {
+			if name == nil {
+				name = m.Authors()
+			}
+			names[l.By] = name(id)
+		}
+		l.Author = names[l.By]
+	}
+}
+
+// foreign reports whether any of some versions is by another host: where all are of this one, that is not said.
+func foreign(all []logLine) bool {
+	return slices.ContainsFunc(all, func(l logLine) bool { return l.Author != "" && l.Author != report.Here })
 }
 
 func (a *app) writeLog(f *client.File, h *client.History, all []logLine) error {
@@ -190,7 +227,14 @@ func logHead(f *client.File, h *client.History, now string, moved bool) string {
 func (a *app) writeTable(all []logLine) error {
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "VERSION\tSETTLED\tSIZE\tCHANGE\tMARK\tNOTE")
+	by := foreign(all)
+	column := func(text string) string { // where it is wanted
+		if !by {
+			return ""
+		}
+		return text + "\t"
+	}
+	fmt.Fprintln(w, "VERSION\tSETTLED\tSIZE\tCHANGE\t"+column("BY")+"MARK\tNOTE")
 	for i := range all {
 		l := &all[i]
 		var marks []string
@@ -206,7 +250,7 @@ func (a *app) writeTable(all []logLine) error {
 		if l.Damaged {
 			marks = append(marks, "damaged")
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", l.Number, term.Time(l.at), term.Size(l.Size), change(l.Change), strings.Join(marks, ", "), term.Clean(l.Note))
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s%s\t%s\n", l.Number, term.Time(l.at), term.Size(l.Size), change(l.Change), column(term.Clean(l.Author)), strings.Join(marks, ", "), term.Clean(l.Note))
 	}
 	if err := w.Flush(); err != nil {
 		return err

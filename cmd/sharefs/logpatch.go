@@ -23,6 +23,7 @@ func (a *app) writePatches(f *client.File, h *client.History, all []logLine, aro
 			before[h.Versions[i].Number] = &h.Versions[i-1]
 		}
 	}
+	by := foreign(all)
 	for i := range all {
 		l := &all[i]
 		if i > 0 {
@@ -31,6 +32,9 @@ func (a *app) writePatches(f *client.File, h *client.History, all []logLine, aro
 			}
 		}
 		head := fmt.Sprintf("version %d  %s  %s", l.Number, term.Time(l.at), term.Size(l.Size))
+		if by {
+			head += "  by " + term.Clean(l.Author)
+		}
 		if l.Live {
 			head += "  live"
 		}

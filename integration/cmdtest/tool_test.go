@@ -44,6 +44,8 @@ type versionJSON struct {
 	Torn    bool   `json:"torn"`
 	Damaged bool   `json:"damaged"`
 	Note    string `json:"note"`
+	Author  string `json:"author"`
+	By      string `json:"author_id"`
 }
 
 // at is the time of a version as the tool shows it.

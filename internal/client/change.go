@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -32,6 +33,25 @@ func (f *File) Commit(note string) (v *Version, isNew bool, err error) {
 	}
 	v = &after.Versions[len(after.Versions)-1]
 	return v, v.Number != before.latest(), nil
+}
+
+// Write gives the file, which is there, another content, and makes that a version with a note. What it held before stays a version.
+func (f *File) Write(text, note string) error {
+	w, err := os.OpenFile(f.Path, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return f.writeError("write", err)
+	}
+	_, err = w.WriteString(text)
+	if e := w.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = commit(f.Path, note)
+	}
+	if err != nil {
+		return f.writeError("write", err)
+	}
+	return nil
 }
 
 // commit makes what a file holds a version. An SQLite database is held meanwhile, though the daemon has it held as well: while the attribute is set the

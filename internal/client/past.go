@@ -39,6 +39,7 @@ type Version struct {
 	Damaged bool   `json:"damaged"`
 	Live    bool   `json:"live"`
 	Note    string `json:"note"`
+	Author  string `json:"author"` // public key of the host that made it, hexadecimal; empty: not known
 }
 
 // History reads the file's versions, oldest first.

@@ -24,6 +24,23 @@ func (m *Mount) Pairing() (*report.Pairing, error) {
 	return r, m.readPeers("pairing.json", r)
 }
 
+// Authors returns how hosts are called that wrote something: this one, and its peers, by names that only root and whoever mounted it may see. Others see ids.
+func (m *Mount) Authors() func(sharefs.PeerID) string {
+	var self sharefs.PeerID
+	names := map[string]string{}
+	if r, err := m.Pairing(); err == nil {
+		if id, err := sharefs.ParsePeerID(r.ID); err == nil {
+			self = id
+		}
+	}
+	if all, err := m.Peers(); err == nil {
+		for i := range all {
+			names[all[i].ID] = all[i].Name
+		}
+	}
+	return func(id sharefs.PeerID) string { return report.AuthorName(id, self, names[id.String()]) }
+}
+
 func (m *Mount) readPeers(name string, v any) error {
 	text, err := m.CtlText(name)
 	if sharefs.KindOf(err) == sharefs.KindAccess {

@@ -252,7 +252,7 @@ var peerVerbs = map[string]verb{
 	"peer-rename":  {keys: []string{"asked", "peer", "name"}, need: true},
 	"peer-forget":  {keys: []string{"asked", "peer"}, need: true},
 	"peer-replace": {keys: []string{"asked", "peer", "by"}, need: true},
-	"resolve":      {keys: []string{"asked", "path", "take"}, need: true},
+	"resolve":      {keys: []string{"asked", "path", "take", "of"}, need: true},
 }
 
 // askPeers does one of them, and keeps the answer for who asked.

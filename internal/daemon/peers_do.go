@@ -40,7 +40,7 @@ func (d *Daemon) doPeers(verb string, args map[string]string) error {
 		hub.End(args["of"])
 		return nil
 	case "resolve":
-		return d.travel.resolve(args["path"], args["take"])
+		return d.travel.resolve(args["path"], args["take"], args["of"])
 	case "peer-grant":
 		_, err := d.grant(args["peer"], args["level"], args["path"])
 		return err

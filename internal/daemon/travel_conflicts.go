@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"cmp"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -61,7 +60,9 @@ func (t *travel) conflict(c *replica.Conflict) report.Conflict {
 	}
 	for _, o := range c.Others {
 		if o.Version != nil {
-			out.Sides = append(out.Sides, t.side(ino, o.Version))
+			s := t.side(ino, o.Version)
+			s.Base = t.base(ino, o.Bases)
+			out.Sides = append(out.Sides, s)
 		} else {
 			out.Sides = append(out.Sides, report.Side{Type: "file"}) // of which nothing has come yet
 		}
@@ -83,7 +84,7 @@ func (t *travel) conflict(c *replica.Conflict) report.Conflict {
 // side tells of a version; ino is the file that has the name here, 0 if none has.
 func (t *travel) side(ino sharefs.Ino, rec *record.Record) report.Side {
 	v, id := rec.Body.(*record.Version), rec.ID()
-	s := report.Side{Author: t.author(rec.Author), Type: "file", Size: v.Size, Changed: time.Unix(0, int64(v.Mtime)).UTC(), Target: v.Target, ID: hex.EncodeToString(id[:])}
+	s := report.Side{Author: t.author(rec.Author), By: rec.Author.String(), Type: "file", Size: v.Size, Changed: time.Unix(0, int64(v.Mtime)).UTC(), Target: v.Target, ID: hex.EncodeToString(id[:])}
 	if v.Type() == record.Symlink {
 		s.Type = "symlink"
 		return s
@@ -94,17 +95,27 @@ func (t *travel) side(ino sharefs.Ino, rec *record.Record) report.Side {
 	return s
 }
 
+// base is the number of the first of some versions that can be read, 0 if none can.
+func (t *travel) base(ino sharefs.Ino, list []*record.Record) uint64 {
+	for _, rec := range list {
+		if ino == 0 || rec.Body.(*record.Version).Type() != record.Regular {
+			continue
+		}
+		if n, err := t.d.tree.Numbered(ino, foreign(rec)); err == nil && n > 0 {
+			return n
+		}
+	}
+	return 0
+}
+
 func foreign(rec *record.Record) versions.Foreign {
 	return versions.Foreign{Content: host.Contents([]*record.Record{rec})[0], Author: rec.Author}
 }
 
 // author is what a host is called here.
 func (t *travel) author(id sharefs.PeerID) string {
-	if id == t.d.store.Keys.Peer() {
-		return t.d.peers.hub.Pairing().Name
-	}
 	p, _ := t.d.peers.book.Peer(id)
-	return cmp.Or(p.Name, id.Short())
+	return report.AuthorName(id, t.d.store.Keys.Peer(), p.Name)
 }
 
 // find returns the inode of a regular file of the live tree; ok is false where there is none at a path.
@@ -120,11 +131,15 @@ func (t *travel) find(path string) (ino sharefs.Ino, ok bool) {
 	return at.Ino, at.Type&sharefs.ModeType == sharefs.ModeRegular
 }
 
-// resolve ends a conflict: the version with an id, in hexadecimal, is to be live.
-func (t *travel) resolve(path, take string) error {
-	var id record.ID
-	if b, err := hex.DecodeString(take); err != nil || copy(id[:], b) != len(id) || len(b) != len(id) {
-		return ctlError("resolve", "take is the id of a version")
+// resolve ends a conflict: the version with an id, in hexadecimal, is to be live, and those with some ids count as seen, all if there are none.
+func (t *travel) resolve(path, take, of string) error {
+	var ids []record.ID
+	for _, text := range append([]string{take}, strings.Fields(of)...) {
+		b, err := hex.DecodeString(text)
+		if err != nil || len(b) != len(record.ID{}) {
+			return ctlError("resolve", "take is the id of a version, and of are ids of versions")
+		}
+		ids = append(ids, record.ID(b))
 	}
 	r := t.records()
 	if r == nil {
@@ -133,12 +148,12 @@ func (t *travel) resolve(path, take string) error {
 	if err := t.takesNothing(); err != nil {
 		return err
 	}
-	return t.take(r, path, id)
+	return t.take(r, path, ids[0], ids[1:]...)
 }
 
 // take resolves a conflict, and has peers told.
-func (t *travel) take(r *replica.Replica, path string, id record.ID) error {
-	if err := r.Resolve(path, id); err != nil {
+func (t *travel) take(r *replica.Replica, path string, id record.ID, of ...record.ID) error {
+	if err := r.Resolve(path, id, of...); err != nil {
 		return err
 	}
 	t.log.Look()

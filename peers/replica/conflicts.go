@@ -23,6 +23,8 @@ type Conflict struct {
 type Other struct {
 	File    sharefs.FileID
 	Version *record.Record
+	// Bases are versions from which it and those named before it went apart, the nearest first; none of files that have only the name in common.
+	Bases []*record.Record
 }
 
 // Conflicts lists up to some conflicts by path, those after a path. It costs as much as the tree is large.
@@ -46,9 +48,58 @@ func (r *Replica) Conflicts(after string, most int) (list []Conflict, err error)
 func (r *Replica) conflict(path string, n *converge.Node) Conflict {
 	c := Conflict{Path: path, Live: r.tree.Record(n.Live)}
 	for _, o := range n.Conflicts {
-		c.Others = append(c.Others, Other{o.Key.File, r.tree.Record(o.Version)})
+		c.Others = append(c.Others, Other{File: o.Key.File, Version: r.tree.Record(o.Version)})
+	}
+	before := map[record.ID]bool{}
+	r.behind(before, c.Live)
+	for i := range c.Others {
+		o := &c.Others[i]
+		o.Bases = r.bases(before, o.Version)
+		r.behind(before, o.Version)
 	}
 	return c
+}
+
+// mostBehind bounds how many versions are gone through behind one, mostBases how many bases are named.
+const (
+	mostBehind = 10_000
+	mostBases  = 16
+)
+
+// behind adds to a set a version and all from which it comes.
+func (r *Replica) behind(set map[record.ID]bool, rec *record.Record) {
+	if rec == nil {
+		return
+	}
+	for todo, n := []*record.Record{rec}, 0; len(todo) > 0 && n < mostBehind; n++ {
+		at := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if set[at.ID()] {
+			continue
+		}
+		set[at.ID()] = true
+		for _, id := range at.Body.(*record.Version).Parents {
+			if up := r.tree.Record(id); up != nil {
+				todo = append(todo, up)
+			}
+		}
+	}
+}
+
+// bases lists those of a set from which a version comes, the latest first. What replaces something is later than it, so the first one is behind no other.
+func (r *Replica) bases(set map[record.ID]bool, rec *record.Record) (list []*record.Record) {
+	if rec == nil {
+		return nil
+	}
+	seen := map[record.ID]bool{}
+	r.behind(seen, rec)
+	for id := range seen {
+		if set[id] {
+			list = append(list, r.tree.Record(id))
+		}
+	}
+	slices.SortFunc(list, func(a, b *record.Record) int { return b.Order().Compare(a.Order()) })
+	return list[:min(len(list), mostBases)]
 }
 
 // path returns where a name is in the tree that the records make.
@@ -65,9 +116,10 @@ func (r *Replica) path(n *converge.Node) (string, bool) {
 	return strings.Join(parts, "/"), true
 }
 
-// Resolve ends a conflict: one of its versions is to be live, and the others count as seen. It writes that down; [Replica.Apply] does it. Errors: KindNotExist: the name is in no
-// conflict, or the version is none of it; KindInvalid: more versions than can be resolved at once, or one that has not come.
-func (r *Replica) Resolve(path string, take record.ID) error {
+// Resolve ends a conflict: one of its versions is to be live, and the others count as seen, or those alone that of names, where it names any. It writes that
+// down; [Replica.Apply] does it. Errors: KindNotExist: the name is in no conflict, or the version is none of it; KindInvalid: more versions than can be resolved at once, or
+// one that has not come.
+func (r *Replica) Resolve(path string, take record.ID, of ...record.ID) error {
 	const op = "resolve"
 	if err := r.enter(); err != nil {
 		return err
@@ -85,16 +137,39 @@ func (r *Replica) Resolve(path string, take record.ID) error {
 	if n.Type == record.Directory || n.Type != chosen.Type() {
 		return &sharefs.Error{Op: op, Path: path, Kind: sharefs.KindInvalid, Detail: "a directory and a file, or a file and a symlink, have the name: rename or remove one of them"}
 	}
-	if err := r.choose(path, &n, chosen); err != nil {
+	seen := func(record.ID) bool { return true }
+	if len(of) > 0 {
+		seen = r.sameAs(append(slices.Clip(of), take))
+	}
+	if err := r.choose(path, &n, chosen, seen); err != nil {
 		return err
 	}
 	return r.sync()
 }
 
-// choose writes down that a content is that of a name, with all heads of its file as parents, and that the other files that have the name are removed from it.
-func (r *Replica) choose(path string, n *converge.Node, chosen *record.Version) error {
+// sameAs tells which versions hold what one of some holds: of several that do, one stands for all in a conflict.
+func (r *Replica) sameAs(ids []record.ID) func(record.ID) bool {
+	contents := map[string]bool{}
+	content := func(id record.ID) (holds string) {
+		if rec := r.tree.Record(id); rec != nil {
+			if v, ok := rec.Body.(*record.Version); ok {
+				holds = v.Content()
+			}
+		}
+		return holds
+	}
+	for _, id := range ids {
+		contents[content(id)] = true
+	}
+	return func(id record.ID) bool { return contents[content(id)] }
+}
+
+// choose writes down that a content is that of a name, with those heads of its file as parents that count as seen, and that the other files that have the name, of which all heads
+// do, are removed from it.
+func (r *Replica) choose(path string, n *converge.Node, chosen *record.Version, seen func(record.ID) bool) error {
+	unseen := func(id record.ID) bool { return !seen(id) }
 	v := *chosen
-	v.File, v.Parents = n.Key.File, slices.Clone(r.tree.Heads(n.Key.File))
+	v.File, v.Parents = n.Key.File, slices.DeleteFunc(slices.Clone(r.tree.Heads(n.Key.File)), unseen)
 	if len(v.Parents) > record.MaxParents {
 		return &sharefs.Error{Op: "resolve", Path: path, Kind: sharefs.KindInvalid, Detail: fmt.Sprintf("%d versions, at most %d can be resolved at once: write to the file first", len(v.Parents), record.MaxParents)}
 	}
@@ -104,19 +179,19 @@ func (r *Replica) choose(path string, n *converge.Node, chosen *record.Version) 
 	}
 	done := map[converge.Key]bool{n.Key: true}
 	for _, c := range n.Conflicts {
-		if done[c.Key] || c.Key.File == n.Key.File {
+		heads := slices.Clone(r.tree.Heads(c.Key.File))
+		if done[c.Key] || c.Key.File == n.Key.File || slices.ContainsFunc(heads, unseen) {
 			continue
 		}
 		done[c.Key] = true
-		seen := slices.Clone(r.tree.Heads(c.Key.File))
-		seen = seen[:min(len(seen), record.MaxSeen)]
-		slices.SortFunc(seen, record.ID.Compare)
+		heads = heads[:min(len(heads), record.MaxSeen)]
+		slices.SortFunc(heads, record.ID.Compare)
 		typ := record.Regular
 		if last := r.last[c.Key]; last != nil {
 			typ = last.Body.(*record.Place).Type
 		}
-		gone := &record.Place{File: c.Key.File, Link: c.Key.Link, Type: typ, Parent: record.Nowhere, Seen: seen}
-		if err := r.say(gone, append(r.times(seen), r.lastAt(c.Key))...); err != nil {
+		gone := &record.Place{File: c.Key.File, Link: c.Key.Link, Type: typ, Parent: record.Nowhere, Seen: heads}
+		if err := r.say(gone, append(r.times(heads), r.lastAt(c.Key))...); err != nil {
 			return err
 		}
 	}

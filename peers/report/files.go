@@ -40,8 +40,9 @@ type Conflict struct {
 
 // Side is one of the versions.
 type Side struct {
-	Take    string    `json:"take"` // the word by which it is taken: who wrote it, with a number if he wrote several
-	Author  string    `json:"author"`
+	Take    string    `json:"take"`   // the word by which it is taken: who wrote it, with a number if he wrote several
+	Author  string    `json:"author"` // as it is called here; see [AuthorName]
+	By      string    `json:"author_id,omitempty"`
 	Live    bool      `json:"live,omitempty"`
 	Type    string    `json:"type"` // file, symlink, directory
 	Size    uint64    `json:"size"`
@@ -49,6 +50,9 @@ type Side struct {
 	Target  string    `json:"target,omitempty"` // of a symlink
 	Number  uint64    `json:"number,omitempty"` // of the version of the file here that holds it, as in FILE@@NUMBER; 0: its content has not come yet
 	ID      string    `json:"id,omitempty"`
+	// Base is the number of the version from which this side and those before it went apart; 0 of the first side, of files that have only the name in common, and where its content
+	// is not here.
+	Base uint64 `json:"base,omitempty"`
 }
 
 // Text tells of it in one line for people. While the peer is not connected nothing is known of what it lacks.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"sharefs"
 )
 
 // Peer is one entry of .share/ctl/peers.json.
@@ -35,6 +37,23 @@ type Limits struct {
 	Quota   uint64 `json:"quota"`
 	Records uint64 `json:"records"`
 	Text    string `json:"text"` // as words of sharefs peers limit
+}
+
+// Here is what this host is called among those who wrote something.
+const Here = "here"
+
+// AuthorName is what a host is called that wrote something: [Here] if it is this one, otherwise the name that it has among the peers here, or a part of its id where it has none. A peer
+// that is called as this host is told apart by its id.
+func AuthorName(id, self sharefs.PeerID, name string) string {
+	switch {
+	case id == self:
+		return Here
+	case name == "":
+		return id.Short()
+	case strings.EqualFold(name, Here):
+		return name + "-" + id.Short()
+	}
+	return name
 }
 
 // Pairing is .share/ctl/pairing.json.

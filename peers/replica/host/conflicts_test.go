@@ -91,3 +91,38 @@ func TestWritingResolves(t *testing.T) {
 		t.Errorf("it holds %q", got)
 	}
 }
+
+// Of versions that went apart it is told from which one, and those that were not looked at stay in conflict.
+func TestBasesAndResolvingSome(t *testing.T) {
+	all := sites(t, 3)
+	a, b, c := all[0], all[1], all[2]
+	a.write("f", "the first")
+	meet(t, all...)
+	b.write("f", "before")
+	meet(t, all...)
+	a.write("f", "of a")
+	b.write("f", "of b")
+	meet(t, a, b)
+	list := a.conflicts()
+	if len(list) != 1 || len(list[0].Others) != 1 {
+		t.Fatalf("%+v", list)
+	}
+	bases := list[0].Others[0].Bases
+	if len(bases) != 2 || bases[0].Author != b.self || bases[1].Author != a.self || bases[1].Body.(*record.Version).Parents != nil {
+		t.Errorf("%+v", bases)
+	}
+	c.write("f", "of c")
+	meet(t, all...)
+	if got := a.conflicts(); len(got) != 1 || len(got[0].Others) != 2 || len(got[0].Others[1].Bases) != 2 {
+		t.Fatalf("%+v", got)
+	}
+	check(t, a.rep.Resolve("f", list[0].Live.ID(), list[0].Live.ID(), list[0].Others[0].Version.ID()))
+	meet(t, all...)
+	same(t, all...)
+	for _, s := range all {
+		if got := s.conflicts(); len(got) != 1 || len(got[0].Others) != 1 {
+			t.Errorf("%+v", got)
+		}
+		s.right()
+	}
+}

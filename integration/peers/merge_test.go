@@ -1,0 +1,131 @@
+package peers
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"sharefs/integration/mounttest"
+)
+
+// apart has hosts write files while they are not connected, and waits until all know of as many conflicts.
+func apart(t *testing.T, a, b *host, conflicts int, onA, onB func()) {
+	t.Helper()
+	b.Unmount()
+	onA()
+	a.Settled()
+	a.Unmount()
+	b.Mount.Mount()
+	onB()
+	b.Settled()
+	a.Mount.Mount()
+	connected(t, a, b)
+	for _, h := range []*host{a, b} {
+		mounttest.WaitFor(t, "conflicts on "+h.name, func() bool {
+			all := h.conflicts()
+			for _, c := range all {
+				for _, s := range c.Sides {
+					if s.Number == 0 {
+						return false
+					}
+				}
+			}
+			return len(all) == conflicts
+		})
+	}
+}
+
+// What was changed in two places of a text is merged, and what was changed in two ways is for the user to choose; who wrote what is told on both hosts alike.
+func TestMerge(t *testing.T) {
+	hs := sharing(t, "anna", "bert")
+	a, b := hs[0], hs[1]
+	const before = "one\ntwo\nthree\nfour\nfive\nsix\n"
+	for _, name := range []string{"clean", "both", "edited", "binary"} {
+		a.write(name, before)
+	}
+	alike(t, "the beginning", hs, func(tree map[string]string) bool { return len(tree) == 4 && has(tree, "binary", before) })
+	apart(t, a, b, 5, func() {
+		a.write("clean", strings.Replace(before, "one", "ONE", 1))
+		a.write("both", strings.Replace(before, "three", "by anna", 1))
+		a.write("edited", strings.Replace(before, "three", "by anna", 1))
+		a.write("binary", "\x00 of anna")
+		a.write("new", "first\n")
+	}, func() {
+		b.write("clean", strings.Replace(before, "six", "SIX", 1))
+		b.write("both", strings.Replace(before, "three", "by bert", 1))
+		b.write("edited", strings.Replace(before, "three", "by bert", 1))
+		b.write("binary", "\x00 of bert")
+		b.write("new", "second\n")
+	})
+	for i, h := range hs {
+		out := h.must("conflicts")
+		if !strings.Contains(out, "  here ") || !strings.Contains(out, "  "+hs[1-i].name+" ") || !strings.Contains(out, "--merge") {
+			t.Errorf("%s:\n%s", h.name, out)
+		}
+	}
+	if out := a.must("resolve", a.Path("clean"), "--merge"); !strings.Contains(out, "has the changes of") {
+		t.Errorf("%s", out)
+	}
+	merged := "ONE\ntwo\nthree\nfour\nfive\nSIX\n"
+	alike(t, "what merges", hs, func(tree map[string]string) bool { return has(tree, "clean", merged) })
+	for i, h := range hs {
+		mounttest.WaitFor(t, "who wrote what on "+h.name, func() bool {
+			var told struct {
+				Versions []struct {
+					Author string `json:"author"`
+					By     string `json:"author_id"`
+					Live   bool   `json:"live"`
+				} `json:"versions"`
+			}
+			err := json.Unmarshal([]byte(h.must("log", "--json", h.Path("clean"))), &told)
+			return err == nil && len(told.Versions) > 0 && h.whose(told.Versions[0].Author) == "anna" && told.Versions[0].By != "" && told.Versions[0].Live
+		})
+		if out := h.must("log", h.Path("clean")); !regexp.MustCompile(`(?m)^VERSION .* BY +MARK`).MatchString(out) || !regexp.MustCompile(`(?m) (here|`+hs[1-i].name+`)$`).MatchString(out) {
+			t.Errorf("%s:\n%s", h.name, out)
+		}
+	}
+	// In two ways: nothing is done until somebody chose.
+	if _, err := b.tool("resolve", b.Path("both"), "--merge"); err == nil || !strings.Contains(err.Error(), "1 place that was changed in two ways") {
+		t.Errorf("%v", err)
+	}
+	live, err := os.ReadFile(b.Path("both"))
+	if err != nil || strings.Contains(string(live), "<<<") {
+		t.Errorf("%q, %v", live, err)
+	}
+	marked := filepath.Join(t.TempDir(), "marked")
+	if out, err := b.tool("resolve", b.Path("both"), "--merge", "--output", marked); err == nil || !strings.Contains(out, "--with") {
+		t.Errorf("%s, %v", out, err)
+	}
+	text, err := os.ReadFile(marked)
+	if err != nil || !regexp.MustCompile(`(?s)^one\ntwo\n<<<<<<< \S+\nby \w+\n\|\|\|\|\|\|\| \S*both@@\d\nthree\n=======\nby \w+\n>>>>>>> \S+\nfour`).Match(text) {
+		t.Errorf("%s, %v", text, err)
+	}
+	if _, err := b.tool("resolve", b.Path("both"), "--with", marked); err == nil || !strings.Contains(err.Error(), "line 3") {
+		t.Errorf("%v", err)
+	}
+	chosen := strings.Replace(before, "three", "by both", 1)
+	b.do(os.WriteFile(marked, []byte(chosen), 0o600))
+	b.must("resolve", b.Path("both"), "--with", marked)
+	// An editor.
+	t.Setenv("VISUAL", "sed -i -e '/^[<|=>]\\{7\\}/d' -e /^three/d")
+	a.must("resolve", a.Path("edited"), "--merge", "--edit")
+	if _, err := a.tool("resolve", a.Path("binary"), "--merge"); err == nil || !strings.Contains(err.Error(), "is no text") {
+		t.Errorf("%v", err)
+	}
+	a.must("resolve", a.Path("binary"), "--take", "anna") // this host's own name will do
+	// Two files of one name: nothing is before them.
+	text1 := filepath.Join(t.TempDir(), "new")
+	b.do(os.WriteFile(text1, []byte("first\nsecond\n"), 0o600))
+	b.must("resolve", b.Path("new"), "--with", text1)
+	alike(t, "what was chosen", hs, func(tree map[string]string) bool {
+		edited := tree["edited"]
+		return has(tree, "both", chosen) && has(tree, "binary", "\x00 of anna") && has(tree, "new", "first\nsecond\n") &&
+			strings.Contains(edited, "by anna\n") && strings.Contains(edited, "by bert\n") && !strings.Contains(edited, "three") && len(tree) == 5
+	})
+	for _, h := range hs {
+		mounttest.WaitFor(t, "no conflict on "+h.name, func() bool { return len(h.conflicts()) == 0 })
+	}
+}
