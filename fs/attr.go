@@ -169,6 +169,12 @@ func (e *edge) Readlink(_ <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Statu
 			target, err = e.readlinkAt(k)
 		case everLink:
 			target, err = e.everLinkTarget(k)
+		case otherNode, sideNode:
+			var o Entry
+			if o, err = e.other(k); err == nil && o.Target == "" {
+				err = sharefs.KindInvalid
+			}
+			target = o.Target
 		default:
 			return nil, fuse.EINVAL
 		}

@@ -31,13 +31,16 @@ type edge struct {
 	owner    fuse.Owner // of what belongs to the mount itself
 	pins     pins
 	viewers  viewers
-	trashes  trashLists
+	listings listings
 	all      bool // the hierarchies of .share are shown in the root as well
+	others   []Hierarchy
+	side     func(dir sharefs.Ino, name, suffix string) (Entry, error)
 }
 
 func newEdge(cfg *Config) *edge {
 	e := &edge{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(), tree: cfg.Tree, log: cfg.Log, ctl: cfg.Ctl, ctlDirs: cfg.CtlDirs, owner: *fuse.CurrentOwner(),
+		others: cfg.Hierarchies, side: cfg.Side,
 	}
 	e.nodes.init()
 	e.viewers.owner = e.owner.Uid

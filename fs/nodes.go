@@ -36,6 +36,8 @@ const (
 	ctlGroup                        // .share/ctl/GROUP; num is its place in Config.CtlDirs
 	ctlItem                         // .share/ctl/GROUP/NAME; text is the name
 	ctlItemFile                     // .share/ctl/GROUP/NAME/FILE; num is the group's and the file's
+	otherNode                       // in a directory of Config.Hierarchies; ino is its place there, num the entry's ID, text the path
+	sideNode                        // FILE@@SUFFIX that Config.Side finds; ino is the directory, num the entry's ID, text the name
 )
 
 // nodeKey is what a virtual node stands for.
@@ -59,8 +61,11 @@ func versionKey(ino sharefs.Ino, v *sharefs.Version) nodeKey {
 
 func (k nodeKey) isDir() bool { return k.typ() == unix.S_IFDIR }
 
-// typ is the type of a node, as far as its kind says it: not of an atNode.
+// typ is the type of a node, as far as its kind says it: not of an atNode, nor below the top of a hierarchy that others fill.
 func (k nodeKey) typ() uint32 {
+	if k.kind == otherNode && k.text == "" {
+		return unix.S_IFDIR
+	}
 	switch k.kind {
 	case shareDir, ctlDir, atDir, pastDir, pastTimes, everDir, opsDir, trashDir, ctlGroup, ctlItem:
 		return unix.S_IFDIR

@@ -41,9 +41,12 @@ type Config struct {
 	// or snapshot, read-only, with .share beside it.
 	View string
 
-	Ctl     []CtlFile    // the files of .share/ctl
-	CtlDirs []CtlDir     // and its directories
-	Log     *slog.Logger // nil: discarded
+	Ctl         []CtlFile   // the files of .share/ctl
+	CtlDirs     []CtlDir    // and its directories
+	Hierarchies []Hierarchy // further directories of .share
+	// Side finds FILE@@SUFFIX where the past of the file knows no such suffix; nil: there is none. KindNotExist: nothing is called so.
+	Side func(dir sharefs.Ino, file, suffix string) (Entry, error)
+	Log  *slog.Logger // nil: discarded
 }
 
 // Server is a mount at work. It is the [versions.Kernel] of its tree.

@@ -204,7 +204,7 @@ func TestNodeNumbersDiffer(t *testing.T) {
 	seen := map[uint64]nodeKey{}
 	for ino := range sharefs.Ino(40) {
 		for num := range uint64(40) {
-			for kind := shareDir; kind <= everLink; kind++ {
+			for kind := shareDir; kind <= sideNode; kind++ {
 				k := nodeKey{kind: kind, ino: ino, num: num}
 				if other, double := seen[k.number()]; double {
 					t.Fatalf("%+v and %+v have one number", k, other)

@@ -3,7 +3,6 @@ package fs
 import (
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -106,77 +105,19 @@ func (e *edge) lookupTrash(h *fuse.InHeader, name string, out *fuse.EntryOut) fu
 	return e.enterView(h, t.view, t.Ino, trashNum, 0, out)
 }
 
-// trashLists are the listings that go on: what is listed is found once, so that each piece costs what is in it, and what is taken out of the trash
-// between two of them (rm -r) does not have others passed over.
-type trashLists struct {
-	mu   sync.Mutex // guards what follows
-	last uint64     // number of the last one
-	kept [8]trashList
-}
-
-// trashList is one listing. Offsets in it are its number, 32 bits further up, and the place behind an entry.
-type trashList struct {
-	number  uint64
-	uid     uint32
-	who     viewer
-	entries []trashEntry
-}
-
-type trashEntry struct {
-	name string
-	ino  uint64
-	mode uint32
-}
-
-func (l *trashLists) get(number uint64, uid uint32, who viewer) *trashList {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if t := l.kept[number%uint64(len(l.kept))]; t.number == number && number > 0 && t.uid == uid && t.who == who {
-		return &t
-	}
-	return nil
-}
-
-// add gives a listing its number.
-func (l *trashLists) add(t *trashList) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.last = l.last%(1<<30) + 1
-	t.number = l.last
-	l.kept[t.number%uint64(len(l.kept))] = *t
-}
-
 // listTrash lists .share/trash, what was removed last first.
 func (e *edge) listTrash(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) fuse.Status {
 	who, err := e.viewers.of(&in.InHeader)
 	if err != nil {
 		return status(err)
 	}
-	at := int(uint32(in.Offset))
-	if in.Offset <= offDotDot {
-		at = 0
-	}
-	list := e.trashes.get(in.Offset>>32, in.Uid, who)
-	if list == nil {
-		if list, err = e.listedTrash(&in.InHeader, who); err != nil {
-			return status(err)
-		}
-		e.trashes.add(list)
-	}
-	for ; at < len(list.entries); at++ {
-		t := &list.entries[at]
-		if !addEntry(out, plus, fuse.DirEntry{Name: t.name, Ino: t.ino, Mode: t.mode, Off: list.number<<32 | uint64(at+1)}) {
-			break
-		}
-	}
-	return fuse.OK
+	return e.listFound(in, out, plus, nodeKey{kind: trashDir, who: who}, func() ([]listed, error) { return e.listedTrash(&in.InHeader, who) })
 }
 
 // listedTrash finds what is listed for somebody.
-func (e *edge) listedTrash(h *fuse.InHeader, who viewer) (*trashList, error) {
-	list := &trashList{uid: h.Uid, who: who}
+func (e *edge) listedTrash(h *fuse.InHeader, who viewer) (list []listed, err error) {
 	looked := 0
-	err := e.inTrash(h, "", func(t *trashed) bool {
+	err = e.inTrash(h, "", func(t *trashed) bool {
 		if looked++; looked > trashListed {
 			return false
 		}
@@ -184,7 +125,7 @@ func (e *edge) listedTrash(h *fuse.InHeader, who viewer) (*trashList, error) {
 			return true
 		}
 		k := nodeKey{kind: atNode, who: who, ino: t.Ino, num: trashNum ^ e.viewers.hash(who), at: t.view.At()}
-		list.entries = append(list.entries, trashEntry{t.name, e.nodes.find(k), t.attr.Mode & sharefs.ModeType})
+		list = append(list, listed{t.name, e.nodes.find(k), t.attr.Mode & sharefs.ModeType})
 		return true
 	})
 	return list, err

@@ -44,14 +44,30 @@ var hierarchies = [...]struct {
 	{everName, nodeKey{kind: everDir, ino: sharefs.RootIno}},
 }
 
-// hierarchy finds a directory of .share.
-func hierarchy(name string) (nodeKey, bool) {
+// hierarchies calls fn for the directories of .share, with their places in its listing, until it returns false.
+func (e *edge) hierarchies(fn func(place uint64, name string, k nodeKey) bool) {
 	for i := range hierarchies {
-		if hierarchies[i].name == name {
-			return hierarchies[i].key, true
+		if !fn(uint64(i), hierarchies[i].name, hierarchies[i].key) {
+			return
 		}
 	}
-	return nodeKey{}, false
+	for i := range e.others {
+		o := &e.others[i]
+		if o.Shown() && !fn(uint64(len(hierarchies)+i), o.Name, nodeKey{kind: otherNode, ino: sharefs.Ino(i)}) {
+			return
+		}
+	}
+}
+
+// hierarchy finds a directory of .share.
+func (e *edge) hierarchy(name string) (found nodeKey, ok bool) {
+	e.hierarchies(func(_ uint64, n string, k nodeKey) bool {
+		if ok = n == name; ok {
+			found = k
+		}
+		return !ok
+	})
+	return found, ok
 }
 
 // atRoot finds a hierarchy that is shown in the root as well (view=all). An ordinary name wins.
@@ -59,7 +75,7 @@ func (e *edge) atRoot(parent uint64, name string) (nodeKey, bool) {
 	if !e.all || parent != uint64(sharefs.RootIno) {
 		return nodeKey{}, false
 	}
-	k, ok := hierarchy(name)
+	k, ok := e.hierarchy(name)
 	return k, ok && !e.bears(sharefs.RootIno, name)
 }
 
@@ -73,17 +89,13 @@ func (e *edge) bears(dir sharefs.Ino, name string) bool {
 	return true
 }
 
-// offHierarchies is where the hierarchies stand in the listing of the root, behind all cookies of the tree.
-const offHierarchies = math.MaxInt64 - uint64(len(hierarchies))
-
-// listHierarchies lists the hierarchies that are shown in the root as well.
+// listHierarchies lists the hierarchies that are shown in the root as well, behind all cookies of the tree.
 func (e *edge) listHierarchies(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) {
-	for i := range hierarchies {
-		name, off := hierarchies[i].name, offHierarchies+uint64(i)
-		if off > in.Offset && !e.bears(sharefs.RootIno, name) && !e.list1(name, off, hierarchies[i].key, out, plus) {
-			return
-		}
-	}
+	first := math.MaxInt64 - uint64(len(hierarchies)+len(e.others))
+	e.hierarchies(func(place uint64, name string, k nodeKey) bool {
+		off := first + place
+		return off <= in.Offset || e.bears(sharefs.RootIno, name) || e.list1(name, off, k, out, plus)
+	})
 }
 
 // list1 lists a virtual node without its attributes. It reports false where the buffer is full.
@@ -102,7 +114,7 @@ func (e *edge) lookupVirtual(h *fuse.InHeader, name string, out *fuse.EntryOut) 
 	}
 	switch k.kind {
 	case shareDir:
-		k, ok := hierarchy(name)
+		k, ok := e.hierarchy(name)
 		if ok && k.kind == ctlDir {
 			return e.enterFor(k, cacheSeconds, out)
 		} else if ok { // what it lists changes
@@ -124,6 +136,8 @@ func (e *edge) lookupVirtual(h *fuse.InHeader, name string, out *fuse.EntryOut) 
 		return e.lookupOps(h, name, out)
 	case trashDir:
 		return e.lookupTrash(h, name, out)
+	case otherNode:
+		return e.lookupOther(k, name, out)
 	default:
 		return fuse.ENOTDIR
 	}
@@ -140,6 +154,9 @@ func (e *edge) attrVirtual(k nodeKey) (sharefs.Attr, uint64, error) {
 	switch k.kind {
 	case shareDir, ctlDir:
 		a.Mode, a.Nlink = unix.S_IFDIR|0o555, 2
+		if k.kind == shareDir && len(e.others) > 0 { // which of them are there changes
+			return a, changingSeconds, nil
+		}
 		return a, cacheSeconds, nil
 	case atDir:
 		a.Mode, a.Nlink = unix.S_IFDIR|0o555, 2
@@ -170,6 +187,9 @@ func (e *edge) attrVirtual(k nodeKey) (sharefs.Attr, uint64, error) {
 	case ctlItemFile:
 		a.Mode = unix.S_IFREG | e.ctlEntry(k).Mode&0o777
 		return a, cacheSeconds, nil
+	case otherNode, sideNode:
+		valid, err := e.attrOther(k, &a)
+		return a, valid, err
 	case pastLink:
 		link, err := e.tree.Getattr(k.ino)
 		if err != nil {
@@ -256,6 +276,9 @@ func (e *edge) openVirtual(in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	case atNode:
 		o.past, err = e.openAt(k)
 		out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH
+	case otherNode, sideNode:
+		o.past, err = e.openOther(k)
+		out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH
 	case pastLog:
 		o.text, err = e.pastLog(k.ino)
 	case pastMeta:
@@ -275,7 +298,7 @@ func (e *edge) listVirtual(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) f
 	if !ok {
 		return stale
 	}
-	if !k.isDir() && k.kind != atNode {
+	if !k.isDir() && k.kind != atNode && k.kind != otherNode {
 		return fuse.ENOTDIR
 	}
 	// The parent of FILE@@ depends on the name it was reached by; the kernel knows it.
@@ -288,11 +311,7 @@ func (e *edge) listVirtual(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) f
 	const first = offDotDot + 1
 	switch k.kind {
 	case shareDir:
-		for i := range hierarchies {
-			if !add(hierarchies[i].name, first+uint64(i), hierarchies[i].key) {
-				break
-			}
-		}
+		e.hierarchies(func(place uint64, name string, k nodeKey) bool { return add(name, first+place, k) })
 	case ctlDir, ctlGroup, ctlItem:
 		e.listCtl(k, add)
 	case pastDir:
@@ -309,6 +328,8 @@ func (e *edge) listVirtual(in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) f
 		return e.listTrash(in, out, plus)
 	case atNode:
 		return e.listAt(k, in, out, plus, plus)
+	case otherNode:
+		return e.listOther(k, in, out, plus)
 	}
 	return fuse.OK
 }

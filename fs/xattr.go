@@ -215,7 +215,7 @@ func (e *edge) virtualXattr(id uint64, attr string) ([]byte, error) {
 	switch {
 	case k.kind == atNode:
 		return e.xattrAt(k, attr)
-	case k.kind < pastDir, k.kind == pastLink, k.kind == everLink:
+	case k.kind < pastDir, k.kind == pastLink, k.kind == everLink, k.kind == otherNode, k.kind == sideNode:
 		return nil, sharefs.KindNoAttr
 	case attr == aclAccess:
 		return e.pastACL(k)

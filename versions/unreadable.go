@@ -80,6 +80,9 @@ func damage(err error) bool {
 // read reads a chunk or node for somebody who reads a version. What does not read is named, with the way out, and the log is told once which
 // file it concerns.
 func (r *keptReader) read(id sharefs.ChunkID) ([]byte, error) {
+	if r.from != nil {
+		return r.from(id)
+	}
 	b, err := r.h.readChunk(id, nil)
 	if err == nil || !damage(err) || r.h.t.closed.Load() {
 		return b, err

@@ -178,7 +178,8 @@ type keptReader struct {
 	id   versionID
 	size int64
 
-	gone   error // retention took the version away before it was known that somebody reads it
+	from   func(sharefs.ChunkID) ([]byte, error) // where chunks come from; nil: the packs, as those of a version of this tree
+	gone   error                                 // retention took the version away before it was known that somebody reads it
 	closed atomic.Bool
 	mu     sync.Mutex // guards what follows
 	walk   walker
