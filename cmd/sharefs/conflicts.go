@@ -18,9 +18,10 @@ func (a *app) conflicts() *cobra.Command {
 		Short: "List files that were changed in two places at once",
 		Long: `List files that were changed in two places at once, or those at PATH and below: who
 wrote what, which version is live, and as which version of the file each can be
-read (FILE@@N, sharefs diff FILE@@N FILE@@M). Nothing of them is lost, and no other file
-waits for them. sharefs resolve takes one of the versions or merges them; writing to the
-file, once the conflict is listed here, ends it too.`,
+read: FILE@@N, or FILE@@NAME by who wrote it (sharefs diff FILE FILE@@bert). The versions
+that are not live stand in .share/conflicts/PATH/NAME@1, too. Nothing of them is lost,
+and no other file waits for them. sharefs resolve takes one of the versions or merges
+them; writing to the file, once the conflict is listed here, ends it too.`,
 		Args: between(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			m, err := a.here()

@@ -290,6 +290,25 @@ func TestChangesApartAndConflict(t *testing.T) {
 			if err != nil || string(text) != "by "+s.Author {
 				t.Errorf("%s: the version of %s is %q, %v", h.name, s.Author, text, err)
 			}
+			if text, err := os.ReadFile(h.Path("both@@" + s.Author)); err != nil || string(text) != "by "+h.whose(s.Author) {
+				t.Errorf("%s: by its author's name the version of %s is %q, %v", h.name, s.Author, text, err)
+			}
+		}
+		loser := got[i][0].Sides[1].Author
+		if names := h.list(".share/conflicts"); names != "both" {
+			t.Errorf("%s: .share/conflicts lists %s", h.name, names)
+		}
+		if names := h.list(".share/conflicts/both"); names != loser+"@1" {
+			t.Errorf("%s: it lists %s", h.name, names)
+		}
+		if text, err := os.ReadFile(h.Path(".share/conflicts/both", loser+"@1")); err != nil || string(text) != "by "+h.whose(loser) {
+			t.Errorf("%s: %q, %v", h.name, text, err)
+		}
+		if out, err := h.tool("diff", h.Path("both"), h.Path("both@@"+loser)); err == nil || !strings.Contains(out, "\n-by "+h.whose(got[i][0].Sides[0].Author)+"\n") || !strings.Contains(out, "\n+by "+h.whose(loser)+"\n") {
+			t.Errorf("%s: %s, %v", h.name, out, err)
+		}
+		if _, err := os.Stat(h.Path("both@@nobody")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v", h.name, err)
 		}
 	}
 	if out, err := a.tool("resolve", a.Path("both"), "--take", "nobody"); err == nil || !strings.Contains(err.Error(), "here") {
@@ -300,6 +319,9 @@ func TestChangesApartAndConflict(t *testing.T) {
 	alike(t, "the choice", hs, func(tree map[string]string) bool { return has(tree, "both", "by "+loser) })
 	for _, h := range hs {
 		mounttest.WaitFor(t, "no conflict on "+h.name, func() bool { return len(h.conflicts()) == 0 })
+		if names := h.list(".share/conflicts"); names != "" {
+			t.Errorf("%s: .share/conflicts lists %s", h.name, names)
+		}
 	}
 }
 
@@ -309,6 +331,18 @@ func (h *host) whose(author string) string {
 		return h.name
 	}
 	return author
+}
+
+// list are the names in a directory.
+func (h *host) list(dir string) string {
+	h.t.Helper()
+	all, err := os.ReadDir(h.Path(dir))
+	h.do(err)
+	var names []string
+	for _, d := range all {
+		names = append(names, d.Name())
+	}
+	return strings.Join(names, " ")
 }
 
 // Neither end of a daemon loses anything, whichever way it ends.

@@ -60,7 +60,7 @@ type Point struct {
 	Number uint64    // 0: the live content
 	Time   time.Time // when the version was settled; when the live content was last changed
 	Name   string    // as the user would name it, for example "a.txt@@3"
-	Other  bool      // a version of another file, which bore the name at the time that was asked for; Number is one of its own
+	Other  bool      // a version of another file, which bore the name at the time that was asked for; Number is one of its own. With 0 it is one that a peer wrote
 
 	path string
 }
@@ -118,6 +118,12 @@ func (f *File) Selected() (Point, error) {
 	if err == nil {
 		p.Time, err = time.Parse(time.RFC3339, text)
 	}
+	if errors.Is(err, unix.ENODATA) && p.Number == 0 { // a version that a peer wrote, and that is not in the history here
+		if info, err := os.Stat(p.path); err == nil && info.Mode().IsRegular() {
+			p.Time, p.Other = info.ModTime(), true
+			return p, nil
+		}
+	}
 	switch {
 	case missing(err), errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):
 		h, err := f.History()
@@ -166,6 +172,10 @@ func (f *File) Version(h *History) (*Version, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.Other && p.Number == 0 {
+		return nil, &sharefs.Error{Path: f.Name(), Kind: sharefs.KindInvalid,
+			Detail: "another host wrote it beside the file: sharefs resolve or sharefs accept takes it, as does cp"}
+	}
 	if p.Other {
 		return nil, &sharefs.Error{Path: f.Name(), Kind: sharefs.KindInvalid,
 			Detail: "another file bore the name then: cp " + f.Name() + " " + term.Quote(f.Given) + " takes over what that one held"}
@@ -185,7 +195,7 @@ func (f *File) noSuch(h *History) error {
 	case n == 0:
 		e.Detail = term.Quote(f.Given) + " has no versions yet: one is made when it is closed and has been quiet for a moment"
 	case !isNumber(f.Select) && !f.Mount.isTime(f.Select):
-		e.Detail = fmt.Sprintf("%s is no number of a version, no tag and no time since the first one (%s); times are written %s", term.Quote(f.Select),
+		e.Detail = fmt.Sprintf("%s is no number of a version, no tag, no peer with a version beside it, and no time since the first one (%s); times are written %s", term.Quote(f.Select),
 			term.Time(h.Versions[0].Time), TimeForms)
 	case !isNumber(f.Select):
 		e.Detail = fmt.Sprintf("no such version; the first is of %s", term.Time(h.Versions[0].Time))

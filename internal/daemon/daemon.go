@@ -331,7 +331,8 @@ func (d *Daemon) edgeConfig() (fs.Config, error) {
 	return fs.Config{
 		Tree: d.tree, Mountpoint: d.point, Source: d.source, ReadOnly: d.store.ReadOnly || mountopt.Is(d.options.ReadOnly, false),
 		AllowOther: d.options.AllowOther, Options: options, Passthrough: way != mountopt.PassthroughOff,
-		BackingDir: d.store.Dir + "/live", View: d.options.View, Ctl: d.ctlFiles(), CtlDirs: []fs.CtlDir{d.peersDir()}, Log: d.log.With("part", "fs"),
+		BackingDir: d.store.Dir + "/live", View: d.options.View, Ctl: d.ctlFiles(), CtlDirs: []fs.CtlDir{d.peersDir()},
+		Hierarchies: d.travel.hierarchies(), Side: d.travel.sideOf, Log: d.log.With("part", "fs"),
 	}, nil
 }
 

@@ -27,22 +27,47 @@ type Other struct {
 	Bases []*record.Record
 }
 
-// Conflicts lists up to some conflicts by path, those after a path. It costs as much as the tree is large.
+// Conflicts lists up to some conflicts by path, those after a path.
 func (r *Replica) Conflicts(after string, most int) (list []Conflict, err error) {
 	if err := r.enter(); err != nil {
 		return nil, err
 	}
 	defer r.mu.Unlock()
-	r.tree.Nodes(func(n converge.Node) {
-		if len(n.Conflicts) == 0 {
-			return
-		}
+	for key := range r.contest {
+		n, _ := r.tree.Node(key)
 		if path, ok := r.path(&n); ok && path > after {
 			list = append(list, r.conflict(path, &n))
 		}
-	})
+	}
 	slices.SortFunc(list, func(a, b Conflict) int { return strings.Compare(a.Path, b.Path) })
 	return list[:min(most, len(list))], nil
+}
+
+// ConflictAt returns the conflict of a path; ok is false where there is none.
+func (r *Replica) ConflictAt(path string) (c Conflict, ok bool, err error) {
+	if err := r.enter(); err != nil {
+		return c, false, err
+	}
+	defer r.mu.Unlock()
+	n, ok := r.lookup(path)
+	if !ok || len(n.Conflicts) == 0 {
+		return c, false, nil
+	}
+	return r.conflict(path, &n), true, nil
+}
+
+// PathOf returns where a name in a directory of the tree is for the records, whether they know the name or not; ok is false where they do not know the directory.
+func (r *Replica) PathOf(dir sharefs.Ino, name string) (path string, ok bool, err error) {
+	if err := r.enter(); err != nil {
+		return "", false, err
+	}
+	defer r.mu.Unlock()
+	e := r.inos[dir]
+	if e == nil {
+		return "", false, nil
+	}
+	path, ok = r.path(&converge.Node{Slot: converge.Slot{Parent: e.id, Name: name}})
+	return path, ok, nil
 }
 
 func (r *Replica) conflict(path string, n *converge.Node) Conflict {

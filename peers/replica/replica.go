@@ -64,6 +64,7 @@ type state struct {
 	later    map[sharefs.Ino]bool    // inodes to be looked at again without a mark
 	told     map[record.ID]bool      // versions that whoever is here can see, or could
 	aside    asides                  // records that are neither known nor merged
+	contest  map[converge.Key]bool   // names in conflict
 
 	passed        map[sharefs.PeerID]*passed // records that were passed over
 	passedChains  int                        // of all authors
@@ -126,7 +127,7 @@ func (r *Replica) load() error {
 	r.state = state{account: newAccount(), tree: converge.New(), last: map[converge.Key]*record.Record{},
 		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{},
 		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, early: map[slot]bool{}, chains: map[chainID]*record.Chain{},
-		aside: asides{}, passed: map[sharefs.PeerID]*passed{},
+		aside: asides{}, contest: map[converge.Key]bool{}, passed: map[sharefs.PeerID]*passed{},
 		unsynced: true} // a process before may not have come to it
 	if err := r.account.load(r.cfg.Store); err != nil {
 		return err
@@ -257,6 +258,9 @@ func (r *Replica) loadRecords() error {
 		if have, ok := r.world.Node(n.Key); !ok || !have.Equal(&n) {
 			r.due[n.Key] = true
 		}
+		if len(n.Conflicts) > 0 {
+			r.contest[n.Key] = true
+		}
 	})
 	r.world.Nodes(func(n converge.Node) {
 		if _, ok := r.tree.Node(n.Key); !ok {
@@ -294,6 +298,12 @@ func (r *Replica) add(in ...converge.Input) {
 		r.due[op.Key] = true
 		if op.Over != nil {
 			r.due[*op.Over] = true
+			delete(r.contest, *op.Over)
+		}
+		if n, ok := r.tree.Node(op.Key); ok && len(n.Conflicts) > 0 {
+			r.contest[op.Key] = true
+		} else {
+			delete(r.contest, op.Key)
 		}
 	}
 }

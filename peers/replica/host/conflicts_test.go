@@ -38,6 +38,19 @@ func TestConflicts(t *testing.T) {
 				t.Errorf("%+v", c)
 			}
 		}
+		for _, c := range list {
+			if one, ok, err := s.rep.ConflictAt(c.Path); !ok || err != nil || one.Live != c.Live || len(one.Others) != 1 || one.Others[0] != c.Others[0] {
+				t.Errorf("%+v %v %v", one, ok, err)
+			}
+		}
+		for _, path := range []string{"d", "d/x", "", "x/y"} {
+			if one, ok, err := s.rep.ConflictAt(path); ok || err != nil {
+				t.Errorf("%s: %+v %v", path, one, err)
+			}
+		}
+		if path, ok, err := s.rep.PathOf(s.find("d"), "any"); path != "d/any" || !ok || err != nil {
+			t.Errorf("%q %v %v", path, ok, err)
+		}
 		if few, err := s.rep.Conflicts("d/f", 1); err != nil || len(few) != 1 || few[0].Path != "new" {
 			t.Errorf("%+v %v", few, err)
 		}

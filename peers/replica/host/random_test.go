@@ -216,6 +216,23 @@ func (s *site) right() {
 		}
 	}
 	want, _ := converge.Whole(in)
+	contested := map[string]bool{}
+	for path, n := range want {
+		if len(n.Conflicts) > 0 {
+			contested[path] = true
+		}
+	}
+	list, err := s.rep.Conflicts("", 1<<20)
+	check(s.t, err)
+	for i := range list {
+		if !contested[list[i].Path] {
+			s.t.Fatalf("%s is no conflict", list[i].Path)
+		}
+		delete(contested, list[i].Path)
+	}
+	if len(contested) > 0 {
+		s.t.Fatalf("not listed as conflicts: %v", contested)
+	}
 	seen := 0
 	s.walk(sharefs.RootIno, "", func(path string, a sharefs.Attr) {
 		seen++
