@@ -126,7 +126,7 @@ func chosenSide(c *report.Conflict, given, take string) (*report.Side, error) {
 		if s.ID == "" {
 			continue
 		}
-		if strings.EqualFold(s.Take, take) {
+		if strings.EqualFold(s.Take, take) || strings.EqualFold(s.Take+"@1", take) { // as it is called in .share/conflicts
 			return s, nil
 		}
 		names = append(names, s.Take)

@@ -206,7 +206,7 @@ func TestCatWritesAVersion(t *testing.T) {
 		refused(t, m.Dir, 1, "a@@3: no such version; there are 1 to 2, and times such as -2h, yesterday or 2026-11-20T10:00", "cat", "a@@3")
 		first := mustJSON[logJSON](t, m.Dir, "log", "a@@1").Versions[0].at(t)
 		for _, sel := range []string{"nonsense", "2020-01-01", "01", "+1"} { // what the mount does not know the tool does not either
-			refused(t, m.Dir, 1, "a@@"+sel+": "+sel+" is no number of a version, no tag, no peer with a version beside it, and no time since the first one ("+first+
+			refused(t, m.Dir, 1, "a@@"+sel+": "+sel+" is no number of a version, no tag and no time since the first one ("+first+
 				"); times are written -2h, yesterday or 2026-11-20T10:00", "cat", "a@@"+sel)
 			if _, err := os.Stat(m.Path("a@@" + sel)); err == nil {
 				t.Errorf("a@@%s is there", sel)

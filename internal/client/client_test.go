@@ -87,7 +87,7 @@ func TestMissingVersionsAreAnsweredWithThoseThereAre(t *testing.T) {
 		{"7", 0, "a@@7: a has no versions yet: one is made when it is closed and has been quiet for a moment"},
 		{"7", 1, "a@@7: no such version; there is 1 only"},
 		{"0", 3, "a@@0: no such version; there are 1 to 3, and times such as -2h, yesterday or 2026-11-20T10:00"},
-		{"01", 3, "a@@01: 01 is no number of a version, no tag, no peer with a version beside it, and no time since the first one (2026-11-20 10:00:00.005); times are written -2h, yesterday or 2026-11-20T10:00"},
+		{"01", 3, "a@@01: 01 is no number of a version, no tag and no time since the first one (2026-11-20 10:00:00.005); times are written -2h, yesterday or 2026-11-20T10:00"},
 		{"2026-11-20", 1, "a@@2026-11-20: no such version; the first is of 2026-11-20 10:00:00.005"},
 	} {
 		f, h := &File{Given: "a", Select: c.sel, Mount: &Mount{Point: point}}, &History{}

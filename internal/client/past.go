@@ -195,7 +195,7 @@ func (f *File) noSuch(h *History) error {
 	case n == 0:
 		e.Detail = term.Quote(f.Given) + " has no versions yet: one is made when it is closed and has been quiet for a moment"
 	case !isNumber(f.Select) && !f.Mount.isTime(f.Select):
-		e.Detail = fmt.Sprintf("%s is no number of a version, no tag, no peer with a version beside it, and no time since the first one (%s); times are written %s", term.Quote(f.Select),
+		e.Detail = fmt.Sprintf("%s is no number of a version, no tag and no time since the first one (%s); times are written %s", term.Quote(f.Select),
 			term.Time(h.Versions[0].Time), TimeForms)
 	case !isNumber(f.Select):
 		e.Detail = fmt.Sprintf("no such version; the first is of %s", term.Time(h.Versions[0].Time))

@@ -62,7 +62,17 @@ func (t *travel) sidesOf(c *replica.Conflict) (all []sided) {
 	return all
 }
 
-// called finds a version by its name, from which @N may be left out where its author wrote no other one.
+// called finds a version by its name, from which @N may be left out where its author wrote no other one. This host is also called what it calls itself, unless a peer is.
+func (t *travel) called(all []sided, name string) *record.Record {
+	if who, _, _ := strings.Cut(name, "@"); strings.EqualFold(who, t.d.peers.hub.Pairing().Name) {
+		if rec := called(all, name); rec != nil {
+			return rec
+		}
+		name = t.author(t.d.store.Keys.Peer()) + name[len(who):]
+	}
+	return called(all, name)
+}
+
 func called(all []sided, name string) *record.Record {
 	var found *record.Record
 	for i := range all {
@@ -92,7 +102,7 @@ func (t *travel) findConflict(path string) (fs.Entry, error) {
 	}
 	if c, ok, err := r.ConflictAt(dir); err != nil {
 		return fs.Entry{}, err
-	} else if rec := called(t.sidesOf(&c), last); ok && rec != nil {
+	} else if rec := t.called(t.sidesOf(&c), last); ok && rec != nil {
 		return t.entry(c.Path, last, rec), nil
 	}
 	if _, ok, err := r.ConflictAt(path); err != nil || ok {
@@ -156,7 +166,7 @@ func (t *travel) sideOf(dir sharefs.Ino, file, suffix string) (fs.Entry, error) 
 	if err != nil || !ok {
 		return fs.Entry{}, notThere(err)
 	}
-	if rec := called(t.sidesOf(&c), suffix); rec != nil {
+	if rec := t.called(t.sidesOf(&c), suffix); rec != nil {
 		return t.entry(path, suffix, rec), nil
 	}
 	return fs.Entry{}, sharefs.KindNotExist
