@@ -39,7 +39,7 @@ func TestConflicts(t *testing.T) {
 			}
 		}
 		for _, c := range list {
-			if one, ok, err := s.rep.ConflictAt(c.Path); !ok || err != nil || one.Live != c.Live || len(one.Others) != 1 || one.Others[0] != c.Others[0] {
+			if one, ok, err := s.rep.ConflictAt(c.Path); !ok || err != nil || one.Live != c.Live || len(one.Others) != 1 || one.Others[0].Version != c.Others[0].Version {
 				t.Errorf("%+v %v %v", one, ok, err)
 			}
 		}
