@@ -83,7 +83,7 @@ type Config struct {
 
 // Limits bound what is spent. Zero fields take the value in the comment.
 type Limits struct {
-	PeerBytes  int           // asked of one peer and not answered, as far as sizes are known: 8 MiB
+	PeerBytes  int           // asked of one peer and not answered, as far as sizes are known: 16 MiB
 	TotalBytes int           // asked of all peers, or answered and not taken: 64 MiB
 	Wanted     int           // chunks that are wanted ahead: 65536; more are left to whoever gets them
 	Reads      int           // chunks that are read at once for all peers: 8
@@ -100,7 +100,7 @@ func (l *Limits) fill() {
 			*v = d
 		}
 	}
-	def(&l.PeerBytes, 8<<20)
+	def(&l.PeerBytes, 16<<20)
 	def(&l.TotalBytes, 64<<20)
 	def(&l.Wanted, 1<<16)
 	def(&l.Reads, 8)

@@ -10,9 +10,9 @@ import (
 // more is to be given away, what slow peers were asked for last is asked of faster ones too; the first answer counts.
 
 const (
-	windowTime   = 100 * time.Millisecond // of work that a peer is given ahead, beside two round trips
-	windowFirst  = 512 << 10              // bytes, while its rate is not known
-	windowLeast  = 256 << 10
+	windowTime   = 200 * time.Millisecond // of work that a peer is given ahead, beside two round trips
+	windowFirst  = 1 << 20                // bytes, while its rate is not known
+	windowLeast  = 1 << 20
 	rateFirst    = 10 << 20 // bytes/s
 	rateLeast    = 1 << 10
 	scanMost     = 256 // wants that are looked at in a queue, where none of them can be given away

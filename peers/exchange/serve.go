@@ -213,5 +213,6 @@ func (p *peer) send(ctx context.Context, c net.Conn, answers <-chan []byte) {
 		if send(w, plain, m) != nil {
 			return
 		}
+		wire.Release(m)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 
 	"sharefs"
 	"sharefs/peers/record"
@@ -123,6 +124,16 @@ type ChunksWriter struct {
 // NewChunks begins a message of answers.
 func NewChunks() *ChunksWriter { return &ChunksWriter{b: begin(KindChunks, 16<<10)} }
 
+// large has room for messages of large chunks: to clear it anew for each message takes as long as to fill it.
+var large = sync.Pool{New: func() any { return new(make([]byte, 0, chunksRoom)) }}
+
+// Release gives the room of a message of answers back that was sent. It is not to be looked at after that.
+func Release(message []byte) {
+	if cap(message) >= chunksRoom && cap(message) < 2*chunksRoom {
+		large.Put(&message)
+	}
+}
+
 // Len returns how many answers there are, Size how long they are in bytes.
 func (w *ChunksWriter) Len() int { return w.n }
 
@@ -134,8 +145,12 @@ const chunksRoom = 320 << 10
 
 // Add adds an answer; one without bytes says that it is not here.
 func (w *ChunksWriter) Add(data []byte) {
-	if len(data) > cap(w.b)-len(w.b) && len(w.b) < chunksRoom {
-		w.b = slices.Grow(w.b, max(chunksRoom-len(w.b), len(data)+8))
+	if room := len(w.b) + len(data) + 8; room > cap(w.b) && cap(w.b) < chunksRoom {
+		if room <= chunksRoom {
+			w.b = append((*large.Get().(*[]byte))[:0], w.b...)
+		} else {
+			w.b = slices.Grow(w.b, len(data)+8)
+		}
 	}
 	w.b = appendBytes(w.b, data)
 	w.n++
