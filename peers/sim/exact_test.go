@@ -212,7 +212,6 @@ func (t *tree) Adopt(ino sharefs.Ino, ready replica.Staged, base uint64) (uint64
 	n = t.edit(ino)
 	n.content, n.mtime = content, v.Mtime
 	n.past = append(n.past, version{content, v.Mtime, true, author})
-	t.sync()
 	t.committed()
 	return n.own(), nil
 }

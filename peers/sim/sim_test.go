@@ -169,7 +169,9 @@ func TestSeedsThatFailed(t *testing.T) {
 		{299, long, "a file that became another thing by an earlier record was linked as what it had been"},
 		{632, long, "a symlink of which nobody had said where it leads ended the process"},
 		{1285, long, "a restored host gave numbers of arrival again that its peers had passed"},
+		{3027, long, "of two histories of a hostile writer a restored host counted the other one, which the simulation took for a change"},
 		{3752, long, "a directory that somebody was moving was to have a second name"},
+		{6505, long, "as 3027"},
 	} {
 		t.Run(fmt.Sprintf("%d: %s", c.seed, c.why), historyOf(c.seed, c.most).test)
 	}
