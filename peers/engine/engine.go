@@ -33,7 +33,7 @@ import (
 type Replica interface {
 	// Author returns how many records it wrote, which survive power loss.
 	Author() (n int, err error)
-	// Wanted lists up to most versions whose content is needed and is not all here, but those that skip tells of.
+	// Wanted lists up to most versions whose content is needed and is not all here, but those that skip tells of. An error is of one of them, which is not among them.
 	Wanted(most int, skip func(*record.Record) bool) ([]*record.Record, error)
 	// Apply returns how many names wait for something; the error tells why one of them does.
 	Apply() (waiting int, err error)

@@ -65,9 +65,6 @@ func (e *Engine) fetch() error {
 		}
 		return skip
 	})
-	if err != nil {
-		return err
-	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var batch []*record.Record
@@ -95,7 +92,7 @@ func (e *Engine) fetch() error {
 			e.next = f.next // what is due already waits for somebody who is at work, and whose end wakes the loop
 		}
 	}
-	return nil
+	return err
 }
 
 // begin has somebody fetch some contents, if there is one to spare of most; at is how many are at work. e.mu is held.

@@ -2,7 +2,6 @@ package replica
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"sharefs"
@@ -16,7 +15,7 @@ func isLimbo(s converge.Slot) bool {
 }
 
 // Wanted lists up to some versions whose content is to be in the tree and is not all here, with keys that are here, except those that skip tells of. Whoever gathers it has
-// Apply go on. Skip may be nil; it is called with a lock of the replica held.
+// Apply go on. Skip may be nil; it is called with a lock of the replica held. An error tells of one content of which it could not be found out; the list is of the others.
 func (r *Replica) Wanted(most int, skip func(*record.Record) bool) (list []*record.Record, err error) {
 	if err := r.enter(); err != nil {
 		return nil, err
@@ -37,13 +36,15 @@ func (r *Replica) Wanted(most int, skip func(*record.Record) bool) (list []*reco
 		if e := r.files[key.File]; e != nil && r.holds(e, rec) || v.Key != (sharefs.KeyID{}) && !r.cfg.Keys.Has(v.Key) || skip != nil && skip(rec) {
 			continue
 		}
-		if here, err := r.cfg.Tree.Here(v); err != nil {
-			return nil, err
-		} else if !here {
+		here, e := r.cfg.Tree.Here(v)
+		switch {
+		case e != nil && err == nil:
+			err = e
+		case e == nil && !here:
 			list = append(list, rec)
 		}
 	}
-	return list, nil
+	return list, err
 }
 
 // holds reports whether the account says that a file has the content of a version.
@@ -53,54 +54,23 @@ func (r *Replica) holds(e *entry, rec *record.Record) bool {
 }
 
 // Apply does to the tree what the records say, as far as that is possible now, and returns how many names wait: for content, which Wanted tells of, for a file to come to
-// rest, or for the author. What waits keeps nothing else back. An error tells of what failed beside that; then what failed waits too.
+// rest, or for the author. What waits keeps nothing else back. An error tells of what failed beside that; then what failed waits too. While contents are made ready nothing else
+// waits for that.
 func (r *Replica) Apply() (waiting int, err error) {
-	if err := r.enter(); err != nil {
-		return 0, err
-	}
-	defer r.mu.Unlock()
-	if len(r.loose) > 0 {
-		return len(r.due), nil // names are being moved: the author comes first
-	}
-	changes := map[converge.Key]*converge.Node{}
-	for key := range r.due {
-		if key == (converge.Key{}) {
-			continue
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	p := plan{r: r, ready: map[record.ID]result{}}
+	defer p.drop()
+	for {
+		list, err := p.round()
+		if err != nil {
+			return p.waiting, err
 		}
-		changes[key] = nil
-		n, shown := r.tree.Node(key)
-		if _, here := r.world.Node(key); shown && (here || n.Type != record.Symlink || !n.Live.IsZero()) {
-			changes[key] = &n
+		if len(list) == 0 {
+			return p.waiting, p.err
 		}
+		p.stage(list)
 	}
-	failed := map[converge.Key]bool{}
-	ready := readying{r: r, ops: r.world.Lead(changes)}
-	defer ready.drop()
-	for i := range ready.ops {
-		op := &ready.ops[i]
-		e := r.step(op, &ready, i)
-		if e == nil {
-			continue
-		}
-		failed[op.Key] = true
-		if op.Over != nil {
-			failed[*op.Over] = true
-		}
-		if err == nil && !overtaken(e) {
-			err = fmt.Errorf("%s %q: %w", op.Verb, op.Node.Name, e)
-		}
-	}
-	for key, n := range changes {
-		if n != nil && !failed[key] {
-			r.toldOf(n)
-		}
-	}
-	r.due = failed
-	r.remake(failed)
-	if e := r.commit(); e != nil {
-		return len(failed), e
-	}
-	return len(failed), err
 }
 
 // overtaken reports whether an error says that something is gone since, or came since: the feed tells of that.
@@ -126,12 +96,12 @@ func (r *Replica) toldOf(n *converge.Node) {
 
 var errAgain = error(sharefs.KindAgain)
 
-// step carries out one operation, the i-th of those that are to be.
-func (r *Replica) step(op *converge.Op, ready *readying, i int) error {
+// step carries out one operation. Content is what it needs, if it needs any.
+func (r *Replica) step(op *converge.Op, content Staged) error {
 	e := r.files[op.Key.File]
 	switch op.Verb {
 	case converge.Create:
-		return r.create(op, e, ready, i)
+		return r.create(op, e, content)
 	case converge.Conflicts:
 		return nil
 	}
@@ -148,7 +118,7 @@ func (r *Replica) step(op *converge.Op, ready *readying, i int) error {
 	case converge.Remove:
 		return r.remove(e, op.Key.Link)
 	case converge.Content:
-		return r.content(op, e, ready, i)
+		return r.content(op, e, content)
 	case converge.SetAttr:
 		return r.setAttr(op, e)
 	}
@@ -193,13 +163,9 @@ func (r *Replica) there(key converge.Key) (Name, *entry, error) {
 	return Name{s.dir, s.name, e.ino, e.own}, e, nil
 }
 
-func (r *Replica) create(op *converge.Op, e *entry, ready *readying, i int) error {
+func (r *Replica) create(op *converge.Op, e *entry, content Staged) error {
 	dir, name, err := r.place(op.To)
 	if err != nil {
-		return err
-	}
-	content, err := ready.of(i)
-	if err != nil { // the name is not there before its content is
 		return err
 	}
 	if op.Over != nil {
@@ -309,7 +275,7 @@ func (r *Replica) remove(e *entry, link uint64) error {
 	return nil
 }
 
-func (r *Replica) content(op *converge.Op, e *entry, ready *readying, i int) error {
+func (r *Replica) content(op *converge.Op, e *entry, content Staged) error {
 	rec := r.tree.Record(op.Node.Live)
 	if rec == nil || e.version == op.Node.Live {
 		return nil
@@ -318,12 +284,8 @@ func (r *Replica) content(op *converge.Op, e *entry, ready *readying, i int) err
 		if e.typ == record.Symlink {
 			return &sharefs.Error{Op: "apply", Kind: sharefs.KindNotSupported, Detail: "a symlink that leads elsewhere than it did"}
 		}
-		content, err := ready.of(i)
-		if err == nil && content == nil {
-			err = errAgain
-		}
-		if err != nil {
-			return err
+		if content == nil {
+			return errAgain
 		}
 		own, err := r.cfg.Tree.Adopt(e.ino, content, e.own)
 		if err != nil {

@@ -60,7 +60,8 @@
 //
 // Nothing here waits for the network. [Replica.Wanted] lists versions whose content is to be in the tree and is not here yet; whoever fetches it has [Replica.Apply] go on, which
 // leaves aside what is not here. So one file that cannot be had keeps no other back. A file appears with its content, and one that nobody has open changes from the old to the new
-// content at once: both are readied beside it, many at a time, and synced together.
+// content at once: both are readied beside it, many at a time, and synced together. That takes as long as the disk does, so it is done without the lock: records are taken, read and
+// written meanwhile, and what is ready then is used as far as it still fits.
 //
 // # Database
 //

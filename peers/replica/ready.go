@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"fmt"
+
 	"sharefs/peers/converge"
 	"sharefs/peers/record"
 )
@@ -11,79 +13,204 @@ const (
 	readyBytes = 64 << 20
 )
 
-// readying readies the contents that operations need, many at a time, so that they are synced together.
-type readying struct {
-	r    *Replica
-	ops  []converge.Op
-	next int // those before it were looked at
-	here map[int]result
+// plan is the way from the account to the tree that the records say, while it is walked. It is walked in rounds: one ends where contents are needed, which are then made ready without the
+// lock, for that takes as long as the disk does. If something else has been done meanwhile, the way is found anew, and that round is the last one: what is not ready is left, so that
+// whatever others do there is an end. An operation is carried out only on what is there (step), so it never matters when it was planned.
+type plan struct {
+	r     *Replica
+	ready map[record.ID]result // contents, as far as they were looked at: each once
+
+	made    bool   // there is a way
+	gen     uint64 // r.gen when it was left
+	changes map[converge.Key]*converge.Node
+	ops     []converge.Op
+	next    int                  // those before it were carried out, or failed
+	last    map[converge.Key]int // the last operation that a name takes part in
+	failed  map[converge.Key]bool
+
+	waiting int
+	err     error // the first of what failed
 }
 
-// result is what became of the content of an operation.
+// result is what became of the content of a version.
 type result struct {
 	content Staged
 	err     error
 }
 
-// of returns the content that an operation needs, nil if it needs none. Operations ask in their order.
-func (y *readying) of(i int) (Staged, error) {
-	if i >= y.next {
-		y.fill(i)
+// round goes on until contents are needed, which it returns: none at the end.
+func (p *plan) round() (list []*record.Record, err error) {
+	r := p.r
+	if err := r.enter(); err != nil {
+		return nil, err
 	}
-	it := y.here[i]
-	return it.content, it.err
+	defer r.mu.Unlock()
+	if len(r.loose) > 0 {
+		p.waiting = len(r.due) // names are being moved: the author comes first
+		return nil, p.give()
+	}
+	last := p.made && p.gen != r.gen
+	if last {
+		if err := p.give(); err != nil {
+			return nil, err
+		}
+	}
+	if !p.made {
+		p.make()
+	}
+	for ; p.next < len(p.ops); p.next++ {
+		op := &p.ops[p.next]
+		rec := p.needs(op)
+		var it result
+		if rec != nil {
+			var looked bool
+			if it, looked = p.ready[rec.ID()]; !looked {
+				if !last {
+					p.gen = r.gen
+					return p.list(), nil
+				}
+				it.err = errAgain // whoever did something has this looked at again
+			}
+		}
+		if it.err == nil {
+			it.err = r.step(op, it.content)
+		}
+		if it.content != nil {
+			it.content.Drop()
+			p.ready[rec.ID()] = result{err: errAgain}
+		}
+		p.did(op, it.err)
+	}
+	p.waiting = len(r.due)
+	return nil, p.give()
 }
 
-// fill readies the content of an operation and of those after it.
-func (y *readying) fill(i int) {
-	y.drop()
-	y.here = map[int]result{}
-	var list []*record.Record
-	var at []int
-	for size := uint64(0); i < len(y.ops) && len(list) < readyFiles && size < readyBytes; i++ {
-		if rec := y.needs(&y.ops[i]); rec != nil {
-			list, at = append(list, rec), append(at, i)
-			size += rec.Body.(*record.Version).Size
+// make finds the way.
+func (p *plan) make() {
+	r := p.r
+	*p = plan{r: r, ready: p.ready, err: p.err, made: true, gen: r.gen, changes: map[converge.Key]*converge.Node{}, last: map[converge.Key]int{}, failed: map[converge.Key]bool{}}
+	delete(r.due, converge.Key{})
+	for key := range r.due {
+		p.changes[key] = nil
+		n, shown := r.tree.Node(key)
+		if _, here := r.world.Node(key); shown && (here || n.Type != record.Symlink || !n.Live.IsZero()) {
+			p.changes[key] = &n
 		}
 	}
-	y.next = i
-	if len(list) == 0 {
-		return
+	p.ops = r.world.Lead(p.changes)
+	for i := range p.ops {
+		p.last[p.ops[i].Key] = i
+		if over := p.ops[i].Over; over != nil {
+			p.last[*over] = i
+		}
 	}
-	made, errs, err := y.r.cfg.Tree.Stage(list)
-	for n, op := range at {
+	for key := range p.changes {
+		if _, some := p.last[key]; !some {
+			p.done(key)
+		}
+	}
+}
+
+// did notes how an operation ended.
+func (p *plan) did(op *converge.Op, err error) {
+	keys := []converge.Key{op.Key}
+	if op.Over != nil {
+		keys = append(keys, *op.Over)
+	}
+	if err != nil && p.err == nil && !overtaken(err) {
+		p.err = fmt.Errorf("%s %q: %w", op.Verb, op.Node.Name, err)
+	}
+	for _, key := range keys {
 		if err != nil {
-			y.here[op] = result{nil, err}
-		} else if errs[n] != nil {
-			y.here[op] = result{nil, errs[n]}
-		} else {
-			y.here[op] = result{made[n], nil}
+			p.failed[key], p.r.due[key] = true, true
+		}
+		if p.last[key] == p.next && !p.failed[key] {
+			p.done(key)
 		}
 	}
+}
+
+// done says of a name that it is as the records say.
+func (p *plan) done(key converge.Key) {
+	delete(p.r.due, key)
+	if n := p.changes[key]; n != nil {
+		p.r.toldOf(n)
+	}
+}
+
+// give gives the way up, wherever it was left: what of it was not done is in the world as the account says, and in due.
+func (p *plan) give() error {
+	if !p.made {
+		return p.r.commit()
+	}
+	for ; p.next < len(p.ops); p.next++ {
+		p.failed[p.ops[p.next].Key] = true
+		if over := p.ops[p.next].Over; over != nil {
+			p.failed[*over] = true
+		}
+	}
+	p.r.remake(p.failed)
+	p.made = false
+	return p.r.commit()
+}
+
+// list returns the versions whose contents the next operations need.
+func (p *plan) list() (list []*record.Record) {
+	twice := map[record.ID]bool{}
+	size := uint64(0)
+	for i := p.next; i < len(p.ops) && len(list) < readyFiles && size < readyBytes; i++ {
+		rec := p.needs(&p.ops[i])
+		if rec == nil || twice[rec.ID()] {
+			continue
+		}
+		if _, looked := p.ready[rec.ID()]; looked {
+			continue
+		}
+		twice[rec.ID()] = true
+		list = append(list, rec)
+		size += rec.Body.(*record.Version).Size
+	}
+	return list
 }
 
 // needs returns the version whose content an operation needs.
-func (y *readying) needs(op *converge.Op) *record.Record {
-	e := y.r.files[op.Key.File]
+func (p *plan) needs(op *converge.Op) *record.Record {
+	e := p.r.files[op.Key.File]
 	switch {
 	case op.Node.Type != record.Regular || op.Node.Live.IsZero(), op.Verb != converge.Create && op.Verb != converge.Content:
 		return nil
 	case op.Verb == converge.Create && e != nil && len(e.names) > 0: // a further name
 		return nil
 	}
-	rec := y.r.tree.Record(op.Node.Live)
-	if op.Verb == converge.Content && (e == nil || y.r.holds(e, rec)) {
+	rec := p.r.tree.Record(op.Node.Live)
+	if op.Verb == converge.Content && (e == nil || p.r.holds(e, rec)) {
 		return nil // it was made with it, or could not be made
 	}
 	return rec
 }
 
-// drop gives up what was readied.
-func (y *readying) drop() {
-	for _, it := range y.here {
-		if it.content != nil {
-			it.content.Drop()
+// stage makes contents ready, without the lock.
+func (p *plan) stage(list []*record.Record) {
+	p.drop() // what nobody needed
+	made, errs, err := p.r.cfg.Tree.Stage(list)
+	for i, rec := range list {
+		switch {
+		case err != nil:
+			p.ready[rec.ID()] = result{nil, err}
+		case errs[i] != nil:
+			p.ready[rec.ID()] = result{nil, errs[i]}
+		default:
+			p.ready[rec.ID()] = result{made[i], nil}
 		}
 	}
-	y.here = nil
+}
+
+// drop gives up what is ready.
+func (p *plan) drop() {
+	for id, it := range p.ready {
+		if it.content != nil {
+			it.content.Drop()
+			delete(p.ready, id)
+		}
+	}
 }

@@ -47,7 +47,10 @@ type Keys interface {
 type Replica struct {
 	cfg Config
 
-	mu sync.Mutex // guards all below
+	applying sync.Mutex // held while the tree is led to what the records say; before mu
+
+	mu  sync.Mutex // guards all below
+	gen uint64     // counts the times that something was done, or memory was made anew
 	state
 }
 
@@ -124,6 +127,7 @@ func (r *Replica) enter() error {
 
 // load makes memory anew from the database.
 func (r *Replica) load() error {
+	r.gen++
 	r.state = state{account: newAccount(), tree: converge.New(), last: map[converge.Key]*record.Record{},
 		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{},
 		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, early: map[slot]bool{}, chains: map[chainID]*record.Chain{},
@@ -330,6 +334,7 @@ func (r *Replica) commit() error {
 		return r.broken
 	}
 	r.rows, r.unsynced = nil, true
+	r.gen++
 	return nil
 }
 

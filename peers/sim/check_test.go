@@ -38,6 +38,8 @@ func (t *tree) shows() string {
 // quiesce has everybody stop, all hosts run and reach each other, clocks agree, and waits until nothing changes any more.
 func (w *world) quiesce() {
 	w.log("everything comes to rest")
+	w.still = true
+	defer func() { w.still = false }()
 	rnd := w.rng(1 << 40)
 	clear(w.apart)
 	for _, h := range w.hosts {
@@ -127,6 +129,7 @@ func (w *world) aftermath(rnd *rand.Rand) {
 				w.gossip(o, h, rnd)
 			}
 		}
+		w.still = true
 		if n := h.author() + h.apply(); n > 0 {
 			w.fail("%s: what comes again changes %d", h, n)
 		}

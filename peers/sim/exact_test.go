@@ -176,6 +176,8 @@ func (staged) Drop() {}
 
 // Stage implements [replica.Tree].
 func (t *tree) Stage(list []*record.Record) (all []replica.Staged, errs []error, err error) {
+	t.h.tick()
+	t.h.meanwhile()
 	all, errs = make([]replica.Staged, len(list)), make([]error, len(list))
 	for i, rec := range list {
 		if content, here := t.content(rec.Body.(*record.Version)); here {

@@ -62,6 +62,35 @@ func (w *world) step(seed uint64) {
 	h.fuse, h.disk.fail = 0, false
 }
 
+// meanwhile has something happen while a host makes contents ready, for which nothing else waits.
+func (h *host) meanwhile() {
+	if h.w.even || h.w.still || !h.chance(3) {
+		return
+	}
+	rep := h.rep
+	for range 1 + h.rnd.IntN(3) {
+		o := h.w.hosts[h.rnd.IntN(len(h.w.hosts))]
+		switch h.rnd.IntN(5) {
+		case 0, 1:
+			h.w.log("meanwhile %s: %s", h, h.work(h.rnd, fmt.Sprintf("%x", h.rnd.Uint32())))
+		case 2:
+			h.rest(h.rnd)
+		case 3:
+			if o != h {
+				h.w.log("meanwhile %s hears %s: %v", h, o, h.w.deliver(o, h))
+			}
+		default:
+			if o != h {
+				h.w.log("meanwhile %s gossips to %s", o, h)
+				h.w.gossip(o, h, h.rnd)
+			}
+		}
+		if h.rep != rep {
+			panic(crashed{h}) // it went down
+		}
+	}
+}
+
 // most is how much is sent at a time.
 func (w *world) most(n int) int {
 	if w.even {

@@ -20,6 +20,7 @@ type world struct {
 	hosts    []*host
 	intruder *intruder           // nil: everybody is honest
 	silent   bool                // it says nothing
+	still    bool                // nobody does anything by himself
 	even     bool                // nobody crashes, and all that is under way arrives at once: so what somebody says who does not count changes no other step
 	sessions map[[2]int]*session // from, to
 	apart    map[[2]int]bool     // cut from each other; the lower number first

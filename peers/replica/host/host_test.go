@@ -40,6 +40,8 @@ type site struct {
 	ring     keyring.Ring
 	standing func(sharefs.PeerID) replica.Standing
 	part     func(*record.Record) replica.Standing // of records, if it is not the same for all of an author
+	staging  func()                                // happens while contents are made ready; nil: nothing
+	damaged  string                                // content of which it cannot be told whether it is here
 }
 
 func sites(t testing.TB, n int) []*site {
@@ -93,7 +95,7 @@ func (s *site) openReplica() {
 		keys = s.keys
 	}
 	s.rep, err = replica.Open(replica.Config{
-		Tree: s.as(), Store: s.store, Keys: keys, Self: s.self, Key: s.key,
+		Tree: eventful{s.as(), s}, Store: s.store, Keys: keys, Self: s.self, Key: s.key,
 		Counts: func(author sharefs.PeerID) bool { return s.standing(author) != replica.PassedOver },
 		Standing: func(rec *record.Record) replica.Standing {
 			if s.part != nil {
@@ -103,6 +105,26 @@ func (s *site) openReplica() {
 		},
 	})
 	check(s.t, err)
+}
+
+// eventful is a tree in which something happens while contents are made ready.
+type eventful struct {
+	Tree
+	s *site
+}
+
+func (e eventful) Stage(list []*record.Record) ([]replica.Staged, []error, error) {
+	if e.s.staging != nil {
+		e.s.staging()
+	}
+	return e.Tree.Stage(list)
+}
+
+func (e eventful) Here(v *record.Version) (bool, error) {
+	if e.s.damaged != "" && v.Content() == e.s.damaged {
+		return false, sharefs.KindCorrupt
+	}
+	return e.Tree.Here(v)
 }
 
 func (s *site) as() Tree { return Tree{Tree: s.tree} }

@@ -1,0 +1,165 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"sharefs"
+	"sharefs/peers/record"
+)
+
+// While contents are made ready nothing else waits, and whatever happens meanwhile is done right.
+func TestNothingWaitsForContents(t *testing.T) {
+	for name, c := range map[string]func(t *testing.T, a, b *site){
+		"nothing": func(*testing.T, *site, *site) {},
+		"more comes": func(t *testing.T, a, b *site) {
+			a.write("d", "more")
+			a.write("a", "newer of a")
+			a.settle()
+			a.tell()
+			b.hear(a, 1<<20)
+		},
+		"it goes": func(t *testing.T, a, b *site) {
+			if a.find("b") != 0 {
+				a.unlink("a")
+				a.rename("b", "e")
+			}
+			a.tell()
+			b.hear(a, 1<<20)
+		},
+		"somebody writes": func(t *testing.T, a, b *site) {
+			b.write("a", "mine")
+			b.settle()
+			b.tell()
+			if b.find("b") != 0 {
+				b.unlink("b")
+				b.tell()
+			}
+		},
+		"a directory is in the way": func(t *testing.T, a, b *site) {
+			if b.find("a") == 0 {
+				b.mkdir("a")
+			}
+		},
+		"somebody reads the log": func(t *testing.T, a, b *site) {
+			items, _, err := b.rep.Since(0, 1<<20)
+			check(t, err)
+			if len(items) == 0 {
+				t.Error("there is nothing")
+			}
+			if v, err := b.rep.Version(items[0].Records[len(items[0].Records)-1].ID()); err != nil {
+				t.Error(v, err)
+			}
+			_, err = b.rep.Wanted(10, nil)
+			check(t, err)
+		},
+		"the database fails": func(t *testing.T, a, b *site) {
+			b.write("e", "of b")
+			b.settle()
+			b.store.fail = true
+			if _, err := b.rep.Author(); !errors.Is(err, errDisk) {
+				t.Error(err)
+			}
+			b.store.fail = false
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			all := filled(t, 2)
+			a, b := all[0], all[1]
+			happened := 0
+			b.staging = func() {
+				if happened++; happened <= 2 {
+					c(t, a, b)
+				}
+			}
+			b.hear(a, 1<<20)
+			check(t, must2(b.apply()))
+			b.staging = nil
+			check(t, must2(b.apply()))
+			if happened == 0 {
+				t.Error("no content was made ready")
+			}
+			a.write("a", "of a, again")
+			b.write("c", "of b")
+			b.staging = func() { c(t, a, b) }
+			for _, s := range all {
+				s.settle()
+				s.tell()
+			}
+			b.hear(a, 1<<20)
+			check(t, must2(b.apply()))
+			b.staging = nil
+			meet(t, all...)
+			same(t, all...)
+			for _, s := range all {
+				s.right()
+			}
+		})
+	}
+}
+
+// Many contents are made ready a part at a time, each once, and those that are not here keep no other back.
+func TestManyContentsInParts(t *testing.T) {
+	all := sites(t, 2)
+	a, b := all[0], all[1]
+	for i := range 300 {
+		a.write(fmt.Sprint(i), fmt.Sprint("content ", i))
+	}
+	a.settle()
+	a.tell()
+	b.hear(a, 1<<20)
+	list, err := b.rep.Wanted(1<<20, nil)
+	check(t, err)
+	l, errs, err := b.tree.Gather(Contents(list[:280]), b)
+	check(t, err)
+	for _, err := range errs {
+		check(t, err)
+	}
+	parts := 0
+	b.staging = func() { parts++ }
+	n, err := b.rep.Apply()
+	l.End()
+	if n != len(list)-280 || err != nil || parts != 2 {
+		t.Errorf("%d of %d wait after %d parts: %v", n, len(list), parts, err)
+	}
+	// Something comes between any two parts: what is ready then is used, and who comes has the rest looked at again.
+	b.staging = func() {
+		parts++
+		a.write("more", fmt.Sprint(parts))
+		a.settle()
+		a.tell()
+		b.hear(a, 1<<20)
+	}
+	for round := 0; n > 0 && round < 10; round++ {
+		n, err = b.apply()
+		check(t, err)
+	}
+	b.staging = nil
+	if n > 1 {
+		t.Errorf("%d wait", n)
+	}
+	meet(t, all...)
+	same(t, all...)
+}
+
+// What cannot be told of one content keeps no other from being fetched.
+func TestOneContentThatCannotBeLookedAt(t *testing.T) {
+	all := filled(t, 2)
+	a, b := all[0], all[1]
+	b.hear(a, 1<<20)
+	list, err := b.rep.Wanted(10, nil)
+	check(t, err)
+	b.damaged = list[0].Body.(*record.Version).Content()
+	rest, err := b.rep.Wanted(10, nil)
+	if len(rest) != 2 || !errors.Is(err, sharefs.KindCorrupt) {
+		t.Errorf("%d are wanted: %v", len(rest), err)
+	}
+	l, _, err := b.tree.Gather(Contents(rest), b)
+	check(t, err)
+	defer l.End()
+	if n, err := b.rep.Apply(); n != 1 || err != nil {
+		t.Errorf("%d wait: %v", n, err)
+	}
+}
