@@ -3,9 +3,8 @@ package tier
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
+	"crypto/aes"
+	"crypto/cipher"
 	"encoding/json"
 	"errors"
 	"io"
@@ -15,8 +14,8 @@ import (
 )
 
 // Root is what a bucket holds of a store, as of one moment: the object "root". It is replaced by compare-and-swap alone, and never names what is not
-// there. On disk and in the bucket: the line "sharefs-root-1 " with the HMAC-SHA-256 (RFC 2104) of all that follows in hexadecimal, by a key that follows from the
-// share key; then JSON, compressed (gzip, RFC 1952).
+// there. In the bucket: "sharefs-root-2\n", a nonce of 12 random bytes, and JSON, compressed (gzip, RFC 1952) and sealed (AES-256-GCM, with what stands before it bound)
+// with a key that follows from the share key: whoever has the bucket and not the key learns when a root was written, and how long it is.
 type Root struct {
 	Store   string    `json:"store"` // whose it is: 16 random bytes, hexadecimal
 	Nonce   string    `json:"nonce"` // of this root: 16 random bytes, hexadecimal
@@ -44,17 +43,24 @@ type Dropped struct {
 	Since time.Time `json:"t"`
 }
 
+// RootKey is the key of the object.
+const RootKey = "root"
+
 const (
-	rootKey   = "root"
-	rootMagic = "sharefs-root-1 "
-	rootHead  = len(rootMagic) + 2*sha256.Size + 1
+	rootMagic = "sharefs-root-2\n"
 	maxRoot   = 256 << 20 // bytes, as JSON and in the bucket
 )
 
-func rootSum(key *[32]byte, body []byte) []byte {
-	m := hmac.New(sha256.New, key[:])
-	m.Write(body)
-	return m.Sum(nil)
+func rootSeal(key *[32]byte) cipher.AEAD {
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		panic(err) // a key of 32 bytes is one
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic(err)
+	}
+	return aead
 }
 
 // encode returns the object.
@@ -64,28 +70,44 @@ func (r *Root) encode(key *[32]byte) ([]byte, error) {
 	if err := errors.Join(json.NewEncoder(z).Encode(r), z.Close()); err != nil {
 		return nil, err
 	}
-	b := append([]byte(rootMagic), hex.EncodeToString(rootSum(key, body.Bytes()))...)
-	return append(append(b, '\n'), body.Bytes()...), nil
+	return rootSeal(key).Seal([]byte(rootMagic), nil, body.Bytes(), []byte(rootMagic)), nil
 }
 
-// decodeRoot is the inverse of encode. It errors with KindAccess where the object was made with another key, or is no root at all.
-func decodeRoot(key *[32]byte, b []byte) (*Root, error) {
-	const op = "read the root of the bucket"
-	foreign := &sharefs.Error{Op: op, Kind: sharefs.KindAccess, Detail: "what is there is no root of a store with this share key"}
-	if len(b) < rootHead || string(b[:len(rootMagic)]) != rootMagic || b[rootHead-1] != '\n' {
+// openRoot opens the seal. It errors with KindAccess where the object was made with another key, or is no root at all.
+func openRoot(key *[32]byte, b []byte) ([]byte, error) {
+	foreign := &sharefs.Error{Op: opRoot, Kind: sharefs.KindAccess, Detail: "what is there is no root of a store with this share key"}
+	sealed, ok := bytes.CutPrefix(b, []byte(rootMagic))
+	if !ok {
 		return nil, foreign
 	}
-	sum, err := hex.DecodeString(string(b[len(rootMagic) : rootHead-1]))
-	if err != nil || !hmac.Equal(sum, rootSum(key, b[rootHead:])) {
-		return nil, foreign
-	}
-	z, err := gzip.NewReader(bytes.NewReader(b[rootHead:]))
+	body, err := rootSeal(key).Open(nil, nil, sealed, []byte(rootMagic))
 	if err != nil {
-		return nil, &sharefs.Error{Op: op, Kind: sharefs.KindCorrupt, Err: err}
+		return nil, foreign
+	}
+	return body, nil
+}
+
+const opRoot = "read the root of the bucket"
+
+// CheckRoot sees that an object is a root that was sealed with the key. Errors: KindAccess.
+func CheckRoot(key [32]byte, b []byte) error {
+	_, err := openRoot(&key, b)
+	return err
+}
+
+// decodeRoot is the inverse of encode. Errors: those of openRoot, KindCorrupt.
+func decodeRoot(key *[32]byte, b []byte) (*Root, error) {
+	body, err := openRoot(key, b)
+	if err != nil {
+		return nil, err
+	}
+	z, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil, &sharefs.Error{Op: opRoot, Kind: sharefs.KindCorrupt, Err: err}
 	}
 	r := &Root{}
 	if err := json.NewDecoder(io.LimitReader(z, maxRoot)).Decode(r); err != nil {
-		return nil, &sharefs.Error{Op: op, Kind: sharefs.KindCorrupt, Err: err}
+		return nil, &sharefs.Error{Op: opRoot, Kind: sharefs.KindCorrupt, Err: err}
 	}
 	return r, nil
 }

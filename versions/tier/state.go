@@ -32,6 +32,28 @@ func Known(path string) (store string, number uint64, err error) {
 	return s.Store, s.Number, nil
 }
 
+// Identify returns whose the roots of a store are: as the file tells, which is made where it is missing.
+func Identify(path string) (store string, err error) {
+	var s state
+	err = s.load(path)
+	return s.Store, err
+}
+
+// Begin makes the file for one more bucket of a store that has a name already. Where it is there it is left as it is.
+func Begin(path, store string) error {
+	if _, err := os.Lstat(path); err == nil || !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	s := state{Store: store}
+	return s.save(path)
+}
+
+// TakeName writes that file for a store that was made of what a root elsewhere names: it has its name, and none of the roots in this bucket is one that it wrote.
+func TakeName(path string, r *Root) error {
+	s := state{Store: r.Store, Number: r.Number}
+	return s.save(path)
+}
+
 // TakeUp writes that file for a store that was made of what a root names: it goes on as the one that has written it.
 func TakeUp(path string, r *Root) error {
 	s := state{Store: r.Store, Last: r.Nonce, Number: r.Number}

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sharefs"
@@ -52,6 +53,10 @@ type Config struct {
 	Every  time.Duration // at most so often the bucket is brought up to date
 	Look   time.Duration // so often it is seen, while nothing changes here, whether the bucket is still this store's; 0: never
 	Keep   time.Duration // for so long a file stays in the bucket that no root names any more
+	// Own: nobody but this store can write there. A root that is older than the one that was written last, or none at all, is then what the bucket was put back to, and is
+	// replaced; and where another store is kept there, or a later root of this one, Elsewhere says what can be done.
+	Own       bool
+	Elsewhere string
 	// Take, where not empty, is the nonce of a root, or its beginning, that another copy of this store wrote and this one may replace.
 	Take string
 	// Named, where not nil, is told of all that the bucket has whole and its root names, each time that a root was written.
@@ -76,6 +81,7 @@ type Stats struct {
 	Sent         uint64    `json:"sent_bytes"`        // since the start
 	Error        string    `json:"error,omitempty"`   // why it does not get on at present
 	Refused      bool      `json:"refused,omitempty"` // and will not before somebody has seen to it
+	PutBack      time.Time `json:"put_back,omitzero"` // when the bucket was found to have lost what it was given, the last time
 }
 
 // Uploader keeps the files of a store in a bucket, behind those who write them:
@@ -104,6 +110,9 @@ type Uploader struct {
 	looked time.Time // when it was last seen that the root is this store's
 	lost   error     // files that a bucket alone has, and this one has not
 
+	anew atomic.Bool   // what is known of the bucket is to be found out anew
+	wake chan struct{} // capacity 1: try now
+
 	mu    sync.Mutex // guards stats
 	stats Stats
 }
@@ -116,7 +125,10 @@ const (
 
 // Start begins to upload. It does not wait for the bucket.
 func Start(cfg Config) (*Uploader, error) {
-	u := &Uploader{cfg: cfg}
+	if cfg.Elsewhere == "" {
+		cfg.Elsewhere = "give this one another prefix in [tier] url"
+	}
+	u := &Uploader{cfg: cfg, wake: make(chan struct{}, 1)}
 	if err := u.state.load(cfg.State); err != nil {
 		return nil, err
 	}
@@ -130,6 +142,20 @@ func Start(cfg Config) (*Uploader, error) {
 func (u *Uploader) Close() {
 	u.cancel()
 	u.ended.Wait()
+}
+
+// Wake has it try now, as when a bucket that was out of reach can be reached again.
+func (u *Uploader) Wake() {
+	select {
+	case u.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Recheck has it find out anew what is in the bucket, for something that was there may have been lost.
+func (u *Uploader) Recheck() {
+	u.anew.Store(true)
+	u.Wake()
 }
 
 // Stats returns how the bucket stands. It does not wait.
@@ -184,14 +210,30 @@ func (u *Uploader) run(ctx context.Context) {
 		} else {
 			wait, rest = rest, min(2*rest, lastRest)
 		}
-		if sleep(ctx, wait) != nil {
+		if u.rest(ctx, wait) != nil {
 			return
 		}
 	}
 }
 
+// rest waits, or until it is woken.
+func (u *Uploader) rest(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+	case <-u.wake:
+	}
+	return nil
+}
+
 // turn brings the bucket up to date once.
 func (u *Uploader) turn(ctx context.Context) error {
+	if u.anew.Swap(false) {
+		u.remote, u.done = nil, ""
+	}
 	if u.root != nil && u.done == u.cfg.Source.State() && !u.taken(ctx) {
 		return u.lost
 	}
@@ -215,11 +257,13 @@ func (u *Uploader) turn(ctx context.Context) error {
 		}
 		files, u.lost = u.without(files)
 		u.backlog(files)
-		if err := u.upload(ctx, files); errors.Is(err, sharefs.KindNotExist) {
+		files, damaged, err := u.upload(ctx, files)
+		if errors.Is(err, sharefs.KindNotExist) {
 			continue
 		} else if err != nil {
 			return err
 		}
+		u.lost = cmp.Or(u.lost, damaged)
 		if u.cfg.Source.Removals() != removals {
 			continue
 		}
@@ -241,7 +285,7 @@ func (u *Uploader) taken(ctx context.Context) bool {
 	if u.cfg.Look <= 0 || time.Since(u.looked) < u.cfg.Look {
 		return false
 	}
-	_, info, err := u.cfg.Bucket.ReadAt(ctx, rootKey, make([]byte, 1), 0)
+	_, info, err := u.cfg.Bucket.ReadAt(ctx, RootKey, make([]byte, 1), 0)
 	u.looked = time.Now()
 	if err == nil && info.ETag == u.etag || err != nil && !errors.Is(err, sharefs.KindNotExist) {
 		return false
@@ -314,10 +358,18 @@ func (u *Uploader) meet(ctx context.Context) error {
 	root, etag, err := ReadRoot(ctx, u.cfg.Bucket, u.cfg.Key)
 	switch {
 	case errors.Is(err, sharefs.KindNotExist):
+		if u.cfg.Own && u.state.Last != "" {
+			u.wasPutBack("no root")
+		}
 		u.root, u.etag = nil, ""
+	case errors.Is(err, sharefs.KindAccess) && etag != "" && u.cfg.Own && u.state.Last != "": // no other store can write there: it is damaged
+		u.wasPutBack("a root that does not read")
+		u.root, u.etag = nil, ""
+		if err := u.cfg.Bucket.Delete(ctx, RootKey); err != nil {
+			return notGone(err)
+		}
 	case errors.Is(err, sharefs.KindAccess) && etag != "":
-		return refusal{&sharefs.Error{Op: "use the bucket", Kind: sharefs.KindAccess,
-			Detail: "another store, with another share key, is kept below this prefix: give this one another prefix in [tier] url"}}
+		return refusal{&sharefs.Error{Op: "use the bucket", Kind: sharefs.KindAccess, Detail: "another store, with another share key, is kept there: " + u.cfg.Elsewhere}}
 	case err != nil:
 		return err
 	default:
@@ -340,10 +392,19 @@ func (u *Uploader) meet(ctx context.Context) error {
 	return nil
 }
 
+// wasPutBack notes that the bucket has lost what it was given.
+func (u *Uploader) wasPutBack(has string) {
+	u.cfg.Log.Warn("the bucket has lost what it was given, and gets it again", "has", has, "written", u.state.Number)
+	u.note(func(s *Stats) { s.PutBack = time.Now() })
+}
+
 // mine sees that a root is one that this store wrote.
 func (u *Uploader) mine(root *Root) error {
 	switch {
 	case root.Store == u.state.Store && (root.Nonce == u.state.Last || root.Nonce == u.state.Next):
+		return nil
+	case u.cfg.Own && root.Store == u.state.Store && root.Number < u.state.Number:
+		u.wasPutBack(fmt.Sprint("root ", root.Number))
 		return nil
 	case u.cfg.Take != "" && strings.HasPrefix(root.Nonce, u.cfg.Take):
 		u.cfg.Log.Warn("what another copy of the store wrote is taken over", "host", root.Host, "written", root.Written)
@@ -358,25 +419,33 @@ func (u *Uploader) mine(root *Root) error {
 	if root.Store == u.state.Store {
 		who = "another copy of this store"
 	}
-	return refusal{&sharefs.Error{Op: "use the bucket", Kind: sharefs.KindBusy, Detail: who + " is kept below this prefix, which " + root.Host + " wrote to at " +
-		root.Written.Format(time.RFC3339) + ": give this one another prefix in [tier] url or, if that one is gone for good, let this one take its place with take_over = \"" +
+	return refusal{&sharefs.Error{Op: "use the bucket", Kind: sharefs.KindBusy, Detail: who + " is kept there, which " + root.Host + " wrote to at " +
+		root.Written.Format(time.RFC3339) + ": " + u.cfg.Elsewhere + " or, if that one is gone for good, let this one take its place with take_over = \"" +
 		root.Nonce + "\""}}
 }
 
-// upload puts what is not there.
-func (u *Uploader) upload(ctx context.Context, files []File) error {
+// upload puts what is not there, and returns what is then. A file that is damaged here is left out, so that all else gets there: damaged names it.
+func (u *Uploader) upload(ctx context.Context, files []File) (there []File, damaged, err error) {
 	for _, f := range files {
-		if u.remote[f.Name].Size == f.Size {
+		if u.remote[f.Name].Size == f.Size && u.remote[f.Name].Key != "" {
+			there = append(there, f)
 			continue
 		}
 		etag, err := u.put(ctx, f)
-		if err != nil {
-			return err
+		if errors.Is(err, sharefs.KindCorrupt) {
+			if damaged == nil {
+				damaged = &sharefs.Error{Op: "upload", Path: f.Name, Kind: sharefs.KindCorrupt, Detail: "it is left out: sharefs fsck --scrub --repair", Err: err}
+			}
+			continue
 		}
+		if err != nil {
+			return nil, nil, err
+		}
+		there = append(there, f)
 		u.remote[f.Name] = Info{Key: f.Name, Size: f.Size, ETag: etag}
 		u.note(func(s *Stats) { s.BacklogFiles, s.BacklogBytes = s.BacklogFiles-1, s.BacklogBytes-f.Size })
 	}
-	return nil
+	return there, damaged, nil
 }
 
 func (u *Uploader) put(ctx context.Context, f File) (etag string, err error) {
@@ -408,9 +477,9 @@ func (u *Uploader) swap(ctx context.Context, files []File) error {
 		return err
 	}
 	// Whether it was written cannot be told after a crash, or when the answer is lost: the nonce tells then.
-	intent := state{Store: next.Store, Last: u.state.Last, Next: next.Nonce}
+	intent := state{Store: next.Store, Last: u.state.Last, Next: next.Nonce, Number: next.Number - 1}
 	if u.root != nil {
-		intent.Last, intent.Number = u.root.Nonce, u.root.Number
+		intent.Last = u.root.Nonce
 	}
 	if err := intent.save(u.cfg.State); err != nil {
 		return err
@@ -420,7 +489,7 @@ func (u *Uploader) swap(ctx context.Context, files []File) error {
 	if u.root != nil {
 		only = Condition{ETag: u.etag}
 	}
-	etag, err := u.cfg.Bucket.Put(ctx, rootKey, bytes.NewReader(body), int64(len(body)), only)
+	etag, err := u.cfg.Bucket.Put(ctx, RootKey, bytes.NewReader(body), int64(len(body)), only)
 	if err != nil {
 		u.remote = nil // it may be there nevertheless, or another one's
 		return notGone(err)
@@ -447,7 +516,7 @@ func (u *Uploader) swap(ctx context.Context, files []File) error {
 
 // next returns the root that names the files.
 func (u *Uploader) next(files []File, now time.Time) *Root {
-	r := &Root{Store: u.state.Store, Nonce: random(), Number: 1, Host: u.cfg.Host, Written: now, Config: u.cfg.About}
+	r := &Root{Store: u.state.Store, Nonce: random(), Number: u.state.Number + 1, Host: u.cfg.Host, Written: now, Config: u.cfg.About}
 	if u.cfg.Keys != nil {
 		r.Keys = u.cfg.Keys()
 	}
@@ -458,7 +527,7 @@ func (u *Uploader) next(files []File, now time.Time) *Root {
 	}
 	dropped := map[string]bool{}
 	if u.root != nil {
-		r.Number = u.root.Number + 1
+		r.Number = max(u.root.Number, u.state.Number) + 1
 		for _, d := range u.root.Dropped {
 			if _, there := u.remote[d.Name]; there && !named[d.Name] {
 				dropped[d.Name] = true
@@ -491,7 +560,7 @@ func (u *Uploader) tidy(ctx context.Context) error {
 // ReadRoot reads the root of a bucket. It errors with KindNotExist where there is none; with KindAccess where it is another store's, and then with its tag.
 func ReadRoot(ctx context.Context, b Bucket, key [32]byte) (*Root, string, error) {
 	for range attempts {
-		body, etag, err := readWhole(ctx, b, rootKey, maxRoot)
+		body, etag, err := readWhole(ctx, b, RootKey, maxRoot)
 		if errors.Is(err, errReplaced) {
 			continue
 		}
@@ -504,7 +573,7 @@ func ReadRoot(ctx context.Context, b Bucket, key [32]byte) (*Root, string, error
 	return nil, "", errReplaced
 }
 
-var errReplaced = &sharefs.Error{Op: "read", Path: rootKey, Kind: sharefs.KindAgain, Detail: "it was replaced while it was read"}
+var errReplaced = &sharefs.Error{Op: "read", Path: RootKey, Kind: sharefs.KindAgain, Detail: "it was replaced while it was read"}
 
 // readWhole reads a small object.
 func readWhole(ctx context.Context, b Bucket, key string, most int64) ([]byte, string, error) {

@@ -404,7 +404,7 @@ func TestAnotherStoreIsRefusedByName(t *testing.T) {
 	stranger.Key = [32]byte{9}
 	refused(stranger, "another share key")
 	cousin := config(t, b, other)
-	text := refused(cousin, "another store with the same share key is kept below this prefix, which here wrote to")
+	text := refused(cousin, "another store with the same share key is kept there, which here wrote to")
 	// It may take its place when somebody says so, who is told how.
 	_, rest, _ := strings.Cut(text, `take_over = "`)
 	cousin.Take, _, _ = strings.Cut(rest, `"`)

@@ -1,0 +1,155 @@
+package tier_test
+
+import (
+	"bytes"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"sharefs"
+	"sharefs/versions/tier"
+	"sharefs/versions/tier/membucket"
+)
+
+// copyOf returns a bucket that has what another one has.
+func copyOf(t *testing.T, b *membucket.Bucket) *membucket.Bucket {
+	t.Helper()
+	c := &membucket.Bucket{}
+	for _, key := range b.Keys() {
+		body := make([]byte, 1<<20)
+		n, _, err := b.ReadAt(t.Context(), key, body, 0)
+		if err == nil {
+			_, err = c.Put(t.Context(), key, bytes.NewReader(body[:n]), int64(n), tier.Condition{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+// A bucket that nobody else can write to, and that has an older root, none, or a damaged one, gets all again, and its numbers go on; a later one is another copy of the store.
+func TestOwnBucketThatWasPutBack(t *testing.T) {
+	b, f := &membucket.Bucket{}, &files{}
+	f.set("packs/ab/1", "one")
+	cfg := config(t, b, f)
+	cfg.Own, cfg.Elsewhere = true, "do this or that"
+	u := start(t, cfg)
+	same(t, b, f)
+	old := copyOf(t, b)
+	f.set("packs/ab/2", "two")
+	same(t, b, f)
+	f.set("packs/ab/3", "three")
+	same(t, b, f)
+	u.Close()
+	early, err := os.ReadFile(cfg.State)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, _, err := tier.ReadRoot(t.Context(), b, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := copyOf(t, b)
+	if _, err := damaged.Put(t.Context(), "root", strings.NewReader("no root"), 7, tier.Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	for name, has := range map[string]*membucket.Bucket{"an older root": old, "nothing": {}, "a damaged root": damaged} {
+		again := cfg
+		again.Bucket, again.State = has, filepath.Join(t.TempDir(), "state")
+		if err := os.WriteFile(again.State, early, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		u := start(t, again)
+		until(t, "all is there, and it is told", func() bool { return !u.Stats().PutBack.IsZero() && !u.Stats().Complete.IsZero() })
+		u.Close()
+		root, _, err := tier.ReadRoot(t.Context(), has, key)
+		if err != nil || root.Number < last.Number || !maps.Equal(named(t, has), f.all()) {
+			t.Errorf("%s: %+v, %v", name, root, err)
+		}
+	}
+	// The state is that of an older copy of the store.
+	f.set("packs/ab/4", "four")
+	u = start(t, cfg)
+	same(t, b, f)
+	f.set("packs/ab/5", "five")
+	same(t, b, f)
+	u.Close()
+	if err := os.WriteFile(cfg.State, early, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	u = start(t, cfg)
+	until(t, "it is refused", func() bool { return u.Stats().Refused })
+	if s := u.Stats().Error; !strings.Contains(s, "another copy of this store is kept there") || !strings.Contains(s, "do this or that") {
+		t.Error(s)
+	}
+}
+
+// What is lost behind the uploader's back comes again when it is told to look.
+func TestRecheck(t *testing.T) {
+	b, f := &membucket.Bucket{}, &files{}
+	f.set("packs/ab/1", "one")
+	f.set("packs/ab/2", "two")
+	u := start(t, config(t, b, f))
+	same(t, b, f)
+	if err := b.Delete(t.Context(), "packs/ab/1"); err != nil {
+		t.Fatal(err)
+	}
+	u.Recheck()
+	until(t, "it is there again", func() bool { return slices.Contains(b.Keys(), "packs/ab/1") })
+	same(t, b, f)
+}
+
+// refusing is a bucket that takes nothing that is damaged.
+type refusing struct{ *membucket.Bucket }
+
+// A file that is damaged here is left out, and said; all else gets there.
+func TestDamagedFileIsLeftOut(t *testing.T) {
+	mem, f := &membucket.Bucket{}, &files{}
+	mem.Before = func(op, key string) error {
+		if op == "put" && key == "packs/ab/2" {
+			return &sharefs.Error{Op: op, Path: key, Kind: sharefs.KindCorrupt}
+		}
+		return nil
+	}
+	f.set("packs/ab/1", "one")
+	f.set("packs/ab/2", "damaged")
+	f.set("packs/ab/3", "three")
+	u := start(t, config(t, refusing{mem}, f))
+	want := f.all()
+	delete(want, "packs/ab/2")
+	until(t, "all else is there", func() bool { return maps.Equal(named(t, mem), want) })
+	until(t, "it is said", func() bool {
+		s := u.Stats()
+		return strings.Contains(s.Error, "packs/ab/2") && strings.Contains(s.Error, "fsck")
+	})
+}
+
+// The file that names a store is made once, and begins those of further buckets.
+func TestNameOfAStore(t *testing.T) {
+	dir := t.TempDir()
+	store, err := tier.Identify(filepath.Join(dir, "tier"))
+	if err != nil || len(store) != 32 {
+		t.Fatal(store, err)
+	}
+	if again, err := tier.Identify(filepath.Join(dir, "tier")); err != nil || again != store {
+		t.Error(again, err)
+	}
+	other := filepath.Join(dir, "other")
+	if err := errors.Join(tier.Begin(other, store), tier.Begin(other, "another")); err != nil {
+		t.Fatal(err)
+	}
+	if got, number, err := tier.Known(other); err != nil || got != store || number != 0 {
+		t.Error(got, number, err)
+	}
+	if err := tier.TakeName(other, &tier.Root{Store: store, Number: 7, Nonce: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	if got, number, err := tier.Known(other); err != nil || got != store || number != 7 {
+		t.Error(got, number, err)
+	}
+}
