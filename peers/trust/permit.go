@@ -11,7 +11,8 @@ import (
 // What goes to a peer is an [Envelope], and the send layer writes nothing else. An Envelope is made by a permission, and permissions are given by
 // a [Policy] alone: [Plain] for a peer and a path where [OutPlain] goes out, [Cipher] for a peer to whom sealed objects go. A Cipher takes
 // nothing but a [Sealed], and a Sealed is made by a [Sealer], which has encrypted it or opened it with the key; no bytes can be declared to be sealed. So
-// plain content for a peer of the level store cannot be written down: no function makes an Envelope of it.
+// plain content for a peer of the level store cannot be written down: no function makes an Envelope of it. What is too long for memory goes in a
+// [FileEnvelope], which is made in the same way, of a [SealedFile] (permit_file.go).
 //
 // A permission is for one message: ask the policy of the moment for each. The zero values of all these types permit nothing and hold nothing.
 

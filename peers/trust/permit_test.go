@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/sha256"
 	"errors"
+	"io"
 	"reflect"
+	"strings"
 	"testing"
 
 	"sharefs"
@@ -90,7 +93,7 @@ func TestPermissionForTheWhole(t *testing.T) {
 // TestNothingElseMakesAnEnvelope: each type that takes part has no field that another package can set, so its only values are those
 // that the functions here return, and the zero value.
 func TestNothingElseMakesAnEnvelope(t *testing.T) {
-	for _, v := range []any{Envelope{}, Plain{}, Cipher{}, Sealed{}, Sealer{}, Policy{}} {
+	for _, v := range []any{Envelope{}, Plain{}, Cipher{}, Sealed{}, Sealer{}, Policy{}, FileEnvelope{}, SealedFile{}, FileSealer{}} {
 		typ := reflect.TypeOf(v)
 		for i := range typ.NumField() {
 			if typ.Field(i).IsExported() {
@@ -104,9 +107,13 @@ func TestNothingElseMakesAnEnvelope(t *testing.T) {
 	if _, err := (Cipher{peer: bob}).Envelope(Sealed{}); !errors.Is(err, sharefs.KindPermission) {
 		t.Error(err)
 	}
-	// Of a permission for cipher, there is one method that makes an envelope, and it takes a Sealed.
+	if _, err := (Cipher{peer: bob}).File(SealedFile{}); !errors.Is(err, sharefs.KindPermission) {
+		t.Error(err)
+	}
+	// Of a permission for cipher, there are two methods that make an envelope, and they take what is sealed.
 	m, _ := reflect.TypeFor[Cipher]().MethodByName("Envelope")
-	if reflect.TypeFor[Cipher]().NumMethod() != 1 || m.Type.In(1) != reflect.TypeFor[Sealed]() {
+	f, _ := reflect.TypeFor[Cipher]().MethodByName("File")
+	if reflect.TypeFor[Cipher]().NumMethod() != 2 || m.Type.In(1) != reflect.TypeFor[Sealed]() || f.Type.In(1) != reflect.TypeFor[SealedFile]() {
 		t.Error("a store peer can be sent something else than sealed objects")
 	}
 }
@@ -134,5 +141,36 @@ func TestOnlyWhatTheKeyMadeIsSealed(t *testing.T) {
 	}
 	if _, err := s.Seal(nil, nil, nil); !errors.Is(err, sharefs.KindInvalid) {
 		t.Error(err)
+	}
+}
+
+// A file is looked at as a whole before it can be sent, and its id is that of what was looked at.
+func TestOnlyWhatWasLookedAtIsASealedFile(t *testing.T) {
+	sealer := NewFileSealer(func(name string, body io.ReaderAt, size int64) error {
+		b := make([]byte, size)
+		if _, err := body.ReadAt(b, 0); err != nil || name != "packs/1" || !bytes.HasPrefix(b, []byte("sealed")) {
+			return &sharefs.Error{Op: "check", Kind: sharefs.KindCorrupt}
+		}
+		return nil
+	})
+	text := []byte("sealed content")
+	f, err := sealer.Adopt("packs/1", bytes.NewReader(text), int64(len(text)))
+	if err != nil || f.ID() != sha256.Sum256(text) || f.Size() != int64(len(text)) || f.Name() != "packs/1" {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	for _, l := range Levels() {
+		c, _ := Policy{}.Grant(Rule{bob, Pattern{}, l}).Cipher(bob)
+		if e, err := c.File(f); (err == nil) != (l >= Store) || err == nil && (e.To() != bob || e.File() != f) || err != nil && !e.To().IsZero() {
+			t.Errorf("%s: %+v, %v", l, e, err)
+		}
+	}
+	for name, try := range map[string]func() (SealedFile, error){
+		"plain":        func() (SealedFile, error) { return sealer.Adopt("packs/1", strings.NewReader("plain content"), 13) },
+		"another name": func() (SealedFile, error) { return sealer.Adopt("my diary", bytes.NewReader(text), 14) },
+		"longer":       func() (SealedFile, error) { return sealer.Adopt("packs/1", bytes.NewReader(text), 15) },
+	} {
+		if got, err := try(); !errors.Is(err, sharefs.KindCorrupt) || got.Body() != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
