@@ -54,6 +54,8 @@ var rules = []rule{
 	{"sharefs/peers/pair", []string{"sharefs", "sharefs/peers/frame", "sharefs/peers/identity"}, "protocols over any stream"},
 	{"sharefs/peers/discover", []string{"sharefs", "golang.org/x/net", "golang.org/x/sys"}, "beacons know keys, not what they are good for"},
 	{"sharefs/peers/book", []string{"sharefs", "sharefs/internal/bytesize", "sharefs/peers/trust"}, "what is kept of peers, wherever"},
+	{"sharefs/peers/vault", []string{"sharefs", "sharefs/peers/frame", "sharefs/peers/pace", "sharefs/peers/trust", "sharefs/versions/tier", "golang.org/x/sys"},
+		"a bucket over any session: it knows objects, and what permits to send them"},
 	{"sharefs/peers/pace", []string{"sharefs"}, "bytes and time, whatever the bytes are"},
 	{"sharefs/peers/link", []string{"sharefs", "sharefs/esp", "sharefs/peers"}, "the one user of esp: it brings the parts together, and knows nothing of trees"},
 
@@ -109,7 +111,7 @@ var owned = []struct {
 }{
 	{"github.com/hanwen/go-fuse", []string{"sharefs/fs", "sharefs/bench", "sharefs/integration"}, "one edge to FUSE", []string{"sharefs/cmd/sharefs"}},
 	{"go.etcd.io/bbolt", []string{"sharefs/versions/kv", "sharefs/bench", "sharefs/integration"}, "one user of bbolt", []string{"sharefs/cmd/sharefs"}},
-	{"sharefs/versions", []string{"sharefs/versions", "sharefs/fs", "sharefs/internal/daemon", "sharefs/peers/replica/host", "sharefs/bench", "sharefs/integration"},
+	{"sharefs/versions", []string{"sharefs/versions", "sharefs/fs", "sharefs/internal/daemon", "sharefs/peers/replica/host", "sharefs/peers/vault", "sharefs/bench", "sharefs/integration"},
 		"whoever else wants something of the past asks the mount", []string{"sharefs/cmd/sharefs"}},
 	{"github.com/minio/minio-go", []string{"sharefs/versions/tier/s3"}, "one client of S3", []string{"sharefs/cmd/sharefs"}},
 	{"testing", []string{"sharefs/integration", "sharefs/esp", "sharefs/versions/tier/tiertest"}, "helpers of tests do not stand in what is shipped", []string{"sharefs/cmd/sharefs", "sharefs/cmd/sharefs-mount"}},
