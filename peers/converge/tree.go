@@ -150,6 +150,9 @@ func (t *Tree) Inputs(fn func(Input)) {
 	}
 }
 
+// Names returns how many names are shown.
+func (t *Tree) Names() int { return len(t.nodes) - 1 }
+
 // Records returns how many records were added.
 func (t *Tree) Records() int { return len(t.records) }
 

@@ -79,6 +79,8 @@
 //	9 fork    author (32), incarnation (8) → a batch that the author signed beside one that was taken
 //	10 passed author (32), incarnation (8) → the last batch of which was counted, how many records (8 each), who brought it (32); or author (32), id (32) of a single
 //	          record → who brought it (32)
+//	11 bulk   author (32), file (16), link (8) of a name that he removed or renamed lately → when (8, nanoseconds), and if that counted 1, the directory (16) and name that it had;
+//	          author (32) → since when something of him is held (8)
 //
 // # What is not here
 //

@@ -97,6 +97,14 @@ func DecodeItem(b []byte) (i Item, err error) {
 	return i, nil
 }
 
+// author is who wrote the item; nobody, if it is not whole.
+func (i *Item) author() (id sharefs.PeerID) {
+	if len(i.Records) > 0 {
+		id = i.Records[0].Author
+	}
+	return id
+}
+
 // check holds that the records are those of the batch.
 func (i *Item) check() error {
 	detail := ""

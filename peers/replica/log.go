@@ -41,8 +41,14 @@ func (r *Replica) Take(from sharefs.PeerID, items []Item) (fresh int, err error)
 	defer r.mu.Unlock()
 	var in []converge.Input
 	twice := map[record.ID]bool{}
+	r.young.prune(r.cfg.Now().Add(-youngFor))
 	for i := range items {
-		news, e := r.takeItem(from, &items[i], twice)
+		w := r.watches(&items[i])
+		if w != nil && len(in) > 0 { // which looks at what is there
+			r.add(in...)
+			fresh, in = fresh+len(in), nil
+		}
+		news, e := r.takeItem(from, &items[i], w, twice)
 		in = append(in, news...)
 		if e != nil && err == nil {
 			err = e
@@ -56,11 +62,11 @@ func (r *Replica) Take(from sharefs.PeerID, items []Item) (fresh int, err error)
 	if e := r.sync(); e != nil {
 		return 0, e
 	}
-	return len(in), err
+	return fresh + len(in), err
 }
 
 // takeItem checks an item and puts what is new of it into the database.
-func (r *Replica) takeItem(from sharefs.PeerID, i *Item, twice map[record.ID]bool) (in []converge.Input, err error) {
+func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[record.ID]bool) (in []converge.Input, err error) {
 	if err := i.check(); err != nil {
 		return nil, err
 	}
@@ -117,6 +123,12 @@ func (r *Replica) takeItem(from sharefs.PeerID, i *Item, twice map[record.ID]boo
 			r.anew = append(r.anew, id)
 		}
 		j := judged{rec, r.judge(rec)}
+		if j.standing == Merged && w != nil {
+			j.standing = w.judge(rec)
+		}
+		if p, ok := rec.Body.(*record.Place); ok && j.standing == Merged && !r.placed[p.File] && r.cfg.Bulk != nil {
+			r.young.add(p.File, r.cfg.Now())
+		}
 		in = append(in, j.input())
 		r.keep(j)
 		if i.Batch == nil {

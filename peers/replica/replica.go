@@ -26,8 +26,10 @@ type Config struct {
 	Log   *slog.Logger     // nil: nowhere
 	// Counts reports whether anything of an author other than this host counts. Of whom nothing does nothing is kept: it is counted ([Replica.PassedOver]).
 	Counts func(author sharefs.PeerID) bool
-	// Standing tells what a record of an author who counts is to count. Both are called with a lock of the replica held.
+	// Standing tells what a record of an author who counts is to count.
 	Standing func(rec *record.Record) Standing
+	// Bulk bounds the removals and renames of an author that count without the owner's yes. Nil: nothing does. It, Counts and Standing are called with a lock of the replica held.
+	Bulk func(author sharefs.PeerID) Bulk
 }
 
 // Keys are the share keys of this host, as of now. They are called with a lock of the replica held.
@@ -68,6 +70,11 @@ type state struct {
 	told     map[record.ID]bool      // versions that whoever is here can see, or could
 	aside    asides                  // records that are neither known nor merged
 	contest  map[converge.Key]bool   // names in conflict
+
+	heldAt  map[converge.Key]map[record.ID]*record.Record // placements
+	holding map[sharefs.PeerID]int                        // how many of an author
+	bulks   map[sharefs.PeerID]*bulk
+	young   young
 
 	passed        map[sharefs.PeerID]*passed // records that were passed over
 	passedChains  int                        // of all authors
@@ -132,6 +139,8 @@ func (r *Replica) load() error {
 		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{},
 		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, early: map[slot]bool{}, chains: map[chainID]*record.Chain{},
 		aside: asides{}, contest: map[converge.Key]bool{}, passed: map[sharefs.PeerID]*passed{},
+		heldAt: map[converge.Key]map[record.ID]*record.Record{}, holding: map[sharefs.PeerID]int{}, bulks: map[sharefs.PeerID]*bulk{},
+		young: young{at: map[sharefs.FileID]time.Time{}},
 		unsynced: true} // a process before may not have come to it
 	if err := r.account.load(r.cfg.Store); err != nil {
 		return err
@@ -143,6 +152,9 @@ func (r *Replica) load() error {
 		return err
 	}
 	if err := r.loadPassed(); err != nil {
+		return err
+	}
+	if err := r.loadBulks(); err != nil {
 		return err
 	}
 	if err := r.loadRecords(); err != nil {
@@ -224,6 +236,7 @@ func (r *Replica) random(b []byte) error {
 func (r *Replica) loadRecords() error {
 	var bad error
 	var in []converge.Input
+	var held []*record.Record
 	err := r.cfg.Store.Scan(spaceRecord, nil, nil, func(_, v []byte) bool {
 		var j judged
 		if j, bad = decodeRow(v); bad != nil {
@@ -233,6 +246,9 @@ func (r *Replica) loadRecords() error {
 			r.note(j.Record)
 		}
 		r.aside.set(j.Record, j.standing)
+		if j.standing == Held {
+			held = append(held, j.Record)
+		}
 		in = append(in, j.input())
 		return true
 	})
@@ -258,6 +274,9 @@ func (r *Replica) loadRecords() error {
 		return err
 	}
 	r.tree.Add(in...)
+	for _, rec := range held {
+		r.indexHeld(rec, Held)
+	}
 	r.tree.Nodes(func(n converge.Node) {
 		if have, ok := r.world.Node(n.Key); !ok || !have.Equal(&n) {
 			r.due[n.Key] = true
@@ -283,6 +302,7 @@ func (r *Replica) note(rec *record.Record) {
 		if was := r.last[key]; was == nil || was.Order().Compare(rec.Order()) < 0 {
 			r.last[key] = rec
 		}
+		r.overtakes(key, rec)
 		if b.Removed() && b.Type != record.Directory {
 			r.removals[b.File] = append(r.removals[b.File], rec)
 		}

@@ -90,7 +90,35 @@ func (r *Replica) judge(rec *record.Record) Standing {
 func (r *Replica) keep(j judged) {
 	id := j.ID()
 	r.aside.set(j.Record, j.standing)
+	r.indexHeld(j.Record, j.standing)
 	r.put(spaceRecord, id[:], j.row())
+}
+
+// indexHeld notes whether a placement is held.
+func (r *Replica) indexHeld(rec *record.Record, s Standing) {
+	p, ok := rec.Body.(*record.Place)
+	if !ok {
+		return
+	}
+	key := converge.Key{File: p.File, Link: p.Link}
+	of := r.heldAt[key]
+	_, was := of[rec.ID()]
+	switch {
+	case was == (s == Held):
+	case was:
+		delete(of, rec.ID())
+		if len(of) == 0 {
+			delete(r.heldAt, key)
+		}
+		r.holding[rec.Author]--
+	default:
+		if of == nil {
+			of = map[record.ID]*record.Record{}
+			r.heldAt[key] = of
+		}
+		of[rec.ID()] = rec
+		r.holding[rec.Author]++
+	}
 }
 
 // Aside lists the records of an author that have one of some standings among Proposed, Held and PassedOver, in the order of all records ([record.Order]).

@@ -97,7 +97,8 @@ const (
 	spaceCursor
 	spaceFork
 	spacePassed
+	spaceBulk
 )
 
 // Spaces names the spaces, in the order of their numbers from 1.
-var Spaces = []string{"global", "record", "log", "batch", "name", "inode", "loose", "cursor", "fork", "passed"}
+var Spaces = []string{"global", "record", "log", "batch", "name", "inode", "loose", "cursor", "fork", "passed", "bulk"}

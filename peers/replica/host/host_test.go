@@ -39,6 +39,7 @@ type site struct {
 	keys     keys               // nil: those of its tree
 	ring     keyring.Ring
 	standing func(sharefs.PeerID) replica.Standing
+	bulk     func(sharefs.PeerID) replica.Bulk
 	part     func(*record.Record) replica.Standing // of records, if it is not the same for all of an author
 	staging  func()                                // happens while contents are made ready; nil: nothing
 	damaged  string                                // content of which it cannot be told whether it is here
@@ -103,6 +104,7 @@ func (s *site) openReplica() {
 			}
 			return s.standing(rec.Author)
 		},
+		Bulk: s.bulk,
 	})
 	check(s.t, err)
 }

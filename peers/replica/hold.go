@@ -1,0 +1,453 @@
+package replica
+
+import (
+	"bytes"
+	"encoding/binary"
+	"maps"
+	"slices"
+	"time"
+
+	"sharefs"
+	"sharefs/peers/converge"
+	"sharefs/peers/record"
+)
+
+// Bulk bounds what one author may remove and rename before the rest waits for the owner. The zero value bounds nothing.
+type Bulk struct {
+	Files   int // names, of files and directories, within that time; of a small tree fewer:
+	Percent int // of all names
+	Least   int // but so many at the least
+	Within  time.Duration
+}
+
+// mostBulk bounds what is remembered of the removals and renames of one author, beyond what is held.
+const mostBulk = 1024
+
+// bulk is what of the names of this host one author removed or renamed lately, as it came here.
+type bulk struct {
+	names map[converge.Key]bulkName
+	since time.Time // when the first one was held that waits still; zero: none
+}
+
+type bulkName struct {
+	at      time.Time
+	was     converge.Slot
+	through bool // it counted
+}
+
+// young are files that came lately: if one goes again at once, as in a log that is read from its beginning, nobody here misses it.
+type young struct {
+	at    map[sharefs.FileID]time.Time
+	order []sharefs.FileID
+}
+
+func (y *young) add(id sharefs.FileID, now time.Time) {
+	if _, ok := y.at[id]; !ok {
+		y.at[id] = now
+		y.order = append(y.order, id)
+	}
+}
+
+// youngFor is how long a file is young.
+const youngFor = 10 * time.Minute
+
+// prune forgets those that came before a time.
+func (y *young) prune(before time.Time) {
+	for len(y.order) > 0 && y.at[y.order[0]].Before(before) {
+		delete(y.at, y.order[0])
+		y.order = y.order[1:]
+	}
+}
+
+func bulkKey(author sharefs.PeerID, key converge.Key) []byte {
+	return append(append([]byte(nil), author[:]...), keyRow(key)...)
+}
+
+func unixRow(t time.Time) []byte { return u64(uint64(t.UnixNano())) }
+
+func (r *Replica) bulkOf(author sharefs.PeerID) *bulk {
+	b := r.bulks[author]
+	if b == nil {
+		b = &bulk{names: map[converge.Key]bulkName{}}
+		r.bulks[author] = b
+	}
+	return b
+}
+
+// watch looks at the places in one item of an author whose removals and renames are counted.
+type watch struct {
+	r      *Replica
+	author sharefs.PeerID
+	limit  Bulk
+	now    time.Time
+	gives  map[converge.Slot]bool // names that the item gives to something
+}
+
+// watches returns the watch of an item; nil if its author may remove as much as he likes.
+func (r *Replica) watches(i *Item) *watch {
+	author := i.author()
+	if r.cfg.Bulk == nil || author == r.cfg.Self {
+		return nil
+	}
+	limit := r.cfg.Bulk(author)
+	if limit.Files == 0 {
+		return nil
+	}
+	w := &watch{r: r, author: author, limit: limit, now: r.cfg.Now(), gives: map[converge.Slot]bool{}}
+	for _, rec := range i.Records {
+		// Also what comes later in the item: a file that is saved under another name first.
+		if p, ok := rec.Body.(*record.Place); ok && !p.Removed() && r.last[converge.Key{File: p.File, Link: p.Link}] == nil {
+			w.gives[slotOf(p)] = true
+		}
+	}
+	b := r.bulks[author]
+	if b != nil && !b.since.IsZero() && r.holding[author] == 0 {
+		b.since = time.Time{}
+		r.drop(spaceBulk, append([]byte(nil), author[:]...))
+	}
+	if b != nil && b.since.IsZero() {
+		for key, n := range b.names {
+			if w.now.Sub(n.at) >= limit.Within {
+				delete(b.names, key)
+				r.drop(spaceBulk, bulkKey(author, key))
+			}
+		}
+	}
+	return w
+}
+
+// judge tells what a record counts that would be merged.
+func (w *watch) judge(rec *record.Record) Standing {
+	r := w.r
+	p, ok := rec.Body.(*record.Place)
+	if !ok {
+		return Merged
+	}
+	key := converge.Key{File: p.File, Link: p.Link}
+	last := r.last[key]
+	if !w.takesAway(rec, p, last) {
+		w.give(p)
+		return Merged
+	}
+	was := slotOf(last.Body.(*record.Place))
+	b := r.bulkOf(w.author)
+	through := !w.full(b, key) && len(r.heldFrom(w.author, key)) == 0
+	w.count(b, key, bulkName{w.now, was, through})
+	if through {
+		w.give(p)
+		return Merged
+	}
+	if b.since.IsZero() {
+		b.since = w.now
+		r.put(spaceBulk, append([]byte(nil), w.author[:]...), unixRow(w.now))
+	}
+	return Held
+}
+
+func slotOf(p *record.Place) converge.Slot { return converge.Slot{Parent: p.Parent, Name: p.Name} }
+
+// takesAway reports whether a placement takes away a name that this host has, so that nothing has it any more.
+func (w *watch) takesAway(rec *record.Record, p *record.Place, last *record.Record) bool {
+	r := w.r
+	if last == nil {
+		return false
+	}
+	old := last.Body.(*record.Place)
+	_, young := r.young.at[p.File]
+	switch {
+	case old.Removed() || young || rec.Order().Compare(last.Order()) < 0 && p.Type == old.Type:
+		return false
+	case !p.Removed() && slotOf(p) == slotOf(old) && p.Type == old.Type:
+		return false
+	}
+	return !w.stays(slotOf(old), p.File)
+}
+
+// stays reports whether something else has a name, so that it is no removal if a file loses it: somebody saved.
+func (w *watch) stays(s converge.Slot, but sharefs.FileID) bool {
+	if w.gives[s] {
+		return true
+	}
+	n, ok := w.r.tree.Lookup(s.Parent, s.Name)
+	return ok && (n.Key.File != but || slices.ContainsFunc(n.Conflicts, func(c converge.Conflict) bool { return c.Key.File != but }))
+}
+
+// give notes that a name is given to something. If what has it until then is held back from going away, it goes: the name stays.
+func (w *watch) give(p *record.Place) {
+	if p.Removed() {
+		return
+	}
+	w.gives[slotOf(p)] = true
+	n, ok := w.r.tree.Lookup(p.Parent, p.Name)
+	if !ok || n.Key.File == p.File {
+		return
+	}
+	held := w.r.heldFrom(w.author, n.Key)
+	if len(held) == 0 {
+		return
+	}
+	w.r.decide(Merged, held...)
+	w.uncount(w.r.bulkOf(w.author), n.Key)
+}
+
+// full reports whether one name more is too much.
+func (w *watch) full(b *bulk, key converge.Key) bool {
+	n, gone := 1, 0
+	for k, v := range b.names {
+		if w.now.Sub(v.at) >= w.limit.Within {
+			continue
+		}
+		if v.through {
+			gone++
+		}
+		if k != key {
+			n++
+		}
+	}
+	share := (w.r.tree.Names() + gone) * w.limit.Percent / 100
+	return n > min(w.limit.Files, max(w.limit.Least, share))
+}
+
+func (w *watch) count(b *bulk, key converge.Key, n bulkName) {
+	if had, ok := b.names[key]; ok && had.through && !n.through {
+		n.was, n.through = had.was, true // where it was before all
+	} else if !ok && len(b.names) >= mostBulk {
+		var oldest converge.Key
+		for k, v := range b.names {
+			if o, ok := b.names[oldest]; !ok || v.at.Before(o.at) || v.at.Equal(o.at) && k.Compare(oldest) < 0 {
+				oldest = k
+			}
+		}
+		w.uncount(b, oldest)
+	}
+	b.names[key] = n
+	row := unixRow(n.at)
+	if n.through {
+		row = append(append(append(row, 1), n.was.Parent[:]...), n.was.Name...)
+	}
+	w.r.put(spaceBulk, bulkKey(w.author, key), row)
+}
+
+func (w *watch) uncount(b *bulk, key converge.Key) {
+	if _, ok := b.names[key]; ok {
+		delete(b.names, key)
+		w.r.drop(spaceBulk, bulkKey(w.author, key))
+	}
+}
+
+// heldFrom lists the placements of a name that are held, by an author.
+func (r *Replica) heldFrom(author sharefs.PeerID, key converge.Key) (ids []record.ID) {
+	for id, rec := range r.heldAt[key] {
+		if rec.Author == author {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// overtakes lets go of held placements of a name where one counts that comes later: they would change nothing any more.
+func (r *Replica) overtakes(key converge.Key, rec *record.Record) {
+	for _, held := range maps.Clone(r.heldAt[key]) {
+		if held.Order().Compare(rec.Order()) < 0 {
+			r.keep(judged{held, Known})
+		}
+	}
+}
+
+// loadBulks reads what was removed and renamed lately.
+func (r *Replica) loadBulks() error {
+	bad := false
+	err := r.cfg.Store.Scan(spaceBulk, nil, nil, func(k, v []byte) bool {
+		if len(v) < 8 || len(k) != 32 && len(k) != 56 || len(v) > 8 && len(v) < 8+1+16 {
+			bad = true
+			return false
+		}
+		at := time.Unix(0, int64(binary.BigEndian.Uint64(v)))
+		b := r.bulkOf(sharefs.PeerID(k[:32]))
+		if len(k) == 32 {
+			b.since = at
+			return true
+		}
+		n := bulkName{at: at}
+		if len(v) > 8 {
+			n.through, n.was = true, converge.Slot{Parent: sharefs.FileID(v[9:25]), Name: string(v[25:])}
+		}
+		b.names[converge.Key{File: sharefs.FileID(k[32:48]), Link: binary.BigEndian.Uint64(k[48:])}] = n
+		return true
+	})
+	if err == nil && bad {
+		err = damaged("count of removals")
+	}
+	return err
+}
+
+// Hold is what waits for the owner's yes or no of the removals and renames of one author.
+type Hold struct {
+	Author            sharefs.PeerID
+	Since             time.Time // the first one came
+	Removals, Renames int       // names that would go, or be others
+	Before            int       // names that went before it was too much; at most some thousand are known
+	Names             []HeldName
+}
+
+// HeldName is one of the names.
+type HeldName struct {
+	Path string
+	Dir  bool
+	To   string // its path by the rename; empty: it would be removed
+}
+
+// Holds lists what waits for the owner, by author, with up to some names each. Errors are those of the database.
+func (r *Replica) Holds(most int) (list []Hold, err error) {
+	if err := r.enter(); err != nil {
+		return nil, err
+	}
+	defer r.mu.Unlock()
+	of := map[sharefs.PeerID]*Hold{}
+	for key, ids := range r.heldAt {
+		last := map[sharefs.PeerID]*record.Record{}
+		for _, rec := range ids {
+			if was := last[rec.Author]; was == nil || was.Order().Compare(rec.Order()) < 0 {
+				last[rec.Author] = rec
+			}
+		}
+		for author, rec := range last {
+			h := of[author]
+			if h == nil {
+				b := r.bulkOf(author)
+				h = &Hold{Author: author, Since: b.since}
+				for _, n := range b.names {
+					if n.through {
+						h.Before++
+					}
+				}
+				of[author] = h
+			}
+			n := HeldName{Dir: rec.Body.(*record.Place).Type == record.Directory}
+			if p := rec.Body.(*record.Place); p.Removed() {
+				h.Removals++
+			} else {
+				h.Renames++
+				n.To, _ = r.path(&converge.Node{Slot: slotOf(p)})
+			}
+			if node, ok := r.tree.Node(key); ok {
+				if n.Path, ok = r.path(&node); ok {
+					h.Names = append(h.Names, n)
+				}
+			}
+		}
+	}
+	for _, h := range of {
+		slices.SortFunc(h.Names, func(a, b HeldName) int { return bytes.Compare([]byte(a.Path), []byte(b.Path)) })
+		h.Names = h.Names[:min(most, len(h.Names))]
+		list = append(list, *h)
+	}
+	slices.SortFunc(list, func(a, b Hold) int { return bytes.Compare(a.Author[:], b.Author[:]) })
+	return list, nil
+}
+
+// heldBy lists what is held of an author, in the order of all records.
+func (r *Replica) heldBy(author sharefs.PeerID) (list []*record.Record) {
+	for id, s := range r.aside[author] {
+		if s == Held {
+			list = append(list, r.tree.Record(id))
+		}
+	}
+	slices.SortFunc(list, func(a, b *record.Record) int { return a.Order().Compare(b.Order()) })
+	return list
+}
+
+// settleBulk ends a question: what the author removes and renames from now on is counted anew.
+func (r *Replica) settleBulk(author sharefs.PeerID) {
+	b := r.bulks[author]
+	if b == nil {
+		return
+	}
+	for key := range b.names {
+		r.drop(spaceBulk, bulkKey(author, key))
+	}
+	r.drop(spaceBulk, append([]byte(nil), author[:]...))
+	delete(r.bulks, author)
+}
+
+// AcceptHeld lets what is held of an author count, and returns how many records that were. It survives power loss; [Replica.Apply] does it.
+func (r *Replica) AcceptHeld(author sharefs.PeerID) (n int, err error) {
+	if err := r.enter(); err != nil {
+		return 0, err
+	}
+	defer r.mu.Unlock()
+	list := r.heldBy(author)
+	ids := make([]record.ID, len(list))
+	for i, rec := range list {
+		ids[i] = rec.ID()
+	}
+	r.decide(Merged, ids...)
+	r.settleBulk(author)
+	return len(list), r.sync()
+}
+
+// RejectHeld decides against what is held of an author, and returns how many names it puts back: what is held stays where it is, on all hosts, and what had gone before it was too much comes
+// back where its name is free. This host says so itself, in records of its own, so that others follow who have let it count. It survives power loss; [Replica.Apply]
+// does it.
+func (r *Replica) RejectHeld(author sharefs.PeerID) (n int, err error) {
+	if err := r.enter(); err != nil {
+		return 0, err
+	}
+	defer r.mu.Unlock()
+	list := r.heldBy(author)
+	if len(list) == 0 {
+		return 0, nil
+	}
+	back := map[converge.Key]converge.Slot{}
+	after := map[converge.Key]sharefs.HLC{}
+	for _, rec := range list {
+		p := rec.Body.(*record.Place)
+		key := converge.Key{File: p.File, Link: p.Link}
+		if last := r.last[key]; last != nil && !last.Body.(*record.Place).Removed() {
+			back[key], after[key] = slotOf(last.Body.(*record.Place)), max(after[key], rec.HLC)
+		}
+		r.keep(judged{rec, Known})
+	}
+	for key, was := range r.bulkOf(author).names {
+		last := r.last[key]
+		if _, stays := back[key]; stays || !was.through || last == nil || last.Author != author || slotOf(last.Body.(*record.Place)) == was.was {
+			continue // somebody else has decided on it since
+		}
+		if _, taken := r.tree.Lookup(was.was.Parent, was.was.Name); !taken {
+			back[key] = was.was
+		}
+	}
+	keys := slices.SortedFunc(maps.Keys(back), converge.Key.Compare)
+	// Directories first, so that what is in them is put into something.
+	slices.SortStableFunc(keys, func(a, b converge.Key) int { return int(r.typeOf(a)) - int(r.typeOf(b)) })
+	for _, key := range keys {
+		s := back[key]
+		before := append(r.aboveID(s.Parent), r.lastAt(key), after[key])
+		if err := r.say(&record.Place{File: key.File, Link: key.Link, Type: r.typeOf(key), Parent: s.Parent, Name: s.Name}, before...); err != nil {
+			return 0, err
+		}
+	}
+	r.settleBulk(author)
+	return len(keys), r.sync()
+}
+
+func (r *Replica) typeOf(key converge.Key) record.Type {
+	return r.last[key].Body.(*record.Place).Type
+}
+
+// aboveID returns the times of the placements of a directory and of those above it.
+func (r *Replica) aboveID(dir sharefs.FileID) (times []sharefs.HLC) {
+	for range r.files {
+		last := r.last[converge.Key{File: dir}]
+		if last == nil {
+			break
+		}
+		times = append(times, last.HLC)
+		if p := last.Body.(*record.Place); !p.Removed() {
+			dir = p.Parent
+		} else {
+			break
+		}
+	}
+	return times
+}

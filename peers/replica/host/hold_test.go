@@ -1,0 +1,226 @@
+package host
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sharefs"
+	"sharefs/peers/replica"
+)
+
+// tenAtMost bounds what anybody may remove of a small tree.
+func tenAtMost(sharefs.PeerID) replica.Bulk {
+	return replica.Bulk{Files: 10, Percent: 50, Least: 4, Within: 10 * time.Minute}
+}
+
+// guarded returns hosts of which the second one has bulk removals of others wait, with some files that both have for long.
+func guarded(t *testing.T, hosts, files int) []*site {
+	t.Helper()
+	all := sites(t, hosts)
+	for i := range files {
+		all[0].write(fmt.Sprintf("f%02d", i), fmt.Sprint("content ", i))
+	}
+	meet(t, all...)
+	all[1].bulk = tenAtMost
+	all[1].reopen()
+	return all
+}
+
+func (s *site) holds() replica.Hold {
+	s.t.Helper()
+	list, err := s.rep.Holds(1000)
+	check(s.t, err)
+	if len(list) > 1 {
+		s.t.Fatalf("%d authors are held", len(list))
+	}
+	return append(list, replica.Hold{})[0]
+}
+
+func (s *site) count() int { return strings.Count(s.shows(), "\n") }
+
+func (s *site) removeAll(from, to int) {
+	s.t.Helper()
+	for i := from; i < to; i++ {
+		s.unlink(fmt.Sprintf("f%02d", i))
+	}
+}
+
+// Of a removal in bulk a part counts, and the rest waits: over restarts, another way, and what is done meanwhile.
+func TestBulkRemovalsWait(t *testing.T) {
+	for _, accept := range []bool{true, false} {
+		t.Run(fmt.Sprint("accept ", accept), func(t *testing.T) {
+			all := guarded(t, 3, 30)
+			a, b, c := all[0], all[1], all[2]
+			before := b.shows()
+			a.removeAll(0, 25)
+			meet(t, all...)
+			if a.count() != 5 || c.count() != 5 || b.count() != 20 {
+				t.Fatalf("%d, %d and %d files", a.count(), b.count(), c.count())
+			}
+			b.reopen()
+			for _, o := range []*site{a, c} { // what comes again changes nothing
+				items, _, err := o.rep.Since(0, 1<<30)
+				check(t, err)
+				n, err := b.rep.Take(o.self, travel(t, items))
+				check(t, err)
+				if n > 0 {
+					t.Errorf("%d records come twice", n)
+				}
+			}
+			h := b.holds()
+			if h.Author != a.self || h.Removals != 15 || h.Renames != 0 || h.Before != 10 || h.Since.IsZero() || len(h.Names) != 15 {
+				t.Fatalf("%+v", h)
+			}
+			a.write("new", "goes on")
+			b.write(h.Names[0].Path, "somebody goes on with what is held")
+			meet(t, all...)
+			if !strings.Contains(b.shows(), "new ") {
+				t.Fatal("what else the peer does waits too")
+			}
+			if accept {
+				n, err := b.rep.AcceptHeld(a.self)
+				check(t, err)
+				if n != 15 {
+					t.Fatalf("%d records", n)
+				}
+			} else {
+				n, err := b.rep.RejectHeld(a.self)
+				check(t, err)
+				if n != 25 {
+					t.Fatalf("%d names are put back", n)
+				}
+			}
+			b.reopen()
+			meet(t, all...)
+			want := 5 + 1 + 1
+			if !accept {
+				want = 30 + 1
+			}
+			for i, s := range all {
+				if s.count() != want {
+					t.Errorf("host %d has %d files, want %d:\n%s", i, s.count(), want, s.shows())
+				}
+				if s.shows() != all[0].shows() {
+					t.Errorf("trees differ:\n%s\n%s", s.shows(), all[0].shows())
+				}
+				if h := s.holds(); h.Removals > 0 {
+					t.Errorf("host %d holds %+v", i, h)
+				}
+			}
+			if !accept {
+				for line := range strings.SplitSeq(strings.TrimSpace(before), "\n") {
+					if !strings.HasPrefix(line, h.Names[0].Path) && !strings.Contains(a.shows(), line) {
+						t.Errorf("%s has not come back", line)
+					}
+				}
+			}
+		})
+	}
+}
+
+// A rename takes a name away, whether of a file or a directory, which counts once; saving in either way does not.
+func TestWhatCountsAsARemoval(t *testing.T) {
+	all := guarded(t, 2, 30)
+	a, b := all[0], all[1]
+	for i := range 30 { // as editors save
+		name := fmt.Sprintf("f%02d", i)
+		switch i % 3 {
+		case 0:
+			a.write("tmp", "saved by a rename")
+			a.rename("tmp", name)
+		case 1:
+			a.unlink(name)
+			a.write(name, "removed and made anew")
+		case 2:
+			a.rename(name, name+"~")
+			a.write(name, "the old one stays beside it for a moment")
+			if i%2 == 0 {
+				a.settle()
+				a.tell()
+			}
+			a.unlink(name + "~")
+		}
+	}
+	meet(t, all...)
+	if h := b.holds(); h.Removals+h.Renames > 0 || a.shows() != b.shows() {
+		t.Fatalf("saves are held: %+v\n%s\n%s", h, a.shows(), b.shows())
+	}
+	for i := range 30 { // young: nobody here misses what comes and goes
+		a.write(fmt.Sprintf("t%02d", i), "temporary")
+	}
+	meet(t, all...)
+	for i := range 30 {
+		a.unlink(fmt.Sprintf("t%02d", i))
+	}
+	meet(t, all...)
+	if h := b.holds(); h.Removals+h.Renames > 0 || a.shows() != b.shows() {
+		t.Fatalf("temporary files are held: %+v", h)
+	}
+	a.mkdir("d")
+	meet(t, all...)
+	for i := range 30 {
+		a.rename(fmt.Sprintf("f%02d", i), fmt.Sprintf("d/g%02d", i))
+	}
+	meet(t, all...)
+	h := b.holds()
+	if h.Renames != 20 || h.Removals != 0 || h.Names[0].To == "" || !strings.HasPrefix(h.Names[0].To, "d/g") {
+		t.Fatalf("%+v", h)
+	}
+	// A second rename of what is held waits too, and going back ends it.
+	at := func(i int) string { return strings.TrimPrefix(h.Names[i].To, "d/") }
+	a.rename("d/"+at(0), "elsewhere")
+	a.rename("d/"+at(1), h.Names[1].Path)
+	a.write("d/"+at(2), "new content")
+	meet(t, all...)
+	next := b.holds()
+	if next.Renames != 19 || next.Names[0].To != "elsewhere" || b.find("elsewhere") != 0 {
+		t.Fatalf("%+v", next)
+	}
+	if got := b.read(b.find(h.Names[2].Path)); got != "new content" {
+		t.Fatalf("the file is not written to where it is: %q", got)
+	}
+	// What gets the name of a file that is held has it go: somebody saved.
+	a.write(h.Names[3].Path, "another file")
+	meet(t, all...)
+	if got := b.read(b.find(h.Names[3].Path)); got != "another file" || b.find("d/"+at(3)) == 0 {
+		t.Fatalf("%q", got)
+	}
+	if n := b.holds().Renames; n != 18 {
+		t.Fatalf("%d are held", n)
+	}
+	if _, err := b.rep.RejectHeld(a.self); err != nil {
+		t.Fatal(err)
+	}
+	meet(t, all...)
+	if a.shows() != b.shows() || b.find(h.Names[0].Path) == 0 || len(b.conflicts()) > 0 {
+		t.Fatalf("%s\n%s", a.shows(), b.shows())
+	}
+	if _, err := b.rep.RejectHeld(a.self); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Whoever speaks for a file that is held ends the question.
+func TestHeldFilesAreDecidedBesides(t *testing.T) {
+	all := guarded(t, 2, 20)
+	a, b := all[0], all[1]
+	a.removeAll(0, 20)
+	meet(t, all...)
+	h := b.holds()
+	b.unlink(h.Names[0].Path)
+	b.rename(h.Names[1].Path, "mine")
+	meet(t, all...)
+	next := b.holds()
+	if next.Removals != h.Removals-2 || slices.ContainsFunc(next.Names, func(n replica.HeldName) bool { return n.Path == "mine" }) {
+		t.Fatalf("%+v", next)
+	}
+	if a.find("mine") == 0 {
+		t.Fatal("what the owner does with a file that is held is not told")
+	}
+	if list, err := b.rep.Aside(a.self, replica.Held); err != nil || len(list) != next.Removals {
+		t.Fatalf("%d, %v", len(list), err)
+	}
+}
