@@ -209,10 +209,10 @@ func newPeerShare(ctx context.Context, work string, n *peerNet) (*peerShare, fun
 				_, err = s.tool(ctx, i, "pair", strings.TrimSpace(link))
 			}
 			if err == nil {
-				_, err = s.tool(ctx, i, "grant", fmt.Sprintf("host%d", k), "write")
+				_, err = s.tool(ctx, i, "grant", fmt.Sprintf("host%d", k), "manage")
 			}
 			if err == nil {
-				_, err = s.tool(ctx, k, "grant", fmt.Sprintf("host%d", i), "write")
+				_, err = s.tool(ctx, k, "grant", fmt.Sprintf("host%d", i), "manage")
 			}
 			if err != nil {
 				return nil, down, err

@@ -125,6 +125,11 @@ func (m *Mount) Conflicts() (all []report.Conflict, err error) {
 	return all, m.readPeers("conflicts.json", &all)
 }
 
+// Held lists removals and renames in bulk that wait for the owner, by peer.
+func (m *Mount) Held() (all []report.Held, err error) {
+	return all, m.readPeers("held.json", &all)
+}
+
 // Sync tells how far the mount's tree and what its peers said are.
 func (m *Mount) Sync() (*report.Sync, error) {
 	s := new(report.Sync)

@@ -106,6 +106,7 @@ func (d *Daemon) peersFiles() []fs.CtlFile {
 			return d.json(d.allPeers())
 		}},
 		{Name: "conflicts.json", Mode: 0o400, Read: func() []byte { return d.json(d.travel.conflicts()) }},
+		{Name: "held.json", Mode: 0o400, Read: func() []byte { return d.json(d.travel.held()) }},
 		{Name: "sync", Mode: 0o400, Read: func() []byte {
 			s := d.travel.sync()
 			return []byte(s.Text())
@@ -252,6 +253,7 @@ var peerVerbs = map[string]verb{
 	"peer-rename":  {keys: []string{"asked", "peer", "name"}, need: true},
 	"peer-forget":  {keys: []string{"asked", "peer"}, need: true},
 	"peer-replace": {keys: []string{"asked", "peer", "by"}, need: true},
+	"held":         {keys: []string{"asked", "peer", "accept"}, need: true},
 	"resolve":      {keys: []string{"asked", "path", "take", "of"}, need: true},
 }
 

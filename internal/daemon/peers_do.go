@@ -41,6 +41,8 @@ func (d *Daemon) doPeers(verb string, args map[string]string) error {
 		return nil
 	case "resolve":
 		return d.travel.resolve(args["path"], args["take"], args["of"])
+	case "held":
+		return d.travel.decideHeld(args["peer"], args["accept"] == "yes")
 	case "peer-grant":
 		_, err := d.grant(args["peer"], args["level"], args["path"])
 		return err

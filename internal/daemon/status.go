@@ -105,6 +105,7 @@ func problems(s *status.Status, watch, lost string) []string {
 			for _, why := range s.Peers.Sync.Troubles {
 				add(true, "files do not travel as they should: "+why)
 			}
+			add(s.Peers.Sync.Held > 0, "peers have removed or renamed much at once, and "+term.Count(uint64(s.Peers.Sync.Held))+" of that wait for your yes or no: sharefs held")
 		}
 	}
 	add(s.Keys.Due > 0, "the share key in use may be known to "+term.Of(s.Keys.Due, "peer")+" whose trust has ended, and another could not be made: the log tells why, and the next mount tries again")

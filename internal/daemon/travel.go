@@ -139,6 +139,7 @@ func (t *travel) openReplica() (r *replica.Replica, err error) {
 			Keys: host.Keys{Tree: d.tree}, Log: d.log.With("part", "travel"),
 			Counts:   func(author sharefs.PeerID) bool { return t.standing(author) != replica.PassedOver },
 			Standing: func(rec *record.Record) replica.Standing { return t.standing(rec.Author) },
+			Bulk:     func(author sharefs.PeerID) replica.Bulk { return engine.Bulk(d.peers.book.Policy(), author) },
 		})
 		if err != nil {
 			_ = db.Close()

@@ -22,6 +22,9 @@ func (t *travel) sync() report.Sync {
 	s.Changes, s.Fetching, s.Contents, s.Bytes, s.Names = t.log.Known(), e.Fetching, e.Missing, e.Bytes, e.Names
 	s.Troubles, s.Waits = e.Troubles, e.Waits
 	s.Conflicts = int(t.conflicted.Load())
+	for _, n := range t.holding() {
+		s.Held += n
+	}
 	return s
 }
 
@@ -31,7 +34,7 @@ func (t *travel) files(all []exchange.Status, policy trust.Policy, id sharefs.Pe
 	if rights.Out < trust.OutPlain {
 		return nil
 	}
-	f := &report.Files{}
+	f := &report.Files{Held: t.holding()[id]}
 	for i := range all {
 		s := &all[i]
 		if s.Peer != id {

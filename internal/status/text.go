@@ -188,6 +188,9 @@ func syncText(s *report.Sync) string {
 	if s.Conflicts > 0 {
 		parts = append(parts, term.Of(uint64(s.Conflicts), "conflict")+" (sharefs conflicts)")
 	}
+	if s.Held > 0 {
+		parts = append(parts, term.Count(uint64(s.Held))+" removals and renames of peers held for you (sharefs held)")
+	}
 	if len(parts) == 1 {
 		parts = append(parts, "all of it is in the tree")
 	}

@@ -26,6 +26,14 @@ func Standing(p trust.Policy, author sharefs.PeerID) replica.Standing {
 	return replica.PassedOver
 }
 
+// Bulk is what an author may remove and rename under a policy before the rest waits for the owner.
+func Bulk(p trust.Policy, author sharefs.PeerID) replica.Bulk {
+	if !p.Least(author).Rights().Hold {
+		return replica.Bulk{}
+	}
+	return replica.Bulk{Files: trust.HoldFiles, Percent: trust.HoldPercent, Least: trust.HoldLeast, Within: trust.HoldMinutes * time.Minute}
+}
+
 // Log is the log of a replica as an exchange has it. While there is no replica it errors with KindAgain.
 type Log struct {
 	Policy func() trust.Policy // of the moment

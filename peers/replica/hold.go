@@ -27,6 +27,8 @@ const mostBulk = 1024
 type bulk struct {
 	names map[converge.Key]bulkName
 	since time.Time // when the first one was held that waits still; zero: none
+	// aside are names that got another place while something else got theirs, as a file has that an editor keeps until it has saved. In memory alone.
+	aside map[converge.Key]time.Time
 }
 
 type bulkName struct {
@@ -35,7 +37,7 @@ type bulkName struct {
 	through bool // it counted
 }
 
-// young are files that came lately: if one goes again at once, as in a log that is read from its beginning, nobody here misses it.
+// young are files that came lately. Of these it is known whether they had gone before they came.
 type young struct {
 	at    map[sharefs.FileID]time.Time
 	order []sharefs.FileID
@@ -48,7 +50,7 @@ func (y *young) add(id sharefs.FileID, now time.Time) {
 	}
 }
 
-// youngFor is how long a file is young.
+// youngFor is how long a file is young: no longer than needed to read a log, since whoever signs a record can say that it is old.
 const youngFor = 10 * time.Minute
 
 // prune forgets those that came before a time.
@@ -68,7 +70,7 @@ func unixRow(t time.Time) []byte { return u64(uint64(t.UnixNano())) }
 func (r *Replica) bulkOf(author sharefs.PeerID) *bulk {
 	b := r.bulks[author]
 	if b == nil {
-		b = &bulk{names: map[converge.Key]bulkName{}}
+		b = &bulk{names: map[converge.Key]bulkName{}, aside: map[converge.Key]time.Time{}}
 		r.bulks[author] = b
 	}
 	return b
@@ -104,6 +106,9 @@ func (r *Replica) watches(i *Item) *watch {
 	if b != nil && !b.since.IsZero() && r.holding[author] == 0 {
 		b.since = time.Time{}
 		r.drop(spaceBulk, append([]byte(nil), author[:]...))
+	}
+	if b != nil {
+		maps.DeleteFunc(b.aside, func(_ converge.Key, at time.Time) bool { return w.now.Sub(at) >= limit.Within })
 	}
 	if b != nil && b.since.IsZero() {
 		for key, n := range b.names {
@@ -153,14 +158,25 @@ func (w *watch) takesAway(rec *record.Record, p *record.Place, last *record.Reco
 		return false
 	}
 	old := last.Body.(*record.Place)
-	_, young := r.young.at[p.File]
+	came, young := r.young.at[p.File]
 	switch {
-	case old.Removed() || young || rec.Order().Compare(last.Order()) < 0 && p.Type == old.Type:
+	case young && rec.HLC < sharefs.HLCAt(came): // it had gone before it came, as in a log that is read from its beginning
+		return false
+	case old.Removed() || rec.Order().Compare(last.Order()) < 0 && p.Type == old.Type:
 		return false
 	case !p.Removed() && slotOf(p) == slotOf(old) && p.Type == old.Type:
 		return false
 	}
-	return !w.stays(slotOf(old), p.File)
+	b := r.bulkOf(w.author)
+	key := converge.Key{File: p.File, Link: p.Link}
+	if _, saved := b.aside[key]; saved && p.Removed() {
+		return false
+	}
+	stays := w.stays(slotOf(old), p.File)
+	if stays && len(b.aside) < mostBulk {
+		b.aside[key] = w.now
+	}
+	return !stays
 }
 
 // stays reports whether something else has a name, so that it is no removal if a file loses it: somebody saved.
@@ -344,6 +360,21 @@ func (r *Replica) Holds(most int) (list []Hold, err error) {
 	}
 	slices.SortFunc(list, func(a, b Hold) int { return bytes.Compare(a.Author[:], b.Author[:]) })
 	return list, nil
+}
+
+// Holding returns how many placements of each author are held.
+func (r *Replica) Holding() (map[sharefs.PeerID]int, error) {
+	if err := r.enter(); err != nil {
+		return nil, err
+	}
+	defer r.mu.Unlock()
+	all := map[sharefs.PeerID]int{}
+	for author, n := range r.holding {
+		if n > 0 {
+			all[author] = n
+		}
+	}
+	return all, nil
 }
 
 // heldBy lists what is held of an author, in the order of all records.

@@ -13,6 +13,7 @@ type Files struct {
 	Receives bool    `json:"receives"` // what it has is taken here
 	Lacks    int     `json:"lacks"`    // changes of here that the peer does not have yet; no more than MostLacks are counted
 	Waiting  bool    `json:"waiting"`  // changes that the peer has have not come yet
+	Held     int     `json:"held"`     // removals and renames of it that wait for the owner (sharefs held)
 	Sent     uint64  `json:"sent_bytes"`
 	Received uint64  `json:"received_bytes"`             // of content, since it is connected
 	Rate     float64 `json:"bytes_per_second,omitempty"` // of content, both ways, at present
@@ -28,6 +29,7 @@ type Sync struct {
 	Bytes     uint64   `json:"bytes_missing"`    // their size
 	Names     int      `json:"names_waiting"`    // names at which the tree is not yet as peers say
 	Conflicts int      `json:"conflicts"`
+	Held      int      `json:"held"`     // removals and renames in bulk that wait for the owner
 	Troubles  []string `json:"troubles"` // what somebody should see to, such as a full disk
 	Waits     []string `json:"waits"`    // why contents are not here, each reason once
 }
@@ -73,6 +75,9 @@ func (f *Files) Text() string {
 	if f.Receives && f.Waiting {
 		add("what it has is still coming")
 	}
+	if f.Held > 0 {
+		add("%d of its removals and renames wait for you (sharefs held)", f.Held)
+	}
 	if len(parts) == 0 {
 		add("it has every change of here, and this host every one of it")
 	}
@@ -93,6 +98,9 @@ func (s *Sync) Text() string {
 		line("%d contents to be fetched, %d bytes; %d being fetched now", s.Contents, s.Bytes, s.Fetching)
 		line("%d names not yet as peers say", s.Names)
 		line("%d conflicts", s.Conflicts)
+		if s.Held > 0 {
+			line("%d removals and renames that wait for the owner (sharefs held)", s.Held)
+		}
 	}
 	for _, why := range s.Troubles {
 		line("trouble: %s", why)

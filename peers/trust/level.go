@@ -58,10 +58,12 @@ type Rights struct {
 	Receives, Does string
 }
 
-// A peer that removes or renames more than HoldFiles files or HoldPercent of the tree within HoldMinutes waits for the owner.
+// A peer that removes or renames more than HoldFiles files or HoldPercent of the tree within HoldMinutes waits for the owner; HoldLeast it may in any tree, or in a small one every removal
+// would wait.
 const (
 	HoldFiles   = 100
 	HoldPercent = 10
+	HoldLeast   = 20
 	HoldMinutes = 10
 )
 

@@ -1,0 +1,96 @@
+package peers
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"sharefs/integration/mounttest"
+	"sharefs/peers/report"
+)
+
+func (h *host) held() (all []report.Held) {
+	h.t.Helper()
+	if err := json.Unmarshal([]byte(h.ctl("held.json")), &all); err != nil {
+		h.t.Fatal(err)
+	}
+	return all
+}
+
+// holds waits for a number of removals and renames to be held.
+func (h *host) holds(n int) {
+	h.t.Helper()
+	mounttest.WaitFor(h.t, fmt.Sprintf("%d to be held by %s", n, h.name), func() bool {
+		all := h.held()
+		return n == 0 && len(all) == 0 || len(all) == 1 && all[0].Removals+all[0].Renames == n
+	})
+}
+
+// Whoever removes much at once waits for the owner, who lets it count, or has it all back on all hosts.
+func TestBulkRemovalsAreHeld(t *testing.T) {
+	hs := sharing(t, "anna", "bert", "cleo")
+	a, b, c := hs[0], hs[1], hs[2]
+	b.must("grant", "cleo", "manage")
+	c.must("grant", "anna", "manage")
+	fill := func(dir string) func(map[string]string) bool {
+		a.do(os.Mkdir(a.Path(dir), 0o755))
+		for i := range 150 {
+			a.write(fmt.Sprintf("%s/%03d", dir, i), dir)
+		}
+		return func(tree map[string]string) bool {
+			for i := range 150 {
+				if !has(tree, fmt.Sprintf("%s/%03d", dir, i), dir) {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	all := fill("one")
+	alike(t, "150 files", hs, all)
+	a.do(os.RemoveAll(a.Path("one")))
+	alike(t, "their removal where it is not held", []*host{a, c}, func(tree map[string]string) bool { return len(tree) == 0 })
+	// Ten per cent of the tree of so few are less than 20, which anybody may remove.
+	b.holds(131)
+	if h := b.held()[0]; h.Peer != "anna" || h.Before != 20 || len(h.Names) != 131 || h.Names[0].Type != "directory" {
+		t.Errorf("%+v", h)
+	}
+	if s := b.Status(); len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "sharefs held") {
+		t.Errorf("%q", s.Problems)
+	}
+	if out := b.must("peers"); !strings.Contains(out, "131 of its removals and renames wait for you") {
+		t.Error(out)
+	}
+	if out := b.must("held"); !strings.Contains(out, "anna: 131 removals since") || !strings.Contains(out, "and 123 more") || !strings.Contains(out, "sharefs held reject anna") {
+		t.Error(out)
+	}
+	if out, err := b.tool("held", "accept", "cleo"); err == nil || !strings.Contains(err.Error(), "something of anna") {
+		t.Errorf("%s, %v", out, err)
+	}
+	b.Kill()
+	b.Mount.Mount()
+	b.holds(131)
+	a.write("meanwhile", "goes on")
+	mounttest.WaitFor(t, "what else comes", func() bool { tree, err := b.tree(); return err == nil && has(tree, "meanwhile", "goes on") })
+	b.must("held", "accept", "anna")
+	alike(t, "what is accepted", hs, func(tree map[string]string) bool { return len(tree) == 1 })
+	b.holds(0)
+
+	all = fill("two")
+	alike(t, "150 files again", hs, all)
+	a.do(os.RemoveAll(a.Path("two")))
+	alike(t, "their removal where it is not held", []*host{a, c}, func(tree map[string]string) bool { return len(tree) == 1 })
+	b.holds(131)
+	b.must("held", "reject", "anna")
+	alike(t, "what is put back", hs, func(tree map[string]string) bool { return len(tree) == 152 && all(tree) })
+	for _, h := range hs {
+		if s := h.Status(); len(s.Problems) > 0 || len(h.held()) > 0 || len(h.conflicts()) > 0 {
+			t.Errorf("%s: %q", h.name, s.Problems)
+		}
+	}
+	if out := b.must("held"); out != "Nothing is held.\n" {
+		t.Error(out)
+	}
+}
