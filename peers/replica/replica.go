@@ -140,7 +140,7 @@ func (r *Replica) load() error {
 		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, early: map[slot]bool{}, chains: map[chainID]*record.Chain{},
 		aside: asides{}, contest: map[converge.Key]bool{}, passed: map[sharefs.PeerID]*passed{},
 		heldAt: map[converge.Key]map[record.ID]*record.Record{}, holding: map[sharefs.PeerID]int{}, bulks: map[sharefs.PeerID]*bulk{},
-		young: young{at: map[sharefs.FileID]time.Time{}},
+		young:    young{at: map[sharefs.FileID]time.Time{}},
 		unsynced: true} // a process before may not have come to it
 	if err := r.account.load(r.cfg.Store); err != nil {
 		return err
