@@ -40,7 +40,8 @@ type OpInfo struct {
 	UID     uint32           `json:"uid"`
 	Group   uint32           `json:"process_group"` // 0: not known
 	Command string           `json:"command"`
-	Label   string           `json:"label,omitempty"` // what the program said that it does
+	Label   string           `json:"label,omitempty"`  // what the program said that it does
+	Author  string           `json:"author,omitempty"` // id of the host that made the changes, where that is another one
 	Counts  sharefs.OpCounts `json:"counts"`
 	Ended   bool             `json:"ended"`  // otherwise it is at work, or the daemon was killed meanwhile
 	Partly  bool             `json:"partly"` // not all changes are listed
@@ -128,11 +129,14 @@ func (e *edge) listOps(h *fuse.InHeader, add func(name string, off uint64, k nod
 
 // opsText is .share/ops/log: a line for each operation, the newest first.
 //
-//	ID  UID  COUNTS  COMMAND [(LABEL)]
+//	ID  UID  COUNTS  COMMAND [(LABEL)], or by HOST where another one made the changes
 func (e *edge) opsText(h *fuse.InHeader) ([]byte, error) {
 	var b strings.Builder
 	err := e.operations(h, opsListed, func(o *versions.Operation) bool {
 		fmt.Fprintf(&b, "%s  %d  %s  %s", o.ID.Time().Format(opTime), o.UID, countsText(&o.Counts), printable(o.Command))
+		if !o.Author.IsZero() {
+			b.WriteString("by " + o.Author.Short())
+		}
 		if o.Label != "" {
 			b.WriteString("  (" + printable(o.Label) + ")")
 		}
@@ -168,10 +172,14 @@ func printable(s string) string {
 }
 
 func opInfo(o *versions.Operation) OpInfo {
-	return OpInfo{
+	info := OpInfo{
 		ID: versionTime(o.ID), After: versionTime(o.After), UID: o.UID, Group: o.Process, Command: strings.ToValidUTF8(o.Command, "?"),
 		Label: strings.ToValidUTF8(o.Label, "?"), Counts: o.Counts, Ended: o.Ended, Partly: o.Partly,
 	}
+	if !o.Author.IsZero() {
+		info.Author = o.Author.String()
+	}
+	return info
 }
 
 func (e *edge) opsJSON(h *fuse.InHeader) ([]byte, error) {

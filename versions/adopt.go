@@ -178,6 +178,7 @@ func (h *history) adopt(f *file, s *Staged, base uint64) (own uint64, err error)
 	if err != nil {
 		return 0, err
 	}
+	s.by.changes(OpChange{Verb: OpWritten, Ino: f.ino})
 	err = func() error {
 		defer t.disarm(f)
 		f.noteChange(0, endless)

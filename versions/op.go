@@ -14,10 +14,11 @@ import (
 // On disk (space op): key 8 bytes the id, all bits flipped, so that the newest comes first, and 4 bytes a part, big endian. Part 0:
 //
 //	1 byte    format, 1
-//	1 byte    flags: bit 0 ended, 1 partly
+//	1 byte    flags: bit 0 ended, 1 partly, 2 by another host
 //	8 bytes   after, big endian
 //	uvarints  uid, process group; made, removed, renamed, linked, written, attributes
 //	strings   command, label: uvarint length, then the bytes
+//	32 bytes  of one by another host: its id
 //
 // Parts from 1 on, which an operation has once it has ended: changes one after the other, each
 //
@@ -31,9 +32,11 @@ type Operation struct {
 	Process uint32      // its process group, 0 where that cannot be told
 	Command string      // as it was called, at most opCommandMax bytes; not always UTF-8
 	Label   string      // what the program itself says that it does
-	Counts  sharefs.OpCounts
-	Ended   bool // otherwise it is at work, or the daemon was killed meanwhile
-	Partly  bool // not all that it changed is listed: there was too much
+	// Author is the host that made the changes, which came from it: those of one host without a pause are one operation. Zero: somebody here.
+	Author sharefs.PeerID
+	Counts sharefs.OpCounts
+	Ended  bool // otherwise it is at work, or the daemon was killed meanwhile
+	Partly bool // not all that it changed is listed: there was too much
 }
 
 // OpVerb says what happened to a name or an inode. The numbers are on disk.
@@ -73,6 +76,7 @@ const (
 	opFormat     = 1
 	opEnded      = 1
 	opPartly     = 2
+	opForeign    = 4
 	opCommandMax = 240
 	opPartBytes  = 32 << 10 // changes of one row, about
 )
@@ -108,6 +112,10 @@ func (o *Operation) encode() []byte {
 	for _, s := range [...]string{o.Command, o.Label} {
 		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
 	}
+	if !o.Author.IsZero() {
+		b[1] |= opForeign
+		b = append(b, o.Author[:]...)
+	}
 	return b
 }
 
@@ -128,7 +136,11 @@ func decodeOperation(id sharefs.HLC, b []byte) (*Operation, error) {
 	for _, p := range [...]*string{&o.Command, &o.Label} {
 		*p = string(d.take(int(min(d.uvarint(), math.MaxInt32))))
 	}
-	if d.bad || len(d.b) > 0 || flags > opEnded|opPartly {
+	if flags&opForeign != 0 {
+		copy(o.Author[:], d.take(len(o.Author)))
+		d.bad = d.bad || o.Author.IsZero()
+	}
+	if d.bad || len(d.b) > 0 || flags > opEnded|opPartly|opForeign {
 		return nil, corrupt("the row of an operation", 0)
 	}
 	return o, nil

@@ -93,6 +93,9 @@ func (o *operations) forget(p *op) {
 			}
 		}
 	}
+	if o.hosts[p.Author] == p {
+		delete(o.hosts, p.Author)
+	}
 	for ino := range p.unrested {
 		// Who changes it next is to know that it has not come to rest: one stands for all that have ended.
 		past := &op{Operation: Operation{ID: p.ID}, shut: true}

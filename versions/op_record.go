@@ -33,6 +33,7 @@ type operations struct {
 	tasks   map[actor]*op
 	groups  map[actor]*op
 	named   map[actor]*op               // by the id of a process that said what it does
+	hosts   map[sharefs.PeerID]*op      // of others, whose changes came here
 	unknown *op                         // what those do whose process cannot be told; it is never written down
 	total   int                         // see opTotal
 	all     map[*op]bool                // that have not ended
@@ -68,7 +69,7 @@ type op struct {
 func (o *operations) open(t *Tree) {
 	o.t, o.pause = t, cmp.Or(t.cfg.Pause, opPause)
 	o.wake = make(chan struct{}, 1)
-	o.tasks, o.groups, o.named = map[actor]*op{}, map[actor]*op{}, map[actor]*op{}
+	o.tasks, o.groups, o.named, o.hosts = map[actor]*op{}, map[actor]*op{}, map[actor]*op{}, map[sharefs.PeerID]*op{}
 	o.all, o.writing, o.bound = map[*op]bool{}, map[sharefs.Ino][]*op{}, map[sharefs.Ino]sharefs.HLC{}
 	o.unknown = &op{unrested: map[sharefs.Ino]struct{}{}}
 }
@@ -144,17 +145,7 @@ func (o *operations) enter(who Caller, proc process, label string, now time.Time
 		return Op{t, p}
 	}
 	o.mu.Unlock()
-	if err := t.endInstant(); err != nil {
-		t.log.Warn("an operation begins within an instant", "err", err)
-	}
-	p = &op{
-		Operation: Operation{ID: t.wholeMillisecond(), UID: who.UID, Process: proc.group, Command: proc.command, Label: label},
-		last:      now, busy: 1, dirty: label != "",
-		seen: map[OpChange]struct{}{}, made: map[sharefs.Ino]struct{}{}, removed: map[sharefs.Ino][]int{}, unrested: map[sharefs.Ino]struct{}{},
-		untrashed: map[sharefs.Ino]bool{},
-	}
-	p.began = time.Now() // what is older was there at the moment before it
-	p.After = p.ID
+	p = o.start(Operation{UID: who.UID, Process: proc.group, Command: proc.command, Label: label}, now)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.all[p] = true
@@ -165,11 +156,57 @@ func (o *operations) enter(who Caller, proc process, label string, now time.Time
 		o.groups[group] = p
 	}
 	o.remember(who, p)
+	o.began()
+	return Op{t, p}
+}
+
+// OperateFor is [Tree.Operate] for a change that another host made, and that is done here as a user. What is this host's own is noted by whoever asked for it.
+func (t *Tree) OperateFor(author sharefs.PeerID, uid uint32) Op {
+	if t.cfg.ReadOnly || author.IsZero() || author == t.cfg.Peer {
+		return Op{}
+	}
+	o := &t.ops
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	o.mu.Lock()
+	if p := o.hosts[author]; p != nil && o.takes(p, now) {
+		p.busy++
+		o.mu.Unlock()
+		return Op{t, p}
+	}
+	o.mu.Unlock()
+	p := o.start(Operation{UID: uid, Author: author}, now)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.all[p], o.hosts[author] = true, p
+	o.began()
+	return Op{t, p}
+}
+
+// start makes an operation that begins with the instant after the one that is open. Tree.mu is held.
+func (o *operations) start(of Operation, now time.Time) *op {
+	t := o.t
+	if err := t.endInstant(); err != nil {
+		t.log.Warn("an operation begins within an instant", "err", err)
+	}
+	p := &op{
+		Operation: of, last: now, busy: 1, dirty: of.Label != "",
+		seen: map[OpChange]struct{}{}, made: map[sharefs.Ino]struct{}{}, removed: map[sharefs.Ino][]int{}, unrested: map[sharefs.Ino]struct{}{},
+		untrashed: map[sharefs.Ino]bool{},
+	}
+	p.ID = t.wholeMillisecond()
+	p.began = time.Now() // what is older was there at the moment before it
+	p.After = p.ID
+	return p
+}
+
+// began tells that there is an operation whose end is to be seen.
+func (o *operations) began() {
 	select {
 	case o.wake <- struct{}{}:
 	default:
 	}
-	return Op{t, p}
 }
 
 // wholeMillisecond returns the last reading of the present millisecond, which no change has any more: written to the millisecond, as people read and type
@@ -232,6 +269,9 @@ func (h Op) changes(c OpChange) {
 		return
 	}
 	o.note(h.p, c)
+	if !h.p.Author.IsZero() {
+		o.watch(h.p, c.Ino)
+	}
 }
 
 // Rest is to be called before the operation changes a file or takes a name from it: what others closed a moment ago becomes a version of its own, as
@@ -314,7 +354,8 @@ func (o *operations) note(p *op, c OpChange) {
 	case OpAttributes:
 		k.Attributes++
 	}
-	if c.Verb == OpWritten || c.Verb == OpMade || c.Verb == OpLinked && o.t.hot(c.Ino) {
+	switch {
+	case c.Verb == OpWritten && p.Author.IsZero(), c.Verb == OpMade && p.Author.IsZero(), c.Verb == OpLinked && o.t.hot(c.Ino):
 		o.watch(p, c.Ino)
 	}
 	if c.Dir && c.Verb == OpMade && len(p.made) < opChanges && o.total < opTotal {

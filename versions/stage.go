@@ -20,7 +20,11 @@ type Staged struct {
 	lease  *lease      // on all chunks, so that the row of the version can lead to them
 	ino    sharefs.Ino // of the backing file; 0: it has passed to a live file
 	used   bool        // it is a version here, or was to be one
+	by     Op          // that it is used in
 }
+
+// By says which operation it is a part of to give it to a file that is there.
+func (s *Staged) By(op Op) { s.by = op }
 
 // Stage makes files out of some contents, all of which must be in packs, as [Tree.Gather] sees to: Stage waits for no other host. They are synced together. One that cannot
 // be had keeps none of the others back: errs tells of each, nil where it is staged; KindAgain: not all of it is here, KindAccess: its share key is not, KindNoSpace: the disk has

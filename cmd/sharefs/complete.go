@@ -97,7 +97,7 @@ func (a *app) completeOperations(_ *cobra.Command, args []string, given string) 
 	var out []string
 	for i := range all {
 		if strings.HasPrefix(all[i].ID, given) && len(out) < most {
-			out = append(out, cobra.CompletionWithDesc(all[i].ID, all[i].Command))
+			out = append(out, cobra.CompletionWithDesc(all[i].ID, all[i].What()))
 		}
 	}
 	return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder

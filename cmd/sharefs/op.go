@@ -19,8 +19,9 @@ func (a *app) op() *cobra.Command {
 		Use:   "op",
 		Short: "Show which commands changed what",
 		Long: `Show which commands changed what. All changes that the processes of one command
-make without a pause of two seconds are one operation; it is named by the moment
-before it, at which .share/at shows the tree as it was.`,
+make without a pause of two seconds are one operation, and so are changes that come
+from another host; it is named by the moment before it, at which .share/at shows the
+tree as it was.`,
 		Args: commands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -67,7 +68,7 @@ func (a *app) opLog() *cobra.Command {
 
 // opLine is an operation in one line: its name, who, what, how much.
 func (a *app) opLine(o *client.Operation) string {
-	line := a.paint.Paint(term.Place, o.ID) + "  " + userName(o.UID) + "  " + term.Clean(o.Command)
+	line := a.paint.Paint(term.Place, o.ID) + "  " + userName(o.UID) + "  " + term.Clean(o.What())
 	if o.Label != "" {
 		line += a.paint.Paint(term.Strong, "  ("+term.Clean(o.Label)+")")
 	}

@@ -34,10 +34,11 @@ func (a *app) undo() *cobra.Command {
 		Short: "Undo what a command changed, the last one unless another is named",
 		Long: `Undo what a command changed: files that it made go, those that it removed come
 back, names, contents and attributes become what they were. Without OPERATION it
-is your last one that is not undone yet; sharefs op log lists them. What was
-changed again since is not touched unless --force is given. Nothing is lost:
-whatever is overwritten or removed is kept as a version first, and redo does again
-what was undone.`,
+is your last one that is not undone yet, or with --by the last one that came from
+another host; sharefs op log lists them. What was changed again since is not touched
+unless --force is given. Nothing is lost: whatever is overwritten or removed is kept
+as a version first, and redo does again what was undone. Where files travel, what
+undo does travels as any change.`,
 	}, false)
 }
 
@@ -53,6 +54,7 @@ it. Without OPERATION it is the one that was undone last.`,
 // undoStyle is how something is undone.
 type undoStyle struct {
 	redo, dry, force, verbose bool
+	by                        string
 }
 
 func (a *app) undoCommand(cmd *cobra.Command, redo bool) *cobra.Command {
@@ -68,11 +70,15 @@ func (a *app) undoCommand(cmd *cobra.Command, redo bool) *cobra.Command {
 		if len(args) == 1 {
 			id = args[0]
 		}
+		if id != "" && style.by != "" {
+			return usage("OPERATION and --by exclude each other")
+		}
 		return a.runUndo(m, id, style)
 	}
 	cmd.Flags().BoolVarP(&style.dry, "dry-run", "n", false, dryRunUsage)
 	cmd.Flags().BoolVar(&style.force, "force", false, "Also what was changed again since")
 	cmd.Flags().BoolVarP(&style.verbose, "verbose", "v", false, "List all that is done")
+	cmd.Flags().StringVar(&style.by, "by", "", "The last one that came from the host `NAME`")
 	return cmd
 }
 
@@ -117,12 +123,17 @@ func choose(list []client.Operation, redo bool) *client.Operation {
 	return nil
 }
 
-// mine leaves out what others did, which root sees as well.
-func mine(list []client.Operation) []client.Operation {
+// mine leaves out what others did, which root sees as well, and what other hosts did; with the name of one it is what that one did, and what was undone of that.
+func mine(list []client.Operation, by string) []client.Operation {
 	uid := uint32(os.Getuid())
+	theirs := map[string]bool{}
+	for i := range list {
+		theirs[list[i].ID] = by != "" && list[i].Author != "" && (strings.EqualFold(list[i].By, by) || list[i].Author == by)
+	}
 	out := list[:0:0]
 	for _, o := range list {
-		if o.UID == uid {
+		_, undid, _ := strings.Cut(o.Label, " ")
+		if o.UID == uid && (by == "" && o.Author == "" || theirs[o.ID] || theirs[undid]) {
 			out = append(out, o)
 		}
 	}
@@ -138,10 +149,13 @@ func (a *app) runUndo(m *client.Mount, id string, style undoStyle) error {
 	if err != nil {
 		return err
 	}
-	own := mine(list)
+	own := mine(list, style.by)
 	if id == "" {
 		o := choose(own, style.redo)
 		if o == nil {
+			if style.by != "" && len(own) == 0 {
+				return &sharefs.Error{Op: verb, Kind: sharefs.KindNotExist, Detail: "no change of " + term.Quote(style.by) + " is known; sharefs op log lists what was done, and by whom"}
+			}
 			why := "there is nothing to " + verb + "; sharefs op log lists what was done"
 			if style.redo && len(own) > 0 {
 				why = "nothing was undone since something was changed last; sharefs redo OPERATION does an earlier one again, and sharefs op log lists them"
@@ -149,12 +163,12 @@ func (a *app) runUndo(m *client.Mount, id string, style undoStyle) error {
 			return &sharefs.Error{Op: verb, Kind: sharefs.KindNotExist, Detail: why}
 		}
 		id = o.ID
-	} else if undone(own)[id] != style.redo && !style.force {
+	} else if undone(list)[id] != style.redo && !style.force {
 		why := "it is undone already; sharefs redo " + id + " does it again"
 		if style.redo {
 			why = "it is not undone"
 		}
-		if slices.ContainsFunc(own, func(o client.Operation) bool { return o.ID == id }) {
+		if slices.ContainsFunc(list, func(o client.Operation) bool { return o.ID == id }) {
 			return &sharefs.Error{Op: verb, Path: id, Kind: sharefs.KindExist, Detail: why}
 		}
 	}
@@ -422,12 +436,20 @@ func (u *undoing) conflicts(ctx context.Context, was, live *client.Dir, r *reach
 	if n > maxConflicts {
 		more = fmt.Sprintf(" and %s more", term.Count(uint64(n-maxConflicts)))
 	}
-	done := "since " + term.Quote(u.o.Command)
+	done := "since " + u.what()
 	if u.style.redo {
 		done = "since that was undone"
 	}
 	return &sharefs.Error{Op: u.verb, Kind: sharefs.KindBusy,
 		Detail: fmt.Sprintf("changed again %s: %s%s; nothing was done (--force does it all the same, and keeps what is there as versions)", done, strings.Join(names, ", "), more)}
+}
+
+// what is the operation in words.
+func (u *undoing) what() string {
+	if u.o.Author != "" {
+		return "what came from " + term.Clean(u.o.By)
+	}
+	return term.Quote(term.Clean(u.o.Command))
 }
 
 // unsureVerb is that of a file that others had open for writing when the operation came to it.
@@ -469,7 +491,7 @@ func (u *undoing) tell(report *restore.Report, live *client.Dir, reach *reach, i
 	if err := u.tellLeft(reach); err != nil {
 		return err
 	}
-	what, n := term.Quote(term.Clean(u.o.Command)), 0
+	what, n := u.what(), 0
 	for i := range report.Actions {
 		if report.Actions[i].Err == nil && told(&report.Actions[i]) {
 			n++

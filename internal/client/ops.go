@@ -21,6 +21,8 @@ type Operation struct {
 	Group   uint32           `json:"process_group"`
 	Command string           `json:"command"`
 	Label   string           `json:"label,omitempty"`
+	Author  string           `json:"author_id,omitempty"` // the host that made the changes, where that is another one
+	By      string           `json:"author,omitempty"`    // what it is called here
 	Counts  sharefs.OpCounts `json:"counts"`
 	Ended   bool             `json:"ended"`
 	Partly  bool             `json:"partly"` // not all changes are listed
@@ -49,6 +51,43 @@ func (c *OpChange) Paths() (before, after string) {
 	return before, after
 }
 
+// What is the command, or who made the changes if another host did.
+func (o *Operation) What() string {
+	if o.Author != "" {
+		return "by " + o.By
+	}
+	return o.Command
+}
+
+// UnmarshalJSON reads what a mount tells of it, where the author is an id.
+func (o *Operation) UnmarshalJSON(text []byte) error {
+	type plain Operation
+	told := struct {
+		*plain
+		Author string `json:"author"`
+	}{plain: (*plain)(o)}
+	if err := json.Unmarshal(text, &told); err != nil {
+		return err
+	}
+	o.Author, o.By = told.Author, told.Author
+	return nil
+}
+
+// nameAuthors says what the hosts are called that made changes.
+func (m *Mount) nameAuthors(all []Operation) {
+	var name func(sharefs.PeerID) string
+	for i := range all {
+		id, err := sharefs.ParsePeerID(all[i].Author)
+		if all[i].Author == "" || err != nil {
+			continue
+		}
+		if name == nil {
+			name = m.Authors()
+		}
+		all[i].By = name(id)
+	}
+}
+
 // Time is the moment before the operation.
 func (o *Operation) Time() time.Time {
 	t, _ := time.Parse(time.RFC3339, o.ID)
@@ -57,13 +96,17 @@ func (o *Operation) Time() time.Time {
 
 // Operations lists the operations of the user, the newest first; root and the owner of the mount see those of all.
 func (m *Mount) Operations() (all []Operation, err error) {
-	return all, m.readOps("log.json", &all)
+	err = m.readOps("log.json", &all)
+	m.nameAuthors(all)
+	return all, err
 }
 
 // Operation reads one operation with its changes. The id is the moment before it, as the lists have it.
 func (m *Mount) Operation(id string) (*Operation, error) {
-	o := new(Operation)
+	one := make([]Operation, 1)
+	o := &one[0]
 	err := m.readOps(id, o)
+	m.nameAuthors(one)
 	if sharefs.KindOf(err) == sharefs.KindNotExist {
 		err = &sharefs.Error{Path: term.Quote(id), Kind: sharefs.KindNotExist, Detail: "is no operation of yours; sharefs op log lists them"}
 	}

@@ -135,7 +135,7 @@ func (t *travel) openReplica() (r *replica.Replica, err error) {
 	db, err := host.OpenStore(t.dir())
 	if err == nil {
 		r, err = replica.Open(replica.Config{
-			Tree: host.Tree{Tree: d.tree, Owner: versions.Caller{UID: root.UID, GID: root.GID}}, Store: db, Self: d.store.Keys.Peer(), Key: d.store.Keys.Identity.Private(),
+			Tree: host.Tree{Tree: d.tree, Owner: versions.Caller{UID: root.UID, GID: root.GID}, Author: new(sharefs.PeerID)}, Store: db, Self: d.store.Keys.Peer(), Key: d.store.Keys.Identity.Private(),
 			Keys: host.Keys{Tree: d.tree}, Log: d.log.With("part", "travel"),
 			Counts:   func(author sharefs.PeerID) bool { return t.standing(author) != replica.PassedOver },
 			Standing: func(rec *record.Record) replica.Standing { return t.standing(rec.Author) },

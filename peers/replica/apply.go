@@ -99,6 +99,7 @@ var errAgain = error(sharefs.KindAgain)
 // step carries out one operation. Content is what it needs, if it needs any.
 func (r *Replica) step(op *converge.Op, content Staged) error {
 	e := r.files[op.Key.File]
+	r.cfg.Tree.By(r.whose(op))
 	switch op.Verb {
 	case converge.Create:
 		return r.create(op, e, content)
@@ -123,6 +124,23 @@ func (r *Replica) step(op *converge.Op, content Staged) error {
 		return r.setAttr(op, e)
 	}
 	return nil
+}
+
+// whose returns who wrote what leads to an operation; this host where that is not known.
+func (r *Replica) whose(op *converge.Op) sharefs.PeerID {
+	var rec *record.Record
+	switch op.Verb {
+	case converge.Content:
+		rec = r.tree.Record(op.Node.Live)
+	case converge.SetAttr:
+		rec = r.tree.Record(op.Node.Attr)
+	default:
+		rec = r.last[op.Key]
+	}
+	if rec == nil {
+		return r.cfg.Self
+	}
+	return rec.Author
 }
 
 // place returns where in the tree a slot is.

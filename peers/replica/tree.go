@@ -52,6 +52,8 @@ type Tree interface {
 	// Latest returns the number of the newest version of a file, 0 for none, and its content; nil while that cannot be told.
 	Latest(ino sharefs.Ino) (own uint64, v *record.Version, err error)
 
+	// By says whose changes those are that follow, until it is called again: of another host, or of this one.
+	By(author sharefs.PeerID)
 	// Put makes a file under a name that is vacant.
 	Put(dir sharefs.Ino, name string, n New) (sharefs.Ino, error)
 	Link(ino, dir sharefs.Ino, name string) error

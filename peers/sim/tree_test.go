@@ -248,6 +248,9 @@ func (t *tree) pack(content string) (spans []record.Span) {
 }
 
 // Follow implements [replica.Tree].
+// By implements [replica.Tree]; the model notes no operations.
+func (t *tree) By(sharefs.PeerID) {}
+
 func (t *tree) Follow() error {
 	t.follow = true
 	t.committed()

@@ -17,6 +17,23 @@ import (
 type Tree struct {
 	*versions.Tree
 	Owner versions.Caller
+	// Author is whose changes are made at present, so that they are operations of that host; nil: they are noted nowhere.
+	Author *sharefs.PeerID
+}
+
+// By implements [replica.Tree].
+func (t Tree) By(author sharefs.PeerID) {
+	if t.Author != nil {
+		*t.Author = author
+	}
+}
+
+// operate begins a change.
+func (t Tree) operate() versions.Op {
+	if t.Author == nil {
+		return versions.Op{}
+	}
+	return t.OperateFor(*t.Author, t.Owner.UID)
 }
 
 // Follow implements [replica.Tree].
@@ -117,13 +134,17 @@ func (t Tree) Put(dir sharefs.Ino, name string, n replica.New) (sharefs.Ino, err
 	if n.Content != nil {
 		v.Staged = n.Content.(*versions.Staged)
 	}
+	op := t.operate()
 	a, err := t.Tree.Put(dir, name, v, t.Owner)
+	op.End(err, versions.OpChange{Verb: versions.OpMade, Ino: a.Ino, Parent: dir, Name: name, Dir: n.Type == record.Directory})
 	return a.Ino, err
 }
 
 // Link implements [replica.Tree].
 func (t Tree) Link(ino, dir sharefs.Ino, name string) error {
+	op := t.operate()
 	err := t.PutLink(ino, dir, name)
+	op.End(err, versions.OpChange{Verb: versions.OpLinked, Ino: ino, Parent: dir, Name: name})
 	if errors.Is(err, sharefs.KindStale) || errors.Is(err, sharefs.KindNotExist) {
 		return &sharefs.Error{Op: "link", Kind: sharefs.KindAgain, Err: err}
 	}
@@ -131,17 +152,34 @@ func (t Tree) Link(ino, dir sharefs.Ino, name string) error {
 }
 
 // Take implements [replica.Tree].
-func (t Tree) Take(n replica.Name) error { return t.Tree.Take(versions.Name(n)) }
+func (t Tree) Take(n replica.Name) error {
+	a, err := t.Getattr(n.Ino)
+	if err != nil {
+		return &sharefs.Error{Op: "remove", Kind: sharefs.KindAgain, Err: err}
+	}
+	op := t.operate()
+	err = t.Tree.Take(versions.Name(n))
+	op.End(err, versions.OpChange{Verb: versions.OpRemoved, Parent: n.Parent, Name: n.Name, Dir: a.IsDir()})
+	return err
+}
 
 // Pass implements [replica.Tree].
 func (t Tree) Pass(from, to replica.Name) error {
-	return t.Tree.Pass(versions.Name(from), versions.Name(to))
+	op := t.operate()
+	err := t.Tree.Pass(versions.Name(from), versions.Name(to))
+	op.End(err, versions.OpChange{Verb: versions.OpRenamedFrom, Parent: from.Parent, Name: from.Name}, versions.OpChange{Verb: versions.OpRenamedTo, Parent: to.Parent, Name: to.Name})
+	return err
 }
 
 // SetMode implements [replica.Tree].
 func (t Tree) SetMode(ino sharefs.Ino, mode uint16) error {
 	m := uint32(mode)
+	if a, err := t.Getattr(ino); err == nil && a.Mode&sharefs.ModePerm == m {
+		return nil
+	}
+	op := t.operate()
 	_, err := t.Setattr(ino, &versions.SetAttr{Mode: &m}, t.Owner)
+	op.End(err, versions.OpChange{Verb: versions.OpAttributes, Ino: ino})
 	return err
 }
 
@@ -153,7 +191,10 @@ func (t Tree) SetXattrs(ino sharefs.Ino, all []record.Xattr) error {
 	}
 	for _, x := range have {
 		if !slices.ContainsFunc(all, func(o record.Xattr) bool { return o.Name == x.Name }) {
-			if err := t.Removexattr(ino, x.Name); err != nil {
+			op := t.operate()
+			err := t.Removexattr(ino, x.Name)
+			op.End(err, versions.OpChange{Verb: versions.OpAttributes, Ino: ino})
+			if err != nil {
 				return err
 			}
 		}
@@ -162,7 +203,10 @@ func (t Tree) SetXattrs(ino sharefs.Ino, all []record.Xattr) error {
 		if slices.Contains(have, x) || !travels(x.Name) {
 			continue
 		}
-		if err := t.Setxattr(ino, x.Name, []byte(x.Value), 0); err != nil {
+		op := t.operate()
+		err := t.Setxattr(ino, x.Name, []byte(x.Value), 0)
+		op.End(err, versions.OpChange{Verb: versions.OpAttributes, Ino: ino})
+		if err != nil {
 			return err
 		}
 	}
@@ -191,7 +235,12 @@ func (t Tree) Stage(list []*record.Record) ([]replica.Staged, []error, error) {
 
 // Adopt implements [replica.Tree].
 func (t Tree) Adopt(ino sharefs.Ino, content replica.Staged, base uint64) (uint64, error) {
-	return t.Tree.Adopt(ino, content.(*versions.Staged), base)
+	s := content.(*versions.Staged)
+	op := t.operate()
+	s.By(op) // which is told where the content changes
+	own, err := t.Tree.Adopt(ino, s, base)
+	op.End(err)
+	return own, err
 }
 
 // Contents returns the contents of versions, for [versions.Tree.Gather].

@@ -129,7 +129,7 @@ func (e eventful) Here(v *record.Version) (bool, error) {
 	return e.Tree.Here(v)
 }
 
-func (s *site) as() Tree { return Tree{Tree: s.tree} }
+func (s *site) as() Tree { return Tree{Tree: s.tree, Author: new(sharefs.PeerID)} }
 
 // Want and Get have a host ask all others for chunks.
 func (s *site) Want(int, ...sharefs.ChunkID) {}

@@ -1,0 +1,80 @@
+package peers
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"strings"
+	"testing"
+
+	"sharefs/integration/mounttest"
+)
+
+// What a peer changed is an operation of that peer, which can be undone: the tree is as it was before, on both hosts.
+func TestUndoWhatAPeerDid(t *testing.T) {
+	hs := sharing(t, "anna", "bert")
+	a, b := hs[0], hs[1]
+	a.do(os.Mkdir(a.Path("d"), 0o755))
+	a.write("d/one", "1")
+	a.write("d/two", "2")
+	b.write("kept", "by bert")
+	alike(t, "the beginning", hs, func(tree map[string]string) bool {
+		return has(tree, "d/one", "1") && has(tree, "d/two", "2") && has(tree, "kept", "by bert")
+	})
+	type operation struct {
+		ID, Author string
+		Ended      bool
+	}
+	operations := func() (all []operation) {
+		b.do(json.Unmarshal([]byte(b.must("op", "log", "--json")), &all))
+		return all
+	}
+	var first string
+	mounttest.WaitFor(t, "the end of what anna did first", func() bool {
+		for _, o := range operations() {
+			if o.Author == "anna" && o.Ended {
+				first = o.ID
+				return true
+			}
+		}
+		return false
+	})
+	before, err := b.tree()
+	b.do(err)
+	a.do(os.RemoveAll(a.Path("d")))
+	a.write("kept", "by anna")
+	a.write("new", "by anna")
+	alike(t, "what anna did", hs, func(tree map[string]string) bool {
+		return has(tree, "kept", "by anna") && has(tree, "new", "by anna") && len(tree) == 2
+	})
+	if all := operations(); len(all) == 0 || all[0].Author != "anna" || all[0].ID == first {
+		t.Fatalf("%+v", all)
+	}
+	if out := b.must("op", "log"); !strings.Contains(out, "  by anna  ") {
+		t.Errorf("%s", out)
+	}
+	if out := b.must("find", "--deleted"); !strings.Contains(out, "d") {
+		t.Errorf("%s", out)
+	}
+	if trash, err := os.ReadDir(b.Path(".share/trash")); err != nil || len(trash) == 0 {
+		t.Errorf("the trash: %v, %v", trash, err)
+	}
+	if out := b.must("undo", "--by", "anna", "--dry-run"); !strings.Contains(out, "what came from anna") {
+		t.Errorf("%s", out)
+	}
+	b.must("undo", "--by", "anna")
+	now, err := b.tree()
+	if err != nil || !maps.Equal(now, before) {
+		t.Errorf("%q, %v, want %q", now, err, before)
+	}
+	alike(t, "what was before", hs, func(tree map[string]string) bool { return maps.Equal(tree, before) })
+	b.must("redo", "--by", "anna")
+	alike(t, "what anna did, again", hs, func(tree map[string]string) bool {
+		return has(tree, "kept", "by anna") && has(tree, "new", "by anna") && len(tree) == 2
+	})
+	for _, h := range hs {
+		if all := h.conflicts(); len(all) != 0 {
+			t.Errorf("%s: %+v", h.name, all)
+		}
+	}
+}
