@@ -9,6 +9,7 @@
 //	source.go    the streams over which a peer is asked
 //	serve.go     the streams over which peers ask
 //	scope.go     what belongs to a version
+//	blame.go     who is left out, and how long
 //	over.go      the streams of a hub
 //
 // The messages are those of package wire, and docs/peers-wire.md.
@@ -29,5 +30,5 @@
 //
 // A chunk is asked for as a part of a version, and whoever serves it makes sure that the peer may have that version and that the chunk is part of it. What is not is answered
 // as what does not exist. Several peers are asked at once, the one first that will have answered first; one that lacks a chunk is passed over, one that sends a wrong one is asked for
-// nothing more and reported by name.
+// nothing more for a while, which doubles, and reported by name.
 package exchange

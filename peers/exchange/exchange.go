@@ -77,7 +77,7 @@ type Config struct {
 	Changed func(peer sharefs.PeerID)
 	// Here says that a peer has the content of versions that it did not have when it was asked.
 	Here func(peer sharefs.PeerID, versions []record.ID)
-	// Misbehaved says that a peer sent what cannot be, or is not what it said. Nothing more is taken of it.
+	// Misbehaved says that a peer sent what cannot be, or is not what it said. Nothing more is taken of it for a while.
 	Misbehaved func(peer sharefs.PeerID, err error)
 }
 
@@ -90,6 +90,7 @@ type Limits struct {
 	Streams    int           // over which one peer may ask: 8
 	ScopeIDs   int           // chunks of versions that are remembered: 1 << 22 (16 bytes each)
 	Again      time.Duration // before a log is asked for again that this host could not take; it doubles, up to 5 minutes: 1 s
+	Blame      time.Duration // for which a peer is left out that misbehaved; it doubles each time, up to a day: 1 minute
 	Stall      time.Duration // without an answer, after which others are asked too: 3 s
 	GiveUp     time.Duration // without an answer, after which a stream is given up; and without room to write: 60 s
 }
@@ -108,6 +109,9 @@ func (l *Limits) fill() {
 	def(&l.ScopeIDs, 1<<22)
 	if l.Again <= 0 {
 		l.Again = time.Second
+	}
+	if l.Blame <= 0 {
+		l.Blame = time.Minute
 	}
 	if l.Stall <= 0 {
 		l.Stall = 3 * time.Second
@@ -132,7 +136,7 @@ type Exchange struct {
 	closed bool
 	peers  map[session]*peer
 	common map[sharefs.PeerID]*common
-	bad    map[sharefs.PeerID]error // who misbehaved
+	bad    map[sharefs.PeerID]*blame // who misbehaved
 }
 
 // New makes an exchange without peers.
@@ -141,7 +145,7 @@ func New(cfg Config) *Exchange {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	x := &Exchange{cfg: cfg, log: cfg.Logger, peers: map[session]*peer{}, common: map[sharefs.PeerID]*common{}, bad: map[sharefs.PeerID]error{},
+	x := &Exchange{cfg: cfg, log: cfg.Logger, peers: map[session]*peer{}, common: map[sharefs.PeerID]*common{}, bad: map[sharefs.PeerID]*blame{},
 		reads: make(chan struct{}, cfg.Limits.Reads)}
 	x.ctx, x.cancel = context.WithCancel(context.Background())
 	x.fetch = newFetcher(x)
@@ -308,32 +312,6 @@ func (x *Exchange) changed(id sharefs.PeerID) {
 	}
 }
 
-// blame leaves a peer out for what it did.
-func (x *Exchange) blame(id sharefs.PeerID, err error) {
-	x.mu.Lock()
-	if x.bad[id] == nil {
-		x.bad[id] = err
-	}
-	x.mu.Unlock()
-	x.log.Warn("a peer is left out", "peer", id.Short(), "error", err)
-	for _, p := range x.all() {
-		if p.id == id {
-			x.fetch.remove(p.source)
-			poke(p.poke)
-		}
-	}
-	if x.cfg.Misbehaved != nil {
-		x.cfg.Misbehaved(id, err)
-	}
-}
-
-// blamed returns for what a peer is left out.
-func (x *Exchange) blamed(id sharefs.PeerID) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.bad[id]
-}
-
 // Status is how the exchange with a peer stands.
 type Status struct {
 	Peer     sharefs.PeerID
@@ -347,7 +325,8 @@ type Status struct {
 	In, Out Traffic
 	Rate    float64 // of content that comes, bytes/s; 0: not known
 	RTT     time.Duration
-	Error   string // why something is not exchanged
+	Error   string    // why something is not exchanged
+	LeftOut time.Time // until then nothing is taken of it, for it misbehaved; zero: it did not
 }
 
 // Traffic counts content.

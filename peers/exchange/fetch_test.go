@@ -150,6 +150,47 @@ func TestAWrongChunk(t *testing.T) {
 	a.idle(t)
 }
 
+// Who is left out is asked again after a while, and left out for longer the next time.
+func TestBlameEnds(t *testing.T) {
+	leakCheck(t)
+	a := newAlone(t, Limits{Blame: 20 * time.Millisecond})
+	m := newMemory(a.key)
+	var wrong atomic.Bool
+	a.meet(far, trust.Write).seed(m, func(answers [][]byte) [][]byte {
+		for i := range answers {
+			if wrong.Load() {
+				answers[i] = bytes.Clone(answers[i])
+				answers[i][0]++
+			}
+		}
+		return answers
+	})
+	for round := range 3 {
+		a.sources(1)
+		wrong.Store(true)
+		r, ids := m.version(t, noise(uint64(round), 1000))
+		if _, err := a.fetch(r, ids...); !isKind(err, sharefs.KindUnreachable) {
+			t.Errorf("nobody else has it: %v", err)
+		}
+		a.Exchange.mu.Lock()
+		b := a.bad[far]
+		a.Exchange.mu.Unlock()
+		if want := 20 * time.Millisecond << round; b == nil || b.pause != want {
+			t.Fatalf("round %d: %+v, not %v", round, b, want)
+		}
+		wrong.Store(false)
+		<-b.ended
+		a.sources(1)
+		if err := a.get(m, 10); err != nil {
+			t.Error(err)
+		}
+		if st := a.Peers(); len(st) != 1 || st[0].Error != "" || !st[0].LeftOut.IsZero() {
+			t.Errorf("%+v", st)
+		}
+	}
+	a.idle(t)
+}
+
 // Answers to what was not asked are the peer's fault.
 func TestAnswersThatNobodyAskedFor(t *testing.T) {
 	leakCheck(t)

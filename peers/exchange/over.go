@@ -59,8 +59,15 @@ func (x *Exchange) connected(id sharefs.PeerID, s session) {
 			} else if p.openControl() {
 				pause = firstPause
 			}
-			if !s.dialed() || x.blamed(id) != nil || sleep(p.ctx, pause) != nil {
+			if !s.dialed() || sleep(p.ctx, pause) != nil {
 				return
+			}
+			if b := x.blamed(id); b != nil {
+				select {
+				case <-b.ended:
+				case <-p.ctx.Done():
+					return
+				}
 			}
 		}
 	})

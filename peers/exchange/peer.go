@@ -356,7 +356,7 @@ func (p *peer) status() Status {
 	}
 	switch {
 	case blamed != nil:
-		st.Error = blamed.Error()
+		st.Error, st.LeftOut = blamed.String(), blamed.until
 	case p.failed != nil:
 		st.Error = p.failed.Error()
 	}
