@@ -237,6 +237,9 @@ func (d *Daemon) limit(peer string, changes ...string) error {
 		return d.peers.err
 	}
 	_, err := d.peers.book.Limit(peer, changes...)
+	if err == nil {
+		d.travel.rulesChanged() // what was too much is asked for again if it is not any more
+	}
 	return err
 }
 

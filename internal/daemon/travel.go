@@ -85,7 +85,7 @@ func (t *travel) begin() error {
 		return fail(sharefs.KindOf(err), "", err)
 	}
 	log := d.log.With("part", "travel")
-	t.log = &engine.Log{Policy: d.peers.book.Policy, Took: t.wake, Anew: t.anew, Stop: t.takesNothing}
+	t.log = &engine.Log{Policy: d.peers.book.Policy, Most: d.peers.book.Records, Took: t.wake, Anew: t.anew, Stop: t.takesNothing}
 	t.ex = exchange.New(exchange.Config{
 		Self: d.store.Keys.Peer(), Policy: d.peers.book.Policy, Log: t.log, Chunks: chunks{d.tree}, Rings: rings{d.tree}, Pace: d.peers.pace, Logger: log,
 		Changed: func(sharefs.PeerID) { t.retry() },
@@ -137,6 +137,7 @@ func (t *travel) openReplica() (r *replica.Replica, err error) {
 		r, err = replica.Open(replica.Config{
 			Tree: host.Tree{Tree: d.tree, Owner: versions.Caller{UID: root.UID, GID: root.GID}, Author: new(sharefs.PeerID)}, Store: db, Self: d.store.Keys.Peer(), Key: d.store.Keys.Identity.Private(),
 			Keys: host.Keys{Tree: d.tree}, Log: d.log.With("part", "travel"),
+			Most:     d.peers.book.Records,
 			Counts:   func(author sharefs.PeerID) bool { return t.standing(author) != replica.PassedOver },
 			Standing: func(rec *record.Record) replica.Standing { return t.standing(rec.Author) },
 			Bulk:     func(author sharefs.PeerID) replica.Bulk { return engine.Bulk(d.peers.book.Policy(), author) },

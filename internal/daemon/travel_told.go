@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"fmt"
+
 	"sharefs"
 	"sharefs/peers/exchange"
 	"sharefs/peers/report"
@@ -22,6 +24,13 @@ func (t *travel) sync() report.Sync {
 	s.Changes, s.Fetching, s.Contents, s.Bytes, s.Names = t.log.Known(), e.Fetching, e.Missing, e.Bytes, e.Names
 	s.Troubles, s.Waits = e.Troubles, e.Waits
 	s.Conflicts = int(t.conflicted.Load())
+	if r := t.records(); r != nil {
+		full, _ := r.Full() // without a database the engine says so
+		for _, f := range full {
+			name := t.author(f.Author)
+			s.Troubles = append(s.Troubles, fmt.Sprintf("%s has written %d changes that are kept here, and may not have more: what is beyond waits (sharefs peers limit %s records=%d)", name, f.Most, name, 2*f.Most))
+		}
+	}
 	for _, n := range t.holding() {
 		s.Held += n
 	}
@@ -46,6 +55,7 @@ func (t *travel) files(all []exchange.Status, policy trust.Policy, id sharefs.Pe
 			f.Lacks = t.log.Behind(s.Acked, report.MostLacks)
 		}
 		f.Sent, f.Received, f.Rate, f.Error = s.Out.Bytes, s.In.Bytes, s.Rate, s.Error
+		f.LeftOut = s.LeftOut
 	}
 	return f
 }

@@ -128,6 +128,17 @@ func (b *Book) noteLimits() {
 	b.limits.Store(&all)
 }
 
+// DefaultRecords is how many records of a peer are kept where its limits say nothing: those of a million files that change several times each. A record takes about a kilobyte of memory.
+const DefaultRecords = 8_000_000
+
+// Records returns how many records that a peer wrote may be kept.
+func (b *Book) Records(id sharefs.PeerID) uint64 {
+	if n := b.Limits(id).Records; n > 0 {
+		return n
+	}
+	return DefaultRecords
+}
+
 // Rates returns how many bytes of content a second may go to a peer and come from it; 0: as many as can.
 func (b *Book) Rates(id sharefs.PeerID) (up, down uint64) {
 	l := b.Limits(id)

@@ -171,14 +171,17 @@ func (e *Engine) Retry(versions ...record.ID) {
 			e.failed[id] = f
 		}
 	}
+	some := len(versions) == 0
 	for _, id := range versions {
 		if f, ok := e.failed[id]; ok {
-			f.next = time.Time{}
+			f.next, some = time.Time{}, true
 			e.failed[id] = f
 		}
 	}
 	e.mu.Unlock()
-	e.Wake()
+	if some {
+		e.Wake()
+	}
 }
 
 // Fetch brings contents here that no turn asks for, and waits for that. They stay as long as the lease lasts. Errs tells of each; err: none is here.

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -36,10 +37,11 @@ func Bulk(p trust.Policy, author sharefs.PeerID) replica.Bulk {
 
 // Log is the log of a replica as an exchange has it. While there is no replica it errors with KindAgain.
 type Log struct {
-	Policy func() trust.Policy // of the moment
-	Took   func()              // called when something was taken
-	Anew   func(time.Duration) // called when a peer's log has to be asked for again, after a while
-	Stop   func() error        // why nothing is taken at present; nil: it is
+	Policy func() trust.Policy                // of the moment
+	Most   func(author sharefs.PeerID) uint64 // records that may be here, as the replica has it
+	Took   func()                             // called when something was taken
+	Anew   func(time.Duration)                // called when a peer's log has to be asked for again, after a while
+	Stop   func() error                       // why nothing is taken at present; nil: it is
 
 	mu sync.RWMutex // guards r
 	r  *replica.Replica
@@ -146,8 +148,8 @@ func (l *Log) Since(after uint64, most int) (out []exchange.Item, err error) {
 	return out, err
 }
 
-// counted names a log as it is taken under a policy: by another one more may count, and then it is taken anew from its beginning.
-func counted(p trust.Policy, log exchange.LogID) replica.LogID {
+// counted names a log as it is taken under a policy and bounds: by others more may count, and then it is taken anew from its beginning.
+func (l *Log) counted(p trust.Policy, log exchange.LogID) replica.LogID {
 	ids := p.Peers()
 	slices.SortFunc(ids, func(a, b sharefs.PeerID) int { return bytes.Compare(a[:], b[:]) })
 	h := sha256.New()
@@ -155,6 +157,9 @@ func counted(p trust.Policy, log exchange.LogID) replica.LogID {
 	for _, id := range ids {
 		if s := Standing(p, id); s != replica.PassedOver {
 			h.Write(append(id[:], byte(s)))
+			if l.Most != nil {
+				h.Write(binary.BigEndian.AppendUint64(nil, l.Most(id)))
+			}
 		}
 	}
 	return replica.LogID(h.Sum(nil))
@@ -170,7 +175,7 @@ func (l *Log) Have(peer sharefs.PeerID, log exchange.LogID) (n uint64, err error
 	l.takes.Unlock()
 	err = l.with(func(r *replica.Replica) error {
 		had, arrived, err := r.Cursor(peer)
-		if had == counted(l.Policy(), log) {
+		if had == l.counted(l.Policy(), log) {
 			n = arrived
 		}
 		return err
@@ -183,7 +188,7 @@ func (l *Log) Take(peer sharefs.PeerID, log exchange.LogID, items []exchange.Ite
 	if err := l.Stop(); err != nil {
 		return err
 	}
-	name := counted(l.Policy(), log) // as of before: what comes to count meanwhile is asked for again
+	name := l.counted(l.Policy(), log) // as of before: what comes to count meanwhile is asked for again
 	fresh, early, anew := 0, false, false
 	err := l.with(func(r *replica.Replica) (err error) {
 		fresh, err = r.Take(peer, whole(r, items))

@@ -36,18 +36,25 @@ func TestStandingAndCursor(t *testing.T) {
 		}
 	}
 	log := exchange.LogID{7}
-	same := counted(write, log)
+	same := (&Log{}).counted(write, log)
 	for what, p := range map[string]trust.Policy{"another rule of the same effect": grant(write, anna, trust.Manage, ""), "a peer that may read": grant(write, bert, trust.Read, "")} {
-		if counted(p, log) != same {
+		if (&Log{}).counted(p, log) != same {
 			t.Errorf("%s has a log taken anew", what)
 		}
 	}
 	for what, p := range map[string]trust.Policy{"nobody": none, "less": grant(write, anna, trust.Propose, ""), "one more": grant(write, bert, trust.Write, "")} {
-		if counted(p, log) == same {
+		if (&Log{}).counted(p, log) == same {
 			t.Errorf("%s: a log that was taken under another policy counts", what)
 		}
 	}
-	if counted(write, exchange.LogID{8}) == same {
+	bound := uint64(1000)
+	l := &Log{Most: func(sharefs.PeerID) uint64 { return bound }}
+	if is := l.counted(write, log); is != l.counted(write, log) {
+		t.Error("nothing has changed")
+	} else if bound = 2000; is == l.counted(write, log) {
+		t.Error("with another bound more may count")
+	}
+	if (&Log{}).counted(write, exchange.LogID{8}) == same {
 		t.Error("two logs count as one")
 	}
 }

@@ -234,7 +234,7 @@ func (p *peer) listen(ctx context.Context, c net.Conn) error {
 	p.greeted = true
 	p.mu.Unlock()
 	poke(p.poke)
-	var changes pace.Bucket
+	var changes, heres pace.Bucket
 	for {
 		if m, err = r.Next(); err != nil {
 			return err
@@ -276,6 +276,9 @@ func (p *peer) listen(ctx context.Context, c net.Conn) error {
 			p.sending = false
 			p.mu.Unlock()
 		case *wire.Here:
+			if err := heres.Spend(ctx, 1, hereRate); err != nil {
+				return err
+			}
 			p.nowHere(m.Versions)
 			continue
 		case *wire.Bye:
@@ -297,6 +300,7 @@ func (p *peer) listen(ctx context.Context, c net.Conn) error {
 const (
 	controlRate  = 20
 	controlBurst = 1000
+	hereRate     = 100 // messages that contents are there: each may have somebody look
 )
 
 const op = "exchange with a peer"

@@ -84,6 +84,6 @@
 //
 // # What is not here
 //
-// All records and the account are in memory while the replica is open. Times of directories and symlinks, and attributes of the root, do not travel.
+// All records and the account are in memory while the replica is open; how many an author may have is bounded (bound.go). Times of directories and symlinks, and attributes of the root, do not travel.
 // A name that stands for something else than a file, directory or symlink stays where it is, and what has the same name waits.
 package replica

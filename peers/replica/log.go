@@ -84,6 +84,9 @@ func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[rec
 	if err := r.acceptable(i); err != nil {
 		return nil, err
 	}
+	if over, err := r.tooMany(i); err != nil || over {
+		return nil, err
+	}
 	lost := false
 	if i.Batch == nil {
 		if r.judge(i.Records[0]) == PassedOver {
@@ -130,6 +133,7 @@ func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[rec
 			r.young.add(p.File, r.cfg.Now())
 		}
 		in = append(in, j.input())
+		r.written[author]++
 		r.keep(j)
 		if i.Batch == nil {
 			r.put(spaceLog, r.arrive(), id[:])

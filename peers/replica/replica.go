@@ -26,6 +26,8 @@ type Config struct {
 	Log   *slog.Logger     // nil: nowhere
 	// Counts reports whether anything of an author other than this host counts. Of whom nothing does nothing is kept: it is counted ([Replica.PassedOver]).
 	Counts func(author sharefs.PeerID) bool
+	// Most returns how many records of an author may be here, 0: as many as come; nil: so it is for all. It is called with a lock of the replica held.
+	Most func(author sharefs.PeerID) uint64
 	// Standing tells what a record of an author who counts is to count.
 	Standing func(rec *record.Record) Standing
 	// Bulk bounds the removals and renames of an author that count without the owner's yes. Nil: nothing does. It, Counts and Standing are called with a lock of the replica held.
@@ -76,6 +78,8 @@ type state struct {
 	bulks   map[sharefs.PeerID]*bulk
 	young   young
 
+	written       map[sharefs.PeerID]uint64  // how many records of each author are here
+	beyond        map[sharefs.PeerID]beyond  // what went beyond what an author may have here
 	passed        map[sharefs.PeerID]*passed // records that were passed over
 	passedChains  int                        // of all authors
 	passedSingles int
@@ -138,7 +142,7 @@ func (r *Replica) load() error {
 	r.state = state{account: newAccount(), tree: converge.New(), last: map[converge.Key]*record.Record{},
 		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{},
 		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, early: map[slot]bool{}, chains: map[chainID]*record.Chain{},
-		aside: asides{}, contest: map[converge.Key]bool{}, passed: map[sharefs.PeerID]*passed{},
+		aside: asides{}, contest: map[converge.Key]bool{}, passed: map[sharefs.PeerID]*passed{}, written: map[sharefs.PeerID]uint64{}, beyond: map[sharefs.PeerID]beyond{},
 		heldAt: map[converge.Key]map[record.ID]*record.Record{}, holding: map[sharefs.PeerID]int{}, bulks: map[sharefs.PeerID]*bulk{},
 		young:    young{at: map[sharefs.FileID]time.Time{}},
 		unsynced: true} // a process before may not have come to it
@@ -250,6 +254,7 @@ func (r *Replica) loadRecords() error {
 			held = append(held, j.Record)
 		}
 		in = append(in, j.input())
+		r.written[j.Author]++
 		return true
 	})
 	if err == nil {

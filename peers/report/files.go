@@ -9,15 +9,16 @@ import (
 
 // Files tells how files travel between this host and a peer. A change is a record: of a name, a content or an attribute.
 type Files struct {
-	Sends    bool    `json:"sends"`    // the peer is sent what changes here
-	Receives bool    `json:"receives"` // what it has is taken here
-	Lacks    int     `json:"lacks"`    // changes of here that the peer does not have yet; no more than MostLacks are counted
-	Waiting  bool    `json:"waiting"`  // changes that the peer has have not come yet
-	Held     int     `json:"held"`     // removals and renames of it that wait for the owner (sharefs held)
-	Sent     uint64  `json:"sent_bytes"`
-	Received uint64  `json:"received_bytes"`             // of content, since it is connected
-	Rate     float64 `json:"bytes_per_second,omitempty"` // of content, both ways, at present
-	Error    string  `json:"error,omitempty"`            // why it does not get on, or what is wrong with what the peer sent
+	Sends    bool      `json:"sends"`    // the peer is sent what changes here
+	Receives bool      `json:"receives"` // what it has is taken here
+	Lacks    int       `json:"lacks"`    // changes of here that the peer does not have yet; no more than MostLacks are counted
+	Waiting  bool      `json:"waiting"`  // changes that the peer has have not come yet
+	Held     int       `json:"held"`     // removals and renames of it that wait for the owner (sharefs held)
+	Sent     uint64    `json:"sent_bytes"`
+	Received uint64    `json:"received_bytes"`             // of content, since it is connected
+	Rate     float64   `json:"bytes_per_second,omitempty"` // of content, both ways, at present
+	Error    string    `json:"error,omitempty"`            // why it does not get on, or what is wrong with what the peer sent
+	LeftOut  time.Time `json:"left_out_until,omitzero"`    // nothing is taken of it until then, for it sent what cannot be
 }
 
 // Sync tells how this host's tree and what peers said stand to each other: .share/ctl/sync.json.

@@ -41,6 +41,7 @@ type site struct {
 	standing func(sharefs.PeerID) replica.Standing
 	bulk     func(sharefs.PeerID) replica.Bulk
 	part     func(*record.Record) replica.Standing // of records, if it is not the same for all of an author
+	most     uint64                                // records of another host
 	staging  func()                                // happens while contents are made ready; nil: nothing
 	damaged  string                                // content of which it cannot be told whether it is here
 }
@@ -96,6 +97,7 @@ func (s *site) openReplica() {
 		keys = s.keys
 	}
 	s.rep, err = replica.Open(replica.Config{
+		Most: func(sharefs.PeerID) uint64 { return s.most },
 		Tree: eventful{s.as(), s}, Store: s.store, Keys: keys, Self: s.self, Key: s.key,
 		Counts: func(author sharefs.PeerID) bool { return s.standing(author) != replica.PassedOver },
 		Standing: func(rec *record.Record) replica.Standing {
