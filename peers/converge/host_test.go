@@ -40,6 +40,7 @@ type host struct {
 	tree    *Tree
 	records map[record.ID]Input
 	disk    *disk
+	spots   spots
 }
 
 func newHosts(t fataler, n int, skew ...int64) []*host {
@@ -47,7 +48,7 @@ func newHosts(t fataler, n int, skew ...int64) []*host {
 	*clock = 1000
 	all := make([]*host, n)
 	for i := range all {
-		all[i] = &host{t: t, ids: ids, author: sharefs.PeerID{byte(7 * (i + 1))}, clock: clock, tree: New(), records: map[record.ID]Input{}, disk: newDisk()}
+		all[i] = &host{t: t, ids: ids, author: sharefs.PeerID{byte(7 * (i + 1))}, clock: clock, tree: New(), records: map[record.ID]Input{}, disk: newDisk(), spots: spots{}}
 		if i < len(skew) {
 			all[i].skew = skew[i]
 		}
@@ -66,6 +67,7 @@ func (h *host) take(in ...Input) {
 	if err := h.disk.run(h.tree.Add(in...)); err != nil {
 		h.t.Fatalf("%v", err)
 	}
+	h.spots.follow(h.tree)
 }
 
 // check holds that the tree is what the specification says, and that the disk is the tree.
@@ -80,6 +82,9 @@ func (h *host) check() {
 	}
 	if got := h.tree.Orphans(); !slices.Equal(got, orphans) {
 		h.t.Fatalf("orphans %v, want %v", got, orphans)
+	}
+	if got, want := h.spots.text(), wholeSpots(h.all()).text(); got != want {
+		h.t.Fatalf("names are at\n%s\nwant\n%s", got, want)
 	}
 }
 

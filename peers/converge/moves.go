@@ -99,8 +99,11 @@ func (t *Tree) place() {
 				t.note(Key{f.id, link}, old)
 				delete(f.spots, link)
 				t.count(old, -1)
-			} else {
-				f.spots[link] = s // it may have come back, or come by another placement
+			} else { // it may have come back, or come by another placement
+				if s.order != old.order {
+					t.renewed[f.id] = struct{}{}
+				}
+				f.spots[link] = s
 			}
 		}
 		for link, s := range now {

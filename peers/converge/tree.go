@@ -27,6 +27,9 @@ type Tree struct {
 	stale   map[*slot]struct{}          // slots whose node may have changed
 	again   bool                        // the type of a file has changed: everything has to be made anew
 	queued  map[sharefs.FileID]struct{} // files in dirty
+	remade  bool                        // everything was made anew
+	renewed map[sharefs.FileID]struct{} // files of which a name is where it was by another placement
+	paths   map[*class]string           // that were asked for since
 }
 
 // New returns the tree without records: an empty root.
@@ -49,8 +52,8 @@ func (t *Tree) clear() {
 }
 
 func (t *Tree) begin() {
-	t.moves, t.redo, t.dirty, t.again = nil, nil, nil, false
-	t.moved, t.queued = map[Key]*spot{}, map[sharefs.FileID]struct{}{}
+	t.moves, t.redo, t.dirty, t.again, t.remade, t.paths = nil, nil, nil, false, false, nil
+	t.moved, t.queued, t.renewed = map[Key]*spot{}, map[sharefs.FileID]struct{}{}, map[sharefs.FileID]struct{}{}
 	t.touched, t.stale = map[*class]struct{}{}, map[*slot]struct{}{}
 }
 
@@ -79,6 +82,7 @@ func (t *Tree) settle() []Op {
 func (t *Tree) remake() []Op {
 	all := slices.SortedFunc(maps.Values(t.records), func(a, b Input) int { return a.Record.Order().Compare(b.Record.Order()) })
 	t.clear()
+	t.remade = true
 	for _, i := range all {
 		t.add(i)
 	}

@@ -1,0 +1,119 @@
+package converge
+
+import (
+	"maps"
+	"slices"
+
+	"sharefs"
+	"sharefs/peers/record"
+)
+
+// Spot is a name of a file that has its place below the root, whether it is shown there or in conflict with what is.
+type Spot struct {
+	Key
+	Type   record.Type
+	Parent sharefs.FileID // the directory that it was put into, which may be shown as a part of another one
+	Path   string         // from the root, without a slash before it
+	Place  record.ID      // the placement that is in effect
+}
+
+// Spots calls fn for each name of a file that has its place below the root, in the order of their links.
+func (t *Tree) Spots(id sharefs.FileID, fn func(Spot)) {
+	f := t.files[id]
+	if f == nil {
+		return
+	}
+	for _, link := range slices.Sorted(maps.Keys(f.spots)) {
+		s := f.spots[link]
+		if dir, ok := t.Path(s.parent); ok {
+			fn(Spot{Key{id, link}, f.typ, s.parent, Join(dir, s.name), s.order.ID})
+		}
+	}
+}
+
+// Placed reports whether a name has a place, be it below the root or below a directory that is not known: otherwise it is removed, or never was.
+func (t *Tree) Placed(key Key) bool {
+	f := t.files[key.File]
+	return f != nil && f.spots[key.Link] != nil
+}
+
+// Join returns the path of a name in a directory.
+func Join(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}
+
+// Path returns where a directory is, from the root, without a slash before it; that of the root is empty. It is false for what is no directory below the root.
+func (t *Tree) Path(dir sharefs.FileID) (string, bool) {
+	f := t.files[dir]
+	if f == nil || f.class == nil || !f.class.attached {
+		return "", false
+	}
+	return t.pathOf(f.class), true
+}
+
+// pathOf returns the path of a class below the root, and remembers it until the next change.
+func (t *Tree) pathOf(c *class) string {
+	if c.at == nil {
+		return ""
+	}
+	path, ok := t.paths[c]
+	if !ok {
+		path = Join(t.pathOf(c.at.in), c.at.name)
+		if t.paths == nil {
+			t.paths = map[*class]string{}
+		}
+		t.paths[c] = path
+	}
+	return path
+}
+
+// Touched calls fn once for each file of which a name may have another path since the last call of Add, or the same by another placement, may have come or may be gone. It costs as
+// much as what was moved holds.
+func (t *Tree) Touched(fn func(sharefs.FileID)) {
+	if t.remade {
+		for id := range t.files {
+			fn(id)
+		}
+		return
+	}
+	told := map[sharefs.FileID]struct{}{}
+	tell := func(id sharefs.FileID) {
+		if _, ok := told[id]; !ok {
+			told[id] = struct{}{}
+			fn(id)
+		}
+	}
+	for id := range t.renewed {
+		tell(id)
+	}
+	below := map[*class]struct{}{}
+	for key := range t.moved {
+		f := t.files[key.File]
+		tell(f.id)
+		if f.class != nil {
+			f.class.each(below, tell)
+		}
+	}
+}
+
+// each calls fn for all that has its place below a class, which was not looked at before.
+func (c *class) each(before map[*class]struct{}, fn func(sharefs.FileID)) {
+	if _, ok := before[c]; ok {
+		return
+	}
+	before[c] = struct{}{}
+	for _, s := range c.slots {
+		for _, n := range s.names {
+			fn(n.file.id)
+		}
+		if s.dir != nil {
+			for _, m := range s.dir.members {
+				fn(m.dir.id)
+			}
+			s.dir.each(before, fn)
+		}
+	}
+}
