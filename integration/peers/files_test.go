@@ -405,7 +405,7 @@ func TestWhatLevelsMean(t *testing.T) {
 	pairByLink(t, a, b)
 	pairByLink(t, a, c)
 	a.must("grant", "bert", "read")
-	a.must("grant", "cleo", "write", "part")
+	a.must("grant", "cleo", "store")
 	b.must("grant", "anna", "write")
 	c.must("grant", "anna", "write")
 	a.write("a", "by anna")

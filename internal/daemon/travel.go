@@ -21,7 +21,7 @@ import (
 	"sharefs/versions"
 )
 
-// travel has files travel between this host and its peers. It begins with the first grant by which a peer may read all of the share, and then lasts as long as the mount.
+// travel has files travel between this host and its peers. It begins with the first grant by which a peer may read something of the share, and then lasts as long as the mount.
 // Until then nothing is written down, and nothing of it costs anything.
 type travel struct {
 	d *Daemon
@@ -61,11 +61,11 @@ func (t *travel) rulesChanged() {
 	}
 }
 
-// anybody reports whether there is a peer that may read all of the share.
+// anybody reports whether there is a peer that may read something of the share.
 func (t *travel) anybody() bool {
 	policy := t.d.peers.book.Policy()
 	for _, id := range policy.Peers() {
-		if policy.Least(id).Rights().Out >= trust.OutPlain {
+		if policy.Most(id).Rights().Out >= trust.OutPlain {
 			return true
 		}
 	}
@@ -141,6 +141,7 @@ func (t *travel) openReplica() (r *replica.Replica, err error) {
 			Counts:   func(author sharefs.PeerID) bool { return t.standing(author) != replica.PassedOver },
 			Standing: func(rec *record.Record) replica.Standing { return t.standing(rec.Author) },
 			Bulk:     func(author sharefs.PeerID) replica.Bulk { return engine.Bulk(d.peers.book.Policy(), author) },
+			Scope:    func(peer sharefs.PeerID) (replica.Scope, bool) { return engine.Scope(d.peers.book.Policy(), peer) },
 		})
 		if err != nil {
 			_ = db.Close()

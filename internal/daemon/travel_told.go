@@ -39,7 +39,7 @@ func (t *travel) sync() report.Sync {
 
 // files tells how files travel between this host and a peer; nil where they cannot.
 func (t *travel) files(all []exchange.Status, policy trust.Policy, id sharefs.PeerID) *report.Files {
-	rights := policy.Least(id).Rights()
+	rights := policy.Most(id).Rights()
 	if rights.Out < trust.OutPlain {
 		return nil
 	}
@@ -52,7 +52,7 @@ func (t *travel) files(all []exchange.Status, policy trust.Policy, id sharefs.Pe
 		f.Sends, f.Receives = s.Sends, s.Receives
 		f.Waiting = s.Taken < s.Known
 		if f.Sends {
-			f.Lacks = t.log.Behind(s.Acked, report.MostLacks)
+			f.Lacks = t.log.Behind(id, s.Acked, report.MostLacks)
 		}
 		f.Sent, f.Received, f.Rate, f.Error = s.Out.Bytes, s.In.Bytes, s.Rate, s.Error
 		f.LeftOut = s.LeftOut

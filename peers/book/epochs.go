@@ -2,10 +2,10 @@ package book
 
 import "sharefs/peers/trust"
 
-// shutOut returns how many peers may have the share keys under one policy and may not under another.
+// shutOut returns how many peers have the share keys under one policy, as all have that may read something, and may read less under another.
 func shutOut(before, after trust.Policy) (n uint64) {
 	for _, id := range before.Peers() {
-		if before.Least(id).Rights().Out == trust.OutPlain && after.Least(id).Rights().Out != trust.OutPlain {
+		if before.Narrows(id, after) {
 			n++
 		}
 	}

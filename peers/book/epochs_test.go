@@ -28,8 +28,8 @@ func TestEpochsDue(t *testing.T) {
 		{grant("a", trust.Read, trust.Pattern{}), 0},
 		{grant("a", trust.Store, trust.Pattern{}), 1},
 		{grant("a", trust.Blocked, trust.Pattern{}), 0},
-		{grant("b", trust.Read, part), 0}, // of a part of the share alone: it never had a key
-		{func() error { _, err := b.Revoke("b"); return err }, 0},
+		{grant("b", trust.Read, part), 0}, // of a part of the share alone: it has the keys too
+		{func() error { _, err := b.Revoke("b"); return err }, 1},
 		{grant("b", trust.Write, trust.Pattern{}), 0},
 		{grant("b", trust.Paired, part), 1},
 		{grant("c", trust.Propose, trust.Pattern{}), 0},
@@ -48,7 +48,7 @@ func TestEpochsDue(t *testing.T) {
 		}
 		b.again(t)
 	}
-	if b.EpochsDue() != 4 {
+	if b.EpochsDue() != 5 {
 		t.Fatalf("%d are due", b.EpochsDue())
 	}
 	// One more while an epoch is begun for the others is not taken for one of them.
@@ -59,11 +59,11 @@ func TestEpochsDue(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.fail = errors.New("no room")
-	if err := b.EpochBegun(4); err == nil || b.EpochsDue() != 5 {
+	if err := b.EpochBegun(5); err == nil || b.EpochsDue() != 6 {
 		t.Errorf("%d are due, %v", b.EpochsDue(), err)
 	}
 	b.fail = nil
-	if err := b.EpochBegun(4); err != nil || b.EpochsDue() != 1 {
+	if err := b.EpochBegun(5); err != nil || b.EpochsDue() != 1 {
 		t.Errorf("%d are due, %v", b.EpochsDue(), err)
 	}
 	b.again(t)

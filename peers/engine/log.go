@@ -50,6 +50,8 @@ type Log struct {
 	id   atomic.Pointer[exchange.LogID]
 	last atomic.Uint64
 
+	scopes scopes
+
 	takes sync.Mutex // guards what follows
 	// early holds peers of whose log something came that is later than now: where it was before that, the cursor stays until it is asked for again.
 	early map[sharefs.PeerID]bool
@@ -85,6 +87,7 @@ func (l *Log) look(r *replica.Replica) {
 	id := exchange.LogID(r.Log())
 	l.id.Store(&id)
 	l.last.Store(r.Arrived())
+	l.scopes.look(r)
 }
 
 // Look has the log be as long as it is by now, and the one that it is.
@@ -105,7 +108,10 @@ func (l *Log) with(fn func(r *replica.Replica) error) error {
 }
 
 // ID implements [exchange.Log].
-func (l *Log) ID() exchange.LogID {
+func (l *Log) ID(peer sharefs.PeerID) exchange.LogID {
+	if print, part := l.part(peer); part {
+		return l.scope(peer, print).log
+	}
 	if id := l.id.Load(); id != nil {
 		return *id
 	}
@@ -113,7 +119,12 @@ func (l *Log) ID() exchange.LogID {
 }
 
 // Last implements [exchange.Log].
-func (l *Log) Last() uint64 { return l.last.Load() }
+func (l *Log) Last(peer sharefs.PeerID) uint64 {
+	if print, part := l.part(peer); part {
+		return l.scope(peer, print).last
+	}
+	return l.last.Load()
+}
 
 // Known returns how many records are here.
 func (l *Log) Known() (n int) {
@@ -124,27 +135,43 @@ func (l *Log) Known() (n int) {
 	return n
 }
 
-// Behind returns how many records, at most about so many, one lacks who has the log up to a number.
-func (l *Log) Behind(after uint64, most int) (n int) {
-	if after >= l.Last() {
+// Behind returns how many records, at most about so many, a peer lacks that has its log up to a number.
+func (l *Log) Behind(peer sharefs.PeerID, after uint64, most int) (n int) {
+	if after >= l.Last(peer) {
 		return 0
 	}
+	_, part := l.part(peer)
 	_ = l.with(func(r *replica.Replica) (err error) {
-		n, err = r.Behind(after, most)
+		if part {
+			n, err = r.ScopeBehind(peer, after, most)
+		} else {
+			n, err = r.Behind(after, most)
+		}
 		return err
 	})
 	return n
 }
 
 // Since implements [exchange.Log].
-func (l *Log) Since(after uint64, most int) (out []exchange.Item, err error) {
-	err = l.with(func(r *replica.Replica) error {
-		items, _, err := r.Since(after, most)
+func (l *Log) Since(peer sharefs.PeerID, log exchange.LogID, after uint64, most int) (out []exchange.Item, err error) {
+	_, part := l.part(peer)
+	err = l.with(func(r *replica.Replica) (err error) {
+		var items []replica.Item
+		if part {
+			items, err = r.ScopeSince(peer, replica.LogID(log), after, most)
+		} else if log == exchange.LogID(r.Log()) {
+			items, _, err = r.Since(after, most)
+		}
 		for i := range items {
 			out = append(out, exchange.Item{Batch: items[i].Batch, Records: items[i].Records, Next: items[i].Number})
 		}
 		return err
 	})
+	if part { // one that came in a batch was signed by that
+		for i := range out {
+			out[i].Records = slices.DeleteFunc(out[i].Records, func(rec *record.Record) bool { return rec.Verify() != nil })
+		}
+	}
 	return out, err
 }
 
@@ -296,11 +323,17 @@ func (l *Log) Saw(b *record.Batch) error {
 
 // Version implements [exchange.Log].
 func (l *Log) Version(peer sharefs.PeerID, id record.ID) (v *record.Record, err error) {
-	if l.Policy().Least(peer).Rights().Out < trust.OutPlain {
+	policy := l.Policy()
+	if _, err := policy.Some(peer); err != nil {
 		return nil, nil
 	}
+	_, refused := policy.Whole(peer)
 	err = l.with(func(r *replica.Replica) (err error) {
-		v, err = r.Version(id)
+		if refused != nil {
+			v, err = r.ScopeVersion(peer, id)
+		} else {
+			v, err = r.Version(id)
+		}
 		return err
 	})
 	return v, err

@@ -67,7 +67,7 @@ func TestALogIsListedWithoutGaps(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
 	author := sharefs.PeerID(key.Public().(ed25519.PublicKey))
 	var db rows
-	var log Log
+	log := Log{Policy: func() trust.Policy { return trust.Policy{}.Grant(trust.Rule{Peer: author, Level: trust.Read}) }}
 	for i := range byte(6) {
 		if i%3 == 0 {
 			r, err := replica.Open(replica.Config{Tree: noTree{}, Store: &db, Self: sharefs.PeerID{9}, Keys: oneShare{},
@@ -89,12 +89,12 @@ func TestALogIsListedWithoutGaps(t *testing.T) {
 		}
 	}
 	log.Look()
-	all, err := log.Since(0, 100)
-	if err != nil || len(all) != 6 || all[5].Next != log.Last() {
+	all, err := log.Since(author, log.ID(author), 0, 100)
+	if err != nil || len(all) != 6 || all[5].Next != log.Last(author) {
 		t.Fatalf("%d items, %v", len(all), err)
 	}
 	for i := range all {
-		rest, err := log.Since(all[i].Next, 100)
+		rest, err := log.Since(author, log.ID(author), all[i].Next, 100)
 		if err != nil || len(rest) != len(all)-1-i {
 			t.Errorf("behind item %d there are %d, %v", i, len(rest), err)
 		}
@@ -156,9 +156,9 @@ func TestALogThatIsAnotherOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log Log
+	log := Log{Policy: func() trust.Policy { return trust.Policy{} }}
 	log.Use(r)
-	before := log.ID()
+	before := log.ID(sharefs.PeerID{8})
 	w := record.Writer{Share: record.ShareID{1}, Head: record.Head{Author: self, Incarnation: 1 << 62}}
 	b, err := w.Batch(5, []record.ID{{1}}, key)
 	if err == nil {
@@ -167,7 +167,7 @@ func TestALogThatIsAnotherOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if now := log.ID(); now == before || now != exchange.LogID(r.Log()) {
+	if now := log.ID(sharefs.PeerID{8}); now == before || now != exchange.LogID(r.Log()) {
 		t.Errorf("the log was %x, is said to be %x and is %x", before, now, r.Log())
 	}
 }

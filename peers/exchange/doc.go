@@ -17,14 +17,15 @@
 // # Logs
 //
 // Each host has a log: what it authored or took, in the order of arrival. A peer that may have all of it is offered the log, by name, and asks for what arrived after the
-// number up to which it has it on disk. So whoever takes keeps the cursor, on the same disk as what it stands for: a state that was lost or restored asks again for what
+// number up to which it has it on disk. One that may have a part is offered another log, of its own, in which nothing else stands: neither its numbers nor any other byte that is sent
+// change with what happens outside of that part. So whoever takes keeps the cursor, on the same disk as what it stands for: a state that was lost or restored asks again for what
 // it lacks. A log that begins anew has another name, and is taken from its beginning. Items come as the log grows: whoever makes it grow says so ([Exchange.Grown]), and nobody
 // asks or waits for a time to pass.
 //
 // # Grants
 //
 // What goes out is decided by the rules of the moment, asked for each message, and is written in an envelope of package trust, without which nothing of a share can be
-// written. A grant that is raised begins the log; one that is lowered ends it, with all streams over which content is served. What was handed to the transport before has left.
+// written. What was made ready under other rules about a part of the share than those of the moment is not sent. A grant that is raised begins the log; one that is lowered ends it, with all streams over which content is served. What was handed to the transport before has left.
 //
 // # Content
 //

@@ -23,13 +23,16 @@ type LogID = wire.LogID
 // Item is what stands in a log: a batch with its records, or a record without its batch.
 type Item = wire.Item
 
-// Log is the log of records of this host. Its methods are called by several goroutines at once.
+// Log is the log of records of this host, or the part of it that a peer may have. Its methods are called by several goroutines at once.
 type Log interface {
-	ID() LogID
-	// Last returns the last number of arrival that is on disk; 0: nothing is.
-	Last() uint64
-	// Since lists in their order items that arrived after a number and are on disk: about so many records, and one item at least if there is one.
-	Since(after uint64, most int) ([]Item, error)
+	// ID names the log that a peer is told: the one of this host if it may read all of the share, or one of its own, of single records, if it may read a part. The zero value: there is none
+	// at present.
+	ID(peer sharefs.PeerID) LogID
+	// Last returns the last number of arrival in that log that is on disk; 0: nothing is.
+	Last(peer sharefs.PeerID) uint64
+	// Since lists in their order items of a peer's log that arrived after a number and are on disk: about so many records, and one item at least if there is one. An item without records
+	// has the number alone. If that log is not the peer's any more there is nothing.
+	Since(peer sharefs.PeerID, log LogID, after uint64, most int) ([]Item, error)
 	// Have returns up to which number of arrival a peer's log was taken: 0 where none of it was, or where it is to be taken from its beginning again.
 	Have(peer sharefs.PeerID, log LogID) (uint64, error)
 	// Take takes items of a peer's log and notes up to which number of arrival they go; when it returns all of that is on disk. Calls for one peer come one after the other.
@@ -201,10 +204,8 @@ func (x *Exchange) RingChanged() { x.Grown() }
 func (x *Exchange) Refresh() {
 	policy := x.cfg.Policy()
 	for _, p := range x.all() {
-		if _, err := policy.Whole(p.id); err != nil {
-			p.endServing()
-		}
-		p.refresh(policy)
+		p.endServing(policy)
+		p.refresh()
 	}
 }
 

@@ -44,7 +44,7 @@ func TestTwoHosts(t *testing.T) {
 	}
 	wait(t, "all acknowledged", func() bool {
 		st, o := a.with(b), b.with(a)
-		return st.Acked == a.Last() && o.Acked == b.Last() && st.Sends && st.Receives && st.Error == ""
+		return st.Acked == a.Last(sharefs.PeerID{}) && o.Acked == b.Last(sharefs.PeerID{}) && st.Sends && st.Receives && st.Error == ""
 	})
 	if n := a.count(); n != 7 || b.count() != 7 {
 		t.Errorf("%d and %d records", n, b.count())
@@ -173,7 +173,7 @@ func TestThreeInARing(t *testing.T) {
 	wait(t, "all acknowledged", func() bool {
 		for i, h := range hosts {
 			for j, o := range hosts {
-				if i != j && h.with(o).Acked != h.Last() {
+				if i != j && h.with(o).Acked != h.Last(sharefs.PeerID{}) {
 					return false
 				}
 			}

@@ -230,24 +230,123 @@ func TestTheNextKeyIsNotForWhoIsShutOut(t *testing.T) {
 	}
 }
 
-// A peer with a rule for a part of the tree is sent nothing of the whole.
+// A peer with a rule for a part of the tree is offered another log than one who may read all of it, and content of what stands in that alone.
 func TestARuleForAPart(t *testing.T) {
 	leakCheck(t)
 	a, b := newHost(t, "anna"), newHost(t, "bert")
-	list := a.write("one")
-	pair(t, a, b, trust.Write, trust.Write)
-	b.has(list...)
-	private, err := trust.ParsePattern("private")
+	a.ring = []byte("a's keys")
+	list := a.write("one", "two")
+	a.know(b)
+	a.tells(b.key.ID, list[0])
+	b.know(a)
+	photos, err := trust.ParsePattern("photos")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.book.Grant(b.name, trust.Paired, private); err != nil {
+	rule := func(l trust.Level, pattern trust.Pattern) {
+		t.Helper()
+		if _, err := a.book.Grant(b.name, l, pattern); err != nil {
+			t.Fatal(err)
+		}
+		a.Refresh()
+	}
+	rule(trust.Paired, trust.Pattern{})
+	rule(trust.Write, photos)
+	b.grant(a, trust.Write)
+	a.hub.Sync()
+	b.hub.Sync()
+	theirs := b.write("three")
+	b.has(list[0])
+	a.has(theirs...)
+	wait(t, "acknowledged", func() bool { return a.with(b).Acked == 1 && a.with(b).Last == 1 })
+	if got := b.ringOf(a); got != "a's keys" {
+		t.Errorf("keys: %q", got)
+	}
+	if data, err := b.fetchAgain(list[0], idsOf(list[0])...); err != nil || string(data) != "one" {
+		t.Errorf("%q, %v", data, err)
+	}
+	if _, err := b.fetch(list[1], idsOf(list[1])...); !isKind(err, sharefs.KindUnreachable) {
+		t.Errorf("content of another part: %v", err)
+	}
+	a.tells(b.key.ID, list[1])
+	a.Grown()
+	b.has(list[1])
+	if data, err := b.fetchAgain(list[1], idsOf(list[1])...); err != nil || string(data) != "two" {
+		t.Errorf("%q, %v", data, err)
+	}
+	// All of it, and then nothing.
+	more := a.write("four")
+	a.memory.mu.Lock()
+	delete(a.parts, b.key.ID)
+	a.memory.mu.Unlock()
+	rule(trust.Write, trust.Pattern{})
+	b.has(more...)
+	if _, err := a.book.Grant(b.name, trust.Paired, trust.Pattern{}); err != nil {
 		t.Fatal(err)
 	}
-	a.Refresh()
+	rule(trust.Paired, photos)
 	wait(t, "nothing is offered", func() bool { return !a.with(b).Sends && !b.with(a).Receives })
-	if _, err := b.fetch(list[0], idsOf(list[0])...); !isKind(err, sharefs.KindUnreachable) {
+	if _, err := b.fetch(more[0], idsOf(more[0])...); !isKind(err, sharefs.KindUnreachable) {
 		t.Error(err)
+	}
+}
+
+// A peer that asks for a version outside of what it may read learns nothing by that, also not that it came here later; and what was asked for under other rules is not answered under
+// these.
+func TestOutsideOfAPart(t *testing.T) {
+	leakCheck(t)
+	a := newAlone(t, Limits{})
+	inside, ids := a.version(t, []byte("one"))
+	outside, others := a.version(t, []byte("two"))
+	a.author(t, inside, outside)
+	a.tells(far, inside)
+	part := func(path string) {
+		t.Helper()
+		pattern, err := trust.ParsePattern(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.mu.Lock()
+		a.policy = trust.Policy{}.Grant(trust.Rule{Peer: far, Level: trust.Read, Pattern: pattern})
+		a.mu.Unlock()
+		a.Refresh()
+	}
+	o := a.meet(far, trust.Paired)
+	part("photos")
+	o.hello()
+	offer := until[*wire.Offer](o)
+	if err := o.w.Begin(wire.Begin{Run: 1, Log: offer.Log}); err != nil || offer.Last != 1 {
+		t.Fatal(offer, err)
+	}
+	if items := until[*wire.Items](o); items.UpTo != 1 || len(items.Items) != 1 || items.Items[0].Batch != nil || items.Items[0].Records[0].ID() != inside.ID() {
+		t.Fatalf("%+v", items)
+	}
+	c := o.stream((*peer).chunkStream)
+	unknown := record.ID{1}
+	one, two := wire.ID(ids[0]), wire.ID(others[0])
+	group := func(v record.ID, id wire.ID) wire.Group { return wire.Group{Version: v, IDs: []wire.ID{id}} }
+	o.ask(c, group(inside.ID(), one), group(outside.ID(), two), group(unknown, two), group(inside.ID(), two))
+	if got := o.answers(c, 4); string(got[0]) != "one" || got[1] != nil || got[2] != nil || got[3] != nil {
+		t.Fatalf("%q", got)
+	}
+	a.Complete(outside.ID())
+	for range 2 { // whoever sends the second one has dealt with that before
+		more, _ := a.version(t, []byte("more"))
+		a.tells(far, more)
+		a.Grown()
+		for seen := false; !seen; {
+			switch m := o.next().(type) {
+			case *wire.Items:
+				seen = m.Items[0].Records[0].ID() == more.ID()
+			case *wire.Here:
+				t.Fatalf("told of %v", m.Versions)
+			}
+		}
+	}
+	// Other rules end what is served under those before.
+	part("photos/2026")
+	if _, err := c.Read(make([]byte, 1)); err == nil {
+		t.Error("the stream goes on under other rules")
 	}
 }
 
@@ -275,7 +374,7 @@ func TestLogsThatWereLost(t *testing.T) {
 	pair(t, a, b, trust.Write, trust.Write)
 	first := a.write("one", "two")
 	b.has(first...)
-	wait(t, "acknowledged", func() bool { return a.with(b).Acked == a.Last() })
+	wait(t, "acknowledged", func() bool { return a.with(b).Acked == a.Last(sharefs.PeerID{}) })
 	// Another name.
 	a.memory.mu.Lock()
 	a.id[0]++
@@ -289,7 +388,7 @@ func TestLogsThatWereLost(t *testing.T) {
 	b.has(second...)
 	// The same name: its end is gone.
 	b.memory.mu.Lock()
-	b.have[cursor(a.key.ID, a.ID())] = 1000
+	b.have[cursor(a.key.ID, a.ID(sharefs.PeerID{}))] = 1000
 	b.memory.mu.Unlock()
 	b.grant(a, trust.Paired)
 	wait(t, "nothing is taken", func() bool { return !b.with(a).Receives })

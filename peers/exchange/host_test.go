@@ -64,6 +64,29 @@ type memory struct {
 	rings   map[sharefs.PeerID]string
 	badRing bool
 	slow    chan struct{} // if not nil, each read of a chunk takes one
+	parts   map[sharefs.PeerID]*partLog
+}
+
+// partLog is the log of a peer that may read a part of the share.
+type partLog struct {
+	id    LogID
+	items []Item
+}
+
+// tells has a peer be told of records alone, one after the other.
+func (m *memory) tells(peer sharefs.PeerID, list ...*record.Record) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.parts == nil {
+		m.parts = map[sharefs.PeerID]*partLog{}
+	}
+	if m.parts[peer] == nil {
+		m.parts[peer] = &partLog{id: LogID{7, peer[0]}}
+	}
+	part := m.parts[peer]
+	for _, rec := range list {
+		part.items = append(part.items, Item{Records: []*record.Record{rec}, Next: uint64(len(part.items) + 1)})
+	}
 }
 
 func newMemory(key identity.Key) *memory {
@@ -74,15 +97,21 @@ func newMemory(key identity.Key) *memory {
 	return m
 }
 
-func (m *memory) ID() LogID {
+func (m *memory) ID(peer sharefs.PeerID) LogID {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if part := m.parts[peer]; part != nil {
+		return part.id
+	}
 	return m.id
 }
 
-func (m *memory) Last() uint64 {
+func (m *memory) Last(peer sharefs.PeerID) uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if part := m.parts[peer]; part != nil {
+		return uint64(len(part.items))
+	}
 	return m.lastLocked()
 }
 
@@ -93,9 +122,15 @@ func (m *memory) lastLocked() uint64 {
 	return m.items[len(m.items)-1].Next
 }
 
-func (m *memory) Since(after uint64, most int) ([]Item, error) {
+func (m *memory) Since(peer sharefs.PeerID, log LogID, after uint64, most int) ([]Item, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if part := m.parts[peer]; part != nil && part.id == log {
+		return slices.Clone(part.items[min(after, uint64(len(part.items))):]), nil
+	}
+	if log != m.id {
+		return nil, nil
+	}
 	i, _ := slices.BinarySearchFunc(m.items, after+1, func(it Item, n uint64) int { return int(it.Next) - int(n) })
 	var out []Item
 	for n := 0; i < len(m.items) && n < most; i++ {
@@ -179,9 +214,14 @@ func (m *memory) Saw(b *record.Batch) error {
 	return nil
 }
 
-func (m *memory) Version(_ sharefs.PeerID, id record.ID) (*record.Record, error) {
+func (m *memory) Version(peer sharefs.PeerID, id record.ID) (*record.Record, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if part := m.parts[peer]; part != nil {
+		if !slices.ContainsFunc(part.items, func(it Item) bool { return it.Records[0].ID() == id }) {
+			return nil, nil
+		}
+	}
 	return m.records[id], nil
 }
 

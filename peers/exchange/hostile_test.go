@@ -167,7 +167,7 @@ func TestLiesAboutNumbers(t *testing.T) {
 	o := a.meet(far, trust.Read)
 	o.hello()
 	offer := until[*wire.Offer](o)
-	if offer.Log != a.ID() || offer.Last != 2 {
+	if offer.Log != a.ID(sharefs.PeerID{}) || offer.Last != 2 {
 		t.Errorf("%+v", offer)
 	}
 	// Of a log that is none nothing comes, of one that is beyond its end all.
@@ -602,7 +602,7 @@ func TestALargeBatch(t *testing.T) {
 	pair(t, a, b, trust.Read, trust.Write)
 	b.has(list...)
 	b.has(late...)
-	wait(t, "acknowledged", func() bool { return a.with(b).Acked == a.Last() })
+	wait(t, "acknowledged", func() bool { return a.with(b).Acked == a.Last(sharefs.PeerID{}) })
 	b.memory.mu.Lock()
 	defer b.memory.mu.Unlock()
 	if b.last[a.key.ID].Number != 2 {
@@ -620,7 +620,7 @@ func TestManyRecords(t *testing.T) {
 		last = a.write(fmt.Sprint(i), fmt.Sprint(i, "x"))
 	}
 	b.has(last...)
-	wait(t, "acknowledged", func() bool { return a.with(b).Acked == a.Last() })
+	wait(t, "acknowledged", func() bool { return a.with(b).Acked == a.Last(sharefs.PeerID{}) })
 	if n := b.count(); n != 200 {
 		t.Errorf("%d records", n)
 	}

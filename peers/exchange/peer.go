@@ -35,7 +35,7 @@ type peer struct {
 	ended   chan struct{} // closed when it has ended
 	greeted bool
 	bye     *wire.Bye // to be said
-	serving map[net.Conn]struct{}
+	serving map[net.Conn]grant
 	err     string // why something is not exchanged
 
 	// What goes to it.
@@ -43,6 +43,7 @@ type peer struct {
 	log     LogID // that was offered
 	ring    []byte
 	seen    bool // its own batch was shown
+	partial bool // it may read a part of the share
 	sending bool // it asked for the log
 	run     uint32
 	at      uint64 // what was sent, or left out because it came from the peer
@@ -74,16 +75,40 @@ type peer struct {
 
 func newPeer(x *Exchange, id sharefs.PeerID, s session, c *common) *peer {
 	p := &peer{x: x, id: id, s: s, common: c, since: time.Now(), poke: make(chan struct{}, 1), come: make(chan struct{}, 1), room: make(chan struct{}, 1),
-		serving: map[net.Conn]struct{}{}}
+		serving: map[net.Conn]grant{}}
 	p.ctx, p.cancel = context.WithCancel(x.ctx)
 	p.source = newSource(p)
 	return p
 }
 
+// grant is by what something is sent to a peer: by which rules, and whether they permit it the whole share. What was made ready under one is not sent under another.
+type grant struct {
+	whole bool
+	print [32]byte // of the rules, if it is a part of the share
+}
+
+// granted returns the permission to send something to a peer by the rules of a policy.
+func (p *peer) granted(policy trust.Policy) (g grant, plain trust.Plain, err error) {
+	if plain, err = policy.Whole(p.id); err == nil {
+		return grant{whole: true}, plain, nil
+	}
+	plain, err = policy.Some(p.id)
+	return grant{print: policy.Print(p.id)}, plain, err
+}
+
+// still returns the permission of the moment to send what was made ready under a grant.
+func (p *peer) still(g grant) (trust.Plain, error) {
+	now, plain, err := p.granted(p.x.cfg.Policy())
+	if err == nil && now != g {
+		err = &sharefs.Error{Op: op, Kind: sharefs.KindPermission, Detail: "what the peer may read has changed"}
+	}
+	return plain, err
+}
+
 // end closes all streams of the session.
 func (p *peer) end() {
 	p.cancel()
-	p.endServing()
+	p.endServing(trust.Policy{})
 }
 
 // helloTime is how long the first message of a stream may take, byeTime how long the last one.
@@ -311,7 +336,7 @@ func refuse(detail string) error {
 
 // begin takes what the peer asks to be sent.
 func (p *peer) begin(m *wire.Begin) {
-	last := p.x.cfg.Log.Last()
+	last := p.x.cfg.Log.Last(p.id)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.offered || m.Log != p.log {
@@ -325,7 +350,7 @@ func (p *peer) begin(m *wire.Begin) {
 }
 
 // refresh looks at the rules again.
-func (p *peer) refresh(policy trust.Policy) {
+func (p *peer) refresh() {
 	p.mu.Lock()
 	p.look, p.failed = true, nil
 	p.mu.Unlock()
@@ -343,7 +368,7 @@ func (p *peer) nowHere(versions []record.ID) {
 }
 
 func (p *peer) status() Status {
-	st := Status{Peer: p.id, Since: p.since, RTT: p.s.rtt(), Last: p.x.cfg.Log.Last()}
+	st := Status{Peer: p.id, Since: p.since, RTT: p.s.rtt(), Last: p.x.cfg.Log.Last(p.id)}
 	st.Rate = p.x.fetch.rate(p.source)
 	p.common.mu.Lock()
 	st.In, st.Out = p.common.in, p.common.out

@@ -55,20 +55,20 @@ func (p *peer) turn(ctx context.Context, w *wire.Writer) (did bool, err error) {
 		return false, ctx.Err()
 	}
 	policy := p.x.cfg.Policy()
-	plain, refused := policy.Whole(p.id)
-	if did, err = p.pushGrant(w, plain, refused == nil); did || err != nil {
+	g, plain, refused := p.granted(policy)
+	if did, err = p.pushGrant(w, g, plain, refused == nil); did || err != nil {
 		return did, err
 	}
-	if did, err = p.pushTaking(w, policy.Level(p.id, "").Rights()); did || err != nil {
+	if did, err = p.pushTaking(w, policy.Most(p.id).Rights()); did || err != nil {
 		return did, err
 	}
 	if refused != nil {
 		return false, nil
 	}
-	if did, err = p.pushHere(w, plain); did || err != nil {
+	if did, err = p.pushHere(w, g); did || err != nil {
 		return did, err
 	}
-	return p.pushItems(w)
+	return p.pushItems(w, g)
 }
 
 // send writes a message for which a permission was given.
@@ -81,9 +81,10 @@ func send(w *wire.Writer, plain trust.Plain, message []byte) error {
 }
 
 // pushGrant begins or ends what the grant is for.
-func (p *peer) pushGrant(w *wire.Writer, plain trust.Plain, granted bool) (did bool, err error) {
+func (p *peer) pushGrant(w *wire.Writer, g grant, plain trust.Plain, granted bool) (did bool, err error) {
 	log := p.x.cfg.Log
 	p.mu.Lock()
+	p.partial = !g.whole
 	offered, seen, old, was := p.offered, p.seen, p.ring, p.log
 	p.mu.Unlock()
 	if !granted {
@@ -98,9 +99,9 @@ func (p *peer) pushGrant(w *wire.Writer, plain trust.Plain, granted bool) (did b
 	}
 	if p.x.cfg.Rings != nil {
 		if ring := p.x.cfg.Rings.Ring(); len(ring) > 0 && !bytes.Equal(ring, old) {
-			plain, err := p.x.cfg.Policy().Whole(p.id) // of this moment: a key that is made because the peer is not to have it is there only after the rules say so
+			plain, err := p.still(g) // of this moment: a key that is made because the peer is not to have it is there only after the rules say so
 			if err != nil {
-				return true, nil // the next turn withdraws the offer
+				return true, nil // the next turn goes by the rules of then
 			}
 			p.mu.Lock()
 			p.ring = bytes.Clone(ring)
@@ -124,11 +125,16 @@ func (p *peer) pushGrant(w *wire.Writer, plain trust.Plain, granted bool) (did b
 			return true, send(w, plain, wire.SeenMessage(batch))
 		}
 	}
-	if id := log.ID(); !offered || id != was {
+	if id := log.ID(p.id); id != (LogID{}) && (!offered || id != was) {
+		last := log.Last(p.id)
+		plain, err := p.still(g) // of this moment: the log may be that of other rules
+		if err != nil {
+			return true, nil
+		}
 		p.mu.Lock()
 		p.offered, p.log, p.sending, p.at, p.told, p.acked = true, id, false, 0, 0, 0
 		p.mu.Unlock()
-		return true, send(w, plain, wire.OfferMessage(wire.Offer{Log: id, Last: log.Last()}))
+		return true, send(w, plain, wire.OfferMessage(wire.Offer{Log: id, Last: last}))
 	}
 	return false, nil
 }
@@ -141,15 +147,23 @@ func (p *peer) trouble(err error) {
 	p.mu.Unlock()
 }
 
-// pushHere tells of content that is here now.
-func (p *peer) pushHere(w *wire.Writer, plain trust.Plain) (did bool, err error) {
+// pushHere tells of content that is here now. A peer may have asked for a version that it may not read.
+func (p *peer) pushHere(w *wire.Writer, g grant) (did bool, err error) {
 	p.mu.Lock()
 	n := min(len(p.here), wire.MaxHere)
-	list := p.here[:n:n]
+	list := slices.Clone(p.here[:n])
 	p.here = p.here[n:]
 	p.mu.Unlock()
 	if n == 0 {
 		return false, nil
+	}
+	list = slices.DeleteFunc(list, func(id record.ID) bool {
+		v, err := p.x.cfg.Log.Version(p.id, id)
+		return err != nil || v == nil
+	})
+	plain, err := p.still(g) // of this moment
+	if err != nil || len(list) == 0 {
+		return true, nil
 	}
 	return true, send(w, plain, wire.HereMessage(list))
 }
@@ -158,14 +172,14 @@ func (p *peer) pushHere(w *wire.Writer, plain trust.Plain) (did bool, err error)
 const mostLeftOut = 1000
 
 // pushItems sends what the log has and the peer lacks.
-func (p *peer) pushItems(w *wire.Writer) (did bool, err error) {
+func (p *peer) pushItems(w *wire.Writer, g grant) (did bool, err error) {
 	p.mu.Lock()
-	sending, run, at, told := p.sending, p.run, p.at, p.told
+	sending, run, at, told, log := p.sending, p.run, p.at, p.told, p.log
 	p.mu.Unlock()
-	if !sending || at >= p.x.cfg.Log.Last() {
+	if !sending || at >= p.x.cfg.Log.Last(p.id) {
 		return false, nil
 	}
-	items, err := p.x.cfg.Log.Since(at, pushRecords)
+	items, err := p.x.cfg.Log.Since(p.id, log, at, pushRecords)
 	if err != nil {
 		p.trouble(err)
 	}
@@ -174,9 +188,9 @@ func (p *peer) pushItems(w *wire.Writer) (did bool, err error) {
 	}
 	m := wire.NewItems(run, told)
 	flush := func(upTo uint64) (on bool, err error) {
-		plain, err := p.x.cfg.Policy().Whole(p.id) // of this moment
+		plain, err := p.still(g) // of this moment
 		if err != nil {
-			return false, nil // the next turn withdraws the offer
+			return false, nil // the next turn goes by the rules of then
 		}
 		p.mu.Lock()
 		on = p.sending && p.run == run

@@ -9,6 +9,7 @@ import (
 	"sharefs"
 	"sharefs/peers/exchange/wire"
 	"sharefs/peers/record"
+	"sharefs/peers/trust"
 )
 
 // A stream over which a peer asks is served in stages, each on its own goroutine, with little room between them; so a peer that does not read is not read any more either:
@@ -31,17 +32,21 @@ func (p *peer) chunkStream(c net.Conn) {
 		p.mu.Unlock()
 		return
 	}
-	p.serving[c] = struct{}{}
+	p.serving[c] = grant{}
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
 		delete(p.serving, c)
 		p.mu.Unlock()
 	}()
-	if _, err := x.cfg.Policy().Whole(p.id); err != nil { // asked after the stream can be closed by Refresh
+	g, _, err := p.granted(x.cfg.Policy()) // asked after the stream can be closed by Refresh
+	if err != nil {
 		p.part(c, wire.Bye{Code: wire.ByePermission, Text: "nothing is granted"})
 		return
 	}
+	p.mu.Lock()
+	p.serving[c] = g
+	p.mu.Unlock()
 	ctx, cancel := context.WithCancel(p.ctx)
 	defer cancel()
 	cut := context.AfterFunc(ctx, func() { c.Close() })
@@ -54,10 +59,10 @@ func (p *peer) chunkStream(c net.Conn) {
 		p.answer(ctx, wants, answers)
 	})
 	hands.Go(func() {
-		p.send(ctx, c, answers)
+		p.send(ctx, c, g, answers)
 		cancel()
 	})
-	err := listenWants(ctx, c, wants)
+	err = listenWants(ctx, c, wants)
 	close(wants)
 	if fault(err) {
 		cancel()
@@ -72,12 +77,15 @@ func (p *peer) part(c net.Conn, bye wire.Bye) {
 	_ = wire.NewWriter(patient{c, byeTime}, p.id).Bye(bye)
 }
 
-// endServing closes the streams over which the peer asks.
-func (p *peer) endServing() {
+// endServing closes the streams over which the peer asks, but those that are served under the grant which a policy gives. The peer opens others if it may.
+func (p *peer) endServing(policy trust.Policy) {
+	now, _, err := p.granted(policy)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c := range p.serving {
-		_ = c.Close()
+	for c, g := range p.serving {
+		if err != nil || g != now {
+			_ = c.Close()
+		}
 	}
 }
 
@@ -202,10 +210,10 @@ func (x *Exchange) readChunk(ctx context.Context, v *record.Record, id sharefs.C
 }
 
 // send writes answers.
-func (p *peer) send(ctx context.Context, c net.Conn, answers <-chan []byte) {
+func (p *peer) send(ctx context.Context, c net.Conn, g grant, answers <-chan []byte) {
 	w := wire.NewWriter(p.x.cfg.Pace.Writer(ctx, p.id, patient{c, p.x.cfg.Limits.GiveUp}), p.id)
 	for m := range answers {
-		plain, err := p.x.cfg.Policy().Whole(p.id) // of this moment
+		plain, err := p.still(g) // of this moment
 		if err != nil {
 			_ = w.Bye(wire.Bye{Code: wire.ByePermission, Text: "nothing is granted any more"})
 			return

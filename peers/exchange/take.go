@@ -124,9 +124,9 @@ func (p *peer) fail(err error, at uint64) {
 	})
 }
 
-// takeRing takes the keys of the peer, if its versions are merged here.
+// takeRing takes the keys of the peer, if its versions are merged here, be it in a part of the share.
 func (p *peer) takeRing() {
-	if p.x.cfg.Rings == nil || p.x.cfg.Policy().Level(p.id, "").Rights().In < trust.InMerge {
+	if p.x.cfg.Rings == nil || p.x.cfg.Policy().Most(p.id).Rights().In < trust.InMerge {
 		return
 	}
 	p.rings.Lock()
@@ -199,7 +199,9 @@ func (p *peer) came(ctx context.Context, m *wire.Items) error {
 	for i := range m.Items {
 		if b := m.Items[i].Batch; b != nil {
 			p.known.add(b.Hash())
-			continue
+			if !p.partial {
+				continue
+			}
 		}
 		for _, r := range m.Items[i].Records {
 			p.known.add(r.ID())

@@ -56,6 +56,11 @@
 // in it what it wrote after the copy, for nobody took that. A new database begins with an incarnation that is a time, so that it does not go on with a chain of a lost one.
 // When another share comes into use, a new incarnation begins as well, since a chain is of one share.
 //
+// # Scopes
+//
+// A peer that may read a part of the tree only has a log of its own ([Replica.ScopeSince], scope.go), of single records: what it is sent, and the numbers of it, do not change with what
+// happens outside of that part.
+//
 // # Waiting
 //
 // Nothing here waits for the network. [Replica.Wanted] lists versions whose content is to be in the tree and is not here yet; whoever fetches it has [Replica.Apply] go on, which
@@ -81,6 +86,8 @@
 //	          record → who brought it (32)
 //	11 bulk   author (32), file (16), link (8) of a name that he removed or renamed lately → when (8, nanoseconds), and if that counted 1, the directory (16) and name that it had;
 //	          author (32) → since when something of him is held (8)
+//	12 scope  peer (32) → id of the log of what it may read (16), the last number that was given (8);
+//	          peer (32), number (8) → id of a record (32), of a removal the path that it took away
 //
 // # What is not here
 //

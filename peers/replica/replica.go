@@ -32,6 +32,8 @@ type Config struct {
 	Standing func(rec *record.Record) Standing
 	// Bulk bounds the removals and renames of an author that count without the owner's yes. Nil: nothing does. It, Counts and Standing are called with a lock of the replica held.
 	Bulk func(author sharefs.PeerID) Bulk
+	// Scope tells what a peer may read, by the rules of the moment; false: nothing, or all of the tree. Nil: there are no such peers. It is called with a lock of the replica held.
+	Scope func(peer sharefs.PeerID) (Scope, bool)
 }
 
 // Keys are the share keys of this host, as of now. They are called with a lock of the replica held.
@@ -83,6 +85,9 @@ type state struct {
 	passed        map[sharefs.PeerID]*passed // records that were passed over
 	passedChains  int                        // of all authors
 	passedSingles int
+
+	scopes map[sharefs.PeerID]*scope
+	about  map[sharefs.FileID][]*record.Record // all records by file; nil while nobody needs it
 
 	log      LogID
 	arrived  uint64 // the last number of arrival
@@ -143,6 +148,7 @@ func (r *Replica) load() error {
 		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{},
 		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, early: map[slot]bool{}, chains: map[chainID]*record.Chain{},
 		aside: asides{}, contest: map[converge.Key]bool{}, passed: map[sharefs.PeerID]*passed{}, written: map[sharefs.PeerID]uint64{}, beyond: map[sharefs.PeerID]beyond{},
+		scopes: map[sharefs.PeerID]*scope{},
 		heldAt: map[converge.Key]map[record.ID]*record.Record{}, holding: map[sharefs.PeerID]int{}, bulks: map[sharefs.PeerID]*bulk{},
 		young:    young{at: map[sharefs.FileID]time.Time{}},
 		unsynced: true} // a process before may not have come to it
@@ -162,6 +168,9 @@ func (r *Replica) load() error {
 		return err
 	}
 	if err := r.loadRecords(); err != nil {
+		return err
+	}
+	if err := r.loadScopes(); err != nil {
 		return err
 	}
 	return r.sync() // before a peer is given anything
@@ -225,9 +234,11 @@ func (r *Replica) arrive() []byte {
 
 // newLog begins a log anew: whoever has something of it has nothing.
 func (r *Replica) newLog() error {
-	err := r.random(r.log[:])
+	if err := r.random(r.log[:]); err != nil {
+		return err
+	}
 	r.put(spaceGlobal, globalLog, r.log[:])
-	return err
+	return r.renew()
 }
 
 // random fills b with bits that nobody else has.
@@ -318,9 +329,13 @@ func (r *Replica) note(rec *record.Record) {
 
 // add takes records into the tree that is to be.
 func (r *Replica) add(in ...converge.Input) {
+	var news []*record.Record // as far as somebody needs them
 	for _, i := range in {
 		if i.Standing == converge.Merged {
 			r.note(i.Record)
+		}
+		if len(r.scopes) > 0 && r.tree.Record(i.Record.ID()) == nil {
+			news = append(news, i.Record)
 		}
 	}
 	for _, op := range r.tree.Add(in...) {
@@ -335,6 +350,7 @@ func (r *Replica) add(in ...converge.Input) {
 			delete(r.contest, op.Key)
 		}
 	}
+	r.scoped(in, news)
 }
 
 // commit brings what memory says to disk.
@@ -345,6 +361,7 @@ func (r *Replica) commit() error {
 	if r.broken = r.batchUp(); r.broken != nil {
 		return r.broken
 	}
+	r.saveScopes()
 	if len(r.rows) == 0 {
 		return nil
 	}

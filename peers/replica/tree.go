@@ -100,7 +100,8 @@ const (
 	spaceFork
 	spacePassed
 	spaceBulk
+	spaceScope
 )
 
 // Spaces names the spaces, in the order of their numbers from 1.
-var Spaces = []string{"global", "record", "log", "batch", "name", "inode", "loose", "cursor", "fork", "passed", "bulk"}
+var Spaces = []string{"global", "record", "log", "batch", "name", "inode", "loose", "cursor", "fork", "passed", "bulk", "scope"}

@@ -63,6 +63,15 @@ func (p Policy) Whole(id sharefs.PeerID) (Plain, error) {
 	return p.Plain(id, "")
 }
 
+// Some returns the permission to send a peer records and content of what it may read, if it may read anything at all: all of the share or a part of it. Whoever asks for it
+// holds that nothing else is in the message ([Policy.Reads]). Otherwise the error is of [sharefs.KindPermission].
+func (p Policy) Some(id sharefs.PeerID) (Plain, error) {
+	if most := p.Most(id); most.Rights().Out < OutPlain {
+		return Plain{}, &sharefs.Error{Op: "send", Kind: sharefs.KindPermission, Detail: "this peer has the level " + most.String() + " and receives " + most.Rights().Receives}
+	}
+	return Plain{id, ""}, nil
+}
+
 // Cipher returns the permission to send a peer sealed objects, which are of no path that it could see. A peer that has neither [Store] nor more anywhere is refused
 // with an error of [sharefs.KindPermission].
 func (p Policy) Cipher(id sharefs.PeerID) (Cipher, error) {

@@ -3,6 +3,7 @@ package trust
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"maps"
 	"slices"
 
@@ -122,6 +123,56 @@ func (p Policy) Least(id sharefs.PeerID) Level {
 		least = min(least, Paired) // what it is where no rule speaks of the path
 	}
 	return min(least, e.ceiling)
+}
+
+// Reads reports whether a peer receives what has a path from the root of the share.
+func (p Policy) Reads(id sharefs.PeerID, path string) bool {
+	return p.Level(id, path).Rights().Out >= OutPlain
+}
+
+// Print names what a policy says about a peer: policies that say something else about it have another one.
+func (p Policy) Print(id sharefs.PeerID) [32]byte {
+	e, known := p.peers[id]
+	h := sha256.New()
+	if known {
+		h.Write([]byte{byte(e.ceiling)})
+	}
+	for _, r := range e.rules {
+		h.Write([]byte{byte(r.Level)})
+		h.Write(append([]byte(r.Pattern.text), 0)) // no pattern has a NUL in it
+	}
+	return [32]byte(h.Sum(nil))
+}
+
+// Narrows reports whether there may be something that a peer receives under a policy, and not any more under the next one. It errs on the side of true.
+func (p Policy) Narrows(id sharefs.PeerID, next Policy) bool {
+	if p.Most(id).Rights().Out < OutPlain || p.Print(id) == next.Print(id) {
+		return false
+	}
+	reads := func(e peer) (yes, no map[Pattern]bool) {
+		yes, no = map[Pattern]bool{}, map[Pattern]bool{}
+		for _, r := range e.rules {
+			if min(r.Level, e.ceiling).Rights().Out >= OutPlain {
+				yes[r.Pattern] = true
+			} else if r.Pattern.text != "" {
+				no[r.Pattern] = true
+			}
+		}
+		return yes, no
+	}
+	yes, no := reads(p.peers[id])
+	stillYes, newNo := reads(next.peers[id])
+	for pattern := range yes {
+		if !stillYes[pattern] {
+			return true
+		}
+	}
+	for pattern := range newNo {
+		if !no[pattern] {
+			return true
+		}
+	}
+	return false
 }
 
 // Explanation says how the level of a peer at a path comes about.

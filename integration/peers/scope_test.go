@@ -1,0 +1,98 @@
+package peers
+
+import (
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs/integration/mounttest"
+)
+
+// shows waits until a host has exactly some paths, of which files have a content; a directory has none.
+func (h *host) shows(what string, want map[string]string) {
+	h.t.Helper()
+	var tree map[string]string
+	ok := func() bool {
+		var err error
+		if tree, err = h.tree(); err != nil || !slices.Equal(slices.Sorted(maps.Keys(tree)), slices.Sorted(maps.Keys(want))) {
+			return false
+		}
+		for path, content := range want {
+			if content == "" && !strings.HasPrefix(tree[path], "d") || content != "" && !has(tree, path, content) {
+				return false
+			}
+		}
+		return true
+	}
+	for end := time.Now().Add(mounttest.Patience); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			h.t.Fatalf("%s: %s has %q, not %q\n%s%s", what, h.name, tree, want, h.ctl("sync.json"), h.must("peers"))
+		}
+	}
+}
+
+// paired makes two hosts, of which the second lets the first do everything.
+func paired(t *testing.T) (a, b *host) {
+	t.Helper()
+	hs := hosts(t, "", "anna", "bert")
+	a, b = hs[0], hs[1]
+	pairByLink(t, a, b)
+	b.must("grant", "anna", "write")
+	return a, b
+}
+
+// A peer that may read a part has that part, what comes into it, and nothing else; what leaves it stays as it was.
+func TestReadAPart(t *testing.T) {
+	a, b := paired(t)
+	a.do(os.MkdirAll(a.Path("photos/2026"), 0o755))
+	a.do(os.MkdirAll(a.Path("work/secret"), 0o755))
+	a.write("photos/one", "1")
+	a.write("photos/2026/two", "2")
+	a.write("photos/2026/private.key", "no")
+	a.write("work/secret/plan", "p")
+	a.write("top", "t")
+	a.must("grant", "bert", "read", "photos")
+	a.must("grant", "bert", "paired", "**/*.key")
+	want := map[string]string{"photos": "", "photos/2026": "", "photos/one": "1", "photos/2026/two": "2"}
+	b.shows("the part", want)
+
+	a.do(os.Rename(a.Path("work/secret"), a.Path("photos/plans"))) // with all below it
+	a.do(os.Rename(a.Path("photos/one"), a.Path("work/one")))
+	a.write("photos/2026/two", "2b")
+	a.write("work/one", "1b")
+	want["photos/plans"], want["photos/plans/plan"], want["photos/2026/two"] = "", "p", "2b"
+	b.shows("after moves in and out", want)
+	a.do(os.Remove(a.Path("photos/plans/plan")))
+	delete(want, "photos/plans/plan")
+	b.shows("after a removal", want)
+
+	// While it was away.
+	b.Unmount()
+	a.write("photos/three", "3")
+	a.write("work/four", "4")
+	b.Mount.Mount()
+	want["photos/three"] = "3"
+	b.shows("after it was away", want)
+
+	a.must("grant", "bert", "read", "work")
+	want["work"], want["work/four"], want["work/one"] = "", "4", "1b"
+	delete(want, "photos/one") // it is told now where it went
+	b.shows("with more", want)
+	epoch := a.Status().Keys.Epoch
+	a.must("grant", "bert", "paired", "photos")
+	if k := a.Status().Keys; k.Epoch != epoch+1 || k.Due != 0 {
+		t.Errorf("%+v after epoch %d", k, epoch)
+	}
+	a.write("photos/five", "5")
+	a.write("work/six", "6")
+	want["work/six"] = "6"
+	b.shows("with less", want)
+	if err := unix.Access(b.Path("photos/five"), unix.F_OK); err == nil {
+		t.Error("more than it may read")
+	}
+}

@@ -1,0 +1,321 @@
+package replica
+
+import (
+	"bytes"
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"sharefs"
+	"sharefs/peers/converge"
+	"sharefs/peers/record"
+)
+
+// index begins to note which records each file has, once somebody needs it.
+func (r *Replica) index() {
+	if r.about != nil {
+		return
+	}
+	r.about = map[sharefs.FileID][]*record.Record{}
+	r.tree.Inputs(func(i converge.Input) { r.about[fileOf(i.Record)] = append(r.about[fileOf(i.Record)], i.Record) })
+}
+
+// scoped brings the scopes up to date after records were added to the tree, of which news are new to it.
+func (r *Replica) scoped(in []converge.Input, news []*record.Record) {
+	if len(r.scopes) == 0 {
+		return
+	}
+	came := map[sharefs.FileID][]*record.Record{}
+	files := map[sharefs.FileID]struct{}{}
+	for _, rec := range news {
+		r.about[fileOf(rec)] = append(r.about[fileOf(rec)], rec)
+	}
+	for _, i := range in { // also those that were here and count more now
+		id := fileOf(i.Record)
+		came[id] = append(came[id], i.Record)
+		files[id] = struct{}{}
+	}
+	r.tree.Touched(func(id sharefs.FileID) { files[id] = struct{}{} })
+	list := slices.Collect(maps.Keys(files))
+	for _, s := range r.scopes {
+		r.look(s, list, came, false)
+	}
+}
+
+// survey brings a scope up to date by looking at everything, also at what was told before, as when rules have changed.
+func (r *Replica) survey(s *scope) {
+	list := slices.Collect(maps.Keys(s.files))
+	for id := range r.about {
+		if s.files[id] == nil {
+			list = append(list, id)
+		}
+	}
+	for id, w := range s.gone {
+		if !s.Reads(w.path) {
+			r.erase(s, w)
+			delete(s.gone, id)
+		}
+	}
+	r.look(s, list, nil, true)
+}
+
+// was is what was told of a file before a look.
+type was struct {
+	all   bool
+	names []partName
+}
+
+// look looks at files again, some of whose records came just now; check: also at what was told of them before.
+func (r *Replica) look(s *scope, list []sharefs.FileID, came map[sharefs.FileID][]*record.Record, check bool) {
+	before := map[sharefs.FileID]was{}
+	for len(list) > 0 {
+		id := list[len(list)-1]
+		list = list[:len(list)-1]
+		if id != record.Root && id != record.Nowhere {
+			list = r.names(s, id, before, list)
+		}
+	}
+	var fresh []*row
+	ids := slices.SortedFunc(maps.Keys(before), func(a, b sharefs.FileID) int { return bytes.Compare(a[:], b[:]) })
+	for _, id := range ids {
+		fresh = r.tell(s, id, before[id], came[id], check, fresh)
+	}
+	r.number(s, fresh)
+}
+
+// names finds out which names of a file are told, and adds to the list directories that came to lead to something by that, or lead nowhere now.
+func (r *Replica) names(s *scope, id sharefs.FileID, before map[sharefs.FileID]was, list []sharefs.FileID) []sharefs.FileID {
+	p := s.files[id]
+	var old []partName
+	all := false
+	if p != nil {
+		old, all = p.names, p.all
+	}
+	if _, ok := before[id]; !ok {
+		before[id] = was{all, old}
+	}
+	var now []partName
+	r.tree.Spots(id, func(at converge.Spot) {
+		reads := s.Reads(at.Path)
+		if reads || at.Type == record.Directory && s.kids[id] > 0 {
+			n := partName{link: at.Link, parent: at.Parent, place: at.Place, reads: reads}
+			if reads {
+				n.path = at.Path
+			}
+			now = append(now, n)
+		}
+	})
+	if len(now) > 0 && p == nil {
+		p = &part{}
+		s.files[id] = p
+	}
+	if p != nil {
+		p.names = now
+	}
+	count := func(dir sharefs.FileID, by int) {
+		had := s.kids[dir] > 0
+		if s.kids[dir] += by; s.kids[dir] == 0 {
+			delete(s.kids, dir)
+		}
+		if had != (s.kids[dir] > 0) {
+			list = append(list, dir)
+		}
+	}
+	for _, n := range now {
+		count(n.parent, 1)
+	}
+	for _, n := range old {
+		count(n.parent, -1)
+	}
+	return list
+}
+
+// tell finds out what of a file is to be told, and adds it to fresh.
+func (r *Replica) tell(s *scope, id sharefs.FileID, old was, came []*record.Record, check bool, fresh []*row) []*row {
+	p := s.files[id]
+	if p == nil {
+		return fresh
+	}
+	add := func(id record.ID) {
+		w := &row{id: id}
+		p.rows, fresh = append(p.rows, w), append(fresh, w)
+	}
+	reads := slices.ContainsFunc(p.names, func(n partName) bool { return n.reads })
+	if reads || old.all {
+		if !old.all {
+			came = r.about[id]
+		}
+		has := p.has(len(came))
+		for _, n := range p.names {
+			if n.reads && !has(n.place) {
+				add(n.place)
+			}
+		}
+		for _, rec := range slices.SortedFunc(slices.Values(came), byOrder) {
+			if s.gone[rec.ID()] == nil && r.picks(s, p, rec) && !has(rec.ID()) {
+				add(rec.ID())
+			}
+		}
+	}
+	for _, n := range old.names {
+		if !n.reads || !old.all || p.reads(n.link) {
+			continue
+		}
+		if !r.tree.Placed(converge.Key{File: id, Link: n.link}) {
+			r.removed(s, p, id, n)
+		}
+		r.left(s, p, func(b *record.Place) bool { return b.Link == n.link })
+	}
+	if check && reads {
+		r.left(s, p, func(b *record.Place) bool { return !r.readsPlace(s, p, b) })
+	}
+	p.all = reads
+	switch {
+	case reads:
+	case len(p.names) > 0:
+		keep := p.row(p.names[0].place)
+		r.eraseAll(s, p, keep)
+		if keep == nil {
+			add(p.names[0].place)
+		}
+	default:
+		r.eraseAll(s, p, nil)
+		delete(s.files, id)
+	}
+	return fresh
+}
+
+// has returns what tells of as many records, one after the other, whether they have a row; those that have none get one then.
+func (p *part) has(many int) func(record.ID) bool {
+	const few = 64
+	if many < few {
+		return func(id record.ID) bool { return p.row(id) != nil }
+	}
+	all := make(map[record.ID]struct{}, len(p.rows)+many)
+	for _, w := range p.rows {
+		all[w.id] = struct{}{}
+	}
+	return func(id record.ID) bool {
+		_, ok := all[id]
+		all[id] = struct{}{}
+		return ok
+	}
+}
+
+func byOrder(a, b *record.Record) int { return a.Order().Compare(b.Order()) }
+
+// eraseAll has nothing of a file be told any more but one row.
+func (r *Replica) eraseAll(s *scope, p *part, keep *row) {
+	for _, w := range p.rows {
+		if w != keep {
+			r.erase(s, w)
+		}
+	}
+	p.rows = nil
+	if keep != nil {
+		p.rows = []*row{keep}
+	}
+}
+
+// reads reports whether a name of a file is where the peer may read.
+func (p *part) reads(link uint64) bool {
+	return slices.ContainsFunc(p.names, func(n partName) bool { return n.link == link && n.reads })
+}
+
+// left has placements not be told any more.
+func (r *Replica) left(s *scope, p *part, which func(*record.Place) bool) {
+	p.rows = slices.DeleteFunc(p.rows, func(w *row) bool {
+		b, ok := r.tree.Record(w.id).Body.(*record.Place)
+		off := ok && !b.Removed() && which(b)
+		if off {
+			r.erase(s, w)
+		}
+		return off
+	})
+}
+
+// picks reports whether a record of a file that is in a scope is told: all but where names were that the peer may not read, or in directories that it may not read; removals of
+// names of which it knows nothing; and what was passed over, unless it is a version, from which others may have gone on.
+func (r *Replica) picks(s *scope, p *part, rec *record.Record) bool {
+	b, ok := rec.Body.(*record.Place)
+	_, version := rec.Body.(*record.Version)
+	switch {
+	case version:
+		return true
+	case r.aside[rec.Author][rec.ID()] == PassedOver:
+		return false
+	case !ok:
+		return true
+	case b.Removed():
+		return slices.ContainsFunc(p.rows, func(w *row) bool {
+			o, ok := r.tree.Record(w.id).Body.(*record.Place)
+			return ok && (o.Link == b.Link || o.Removed() && slices.Contains(b.Seen, w.id))
+		})
+	}
+	return r.readsPlace(s, p, b)
+}
+
+// readsPlace reports whether a placement says where a name is, or was before, that the peer may read.
+func (r *Replica) readsPlace(s *scope, p *part, b *record.Place) bool {
+	dir, ok := r.tree.Path(b.Parent)
+	return ok && p.reads(b.Link) && s.Reads(converge.Join(dir, b.Name))
+}
+
+// removed has the removals that ended a name be told whatever becomes of its file.
+func (r *Replica) removed(s *scope, p *part, id sharefs.FileID, n partName) {
+	ended := map[record.ID]bool{}
+	for _, rec := range slices.SortedFunc(slices.Values(r.about[id]), byOrder) {
+		b, ok := rec.Body.(*record.Place)
+		if !ok || !b.Removed() || b.Link != n.link && !slices.ContainsFunc(b.Seen, func(id record.ID) bool { return ended[id] }) {
+			continue
+		}
+		w := p.row(rec.ID())
+		if w == nil {
+			continue
+		}
+		ended[w.id] = true
+		p.rows = slices.DeleteFunc(p.rows, func(o *row) bool { return o == w })
+		w.path, s.gone[w.id] = n.path, w
+		if w.number > 0 {
+			r.write(s, w)
+		}
+	}
+}
+
+// number gives rows their numbers: directories first, from the root downwards, then all in the order of records, which is that in which they were written.
+func (r *Replica) number(s *scope, fresh []*row) {
+	type place struct {
+		depth int // of a directory that is placed; else more than any has
+		order record.Order
+		row   *row
+	}
+	all := make([]place, 0, len(fresh))
+	for _, w := range fresh {
+		if w.off {
+			continue
+		}
+		rec := r.tree.Record(w.id)
+		at := place{1 << 30, rec.Order(), w}
+		if b, ok := rec.Body.(*record.Place); ok && b.Type == record.Directory && !b.Removed() {
+			if path, ok := r.tree.Path(b.File); ok {
+				at.depth = strings.Count(path, "/")
+			}
+		}
+		all = append(all, at)
+	}
+	slices.SortFunc(all, func(a, b place) int { return cmp.Or(cmp.Compare(a.depth, b.depth), a.order.Compare(b.order)) })
+	for _, at := range all {
+		r.write(s, at.row)
+	}
+}
+
+func isDirectory(rec *record.Record) bool {
+	switch b := rec.Body.(type) {
+	case *record.Place:
+		return b.Type == record.Directory
+	case *record.Version:
+		return false
+	}
+	return true // attributes tell nothing; those of a file stand beside its placement
+}
