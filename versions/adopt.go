@@ -41,6 +41,10 @@ func (t *Tree) Latest(ino sharefs.Ino) (Latest, error) {
 	l := Latest{Own: v.own, Kept: v.place == placeKept && !v.damaged, Torn: v.torn}
 	if l.Kept {
 		l.Content = Content{Size: v.size, Mtime: v.mtime, Level: v.top.level}
+		// The row has the time that users see: the one of the making of a file is finer than that of the disk's writes, and it may have been set since.
+		if r, err := t.row(ino); err == nil && r.nlink > 0 && !t.hot(ino) {
+			l.Content.Mtime = r.mtime
+		}
 		for _, s := range v.top.spans {
 			l.Content.Spans = append(l.Content.Spans, Span{uint64(s.len), s.hole, s.id})
 		}
