@@ -44,12 +44,17 @@ func (t *travel) conflicts() []report.Conflict {
 		return out
 	}
 	for i := range list {
-		out = append(out, t.conflict(&list[i]))
+		bases, err := r.Bases(&list[i])
+		if err != nil {
+			t.d.log.Error("where versions in conflict went apart cannot be told", "error", err)
+			bases = make([][]*record.Record, len(list[i].Others))
+		}
+		out = append(out, t.conflict(&list[i], bases))
 	}
 	return out
 }
 
-func (t *travel) conflict(c *replica.Conflict) report.Conflict {
+func (t *travel) conflict(c *replica.Conflict, bases [][]*record.Record) report.Conflict {
 	ino, _ := t.find(c.Path)
 	out := report.Conflict{Path: c.Path}
 	if c.Live == nil {
@@ -58,10 +63,10 @@ func (t *travel) conflict(c *replica.Conflict) report.Conflict {
 		out.Sides = append(out.Sides, t.side(ino, c.Live))
 		out.Sides[0].Live = true
 	}
-	for _, o := range c.Others {
+	for i, o := range c.Others {
 		if o.Version != nil {
 			s := t.side(ino, o.Version)
-			s.Base = t.base(ino, o.Bases)
+			s.Base = t.base(ino, bases[i])
 			out.Sides = append(out.Sides, s)
 		} else {
 			out.Sides = append(out.Sides, report.Side{Type: "file"}) // of which nothing has come yet

@@ -23,8 +23,6 @@ type Conflict struct {
 type Other struct {
 	File    sharefs.FileID
 	Version *record.Record
-	// Bases are versions from which it and those named before it went apart, the nearest first; none of files that have only the name in common.
-	Bases []*record.Record
 }
 
 // Conflicts lists up to some conflicts by path, those after a path.
@@ -37,6 +35,7 @@ func (r *Replica) Conflicts(after string, most int) (list []Conflict, err error)
 		n, _ := r.tree.Node(key)
 		if path, ok := r.path(&n); ok && path > after {
 			list = append(list, r.conflict(path, &n))
+			r.toldOf(&n)
 		}
 	}
 	slices.SortFunc(list, func(a, b Conflict) int { return strings.Compare(a.Path, b.Path) })
@@ -53,6 +52,7 @@ func (r *Replica) ConflictAt(path string) (c Conflict, ok bool, err error) {
 	if !ok || len(n.Conflicts) == 0 {
 		return c, false, nil
 	}
+	r.toldOf(&n)
 	return r.conflict(path, &n), true, nil
 }
 
@@ -75,56 +75,66 @@ func (r *Replica) conflict(path string, n *converge.Node) Conflict {
 	for _, o := range n.Conflicts {
 		c.Others = append(c.Others, Other{File: o.Key.File, Version: r.tree.Record(o.Version)})
 	}
-	before := map[record.ID]bool{}
-	r.behind(before, c.Live)
-	for i := range c.Others {
-		o := &c.Others[i]
-		o.Bases = r.bases(before, o.Version)
-		r.behind(before, o.Version)
-	}
 	return c
 }
 
-// mostBehind bounds how many versions are gone through behind one, mostBases how many bases are named.
+// Bases returns for each of the other versions of a conflict those from which it and the ones named before it went apart, the nearest first; none of a file that has only the
+// name in common.
+func (r *Replica) Bases(c *Conflict) ([][]*record.Record, error) {
+	if err := r.enter(); err != nil {
+		return nil, err
+	}
+	defer r.mu.Unlock()
+	list := make([][]*record.Record, len(c.Others))
+	before := []*record.Record{c.Live}
+	for i := range c.Others {
+		v := c.Others[i].Version
+		list[i] = r.bases(before, v)
+		before = append(before, v)
+	}
+	return list, nil
+}
+
+// mostBehind bounds how many versions are gone through to find where some went apart, mostBases how many such are named.
 const (
 	mostBehind = 10_000
 	mostBases  = 16
 )
 
-// behind adds to a set a version and all from which it comes.
-func (r *Replica) behind(set map[record.ID]bool, rec *record.Record) {
-	if rec == nil {
-		return
+// bases lists versions from which some version and one of others come, the latest first. What replaces something is later than it, so those are gone through the latest first, and the first
+// that both sides lead to is behind no other.
+func (r *Replica) bases(others []*record.Record, rec *record.Record) (list []*record.Record) {
+	const (
+		ofOthers = 1 << iota
+		ofRec
+		ofBoth = ofOthers | ofRec
+	)
+	side := map[record.ID]uint8{}
+	var todo []*record.Record // the earliest first
+	add := func(v *record.Record, of uint8) {
+		if v == nil || side[v.ID()]|of == side[v.ID()] {
+			return
+		}
+		side[v.ID()] |= of
+		if i, there := slices.BinarySearchFunc(todo, v, func(a, b *record.Record) int { return a.Order().Compare(b.Order()) }); !there {
+			todo = slices.Insert(todo, i, v)
+		}
 	}
-	for todo, n := []*record.Record{rec}, 0; len(todo) > 0 && n < mostBehind; n++ {
-		at := todo[len(todo)-1]
+	for _, v := range others {
+		add(v, ofOthers)
+	}
+	add(rec, ofRec)
+	for n := 0; len(todo) > 0 && n < mostBehind && len(list) < mostBases; n++ {
+		v := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		if set[at.ID()] {
-			continue
+		if side[v.ID()] == ofBoth {
+			list = append(list, v)
 		}
-		set[at.ID()] = true
-		for _, id := range at.Body.(*record.Version).Parents {
-			if up := r.tree.Record(id); up != nil {
-				todo = append(todo, up)
-			}
+		for _, id := range v.Body.(*record.Version).Parents {
+			add(r.tree.Record(id), side[v.ID()])
 		}
 	}
-}
-
-// bases lists those of a set from which a version comes, the latest first. What replaces something is later than it, so the first one is behind no other.
-func (r *Replica) bases(set map[record.ID]bool, rec *record.Record) (list []*record.Record) {
-	if rec == nil {
-		return nil
-	}
-	seen := map[record.ID]bool{}
-	r.behind(seen, rec)
-	for id := range seen {
-		if set[id] {
-			list = append(list, r.tree.Record(id))
-		}
-	}
-	slices.SortFunc(list, func(a, b *record.Record) int { return b.Order().Compare(a.Order()) })
-	return list[:min(len(list), mostBases)]
+	return list
 }
 
 // path returns where a name is in the tree that the records make.

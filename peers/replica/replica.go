@@ -299,6 +299,7 @@ func (r *Replica) loadRecords() error {
 		}
 		if len(n.Conflicts) > 0 {
 			r.contest[n.Key] = true
+			r.toldOf(&n) // whoever is here can see them, or could before
 		}
 	})
 	r.world.Nodes(func(n converge.Node) {

@@ -16,6 +16,13 @@ func (s *site) conflicts() []replica.Conflict {
 	return list
 }
 
+func (s *site) bases(c *replica.Conflict) [][]*record.Record {
+	s.t.Helper()
+	list, err := s.rep.Bases(c)
+	check(s.t, err)
+	return list
+}
+
 func TestConflicts(t *testing.T) {
 	all := sites(t, 2)
 	a, b := all[0], all[1]
@@ -120,13 +127,13 @@ func TestBasesAndResolvingSome(t *testing.T) {
 	if len(list) != 1 || len(list[0].Others) != 1 {
 		t.Fatalf("%+v", list)
 	}
-	bases := list[0].Others[0].Bases
+	bases := a.bases(&list[0])[0]
 	if len(bases) != 2 || bases[0].Author != b.self || bases[1].Author != a.self || bases[1].Body.(*record.Version).Parents != nil {
 		t.Errorf("%+v", bases)
 	}
 	c.write("f", "of c")
 	meet(t, all...)
-	if got := a.conflicts(); len(got) != 1 || len(got[0].Others) != 2 || len(got[0].Others[1].Bases) != 2 {
+	if got := a.conflicts(); len(got) != 1 || len(got[0].Others) != 2 || len(a.bases(&got[0])[1]) != 2 {
 		t.Fatalf("%+v", got)
 	}
 	check(t, a.rep.Resolve("f", list[0].Live.ID(), list[0].Live.ID(), list[0].Others[0].Version.ID()))
@@ -137,5 +144,30 @@ func TestBasesAndResolvingSome(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 		s.right()
+	}
+}
+
+// A conflict that stood before a start is ended by writing after it as before.
+func TestWritingResolvesAfterAStart(t *testing.T) {
+	all := sites(t, 2)
+	a, b := all[0], all[1]
+	a.write("f", "before")
+	meet(t, all...)
+	a.write("f", "of a")
+	b.write("f", "of b")
+	meet(t, all...)
+	for _, s := range all {
+		s.reopen()
+		s.write("f", "by both, on "+s.self.Short())
+		meet(t, all...)
+		same(t, all...)
+		for _, o := range all {
+			if list := o.conflicts(); len(list) != 0 {
+				t.Fatalf("%+v", list)
+			}
+		}
+		a.write("f", "again of a")
+		b.write("f", "again of b")
+		meet(t, all...)
 	}
 }
