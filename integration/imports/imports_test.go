@@ -81,6 +81,7 @@ var rules = []rule{
 	{"sharefs/internal/build", nil, "it must be able to say which version is broken"},
 	{"sharefs/internal/jobs", []string{"sharefs", "sharefs/internal/term"}, "the daemon runs jobs, the tool reads of them, and neither needs the other"},
 	{"sharefs/internal/status", []string{"sharefs/internal/term", "sharefs/peers/report"}, "the tool reads it without the parts that it tells of"},
+	{"sharefs/internal/metrics", []string{"sharefs", "sharefs/internal/status", "sharefs/peers/report", "github.com/prometheus"}, "it tells programs what the status tells"},
 	{"sharefs/internal/bytesize", nil, "the text of a number"},
 	{"sharefs/internal/config", []string{"sharefs", "sharefs/internal/bytesize", "sharefs/internal/mountopt", "sharefs/internal/retain", "github.com/BurntSushi/toml"}, "one reader of TOML"},
 	{"sharefs/internal/client", []string{"sharefs", "sharefs/internal/dbhold", "sharefs/internal/jobs", "sharefs/internal/mountinfo", "sharefs/internal/restore", "sharefs/internal/status", "sharefs/internal/term",
@@ -113,6 +114,7 @@ var owned = []struct {
 	{"go.etcd.io/bbolt", []string{"sharefs/versions/kv", "sharefs/bench", "sharefs/integration"}, "one user of bbolt", []string{"sharefs/cmd/sharefs"}},
 	{"sharefs/versions", []string{"sharefs/versions", "sharefs/fs", "sharefs/internal/daemon", "sharefs/peers/replica/host", "sharefs/peers/vault", "sharefs/bench", "sharefs/integration"},
 		"whoever else wants something of the past asks the mount", []string{"sharefs/cmd/sharefs"}},
+	{"github.com/prometheus/client_golang", []string{"sharefs/internal/metrics"}, "one way to tell metrics", []string{"sharefs/cmd/sharefs"}},
 	{"github.com/minio/minio-go", []string{"sharefs/versions/tier/s3"}, "one client of S3", []string{"sharefs/cmd/sharefs"}},
 	{"testing", []string{"sharefs/integration", "sharefs/esp", "sharefs/versions/tier/tiertest"}, "helpers of tests do not stand in what is shipped", []string{"sharefs/cmd/sharefs", "sharefs/cmd/sharefs-mount"}},
 }

@@ -14,6 +14,7 @@
 //	copy_delay  = "5s"        # and in checkpoints/, where a lost meta.db is made anew from, after so long again
 //
 //	[peers]                   # how other hosts are reached; see Peers
+//	[metrics]                 # where programs are told how the mount is; see Metrics
 //	[retention]               # how long history is kept; see Retention
 //	[tier]                    # a bucket that keeps a second copy; see Tier
 //
@@ -44,6 +45,7 @@ type Config struct {
 	Peers     Peers     `toml:"peers"`
 	Retention Retention `toml:"retention"`
 	Tier      Tier      `toml:"tier"`
+	Metrics   Metrics   `toml:"metrics"`
 }
 
 // Mount holds defaults of the mount's options.
@@ -124,7 +126,7 @@ pause       = "2s"       # after so long without a change, the next one of a com
 [journal]
 max_delay   = "5s"       # what no fsync asked for is on disk at the latest after so long
 copy_delay  = "5s"       # and in checkpoints/, where a lost meta.db is made anew from, after so long again
-` + peersFile + retentionFile + tierFile
+` + peersFile + metricsFile + retentionFile + tierFile
 
 // Load reads the file; a missing one gives the defaults.
 func Load(path string) (Config, error) {
@@ -175,7 +177,7 @@ func Parse(path string, text []byte) (Config, error) {
 // Keys lists all keys, in the order of the file.
 func Keys() []string {
 	return append([]string{"mount.passthrough", "mount.atime", "versions.settle", "versions.pause", "journal.max_delay", "journal.copy_delay"},
-		slices.Concat(peersKeys(), retentionKeys(), tierKeys())...)
+		slices.Concat(peersKeys(), metricsKeys(), retentionKeys(), tierKeys())...)
 }
 
 func (c *Config) check() error {
@@ -198,6 +200,9 @@ func (c *Config) check() error {
 		return fmt.Errorf("journal.copy_delay is from \"100ms\" to \"1h\", not \"%v\"", d)
 	}
 	if err := c.Peers.check(); err != nil {
+		return err
+	}
+	if err := c.Metrics.check(); err != nil {
 		return err
 	}
 	if err := c.Tier.check(); err != nil {

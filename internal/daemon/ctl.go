@@ -19,6 +19,7 @@ func (d *Daemon) ctlFiles() []fs.CtlFile {
 	return append([]fs.CtlFile{
 		{Name: "status", Mode: 0o444, Read: func() []byte { return []byte(d.status().Text(time.Now())) }},
 		{Name: "status.json", Mode: 0o444, Read: func() []byte { return d.status().JSON() }},
+		d.metricsFile(),
 		{Name: "check", Mode: 0o400, Read: d.check},
 		{Name: "jobs", Mode: 0o400, Read: d.readJobs},
 		{Name: "jobs.json", Mode: 0o400, Read: d.readJobsJSON},

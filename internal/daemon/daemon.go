@@ -80,6 +80,8 @@ type Daemon struct {
 	// travel has files travel between this host and its peers, once one of them may have any.
 	travel travel
 
+	telling telling
+
 	packs     *near.FS       // where packs lie, in the bucket those that have left the disk
 	bucket    tier.Bucket    // nil: the store has none, or none that can be used
 	tier      *tier.Uploader // nil: likewise
@@ -162,6 +164,7 @@ func (d *Daemon) start(ctx context.Context, c Config) error {
 	d.edge.Serve()
 	d.startTier()
 	d.travel.rulesChanged()
+	d.startMetrics()
 	d.store.Say(store.Mounted, d.point)
 	d.log.Info("mounted", "point", d.point, "store", d.store.Dir, "version", build.Version, "pid", os.Getpid(), "passthrough", d.edge.Stats().Passthrough)
 	d.startSelfTest()
@@ -370,6 +373,7 @@ func (d *Daemon) startSelfTest() {
 
 // abandon takes apart what Start had put together when it failed.
 func (d *Daemon) abandon() {
+	d.telling.server.Close()
 	d.travel.end()
 	d.stopPeers()
 	if d.tree != nil {
@@ -386,6 +390,7 @@ func (d *Daemon) Wait() error {
 	d.edge.Wait()
 	d.store.Say(store.Ending, d.point)
 	d.log.Info("unmounted, saving")
+	d.telling.server.Close()
 	d.testing.Wait()
 	d.jobs.Close()
 	d.stopTier()

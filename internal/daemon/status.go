@@ -76,6 +76,9 @@ func (d *Daemon) status() *status.Status {
 	}
 	s.Space.ReserveBytes, s.Space.ReserveMissing = d.tree.Reserve()
 	s.Problems = append(s.Problems, problems(s, tree.Writers.LastWatchError, past.LastLost)...)
+	if why := d.telling.why.Load(); why != nil {
+		s.Problems = append(s.Problems, *why)
+	}
 	return s
 }
 
