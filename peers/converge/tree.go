@@ -112,6 +112,19 @@ func (t *Tree) Lookup(parent sharefs.FileID, name string) (Node, bool) {
 	return t.nodes[key], true
 }
 
+// Children calls fn for what is shown in a directory that is shown, in no order.
+func (t *Tree) Children(dir sharefs.FileID, fn func(Node)) {
+	f := t.files[dir]
+	if f == nil || f.class == nil || !f.class.attached {
+		return
+	}
+	for _, s := range f.class.slots {
+		if s.shown != nil {
+			fn(t.nodes[*s.shown])
+		}
+	}
+}
+
 // Node returns the node of a name of a file, if it is shown. The root is that of the zero key.
 func (t *Tree) Node(key Key) (Node, bool) {
 	n, ok := t.nodes[key]

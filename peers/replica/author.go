@@ -434,18 +434,21 @@ func (r *Replica) seen(e *entry, link uint64) []record.ID {
 			saw[id] = true
 		}
 	}
-	for _, rec := range r.removals[e.id] {
-		if rec.Body.(*record.Place).Link != link && !slices.ContainsFunc(r.removals[e.id], func(o *record.Record) bool {
+	return r.seenOf(converge.Key{File: e.id, Link: link}, slices.Collect(maps.Keys(saw)))
+}
+
+// seenOf lists what a removal of a name has seen: versions, and the last removals of other names of the file.
+func (r *Replica) seenOf(key converge.Key, versions []record.ID) []record.ID {
+	all := slices.Clone(versions)
+	for _, rec := range r.removals[key.File] {
+		if rec.Body.(*record.Place).Link != key.Link && !slices.ContainsFunc(r.removals[key.File], func(o *record.Record) bool {
 			return slices.Contains(o.Body.(*record.Place).Seen, rec.ID())
 		}) {
-			saw[rec.ID()] = true
+			all = append(all, rec.ID())
 		}
 	}
-	all := make([]record.ID, 0, len(saw))
-	for id := range saw {
-		all = append(all, id)
-	}
 	slices.SortFunc(all, record.ID.Compare)
+	all = slices.Compact(all)
 	return all[:min(len(all), record.MaxSeen)]
 }
 

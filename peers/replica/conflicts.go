@@ -2,8 +2,8 @@ package replica
 
 import (
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 
 	"sharefs"
 	"sharefs/peers/converge"
@@ -31,15 +31,20 @@ func (r *Replica) Conflicts(after string, most int) (list []Conflict, err error)
 		return nil, err
 	}
 	defer r.mu.Unlock()
+	found := map[string]converge.Key{}
 	for key := range r.contest {
 		n, _ := r.tree.Node(key)
 		if path, ok := r.path(&n); ok && path > after {
-			list = append(list, r.conflict(path, &n))
-			r.toldOf(&n)
+			found[path] = key
 		}
 	}
-	slices.SortFunc(list, func(a, b Conflict) int { return strings.Compare(a.Path, b.Path) })
-	return list[:min(most, len(list))], nil
+	paths := slices.Sorted(maps.Keys(found))
+	for _, path := range paths[:min(most, len(paths))] {
+		n, _ := r.tree.Node(found[path])
+		list = append(list, r.conflict(path, &n))
+		r.toldOf(&n)
+	}
+	return list, nil
 }
 
 // ConflictAt returns the conflict of a path; ok is false where there is none.
@@ -138,18 +143,7 @@ func (r *Replica) bases(others []*record.Record, rec *record.Record) (list []*re
 }
 
 // path returns where a name is in the tree that the records make.
-func (r *Replica) path(n *converge.Node) (string, bool) {
-	parts := []string{n.Name}
-	for at := n.Parent; at != record.Root; {
-		up, ok := r.tree.Node(converge.Key{File: at})
-		if !ok {
-			return "", false
-		}
-		parts, at = append(parts, up.Name), up.Parent
-	}
-	slices.Reverse(parts)
-	return strings.Join(parts, "/"), true
-}
+func (r *Replica) path(n *converge.Node) (string, bool) { return pathIn(r.tree, n) }
 
 // Resolve ends a conflict: one of its versions is to be live, and the others count as seen, or those alone that of names, where it names any. It writes that
 // down; [Replica.Apply] does it. Errors: KindNotExist: the name is in no conflict, or the version is none of it; KindInvalid: more versions than can be resolved at once, or
@@ -242,13 +236,4 @@ func (r *Replica) times(ids []record.ID) (all []sharefs.HLC) {
 }
 
 // lookup finds a path in the tree that the records make.
-func (r *Replica) lookup(path string) (n converge.Node, ok bool) {
-	dir := record.Root
-	for name := range strings.SplitSeq(path, "/") {
-		if n, ok = r.tree.Lookup(dir, name); !ok {
-			return n, false
-		}
-		dir = n.Key.File
-	}
-	return n, ok
-}
+func (r *Replica) lookup(path string) (converge.Node, bool) { return lookup(r.tree, path) }

@@ -74,6 +74,8 @@ type state struct {
 	told     map[record.ID]bool      // versions that whoever is here can see, or could
 	aside    asides                  // records that are neither known nor merged
 	contest  map[converge.Key]bool   // names in conflict
+	refused  refusals                // records that somebody decided against
+	outlooks map[sharefs.PeerID]*outlook
 
 	heldAt  map[converge.Key]map[record.ID]*record.Record // placements
 	holding map[sharefs.PeerID]int                        // how many of an author
@@ -147,7 +149,7 @@ func (r *Replica) load() error {
 	r.state = state{account: newAccount(), tree: converge.New(), last: map[converge.Key]*record.Record{},
 		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{},
 		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, early: map[slot]bool{}, chains: map[chainID]*record.Chain{},
-		aside: asides{}, contest: map[converge.Key]bool{}, passed: map[sharefs.PeerID]*passed{}, written: map[sharefs.PeerID]uint64{}, beyond: map[sharefs.PeerID]beyond{},
+		aside: asides{}, contest: map[converge.Key]bool{}, refused: refusals{}, outlooks: map[sharefs.PeerID]*outlook{}, passed: map[sharefs.PeerID]*passed{}, written: map[sharefs.PeerID]uint64{}, beyond: map[sharefs.PeerID]beyond{},
 		scopes: map[sharefs.PeerID]*scope{},
 		heldAt: map[converge.Key]map[record.ID]*record.Record{}, holding: map[sharefs.PeerID]int{}, bulks: map[sharefs.PeerID]*bulk{},
 		young:    young{at: map[sharefs.FileID]time.Time{}},
@@ -264,6 +266,7 @@ func (r *Replica) loadRecords() error {
 		if j.standing == Held {
 			held = append(held, j.Record)
 		}
+		r.refused.set(j)
 		in = append(in, j.input())
 		r.written[j.Author]++
 		return true
@@ -339,6 +342,7 @@ func (r *Replica) add(in ...converge.Input) {
 			news = append(news, i.Record)
 		}
 	}
+	r.follow(in...)
 	for _, op := range r.tree.Add(in...) {
 		r.due[op.Key] = true
 		if op.Over != nil {

@@ -19,14 +19,18 @@ const (
 	Proposed                   // its author may propose: it waits to be accepted, and who looks at the author's tree sees it
 	Held                       // its author may write, but not this without a yes of the owner
 	PassedOver                 // nothing of it counts. It is kept where its batch is, and counted otherwise
+	Refused                    // was proposed, and decided against: it is proposed again when its author says more of the same file
 	standings
 )
+
+// waits reports whether what a record says waits for somebody to decide, and so counts in the tree of its author.
+func (s Standing) waits() bool { return s == Proposed || s == Held }
 
 func (s Standing) String() string {
 	if s >= standings {
 		return "unknown"
 	}
-	return [...]string{"known", "merged", "proposed", "held", "passed over"}[s]
+	return [...]string{"known", "merged", "proposed", "held", "passed over", "refused"}[s]
 }
 
 // counts is what a record of a standing is in the live tree.
@@ -89,8 +93,18 @@ func (r *Replica) judge(rec *record.Record) Standing {
 // keep notes what a record counts from now on, in memory but the tree, and on disk.
 func (r *Replica) keep(j judged) {
 	id := j.ID()
+	waited := r.aside[j.Author][id].waits()
 	r.aside.set(j.Record, j.standing)
 	r.indexHeld(j.Record, j.standing)
+	r.refused.set(j)
+	if o := r.outlooks[j.Author]; o != nil && j.standing.waits() {
+		o.pending = append(o.pending, converge.Input{Record: j.Record, Standing: converge.Merged})
+	} else if o != nil && waited && j.standing != Merged { // a tree gives nothing up that it has
+		delete(r.outlooks, j.Author)
+	}
+	if j.standing == Proposed {
+		r.reopen(j.Record)
+	}
 	r.put(spaceRecord, id[:], j.row())
 }
 

@@ -260,18 +260,28 @@ func (s *site) right() {
 	}
 }
 
+// seeds returns those of a run: some, or more of them in a soak, from SHAREFS_TEST_SEED on.
+func seeds(t testing.TB, few, many uint64) (first, n uint64) {
+	t.Helper()
+	if os.Getenv("SHAREFS_SOAK") == "" {
+		return 0, few
+	}
+	if s := os.Getenv("SHAREFS_TEST_SEED"); s != "" {
+		var err error
+		first, err = strconv.ParseUint(s, 10, 64)
+		check(t, err)
+	}
+	return first, many
+}
+
 // Whatever is done on hosts that meet now and then, in parts, in any order, with restarts and with databases that fail: in the end all have one tree, which is
 // that of the records.
 func TestHostsComeToOneTree(t *testing.T) {
-	first, seeds, rounds := uint64(0), uint64(4), 3
+	rounds := 3
 	if os.Getenv("SHAREFS_SOAK") != "" {
-		seeds, rounds = 200, 8
-		if s := os.Getenv("SHAREFS_TEST_SEED"); s != "" {
-			var err error
-			first, err = strconv.ParseUint(s, 10, 64)
-			check(t, err)
-		}
+		rounds = 8
 	}
+	first, seeds := seeds(t, 4, 200)
 	for seed := first; seed < first+seeds; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
