@@ -151,6 +151,17 @@ func (t *Tree) Heads(id sharefs.FileID) []record.ID {
 	return ids
 }
 
+// Superseded reports whether a merged version descends from a version.
+func (t *Tree) Superseded(id record.ID) bool {
+	if rec := t.Record(id); rec != nil {
+		if b, ok := rec.Body.(*record.Version); ok {
+			v := t.files[b.File].versions[id]
+			return v != nil && v.superseded
+		}
+	}
+	return false
+}
+
 // Record returns a record that was added; nil if there is none of that id.
 func (t *Tree) Record(id record.ID) *record.Record { return t.records[id].Record }
 

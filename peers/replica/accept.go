@@ -227,14 +227,12 @@ func (a *acceptance) tell() error {
 		list = append(list, placed{ch, d})
 	}
 	slices.SortFunc(list, func(x, y placed) int { return cmp.Or(cmp.Compare(x.depth, y.depth), x.key.Compare(y.key)) })
-	removed := map[converge.Key]converge.Node{}
+	before := map[converge.Key]converge.Node{} // for what is told changes the tree at once
 	for _, p := range list {
-		if p.Removed {
-			removed[p.key], _ = a.base.Node(p.key)
-		}
+		before[p.key], _ = a.base.Node(p.key)
 	}
 	for _, p := range list {
-		if err := a.place(p.Change); err != nil {
+		if err := a.place(p.Change, before[p.key].Merged); err != nil {
 			return err
 		}
 	}
@@ -244,7 +242,7 @@ func (a *acceptance) tell() error {
 		}
 	}
 	for _, p := range slices.Backward(list) {
-		if n, ok := removed[p.key]; ok {
+		if n := before[p.key]; p.Removed {
 			if err := a.remove(&n); err != nil {
 				return err
 			}
@@ -253,17 +251,15 @@ func (a *acceptance) tell() error {
 	return nil
 }
 
-// place tells where something is.
-func (a *acceptance) place(ch *Change) error {
+// place tells where something is, and with it the directories that are one with it here.
+func (a *acceptance) place(ch *Change, merged []sharefs.FileID) error {
 	dir, ok := a.parent[ch.key]
 	if !ok {
 		return nil
 	}
 	keys := []converge.Key{ch.key}
-	if n, ok := a.r.tree.Node(ch.key); ok {
-		for _, id := range n.Merged {
-			keys = append(keys, converge.Key{File: id})
-		}
+	for _, id := range merged {
+		keys = append(keys, converge.Key{File: id})
 	}
 	r := a.r
 	var above []sharefs.HLC

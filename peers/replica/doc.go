@@ -42,6 +42,10 @@
 // restart ([Standing]). Only merged records make the live tree. Those that are proposed, held or passed over are in the log as all others are, so that they reach hosts where they count
 // more. [Replica.Aside] lists them by author, [Replica.View] is the tree in which an author's count, [Replica.Decide] has them count.
 //
+// What somebody proposes is shown as his tree ([Replica.Find], [Replica.List]), a second one beside that of the records, which is there as long as somebody looks, and as what differs in it
+// ([Replica.Changes]). Taking it is telling it as this host's own ([Replica.Accept]): versions that come from his, and places. So nobody else has to trust him, and he is told of it in the
+// only way that there is. What is refused ([Replica.Refuse]) is proposed again as soon as he says more of the same file.
+//
 // Of authors of whom nothing counts here nothing is kept; how many records that are is remembered ([Replica.PassedOver]). When they come to count, all is asked for again
 // ([Replica.Reconsider]).
 //

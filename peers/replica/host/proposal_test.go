@@ -143,6 +143,9 @@ func TestProposal(t *testing.T) {
 	if got := tells(a.changes(b)); got != want {
 		t.Fatalf("%s", got)
 	}
+	if n, err := a.rep.Proposing(); err != nil || n[b.self] != 5 {
+		t.Errorf("%v, %v", n, err)
+	}
 	if rec, err := a.rep.ProposedAt(b.self, "d/edited"); err != nil || rec == nil || rec.Author != b.self {
 		t.Error(rec, err)
 	}
@@ -195,6 +198,9 @@ func TestProposal(t *testing.T) {
 		if list := s.conflicts(); len(list) > 0 {
 			t.Errorf("%+v", list)
 		}
+	}
+	if n, err := a.rep.Proposing(); err != nil || len(n) != 0 {
+		t.Errorf("%v, %v", n, err)
 	}
 	if got := a.read(a.find("d/edited")); got != "after all" {
 		t.Errorf("%q", got)
@@ -372,7 +378,7 @@ func TestProposalsAtRandom(t *testing.T) {
 					same(t, a, b)
 					for _, s := range []*site{a, b} {
 						if list := s.conflicts(); len(list) > 0 {
-							t.Fatalf("%s: %+v", s.self.Short(), list)
+							t.Fatalf("%s: %+v\n%s", s.self.Short(), list, s.sees(s))
 						}
 					}
 				}
