@@ -12,7 +12,7 @@ import (
 )
 
 // Read implements [fuse.RawFileSystem]. Live files come here only where they are served.
-func (e *edge) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+func (e *edge) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	o := e.handles.get(in.Fh)
 	if o == nil {
 		return nil, fuse.EBADF
@@ -21,7 +21,7 @@ func (e *edge) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadRe
 	var err error
 	switch {
 	case o.live != nil:
-		n, err = o.live.ReadAt(buf, signed(in.Offset))
+		n, err = o.live.ReadUntil(cancel, buf, signed(in.Offset))
 	case o.past != nil:
 		if n, err = o.past.ReadAt(buf, signed(in.Offset)); errors.Is(err, io.EOF) {
 			err = nil

@@ -9,7 +9,7 @@ import (
 )
 
 // Open implements [fuse.RawFileSystem].
-func (e *edge) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+func (e *edge) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	if virtual(in.NodeId) {
 		return e.openVirtual(in, out)
 	}
@@ -18,7 +18,9 @@ func (e *edge) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.
 		op = e.tree.Operate(caller(&in.InHeader))
 		op.Rest(ino(in.NodeId))
 	}
-	h, err := e.tree.Open(ino(in.NodeId), in.Flags, caller(&in.InHeader))
+	who := caller(&in.InHeader)
+	who.Cancel = cancel
+	h, err := e.tree.Open(ino(in.NodeId), in.Flags, who)
 	op.End(err, versions.OpChange{Verb: versions.OpWritten, Ino: ino(in.NodeId)})
 	if err != nil {
 		return status(err)

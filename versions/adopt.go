@@ -103,6 +103,8 @@ type Foreign struct {
 // versions that the caller knows, 0 for none: what the file held then stays a version. It returns the number of the new version, which survives power loss after the
 // next [Tree.Sync]. Whoever opens the file sees the old content or the new one; who has it open for reading sees it change as if a program had rewritten it.
 //
+// What is staged to stay elsewhere makes the file absent, which errors with KindBusy where somebody has it open and it is not absent.
+//
 // Errors: KindAgain: the file has another version than base, or may be written to: nothing was done; KindInvalid for what is no regular file, and for
 // what was staged and has been used.
 func (t *Tree) Adopt(ino sharefs.Ino, s *Staged, base uint64) (own uint64, err error) {
@@ -123,7 +125,11 @@ func (t *Tree) Adopt(ino sharefs.Ino, s *Staged, base uint64) (own uint64, err e
 	}
 	f := t.files.pin(ino)
 	defer t.files.unpin(f)
-	own, err = t.past.adopt(f, s, base)
+	if s.absent {
+		own, err = t.past.adoptAbsent(f, s, base)
+	} else {
+		own, err = t.past.adopt(f, s, base)
+	}
 	if k := t.kernel.Load(); k != nil { // also of what was rewritten in part
 		(*k).ForgetContent(ino, 0, 0)
 	}

@@ -30,6 +30,9 @@ func (t *Tree) Getattr(ino sharefs.Ino) (sharefs.Attr, error) {
 	if at, ok := t.atimes.get(ino); ok {
 		a.Atime = max(a.Atime, at)
 	}
+	if r.isAbsent() {
+		t.absentAttr(r, &a)
+	}
 	return a, nil
 }
 
@@ -60,6 +63,9 @@ func (t *Tree) readAttr(f *file) (sharefs.Attr, error) {
 		return sharefs.Attr{}, err
 	}
 	a := r.attr()
+	if r.isAbsent() {
+		t.absentAttr(r, &a)
+	}
 	if !t.movesAtime(r) {
 		return a, nil
 	}

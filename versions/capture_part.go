@@ -95,7 +95,7 @@ func (b *batch) before(v *version, upTo uint64) (found *version) {
 		tries := 0
 		err := ownVersions(db, v.ino, upTo, func(old *version) bool {
 			tries++
-			if old.place == placeKept && old.key == b.tools.key.place { // a manifest has one key
+			if old.place == placeKept && !old.away && old.key == b.tools.key.place { // a manifest has one key
 				found = old
 			}
 			return found == nil && tries < maxBases

@@ -47,6 +47,9 @@ type file struct {
 	entering int           // handles that are about to be opened; see Tree.enter
 	born     sharefs.Ino   // the directory that it was made in; 0: that was before it was remembered
 
+	hush bool                    // who opens it now is served, for it is about to become absent
+	part atomic.Pointer[partial] // of an absent file that is open, or is being brought here; set with mu held
+
 	changes atomic.Pointer[changing] // of a large file that is served: where it changes; nil: that is not known
 	rd, wr  descriptor
 }
@@ -132,6 +135,9 @@ func (fs *files) unpin(f *file) {
 		fs.shut(&f.rd)
 		fs.shut(&f.wr)
 		f.mu.Unlock()
+		if p := f.part.Load(); p != nil {
+			p.idle()
+		}
 	}
 }
 

@@ -43,6 +43,12 @@ func (c *fsck) confirmBacking(ino sharefs.Ino) error {
 		}
 		st, err := c.t.live.stat(ino)
 		switch {
+		case r.isAbsent(): // whoever opens it makes what is missing
+			if v, err := newestVersion(c.t.db, ino, noLimit); err == nil && (v == nil || v.place != placeKept || !v.away || v.size != r.size) {
+				c.badBacking(ino, "its content is said to be elsewhere, and its newest version is not")
+			}
+		case err == nil && st.Mode&unix.S_ISVTX != 0 && r.size > 0 && !c.t.absentNow(ino):
+			c.badBacking(ino, "its backing file is that of a file whose content is elsewhere")
 		case errors.Is(err, unix.ENOENT):
 			if r.size > 0 {
 				c.badBacking(ino, "its backing file is missing")

@@ -371,7 +371,7 @@ func (c *fsck) giveUp(list []*badChunk) error {
 	var ids []versionID
 	named := 0
 	err := c.eachVersion(func(v, _ *version, _, _ []byte, bad error) error {
-		if bad != nil || v.place != placeKept || v.damaged || !c.needs(v.top.spans, v.top.level, lost) {
+		if bad != nil || v.place != placeKept || v.damaged || v.away || !c.needs(v.top.spans, v.top.level, lost) {
 			return nil
 		}
 		if named++; named <= maxTold {
@@ -548,6 +548,9 @@ func (c *fsck) restoreOne(ino sharefs.Ino) error {
 	}
 	if v == nil || v.place != placeKept || v.damaged || v.size != r.size {
 		return errNoCopy
+	}
+	if r.isAbsent() {
+		return t.ready(ino, int64(r.size))
 	}
 	src := newKeptReader(h, v)
 	defer src.Close()

@@ -184,6 +184,9 @@ func (c *fsck) checkManifest(v *version) error {
 // spans follows a list of a manifest down, and reports whether all of it is there.
 func (c *fsck) spans(v *version, list []span, level uint8) (whole bool, err error) {
 	whole = true
+	if v.away && level == 0 { // others keep them
+		return true, nil
+	}
 	for i := range list {
 		s := &list[i]
 		if s.hole || level == 0 && c.placed.has(placeKey(&s.id)) || c.known.has(fingerprint(&s.id)) {
@@ -198,6 +201,9 @@ func (c *fsck) spans(v *version, list []span, level uint8) (whole bool, err erro
 		}
 		if !ok {
 			whole = false
+			continue
+		}
+		if v.away { // whole as far as it is here
 			continue
 		}
 		if c.known.n >= maxKnown {

@@ -39,15 +39,20 @@ func (l *Lease) End() {
 // what the source said, KindInvalid for what is no content, KindAccess where its share key is not here, or KindCorrupt for a node that leads nowhere. What was put into packs of it stays there
 // for the next time, as long as the lease lasts. Err tells of a failure of the store; then the contents have to be gathered again.
 func (t *Tree) Gather(list []Content, src Source) (l *Lease, errs []error, err error) {
-	return t.gather(list, src, false)
+	return t.gather(list, src, false, nil)
 }
 
 // GatherToStage is Gather for contents that [Tree.Stage] will be asked for: it fills the files of large ones with what comes, so that Stage finds them made. The lease keeps them.
 func (t *Tree) GatherToStage(list []Content, src Source) (l *Lease, errs []error, err error) {
-	return t.gather(list, src, true)
+	return t.gather(list, src, true, nil)
 }
 
-func (t *Tree) gather(list []Content, src Source, stage bool) (l *Lease, errs []error, err error) {
+// GatherSome is GatherToStage that leaves the chunks of some contents where they are, and brings the nodes alone that lead to them.
+func (t *Tree) GatherSome(list []Content, shell func(i int) bool, src Source) (l *Lease, errs []error, err error) {
+	return t.gather(list, src, true, shell)
+}
+
+func (t *Tree) gather(list []Content, src Source, stage bool, shell func(i int) bool) (l *Lease, errs []error, err error) {
 	const op = "fetch"
 	if err := t.writable(op); err != nil {
 		return nil, nil, err
@@ -55,7 +60,7 @@ func (t *Tree) gather(list []Content, src Source, stage bool) (l *Lease, errs []
 	h := &t.past
 	g := gathering{
 		batch: h.newBatch(&tools{}), src: src, under: keptUnder{h: h}, names: t.keys.namers(),
-		tops: make([]manifest, len(list)), errs: make([]error, len(list)), keys: make([]*shareKey, len(list)), files: make([]*filling, len(list)),
+		tops: make([]manifest, len(list)), errs: make([]error, len(list)), keys: make([]*shareKey, len(list)), files: make([]*filling, len(list)), shell: make([]bool, len(list)),
 	}
 	for i := range list {
 		top, ok := list[i].manifest()
@@ -65,7 +70,8 @@ func (t *Tree) gather(list []Content, src Source, stage bool) (l *Lease, errs []
 		}
 		g.tops[i] = top
 		g.keys[i], g.errs[i] = t.keyFor(&list[i])
-		if g.errs[i] == nil && stage {
+		g.shell[i] = shell != nil && shell(i)
+		if g.errs[i] == nil && stage && !g.shell[i] {
 			g.files[i] = t.fillAhead(top, g.keys[i], int64(list[i].Size))
 		}
 	}
@@ -123,6 +129,7 @@ type keptUnder struct {
 	h     *history
 	of    map[pack.ID]sharefs.KeyID
 	whole map[branch]weight // of what here has gone through
+	shell bool              // of chunks nothing is asked, only of the nodes that lead to them
 }
 
 // branch is a node of a content, with all that it leads to. It may be in there any number of times: what other hosts say is gone through once for each branch, or a few nodes
@@ -152,7 +159,9 @@ func (u *keptUnder) here(top manifest, key *shareKey, x *lease) (w weight, ok bo
 		}
 		at := branch{*s, top.level}
 		below, known := u.whole[at]
-		if !known {
+		if !known && u.shell && top.level == 0 {
+			below = weight{data: uint64(s.len)}
+		} else if !known {
 			if x != nil {
 				x.add(&s.id)
 			}

@@ -24,6 +24,7 @@ type gathering struct {
 	errs  []error     // of each content
 	keys  []*shareKey // of each content
 	files []*filling  // of each content: that is filled with it; nil: none
+	shell []bool      // of each content: its chunks stay where they are
 	told  idSet       // chunks of which the source was told
 	been  map[visit]struct{}
 
@@ -127,7 +128,7 @@ func (g *gathering) begin() (more bool, err error) {
 	if g.next == len(g.tops) {
 		return false, nil
 	}
-	if top := &g.tops[g.next]; g.errs[g.next] == nil {
+	if top := &g.tops[g.next]; g.errs[g.next] == nil && (top.level > 0 || !g.shell[g.next]) {
 		g.at = append(g.at, inside{of: g.next, level: top.level, spans: top.spans})
 	}
 	g.next++
@@ -246,6 +247,8 @@ func (g *gathering) node(level uint8, n *needed) error {
 		g.errs[n.of] = &sharefs.Error{Op: "fetch", Kind: sharefs.KindCorrupt, Detail: "a node of a manifest is damaged"}
 		return nil
 	}
-	g.at = append(g.at, inside{of: n.of, level: level - 1, spans: spans, off: n.off})
+	if level > 1 || !g.shell[n.of] {
+		g.at = append(g.at, inside{of: n.of, level: level - 1, spans: spans, off: n.off})
+	}
 	return nil
 }

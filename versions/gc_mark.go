@@ -28,7 +28,10 @@ func (c *collector) mark() error {
 			return true
 		}
 		c.report.Versions++
-		if v.place == placeKept {
+		switch {
+		case v.place == placeKept && v.away:
+			bad = c.shell(v.top, versionID{v.ino, v.own})
+		case v.place == placeKept:
 			bad = c.manifest(v.top, versionID{v.ino, v.own})
 		}
 		return bad == nil
@@ -70,6 +73,39 @@ func (c *collector) manifest(m manifest, of versionID) error {
 			continue
 		}
 		if err := c.node(s, m.level, of); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shell marks the nodes of a manifest, and no chunk: others keep these.
+func (c *collector) shell(m manifest, of versionID) error {
+	if m.level == 0 {
+		return nil
+	}
+	for i := range m.spans {
+		s := &m.spans[i]
+		if s.hole {
+			continue
+		}
+		c.need(&s.id)
+		if m.level == 1 {
+			continue
+		}
+		if err := c.going(); err != nil {
+			return err
+		}
+		spans, err := c.h.node(s)
+		if err != nil {
+			if c.h.gaveUp(&s.id, of) {
+				continue
+			}
+			c.hide(of.ino, of.own, err)
+			continue
+		}
+		c.report.Nodes++
+		if err := c.shell(manifest{m.level - 1, spans}, of); err != nil {
 			return err
 		}
 	}

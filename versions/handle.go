@@ -60,7 +60,30 @@ func (h *Handle) Backing() (fd int, err error) {
 }
 
 // ReadAt reads from the served file; at its end fewer bytes come, without an error.
-func (h *Handle) ReadAt(p []byte, off int64) (n int, err error) {
+func (h *Handle) ReadAt(p []byte, off int64) (n int, err error) { return h.ReadUntil(nil, p, off) }
+
+// ReadUntil is ReadAt that waits no longer for what is elsewhere when cancel is closed.
+func (h *Handle) ReadUntil(cancel <-chan struct{}, b []byte, off int64) (n int, err error) {
+	for {
+		p, err := h.t.openPartial(h.f)
+		if err != nil {
+			return 0, err
+		}
+		if p != nil {
+			if n, err = p.readAt(cancel, b, off); err == errRetired {
+				continue
+			}
+			return n, err
+		}
+		n, err = h.readHere(b, off)
+		if h.f.part.Load() == nil && !h.t.absentNow(h.f.ino) { // otherwise what it read may be a hole
+			return n, err
+		}
+	}
+}
+
+// readHere reads from the backing file.
+func (h *Handle) readHere(p []byte, off int64) (n int, err error) {
 	err = h.reading(func(fd int) error {
 		for n < len(p) {
 			m, err := unix.Pread(fd, p[n:], off+int64(n))
@@ -157,6 +180,11 @@ func (h *Handle) Seek(off int64, whence int) (at int64, err error) {
 	if whence != unix.SEEK_DATA && whence != unix.SEEK_HOLE {
 		return 0, fail("seek", sharefs.KindInvalid)
 	}
+	if p, err := h.t.openPartial(h.f); err != nil {
+		return 0, err
+	} else if p != nil {
+		return p.seek(off, whence)
+	}
 	err = h.with(false, func(fd int) error {
 		at, err = unix.Seek(fd, off, whence) // moves the descriptor's offset, which nothing uses
 		return failed("seek", err)
@@ -187,6 +215,9 @@ const maxCopy = 256 << 20
 // CopyTo copies up to n bytes to another file, or another place in the same one, and returns how many; 0 at the end of this one. Where the
 // disk can share blocks it does, and nothing is moved.
 func (h *Handle) CopyTo(dst *Handle, off, dstOff, n int64, who Caller) (copied int64, err error) {
+	if h.t.absentNow(h.f.ino) {
+		return 0, fail("copy", sharefs.KindCrossDevice) // the kernel reads and writes then
+	}
 	if who.UID != 0 {
 		if err := dst.KillPriv(who); err != nil {
 			return 0, err
@@ -282,6 +313,7 @@ func (h *Handle) Close() error {
 		if h.flags&unix.O_ACCMODE != unix.O_WRONLY {
 			t.read(f)
 		}
+		t.restedPartial(f)
 		t.considerReaping(f.ino)
 	}
 	t.files.unpin(f)

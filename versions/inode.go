@@ -49,6 +49,7 @@ const (
 	rowDefault                   // has system.posix_acl_default
 	rowCaps                      // has security.capability
 	rowShed                      // a directory in which a name was taken from what bore it: vacant names may have a past
+	rowAbsent                    // a regular file whose content is not, or not all, here; see absent.go
 )
 
 const rowXattrs = rowACL | rowDefault | rowCaps // those that are about extended attributes

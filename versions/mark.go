@@ -38,7 +38,30 @@ const (
 
 // arm readies a file for being changed by a writer: nothing of it can change before arm returns. The tracker of writers holds the file
 // afterwards, and every call needs its disarm. Edit, if there is one, changes the row in the same commit. f.content is held.
+//
+// An absent file is made empty if all of its content goes; otherwise it errors with errAbsent, and has to be brought here before.
 func (t *Tree) arm(f *file, c change, mappable bool, edit func(*tx, *row) error) error {
+	var absent *version
+	if t.absentNow(f.ino) {
+		if c != changeAll {
+			return errAbsent
+		}
+		var err error
+		if absent, err = newestVersion(t.db, f.ino, noLimit); err != nil {
+			return err
+		}
+		if err := t.emptyAbsent(f); err != nil {
+			return err
+		}
+		then := edit
+		edit = func(x *tx, r *row) error {
+			r.flags &^= rowAbsent
+			if then == nil {
+				return nil
+			}
+			return then(x, r)
+		}
+	}
 	m, err := t.beforeChange(f, c)
 	if err != nil {
 		return err
@@ -55,7 +78,11 @@ func (t *Tree) arm(f *file, c change, mappable bool, edit func(*tx, *row) error)
 			return err
 		}
 		base = stampOf(&st)
-		t.followChanges(f, base)
+		if absent != nil { // that is what it held until now
+			base = absent.stamp()
+		} else {
+			t.followChanges(f, base)
+		}
 	}
 	t.track.Hold(f.ino, base, mappable)
 	if hot && edit == nil {
@@ -216,6 +243,15 @@ func (t *Tree) loadMarks() error {
 		}
 		if err != nil {
 			return err
+		}
+		if r.isAbsent() {
+			if st, err := t.live.stat(m.ino); err != nil || st.Mode&unix.S_ISVTX != 0 {
+				orphaned = append(orphaned, m.ino)
+				continue
+			}
+			if err := t.turnedOutFull(r); err != nil {
+				return err
+			}
 		}
 		if err := t.recreate(r); err != nil {
 			return err

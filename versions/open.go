@@ -39,7 +39,15 @@ func (t *Tree) Open(ino sharefs.Ino, flags uint32, who Caller) (*Handle, error) 
 		t.opened(h)
 		return h, nil
 	}
-	if err := t.openChange(h, who); err != nil {
+	for {
+		if err = t.openChange(h, who); err != errAbsent {
+			break
+		}
+		if err = t.bring(who.Cancel, h.f, nil); err != nil {
+			break
+		}
+	}
+	if err != nil {
 		t.files.unpin(h.f)
 		return nil, err
 	}
@@ -116,6 +124,9 @@ func (t *Tree) openChange(h *Handle, who Caller) error {
 // opened counts a handle.
 func (t *Tree) opened(h *Handle) {
 	f := h.f
+	if t.admit.Load() != nil {
+		t.opens.note(f.ino)
+	}
 	f.mu.Lock()
 	f.handles++
 	f.opens++

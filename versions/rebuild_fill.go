@@ -117,6 +117,7 @@ type filled struct {
 	r     *row
 	v     *version // what it holds; nil: nothing
 	exact bool     // that is what its row says
+	away  bool     // it is absent from now on: its newest version is elsewhere
 	said  error    // why it is not its newest version
 	err   error    // why it cannot go on at all
 }
@@ -167,7 +168,7 @@ func (w *filler) fill(rows []*row) error {
 		return err
 	}
 	for _, one := range all {
-		if one.v == nil && one.r.size > 0 {
+		if one.v == nil && one.r.size > 0 && !one.r.isAbsent() && !one.away {
 			continue
 		}
 		if err := w.t.live.finish(one.r.ino); err != nil {
@@ -180,6 +181,10 @@ func (w *filler) fill(rows []*row) error {
 // one writes one file, from the first version that reads.
 func (w *filler) one(r *row) filled {
 	out := filled{r: r}
+	if r.isAbsent() {
+		out.exact, out.err = true, w.failed(r, w.absent(r))
+		return out
+	}
 	if r.size == 0 {
 		out.exact = true
 		_, out.err = w.write(r, nil, true)
@@ -188,6 +193,10 @@ func (w *filler) one(r *row) filled {
 	newest, err := newestVersion(w.t.db, r.ino, noLimit)
 	if err != nil {
 		out.err = err
+		return out
+	}
+	if newest != nil && newest.place == placeKept && newest.away && newest.size == r.size && !r.isAbsent() {
+		out.exact, out.away, out.err = true, true, w.failed(r, w.absent(r))
 		return out
 	}
 	from, upTo := r.ino, uint64(noLimit)
@@ -228,6 +237,22 @@ func (w *filler) one(r *row) filled {
 	}
 	out.exact = false
 	return out
+}
+
+// absent makes the file of one whose content is elsewhere, still under another name.
+func (w *filler) absent(r *row) error {
+	fd, err := w.t.live.prepare(r.ino)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.Fchmod(fd, stickyBacking); err != nil {
+		return err
+	}
+	if err := unix.Ftruncate(fd, int64(r.size)); err != nil {
+		return err
+	}
+	return w.t.live.setTimesOf(w.t.live.name(r.ino)+preparing, r.atime, r.mtime)
 }
 
 // write writes the new file of an inode, still under another name, with the content of a version, or with none. Bad is why the version does not read.
@@ -291,7 +316,14 @@ func (w *filler) note(part []filled) error {
 	defer t.mu.Unlock()
 	x := t.begin()
 	for _, one := range part {
-		if one.v == nil && one.r.size > 0 {
+		if one.away {
+			r, err := x.edit(one.r.ino)
+			if err != nil {
+				return err
+			}
+			r.flags |= rowAbsent
+			r.blocks = 0
+		} else if one.v == nil && one.r.size > 0 && !one.r.isAbsent() {
 			w.gone[one.r.ino] = true
 			w.lost[one.r.ino] = "its content is gone, and no version of it was captured"
 			if one.said != nil {
@@ -330,7 +362,7 @@ func (w *filler) note(part []filled) error {
 			t.log.Error("a live file does not come back as it was", "inode", uint64(one.r.ino), "why", why)
 		}
 	}
-	if x.b.Len() == 0 {
+	if x.b.Len() == 0 && len(x.rows) == 0 {
 		return nil
 	}
 	return x.commit()

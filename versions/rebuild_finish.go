@@ -80,7 +80,7 @@ func (f *rebuilt) takeStrays() error {
 		if err != nil {
 			return err
 		}
-		if st.Size == 0 && st.Mode&unix.S_IFMT == unix.S_IFREG {
+		if st.Mode&unix.S_IFMT == unix.S_IFREG && (st.Size == 0 || st.Mode&unix.S_ISVTX != 0) {
 			return t.live.remove(ino)
 		}
 		atime, mtime, ctime := timesOf(&st)

@@ -170,6 +170,18 @@ func (b *rebuilder) findLive() error {
 			bad = failed("rebuild", err)
 			return false
 		}
+		if r.isAbsent() {
+			if st.Mode&unix.S_ISVTX == 0 { // it became full after what is known of it, and may have changed
+				marks = append(marks, mark{ino, false})
+			}
+			return true
+		}
+		if st.Mode&unix.S_ISVTX != 0 && st.Size > 0 {
+			if bad = failed("rebuild", b.live.remove(ino)); bad != nil { // no content: it became absent after what is known of it
+				return false
+			}
+			return true
+		}
 		how, err := changedSince(view, r, &st)
 		if err != nil {
 			bad = err

@@ -44,8 +44,21 @@ func (t *Tree) Setattr(ino sharefs.Ino, set *SetAttr, who Caller) (sharefs.Attr,
 func (t *Tree) setContentAttr(ino sharefs.Ino, set *SetAttr, who Caller) error {
 	f := t.files.pin(ino)
 	defer t.files.unpin(f)
+	for {
+		err := t.setContentAttrOf(f, set, who)
+		if err != errAbsent {
+			return err
+		}
+		if err := t.Bring(who.Cancel, ino, nil); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *Tree) setContentAttrOf(f *file, set *SetAttr, who Caller) error {
 	f.content.Lock()
 	defer f.content.Unlock()
+	ino := f.ino
 	if set.Size != nil {
 		if err := t.truncate(f, *set.Size, func(x *tx, r *row) error {
 			if set.KillPriv || who.UID != 0 {
@@ -120,6 +133,11 @@ func (t *Tree) setTimes(f *file, set *SetAttr, who Caller) error {
 	}
 	if set.Mtime != nil {
 		mtime = *set.Mtime
+	}
+	if t.absentNow(f.ino) {
+		if err := t.ready(f.ino, int64(a.Size)); err != nil {
+			return err
+		}
 	}
 	st, err := t.statBacking(f.ino)
 	if err != nil {

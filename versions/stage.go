@@ -21,6 +21,7 @@ type Staged struct {
 	ino    sharefs.Ino // of the backing file; 0: it has passed to a live file
 	used   bool        // it is a version here, or was to be one
 	by     Op          // that it is used in
+	absent bool        // the content stays elsewhere
 }
 
 // By says which operation it is a part of to give it to a file that is there.
@@ -55,7 +56,19 @@ func (t *Tree) Stage(list []Foreign) (staged []*Staged, errs []error, err error)
 // syncedAlone is up to how many files are synced one by one: syncing all that the disk has to write may take long.
 const syncedAlone = 16
 
+// StageAbsent is [Tree.Stage] of contents that stay elsewhere: of each all is here but the chunks (Shell).
+func (t *Tree) StageAbsent(f Foreign) (*Staged, error) {
+	if err := t.writable("adopt"); err != nil {
+		return nil, err
+	}
+	return t.stageSome(&f, true, true)
+}
+
 func (t *Tree) stage(foreign *Foreign, sync bool) (*Staged, error) {
+	return t.stageSome(foreign, sync, false)
+}
+
+func (t *Tree) stageSome(foreign *Foreign, sync, absent bool) (*Staged, error) {
 	const op = "adopt"
 	top, ok := foreign.manifest()
 	if !ok {
@@ -66,16 +79,20 @@ func (t *Tree) stage(foreign *Foreign, sync bool) (*Staged, error) {
 		return nil, err
 	}
 	h := &t.past
-	s := &Staged{t: t, author: foreign.Author, top: top, key: key, size: int64(foreign.Size), lease: h.leases.take()}
-	under := keptUnder{h: h}
+	s := &Staged{t: t, author: foreign.Author, top: top, key: key, size: int64(foreign.Size), lease: h.leases.take(), absent: absent}
+	under := keptUnder{h: h, shell: absent}
 	need, err := under.all(op, top, key, s.lease)
-	if err == nil {
+	if absent {
+		need = 0
+	} else if err == nil {
 		s.ino = h.filled.take(top, key)
 	}
 	if room := uint64(t.reserve.room()); err == nil && s.ino == 0 && need > room {
 		err = &sharefs.Error{Op: op, Kind: sharefs.KindNoSpace, Detail: fmt.Sprintf("the file has %d bytes, and there is room for %d", need, room)}
 	}
-	if err == nil {
+	if err == nil && absent {
+		err = s.stageAbsent(foreign.Mtime)
+	} else if err == nil {
 		err = s.make(foreign.Mtime, sync)
 	}
 	if err != nil {
@@ -150,6 +167,10 @@ func (s *Staged) begin(x *tx, r *row) error {
 	}
 	r.size, r.blocks = uint64(st.Size), uint64(st.Blocks)
 	_, r.mtime, _ = timesOf(&st)
+	if s.absent {
+		r.blocks = 0
+		r.flags |= rowAbsent
+	}
 	v, err := h.begin(x, r, stampOf(&st), time.Now(), "")
 	if err != nil {
 		return err
@@ -163,7 +184,7 @@ func (s *Staged) claim(x *tx, v *version) (err error) {
 	if v.author, err = h.enter(x, s.author); err != nil {
 		return err
 	}
-	v.place, v.top, v.key = placeKept, s.top, s.key.place
+	v.place, v.top, v.key, v.away = placeKept, s.top, s.key.place, s.absent
 	v.put(&x.b)
 	x.after(func(seq uint64) { h.foreignAt(v.ino, seq) })
 	return nil

@@ -101,23 +101,26 @@ type Tree struct {
 	watermark sharefs.HLC   // that a start finds; guarded by mu
 	frozen    sharefs.HLC   // what had happened when the tree was opened was before; of one that is read only that is all
 
-	rows    *cache[sharefs.Ino, *row]
-	dents   *cache[dentID, dent]
-	refs    *refs
-	files   *files
-	orphans orphans
-	stock   *stock
-	track   *writers.Tracker // nil in a tree that is read only
-	settler settler
-	atimes  atimes
-	instant instant
-	feed    feed
-	kernel  atomic.Pointer[Kernel]
-	tracks  atomic.Bool // there may be files with XattrTrack
-	served  atomic.Bool // all reads and writes of live files come through handles
-	ids     fileIDs
-	hooks   hooks
-	past    history
+	rows      *cache[sharefs.Ino, *row]
+	dents     *cache[dentID, dent]
+	refs      *refs
+	files     *files
+	orphans   orphans
+	stock     *stock
+	track     *writers.Tracker // nil in a tree that is read only
+	settler   settler
+	atimes    atimes
+	instant   instant
+	feed      feed
+	kernel    atomic.Pointer[Kernel]
+	tracks    atomic.Bool // there may be files with XattrTrack
+	elsewhere atomic.Pointer[Elsewhere]
+	opens     opens
+	admit     atomic.Pointer[func(bytes uint64) bool] // whether there is room to keep what was read from elsewhere; nil: there is
+	served    atomic.Bool                             // all reads and writes of live files come through handles
+	ids       fileIDs
+	hooks     hooks
+	past      history
 	// chunkSources may have chunks that packs have lost; what they give is checked. Set before the tree is used.
 	chunkSources []func(id sharefs.ChunkID) ([]byte, error)
 	views        views

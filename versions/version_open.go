@@ -179,6 +179,7 @@ type keptReader struct {
 	size int64
 
 	from   func(sharefs.ChunkID) ([]byte, error) // where chunks come from; nil: the packs, as those of a version of this tree
+	end    func()                                // of from; nil: nothing is to be done
 	gone   error                                 // retention took the version away before it was known that somebody reads it
 	closed atomic.Bool
 	mu     sync.Mutex // guards what follows
@@ -206,6 +207,10 @@ type decoded struct {
 
 func newKeptReader(h *history, v *version) *keptReader {
 	r := &keptReader{h: h, id: versionID{v.ino, v.own}, size: int64(v.size)}
+	if v.away {
+		a := &awayChunks{h: h, v: v, cut: make(chan struct{})}
+		r.from, r.end = a.read, a.close
+	}
 	r.walk = walker{top: v.top, size: r.size, load: func(id sharefs.ChunkID, _ uint8) ([]byte, error) { return r.read(id) }}
 	h.leases.enter(r)
 	// A garbage collection leaves what readers have of whom it knows. If the row is there still, it cannot have come before that.
@@ -413,6 +418,9 @@ func (r *keptReader) decode(d *decoded) {
 func (r *keptReader) Close() error {
 	if r.closed.Swap(true) {
 		return nil
+	}
+	if r.end != nil {
+		r.end()
 	}
 	r.mu.Lock()
 	clear(r.cache[:])

@@ -85,7 +85,7 @@ func (h *history) holds(f *file, src VersionReader, mode uint32, who Caller) (bo
 	f.content.Lock()
 	defer f.content.Unlock()
 	r, err := t.row(f.ino)
-	if err != nil || r.mode&sharefs.ModePerm != restoredMode(mode, who) {
+	if err != nil || r.isAbsent() || r.mode&sharefs.ModePerm != restoredMode(mode, who) {
 		return false, err
 	}
 	fd, err := t.live.openProbe(f.ino)

@@ -11,7 +11,7 @@ const XattrTrack = "user.sharefs.track"
 // TrackRanges is the only value of XattrTrack.
 const TrackRanges = "ranges"
 
-// globalTrack is a row of the space global: there is or was a file with XattrTrack.
+// globalTrack is a row of the space global: there is or was a file with XattrTrack or XattrPin.
 var globalTrack = []byte("track")
 
 // CheckTrack returns what is wrong with a value of XattrTrack, an error of KindInvalid.
@@ -39,7 +39,7 @@ func (t *Tree) loadTrack() error {
 	return failed("open the store", err)
 }
 
-// noteTrack has the tree look for XattrTrack from now on. Tree.mu is held.
+// noteTrack has the tree look for XattrTrack and XattrPin from now on. Tree.mu is held.
 func (x *tx) noteTrack() {
 	if x.t.tracks.Load() {
 		return
@@ -48,19 +48,19 @@ func (x *tx) noteTrack() {
 	x.after(func(uint64) { x.t.tracks.Store(true) })
 }
 
-// inheritTrack gives a new inode the attribute if its directory has it.
+// inheritTrack gives a new inode the attribute if its directory has it, and XattrPin.
 func (x *tx) inheritTrack(dir, r *row) error {
 	if !x.t.tracks.Load() || dir.xattrs == 0 || !r.isRegular() && !r.isDir() {
 		return nil
 	}
-	value, err := getXattr(x.t.db, dir, XattrTrack)
-	if err != nil {
-		if sharefs.KindOf(err) == sharefs.KindNoAttr {
-			err = nil
+	for _, name := range [...]string{XattrTrack, XattrPin} {
+		value, err := getXattr(x.t.db, dir, name)
+		if err == nil {
+			x.putXattr(r, name, value, false, true)
+		} else if sharefs.KindOf(err) != sharefs.KindNoAttr {
+			return err
 		}
-		return err
 	}
-	x.putXattr(r, XattrTrack, value, false, true)
 	return nil
 }
 
@@ -81,9 +81,10 @@ func (t *Tree) enter(h *Handle, r *row, fresh bool) (leave func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	h.joined = f.handles+f.entering > 0
+	absent := f.hush || !fresh && !h.joined && t.absentNow(f.ino) // it becomes absent only while hush is set
 	if !h.joined && (f.way == wayUnknown || !f.hot || fresh) {
 		f.way = wayThrough
-		if served && (fresh || !f.hot) { // what a start finds may be mapped by somebody whom it was passed through to
+		if absent || served && (fresh || !f.hot) { // what a start finds may be mapped by somebody whom it was passed through to
 			f.way = wayServed
 		}
 		if f.way == wayThrough && !t.served.Load() {

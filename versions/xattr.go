@@ -117,6 +117,11 @@ func (t *Tree) Setxattr(ino sharefs.Ino, name string, value []byte, flags uint32
 				return err
 			}
 			x.noteTrack()
+		case name == XattrPin:
+			if err := CheckPin(value); err != nil {
+				return err
+			}
+			x.noteTrack()
 		}
 		if !has && r.xattrs > 0 {
 			if err := t.roomForXattr(ino, name); err != nil {
