@@ -1,9 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
-	"fmt"
+	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,66 +13,76 @@ import (
 	"sharefs/internal/build"
 	"sharefs/internal/client"
 	"sharefs/internal/mountpoint"
+	"sharefs/internal/status"
 	"sharefs/internal/term"
+	"sharefs/peers/report"
 )
 
 func (a *app) status() *cobra.Command {
-	return &cobra.Command{
-		Use:   "status",
-		Short: "Show how a mount is",
-		Long: `Show how a mount is: what serves its content, how many versions were captured
-and still wait, what is open, what needs attention. It is
-cat MOUNT/.share/ctl/status and, for who may see it, a line for each peer.`,
+	all := false
+	cmd := &cobra.Command{
+		Use:   "status [--all]",
+		Short: "Show how a mount is, and what each peer has and lacks",
+		Long: `Show on one screen how a mount is: its disk, what waits to be captured, what
+each peer has, lacks, and why, as far as you may see peers, and what needs
+attention. With --all everything that the mount counts: it is
+cat MOUNT/.share/ctl/status.`,
 		Args: exactly(),
 		RunE: func(*cobra.Command, []string) error {
 			m, err := a.here()
 			if err != nil {
 				return err
 			}
-			name := "status"
-			if a.json {
-				name = "status.json"
+			if all && !a.json {
+				text, err := m.CtlText("status")
+				if err != nil {
+					return err
+				}
+				return a.labelled(string(text))
 			}
-			text, err := m.CtlText(name)
+			text, err := m.CtlText("status.json")
 			if err != nil {
 				return err
 			}
+			var s status.Status
+			if err := json.Unmarshal(text, &s); err != nil {
+				return &sharefs.Error{Op: "read the status of", Path: term.Quote(m.Point), Kind: sharefs.KindCorrupt, Err: err}
+			}
+			var peers []report.Peer
+			if s.Peers != nil {
+				peers, _ = m.Peers() // which not everybody may see
+				s.Peers.All = peers
+			}
 			if a.json {
-				_, err = a.out.Write(text)
+				_, err = a.out.Write(s.JSON())
 				return err
 			}
-			for line := range strings.Lines(string(text)) {
-				line = term.CleanLine(strings.TrimSuffix(line, "\n"))
-				label := line[:min(12, len(line))]
-				if err := a.printf("%s%s\n", a.paint.Paint(term.Strong, label), line[len(label):]); err != nil {
-					return err
-				}
-			}
-			return a.statusOfPeers(m)
+			return a.labelled(s.Screen(peers, time.Now(), screenWidth()))
 		},
 	}
+	cmd.Flags().BoolVar(&all, "all", false, "Show everything that the mount counts")
+	return cmd
 }
 
-// statusOfPeers adds what each peer has and lacks, which is not for everybody to see.
-func (a *app) statusOfPeers(m *client.Mount) error {
-	all, err := m.Peers()
-	if err != nil {
-		return nil
+// screenWidth is the width of the terminal; 0: what is written goes elsewhere.
+func screenWidth() int {
+	if !term.IsTerminal(os.Stdout) {
+		return 0
 	}
-	label := "Sharing with" // before the first
-	for i := range all {
-		p := &all[i]
-		if p.Files == nil {
-			continue
+	return term.Width(os.Stdout)
+}
+
+// labelled writes lines whose beginning says what they are of.
+func (a *app) labelled(text string) error {
+	for line := range strings.Lines(text) {
+		line = term.CleanLine(strings.TrimSuffix(line, "\n"))
+		label := line[:min(12, len(line))]
+		if strings.HasPrefix(line, "  ") { // of a table
+			label = ""
 		}
-		state := "not connected"
-		if p.Connected {
-			state = p.Files.Text()
-		}
-		if err := a.printf("%s %s: %s\n", a.paint.Paint(term.Strong, fmt.Sprintf("%-12s", label)), term.Clean(p.Name), term.Clean(state)); err != nil {
+		if err := a.printf("%s%s\n", a.paint.Paint(term.Strong, label), line[len(label):]); err != nil {
 			return err
 		}
-		label = ""
 	}
 	return nil
 }

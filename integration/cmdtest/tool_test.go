@@ -631,7 +631,7 @@ func TestStatusDoctorAndVersion(t *testing.T) {
 	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
 		version(t, m, 1, "a", "one")
 		m.Settled()
-		text := must(t, m.Dir, "status")
+		text := must(t, m.Dir, "status", "--all")
 		for _, want := range []string{"ShareFS      0.", "Mount        " + m.Dir, "Self-test    passed: ", "Problems     none\n", " since mount", fmt.Sprintf("process %d", m.PID())} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%q is missing in\n%s", want, text)

@@ -54,6 +54,8 @@ type Peers struct {
 	Error     string `json:"error,omitempty"`     // why it cannot be
 	// Sync tells how far this host and its peers are with what they write; none: there is no such thing.
 	Sync *report.Sync `json:"sync,omitempty"`
+	// All is each of them, in what sharefs status --json tells who may see peers; status.json, which everybody may read, leaves it out.
+	All []report.Peer `json:"all,omitempty"`
 }
 
 // Keys sums up the share keys of the store.

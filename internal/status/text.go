@@ -44,14 +44,7 @@ func (s *Status) Text(now time.Time) string {
 	} else {
 		line("Store", "%s in %s", term.Quote(s.Mount.Source), term.Quote(s.Mount.Store))
 	}
-	switch sp := &s.Space; {
-	case sp.ReserveMissing > 0:
-		line("Disk", "full: what is left of %s is for making room, and new files are refused", term.Size(sp.TotalBytes))
-	case sp.ReserveBytes > 0:
-		line("Disk", "%s of %s available, and %s kept back for making room", term.Size(sp.AvailableBytes), term.Size(sp.TotalBytes), term.Size(sp.ReserveBytes))
-	default:
-		line("Disk", "%s of %s available", term.Size(sp.AvailableBytes), term.Size(sp.TotalBytes))
-	}
+	line("Disk", "%s", s.disk())
 	if s.Content.Passthrough {
 		line("Content", "passthrough: reads and writes go to the disk without the daemon")
 	} else {
@@ -82,14 +75,7 @@ func (s *Status) Text(now time.Time) string {
 	default:
 		line("Checkpoint", "%s and the changes since, %s; now %s not in it", term.Of(cp.Rows, "row"), term.Size(uint64(cp.Bytes)), term.Of(cp.UncopiedNow, "change"))
 	}
-	switch r := &s.Retention; {
-	case r.RunningNow:
-		line("History", "is being thinned")
-	case r.Since.IsZero():
-		line("History", "every moment is kept")
-	default:
-		line("History", "every moment since %s is kept, and %s before", term.Second(r.Since), term.Count(uint64(r.Moments)))
-	}
+	line("History", "%s", s.history())
 	if t := s.Tier; t != nil {
 		line("Bucket", "%s: %s, %s", term.Clean(t.URL), term.Of(uint64(t.Files), "file"), term.Size(uint64(t.Bytes)))
 		switch {
@@ -134,6 +120,30 @@ func (s *Status) Text(now time.Time) string {
 	return b.String()
 }
 
+// disk tells of the disk below the store.
+func (s *Status) disk() string {
+	switch sp := &s.Space; {
+	case sp.ReserveMissing > 0:
+		return fmt.Sprintf("full: what is left of %s is for making room, and new files are refused", term.Size(sp.TotalBytes))
+	case sp.ReserveBytes > 0:
+		return fmt.Sprintf("%s of %s available, and %s kept back for making room", term.Size(sp.AvailableBytes), term.Size(sp.TotalBytes), term.Size(sp.ReserveBytes))
+	default:
+		return fmt.Sprintf("%s of %s available", term.Size(sp.AvailableBytes), term.Size(sp.TotalBytes))
+	}
+}
+
+// history tells which moments are kept.
+func (s *Status) history() string {
+	switch r := &s.Retention; {
+	case r.RunningNow:
+		return "is being thinned"
+	case r.Since.IsZero():
+		return "every moment is kept"
+	default:
+		return fmt.Sprintf("every moment since %s is kept, and %s before", term.Second(r.Since), term.Count(uint64(r.Moments)))
+	}
+}
+
 // queue is a count that ends at 1000.
 func queue(n int) string {
 	if n >= 1000 {
@@ -174,9 +184,11 @@ func most(counts map[string]uint64, n int) string {
 }
 
 // syncText tells how far this host and its peers are.
-func syncText(s *report.Sync) string {
+func syncText(s *report.Sync) string { return strings.Join(syncParts(s), "; ") }
+
+func syncParts(s *report.Sync) []string {
 	if !s.On {
-		return "files do not travel: no peer may read all of the share (sharefs grant PEER LEVEL)"
+		return []string{"files do not travel: no peer may read them (sharefs grant PEER LEVEL)"}
 	}
 	parts := []string{term.Of(uint64(s.Changes), "change") + " of here and of peers"}
 	if s.Contents > 0 {
@@ -192,7 +204,7 @@ func syncText(s *report.Sync) string {
 		parts = append(parts, term.Count(uint64(s.Held))+" removals and renames of peers held for you (sharefs held)")
 	}
 	if len(parts) == 1 {
-		parts = append(parts, "all of it is in the tree")
+		parts[0] += ", all of it in the tree"
 	}
-	return strings.Join(parts, "; ")
+	return parts
 }

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	xterm "golang.org/x/term"
 )
 
 // Progress shows on one line of a terminal how far a long task has come: the stage, a bar, what is done, its rate and the time left.
@@ -46,13 +44,7 @@ func NewProgress(f *os.File) *Progress {
 	if !IsTerminal(f) || os.Getenv("TERM") == "dumb" {
 		return nil
 	}
-	p := newProgress(f, func() int {
-		w, _, err := xterm.GetSize(int(f.Fd()))
-		if err != nil || w <= 0 {
-			return 80
-		}
-		return w
-	}, time.Now)
+	p := newProgress(f, func() int { return Width(f) }, time.Now)
 	go p.run()
 	return p
 }

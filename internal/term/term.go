@@ -142,6 +142,15 @@ func Span(d time.Duration) string {
 // IsTerminal reports whether f is one.
 func IsTerminal(f *os.File) bool { return xterm.IsTerminal(int(f.Fd())) }
 
+// Width is how many columns a terminal has; 80 where it does not say.
+func Width(f *os.File) int {
+	w, _, err := xterm.GetSize(int(f.Fd()))
+	if err != nil || w <= 0 {
+		return 80
+	}
+	return w
+}
+
 // Style is how a word stands out.
 type Style string
 
