@@ -222,9 +222,33 @@ with propose writes (it is kept, and counts for nothing), meta files (manage is 
 			if a.json {
 				return a.writePeer(m, "", args[0])
 			}
-			return a.printf("%s has the level %s %s.\n", term.Quote(args[0]), args[1], where)
+			if err := a.printf("%s has the level %s %s.\n", term.Quote(args[0]), args[1], where); err != nil {
+				return err
+			}
+			return a.sayWhatIsMissing(m, args[0], args[1])
 		},
 	}
+}
+
+// sayWhatIsMissing says what the other host has to do before its files come here.
+func (a *app) sayWhatIsMissing(m *client.Mount, name, level string) error {
+	l, err := trust.ParseLevel(level)
+	if err != nil || l.Rights().Out < trust.OutPlain {
+		return nil
+	}
+	all, err := m.Peers()
+	if err != nil {
+		return nil
+	}
+	p := findPeer(all, name)
+	if p == nil || p.Files != nil && p.Files.Receives {
+		return nil
+	}
+	self := "THIS-HOST"
+	if r, err := m.Pairing(); err == nil {
+		self = r.Name
+	}
+	return a.printf("It has to grant this host something, too, before its files come here: sharefs grant %s LEVEL, there.\n", term.Quote(self))
 }
 
 func (a *app) revoke() *cobra.Command {

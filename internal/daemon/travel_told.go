@@ -43,13 +43,13 @@ func (t *travel) files(all []exchange.Status, policy trust.Policy, id sharefs.Pe
 	if rights.Out < trust.OutPlain {
 		return nil
 	}
-	f := &report.Files{Held: t.holding()[id]}
+	f := &report.Files{Held: t.holding()[id], Trusted: policy.Least(id).Rights().In >= trust.InMerge, Missing: t.missing()}
 	for i := range all {
 		s := &all[i]
 		if s.Peer != id {
 			continue
 		}
-		f.Sends, f.Receives = s.Sends, s.Receives
+		f.Sends, f.Receives, f.Refused = s.Sends, s.Receives, s.Refused
 		f.Waiting = s.Taken < s.Known
 		if f.Sends {
 			f.Lacks = t.log.Behind(id, s.Acked, report.MostLacks)
@@ -58,6 +58,16 @@ func (t *travel) files(all []exchange.Status, policy trust.Policy, id sharefs.Pe
 		f.LeftOut = s.LeftOut
 	}
 	return f
+}
+
+// missing is how many files there are whose newest content is elsewhere.
+func (t *travel) missing() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.begun {
+		return 0
+	}
+	return t.engine.Status().Missing
 }
 
 // exchanged tells of all exchanges.

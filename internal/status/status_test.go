@@ -49,7 +49,7 @@ func TestTheTextSaysWhatIsNowAndWhatSinceTheMount(t *testing.T) {
 	for _, want := range []string{
 		"Problems     the disk is full\n", `b\x1b[0m` + "\n", "read-only\n",
 		"Content      served: reads and writes go through the daemon (passthrough=off)\n",
-		"Share keys   4 of 2 shares; in use is epoch 3 of share 01234567\n",
+		"Share keys   4 keys, of 2 shares; in use is epoch 3 of share 01234567\n",
 		"Bucket       s3://h/b: 2 files, 2.0 KiB\n", "             it lacks 1 file, 1.0 KiB, since 2026-11-20 10:00:00\n",
 		"Checkpoint   5,000 rows and the changes since, 2.0 KiB; now 1 change not in it\n",
 	} {

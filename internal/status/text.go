@@ -94,7 +94,7 @@ func (s *Status) Text(now time.Time) string {
 		}
 	}
 	if k := &s.Keys; k.Known > 1 {
-		line("Share keys", "%s of %s; in use is epoch %s of share %.8s", term.Count(uint64(k.Known)), term.Of(uint64(k.Shares), "share"), term.Count(uint64(k.Epoch)), term.Clean(k.Share))
+		line("Share keys", "%s, of %s; in use is epoch %s of share %.8s", term.Of(uint64(k.Known), "key"), term.Of(uint64(k.Shares), "share"), term.Count(uint64(k.Epoch)), term.Clean(k.Share))
 	}
 	if p := s.Peers; p != nil {
 		where := "nowhere"

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -292,7 +291,8 @@ func TestFullDisk(t *testing.T) {
 	e := w.start()
 	for _, what := range []string{opening, authoring} {
 		w.wait("word of it", func() bool {
-			return slices.ContainsFunc(w.waits(e), func(s string) bool { return strings.HasPrefix(s, what) })
+			all := w.waits(e)
+			return len(all) == 1 && strings.Contains(all[0], what) && strings.Contains(all[0], "full") // said once, wherever it is met
 		})
 		w.mu.Lock()
 		w.broken = nil

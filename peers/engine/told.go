@@ -2,8 +2,10 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"sharefs"
 )
@@ -23,19 +25,39 @@ func (e *Engine) Status() Status {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := Status{Fetching: len(e.running), Missing: e.missing.contents, Bytes: e.missing.bytes, Names: e.names, Troubles: []string{}}
+	var full []string // what a full disk keeps from coming off, which is told once
 	for _, what := range slices.Sorted(maps.Keys(e.troubles)) {
-		text := e.troubles[what].Error()
-		if errors.Is(e.troubles[what], sharefs.KindNoSpace) {
-			text = "the disk below the store is full; it goes on when there is room (" + text + ")"
+		if err := e.troubles[what]; errors.Is(err, sharefs.KindNoSpace) {
+			full = append(full, what)
+		} else {
+			s.Troubles = append(s.Troubles, what+": "+err.Error())
 		}
-		s.Troubles = append(s.Troubles, what+": "+text)
+	}
+	if len(full) > 0 {
+		s.Troubles = append(s.Troubles, strings.Join(full, ", ")+": "+fullDisk+e.missing.text())
 	}
 	reasons := map[string]int{}
 	for _, f := range e.failed {
+		if len(full) > 0 && errors.Is(f.err, sharefs.KindNoSpace) {
+			continue
+		}
 		reasons[reason(f.err)]++
 	}
 	s.Waits = append([]string{}, slices.Sorted(maps.Keys(reasons))...)
 	return s
+}
+
+const fullDisk = "the disk below the store is full; it goes on when there is room"
+
+// text says how much it is.
+func (m *missing) text() string {
+	switch m.contents {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf(" (1 file of %d bytes waits)", m.bytes)
+	}
+	return fmt.Sprintf(" (%d files with %d bytes wait)", m.contents, m.bytes)
 }
 
 // reason says why contents are not here, without which of them it is.
@@ -45,6 +67,8 @@ func reason(err error) string {
 		return "no connected peer has all of what is missing"
 	case errors.Is(err, sharefs.KindAccess):
 		return "the key of some contents has not come yet"
+	case errors.Is(err, sharefs.KindNoSpace):
+		return fullDisk
 	}
 	return err.Error()
 }

@@ -327,6 +327,7 @@ type Status struct {
 	Rate    float64 // of content that comes, bytes/s; 0: not known
 	RTT     time.Duration
 	Error   string    // why something is not exchanged
+	Refused bool      // the peer ended the exchange before it said anything: it exchanges nothing with this host
 	LeftOut time.Time // until then nothing is taken of it, for it misbehaved; zero: it did not
 }
 

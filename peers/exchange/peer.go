@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -63,6 +64,7 @@ type peer struct {
 	stop      bool        // to be said
 	ack       bool        // to be said
 	look      bool        // rules have changed
+	refused   bool        // the last control stream ended before the peer said anything
 	failed    error       // why its log is not taken, for a reason of this host
 	failures  int         // how often that was so in a row
 	failedAt  uint64      // up to where it would have been taken then
@@ -214,13 +216,14 @@ func farewell(err error) *wire.Bye {
 // closed puts back what the control stream stood for.
 func (p *peer) closed(err error) {
 	p.mu.Lock()
+	p.refused = !p.greeted && errors.Is(err, io.EOF)
 	p.greeted = false
 	p.offered, p.ring, p.seen, p.sending = false, nil, false, false
 	p.offer, p.began, p.stop, p.ack = nil, false, false, false
 	p.inbox, p.inboxSize = nil, 0
 	asked := p.asking
 	p.asking = false
-	if err != nil && p.ctx.Err() == nil {
+	if err != nil && p.ctx.Err() == nil && !errors.Is(err, io.EOF) { // which is no more than that the peer ended it
 		p.err = err.Error()
 	}
 	p.mu.Unlock()
@@ -256,7 +259,7 @@ func (p *peer) listen(ctx context.Context, c net.Conn) error {
 	}
 	_ = c.SetReadDeadline(time.Time{})
 	p.mu.Lock()
-	p.greeted = true
+	p.greeted, p.refused = true, false
 	p.mu.Unlock()
 	poke(p.poke)
 	var changes, heres pace.Bucket
@@ -377,6 +380,7 @@ func (p *peer) status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st.Sends, st.Receives, st.Sent, st.Acked, st.Taken, st.Error = p.offered, p.began, p.at, p.acked, p.taken, p.err
+	st.Refused = p.refused
 	if p.acked == p.told {
 		st.Acked = p.at
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -184,7 +185,26 @@ func explain(err error, addrs []string) error {
 	if errors.Is(err, esp.ErrNoAnswer) || errors.Is(err, context.DeadlineExceeded) {
 		return &sharefs.Error{Op: "connect", Kind: sharefs.KindAgain, Detail: "no answer at " + at + " (it is off, out of reach, or a host with another key is there now)"}
 	}
-	return &sharefs.Error{Op: "connect", Kind: sharefs.KindAgain, Detail: "at " + at, Err: err}
+	return &sharefs.Error{Op: "connect", Kind: sharefs.KindAgain, Detail: "at " + at + ": " + reason(err)}
+}
+
+// reason says in words why nothing could be sent, or nobody listens.
+func reason(err error) string {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nobody listens there: the store is not mounted there now, or listens on another port"
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "there is no way to that network from here; it is tried again when that changes"
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		return "this machine does not let packets go there (a firewall?)"
+	}
+	for { // what it is about at last, without the addresses and keys by which it was dialed
+		next := errors.Unwrap(err)
+		if next == nil {
+			return clean(err.Error())
+		}
+		err = next
+	}
 }
 
 // clean makes a text by a peer short and fit for a terminal.

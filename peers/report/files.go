@@ -9,11 +9,14 @@ import (
 
 // Files tells how files travel between this host and a peer. A change is a record: of a name, a content or an attribute.
 type Files struct {
-	Sends    bool      `json:"sends"`    // the peer is sent what changes here
-	Receives bool      `json:"receives"` // what it has is taken here
-	Lacks    int       `json:"lacks"`    // changes of here that the peer does not have yet; no more than MostLacks are counted
-	Waiting  bool      `json:"waiting"`  // changes that the peer has have not come yet
-	Held     int       `json:"held"`     // removals and renames of it that wait for the owner (sharefs held)
+	Sends    bool      `json:"sends"`             // the peer is sent what changes here
+	Receives bool      `json:"receives"`          // what it has is taken here
+	Lacks    int       `json:"lacks"`             // changes of here that the peer does not have yet; no more than MostLacks are counted
+	Waiting  bool      `json:"waiting"`           // changes that the peer has have not come yet
+	Trusted  bool      `json:"trusted"`           // what it writes counts here
+	Refused  bool      `json:"refused,omitempty"` // it exchanges nothing with this host
+	Missing  int       `json:"contents_missing"`  // files whose newest content is not here, whoever wrote it
+	Held     int       `json:"held"`              // removals and renames of it that wait for the owner (sharefs held)
 	Sent     uint64    `json:"sent_bytes"`
 	Received uint64    `json:"received_bytes"`             // of content, since it is connected
 	Rate     float64   `json:"bytes_per_second,omitempty"` // of content, both ways, at present
@@ -63,10 +66,14 @@ func (f *Files) Text() string {
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
 	switch {
+	case !f.Sends && !f.Receives && f.Refused:
+		add("none at present: it has granted this host nothing (sharefs grant, there)")
 	case !f.Sends && !f.Receives:
 		add("none at present")
+	case !f.Receives && !f.Trusted:
+		add("it is sent files, and none are taken of it: its level here is below write")
 	case !f.Receives:
-		add("it is sent files, and none are taken of it")
+		add("it is sent files, and none come from it: it has not granted this host read")
 	case !f.Sends:
 		add("files are taken of it, and it is sent none")
 	}
@@ -78,6 +85,9 @@ func (f *Files) Text() string {
 	}
 	if f.Held > 0 {
 		add("%d of its removals and renames wait for you (sharefs held)", f.Held)
+	}
+	if f.Receives && f.Missing > 0 {
+		add("the content of %s is not here yet", files(f.Missing))
 	}
 	if len(parts) == 0 {
 		add("it has every change of here, and this host every one of it")
@@ -98,7 +108,11 @@ func (s *Sync) Text() string {
 		line("%s of here and of peers", changes(s.Changes))
 		line("%d contents to be fetched, %d bytes; %d being fetched now", s.Contents, s.Bytes, s.Fetching)
 		line("%d names not yet as peers say", s.Names)
-		line("%d conflicts", s.Conflicts)
+		if s.Conflicts == 1 {
+			line("1 conflict")
+		} else {
+			line("%d conflicts", s.Conflicts)
+		}
 		if s.Held > 0 {
 			line("%d removals and renames that wait for the owner (sharefs held)", s.Held)
 		}
@@ -120,6 +134,13 @@ func lacks(n int) string {
 		return "more than " + changes(MostLacks)
 	}
 	return changes(n)
+}
+
+func files(n int) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return strconv.Itoa(n) + " files"
 }
 
 func changes(n int) string {
