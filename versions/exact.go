@@ -35,6 +35,40 @@ func (t *Tree) Put(parent sharefs.Ino, name string, n New, who Caller) (sharefs.
 	return a, outrun(op, err)
 }
 
+// Retarget has a symlink lead elsewhere. The kernel is told. KindInvalid: it is no symlink, or that is no target.
+func (t *Tree) Retarget(ino sharefs.Ino, target string) error {
+	const op = "change a symlink"
+	if err := t.writable(op); err != nil {
+		return err
+	}
+	if target == "" || len(target) > sharefs.SymlinkMax {
+		return fail(op, sharefs.KindInvalid)
+	}
+	if err := t.retarget(op, ino, target); err != nil {
+		return outrun(op, err)
+	}
+	if k := t.kernel.Load(); k != nil {
+		(*k).ForgetContent(ino, 0, 0)
+	}
+	return nil
+}
+
+func (t *Tree) retarget(op string, ino sharefs.Ino, target string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	x := t.begin()
+	r, err := x.edit(ino)
+	switch {
+	case err != nil:
+		return err
+	case !r.isSymlink():
+		return fail(op, sharefs.KindInvalid)
+	}
+	r.target, r.size = target, uint64(len(target))
+	r.mtime, r.ctime = x.now, x.now
+	return x.commit()
+}
+
 // PutLink gives an inode another name, as [Tree.Link] does. The kernel is told.
 func (t *Tree) PutLink(ino, parent sharefs.Ino, name string) error {
 	if _, err := t.Link(ino, parent, name); err != nil {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -182,9 +183,13 @@ func (t *travel) keepConflictsReadable() {
 		case <-timer.C:
 		}
 		timer.Stop()
-		if t.enterConflicts() {
+		switch done, soon := t.enterConflicts(); {
+		case done:
 			pause = 0
-		} else {
+		case soon:
+			pause = besideAgain
+			timer.Reset(pause)
+		default:
 			pause = min(max(2*pause, besideAgain), besideLongest)
 			timer.Reset(pause)
 		}
@@ -196,15 +201,15 @@ func (t *travel) keepConflictsReadable() {
 	}
 }
 
-// enterConflicts does so once, and reports whether nothing is left to be done.
-func (t *travel) enterConflicts() (done bool) {
+// enterConflicts does so once, and reports whether nothing is left to be done, and whether some of what is left waits for this host alone: for a file to be captured, or to come to rest.
+func (t *travel) enterConflicts() (done, soon bool) {
 	r := t.records()
 	if r == nil || t.takesNothing() != nil {
-		return true
+		return true, false
 	}
 	list, err := r.Conflicts("", mostConflicts)
 	if err != nil {
-		return false
+		return false, false
 	}
 	t.conflicted.Store(int64(len(list)))
 	done = true
@@ -224,16 +229,16 @@ func (t *travel) enterConflicts() (done bool) {
 			}
 			select {
 			case <-t.stop:
-				return true
+				return true, false
 			default:
 			}
 			if err := t.enterConflict(ino, o.Version); err != nil && sharefs.KindOf(err) != sharefs.KindNotSupported {
 				t.d.log.Debug("a version in conflict cannot be read yet", "path", c.Path, "error", err)
-				done = false
+				done, soon = false, soon || errors.Is(err, sharefs.KindAgain)
 			}
 		}
 	}
-	return done
+	return done, soon
 }
 
 func (t *travel) enterConflict(ino sharefs.Ino, rec *record.Record) error {

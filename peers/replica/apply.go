@@ -300,7 +300,12 @@ func (r *Replica) content(op *converge.Op, e *entry, content Staged) error {
 	}
 	if !r.holds(e, rec) {
 		if e.typ == record.Symlink {
-			return &sharefs.Error{Op: "apply", Kind: sharefs.KindNotSupported, Detail: "a symlink that leads elsewhere than it did"}
+			if err := r.cfg.Tree.Retarget(e.ino, rec.Body.(*record.Version).Target); err != nil {
+				return err
+			}
+			e.version = op.Node.Live
+			r.saveEntry(e)
+			return nil
 		}
 		if content == nil {
 			return errAgain

@@ -59,6 +59,8 @@ type Tree interface {
 	Link(ino, dir sharefs.Ino, name string) error
 	Take(n Name) error
 	Pass(from, to Name) error
+	// Retarget has a symlink lead elsewhere, as no program can.
+	Retarget(ino sharefs.Ino, target string) error
 	SetMode(ino sharefs.Ino, mode uint16) error
 	SetXattrs(ino sharefs.Ino, all []record.Xattr) error
 	// Here reports whether all of the content of a version is here.

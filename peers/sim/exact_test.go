@@ -133,6 +133,17 @@ func (t *tree) SetMode(ino sharefs.Ino, mode uint16) error {
 	return nil
 }
 
+// Retarget implements [replica.Tree].
+func (t *tree) Retarget(ino sharefs.Ino, target string) error {
+	t.h.tick()
+	if _, err := t.get(ino); err != nil {
+		return err
+	}
+	t.edit(ino).target = target
+	t.committed()
+	return nil
+}
+
 // SetXattrs implements [replica.Tree].
 func (t *tree) SetXattrs(ino sharefs.Ino, all []record.Xattr) error {
 	t.h.tick()

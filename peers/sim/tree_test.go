@@ -247,10 +247,10 @@ func (t *tree) pack(content string) (spans []record.Span) {
 	return spans
 }
 
-// Follow implements [replica.Tree].
 // By implements [replica.Tree]; the model notes no operations.
 func (t *tree) By(sharefs.PeerID) {}
 
+// Follow implements [replica.Tree].
 func (t *tree) Follow() error {
 	t.follow = true
 	t.committed()

@@ -171,3 +171,35 @@ func TestWritingResolvesAfterAStart(t *testing.T) {
 		meet(t, all...)
 	}
 }
+
+// A symlink that leads elsewhere, as where a conflict of two was resolved, does so on all hosts.
+func TestSymlinkLeadsElsewhere(t *testing.T) {
+	all := sites(t, 2)
+	a, b := all[0], all[1]
+	link := func(s *site, name, target string) {
+		a, err := s.tree.Symlink(sharefs.RootIno, name, target, s.as().Owner)
+		check(s.t, err)
+		s.tree.Forget(a.Ino, 1)
+	}
+	link(a, "l", "one")
+	link(b, "l", "two")
+	meet(t, all...)
+	list := a.conflicts()
+	if len(list) != 1 || len(list[0].Others) != 1 {
+		t.Fatalf("%+v", list)
+	}
+	want := list[0].Others[0].Version
+	check(t, a.rep.Resolve("l", want.ID()))
+	meet(t, all...)
+	same(t, all...)
+	for _, s := range all {
+		got, err := s.tree.Readlink(s.find("l"))
+		check(t, err)
+		if got != want.Body.(*record.Version).Target || len(s.conflicts()) != 0 {
+			t.Errorf("it leads to %q; %+v", got, s.conflicts())
+		}
+		s.right()
+		s.reopen()
+		s.right()
+	}
+}

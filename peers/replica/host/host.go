@@ -171,6 +171,14 @@ func (t Tree) Pass(from, to replica.Name) error {
 	return err
 }
 
+// Retarget implements [replica.Tree].
+func (t Tree) Retarget(ino sharefs.Ino, target string) error {
+	op := t.operate()
+	err := t.Tree.Retarget(ino, target)
+	op.End(err, versions.OpChange{Verb: versions.OpWritten, Ino: ino})
+	return err
+}
+
 // SetMode implements [replica.Tree].
 func (t Tree) SetMode(ino sharefs.Ino, mode uint16) error {
 	m := uint32(mode)
