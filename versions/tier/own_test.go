@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"sharefs"
@@ -151,5 +152,32 @@ func TestNameOfAStore(t *testing.T) {
 	}
 	if got, number, err := tier.Known(other); err != nil || got != store || number != 7 {
 		t.Error(got, number, err)
+	}
+}
+
+// As long as a bucket is not ready nothing is looked at; when it is, and somebody says so, it goes on at once.
+func TestBucketThatIsNotReady(t *testing.T) {
+	b, f := &membucket.Bucket{}, &files{}
+	f.set("packs/ab/1", "one")
+	var ready atomic.Bool
+	var asked atomic.Int64
+	cfg := config(t, b, f)
+	cfg.Ready = func() error {
+		asked.Add(1)
+		if !ready.Load() {
+			return sharefs.KindUnreachable
+		}
+		return nil
+	}
+	u := start(t, cfg)
+	until(t, "it is said", func() bool { return u.Stats().Error != "" && !u.Stats().Behind.IsZero() })
+	if len(b.Keys()) != 0 {
+		t.Error(b.Keys())
+	}
+	ready.Store(true)
+	u.Wake()
+	same(t, b, f)
+	if asked.Load() < 2 {
+		t.Error("it was not asked")
 	}
 }

@@ -53,6 +53,8 @@ type Config struct {
 	Every  time.Duration // at most so often the bucket is brought up to date
 	Look   time.Duration // so often it is seen, while nothing changes here, whether the bucket is still this store's; 0: never
 	Keep   time.Duration // for so long a file stays in the bucket that no root names any more
+	// Ready, where not nil, errors as long as the bucket cannot be asked for anything: then nothing is looked at either.
+	Ready func() error
 	// Own: nobody but this store can write there. A root that is older than the one that was written last, or none at all, is then what the bucket was put back to, and is
 	// replaced; and where another store is kept there, or a later root of this one, Elsewhere says what can be done.
 	Own       bool
@@ -236,6 +238,16 @@ func (u *Uploader) turn(ctx context.Context) error {
 	}
 	if u.root != nil && u.done == u.cfg.Source.State() && !u.taken(ctx) {
 		return u.lost
+	}
+	if u.cfg.Ready != nil {
+		if err := u.cfg.Ready(); err != nil {
+			u.note(func(s *Stats) {
+				if s.Behind.IsZero() {
+					s.Behind = time.Now()
+				}
+			})
+			return err
+		}
 	}
 	for range attempts {
 		state, removals := u.cfg.Source.State(), u.cfg.Source.Removals()
