@@ -7,6 +7,7 @@
 //	announce.go  beacons on the local network
 //	pairing.go   links, digits, pairing by hand
 //	serve.go     streams that peers open, by their purpose
+//	guest.go     who is no peer, and has a key for which something is kept here
 //	tell.go      what is told of it
 //
 // # Who is who
@@ -91,6 +92,8 @@ type Hub struct {
 	changed   chan struct{}         // closed, and made anew, when a session becomes the one with a peer, or one that leaves
 	heardOf   map[uint64]followed   // nonces of pairing beacons that were followed up
 	aside     map[*esp.Session]bool // in which hosts pair; they end with that
+	desk      *desk                 // nil: there is nothing for guests
+	guests    map[*esp.Session]bool // sessions of guests
 	silent    map[*esp.Session]bool // in which nothing had been said when they were last looked for
 	sweep     *time.Timer           // until they are looked for again; nil while there can be none
 }
@@ -121,7 +124,7 @@ type peer struct {
 func Start(cfg Config) (*Hub, error) {
 	h := &Hub{
 		cfg: cfg, key: esp.PrivateKeyFromEd25519(cfg.Key), kick: make(chan struct{}, 1),
-		peers: map[sharefs.PeerID]*peer{}, byKey: map[esp.PublicKey]*peer{}, handlers: map[string]Handler{}, heardOf: map[uint64]followed{}, aside: map[*esp.Session]bool{},
+		peers: map[sharefs.PeerID]*peer{}, byKey: map[esp.PublicKey]*peer{}, handlers: map[string]Handler{}, heardOf: map[uint64]followed{}, aside: map[*esp.Session]bool{}, guests: map[*esp.Session]bool{},
 		servingOf: map[esp.PublicKey]int{}, changed: make(chan struct{}),
 		strangers: meter{rate: strangersRate, burst: strangersBurst},
 	}
@@ -366,7 +369,7 @@ func (h *Hub) authorize(key esp.PublicKey) error {
 	p := h.byKey[key]
 	switch {
 	case p != nil && p.welcome:
-	case h.pairingOpen(now): // who was blocked may be paired anew by whoever sits here
+	case h.isGuest(key), h.pairingOpen(now): // who was blocked may be paired anew by whoever sits here
 		if !h.strangers.take(now) {
 			return errBusy
 		}

@@ -66,6 +66,10 @@ func (h *Hub) serve(c *esp.Conn, of esp.PublicKey) {
 	handler := h.handlers[first.Purpose]
 	p := h.byKey[c.PeerKey()]
 	welcome := p != nil && p.welcome
+	var guest GuestHandler
+	if err == nil && !welcome && h.isGuest(c.PeerKey()) && first.Purpose == h.desk.purpose && h.seat(c.Session()) {
+		guest = h.desk.serve
+	}
 	h.mu.Unlock()
 	connected := err == nil && handler != nil && welcome && h.joined(p, c.Session())
 	h.mu.Lock()
@@ -84,6 +88,10 @@ func (h *Hub) serve(c *esp.Conn, of esp.PublicKey) {
 	case connected:
 		_ = c.SetDeadline(time.Time{})
 		handler(p.id, c, text)
+		return
+	case guest != nil:
+		_ = c.SetDeadline(time.Time{})
+		guest(c.PeerKey(), c, text)
 		return
 	default:
 		err = &sharefs.Error{Op: "stream", Kind: sharefs.KindPermission, Detail: "of no purpose that this peer may have"}
@@ -153,7 +161,7 @@ func (h *Hub) endSilent() {
 	before := h.silent
 	h.silent, h.sweep = map[*esp.Session]bool{}, nil
 	for _, s := range all {
-		if s.Dialed() || h.aside[s] || h.byKey[s.PeerKey()].has(s) {
+		if s.Dialed() || h.aside[s] || h.guests[s] || h.byKey[s.PeerKey()].has(s) {
 			continue
 		}
 		h.silent[s] = true
