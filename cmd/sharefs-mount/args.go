@@ -29,7 +29,7 @@ type call struct {
 	force, bare, json bool // of these
 	noCode            bool // of recovery
 
-	sheet, bucket, credentials string // of recover
+	sheet, bucket, credentials, peer string // of recover
 }
 
 // mountsNothing reports whether something else is asked for, which takes a store alone.
@@ -42,7 +42,7 @@ Usage:
   sharefs-mount --rebuild [--force] [--bare] [--json] [SOURCE]
   sharefs-mount --recovery [--no-code] [--json] [SOURCE]
   sharefs-mount --recover [--sheet FILE] [--bucket URL] [--credentials FILE]
-                [--force] [--json] [SOURCE]
+                [--peer ADDRESS] [--force] [--json] [SOURCE]
 
 SOURCE is the name of a store, or its path; without it the store "default" is
 used. A store that does not exist yet is made. Names stand for directories below
@@ -55,7 +55,7 @@ Examples:
   umount ~/Share                        End it (ordinary users: fusermount3 -u ~/Share)
   sharefs-mount --rebuild photos        Make a lost or damaged meta.db anew
   sharefs-mount --recovery photos       Print what brings the store back from its
-                                        bucket
+                                        bucket or its peers
   sharefs-mount --recover photos        Bring it back
 
 Flags:
@@ -108,14 +108,15 @@ func parseArgs(args []string) (*call, error) {
 	} else {
 		flags.BoolVarP(&c.foreground, "foreground", "f", false, "Stay in front, with the log on standard error")
 		flags.BoolVar(&c.rebuild, "rebuild", false, "Mount nothing: make the store's meta.db anew from its checkpoint")
-		flags.BoolVar(&c.recovery, "recovery", false, "Mount nothing: print the recovery sheet of a store that has a bucket")
-		flags.BoolVar(&c.recover, "recover", false, "Mount nothing: make a new store of what a bucket holds")
+		flags.BoolVar(&c.recovery, "recovery", false, "Mount nothing: print the recovery sheet of a store that has a bucket, or peers that keep it")
+		flags.BoolVar(&c.recover, "recover", false, "Mount nothing: make a new store of what a bucket or peers hold")
 		flags.BoolVar(&c.force, "force", false, "With --rebuild: although meta.db reads whole; with --recover: although the bucket has an older state, or another store")
 		flags.BoolVar(&c.bare, "bare", false, "With --rebuild: without a checkpoint; names and history are lost")
 		flags.BoolVar(&c.noCode, "no-code", false, "With --recovery: without the QR code")
 		flags.StringVar(&c.sheet, "sheet", "", "With --recover: read the sheet from `FILE` (- is standard input)")
 		flags.StringVar(&c.bucket, "bucket", "", "With --recover: the bucket is at `URL` now")
 		flags.StringVar(&c.credentials, "credentials", "", "With --recover: a `FILE` such as ~/.aws/credentials")
+		flags.StringVar(&c.peer, "peer", "", "With --recover: a peer that keeps the store is at `ADDRESS` now: HOST:PORT, or ID@HOST:PORT")
 		flags.BoolVar(&c.json, "json", false, "With these: write JSON")
 	}
 	flags.BoolVar(&showVersion, "version", false, "Show the version of this program")
@@ -174,7 +175,7 @@ func (c *call) together(flags *pflag.FlagSet) error {
 	}{
 		{"rebuild", c.rebuild, []string{"force", "bare", "json"}},
 		{"recovery", c.recovery, []string{"no-code", "json"}},
-		{"recover", c.recover, []string{"force", "sheet", "bucket", "credentials", "json"}},
+		{"recover", c.recover, []string{"force", "sheet", "bucket", "credentials", "peer", "json"}},
 	}
 	task, takes := "", []string(nil)
 	for _, t := range tasks {

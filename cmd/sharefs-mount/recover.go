@@ -51,15 +51,24 @@ func writeSheet(c *call, s *daemon.Sheet) error {
 		if before == nil {
 			before = []string{}
 		}
+		type peer struct {
+			ID    string   `json:"id"`
+			Addrs []string `json:"addresses"`
+		}
+		peers := []peer{}
+		for _, p := range s.Peers {
+			peers = append(peers, peer{p.ID.String(), append([]string{}, p.Addrs...)})
+		}
 		return json.NewEncoder(os.Stdout).Encode(struct {
 			Store   string                   `json:"store"`
-			Bucket  string                   `json:"bucket"`
+			Bucket  string                   `json:"bucket,omitempty"`
 			Region  string                   `json:"region,omitempty"`
 			HTTP    string                   `json:"http,omitempty"`
+			Peers   []peer                   `json:"peers"`
 			Words   [recovery.Lines][]string `json:"words"`
 			Line    string                   `json:"line"`
 			Printed []string                 `json:"printed_before"`
-		}{s.Store, s.URL, s.Region, s.HTTP, words, line, before})
+		}{s.Store, s.URL, s.Region, s.HTTP, peers, words, line, before})
 	}
 	text, err := s.Text(term.Clean(s.Host), s.Now)
 	if err != nil {
@@ -94,7 +103,7 @@ func recoverStore(c *call) int {
 	}
 	bar := term.NewProgress(os.Stderr)
 	report, err := daemon.Recover(ctx, daemon.RecoverConfig{
-		Source: c.source, Options: c.options, Sheet: sheet, Bucket: c.bucket, Credentials: c.credentials, Force: c.force, Progress: bar.Show,
+		Source: c.source, Options: c.options, Sheet: sheet, Bucket: c.bucket, Credentials: c.credentials, Peer: c.peer, Force: c.force, Progress: bar.Show,
 	})
 	bar.End()
 	if err != nil {
@@ -156,11 +165,18 @@ func askSheet(ctx context.Context, in io.Reader, out io.Writer) (*recovery.Sheet
 		for _, field := range []struct {
 			what string
 			to   *string
-		}{{"bucket", &p.URL}, {"region (empty if the sheet has none)", &p.Region}, {"http (empty if the sheet has none)", &p.HTTP}} {
+		}{{"bucket (empty if the sheet has none)", &p.URL}, {"region (empty if the sheet has none)", &p.Region}, {"http (empty if the sheet has none)", &p.HTTP}} {
 			var err error
 			if *field.to, err = ask(field.what); err != nil {
 				return nil, err
 			}
+			if p.URL == "" {
+				break
+			}
+		}
+		peers, err := askPeers(out, ask)
+		if err != nil {
+			return nil, err
 		}
 		var words [recovery.Lines][]int
 		for i := 0; i < recovery.Lines; {
@@ -174,10 +190,30 @@ func askSheet(ctx context.Context, in io.Reader, out io.Writer) (*recovery.Sheet
 			}
 			i++
 		}
-		s, err := recovery.New(p, words)
+		s, err := recovery.New(p, peers, words)
 		if err == nil {
 			return s, nil
 		}
 		fmt.Fprintln(out, term.Clean(err.Error())+"\nOnce more, please.")
+	}
+}
+
+// askPeers asks for peers until there are no more.
+func askPeers(out io.Writer, ask func(what string) (string, error)) (peers []recovery.Peer, err error) {
+	for {
+		id, err := ask("peer (empty if the sheet has none, or no more)")
+		if err != nil || id == "" {
+			return peers, err
+		}
+		at, err := ask("at (what stands there, with spaces between several)")
+		if err != nil {
+			return nil, err
+		}
+		p, err := recovery.ParsePeer(id, strings.Fields(at))
+		if err != nil {
+			fmt.Fprintln(out, term.Clean(err.Error()))
+			continue
+		}
+		peers = append(peers, p)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -17,7 +18,7 @@ func TestASheetIsTyped(t *testing.T) {
 		t.Fatal(err)
 	}
 	var typed strings.Builder
-	typed.WriteString("s3://host/bucket\nhere-1\n\n")
+	typed.WriteString("s3://host/bucket\nhere-1\n\n\n")
 	for i, line := range words {
 		text := strings.Join(line, " ")
 		switch i {
@@ -31,7 +32,7 @@ func TestASheetIsTyped(t *testing.T) {
 	}
 	var said strings.Builder
 	got, err := askSheet(context.Background(), strings.NewReader(typed.String()), &said)
-	if err != nil || *got != *want {
+	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v\n%s", got, err, &said)
 	}
 	if text := said.String(); strings.Count(text, "words of line 3: ") != 2 || strings.Count(text, `"nonsense", is not in the list`) != 1 || strings.Count(text, "words of line 4: ") != 1 {
@@ -40,8 +41,24 @@ func TestASheetIsTyped(t *testing.T) {
 	// Another bucket is found at the end, and all is asked for once more.
 	said.Reset()
 	again := strings.Replace(typed.String(), "s3://host/", "s3://hots/", 1) + typed.String()
-	if got, err = askSheet(context.Background(), strings.NewReader(again), &said); err != nil || *got != *want || !strings.Contains(said.String(), "they do not go with the bucket s3://hots/bucket") {
+	if got, err = askSheet(context.Background(), strings.NewReader(again), &said); err != nil || !reflect.DeepEqual(got, want) || !strings.Contains(said.String(), "they do not go with the bucket s3://hots/bucket") {
 		t.Errorf("%+v, %v\n%s", got, err, &said)
+	}
+	// With peers, and no bucket.
+	want.Place = recovery.Place{}
+	want.Peers = []recovery.Peer{{Addrs: []string{"192.0.2.7:1", "host:2"}}, {}}
+	want.Peers[0].ID[0], want.Peers[1].ID[0] = 1, 2
+	typed.Reset()
+	id := want.Peers[0].ID.String()
+	typed.WriteString("\nb" + id[1:] + "\n\n" + id + "\n192.0.2.7:1 host:2\n" + want.Peers[1].ID.Plain() + "\n\n\n")
+	if words, err = want.Words(); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range words {
+		typed.WriteString(strings.Join(line, " ") + "\n")
+	}
+	if got, err = askSheet(context.Background(), strings.NewReader(typed.String()), io.Discard); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
 	}
 	if _, err := askSheet(context.Background(), strings.NewReader("s3://host/bucket\n"), io.Discard); err == nil || !strings.Contains(err.Error(), "ends too early") {
 		t.Error(err)
@@ -57,7 +74,7 @@ func TestASheetIsTyped(t *testing.T) {
 
 func TestTasksAndTheirFlags(t *testing.T) {
 	for _, c := range []struct{ line, want string }{
-		{"--recover --sheet x --bucket s3://a/b --credentials c --force --json photos", ""},
+		{"--recover --sheet x --bucket s3://a/b --credentials c --peer h:1 --force --json photos", ""},
 		{"--recovery --no-code --json", ""},
 		{"--rebuild --force --bare --json", ""},
 		{"--recover --rebuild", "--rebuild and --recover do not go together"},

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -44,10 +45,60 @@ why. .share/ctl/peers has a directory for each, with more.`,
 		a.peerCommand("rename NAME NEW", "Call a peer by another name", "", "peer-rename", "name", "%s is called %s now.\n"),
 		a.peerCommand("forget NAME", "Remove a peer and all that it may",
 			"Remove a peer and all that it may. It is not blocked: it is unknown, as before the\npairing. To keep it out although a link is given away, revoke it instead.", "peer-forget", "", "%s is forgotten.\n"),
+		a.checkBackup(),
+		a.peerCommand("drop NAME", "Remove the sealed backup that this host keeps for a peer",
+			"Remove the sealed backup that this host keeps for a peer. As long as it has a quota\n(sharefs peers limit NAME quota=none ends that) it gives its backup anew.", "peer-drop", "", "What was kept for %s is removed.\n"),
 		a.peerCommand("replace LOST NEW", "Revoke a peer whose key is lost, and give its name to another",
 			"Revoke a peer whose key is lost, as after a machine was set up anew, and give its\nname to another one, which was paired since. What the lost one was granted does not\npass on: grant it anew.", "peer-replace", "by", "The key of %s is revoked; %s has its name now, and is granted nothing of what it was.\n"),
 	)
 	return cmd
+}
+
+// checkBackup asks peers for proofs.
+func (a *app) checkBackup() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check [NAME]",
+		Short: "Have peers prove that they have the backup that they keep",
+		Long: `Have peers of the level store prove that they have the sealed backup that they keep
+for this host: of up to 64 files, picked at random, each answers for random places
+what only somebody can who can read them at that moment. What one cannot prove is sent
+again. The same is asked by itself now and then, for a few files.`,
+		Args: between(1), ValidArgsFunction: a.completePeers,
+		RunE: func(_ *cobra.Command, args []string) error {
+			m, err := a.here()
+			if err != nil {
+				return err
+			}
+			ask := map[string]string{"peer": ""}
+			if len(args) > 0 {
+				ask["peer"] = args[0]
+			}
+			if _, err := m.AskPeers("peer-check", ask); err != nil {
+				return err
+			}
+			all, err := m.Peers()
+			if err != nil {
+				return err
+			}
+			all = slices.DeleteFunc(all, func(p report.Peer) bool { return p.Backup == nil })
+			if len(args) > 0 {
+				p := findPeer(all, args[0])
+				if p == nil {
+					return noPeer(args[0])
+				}
+				all = []report.Peer{*p}
+			}
+			if a.json {
+				return a.writeJSON(all)
+			}
+			for i := range all {
+				if err := a.printf("%s: %s\n", term.Clean(all[i].Name), term.Clean(strings.Join(all[i].Backup.Lines(), "; "))); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
 }
 
 // peerCommand is one that changes a peer; its second argument, if there is one, goes under key.
@@ -151,6 +202,12 @@ func (a *app) listPeers(all []report.Peer) error {
 		}
 		if p.Connected && p.Files != nil {
 			state += "; " + term.Clean(p.Files.Text())
+		}
+		if p.Backup != nil {
+			state += "; " + term.Clean(strings.Join(p.Backup.Lines(), "; "))
+		}
+		if p.Keeps != nil {
+			state += "; this host keeps " + term.Clean(p.Keeps.Text())
 		}
 		id, _, _ := strings.Cut(p.ID, "-")
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, term.Clean(p.Level), term.Clean(id), state)

@@ -12,14 +12,14 @@ func (a *app) recovery() *cobra.Command {
 	var noCode bool
 	cmd := &cobra.Command{
 		Use:   "recovery [STORE]",
-		Short: "Print the sheet that brings a store back from its bucket",
+		Short: "Print the sheet that brings a store back from its bucket or its peers",
 		Long: `Print the recovery sheet of a store that is kept in a bucket ([tier] in its
-share.toml): where the bucket is, and as words with check words, and as a QR
-code, the key of the share. With it, and with credentials for the bucket,
-"sharefs recover" makes the store on any machine, with its history.
+share.toml) or by peers of the level store: where these are, and as words with
+check words, and as a QR code, the key of the share. With it, and with credentials
+for the bucket if it comes from there, "sharefs recover" makes the store on any
+machine, with its history.
 
-Whoever has the sheet and may read the bucket can read everything in the store,
-so only the owner of the store may print it, and the store notes when that was
+Whoever has the sheet can fetch what peers keep, and with it all of the store, so only the owner of the store may print it, and the store notes when that was
 done. STORE is the name of a store or its path, mounted or not; without it the
 store "default" is meant.`,
 		Example: `  sharefs recovery photos | lpr        On paper, and on no disk
@@ -35,12 +35,12 @@ store "default" is meant.`,
 }
 
 func (a *app) recover() *cobra.Command {
-	var store, sheet, bucket, credentials string
+	var store, sheet, bucket, credentials, peer string
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "recover [STORE]",
-		Short: "Bring a store back from its bucket with its recovery sheet",
-		Long: `Make a store of what its bucket holds, with all names, contents and history,
+		Short: "Bring a store back from its bucket or its peers with its recovery sheet",
+		Long: `Make a store of what its bucket holds, or peers that keep it, with all names, contents and history,
 in a directory that is empty or does not exist yet. It asks for what stands on
 the recovery sheet, or reads it from a file: the text that was printed, what
 somebody has typed of it, or what the QR code says. STORE is a name or a path;
@@ -48,7 +48,8 @@ without it the store "default" is made.
 
 It may be interrupted in any way; the same call goes on, without the sheet. What
 the bucket lacks is named, and the rest comes back. The store goes on with the
-same bucket when it is mounted; another machine that used it is refused then.`,
+same bucket when it is mounted; another machine that used it is refused then. For
+peers it is a new host, which is to be paired with them.`,
 		Example: `  sharefs recover photos                   The words are asked for
   sharefs recover --sheet sheet.txt photos  They are in a file
   sharefs recover --store /srv/photos --credentials ~/keys
@@ -57,6 +58,7 @@ same bucket when it is mounted; another machine that used it is refused then.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.mounter(cmd, "--recover", store, []flagSet{
 				{force, "--force"}, {sheet != "", "--sheet=" + sheet}, {bucket != "", "--bucket=" + bucket}, {credentials != "", "--credentials=" + credentials},
+				{peer != "", "--peer=" + peer},
 			}, args)
 		},
 	}
@@ -64,6 +66,7 @@ same bucket when it is mounted; another machine that used it is refused then.`,
 	cmd.Flags().StringVar(&sheet, "sheet", "", "Read the sheet from `FILE` (- is standard input)")
 	cmd.Flags().StringVar(&bucket, "bucket", "", "The bucket is at `URL` now")
 	cmd.Flags().StringVar(&credentials, "credentials", "", "A `FILE` such as ~/.aws/credentials")
+	cmd.Flags().StringVar(&peer, "peer", "", "A peer that keeps the store is at `ADDRESS` now: HOST:PORT, or ID@HOST:PORT")
 	cmd.Flags().BoolVar(&force, "force", false, "Although the bucket has an older state than the sheet knows of, or another store with the same share key")
 	return cmd
 }

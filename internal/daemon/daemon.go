@@ -79,6 +79,8 @@ type Daemon struct {
 	peers peers
 	// travel has files travel between this host and its peers, once one of them may have any.
 	travel travel
+	// vaults have peers keep the past, sealed, and keep that of others.
+	vaults vaults
 
 	telling telling
 
@@ -103,7 +105,7 @@ func Start(ctx context.Context, c Config) (*Daemon, error) {
 		debug.SetGCPercent(gcPercent)
 	}
 	d := &Daemon{options: c.Options, started: time.Now(), stopNow: make(chan struct{})}
-	d.travel.d = d
+	d.travel.d, d.vaults.d = d, d
 	d.test.Store(&selftest.Result{State: selftest.Running, Detail: "not finished yet"})
 	if err := d.start(ctx, c); err != nil {
 		d.abandon()
@@ -165,6 +167,7 @@ func (d *Daemon) start(ctx context.Context, c Config) error {
 	d.startTier()
 	d.travel.rulesChanged()
 	d.startMetrics()
+	d.vaults.rulesChanged()
 	d.store.Say(store.Mounted, d.point)
 	d.log.Info("mounted", "point", d.point, "store", d.store.Dir, "version", build.Version, "pid", os.Getpid(), "passthrough", d.edge.Stats().Passthrough)
 	d.startSelfTest()
@@ -374,6 +377,7 @@ func (d *Daemon) startSelfTest() {
 // abandon takes apart what Start had put together when it failed.
 func (d *Daemon) abandon() {
 	d.telling.server.Close()
+	d.vaults.end()
 	d.travel.end()
 	d.stopPeers()
 	if d.tree != nil {
@@ -394,6 +398,7 @@ func (d *Daemon) Wait() error {
 	d.testing.Wait()
 	d.jobs.Close()
 	d.stopTier()
+	d.vaults.end()
 	d.travel.end()
 	d.stopPeers()
 	err := d.tree.Close()

@@ -62,6 +62,7 @@ func (d *Daemon) startPeers() {
 		d.log.Error("there are no peers", "file", path, "error", p.err)
 		return
 	}
+	d.startKeeper()
 	if at := p.hub.Pairing(); at.Error != "" {
 		d.warn("no peer can reach this store: " + at.Error + " (it is tried again)")
 	}
@@ -90,7 +91,7 @@ func (d *Daemon) peersStatus() *status.Peers {
 		return nil
 	}
 	sync := d.travel.sync()
-	s := &status.Peers{Known: len(all), Listening: at.Listening, Error: at.Error, Sync: &sync}
+	s := &status.Peers{Known: len(all), Listening: at.Listening, Error: at.Error, Sync: &sync, Backups: d.vaults.troubles()}
 	for i := range all {
 		if all[i].Connected {
 			s.Connected++
@@ -140,6 +141,7 @@ func (d *Daemon) allPeers() []report.Peer {
 	for i := range all {
 		if id, err := sharefs.ParsePeerID(all[i].ID); err == nil {
 			all[i].Files = d.travel.files(exchanged, policy, id)
+			all[i].Backup, all[i].Keeps = d.vaults.status(id), d.vaults.keeper.keeps(id)
 			if l := d.peers.book.Limits(id); l != (book.Limits{}) {
 				all[i].Limits = &report.Limits{Up: l.Up, Down: l.Down, Quota: l.Quota, Records: l.Records, Text: l.String()}
 			}
@@ -209,6 +211,7 @@ func (d *Daemon) rules(id, name string) string {
 func (d *Daemon) rulesChanged() {
 	d.peers.hub.Sync()
 	d.travel.rulesChanged()
+	d.vaults.rulesChanged()
 }
 
 func (d *Daemon) grant(peer, level, path string) (book.Peer, error) {
@@ -252,6 +255,8 @@ var peerVerbs = map[string]verb{
 	"pair-end":     {keys: []string{"asked", "of"}, need: true},
 	"peer-grant":   {keys: []string{"asked", "peer", "level", "path"}, need: true},
 	"peer-limit":   {keys: []string{"asked", "peer", "up", "down", "quota", "records"}, need: true},
+	"peer-check":   {keys: []string{"asked", "peer"}, need: true},
+	"peer-drop":    {keys: []string{"asked", "peer"}, need: true},
 	"peer-revoke":  {keys: []string{"asked", "peer"}, need: true},
 	"peer-rename":  {keys: []string{"asked", "peer", "name"}, need: true},
 	"peer-forget":  {keys: []string{"asked", "peer"}, need: true},

@@ -46,6 +46,10 @@ func (d *Daemon) doPeers(verb string, args map[string]string) error {
 	case "peer-grant":
 		_, err := d.grant(args["peer"], args["level"], args["path"])
 		return err
+	case "peer-check":
+		return d.vaults.checkNow(args["peer"])
+	case "peer-drop":
+		return d.dropKept(args["peer"])
 	case "peer-limit":
 		var changes []string
 		for _, name := range []string{"up", "down", "quota", "records"} {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +33,7 @@ type RecoverConfig struct {
 	Sheet       *recovery.Sheet // nil: go on with what was begun
 	Bucket      string          // its URL where it is not what the sheet says; empty: it is
 	Credentials string          // a file of them; empty: the usual places
+	Peer        string          // where a peer that keeps the store is now, as ID@HOST:PORT or HOST:PORT, where it is not what the sheet says
 	Force       bool            // although the bucket holds an older state than the sheet knows of, or another store with the same share key
 	// Progress is told how far it has come; may be nil.
 	Progress func(stage string, done, total uint64, unit string)
@@ -41,6 +44,7 @@ type RecoverReport struct {
 	Store   string                 `json:"store"`   // its directory
 	ID      string                 `json:"id"`      // of the store
 	Host    string                 `json:"host"`    // that wrote last what it was made of
+	From    string                 `json:"from"`    // the bucket, or the peer
 	Written time.Time              `json:"written"` // when
 	Fetched tier.Fetched           `json:"fetched"`
 	Notes   []string               `json:"notes"`
@@ -56,7 +60,11 @@ func (r *RecoverReport) Whole() bool {
 // Text returns the report for a person.
 func (r *RecoverReport) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "The store %s is as %s kept it in the bucket at %s.\n", term.Quote(r.Store), r.Host, term.Second(r.Written))
+	in := "in the bucket"
+	if !strings.Contains(r.From, "://") {
+		in = "with " + r.From
+	}
+	fmt.Fprintf(&b, "The store %s is as %s kept it %s at %s.\n", term.Quote(r.Store), r.Host, in, term.Second(r.Written))
 	fmt.Fprintf(&b, "%s of packs and checkpoints came in %s", term.Size(uint64(r.Fetched.Bytes)), term.Of(uint64(r.Fetched.Files), "file"))
 	if r.Fetched.Here > 0 {
 		fmt.Fprintf(&b, ", %s were there already", term.Of(uint64(r.Fetched.Here), "file"))
@@ -69,7 +77,7 @@ func (r *RecoverReport) Text() string {
 		fmt.Fprintf(&b, "Note: %s\n", s)
 	}
 	for _, s := range r.Fetched.Missing {
-		fmt.Fprintf(&b, "Missing in the bucket: %s\n", s)
+		fmt.Fprintf(&b, "Missing %s: %s\n", in, s)
 	}
 	b.WriteString(r.Tree.Losses())
 	if r.Whole() {
@@ -83,6 +91,7 @@ type recoverNote struct {
 	Sheet       string `json:"sheet"` // as its line
 	Bucket      string `json:"bucket,omitempty"`
 	Credentials string `json:"credentials,omitempty"`
+	Peer        string `json:"peer,omitempty"`
 	Force       bool   `json:"force,omitempty"`
 }
 
@@ -97,7 +106,7 @@ func RecoveryBegun(source string, options *mountopt.Options) (bool, error) {
 	return begun, err
 }
 
-// Recover makes a store of what its bucket holds, in these stages, each of which may be interrupted in any way and is gone on with by the same call:
+// Recover makes a store of what its bucket holds, or peers, in these stages, each of which may be interrupted in any way and is gone on with by the same call:
 //
 //  1. read the root of the bucket, and see whether it is what the sheet says; only then is there a directory
 //  2. fetch all packs and the checkpoint that it names
@@ -117,6 +126,7 @@ func Recover(ctx context.Context, c RecoverConfig) (report RecoverReport, err er
 	if err := r.resume(); err != nil {
 		return report, err
 	}
+	defer r.close()
 	if err := r.meet(); err != nil {
 		return report, err
 	}
@@ -137,7 +147,7 @@ func Recover(ctx context.Context, c RecoverConfig) (report RecoverReport, err er
 	}
 	defer d.logFile.Close()
 	d.log = d.logFile.Logger(slog.LevelInfo)
-	d.log.Info("the store is made of what its bucket holds", "bucket", r.tier.URL, "host", r.root.Host, "written", r.root.Written)
+	d.log.Info("the store is made of what is kept of it elsewhere", "from", report.From, "host", r.root.Host, "written", r.root.Written)
 	if err = r.work(d); err != nil {
 		d.log.Error("the recovery was broken off", "err", err)
 		return report, err
@@ -152,7 +162,14 @@ type recoverer struct {
 	report *RecoverReport
 	tier   config.Tier
 	bucket tier.Bucket
+	peers  *fetcher // nil: it comes from a bucket
 	root   *tier.Root
+}
+
+func (r *recoverer) close() {
+	if r.peers != nil {
+		r.peers.close()
+	}
 }
 
 // recoverAttempts is how often a request is tried: a minute and a half of a network that is away.
@@ -192,6 +209,9 @@ func (r *recoverer) resume() error {
 		if r.cfg.Credentials == "" {
 			r.cfg.Credentials = n.Credentials
 		}
+		if r.cfg.Peer == "" {
+			r.cfg.Peer = n.Peer
+		}
 		r.cfg.Force = r.cfg.Force || n.Force
 	}
 	return nil
@@ -202,12 +222,47 @@ func (r *recoverer) note() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(recoverNote{Sheet: line, Bucket: r.cfg.Bucket, Credentials: r.cfg.Credentials, Force: r.cfg.Force})
+	return json.Marshal(recoverNote{Sheet: line, Bucket: r.cfg.Bucket, Credentials: r.cfg.Credentials, Peer: r.cfg.Peer, Force: r.cfg.Force})
 }
 
-// meet reads the root, and sees whether it is the one that is meant.
+// meet reads the root, and sees whether it is the one that is meant: of the bucket if the sheet has one, else, or if that gives nothing, of the peers.
 func (r *recoverer) meet() error {
 	s := r.cfg.Sheet
+	if r.cfg.Peer != "" {
+		peers, err := peerOf(s, r.cfg.Peer)
+		if err != nil {
+			return err
+		}
+		with := *s
+		with.Peers = append(peers, slices.DeleteFunc(slices.Clone(s.Peers), func(p recovery.Peer) bool {
+			return slices.ContainsFunc(peers, func(q recovery.Peer) bool { return q.ID == p.ID })
+		})...)
+		return r.meetPeers(&with)
+	}
+	if s.URL == "" && r.cfg.Bucket == "" {
+		return r.meetPeers(s)
+	}
+	err := r.meetBucket(s)
+	if err == nil || len(s.Peers) == 0 || r.cfg.Bucket != "" || r.ctx.Err() != nil {
+		return err
+	}
+	if err2 := r.meetPeers(s); err2 != nil {
+		return errors.Join(err, err2)
+	}
+	r.report.Notes = append(r.report.Notes, "it comes from a peer, for the bucket gives nothing: "+err.Error())
+	return nil
+}
+
+// meetPeers reads the roots that peers have.
+func (r *recoverer) meetPeers(s *recovery.Sheet) (err error) {
+	r.tell("reach the peers", 0, 0, "")
+	if r.peers, err = newFetcher(s); err != nil {
+		return err
+	}
+	return r.readRoot()
+}
+
+func (r *recoverer) meetBucket(s *recovery.Sheet) error {
 	r.tier = config.Tier{URL: s.URL, Region: s.Region, Credentials: r.cfg.Credentials}
 	if s.HTTP != "" {
 		plain := s.HTTP == "true"
@@ -227,12 +282,27 @@ func (r *recoverer) meet() error {
 	return r.readRoot()
 }
 
+// readRoot reads it, and sees whether it is one of what the sheet is of.
 func (r *recoverer) readRoot() error {
 	r.tell("read the root", 0, 0, "")
+	from := r.tier.URL
 	no := func(kind sharefs.Kind, format string, args ...any) error {
-		return &sharefs.Error{Op: opRecover, Path: r.tier.URL, Kind: kind, Detail: fmt.Sprintf(format, args...)}
+		return &sharefs.Error{Op: opRecover, Path: from, Kind: kind, Detail: fmt.Sprintf(format, args...)}
 	}
-	root, etag, err := tier.ReadRoot(r.ctx, r.bucket, versions.TierKey(r.cfg.Sheet.Share))
+	var root *tier.Root
+	var etag string
+	var err error
+	if r.peers != nil {
+		r.peers.readRoots(r.ctx, versions.TierKey(r.cfg.Sheet.Share))
+		first := r.peers.places[0]
+		if root = first.root; root == nil {
+			return cmp.Or(r.ctx.Err(), r.peers.whyNot())
+		}
+		from = "the peer " + first.ID.Short()
+		r.bucket = tier.Retry(r.peers.bucketOfAll(), recoverAttempts)
+	} else {
+		root, etag, err = tier.ReadRoot(r.ctx, r.bucket, versions.TierKey(r.cfg.Sheet.Share))
+	}
 	switch {
 	case errors.Is(err, sharefs.KindNotExist):
 		return no(sharefs.KindNotExist, "there is no store below this prefix: compare the bucket with that on the sheet, or name where its content is now with --bucket")
@@ -250,7 +320,7 @@ func (r *recoverer) readRoot() error {
 			root.Number, root.Written.Format(time.RFC3339), root.Host, r.cfg.Sheet.Number)
 	}
 	r.root = root
-	r.report.ID, r.report.Host, r.report.Written = root.Store, root.Host, root.Written
+	r.report.ID, r.report.Host, r.report.Written, r.report.From = root.Store, root.Host, root.Written, from
 	return nil
 }
 
@@ -272,6 +342,9 @@ func (r *recoverer) work(d *Daemon) error {
 	r.report.Tree = tree
 	if err != nil {
 		return d.explain(err)
+	}
+	if r.peers != nil {
+		r.report.Notes = append(r.report.Notes, "this is a new host for its peers: pair with them (sharefs pair), and have those that keep its backup go on with it (sharefs grant NAME store here, sharefs peers limit NAME quota=… there)")
 	}
 	return d.store.Recovered()
 }
@@ -333,12 +406,18 @@ func (r *recoverer) fetch(d *Daemon) error {
 	if err := d.store.TakeKeys(ring); err != nil {
 		return err
 	}
+	if r.peers != nil { // with each of them a new host begins anew
+		return tier.TakeName(filepath.Join(d.store.Dir, tierState), r.root)
+	}
 	return tier.TakeUp(filepath.Join(d.store.Dir, tierState), r.root)
 }
 
 // configure gives the store the configuration that it had, with where its bucket is now.
 func (r *recoverer) configure(s *store.Store) error {
-	values := map[string]string{"url": r.tier.URL}
+	values := map[string]string{}
+	if r.peers == nil {
+		values["url"] = r.tier.URL
+	}
 	if r.tier.Region != "" {
 		values["region"] = r.tier.Region
 	}

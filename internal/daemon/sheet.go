@@ -1,9 +1,12 @@
 package daemon
 
 import (
+	"errors"
 	"math"
+	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,6 +15,8 @@ import (
 	"sharefs/internal/recovery"
 	"sharefs/internal/store"
 	"sharefs/internal/term"
+	"sharefs/peers/book"
+	"sharefs/peers/trust"
 	"sharefs/versions/tier"
 )
 
@@ -35,19 +40,39 @@ func PrintSheet(source string, options *mountopt.Options) (*Sheet, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Tier.URL == "" {
-		return nil, &sharefs.Error{Op: op, Path: term.Quote(dir), Kind: sharefs.KindNotExist,
-			Detail: "the store is kept in no bucket from which it could come back: name one in its share.toml, as [tier] there shows"}
+	peers, err := givenTo(dir)
+	if err != nil {
+		return nil, err
 	}
-	id, number, err := tier.Known(filepath.Join(dir, tierState))
-	if sharefs.KindOf(err) == sharefs.KindNotExist {
+	if c.Tier.URL == "" && len(peers) == 0 {
+		return nil, &sharefs.Error{Op: op, Path: term.Quote(dir), Kind: sharefs.KindNotExist,
+			Detail: "the store is kept in no bucket and by no peer from which it could come back: name a bucket in its share.toml, as [tier] there shows, or grant a peer the level store"}
+	}
+	// The number is one that a root has with each of them.
+	number := uint64(math.MaxUint32)
+	var states []string
+	if c.Tier.URL != "" {
+		states = append(states, filepath.Join(dir, tierState))
+	}
+	for _, p := range peers {
+		states = append(states, filepath.Join(dir, store.GivenDir, p.ID.Plain()))
+	}
+	id := ""
+	for _, state := range states {
+		var n uint64
+		if id, n, err = tier.Known(state); err != nil {
+			break
+		}
+		number = min(number, n)
+	}
+	if sharefs.KindOf(err) == sharefs.KindNotExist && err != nil {
 		return nil, &sharefs.Error{Op: op, Path: term.Quote(dir), Kind: sharefs.KindNotExist, Detail: "the store was not mounted yet since it has a bucket: mount it, so that it gets there"}
 	}
 	if err != nil {
 		return nil, err
 	}
-	s := &Sheet{Sheet: recovery.Sheet{Share: ring.First().Secret, Store: id[:recovery.StorePart], Number: uint32(min(number, math.MaxUint32)), Place: recovery.Place{URL: c.Tier.URL, Region: c.Tier.Region}}}
-	if c.Tier.HTTP != nil {
+	s := &Sheet{Sheet: recovery.Sheet{Share: ring.First().Secret, Store: id[:recovery.StorePart], Number: uint32(number), Place: recovery.Place{URL: c.Tier.URL, Region: c.Tier.Region}, Peers: peers}}
+	if c.Tier.HTTP != nil && c.Tier.URL != "" {
 		s.HTTP = strconv.FormatBool(*c.Tier.HTTP)
 	}
 	if _, err := s.Line(); err != nil {
@@ -60,4 +85,37 @@ func PrintSheet(source string, options *mountopt.Options) (*Sheet, error) {
 	}
 	s.Before, err = store.NoteSheet(dir, who+" on "+s.Host, s.Now)
 	return s, err
+}
+
+// addrsOnSheet is how many addresses of a peer stand on a sheet at most.
+const addrsOnSheet = 4
+
+// givenTo lists the peers that keep the store, or are to.
+func givenTo(dir string) (peers []recovery.Peer, err error) {
+	path := filepath.Join(dir, store.PeersFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	var b *book.Book
+	if err == nil {
+		b, err = book.Open(text, nil)
+	}
+	if err != nil {
+		return nil, &sharefs.Error{Op: "recovery sheet", Path: path, Kind: sharefs.KindOf(err), Err: err}
+	}
+	policy := b.Policy()
+	for _, p := range b.Peers() {
+		if _, _, err := tier.Known(filepath.Join(dir, store.GivenDir, p.ID.Plain())); err != nil || policy.Most(p.ID) != trust.Store {
+			continue
+		}
+		var addrs []string
+		for _, a := range append(p.Given, p.Found...) {
+			if _, err := recovery.ParsePeer(p.ID.Plain(), []string{a}); err == nil && !slices.Contains(addrs, a) && len(addrs) < addrsOnSheet {
+				addrs = append(addrs, a)
+			}
+		}
+		peers = append(peers, recovery.Peer{ID: p.ID, Addrs: addrs})
+	}
+	return peers, nil
 }

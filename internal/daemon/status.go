@@ -104,6 +104,9 @@ func problems(s *status.Status, watch, lost string) []string {
 	}
 	if s.Peers != nil {
 		add(s.Peers.Error != "", "peers cannot be reached: "+s.Peers.Error)
+		for _, why := range s.Peers.Backups {
+			add(true, why)
+		}
 		if s.Peers.Sync != nil {
 			for _, why := range s.Peers.Sync.Troubles {
 				add(true, "files do not travel as they should: "+why)

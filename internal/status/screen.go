@@ -148,7 +148,13 @@ func span(d time.Duration) string {
 
 // rank puts peers of which somebody should know something before others.
 func rank(p *report.Peer) int {
-	switch f := p.Files; {
+	switch f, b := p.Files, p.Backup; {
+	case b != nil && p.Connected && (b.Error != "" || b.Failed.After(b.Checked)):
+		return 0
+	case b != nil && !b.Behind.IsZero():
+		return 1
+	case b != nil:
+		return 3
 	case f != nil && (f.Error != "" || f.Held > 0), p.Connected && p.Error != "":
 		return 0
 	case f != nil && p.Connected && (f.Lacks > 0 || f.Waiting):
@@ -166,7 +172,13 @@ func rank(p *report.Peer) int {
 // lacking is what a peer lacks of this host, and this host of it. Nothing is known of one that is not connected.
 func lacking(p *report.Peer) (theirs, ours string) {
 	f := p.Files
-	switch {
+	switch b := p.Backup; {
+	case b != nil && b.BacklogBytes > 0:
+		return term.Size(uint64(b.BacklogBytes)), "-"
+	case b != nil && (b.Complete.IsZero() || !b.Behind.IsZero()):
+		return "?", "-"
+	case b != nil:
+		return "nothing", "-"
 	case f == nil:
 		return "-", "-"
 	case !p.Connected:
@@ -197,6 +209,8 @@ func why(p *report.Peer) string {
 		return "its key is lost"
 	case p.Level == "blocked":
 		return "revoked"
+	case p.Backup != nil && p.Connected:
+		return p.Backup.Short()
 	case f == nil && p.Connected:
 		return "it may not read"
 	case !p.Connected:

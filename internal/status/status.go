@@ -56,6 +56,8 @@ type Peers struct {
 	Sync *report.Sync `json:"sync,omitempty"`
 	// All is each of them, in what sharefs status --json tells who may see peers; status.json, which everybody may read, leaves it out.
 	All []report.Peer `json:"all,omitempty"`
+	// Backups are what is wrong with those that peers keep; empty when all is well, or a peer is away for less than a day.
+	Backups []string `json:"backup_troubles,omitempty"`
 }
 
 // Keys sums up the share keys of the store.

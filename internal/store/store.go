@@ -48,11 +48,13 @@ const (
 	LogFile      = "daemon.log"
 	PeersFile    = "peers.json"
 	TravelDir    = "peers"
+	VaultsDir    = "vaults" // what is kept for peers
+	GivenDir     = "given"  // which root of each peer that keeps a backup the store wrote last
 )
 
 // layout lists all that a store's directory may hold. lost+found and .nobackup are others' marks that do no harm.
 var layout = map[string]bool{
-	configFile: true, identityFile: true, shareFile: true, shareCopy: true, lockFile: true, LogFile: true, LogFile + ".1": true, PeersFile: true, TravelDir: true,
+	configFile: true, identityFile: true, shareFile: true, shareCopy: true, lockFile: true, LogFile: true, LogFile + ".1": true, PeersFile: true, TravelDir: true, VaultsDir: true, GivenDir: true,
 	"meta.db": true, "journal": true, "live": true, "packs": true, "aside": true, "checkpoints": true, "rebuild": true, "lost": true, "quarantine": true,
 	"tier": true, "tier.new": true, "cache": true, "reserve": true, recoveringFile: true, sheetsFile: true,
 	"lost+found": true, ".nobackup": true, ".stfolder": true,

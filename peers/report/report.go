@@ -28,6 +28,8 @@ type Peer struct {
 	Lost      bool      `json:"lost,omitempty"`         // revoked in favour of another key
 	Files     *Files    `json:"files,omitempty"`        // how files travel; none: they do not
 	Limits    *Limits   `json:"limits,omitempty"`       // none: there are none
+	Backup    *Backup   `json:"backup,omitempty"`       // what it keeps for this host; none: it is not to
+	Keeps     *Keeps    `json:"keeps,omitempty"`        // what this host keeps for it; none: nothing
 }
 
 // Limits bound what a peer may cost this host. 0: there is no bound of its own.
@@ -163,6 +165,14 @@ func (p *Peer) Text() string {
 		}
 	} else if !p.Lost {
 		line("Files", "none: it may not read all of the share")
+	}
+	if p.Backup != nil {
+		for i, text := range p.Backup.Lines() {
+			line([]string{"Backup", ""}[min(i, 1)], "%s", text)
+		}
+	}
+	if p.Keeps != nil {
+		line("Keeps", "%s", p.Keeps.Text())
 	}
 	if p.Limits != nil {
 		line("Limits", "%s", p.Limits.Text)

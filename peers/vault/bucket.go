@@ -96,6 +96,16 @@ func (b *Bucket) State() State {
 	return b.state
 }
 
+// Ready errors with KindUnreachable while there is no session with the peer.
+func (b *Bucket) Ready() error {
+	if b.cfg.Session() == nil {
+		return errAway
+	}
+	return nil
+}
+
+var errAway = &sharefs.Error{Op: "reach the peer", Kind: sharefs.KindUnreachable, Detail: "it is not connected"}
+
 func (b *Bucket) told(s state) {
 	b.mu.Lock()
 	worse := s.Damaged > b.state.Damaged
@@ -126,7 +136,7 @@ func wrong(op, key, detail string) error {
 func (b *Bucket) line(ctx context.Context, op string) (*line, error) {
 	s := b.cfg.Session()
 	if s == nil {
-		return nil, unreachable(op, "", "the peer is not connected", nil)
+		return nil, errAway
 	}
 	b.mu.Lock()
 	if b.closed {

@@ -1,0 +1,375 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	iofs "io/fs"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"sharefs"
+	"sharefs/esp"
+	"sharefs/internal/recovery"
+	"sharefs/internal/store"
+	"sharefs/peers/report"
+	"sharefs/peers/trust"
+	"sharefs/peers/vault"
+	"sharefs/versions"
+	"sharefs/versions/tier"
+	"sharefs/versions/tier/near"
+)
+
+// vaults has all of the past, sealed, be kept by each peer of the level store: as a bucket has it, and by the same means. What this host keeps for others is vaults_keep.go.
+type vaults struct {
+	d *Daemon
+
+	mu    sync.Mutex // guards what follows
+	ended bool
+	given map[sharefs.PeerID]*given
+	err   error // why nothing is given although it should be
+
+	keeper keeper
+}
+
+// given is what one peer is to keep.
+type given struct {
+	peer     sharefs.PeerID
+	bucket   *vault.Bucket
+	uploader *tier.Uploader
+	cancel   context.CancelFunc
+	checks   sync.WaitGroup
+
+	mu     sync.Mutex // guards what follows
+	named  []tier.Info
+	report report.Backup // what is known by asking for proofs
+}
+
+const vaultLook = time.Hour // so often a peer's root is looked at while nothing changes
+
+// How often a peer is asked for proofs, at random, and for how many files; and for how many when somebody asks.
+const (
+	checkLeast = 20 * time.Minute
+	checkMost  = 60 * time.Minute
+	checkFiles = 4
+	checkAsked = 64
+)
+
+// rulesChanged begins with peers that are to keep a backup, and ends with those that are not any more.
+func (v *vaults) rulesChanged() {
+	v.mu.Lock()
+	var over []*given
+	if d := v.d; !v.ended && d.peers.hub != nil && !d.store.ReadOnly {
+		policy := d.peers.book.Policy()
+		for id, g := range v.given {
+			if policy.Most(id) != trust.Store {
+				over = append(over, g)
+				delete(v.given, id)
+			}
+		}
+		for _, id := range policy.Peers() {
+			if policy.Most(id) == trust.Store && v.given[id] == nil {
+				v.begin(id)
+			}
+		}
+	}
+	v.mu.Unlock()
+	for _, g := range over {
+		g.end()
+	}
+}
+
+// begin begins with a peer. v.mu is held.
+func (v *vaults) begin(id sharefs.PeerID) {
+	g, err := v.start(id)
+	if v.err = err; err != nil {
+		v.d.log.Error("a peer is given no backup", "peer", id.Short(), "error", err)
+		return
+	}
+	if v.given == nil {
+		v.given = map[sharefs.PeerID]*given{}
+	}
+	v.given[id] = g
+}
+
+func (v *vaults) start(id sharefs.PeerID) (*given, error) {
+	d := v.d
+	name, err := tier.Identify(filepath.Join(d.store.Dir, tierState))
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(d.store.Dir, store.GivenDir)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, iofs.ErrExist) {
+		return nil, &sharefs.Error{Op: "keep a backup", Path: dir, Kind: sharefs.KindOf(err), Err: err}
+	}
+	state := filepath.Join(dir, id.Plain())
+	if err := tier.Begin(state, name); err != nil {
+		return nil, err
+	}
+	about, err := os.ReadFile(filepath.Join(d.store.Dir, "share.toml"))
+	if err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		return nil, err
+	}
+	log := d.log.With("part", "backup", "peer", id.Short())
+	first := d.store.Keys.Ring.First().Secret
+	fetcher := fetcherKey(first, name).Public()
+	g := &given{peer: id}
+	g.bucket = vault.New(vault.Config{
+		Peer: id, Session: func() vault.Session { return sessionOf(d.peers.hub.Connected(id)) }, Permit: func() (trust.Cipher, error) { return d.peers.book.Policy().Cipher(id) },
+		Sealer: trust.NewFileSealer(d.tree.CheckSealed), Fetcher: fetcher[:], Pace: d.peers.pace, Damaged: func() { g.recheck() },
+	})
+	g.mu.Lock() // until the uploader is known
+	defer g.mu.Unlock()
+	g.uploader, err = tier.Start(tier.Config{
+		Bucket: g.bucket, Source: vaultSource{d.tree.TierSource(), d.packs}, Key: versions.TierKey(first), State: state, Host: hostname(), Every: tierEvery, Look: vaultLook, Keep: tierKeep,
+		Ready: g.bucket.Ready, Own: true, Elsewhere: "have that peer forget what it keeps (there: sharefs peers drop NAME)", Take: d.store.Config.Tier.TakeOver, Named: g.has, About: versions.SealForTier(first, about),
+		Keys: func() []byte { return versions.SealKeysForTier(d.tree.Keys()) }, Log: log,
+	})
+	if err != nil {
+		g.bucket.Close()
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	g.cancel = cancel
+	g.checks.Go(func() {
+		for restOf(ctx, checkLeast+rand.N(checkMost-checkLeast)) {
+			if g.bucket.Ready() == nil {
+				_ = g.check(ctx, d, checkFiles)
+			}
+		}
+	})
+	return g, nil
+}
+
+// fetcherKey is the key of who may fetch what peers keep of a store: it follows from what stands on recovery sheets.
+func fetcherKey(share [32]byte, id string) esp.PrivateKey {
+	return esp.PrivateKey(versions.VaultKey(share, id[:recovery.StorePart]))
+}
+
+// sessionESP is a session of package esp.
+type sessionESP struct{ *esp.Session }
+
+func (s sessionESP) Open(ctx context.Context) (net.Conn, error) {
+	c, err := s.Session.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// sessionOf returns nil where there is none.
+func sessionOf(s *esp.Session, ok bool) vault.Session {
+	if !ok {
+		return nil
+	}
+	return sessionESP{s}
+}
+
+func restOf(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (g *given) end() {
+	g.cancel()
+	g.bucket.Close()
+	g.uploader.Close()
+	g.checks.Wait()
+}
+
+// connected has what waits for a peer go on.
+func (v *vaults) connected(id sharefs.PeerID) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if g := v.given[id]; g != nil {
+		g.uploader.Wake()
+	}
+}
+
+// has takes word of what the peer has whole.
+func (g *given) has(list []tier.Info) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.named = list
+}
+
+func (g *given) recheck() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.uploader != nil {
+		g.uploader.Recheck()
+	}
+}
+
+// check asks the peer for proofs, and has what it cannot prove be sent again.
+func (g *given) check(ctx context.Context, d *Daemon, most int) error {
+	g.mu.Lock()
+	named := g.named
+	g.mu.Unlock()
+	if named == nil {
+		return &sharefs.Error{Op: "ask for proofs", Kind: sharefs.KindAgain, Detail: "it has nothing whole yet: sharefs peers tells what it lacks"}
+	}
+	out, err := g.bucket.Check(ctx, named, d.tree.TierSource().Open, most)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	g.mu.Lock()
+	now := time.Now()
+	r := &g.report
+	r.CheckError = ""
+	switch {
+	case len(out.Wrong) > 0:
+		r.Failed = now
+		r.Wrong += len(out.Wrong)
+	case err != nil:
+		r.CheckError = err.Error()
+	case out.Objects > 0:
+		r.Checked, r.Proved = now, out.Objects
+	}
+	g.mu.Unlock()
+	if len(out.Wrong) == 0 {
+		return err
+	}
+	d.log.Warn("a peer could not prove to have what it keeps: it is sent again", "peer", g.peer.Short(), "files", out.Wrong)
+	g.recheck()
+	return &sharefs.Error{Op: "ask for proofs", Kind: sharefs.KindCorrupt, Detail: fmt.Sprintf("it could not prove to have %d of %d files, such as %s: they are sent again", len(out.Wrong), out.Objects, out.Wrong[0])}
+}
+
+// checkPatience bounds how long somebody waits for proofs.
+const checkPatience = time.Minute
+
+// checkNow asks peers for proofs because somebody wants to know; an empty word means all.
+func (v *vaults) checkNow(word string) error {
+	var of sharefs.PeerID
+	if word != "" {
+		p, err := v.d.peers.book.Find(word)
+		if err != nil {
+			return err
+		}
+		of = p.ID
+	}
+	v.mu.Lock()
+	var list []*given
+	for id, g := range v.given {
+		if word == "" || id == of {
+			list = append(list, g)
+		}
+	}
+	v.mu.Unlock()
+	if len(list) == 0 {
+		return &sharefs.Error{Op: "ask for proofs", Kind: sharefs.KindNotExist, Detail: "no backup is given to it: sharefs grant NAME store, and there sharefs peers limit NAME quota=50GB"}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), checkPatience)
+	defer cancel()
+	errs := make([]error, len(list))
+	var all sync.WaitGroup
+	for i, g := range list {
+		all.Go(func() {
+			if err := g.check(ctx, v.d, checkAsked); err != nil {
+				p, _ := v.d.peers.book.Peer(g.peer)
+				errs[i] = fmt.Errorf("%s: %w", p.Name, err)
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// status tells how a peer keeps the backup; nil: it is not to.
+func (v *vaults) status(id sharefs.PeerID) *report.Backup {
+	v.mu.Lock()
+	g := v.given[id]
+	v.mu.Unlock()
+	if g == nil {
+		return nil
+	}
+	s, at := g.uploader.Stats(), g.bucket.State()
+	g.mu.Lock()
+	r := g.report
+	g.mu.Unlock()
+	r.Files, r.Bytes, r.Complete, r.BacklogFiles, r.BacklogBytes, r.Behind, r.Sent = s.Files, s.Bytes, s.Complete, s.BacklogFiles, s.BacklogBytes, s.Behind, s.Sent
+	r.Used, r.Quota, r.Damaged, r.Error, r.Refused, r.PutBack = at.Used, at.Quota, at.Damaged, s.Error, s.Refused, s.PutBack
+	return &r
+}
+
+// backupLate is how long a peer may lack something without anybody having to see to it.
+const backupLate = 24 * time.Hour
+
+// troubles says what somebody should see to.
+func (v *vaults) troubles() (list []string) {
+	v.mu.Lock()
+	err := v.err
+	ids := slices.SortedFunc(maps.Keys(v.given), func(a, b sharefs.PeerID) int { return slices.Compare(a[:], b[:]) })
+	v.mu.Unlock()
+	if err != nil {
+		list = append(list, "no backup is given to peers: "+err.Error())
+	}
+	for _, id := range ids {
+		b := v.status(id)
+		if b == nil || b.Error == "" || !b.Refused && (b.Behind.IsZero() || time.Since(b.Behind) < backupLate) {
+			continue
+		}
+		p, _ := v.d.peers.book.Peer(id)
+		list = append(list, "the backup with "+p.Name+" does not get on: "+b.Error)
+	}
+	return list
+}
+
+// end ends it; what a peer does not have then follows with the next mount.
+func (v *vaults) end() {
+	v.mu.Lock()
+	v.ended = true
+	all := v.given
+	v.given = nil
+	v.mu.Unlock()
+	for _, g := range all {
+		g.end()
+	}
+	v.keeper.end()
+}
+
+// vaultSource is the store as peers get it: what a bucket alone has is fetched from there, so that each of them has all.
+type vaultSource struct {
+	tier.Source
+	packs *near.FS
+}
+
+func (s vaultSource) Files() ([]tier.File, bool, error) {
+	files, ready, err := s.Source.Files()
+	for i := range files {
+		files[i].Remote = false
+	}
+	return files, ready, err
+}
+
+func (s vaultSource) Open(name string) (interface {
+	io.ReaderAt
+	io.Closer
+}, error) {
+	f, err := s.Source.Open(name)
+	if _, sealed := near.IDOf(name); !errors.Is(err, sharefs.KindNotExist) || !sealed {
+		return f, err
+	}
+	remote, err := s.packs.Open(strings.TrimPrefix(name, "packs/"), false)
+	if errors.Is(err, iofs.ErrNotExist) {
+		return nil, &sharefs.Error{Op: "upload", Path: name, Kind: sharefs.KindNotExist, Err: err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return remote, nil
+}

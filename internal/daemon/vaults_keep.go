@@ -1,0 +1,101 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/esp"
+	"sharefs/internal/store"
+	"sharefs/peers/report"
+	"sharefs/peers/vault"
+)
+
+// keeper is what this host keeps for peers: sealed, of those for whom its user has set a quota.
+type keeper struct {
+	store  *vault.Store // nil: it keeps nothing, and err says why
+	server *vault.Server
+	err    error
+	cancel context.CancelFunc
+	scrub  sync.WaitGroup
+}
+
+// spareMost is how much of the disk is left free for this host's own files, bytes: a 16th, and no more than this.
+const spareMost = 4 << 30
+
+// startKeeper begins to serve givers, and who recovers. The hub is there.
+func (d *Daemon) startKeeper() {
+	k := &d.vaults.keeper
+	if d.store.ReadOnly {
+		return
+	}
+	var st unix.Statfs_t
+	if k.err = unix.Statfs(d.store.Dir, &st); k.err == nil {
+		k.store, k.err = vault.OpenStore(vault.StoreConfig{
+			Dir: filepath.Join(d.store.Dir, store.VaultsDir), Quota: d.keptFor, Spare: min(spareMost, st.Blocks*uint64(st.Bsize)/16), Log: d.log.With("part", "vaults"),
+		})
+	}
+	if k.err != nil {
+		d.log.Error("nothing is kept for peers", "error", k.err)
+		return
+	}
+	k.server = vault.NewServer(vault.ServerConfig{Store: k.store, Pace: d.peers.pace})
+	hub := d.peers.hub
+	hub.Handle(vault.Purpose, func(peer sharefs.PeerID, c *esp.Conn, first json.RawMessage) { k.server.Serve(peer, c, first) })
+	hub.HandleGuests(vault.Purpose, func(key esp.PublicKey) bool { return k.store.Fetches(key) },
+		func(key esp.PublicKey, c *esp.Conn, first json.RawMessage) { k.server.ServeFetcher(key, c, first) })
+	hub.Follow(func(peer sharefs.PeerID, _ *esp.Session) { d.vaults.connected(peer) })
+	ctx, cancel := context.WithCancel(context.Background())
+	k.cancel = cancel
+	k.scrub.Go(func() { k.store.Scrub(ctx) })
+}
+
+// keptFor returns how much is kept for a peer.
+func (d *Daemon) keptFor(id sharefs.PeerID) (bytes uint64, why string) {
+	if bytes = d.peers.book.Limits(id).Quota; bytes > 0 {
+		return bytes, ""
+	}
+	name := "NAME"
+	if p, ok := d.peers.book.Peer(id); ok {
+		name = p.Name
+	}
+	return 0, fmt.Sprintf("it keeps nothing for this host; there: sharefs peers limit %s quota=50GB", name)
+}
+
+func (k *keeper) end() {
+	if k.cancel == nil {
+		return
+	}
+	k.cancel()
+	k.server.Close()
+	k.scrub.Wait()
+}
+
+// keeps tells what is kept for a peer; nil: nothing, nor is anything to be.
+func (k *keeper) keeps(id sharefs.PeerID) *report.Keeps {
+	if k.store == nil {
+		return nil
+	}
+	kept, ok := k.store.Kept(id)
+	if !ok {
+		return nil
+	}
+	return &report.Keeps{Files: kept.Objects, Bytes: kept.Bytes, Quota: kept.Quota, Damaged: kept.Damaged, Scrubbed: kept.Scrubbed}
+}
+
+// drop removes what is kept for a peer.
+func (d *Daemon) dropKept(word string) error {
+	p, err := d.peers.book.Find(word)
+	if err != nil {
+		return err
+	}
+	if k := &d.vaults.keeper; k.store != nil {
+		return k.store.Drop(p.ID)
+	}
+	return d.vaults.keeper.err
+}
