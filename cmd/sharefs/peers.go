@@ -23,7 +23,7 @@ func (a *app) peers() *cobra.Command {
 		Short: "Show the hosts that this store is paired with",
 		Long: `Show the hosts that this store is paired with: what each may, whether it is
 connected, what it lacks of the changes here, what of its own has not come yet, and
-why. .share/ctl/peers has a directory for each, with more.`,
+why; and other hosts whose changes came with those of peers, and do not count here. .share/ctl/peers has a directory for each, with more.`,
 		Args: commands,
 		RunE: func(*cobra.Command, []string) error {
 			m, err := a.here()
@@ -37,7 +37,19 @@ why. .share/ctl/peers has a directory for each, with more.`,
 			if a.json {
 				return a.writeJSON(all)
 			}
-			return a.listPeers(all)
+			if err := a.listPeers(all); err != nil {
+				return err
+			}
+			s, err := m.Sync()
+			if err != nil {
+				return err
+			}
+			for i := range s.LeftOut {
+				if err := a.printf("%s.\n", term.Clean(s.LeftOut[i].Text())); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 	}
 	cmd.AddCommand(

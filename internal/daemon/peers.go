@@ -138,8 +138,13 @@ func (d *Daemon) allPeers() []report.Peer {
 	}
 	all := d.peers.hub.Peers()
 	exchanged, policy := d.travel.exchanged(), d.peers.book.Policy()
+	left := map[string]uint64{}
+	for _, l := range d.travel.leftOut() {
+		left[l.ID] = l.Changes
+	}
 	for i := range all {
 		if id, err := sharefs.ParsePeerID(all[i].ID); err == nil {
+			all[i].LeftOut = left[all[i].ID]
 			all[i].Files = d.travel.files(exchanged, policy, id)
 			all[i].Backup, all[i].Keeps = d.vaults.status(id), d.vaults.keeper.keeps(id)
 			if l := d.peers.book.Limits(id); l != (book.Limits{}) {

@@ -111,6 +111,10 @@ func problems(s *status.Status, watch, lost string) []string {
 			for _, why := range s.Peers.Sync.Troubles {
 				add(true, "files do not travel as they should: "+why)
 			}
+			for i := range s.Peers.Sync.LeftOut {
+				l := &s.Peers.Sync.LeftOut[i]
+				add(l.Stranger(), l.Text())
+			}
 			add(s.Peers.Sync.Held > 0, "peers have removed or renamed much at once, and "+term.Count(uint64(s.Peers.Sync.Held))+" of that wait for your yes or no: sharefs held")
 		}
 	}

@@ -85,7 +85,9 @@ func (t *travel) begin() error {
 		return fail(sharefs.KindOf(err), "", err)
 	}
 	log := d.log.With("part", "travel")
-	t.log = &engine.Log{Policy: d.peers.book.Policy, Most: d.peers.book.Records, Took: t.wake, Anew: t.anew, Stop: t.takesNothing}
+	t.log = &engine.Log{
+		Self: d.store.Keys.Peer(), Policy: d.peers.book.Policy, Most: d.peers.book.Records, Took: t.wake, Passed: t.askWho, Anew: t.anew, Stop: t.takesNothing,
+	}
 	t.ex = exchange.New(exchange.Config{
 		Self: d.store.Keys.Peer(), Policy: d.peers.book.Policy, Log: t.log, Chunks: chunks{d.tree}, Rings: rings{d.tree}, Pace: d.peers.pace, Logger: log,
 		Changed: func(sharefs.PeerID) { t.retry() },
@@ -120,6 +122,7 @@ func (t *travel) open() (engine.Replica, error) {
 	}
 	t.log.Use(r)
 	t.hands.Go(func() { t.ex.Over(t.d.peers.hub) }) // beside the loop, for peers may ask that for something at once
+	t.hands.Go(t.askWho)
 	t.lookForConflicts()
 	return oneWay{r, t}, nil
 }

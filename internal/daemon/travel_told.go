@@ -13,7 +13,7 @@ import (
 func (t *travel) sync() report.Sync {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := report.Sync{On: t.begun, Troubles: []string{}, Waits: []string{}}
+	s := report.Sync{On: t.begun, LeftOut: []report.LeftOut{}, Troubles: []string{}, Waits: []string{}}
 	if t.err != nil {
 		s.Troubles = append(s.Troubles, t.err.Error())
 	}
@@ -34,7 +34,46 @@ func (t *travel) sync() report.Sync {
 	for _, n := range t.holding() {
 		s.Held += n
 	}
+	s.LeftOut = t.leftOut()
 	return s
+}
+
+// mostLeftOut is of how many hosts it is told that what they write does not count here.
+const mostLeftOut = 32
+
+// leftOut tells whose changes were passed over.
+func (t *travel) leftOut() []report.LeftOut {
+	out := []report.LeftOut{}
+	r := t.records()
+	if r == nil {
+		return out
+	}
+	list, err := r.PassedOver()
+	if err != nil {
+		return out
+	}
+	policy := t.d.peers.book.Policy()
+	for _, p := range list[:min(mostLeftOut, len(list))] {
+		l := report.LeftOut{ID: p.Author.String(), Changes: p.Records, Via: t.author(p.Via)}
+		if known, ok := t.d.peers.book.Peer(p.Author); ok {
+			l.Name, l.Level = known.Name, policy.Most(p.Author).String()
+		} else if i, ok := t.d.peers.hub.Introduced(p.Author); ok {
+			l.Via, l.Calls, l.Addresses = t.author(i.Via), i.Name, i.Addrs
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+// askWho asks peers who wrote what was passed over, of whom nothing is known here.
+func (t *travel) askWho() {
+	var ids []sharefs.PeerID
+	for _, l := range t.leftOut() {
+		if id, err := sharefs.ParsePeerID(l.ID); err == nil && l.Stranger() {
+			ids = append(ids, id)
+		}
+	}
+	t.d.peers.hub.Strangers(ids)
 }
 
 // files tells how files travel between this host and a peer; nil where they cannot.

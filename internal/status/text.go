@@ -203,6 +203,13 @@ func syncParts(s *report.Sync) []string {
 	if s.Held > 0 {
 		parts = append(parts, term.Count(uint64(s.Held))+" removals and renames of peers held for you (sharefs held)")
 	}
+	left := uint64(0)
+	for i := range s.LeftOut {
+		left += s.LeftOut[i].Changes
+	}
+	if left > 0 {
+		parts = append(parts, term.Of(left, "change")+" of "+term.Of(uint64(len(s.LeftOut)), "host")+" left out, of which nothing counts here (sharefs peers)")
+	}
 	if len(parts) == 1 {
 		parts[0] += ", all of it in the tree"
 	}

@@ -41,8 +41,11 @@
 //
 // # Content
 //
-// The versions of a file form a graph. A version waits until all its parents have come. Those without a descendant are the heads. Ranked by causal depth (the
-// longest way to a version without parents), then order, the first one is live; the others are conflicts, except those whose content is that of a higher one.
+// The versions of a file form a graph: each comes from its parents, as far as they are here and earlier. Those of which no merged one comes are the heads, if they are merged
+// themselves. Ranked by causal depth (the longest way to a version that comes from none), then order, the first one is live; the others are conflicts, except those whose content is that of a higher one.
+//
+// A version waits for nothing: its parents may never come, since their author does not count here. Who wrote it knew what he himself had written before, so one of whose parents some are not
+// here as merged comes also from all earlier merged versions of its author. And an author names, beside what he replaces, the last versions before that of other authors.
 //
 // # Names
 //

@@ -23,7 +23,8 @@ type file struct {
 	// Of others:
 	links    map[uint64]*register
 	versions map[record.ID]*version
-	waiting  map[record.ID][]*version // for a parent
+	gaps     bool // some version comes from one that is not here as merged
+	stale    bool // of one with gaps: heads and depths have to be found out anew
 	heads    []*version
 
 	spots map[uint64]*spot // where its names are, as the rest of the tree knows it
@@ -45,9 +46,9 @@ type version struct {
 	rec        *record.Record
 	body       *record.Version
 	merged     bool
-	accepted   bool // all that lies before it has come
+	accepted   bool // it fits the file
 	superseded bool // a merged version descends from it
-	depth      int
+	depth      int  // unless file.deeper
 }
 
 // insert files a placement of a regular file or symlink.
@@ -64,61 +65,75 @@ func (f *file) insert(r *record.Record, p *record.Place) {
 	reg.places = slices.Insert(reg.places, i, r)
 }
 
-// addVersion files a version, or one that was known and now is merged, and reports whether the heads may have changed.
+// addVersion files a version, or one that was known and now is merged, and reports whether the heads, or their order, may have changed.
 func (f *file) addVersion(r *record.Record, body *record.Version, merged bool) bool {
 	if f.versions == nil {
-		f.versions, f.waiting = map[record.ID]*version{}, map[record.ID][]*version{}
+		f.versions = map[record.ID]*version{}
 	}
-	if v := f.versions[r.ID()]; v != nil {
-		v.merged = merged
-		return v.accepted && f.lead(v)
+	v := f.versions[r.ID()]
+	if v == nil {
+		v = &version{rec: r, body: body, merged: merged}
+		f.versions[r.ID()] = v
+		return f.typ != 0 && f.try(v)
 	}
-	v := &version{rec: r, body: body, merged: merged}
-	f.versions[r.ID()] = v
-	return f.typ != 0 && f.try(v)
+	v.merged = merged
+	switch {
+	case !v.accepted:
+		return false
+	case f.gaps:
+		f.stale = true
+		return true
+	}
+	return f.lead(v) // nothing comes from it: there would be a gap
 }
 
 // tryAll takes up the versions that came before the file's type was known.
 func (f *file) tryAll() {
+	f.gaps, f.stale = true, true
 	for _, v := range f.versions {
 		f.try(v)
 	}
 }
 
-// try accepts a version if nothing is missing before it, and then those that waited for it.
+// try accepts a version if it fits.
 func (f *file) try(v *version) (changed bool) {
-	for todo := []*version{v}; len(todo) > 0; {
-		v, todo = todo[len(todo)-1], todo[:len(todo)-1]
-		if v.accepted || v.body.Type() != f.typ {
-			continue
-		}
-		depth, missing := 1, record.ID{}
-		for _, id := range v.body.Parents {
-			p := f.versions[id]
-			if p == nil || !p.accepted {
-				missing = id
-				break
-			}
-			depth = max(depth, p.depth+1)
-		}
-		if !missing.IsZero() {
-			f.waiting[missing] = append(f.waiting[missing], v)
-			continue
-		}
-		v.accepted, v.depth = true, depth
-		if f.lead(v) {
-			changed = true
-		}
-		id := v.rec.ID()
-		todo = append(todo, f.waiting[id]...)
-		delete(f.waiting, id)
+	if v.accepted || v.body.Type() != f.typ {
+		return false
 	}
-	return changed
+	v.accepted, v.depth = true, 1
+	f.gaps = f.gaps || f.gap(v)
+	if f.gaps {
+		f.stale = true
+		return true
+	}
+	for _, id := range v.body.Parents {
+		v.depth = max(v.depth, f.versions[id].depth+1)
+	}
+	return f.lead(v)
 }
 
-// lead makes an accepted version a head, unless it is not merged or superseded, and supersedes all before it.
+// parent returns a version from which another one comes; nil if it is not here, or comes later, of which no honest author is the cause.
+func (f *file) parent(v *version, id record.ID) *version {
+	p := f.versions[id]
+	if p == nil || !p.accepted || p.rec.Order().Compare(v.rec.Order()) > 0 {
+		return nil
+	}
+	return p
+}
+
+// gap reports whether something from which a version comes is not here as merged.
+func (f *file) gap(v *version) bool {
+	for _, id := range v.body.Parents {
+		if p := f.parent(v, id); p == nil || !p.merged {
+			return true
+		}
+	}
+	return false
+}
+
+// lead makes an accepted version a head if it is merged, and supersedes all before it. The file has no gaps, and nothing comes from the version.
 func (f *file) lead(v *version) bool {
-	if !v.merged || v.superseded {
+	if !v.merged {
 		return false
 	}
 	f.heads = append(f.heads, v)
@@ -137,10 +152,64 @@ func (f *file) lead(v *version) bool {
 	return true
 }
 
+// fill finds out anew, for a file with gaps, how deep each version is and which are heads. What comes from something is later than it, so it goes by the order of all records.
+func (f *file) fill() {
+	f.stale, f.gaps, f.heads = false, false, nil
+	var all []*version
+	for _, v := range f.versions {
+		if v.accepted {
+			all = append(all, v)
+		}
+	}
+	slices.SortFunc(all, func(a, b *version) int { return a.rec.Order().Compare(b.rec.Order()) })
+	open := map[*version]bool{}
+	deepest := map[sharefs.PeerID]int{} // of the merged versions of an author so far
+	for _, v := range all {
+		v.depth, v.superseded = 1, false
+		for _, id := range v.body.Parents {
+			if p := f.parent(v, id); p != nil {
+				v.depth = max(v.depth, p.depth+1)
+			}
+		}
+		if f.gap(v) {
+			open[v], f.gaps = true, true
+			v.depth = max(v.depth, deepest[v.rec.Author]+1)
+		}
+		if v.merged {
+			deepest[v.rec.Author] = max(deepest[v.rec.Author], v.depth)
+		}
+	}
+	before := map[sharefs.PeerID]bool{} // whose merged versions are before one that supersedes them
+	for _, v := range slices.Backward(all) {
+		v.superseded = v.superseded || v.merged && before[v.rec.Author]
+		if !v.merged && !v.superseded {
+			continue
+		}
+		for _, id := range v.body.Parents {
+			if p := f.parent(v, id); p != nil {
+				p.superseded = true
+			}
+		}
+		before[v.rec.Author] = before[v.rec.Author] || open[v]
+		if !v.superseded {
+			f.heads = append(f.heads, v)
+		}
+	}
+}
+
+// leading returns the heads, in no order.
+func (f *file) leading() []*version {
+	if f.stale {
+		f.fill()
+	}
+	return f.heads
+}
+
 // ranked returns the heads, the live one first.
 func (f *file) ranked() []head {
-	all := make([]head, len(f.heads))
-	for i, v := range f.heads {
+	heads := f.leading()
+	all := make([]head, len(heads))
+	for i, v := range heads {
 		all[i] = head{id: v.rec.ID(), depth: v.depth, order: v.rec.Order(), content: v.body.Content()}
 	}
 	slices.SortFunc(all, func(a, b head) int { return a.before(&b) })
@@ -196,7 +265,7 @@ func (t *Tree) where(f *file) map[uint64]*spot {
 			break
 		}
 	}
-	if len(all) > 0 || len(f.heads) == 0 {
+	if len(all) > 0 || len(f.leading()) == 0 {
 		return all
 	}
 	for link, s := range gone {
@@ -211,7 +280,7 @@ func (t *Tree) where(f *file) map[uint64]*spot {
 // saw reports whether the removals of a name, and those that have seen one of them, have seen all heads of the file.
 func (t *Tree) saw(f *file, removals []*record.Record) bool {
 	missing := map[record.ID]bool{}
-	for _, v := range f.heads {
+	for _, v := range f.leading() {
 		missing[v.rec.ID()] = true
 	}
 	// Nearly always the removals name the heads themselves.

@@ -178,6 +178,14 @@ func (t *Tree) Inputs(fn func(Input)) {
 	}
 }
 
+// Renew has a record stand for one of the same id that was added, which says the same and may lack its signature.
+func (t *Tree) Renew(rec *record.Record) {
+	if i, ok := t.records[rec.ID()]; ok {
+		i.Record = rec
+		t.records[rec.ID()] = i
+	}
+}
+
 // Names returns how many names are shown.
 func (t *Tree) Names() int { return len(t.nodes) - 1 }
 

@@ -125,33 +125,63 @@ func (w *whole) isAncestor(dir, of sharefs.FileID) bool {
 
 // content finds the heads of each file.
 func (w *whole) content() {
-	depth := map[record.ID]int{} // of versions that wait for nothing
-	for again := true; again; {
-		again = false
-		for id, i := range w.records {
-			v, ok := i.Record.Body.(*record.Version)
-			if f := w.files[fileOf(i.Record)]; !ok || depth[id] > 0 || f == nil || f.typ != v.Type() {
-				continue
-			}
-			d := 1
-			for _, parent := range v.Parents {
-				if depth[parent] == 0 || fileOf(w.records[parent].Record) != v.File {
-					d = 0
-					break
-				}
-				d = max(d, 1+depth[parent])
-			}
-			if d > 0 {
-				depth[id], again = d, true
+	fits := func(id record.ID, of sharefs.FileID) *record.Record {
+		r := w.records[id].Record
+		if f := w.files[of]; r != nil && f != nil && fileOf(r) == of {
+			if v, ok := r.Body.(*record.Version); ok && v.Type() == f.typ {
+				return r
 			}
 		}
+		return nil
+	}
+	// From which versions one comes.
+	before := func(r *record.Record) (all []*record.Record) {
+		v, gap := r.Body.(*record.Version), false
+		for _, id := range v.Parents {
+			p := fits(id, v.File)
+			if p != nil && p.Order().Compare(r.Order()) > 0 {
+				p = nil
+			}
+			if p != nil {
+				all = append(all, p)
+			}
+			gap = gap || p == nil || w.records[id].Standing != Merged
+		}
+		for id, i := range w.records {
+			if p := fits(id, v.File); gap && p != nil && i.Standing == Merged && p.Author == r.Author && p.Order().Compare(r.Order()) < 0 {
+				all = append(all, p)
+			}
+		}
+		return all
+	}
+	depth := map[record.ID]int{} // of versions that fit their file
+	var deep func(r *record.Record) int
+	deep = func(r *record.Record) int {
+		if depth[r.ID()] == 0 {
+			d := 1
+			for _, p := range before(r) {
+				d = max(d, 1+deep(p))
+			}
+			depth[r.ID()] = d
+		}
+		return depth[r.ID()]
 	}
 	superseded := map[record.ID]bool{}
 	for id, i := range w.records {
-		if depth[id] > 0 && i.Standing == Merged {
-			before := w.seen(i.Record)
-			for other := range before {
-				superseded[other] = superseded[other] || other != id
+		r := fits(id, fileOf(i.Record))
+		if r == nil {
+			continue
+		}
+		deep(r)
+		if i.Standing != Merged {
+			continue
+		}
+		for todo := before(r); len(todo) > 0; {
+			p := todo[len(todo)-1]
+			todo = todo[:len(todo)-1]
+			if !superseded[p.ID()] {
+				superseded[p.ID()] = true
+				todo = append(todo, before(p)...)
 			}
 		}
 	}

@@ -37,11 +37,13 @@ func Bulk(p trust.Policy, author sharefs.PeerID) replica.Bulk {
 
 // Log is the log of a replica as an exchange has it. While there is no replica it errors with KindAgain.
 type Log struct {
+	Self   sharefs.PeerID
 	Policy func() trust.Policy                // of the moment
 	Most   func(author sharefs.PeerID) uint64 // records that may be here, as the replica has it
 	Took   func()                             // called when something was taken
 	Anew   func(time.Duration)                // called when a peer's log has to be asked for again, after a while
 	Stop   func() error                       // why nothing is taken at present; nil: it is
+	Passed func()                             // called when something came by an author of whom nothing counts; may be nil
 
 	mu sync.RWMutex // guards r
 	r  *replica.Replica
@@ -244,6 +246,11 @@ func (l *Log) Take(peer sharefs.PeerID, log exchange.LogID, items []exchange.Ite
 	if fresh > 0 {
 		l.Look()
 		l.Took()
+	}
+	if policy := l.Policy(); l.Passed != nil && slices.ContainsFunc(items, func(i exchange.Item) bool {
+		return len(i.Records) > 0 && i.Records[0].Author != l.Self && Standing(policy, i.Records[0].Author) == replica.PassedOver
+	}) {
+		l.Passed()
 	}
 	if early && err == nil {
 		l.Anew(earlyPause)

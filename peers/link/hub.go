@@ -95,7 +95,10 @@ type Hub struct {
 	desk      *desk                 // nil: there is nothing for guests
 	guests    map[*esp.Session]bool // sessions of guests
 	silent    map[*esp.Session]bool // in which nothing had been said when they were last looked for
-	sweep     *time.Timer           // until they are looked for again; nil while there can be none
+	// asked are hosts that peers are asked about, introduced what they said.
+	asked      map[sharefs.PeerID]bool
+	introduced map[sharefs.PeerID]Introduced
+	sweep      *time.Timer // until they are looked for again; nil while there can be none
 }
 
 // peer is one of the book.

@@ -53,6 +53,7 @@ type note struct {
 	Kind  string   `json:"kind"`
 	Addrs []string `json:"addresses,omitempty"`
 	Tags  [][]byte `json:"tags,omitempty"`
+	Hosts []whois  `json:"hosts,omitempty"`
 }
 
 // The kinds of notes; others are skipped.
@@ -60,6 +61,8 @@ const (
 	noteAddresses = "addresses" // the sender's, changed
 	noteMeet      = "meet"      // tags of those whom the sender misses
 	noteFound     = "found"     // one of them is at these addresses
+	noteWho       = "who"       // ids of hosts of which the sender knows nothing, as tags
+	noteWhois     = "whois"     // who some of them are
 )
 
 // How often a peer is listened to, and how often what it says is kept on disk.
@@ -206,6 +209,7 @@ func (h *Hub) adopt(p *peer, s *esp.Session, c *esp.Conn, mine, m *hello) {
 		h.cfg.Log.Warn("peers could not be kept", "error", err)
 	}
 	h.meet()
+	h.askWho(l)
 	poke(h.kick)
 }
 
@@ -332,6 +336,10 @@ func (l *link) take(n *note) {
 		h.match(l, n.Tags)
 	case noteFound:
 		h.found(l, n)
+	case noteWho:
+		h.introduce(l, n.Tags)
+	case noteWhois:
+		h.takeIntroduced(l, n.Hosts)
 	}
 }
 

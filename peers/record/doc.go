@@ -13,7 +13,7 @@
 //	16  share
 //	32  author, an Ed25519 public key
 //	8   hlc, not zero
-//	1   kind of the body: 1 place, 2 version, 3 attr, 4 cut
+//	1   kind of the body: 1 place, 2 version, 3 attr, 4 cut, 5 told
 //	…   body
 //	64  signature over "sharefs record 1\n" ‖ id
 //
@@ -31,6 +31,7 @@
 //	           2  varint length and the target of a symlink
 //	attr     16 file, 2 mode, 1 whether mtime follows, (8 mtime), list of xattrs: 1 length and the name, varint length and the value
 //	cut      32 author, 8 incarnation, 8 number, 8 epoch
+//	told     a place that is no removal, a version or attributes by another author, earlier than this record, without its format and signature: from its share to the end of its body
 //
 // # Batch
 //

@@ -40,9 +40,10 @@ const (
 	KindVersion = 2
 	KindAttr    = 3
 	KindCut     = 4
+	KindTold    = 5
 )
 
-// Body is what a record says: *[Place], *[Version], *[Attr] or *[Cut].
+// Body is what a record says: *[Place], *[Version], *[Attr], *[Cut] or *[Told].
 type Body interface {
 	// Kind returns the number of the kind.
 	Kind() uint8
@@ -92,6 +93,14 @@ func (r *Record) check() error {
 	case r.Author.IsZero():
 		return fmt.Errorf("an author of zeros")
 	}
+	if t, ok := r.Body.(*Told); ok {
+		switch {
+		case t.Record.Author == r.Author:
+			return fmt.Errorf("what its own author said")
+		case t.Record.HLC >= r.HLC:
+			return fmt.Errorf("what another author said later")
+		}
+	}
 	return r.Body.check()
 }
 
@@ -119,6 +128,8 @@ func Decode(b []byte) (*Record, error) {
 		r.Body = decodeAttr(&d)
 	case KindCut:
 		r.Body = decodeCut(&d)
+	case KindTold:
+		r.Body = decodeTold(&d)
 	default:
 		return nil, invalid(op, fmt.Errorf("a body of kind %d, which this version of ShareFS does not know", kind))
 	}

@@ -45,6 +45,9 @@ func made(t testing.TB, body Body) *Record {
 // header in hex: format, share, author (the public key of a seed of 0x01 bytes), hlc.
 const wireHeader = "01" + "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a" + "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c" + "0102030405060708"
 
+// otherAuthor is the public key of a seed of 0x02 bytes.
+const otherAuthor = "8139770ea87d175f56a35466c34c7ecccb8d8a91b4ee37a25df60f5b8fc9b394"
+
 // The id and signature of the first of bodies, and the hash of the first batch of TestBatchesOnTheWire, computed from the description of the format with other
 // programs (Python's hashlib). Whoever changes them breaks every share there is.
 const (
@@ -54,6 +57,16 @@ const (
 )
 
 func rep(hex string, n int) string { return strings.Repeat(hex, n) }
+
+// told is what the author of key 2 said.
+func told() *Told {
+	_, other := testKey(2)
+	r, err := New(testShare, other, 7, &Attr{File: fid(2), Mode: 0o644})
+	if err != nil {
+		panic(err)
+	}
+	return &Told{r}
+}
 
 // bodies pins the encoding of each kind of body: the kind, then the rest.
 var bodies = []struct {
@@ -78,6 +91,7 @@ var bodies = []struct {
 	{"attr", &Attr{File: fid(2), Mode: 0o644}, "03" + rep("02", 16) + "01a4" + "00" + "00"},
 	{"attr of a directory", &Attr{File: fid(0), Mode: 0o1777, HasMtime: true, Mtime: 9, Xattrs: []Xattr{{"user.a", ""}, {"user.b", "v"}}},
 		"03" + rep("00", 16) + "03ff" + "01" + "0000000000000009" + "02" + "06757365722e61" + "00" + "06757365722e62" + "0176"},
+	{"told", told(), "05" + rep("5a", 16) + otherAuthor + "0000000000000007" + "03" + rep("02", 16) + "01a4" + "00" + "00"},
 	{"cut", &Cut{Author: sharefs.PeerID(rid(0xa)), Incarnation: 1, Number: 2, Epoch: 3}, "04" + rep("0a", 32) + "0000000000000001" + "0000000000000002" + "0000000000000003"},
 }
 
@@ -220,7 +234,7 @@ func TestDamagedBytesRefused(t *testing.T) {
 	}{
 		"nothing":            {"", sharefs.KindInvalid, "too few"},
 		"another format":     {"02" + wireHeader[2:] + bodies[0].hex + sig, sharefs.KindNotSupported, "format 2"},
-		"another kind":       {wireHeader + "05" + sig, sharefs.KindInvalid, "kind 5"},
+		"another kind":       {wireHeader + "06" + sig, sharefs.KindInvalid, "kind 6"},
 		"no body":            {wireHeader + "01" + sig, sharefs.KindInvalid, "ends within its file"},
 		"a byte too many":    {wireHeader + bodies[0].hex + "00" + sig, sharefs.KindInvalid, "1 bytes after its end"},
 		"no signature":       {wireHeader, sharefs.KindInvalid, "too few"},
@@ -238,6 +252,45 @@ func TestDamagedBytesRefused(t *testing.T) {
 		r, err := Decode(unhex(t, c.hex))
 		if r != nil || !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestTold: what another author said, earlier, can be told; it is the record that it was.
+func TestTold(t *testing.T) {
+	_, mine := testKey(1)
+	key, other := testKey(2)
+	say := func(author sharefs.PeerID, at sharefs.HLC, body Body) *Record {
+		r, err := New(testShare, author, at, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	said := say(other, 7, &Place{File: fid(1), Type: Regular, Name: "a"})
+	if err := said.Sign(key); err != nil {
+		t.Fatal(err)
+	}
+	back, err := Decode(made(t, &Told{said}).Bytes())
+	if err != nil || back.Says().ID() != said.ID() || back.Says().Order() != said.Order() || said.Says() != said {
+		t.Fatal(back, err)
+	}
+	if back.Says().Verify() == nil {
+		t.Error("what is told is signed by whom it is of")
+	}
+	for want, inner := range map[string]*Record{
+		"a removal by":        say(other, 7, &Place{File: fid(1), Type: Regular, Parent: Nowhere}),
+		"kind 4 by another":   say(other, 7, &Cut{Author: other}),
+		"what its own author": say(mine, 7, &Attr{File: fid(1)}),
+		"said later":          say(other, 0x0102030405060708, &Attr{File: fid(1)}),
+		"kind 5 by another":   say(other, 9, &Told{say(mine, 7, &Attr{File: fid(1)})}),
+	} {
+		if _, err := New(testShare, mine, 0x0102030405060708, &Told{inner}); !errors.Is(err, sharefs.KindInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+		raw := append(unhex(t, wireHeader), KindTold)
+		if _, err := Decode(append((&Told{inner}).append(raw), make([]byte, 64)...)); !errors.Is(err, sharefs.KindInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
 		}
 	}
 }

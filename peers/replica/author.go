@@ -449,7 +449,7 @@ func (r *Replica) seenOf(key converge.Key, versions []record.ID) []record.ID {
 	}
 	slices.SortFunc(all, record.ID.Compare)
 	all = slices.Compact(all)
-	return all[:min(len(all), record.MaxSeen)]
+	return r.cover(all[:min(len(all), record.MaxSeen)], record.MaxSeen)
 }
 
 // inode writes down what an inode is like and what it holds.
@@ -572,8 +572,7 @@ func (r *Replica) parents(e *entry) (ids []record.ID) {
 			}
 		}
 	}
-	slices.SortFunc(ids, record.ID.Compare)
-	return ids
+	return r.cover(ids, record.MaxParents)
 }
 
 // neverWritten returns the content of an inode that took over a file and has no version, for nothing was written to it: it is empty. While somebody may write to it, that
@@ -609,6 +608,6 @@ func (r *Replica) sayID(body record.Body, before ...sharefs.HLC) (record.ID, err
 		return record.ID{}, err
 	}
 	r.fresh = append(r.fresh, rec)
-	r.add(converge.Input{Record: rec, Standing: converge.Merged})
-	return rec.ID(), nil
+	r.add(judged{rec, Merged}.inputs()...)
+	return rec.ID(), r.lean(body)
 }

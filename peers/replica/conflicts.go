@@ -136,7 +136,9 @@ func (r *Replica) bases(others []*record.Record, rec *record.Record) (list []*re
 			list = append(list, v)
 		}
 		for _, id := range v.Body.(*record.Version).Parents {
-			add(r.tree.Record(id), side[v.ID()])
+			if up := r.tree.Record(id); up != nil && up.Body.Kind() == record.KindVersion { // an author can name anything
+				add(up, side[v.ID()])
+			}
 		}
 	}
 	return list
@@ -202,7 +204,7 @@ func (r *Replica) choose(path string, n *converge.Node, chosen *record.Version, 
 	if len(v.Parents) > record.MaxParents {
 		return &sharefs.Error{Op: "resolve", Path: path, Kind: sharefs.KindInvalid, Detail: fmt.Sprintf("%d versions, at most %d can be resolved at once: write to the file first", len(v.Parents), record.MaxParents)}
 	}
-	slices.SortFunc(v.Parents, record.ID.Compare)
+	v.Parents = r.cover(v.Parents, record.MaxParents)
 	if err := r.say(&v, r.times(v.Parents)...); err != nil {
 		return err
 	}
@@ -213,8 +215,7 @@ func (r *Replica) choose(path string, n *converge.Node, chosen *record.Version, 
 			continue
 		}
 		done[c.Key] = true
-		heads = heads[:min(len(heads), record.MaxSeen)]
-		slices.SortFunc(heads, record.ID.Compare)
+		heads = r.cover(heads[:min(len(heads), record.MaxSeen)], record.MaxSeen)
 		typ := record.Regular
 		if last := r.last[c.Key]; last != nil {
 			typ = last.Body.(*record.Place).Type

@@ -28,6 +28,13 @@
 // moved. Only what differs is written: a mark that leads to nothing new is dropped. A new file is not told of before somebody has written it and its content is kept, so that
 // nobody sees it empty; its mark stays until then.
 //
+// # Where not all authors count everywhere
+//
+// A record can lean on what another author wrote: a version on the place of its file, a place on the directory that it is put into. Where the other one does not count, it would be for
+// nothing. So whoever writes about a file tells once what others wrote of it and of the directories above it ([record.Told]), which is as old as it was: told twice it is the same
+// record, and it takes nothing back that was said since. And versions, and removals, name beside what they replace the last versions before that of other authors, for each of them may be
+// the one that counts.
+//
 // # Nothing is lost
 //
 // A file whose present content no record tells is neither rewritten nor removed ([Tree.Adopt], [Tree.Take]): first it comes to rest and is written down. What is

@@ -98,7 +98,7 @@ func (r *Replica) watches(i *Item) *watch {
 	w := &watch{r: r, author: author, limit: limit, now: r.cfg.Now(), gives: map[converge.Slot]bool{}}
 	for _, rec := range i.Records {
 		// Also what comes later in the item: a file that is saved under another name first.
-		if p, ok := rec.Body.(*record.Place); ok && !p.Removed() && r.last[converge.Key{File: p.File, Link: p.Link}] == nil {
+		if p, ok := rec.Says().Body.(*record.Place); ok && !p.Removed() && r.last[converge.Key{File: p.File, Link: p.Link}] == nil {
 			w.gives[slotOf(p)] = true
 		}
 	}
@@ -124,7 +124,7 @@ func (r *Replica) watches(i *Item) *watch {
 // judge tells what a record counts that would be merged.
 func (w *watch) judge(rec *record.Record) Standing {
 	r := w.r
-	p, ok := rec.Body.(*record.Place)
+	p, ok := rec.Says().Body.(*record.Place)
 	if !ok {
 		return Merged
 	}
@@ -160,9 +160,9 @@ func (w *watch) takesAway(rec *record.Record, p *record.Place, last *record.Reco
 	old := last.Body.(*record.Place)
 	came, young := r.young.at[p.File]
 	switch {
-	case young && rec.HLC < sharefs.HLCAt(came): // it had gone before it came, as in a log that is read from its beginning
+	case young && rec.Says().HLC < sharefs.HLCAt(came): // it had gone before it came, as in a log that is read from its beginning
 		return false
-	case old.Removed() || rec.Order().Compare(last.Order()) < 0 && p.Type == old.Type:
+	case old.Removed() || rec.Says().Order().Compare(last.Order()) < 0 && p.Type == old.Type:
 		return false
 	case !p.Removed() && slotOf(p) == slotOf(old) && p.Type == old.Type:
 		return false
@@ -264,7 +264,7 @@ func (r *Replica) heldFrom(author sharefs.PeerID, key converge.Key) (ids []recor
 // overtakes lets go of held placements of a name where one counts that comes later: they would change nothing any more.
 func (r *Replica) overtakes(key converge.Key, rec *record.Record) {
 	for _, held := range maps.Clone(r.heldAt[key]) {
-		if held.Order().Compare(rec.Order()) < 0 {
+		if held.Says().Order().Compare(rec.Order()) < 0 {
 			r.keep(judged{held, Known})
 		}
 	}
@@ -323,7 +323,7 @@ func (r *Replica) Holds(most int) (list []Hold, err error) {
 	for key, ids := range r.heldAt {
 		last := map[sharefs.PeerID]*record.Record{}
 		for _, rec := range ids {
-			if was := last[rec.Author]; was == nil || was.Order().Compare(rec.Order()) < 0 {
+			if was := last[rec.Author]; was == nil || was.Says().Order().Compare(rec.Says().Order()) < 0 {
 				last[rec.Author] = rec
 			}
 		}
@@ -339,8 +339,8 @@ func (r *Replica) Holds(most int) (list []Hold, err error) {
 				}
 				of[author] = h
 			}
-			n := HeldName{Dir: rec.Body.(*record.Place).Type == record.Directory}
-			if p := rec.Body.(*record.Place); p.Removed() {
+			n := HeldName{Dir: rec.Says().Body.(*record.Place).Type == record.Directory}
+			if p := rec.Says().Body.(*record.Place); p.Removed() {
 				h.Removals++
 			} else {
 				h.Renames++
@@ -432,7 +432,7 @@ func (r *Replica) RejectHeld(author sharefs.PeerID) (n int, err error) {
 	back := map[converge.Key]converge.Slot{}
 	after := map[converge.Key]sharefs.HLC{}
 	for _, rec := range list {
-		p := rec.Body.(*record.Place)
+		p := rec.Says().Body.(*record.Place)
 		key := converge.Key{File: p.File, Link: p.Link}
 		if last := r.last[key]; last != nil && !last.Body.(*record.Place).Removed() {
 			back[key], after[key] = slotOf(last.Body.(*record.Place)), max(after[key], rec.HLC)

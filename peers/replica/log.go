@@ -46,10 +46,10 @@ func (r *Replica) Take(from sharefs.PeerID, items []Item) (fresh int, err error)
 		w := r.watches(&items[i])
 		if w != nil && len(in) > 0 { // which looks at what is there
 			r.add(in...)
-			fresh, in = fresh+len(in), nil
+			in = nil
 		}
-		news, e := r.takeItem(from, &items[i], w, twice)
-		in = append(in, news...)
+		come, news, e := r.takeItem(from, &items[i], w, twice)
+		in, fresh = append(in, come...), fresh+news
 		if e != nil && err == nil {
 			err = e
 		}
@@ -62,55 +62,55 @@ func (r *Replica) Take(from sharefs.PeerID, items []Item) (fresh int, err error)
 	if e := r.sync(); e != nil {
 		return 0, e
 	}
-	return fresh + len(in), err
+	return fresh, err
 }
 
 // takeItem checks an item and puts what is new of it into the database.
-func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[record.ID]bool) (in []converge.Input, err error) {
+func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[record.ID]bool) (in []converge.Input, news int, err error) {
 	if err := i.check(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	author := i.Records[0].Author
 	if author != r.cfg.Self && !r.cfg.Counts(author) {
-		return nil, r.passOver(from, i)
+		return nil, 0, r.passOver(from, i)
 	}
 	r.counted(author)
-	if i.Batch == nil && (twice[i.Records[0].ID()] || r.tree.Record(i.Records[0].ID()) != nil) {
-		return nil, nil
+	if i.Batch == nil && (twice[i.Records[0].ID()] || r.have(i.Records[0].ID())) {
+		return nil, 0, nil
 	}
 	if i.Batch != nil && r.taken(i.Batch) {
-		return nil, nil
+		return nil, 0, nil
 	}
 	if err := r.acceptable(i); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if over, err := r.tooMany(i); err != nil || over {
-		return nil, err
+		return nil, 0, err
 	}
 	lost := false
 	if i.Batch == nil {
 		if r.judge(i.Records[0]) == PassedOver {
-			return nil, r.passOver(from, i)
+			return nil, 0, r.passOver(from, i)
 		}
 		if err := i.Records[0].Verify(); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	} else if c := r.chains[chainID{author, i.Batch.Incarnation}]; c != nil && c.Share() != i.Batch.Share {
 		// No honest host goes on with a chain in another share. Whoever relays it may have seen that part of it first.
 		if err := i.Batch.Verify(); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		r.cfg.Log.Warn("a host has signed one chain in two shares", "author", author.String(), "batch", i.Batch.Number)
-		return nil, nil
+		return nil, 0, nil
 	} else {
 		fresh, err := r.link(i.Batch)
 		if errors.Is(err, sharefs.KindPermission) && (r.chain(i.Batch).Fork() != nil) {
 			if author != r.cfg.Self {
-				return nil, nil
+				return nil, 0, nil
 			}
 			lost = true // and counts as what this host wrote since, in the chain that it begins
 		} else if err != nil || !fresh {
-			return nil, err
+			return nil, 0, err
 		}
 		if fresh {
 			r.enlog(i.Batch)
@@ -118,7 +118,7 @@ func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[rec
 	}
 	for _, rec := range i.Records {
 		id := rec.ID()
-		if twice[id] || r.tree.Record(id) != nil {
+		if twice[id] || r.have(id) {
 			continue
 		}
 		twice[id] = true
@@ -129,17 +129,25 @@ func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[rec
 		if j.standing == Merged && w != nil {
 			j.standing = w.judge(rec)
 		}
-		if p, ok := rec.Body.(*record.Place); ok && j.standing == Merged && !r.placed[p.File] && r.cfg.Bulk != nil {
+		if p, ok := rec.Says().Body.(*record.Place); ok && j.standing == Merged && !r.placed[p.File] && r.cfg.Bulk != nil {
 			r.young.add(p.File, r.cfg.Now())
 		}
-		in = append(in, j.input())
+		if r.vouched[id] != nil {
+			delete(r.vouched, id)
+			r.tree.Renew(rec)
+			if counts, _ := r.tree.Standing(id); counts == converge.Merged {
+				j.standing = Merged
+			}
+		}
+		in = append(in, j.inputs()...)
+		news++
 		r.written[author]++
 		r.keep(j)
 		if i.Batch == nil {
 			r.put(spaceLog, r.arrive(), id[:])
 		}
 	}
-	return in, nil
+	return in, news, nil
 }
 
 // taken reports whether a batch is in its chain already.

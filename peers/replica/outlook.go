@@ -54,7 +54,8 @@ func (r *Replica) outlook(author sharefs.PeerID) *outlook {
 		o = &outlook{tree: converge.New()}
 		r.tree.Inputs(func(i converge.Input) {
 			if r.aside[author][i.Record.ID()].waits() {
-				i.Standing = converge.Merged
+				o.pending = append(o.pending, judged{i.Record, Merged}.inputs()...)
+				return
 			}
 			o.pending = append(o.pending, i)
 		})

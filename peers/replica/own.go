@@ -46,12 +46,15 @@ func (r *Replica) Saw(b *record.Batch) error {
 	return r.commit()
 }
 
-// Record returns a record that is here, nil if it is not.
+// Record returns a record that is here, nil if it is not, or if another author told of it alone.
 func (r *Replica) Record(id record.ID) (*record.Record, error) {
 	if err := r.enter(); err != nil {
 		return nil, err
 	}
 	defer r.mu.Unlock()
+	if !r.have(id) {
+		return nil, nil
+	}
 	return r.tree.Record(id), nil
 }
 

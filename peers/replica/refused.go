@@ -12,7 +12,7 @@ type refusals map[sharefs.PeerID]map[sharefs.FileID][]record.ID
 
 // set notes what a record counts.
 func (f refusals) set(j judged) {
-	id, file := j.ID(), fileOf(j.Record)
+	id, file := j.ID(), fileOf(j.Says())
 	of := f[j.Author]
 	if j.standing == Refused {
 		if of == nil {
@@ -35,8 +35,8 @@ func (r *Replica) reopen(rec *record.Record) {
 			r.keep(judged{r.tree.Record(id), Proposed})
 		}
 	}
-	again(fileOf(rec))
-	if p, ok := rec.Body.(*record.Place); ok && !p.Removed() {
+	again(fileOf(rec.Says()))
+	if p, ok := rec.Says().Body.(*record.Place); ok && !p.Removed() {
 		again(p.Parent)
 	}
 }

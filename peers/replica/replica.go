@@ -65,6 +65,9 @@ type state struct {
 	account
 	tree     *converge.Tree
 	last     map[converge.Key]*record.Record // the last placement
+	at       map[converge.Key]*record.Record // the last one that is no removal
+	said     map[record.ID]bool              // records of others of which this host has told
+	vouched  map[record.ID]*record.Record    // records that are here by one who told of them alone: by which of his
 	attrs    map[sharefs.FileID]sharefs.HLC  // the time of the last attributes
 	removals map[sharefs.FileID][]*record.Record
 	due      map[converge.Key]bool   // names of which account and records may say different things
@@ -146,7 +149,7 @@ func (r *Replica) enter() error {
 // load makes memory anew from the database.
 func (r *Replica) load() error {
 	r.gen++
-	r.state = state{account: newAccount(), tree: converge.New(), last: map[converge.Key]*record.Record{},
+	r.state = state{account: newAccount(), tree: converge.New(), last: map[converge.Key]*record.Record{}, at: map[converge.Key]*record.Record{}, said: map[record.ID]bool{}, vouched: map[record.ID]*record.Record{},
 		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{},
 		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, early: map[slot]bool{}, chains: map[chainID]*record.Chain{},
 		aside: asides{}, contest: map[converge.Key]bool{}, refused: refusals{}, outlooks: map[sharefs.PeerID]*outlook{}, passed: map[sharefs.PeerID]*passed{}, written: map[sharefs.PeerID]uint64{}, beyond: map[sharefs.PeerID]beyond{},
@@ -254,6 +257,7 @@ func (r *Replica) loadRecords() error {
 	var bad error
 	var in []converge.Input
 	var held []*record.Record
+	var told []converge.Input
 	err := r.cfg.Store.Scan(spaceRecord, nil, nil, func(_, v []byte) bool {
 		var j judged
 		if j, bad = decodeRow(v); bad != nil {
@@ -261,13 +265,20 @@ func (r *Replica) loadRecords() error {
 		}
 		if j.standing == Merged {
 			r.note(j.Record)
+			r.note(j.Says())
+		}
+		if inner := j.Says(); inner != j.Record {
+			told = append(told, converge.Input{Record: inner, Standing: j.standing.counts()})
+			if r.vouched[inner.ID()] == nil {
+				r.vouched[inner.ID()] = j.Record
+			}
 		}
 		r.aside.set(j.Record, j.standing)
 		if j.standing == Held {
 			held = append(held, j.Record)
 		}
 		r.refused.set(j)
-		in = append(in, j.input())
+		in = append(in, converge.Input{Record: j.Record, Standing: j.standing.counts()})
 		r.written[j.Author]++
 		return true
 	})
@@ -292,7 +303,10 @@ func (r *Replica) loadRecords() error {
 	} else if err := r.newLog(); err != nil {
 		return err
 	}
-	r.tree.Add(in...)
+	for _, i := range in {
+		delete(r.vouched, i.Record.ID())
+	}
+	r.tree.Add(append(in, told...)...) // in that order, so that of both the one with a signature is there
 	for _, rec := range held {
 		r.indexHeld(rec, Held)
 	}
@@ -319,6 +333,9 @@ func (r *Replica) note(rec *record.Record) {
 	case *record.Place:
 		key := converge.Key{File: b.File, Link: b.Link}
 		r.placed[b.File] = true
+		if was := r.at[key]; !b.Removed() && (was == nil || was.Order().Compare(rec.Order()) < 0) {
+			r.at[key] = rec
+		}
 		if was := r.last[key]; was == nil || was.Order().Compare(rec.Order()) < 0 {
 			r.last[key] = rec
 		}
@@ -326,6 +343,8 @@ func (r *Replica) note(rec *record.Record) {
 		if b.Removed() && b.Type != record.Directory {
 			r.removals[b.File] = append(r.removals[b.File], rec)
 		}
+	case *record.Told:
+		r.said[b.Record.ID()] = r.said[b.Record.ID()] || rec.Author == r.cfg.Self
 	case *record.Attr:
 		r.attrs[b.File] = max(r.attrs[b.File], rec.HLC)
 	}
@@ -335,6 +354,7 @@ func (r *Replica) note(rec *record.Record) {
 func (r *Replica) add(in ...converge.Input) {
 	var news []*record.Record // as far as somebody needs them
 	for _, i := range in {
+		r.vouch(i)
 		if i.Standing == converge.Merged {
 			r.note(i.Record)
 		}

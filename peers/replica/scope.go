@@ -125,7 +125,7 @@ func (r *Replica) ScopeSince(peer sharefs.PeerID, log LogID, after uint64, most 
 		if bad = rec == nil; bad {
 			return false
 		}
-		items = append(items, Item{Records: []*record.Record{rec}, Number: n})
+		items = append(items, Item{Records: []*record.Record{r.signed(rec)}, Number: n})
 		return len(items) < most
 	})
 	if bad {

@@ -47,10 +47,6 @@ type judged struct {
 	standing Standing
 }
 
-func (j judged) input() converge.Input {
-	return converge.Input{Record: j.Record, Standing: j.standing.counts()}
-}
-
 // row is the row of a record: 1 byte what it counts, then the record.
 func (j judged) row() []byte { return append([]byte{byte(j.standing)}, j.Bytes()...) }
 
@@ -98,7 +94,7 @@ func (r *Replica) keep(j judged) {
 	r.indexHeld(j.Record, j.standing)
 	r.refused.set(j)
 	if o := r.outlooks[j.Author]; o != nil && j.standing.waits() {
-		o.pending = append(o.pending, converge.Input{Record: j.Record, Standing: converge.Merged})
+		o.pending = append(o.pending, judged{j.Record, Merged}.inputs()...)
 	} else if o != nil && waited && j.standing != Merged { // a tree gives nothing up that it has
 		delete(r.outlooks, j.Author)
 	}
@@ -110,7 +106,7 @@ func (r *Replica) keep(j judged) {
 
 // indexHeld notes whether a placement is held.
 func (r *Replica) indexHeld(rec *record.Record, s Standing) {
-	p, ok := rec.Body.(*record.Place)
+	p, ok := rec.Says().Body.(*record.Place)
 	if !ok {
 		return
 	}
@@ -178,7 +174,7 @@ func (r *Replica) StandingOf(id record.ID) (s Standing, ok bool, err error) {
 
 func (r *Replica) standingOf(id record.ID) (s Standing, ok bool) {
 	rec := r.tree.Record(id)
-	if rec == nil {
+	if !r.have(id) {
 		return 0, false
 	}
 	if s, ok := r.aside[rec.Author][id]; ok {
@@ -208,7 +204,7 @@ func (r *Replica) decide(to Standing, ids ...record.ID) {
 		}
 		j := judged{r.tree.Record(id), to}
 		r.keep(j)
-		in = append(in, j.input())
+		in = append(in, j.inputs()...)
 	}
 	r.add(in...)
 }
@@ -223,7 +219,8 @@ func (r *Replica) View(author sharefs.PeerID, of ...Standing) (*converge.Tree, e
 	var in []converge.Input
 	r.tree.Inputs(func(i converge.Input) {
 		if s, ok := r.aside[author][i.Record.ID()]; ok && slices.Contains(of, s) {
-			i.Standing = converge.Merged
+			in = append(in, judged{i.Record, Merged}.inputs()...)
+			return
 		}
 		in = append(in, i)
 	})

@@ -26,16 +26,17 @@ type Files struct {
 
 // Sync tells how this host's tree and what peers said stand to each other: .share/ctl/sync.json.
 type Sync struct {
-	On        bool     `json:"on"`      // some peer may read all of the share, so changes are written down
-	Changes   int      `json:"changes"` // records that are here
-	Fetching  int      `json:"fetching_now"`
-	Contents  int      `json:"contents_missing"` // files whose newest content is still elsewhere
-	Bytes     uint64   `json:"bytes_missing"`    // their size
-	Names     int      `json:"names_waiting"`    // names at which the tree is not yet as peers say
-	Conflicts int      `json:"conflicts"`
-	Held      int      `json:"held"`     // removals and renames in bulk that wait for the owner
-	Troubles  []string `json:"troubles"` // what somebody should see to, such as a full disk
-	Waits     []string `json:"waits"`    // why contents are not here, each reason once
+	On        bool      `json:"on"`      // some peer may read all of the share, so changes are written down
+	Changes   int       `json:"changes"` // records that are here
+	Fetching  int       `json:"fetching_now"`
+	Contents  int       `json:"contents_missing"` // files whose newest content is still elsewhere
+	Bytes     uint64    `json:"bytes_missing"`    // their size
+	Names     int       `json:"names_waiting"`    // names at which the tree is not yet as peers say
+	Conflicts int       `json:"conflicts"`
+	Held      int       `json:"held"`     // removals and renames in bulk that wait for the owner
+	LeftOut   []LeftOut `json:"left_out"` // whose changes do not count here, those with most first
+	Troubles  []string  `json:"troubles"` // what somebody should see to, such as a full disk
+	Waits     []string  `json:"waits"`    // why contents are not here, each reason once
 }
 
 // Conflict is a name with several versions of which none knew of the others: .share/ctl/conflicts.json.
@@ -116,6 +117,9 @@ func (s *Sync) Text() string {
 		if s.Held > 0 {
 			line("%d removals and renames that wait for the owner (sharefs held)", s.Held)
 		}
+	}
+	for i := range s.LeftOut {
+		line("left out: %s", s.LeftOut[i].Text())
 	}
 	for _, why := range s.Troubles {
 		line("trouble: %s", why)

@@ -153,6 +153,10 @@ func (h *host) right() {
 			counts = converge.Merged
 		}
 		in = append(in, converge.Input{Record: r, Standing: counts})
+		if inner := r.Says(); inner != r {
+			byID[inner.ID()] = inner
+			in = append(in, converge.Input{Record: inner, Standing: counts})
+		}
 	}
 	want, orphans := converge.Whole(in)
 	if len(orphans) > 0 && (w.intruder == nil || w.intruder.level != writer) {

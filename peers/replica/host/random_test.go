@@ -208,6 +208,10 @@ func (s *site) right() {
 	for _, rec := range s.records() {
 		byID[rec.ID()] = rec
 		in = append(in, converge.Input{Record: rec, Standing: converge.Merged})
+		if inner := rec.Says(); inner != rec {
+			byID[inner.ID()] = inner
+			in = append(in, converge.Input{Record: inner, Standing: converge.Merged})
+		}
 		if v, ok := rec.Body.(*record.Version); ok && rec.Author == s.self {
 			for _, span := range v.Spans {
 				_, err := s.tree.Chunk(span.ID)

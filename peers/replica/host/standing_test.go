@@ -135,7 +135,7 @@ func TestABatchOfWhichAPartCounts(t *testing.T) {
 	}
 	b.part = func(rec *record.Record) replica.Standing {
 		of := sharefs.FileID{}
-		switch body := rec.Body.(type) {
+		switch body := rec.Says().Body.(type) {
 		case *record.Place:
 			of = body.File
 		case *record.Version:

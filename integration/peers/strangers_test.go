@@ -1,0 +1,78 @@
+package peers
+
+import (
+	"strings"
+	"testing"
+
+	"sharefs/integration/mounttest"
+)
+
+// Hosts that know each other in part say what they leave out, and whom to pair with; what one writes about files of another is whole for those who know him alone.
+func TestHostsThatDoNotAllKnowEachOther(t *testing.T) {
+	hs := hosts(t, "", "anna", "bert", "cleo")
+	a, b, c := hs[0], hs[1], hs[2]
+	know := func(x, y *host) {
+		pairByLink(t, x, y)
+		x.must("grant", y.name, "write")
+		y.must("grant", x.name, "write")
+	}
+	know(a, b)
+	b.write("f", "by bert")
+	b.write("g", "by bert")
+	alike(t, "what bert wrote", hs[:2], func(tree map[string]string) bool { return has(tree, "f", "by bert") && has(tree, "g", "by bert") })
+	know(a, c)
+	a.write("f", "by anna")
+	mounttest.WaitFor(t, "what anna wrote", func() bool { tree, err := c.tree(); return err == nil && has(tree, "f", "by anna") && tree["g"] == "" })
+	// Its status does not say that all is there.
+	var pair string
+	mounttest.WaitFor(t, "cleo to be told of bert", func() bool {
+		s := c.Status()
+		if len(s.Problems) != 1 || !strings.Contains(s.Problems[0], ", whom anna knows as bert, are left out") {
+			return false
+		}
+		_, pair, _ = strings.Cut(s.Problems[0], "sharefs pair ")
+		pair, _, _ = strings.Cut(pair, ";")
+		return strings.HasPrefix(pair, b.id())
+	})
+	if out := c.must("peers"); !strings.Contains(out, "sharefs pair "+b.id()) {
+		t.Error(out)
+	}
+	if out := c.must("status"); strings.Contains(out, "all of it is in the tree") || !strings.Contains(out, "of 1 host left out") {
+		t.Error(out)
+	}
+	// Who resolves a conflict beside somebody who is not known keeps the file.
+	c.write("h", "by cleo")
+	mounttest.WaitFor(t, "what cleo wrote", func() bool { tree, err := a.tree(); return err == nil && has(tree, "h", "by cleo") })
+	b.write("h", "by bert")
+	mounttest.WaitFor(t, "the conflict", func() bool { return len(a.conflicts()) == 1 })
+	a.must("resolve", "h", "--take", "bert")
+	mounttest.WaitFor(t, "the choice", func() bool {
+		for _, h := range hs {
+			if tree, err := h.tree(); err != nil || !has(tree, "h", "by bert") {
+				return false
+			}
+		}
+		return true
+	})
+	// From what is printed they come to know each other, and have one tree.
+	c.must(append([]string{"pair"}, strings.Fields(pair)...)...)
+	b.must("pair", c.id(), "--name", "cleo")
+	c.must("grant", "bert", "write")
+	b.must("grant", "cleo", "write")
+	alike(t, "one tree", hs, func(tree map[string]string) bool {
+		return has(tree, "f", "by anna") && has(tree, "g", "by bert") && has(tree, "h", "by bert")
+	})
+	mounttest.WaitFor(t, "nothing to be left out", func() bool { return len(b.Status().Problems)+len(c.Status().Problems) == 0 })
+	// One who is shut out on one host alone: what others write upon it comes.
+	a.must("revoke", "bert")
+	b.write("f", "by bert again")
+	mounttest.WaitFor(t, "what bert wrote to come to cleo", func() bool { tree, err := c.tree(); return err == nil && has(tree, "f", "by bert again") })
+	c.write("f", "by cleo upon it")
+	mounttest.WaitFor(t, "what cleo wrote to come to anna", func() bool { tree, err := a.tree(); return err == nil && has(tree, "f", "by cleo upon it") })
+	if all := a.conflicts(); len(all) > 0 {
+		t.Errorf("%+v", all)
+	}
+	if out := a.must("peers"); !strings.Contains(out, "bert, which is revoked here") {
+		t.Error(out)
+	}
+}

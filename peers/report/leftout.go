@@ -1,0 +1,55 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+)
+
+// LeftOut tells of a host whose changes came with those of others, and of whom nothing counts here.
+type LeftOut struct {
+	ID      string `json:"id"`
+	Changes uint64 `json:"changes"`         // at the least
+	Name    string `json:"name,omitempty"`  // here; none: it was never paired with this host
+	Level   string `json:"level,omitempty"` // the highest that it has here
+	Via     string `json:"via"`             // who brought the last one, as it is called here
+	// What Via says of a host that this one is not paired with; none: nothing, as long as it is not connected, or does not know the other by itself.
+	Calls     string   `json:"via_calls_it,omitempty"`
+	Addresses []string `json:"addresses,omitempty"`
+}
+
+// Stranger reports whether nobody here has ever decided about the host.
+func (l *LeftOut) Stranger() bool { return l.Name == "" }
+
+// Text tells of it, and what can be done, in one line for people.
+func (l *LeftOut) Text() string {
+	id, _, _ := strings.Cut(l.ID, "-")
+	was := "s"
+	if l.Changes == 1 {
+		was = ""
+	}
+	switch {
+	case l.Level == "blocked":
+		return fmt.Sprintf("%d change%s by %s, which is revoked here, came by %s and %s left out; other hosts count what they took of it", l.Changes, was, l.Name, l.Via, are(l.Changes))
+	case !l.Stranger():
+		return fmt.Sprintf("%d change%s by %s, which has the level %s here, %s left out: sharefs grant %s write has them come", l.Changes, was, l.Name, l.Level, are(l.Changes), l.Name)
+	}
+	who := id + "…"
+	if l.Calls != "" {
+		who += ", whom " + l.Via + " knows as " + l.Calls + ","
+	} else {
+		who += ", which came by " + l.Via + ","
+	}
+	pair := "sharefs pair " + strings.Join(append([]string{l.ID}, l.Addresses...), " ")
+	if l.Calls != "" {
+		pair += " --name " + l.Calls
+	}
+	return fmt.Sprintf("%d change%s by %s %s left out, so that files are here as they were without them. To have them: %s; on that host the same with this one's id (sharefs pair --id); and sharefs grant on both",
+		l.Changes, was, who, are(l.Changes), pair)
+}
+
+func are(n uint64) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
