@@ -83,6 +83,14 @@ func (t *travel) files(all []exchange.Status, policy trust.Policy, id sharefs.Pe
 		return nil
 	}
 	f := &report.Files{Held: t.holding()[id], Trusted: policy.Least(id).Rights().In >= trust.InMerge, Missing: t.missing()}
+	if r := t.records(); r != nil {
+		others, _ := r.PassedOver() // what cannot be read is told of elsewhere
+		for _, o := range others {
+			if o.Via == id {
+				f.Others += o.Records
+			}
+		}
+	}
 	for i := range all {
 		s := &all[i]
 		if s.Peer != id {

@@ -16,6 +16,7 @@ type Files struct {
 	Trusted  bool      `json:"trusted"`           // what it writes counts here
 	Refused  bool      `json:"refused,omitempty"` // it exchanges nothing with this host
 	Missing  int       `json:"contents_missing"`  // files whose newest content is not here, whoever wrote it
+	Others   uint64    `json:"others_left_out"`   // changes by hosts of which nothing counts here that came by it
 	Held     int       `json:"held"`              // removals and renames of it that wait for the owner (sharefs held)
 	Sent     uint64    `json:"sent_bytes"`
 	Received uint64    `json:"received_bytes"`             // of content, since it is connected
@@ -89,6 +90,9 @@ func (f *Files) Text() string {
 	}
 	if f.Receives && f.Missing > 0 {
 		add("the content of %s is not here yet", files(f.Missing))
+	}
+	if len(parts) == 0 && f.Others > 0 {
+		add("it has every change of here; of what it has, %s by hosts of which nothing counts here %s left out", changes(int(f.Others)), are(f.Others))
 	}
 	if len(parts) == 0 {
 		add("it has every change of here, and this host every one of it")
