@@ -103,6 +103,13 @@ func (t *Tree) openChange(h *Handle, who Caller) error {
 		if err := t.arm(f, c, h.mappable(), edit); err != nil {
 			return err
 		}
+		if gone, err := t.outlived(f); gone || err != nil {
+			t.disarm(f)
+			if err == nil {
+				err = stale(f.ino)
+			}
+			return err
+		}
 	}
 	if cut {
 		if err := t.truncate(f, 0, edit); err != nil {
@@ -119,6 +126,19 @@ func (t *Tree) openChange(h *Handle, who Caller) error {
 		t.forgetAttr(f.ino)
 	}
 	return nil
+}
+
+// outlived reports whether a file that nobody has open has no name any more: then the kernel came to it by a name that was taken away behind its back, by what another host did, and what
+// would be written to it would be lost. It looks the name up again when it is told that the file is stale. Once a file is armed no other host takes its last name.
+func (t *Tree) outlived(f *file) (bool, error) {
+	f.mu.Lock()
+	held := f.handles > 0
+	f.mu.Unlock()
+	if held {
+		return false, nil
+	}
+	r, err := t.row(f.ino)
+	return err == nil && r.nlink == 0, err
 }
 
 // opened counts a handle.
