@@ -382,9 +382,11 @@ func (r *Replica) nameGone(key converge.Key) error {
 	if err := r.version(e); err != nil {
 		return err
 	}
-	if last := r.last[key]; last != nil && !last.Body.(*record.Place).Removed() {
+	node, shown := r.tree.Node(key)
+	// One that was removed before may be there: when the remover had not seen all of it.
+	if last := r.last[key]; last != nil && (shown || !last.Body.(*record.Place).Removed()) {
 		keys := []converge.Key{key}
-		if node, ok := r.tree.Node(key); ok {
+		if shown {
 			for _, id := range node.Merged {
 				keys = append(keys, converge.Key{File: id})
 			}
