@@ -74,6 +74,9 @@ func (t *Tree) loadFeed() error {
 	return failed("open the store", err)
 }
 
+// Followed reports whether what changes is marked.
+func (t *Tree) Followed() bool { return t.feed.on.Load() }
+
 // Follow begins to mark what changes, or ends it and forgets all marks. What is there when it begins counts as unchanged: Everything lists it.
 func (t *Tree) Follow(on bool) error {
 	if err := t.writable("follow the changes"); err != nil {

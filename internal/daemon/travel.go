@@ -195,12 +195,27 @@ func (o oneWay) Apply() (waiting int, err error) {
 	return waiting, err
 }
 
-// Author has peers know of what it wrote.
+// Author has peers know of what it wrote. Where the records were lost peers are heard first.
 func (o oneWay) Author() (n int, err error) {
+	if o.Lost() && o.t.heard() {
+		o.Heard()
+	}
 	if n, err = o.Replica.Author(); n > 0 {
 		o.t.log.Look()
 	}
 	return n, err
+}
+
+// heard reports whether all that a peer knows was taken, or whether there is none that could be asked.
+func (t *travel) heard() bool {
+	if t.takesNothing() != nil {
+		return false
+	}
+	policy := t.d.peers.book.Policy()
+	if !slices.ContainsFunc(policy.Peers(), func(id sharefs.PeerID) bool { return policy.Least(id).Rights().In >= trust.InMerge }) {
+		return true
+	}
+	return slices.ContainsFunc(t.ex.Peers(), func(s exchange.Status) bool { return s.Receives && s.Taken >= s.Known })
 }
 
 // takesNothing says why nothing of peers is taken at present; nil: it is.

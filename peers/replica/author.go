@@ -26,6 +26,10 @@ func (r *Replica) Author() (n int, err error) {
 		return 0, err
 	}
 	defer r.mu.Unlock()
+	if r.lost && !r.heard {
+		return 0, &sharefs.Error{Op: "write down what changed", Kind: sharefs.KindUnreachable,
+			Detail: "the records of peers were lost: this host tells nothing before it has heard one of its peers, or files that others removed since would come back"}
+	}
 	if !r.walked {
 		if n, err = r.walkTree(); err != nil {
 			return n, err
@@ -73,6 +77,10 @@ func (r *Replica) walkTree() (n int, err error) {
 	r.put(spaceGlobal, globalWalked, nil)
 	r.ahead = true // that the tree is followed
 	r.drop(spaceGlobal, globalWalk)
+	if r.lost {
+		r.lost, r.once = false, nil
+		r.drop(spaceGlobal, globalLost)
+	}
 	return n, r.sync()
 }
 
@@ -270,11 +278,16 @@ func (r *Replica) nameCame(c came) error {
 		return err
 	}
 	before := r.inos[c.Ino]
+	to := converge.Slot{Parent: dir.id, Name: c.Name}
+	if r.lost {
+		if was, err := r.wasThere(&c, to); err != nil || was {
+			return err
+		}
+	}
 	e, err := r.known(c.Ino, typeOf(c.Type))
 	if err != nil || e == nil {
 		return err
 	}
-	to := converge.Slot{Parent: dir.id, Name: c.Name}
 	link, err := r.linkFor(e, to)
 	if err != nil {
 		return err

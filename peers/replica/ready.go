@@ -45,7 +45,7 @@ func (p *plan) round() (list []*record.Record, err error) {
 		return nil, err
 	}
 	defer r.mu.Unlock()
-	if len(r.loose) > 0 {
+	if len(r.loose) > 0 || r.lost {
 		p.waiting = len(r.due) // names are being moved: the author comes first
 		return nil, p.give()
 	}

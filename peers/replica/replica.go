@@ -51,7 +51,8 @@ type Keys interface {
 //
 // After a failure of the database what is in memory is made anew from it by the next call.
 type Replica struct {
-	cfg Config
+	cfg      Config
+	followed bool // the tree was, before this began
 
 	applying sync.Mutex // held while the tree is led to what the records say; before mu
 
@@ -101,6 +102,9 @@ type state struct {
 	chains   map[chainID]*record.Chain
 	fresh    []*record.Record // authored, and in no batch yet
 	anew     []record.ID      // of this host, in batches that do not count any more: to be in new ones
+	lost     bool             // the database took the place of one that was lost, and the tree has not been looked at since
+	heard    bool             // and peers have told since what they know
+	once     *once            // and what they told; nil: not looked through yet
 	walked   bool             // all of the tree has been looked at
 	walk     Mark             // and otherwise what up to
 	unsynced bool             // something was committed since the last sync
@@ -123,7 +127,8 @@ func Open(cfg Config) (*Replica, error) {
 	}
 	r := &Replica{cfg: cfg}
 	// Before anything is done here, and so put into the account, that somebody may undo.
-	if err := cfg.Tree.Follow(); err != nil {
+	var err error
+	if r.followed, err = cfg.Tree.Follow(); err != nil {
 		return nil, err
 	}
 	if err := r.load(); err != nil {
@@ -187,6 +192,7 @@ var (
 	globalSelf   = []byte("self")
 	globalWalked = []byte("walked")
 	globalWalk   = []byte("walk")
+	globalLost   = []byte("lost")
 )
 
 // loadSelf reads what there is once.
@@ -198,6 +204,10 @@ func (r *Replica) loadSelf() error {
 	case !ok:
 		if err := r.newLog(); err != nil {
 			return err
+		}
+		if r.followed {
+			r.put(spaceGlobal, globalLost, nil)
+			r.lost = true
 		}
 	case len(b) != len(r.log):
 		return damaged("log")
@@ -220,6 +230,11 @@ func (r *Replica) loadSelf() error {
 	}
 	if _, r.walked, err = r.cfg.Store.Get(spaceGlobal, globalWalked); err != nil {
 		return err
+	}
+	if _, lost, err := r.cfg.Store.Get(spaceGlobal, globalLost); err != nil {
+		return err
+	} else if lost {
+		r.lost = true
 	}
 	b, ok, err = r.cfg.Store.Get(spaceGlobal, globalWalk)
 	if err == nil && ok {

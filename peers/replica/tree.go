@@ -31,9 +31,9 @@ type New struct {
 
 // Tree is the live tree, as package versions has it. Errors of KindAgain mean that something is not as the caller says; then nothing was done.
 type Tree interface {
-	// Follow begins to mark what changes. Changes lists marks behind one; Dealt removes those that did not come again; Everything lists the
+	// Follow begins to mark what changes, and reports whether that had begun before. Changes lists marks behind one; Dealt removes those that did not come again; Everything lists the
 	// whole tree as if all of it had changed. Mark marks what is to be looked at again.
-	Follow() error
+	Follow() (before bool, err error)
 	Changes(after Mark, max int) ([]Mark, error)
 	Everything(after Mark, max int) ([]Mark, error)
 	Dealt(list []Mark) error

@@ -159,9 +159,15 @@ func (h *host) up() bool {
 	return h.rep != nil
 }
 
-// author writes down what changed.
+// author writes down what changed. If the records were lost, that has to wait until another host has told all that it knows.
 func (h *host) author() (n int) {
 	h.run(func() {
+		if h.rep.Lost() {
+			if !h.w.heard(h) {
+				return
+			}
+			h.rep.Heard()
+		}
 		var err error
 		n, err = h.rep.Author()
 		h.recover("author", err)

@@ -134,6 +134,17 @@ func (w *world) gossip(from, to *host, rnd *rand.Rand) {
 	to.take(encode(some))
 }
 
+// heard reports whether a host has all that another one knows.
+func (w *world) heard(h *host) bool {
+	return slices.ContainsFunc(w.hosts, func(o *host) bool {
+		if o == h || o.rep == nil {
+			return false
+		}
+		log, taken, err := h.rep.Cursor(o.self)
+		return err == nil && log == o.rep.Log() && taken >= o.rep.Arrived()
+	})
+}
+
 // exchange has all hosts tell each other what they lack until nothing is under way, and returns how many items were sent.
 func (w *world) exchange() (n int) {
 	for _, from := range w.hosts {

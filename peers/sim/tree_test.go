@@ -251,10 +251,10 @@ func (t *tree) pack(content string) (spans []record.Span) {
 func (t *tree) By(sharefs.PeerID) {}
 
 // Follow implements [replica.Tree].
-func (t *tree) Follow() error {
-	t.follow = true
+func (t *tree) Follow() (before bool, err error) {
+	before, t.follow = t.follow, true
 	t.committed()
-	return nil
+	return before, nil
 }
 
 func compareMarks(a, b replica.Mark) int {

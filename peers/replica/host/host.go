@@ -37,7 +37,7 @@ func (t Tree) operate() versions.Op {
 }
 
 // Follow implements [replica.Tree].
-func (t Tree) Follow() error { return t.Tree.Follow(true) }
+func (t Tree) Follow() (before bool, err error) { return t.Tree.Followed(), t.Tree.Follow(true) }
 
 // Changes implements [replica.Tree].
 func (t Tree) Changes(after replica.Mark, max int) ([]replica.Mark, error) {
