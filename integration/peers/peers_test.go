@@ -39,9 +39,10 @@ func mode() mounttest.Mode {
 // host is one with a mount.
 type host struct {
 	*mounttest.Mount
-	t    *testing.T
-	net  *linkem.Host
-	name string
+	t     *testing.T
+	net   *linkem.Host
+	name  string
+	links []*linkem.Link
 }
 
 // hosts makes hosts with a mount each, and a link between any two. Conf is added to their share.toml.
@@ -56,7 +57,8 @@ func hosts(t *testing.T, conf string, names ...string) (out []*host) {
 	}
 	for i := range out {
 		for _, other := range out[:i] {
-			n.Link(out[i].net, other.net, linkem.Conditions{})
+			l := n.Link(out[i].net, other.net, linkem.Conditions{})
+			out[i].links, other.links = append(out[i].links, l), append(other.links, l)
 		}
 	}
 	for _, h := range out {
