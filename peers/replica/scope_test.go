@@ -23,8 +23,8 @@ import (
 // noTree is a tree in which nothing happens.
 type noTree struct{ Tree }
 
-func (noTree) Follow() error { return nil }
-func (noTree) Sync() error   { return nil }
+func (noTree) Follow() (bool, error) { return false, nil }
+func (noTree) Sync() error           { return nil }
 
 // rows is a database in memory.
 type rows map[string][]byte
