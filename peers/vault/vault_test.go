@@ -521,6 +521,32 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// What was given back to the disk here is not asked for: the peer has more of it, and that is no fault of his.
+func TestCheckOfHoles(t *testing.T) {
+	k := newKeeper(t, t.TempDir())
+	b := bucket(t, k.session(anna))
+	whole := strings.Repeat("sealed text ", 100_000)
+	put(t, b, "packs/1", whole)
+	put(t, b, "packs/2", whole)
+	holed := []byte(whole)
+	clear(holed[100_000:900_000])
+	list := []tier.Info{{Key: "packs/1", Size: int64(len(whole))}, {Key: "packs/2", Size: int64(len(whole))}}
+	for range 50 {
+		out, err := b.Check(t.Context(), list, func(name string) (interface {
+			io.ReaderAt
+			io.Closer
+		}, error) {
+			if name == "packs/2" {
+				return opened1{strings.NewReader(string(make([]byte, len(whole))))}, nil
+			}
+			return opened1{strings.NewReader(string(holed))}, nil
+		}, 2)
+		if err != nil || len(out.Wrong) != 0 || out.Unknown == 0 {
+			t.Fatalf("%+v, %v", out, err)
+		}
+	}
+}
+
 // Whoever has the fetcher's key reads what was given for it, of the giver that he names, and changes nothing. Anybody else gets nothing.
 func TestFetcher(t *testing.T) {
 	k := newKeeper(t, t.TempDir())
