@@ -162,7 +162,8 @@ type recoverer struct {
 	report *RecoverReport
 	tier   config.Tier
 	bucket tier.Bucket
-	peers  *fetcher // nil: it comes from a bucket
+	peers  *fetcher      // nil: it comes from a bucket
+	others []tier.Bucket // that have the same
 	root   *tier.Root
 }
 
@@ -299,7 +300,8 @@ func (r *recoverer) readRoot() error {
 			return cmp.Or(r.ctx.Err(), r.peers.whyNot())
 		}
 		from = "the peer " + first.ID.Short()
-		r.bucket = tier.Retry(r.peers.bucketOfAll(), recoverAttempts)
+		all := r.peers.buckets()
+		r.bucket, r.others = all[0], all[1:]
 	} else {
 		root, etag, err = tier.ReadRoot(r.ctx, r.bucket, versions.TierKey(r.cfg.Sheet.Share))
 	}
@@ -375,8 +377,12 @@ func (r *recoverer) fetch(d *Daemon) error {
 		if err := r.room(); err != nil {
 			return err
 		}
+		check, err := versions.SealedFiles(d.store.Dir, d.store.Keys.Ring)
+		if err != nil {
+			return err
+		}
 		got, err := (&tier.Fetch{
-			Bucket: r.bucket, Dir: d.store.Dir, Files: r.root.Files, Progress: func(done, total uint64) { r.tell("fetch", done, total, "bytes") },
+			Bucket: r.bucket, Others: r.others, Check: check, Dir: d.store.Dir, Files: r.root.Files, Progress: func(done, total uint64) { r.tell("fetch", done, total, "bytes") },
 		}).Run(r.ctx)
 		was := &r.report.Fetched
 		got.Files, got.Bytes, got.Here = got.Files+was.Files, got.Bytes+was.Bytes, got.Here-was.Files

@@ -161,15 +161,18 @@ func (f *fetcher) readRoots(ctx context.Context, key [32]byte) {
 	})
 }
 
-// bucketOfAll is what all peers have together: what the one lacks another one may have.
-func (f *fetcher) bucketOfAll() tier.Bucket {
-	var b anyOf
+// buckets returns what each peer has that has something, the one with the latest root first: where one does not answer, the others are asked in its place.
+func (f *fetcher) buckets() (out []tier.Bucket) {
+	var have []tier.Bucket
 	for _, p := range f.places {
 		if p.root != nil {
-			b = append(b, p.bucket)
+			have = append(have, p.bucket)
 		}
 	}
-	return b
+	for i := range have {
+		out = append(out, tier.Retry(append(anyOf{}, append(slices.Clone(have[i:]), have[:i]...)...), recoverAttempts))
+	}
+	return out
 }
 
 // whyNot says why no peer gives anything.

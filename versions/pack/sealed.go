@@ -2,12 +2,20 @@ package pack
 
 import (
 	"bytes"
+	"errors"
 	"io"
+
+	"sharefs"
 )
 
 // CheckSealed sees that the first size bytes of a pack, wherever they lie, hold nothing that can be read without its key: a header, records each of which opens with the key,
-// zeros where records were given back to the disk, an index and a footer. Errors: KindCorrupt names what else is there, and where.
-func (s *Store) CheckSealed(r io.ReaderAt, size int64) error {
+// zeros where records were given back to the disk, an index and a footer. Name is that of the pack below the directory of packs, and says whether it is sealed, so that it ends with a footer.
+// Errors: KindCorrupt names what else is there, and where.
+func (s *Store) CheckSealed(name string, r io.ReaderAt, size int64) error {
+	id, sealed, ok := parseName(name)
+	if !ok {
+		return damaged("it has not the name of a pack")
+	}
 	head := make([]byte, packHeaderLen)
 	if size < packHeaderLen || size > maxSize {
 		return damaged("it is no pack")
@@ -19,7 +27,7 @@ func (s *Store) CheckSealed(r io.ReaderAt, size int64) error {
 	if err != nil {
 		return err
 	}
-	if _, err = s.header(hdr.ID, head); err != nil {
+	if _, err = s.header(id, head); err != nil {
 		return err
 	}
 	if !bytes.Equal(hdr.encode(), head) {
@@ -28,10 +36,11 @@ func (s *Store) CheckSealed(r io.ReaderAt, size int64) error {
 	if hdr.Epoch == (Epoch{Number: s.cfg.First.Number}) {
 		hdr.Epoch = s.cfg.First
 	}
-	aead, err := s.aead(&hdr)
+	key, err := s.cfg.Key(hdr.Epoch) // what ciphers are kept for packs of the store says nothing of this one
 	if err != nil {
-		return err
+		return &sharefs.Error{Op: "check pack", Path: hdr.ID.String(), Kind: sharefs.KindAccess, Err: errors.Join(ErrNoKey, err)}
 	}
+	aead := newAEAD(key, &hdr)
 	var raw []byte
 	for at := int64(packHeaderLen); at < size; {
 		head := head[:min(recordHeaderLen, size-at)]
@@ -66,14 +75,16 @@ func (s *Store) CheckSealed(r io.ReaderAt, size int64) error {
 		}
 		at += n
 	}
+	if sealed {
+		return failed("check", hdr.ID, damaged("it has no end"))
+	}
 	return nil
 }
 
-// CheckSealedName reports whether a file may have this name below the directory of packs: that of one that grows or was sealed, which is made of its id.
-func CheckSealedName(name string) bool {
-	if len(name) < len("open/")+32 && len(name) != 2+1+32 {
-		return false
+// parseName reads the name of a pack, one that grows or is sealed.
+func parseName(name string) (id ID, sealed, ok bool) {
+	if id, ok = ParseID(name[max(0, len(name)-32):]); !ok {
+		return id, false, false
 	}
-	id, ok := ParseID(name[len(name)-32:])
-	return ok && (name == id.name() || name == id.growing())
+	return id, name == id.name(), name == id.name() || name == id.growing()
 }

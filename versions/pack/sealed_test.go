@@ -32,10 +32,10 @@ func TestCheckSealed(t *testing.T) {
 			}
 			grown := slices.Clone(disk.Data(name))
 			for _, end := range ends {
-				if err := s.CheckSealed(bytes.NewReader(grown), end); err != nil {
+				if err := s.CheckSealed(name, bytes.NewReader(grown), end); err != nil {
 					t.Errorf("up to %d: %v", end, err)
 				}
-				if err := s.CheckSealed(bytes.NewReader(grown), end-1); !errors.Is(err, sharefs.KindCorrupt) {
+				if err := s.CheckSealed(name, bytes.NewReader(grown), end-1); !errors.Is(err, sharefs.KindCorrupt) {
 					t.Errorf("up to %d: %v", end-1, err)
 				}
 			}
@@ -46,7 +46,7 @@ func TestCheckSealed(t *testing.T) {
 		}
 	}
 	whole := slices.Clone(disk.Data(name))
-	check := func(b []byte) error { return s.CheckSealed(bytes.NewReader(b), int64(len(b))) }
+	check := func(b []byte) error { return s.CheckSealed(name, bytes.NewReader(b), int64(len(b))) }
 	if err := check(whole); err != nil {
 		t.Fatal(err)
 	}
@@ -71,21 +71,27 @@ func TestCheckSealed(t *testing.T) {
 	if err := check(hole); !errors.Is(err, sharefs.KindCorrupt) {
 		t.Errorf("text where a record was given back: %v", err)
 	}
-	if err := openEpochs(t, memdisk.New(), epochs[0]).CheckSealed(bytes.NewReader(whole), int64(len(whole))); err != nil {
+	if err := openEpochs(t, memdisk.New(), epochs[0]).CheckSealed(name, bytes.NewReader(whole), int64(len(whole))); err != nil {
 		t.Errorf("another store with the keys: %v", err)
 	}
 	other, err := Open(Config{FS: memdisk.New(), Key: func(Epoch) ([32]byte, error) { return [32]byte{9}, nil }, Epoch: epochs[1], Target: 3000})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := other.CheckSealed(bytes.NewReader(whole), int64(len(whole))); !errors.Is(err, sharefs.KindCorrupt) {
+	if err := other.CheckSealed(name, bytes.NewReader(whole), int64(len(whole))); !errors.Is(err, sharefs.KindCorrupt) {
 		t.Errorf("a store with other keys: %v", err)
+	}
+	if err := s.CheckSealed("open/"+name[3:], bytes.NewReader(whole[:ends[1]]), ends[1]); err != nil {
+		t.Error(err)
+	}
+	if err := check(whole[:ends[1]]); !errors.Is(err, sharefs.KindCorrupt) {
+		t.Errorf("a sealed pack without its end: %v", err)
 	}
 	for name, want := range map[string]bool{
 		name: true, "open/" + name[3:]: true, name[3:]: false, "zz/" + name[3:]: false, "open/../" + name[3:]: false, "": false, "open/diary": false, "my/" + name: false,
 	} {
-		if CheckSealedName(name) != want {
-			t.Errorf("%s: %v", name, !want)
+		if err := s.CheckSealed(name, bytes.NewReader(whole), int64(len(whole))); (err == nil) != want {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

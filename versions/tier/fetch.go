@@ -3,6 +3,7 @@ package tier
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -19,6 +20,10 @@ type Fetch struct {
 	Bucket Bucket
 	Dir    string
 	Files  []RootFile
+	// Others are asked for a file of which the bucket lacks something, or gives what Check refuses. If none of them has a good one it is as the bucket gave it.
+	Others []Bucket
+	// Check, where not nil, sees whether a file that was fetched is what it should be: KindCorrupt, it is not.
+	Check func(name string, body io.ReaderAt, size int64) error
 	// Progress is told of bytes; those that were there already are neither done nor in the total. May be nil.
 	Progress func(done, total uint64)
 }
@@ -79,7 +84,7 @@ func (f *Fetch) Run(ctx context.Context) (out Fetched, err error) {
 				lacks, bad := f.one(ctx, file, buf, func(n int) {
 					mu.Lock()
 					defer mu.Unlock()
-					if done += uint64(n); f.Progress != nil {
+					if done = min(done+uint64(n), total); f.Progress != nil {
 						f.Progress(done, total)
 					}
 				})
@@ -120,13 +125,27 @@ func (f *Fetch) failed(name string, err error) error {
 	return e
 }
 
-// one fetches a file; lacks is what the bucket has not of it.
+// one fetches a file from whoever has a good one; lacks is what nobody has of it.
 func (f *Fetch) one(ctx context.Context, file RootFile, buf []byte, came func(n int)) (lacks string, err error) {
+	if len(f.Others) == 0 {
+		return f.from(ctx, f.Bucket, file, nil, buf, came)
+	}
+	for _, b := range append([]Bucket{f.Bucket}, f.Others...) {
+		lacks, err := f.from(ctx, b, file, f.Check, buf, came)
+		if err == nil && lacks == "" || ctx.Err() != nil || sharefs.KindOf(err) == sharefs.KindNoSpace {
+			return "", err
+		}
+	}
+	return f.from(ctx, f.Bucket, file, nil, buf, came)
+}
+
+// from fetches a file from a bucket. What check refuses does not get its name.
+func (f *Fetch) from(ctx context.Context, b Bucket, file RootFile, check func(string, io.ReaderAt, int64) error, buf []byte, came func(n int)) (lacks string, err error) {
 	path := f.path(file.Name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", f.failed(file.Name, err)
 	}
-	out, err := os.OpenFile(path+partial, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	out, err := os.OpenFile(path+partial, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return "", f.failed(file.Name, err)
 	}
@@ -137,7 +156,7 @@ func (f *Fetch) one(ctx context.Context, file RootFile, buf []byte, came func(n 
 		}
 	}()
 	for off := int64(0); off < file.Size; {
-		n, _, err := f.Bucket.ReadAt(ctx, file.Name, buf[:min(file.Size-off, int64(len(buf)))], off)
+		n, _, err := b.ReadAt(ctx, file.Name, buf[:min(file.Size-off, int64(len(buf)))], off)
 		switch {
 		case errors.Is(err, sharefs.KindNotExist) && off == 0:
 			return file.Name + ": it is not there", nil
@@ -154,6 +173,14 @@ func (f *Fetch) one(ctx context.Context, file RootFile, buf []byte, came func(n 
 		}
 		off += int64(n)
 		came(n)
+	}
+	if check != nil {
+		if lacks != "" {
+			return lacks, nil
+		}
+		if err := check(file.Name, out, file.Size); err != nil {
+			return "", err
+		}
 	}
 	err = errors.Join(out.Sync(), out.Close())
 	out = nil

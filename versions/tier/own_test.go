@@ -3,6 +3,7 @@ package tier_test
 import (
 	"bytes"
 	"errors"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -179,5 +180,49 @@ func TestBucketThatIsNotReady(t *testing.T) {
 	same(t, b, f)
 	if asked.Load() < 2 {
 		t.Error("it was not asked")
+	}
+}
+
+// Of several buckets a file is taken from one that has it as it should be: the first may lack it, have it too short, or have something else in its place. What none has right is as the first has it.
+func TestFetchFromSeveral(t *testing.T) {
+	good := map[string]string{"packs/ab/1": "right one", "packs/ab/2": "right two", "packs/ab/3": "right three", "packs/ab/4": "right four", "checkpoints/rows/ab/5": "right five"}
+	var wanted []tier.RootFile
+	for name, text := range good {
+		wanted = append(wanted, tier.RootFile{Name: name, Size: int64(len(text))})
+	}
+	with := func(change map[string]string) *membucket.Bucket {
+		b := &membucket.Bucket{}
+		for name, text := range good {
+			if other, ok := change[name]; ok {
+				text = other
+			}
+			if text == "" {
+				continue
+			}
+			if _, err := b.Put(t.Context(), name, strings.NewReader(text), int64(len(text)), tier.Condition{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return b
+	}
+	first := with(map[string]string{"packs/ab/1": "", "packs/ab/2": "right", "packs/ab/3": "wrong three", "packs/ab/4": "wrong four"})
+	second := with(map[string]string{"packs/ab/3": "wrong 3 too", "packs/ab/4": "wrong 4er", "checkpoints/rows/ab/5": "wrong five"})
+	third := with(map[string]string{"packs/ab/1": "wrong one", "packs/ab/4": ""})
+	dir := t.TempDir()
+	out, err := (&tier.Fetch{Bucket: first, Others: []tier.Bucket{second, third}, Dir: dir, Files: wanted, Check: func(name string, body io.ReaderAt, size int64) error {
+		b := make([]byte, size)
+		if _, err := body.ReadAt(b, 0); err != nil || !strings.HasPrefix(string(b), "right") {
+			return &sharefs.Error{Op: "check", Path: name, Kind: sharefs.KindCorrupt}
+		}
+		return nil
+	}}).Run(t.Context())
+	if err != nil || len(out.Missing) != 0 || out.Files != len(good) {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	good["packs/ab/4"] = "wrong four"
+	for name, want := range good {
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
 	}
 }
