@@ -146,11 +146,11 @@ func (h *host) right() {
 	w := h.w
 	var in []converge.Input
 	byID := map[record.ID]*record.Record{}
-	for _, r := range h.records() {
+	for _, i := range h.counting() {
+		r, counts := i.Record, i.Standing
 		byID[r.ID()] = r
-		counts := converge.Known
-		if w.standing(h, r.Author) == replica.Merged {
-			counts = converge.Merged
+		if (counts == converge.Merged) != (w.standing(h, r.Author) == replica.Merged) && h.bulk.Files == 0 {
+			w.fail("%s: a record by %x counts %v", h, r.Author[:2], counts)
 		}
 		in = append(in, converge.Input{Record: r, Standing: counts})
 		if inner := r.Says(); inner != r {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sharefs"
+	"sharefs/peers/converge"
 	"sharefs/peers/record"
 	"sharefs/peers/replica"
 )
@@ -29,6 +30,7 @@ type host struct {
 	rep   *replica.Replica // nil: it is down
 	saved *saved           // an image of its disk; nil: there is none
 	calm  bool             // and that all was told when it was made
+	bulk  replica.Bulk     // what others may remove and rename here
 	fuse  int              // the host crashes at that call of tree or disk from now; 0: not
 }
 
@@ -79,6 +81,7 @@ func (h *host) open() {
 		rep, err := replica.Open(replica.Config{
 			Tree: h.tree, Store: h.disk, Keys: keys{}, Self: h.self, Key: h.key, Now: h.now, Rand: h,
 			Counts:   func(author sharefs.PeerID) bool { return h.w.standing(h, author) != replica.PassedOver },
+			Bulk:     func(sharefs.PeerID) replica.Bulk { return h.bulk },
 			Standing: func(rec *record.Record) replica.Standing { return h.w.standing(h, rec.Author) },
 		})
 		if err != nil && !errors.Is(err, errDisk) {
@@ -267,7 +270,7 @@ func (h *host) told(n *inode) {
 	v := record.Version{Size: uint64(len(n.content)), Spans: h.tree.pack(n.content), Key: keyFor(n.content)}
 	want := v.Content()
 	for _, r := range h.records() {
-		if v, ok := r.Body.(*record.Version); ok && v.Content() == want {
+		if v, ok := r.Says().Body.(*record.Version); ok && v.Content() == want {
 			return
 		}
 	}
@@ -282,6 +285,23 @@ func (h *host) records() (all []*record.Record) {
 			h.w.fail("%s: a record on disk: %v", h, err)
 		}
 		all = append(all, r)
+		return true
+	})
+	return all
+}
+
+// counting returns the records that count for the tree of the host, and the others that it has, by what it has decided.
+func (h *host) counting() (all []converge.Input) {
+	_ = h.disk.Scan(spaceRecord, nil, nil, func(_, v []byte) bool {
+		r, err := record.Decode(v[1:])
+		if err != nil {
+			h.w.fail("%s: a record on disk: %v", h, err)
+		}
+		in := converge.Input{Record: r, Standing: converge.Known}
+		if replica.Standing(v[0]) == replica.Merged {
+			in.Standing = converge.Merged
+		}
+		all = append(all, in)
 		return true
 	})
 	return all

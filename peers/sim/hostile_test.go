@@ -22,6 +22,7 @@ type intruder struct {
 	chain record.Writer // of its batches
 	fork  record.Writer // from where it tells two histories
 	two   bool          // it told them
+	tells bool          // it also tells what others said, or did not
 }
 
 // level is how far an intruder is trusted.
@@ -139,6 +140,9 @@ func (i *intruder) mischief(rnd *rand.Rand, now sharefs.HLC, all []*record.Recor
 		return slices.Compact(ids)
 	}
 	at := now - sharefs.HLC(rnd.IntN(100_000))<<16
+	if i.tells && len(all) > 0 && rnd.IntN(2) == 0 {
+		return i.tell(rnd, now, all)
+	}
 	var body record.Body
 	switch rnd.IntN(8) {
 	case 0, 1, 2, 3:
@@ -234,6 +238,27 @@ func (w *world) intrude(i *intruder, h, o *host, rnd *rand.Rand) {
 			h.take(single(news))
 		}
 	}
+}
+
+// tell makes a record that tells what another author said, or what he might have said.
+func (i *intruder) tell(rnd *rand.Rand, now sharefs.HLC, all []*record.Record) *record.Record {
+	of := all[rnd.IntN(len(all))]
+	author, at := of.Author, of.HLC
+	if rnd.IntN(3) == 0 {
+		at = now - sharefs.HLC(1+rnd.IntN(100_000))<<16
+	}
+	if author == i.self {
+		author = all[0].Author
+	}
+	inner, err := record.New(share, author, at, of.Says().Body)
+	if err != nil {
+		return nil
+	}
+	r, err := record.New(share, i.self, max(now, at+1), &record.Told{Record: inner})
+	if err != nil || r.Sign(i.key) != nil {
+		return nil
+	}
+	return r
 }
 
 // batch makes a batch of records: the next one, or one of a second history.

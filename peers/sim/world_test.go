@@ -25,10 +25,11 @@ type world struct {
 	sessions map[[2]int]*session // from, to
 	apart    map[[2]int]bool     // cut from each other; the lower number first
 	clock    time.Time
-	latest   time.Time // that any host's clock ever showed
-	trees    []string  // of an even world: what there is after each step
-	lines    []string  // what was done
-	trace    hash.Hash // of that
+	latest   time.Time       // that any host's clock ever showed
+	trees    []string        // of an even world: what there is after each step
+	strange  map[[2]int]bool // on the first host nothing counts of what the second one writes
+	lines    []string        // what was done
+	trace    hash.Hash       // of that
 }
 
 // failure is what a history that fails panics with.
@@ -57,8 +58,11 @@ func newWorld(seed uint64, hosts int, i *intruder) *world {
 }
 
 // standing tells what records of an author count on a host.
-func (w *world) standing(_ *host, author sharefs.PeerID) replica.Standing {
+func (w *world) standing(at *host, author sharefs.PeerID) replica.Standing {
 	for _, h := range w.hosts {
+		if w.strange[[2]int{at.index, h.index}] && h.self == author {
+			return replica.PassedOver
+		}
 		if h.self == author {
 			return replica.Merged
 		}
