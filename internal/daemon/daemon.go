@@ -83,6 +83,7 @@ type Daemon struct {
 	vaults vaults
 
 	telling telling
+	mounts  mountinfo.Watch
 
 	packs     *near.FS       // where packs lie, in the bucket those that have left the disk
 	bucket    tier.Bucket    // nil: the store has none, or none that can be used
@@ -376,6 +377,7 @@ func (d *Daemon) startSelfTest() {
 
 // abandon takes apart what Start had put together when it failed.
 func (d *Daemon) abandon() {
+	defer d.mounts.Close()
 	d.telling.server.Close()
 	d.vaults.end()
 	d.travel.end()
@@ -403,6 +405,7 @@ func (d *Daemon) Wait() error {
 	d.stopPeers()
 	err := d.tree.Close()
 	d.closePacks()
+	d.mounts.Close()
 	if err != nil {
 		d.log.Error("not all could be saved", "error", err)
 	} else {

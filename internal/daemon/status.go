@@ -139,7 +139,7 @@ func problems(s *status.Status, watch, lost string) []string {
 
 // readOnly asks the table of mounts, for a remount goes past the daemon.
 func (d *Daemon) readOnly() bool {
-	if table, err := mountinfo.Read(); err == nil {
+	if table, err := d.mounts.Table(); err == nil {
 		if m := mountinfo.At(table, d.point); m != nil {
 			return m.ReadOnly()
 		}

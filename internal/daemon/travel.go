@@ -29,7 +29,9 @@ type travel struct {
 	mu     sync.Mutex // guards what follows, which stays as it is once it has begun
 	ended  bool
 	begun  bool
-	err    error // why it did not begin although it should
+	err    error         // why it did not begin although it should
+	pause  time.Duration // before it is tried again
+	again  *time.Timer   // then; nil: it did not have to be
 	log    *engine.Log
 	ex     *exchange.Exchange
 	engine *engine.Engine
@@ -45,6 +47,12 @@ type travel struct {
 	replica *replica.Replica // nil until it is open
 }
 
+// Pauses before what did not begin is tried again: there may be room on the disk by then.
+const (
+	beginPause   = 2 * time.Second
+	beginLongest = 5 * time.Minute
+)
+
 // rulesChanged has the rules of the moment count: it begins if there is anybody with whom, and ends nothing but what goes out and comes in.
 func (t *travel) rulesChanged() {
 	t.mu.Lock()
@@ -57,6 +65,13 @@ func (t *travel) rulesChanged() {
 	case t.anybody():
 		if t.err = t.begin(); t.err != nil {
 			t.d.log.Error("files do not travel", "error", t.err)
+			if t.again != nil {
+				t.again.Stop()
+			}
+			if !errors.Is(t.err, sharefs.KindReadOnly) {
+				t.pause = min(max(2*t.pause, beginPause), beginLongest)
+				t.again = time.AfterFunc(t.pause, t.rulesChanged)
+			}
 		}
 	}
 }
@@ -141,6 +156,7 @@ func (t *travel) openReplica() (r *replica.Replica, err error) {
 			Tree: host.Tree{Tree: d.tree, Owner: versions.Caller{UID: root.UID, GID: root.GID}, Author: new(sharefs.PeerID)}, Store: db, Self: d.store.Keys.Peer(), Key: d.store.Keys.Identity.Private(),
 			Keys: host.Keys{Tree: d.tree}, Log: d.log.With("part", "travel"),
 			Most:     d.peers.book.Records,
+			Wrote:    t.wrote,
 			Counts:   func(author sharefs.PeerID) bool { return t.standing(author) != replica.PassedOver },
 			Standing: func(rec *record.Record) replica.Standing { return t.standing(rec.Author) },
 			Bulk:     func(author sharefs.PeerID) replica.Bulk { return engine.Bulk(d.peers.book.Policy(), author) },
@@ -171,7 +187,7 @@ func (t *travel) close() {
 	t.db, t.replica = nil, nil
 }
 
-// oneWay is a replica whose log is that of peers, and that changes nothing in a tree that is mounted read-only.
+// oneWay is a replica that changes nothing in a tree that is mounted read-only.
 type oneWay struct {
 	*replica.Replica
 	t *travel
@@ -195,15 +211,12 @@ func (o oneWay) Apply() (waiting int, err error) {
 	return waiting, err
 }
 
-// Author has peers know of what it wrote. Where the records were lost peers are heard first.
+// Author hears peers first where the records were lost.
 func (o oneWay) Author() (n int, err error) {
 	if o.Lost() && o.t.heard() {
 		o.Heard()
 	}
-	if n, err = o.Replica.Author(); n > 0 {
-		o.t.log.Look()
-	}
-	return n, err
+	return o.Replica.Author()
 }
 
 // heard reports whether all that a peer knows was taken, or whether there is none that could be asked.
@@ -224,6 +237,12 @@ func (t *travel) takesNothing() error {
 		return &sharefs.Error{Op: "take changes of peers", Kind: sharefs.KindReadOnly, Detail: "this mount is read-only: it sends what it has, and takes nothing"}
 	}
 	return nil
+}
+
+// wrote has peers be told of what changed here.
+func (t *travel) wrote() {
+	t.log.Look()
+	t.ex.Grown()
 }
 
 // What the exchange tells of goes to the engine.

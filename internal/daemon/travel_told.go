@@ -25,6 +25,7 @@ func (t *travel) sync() report.Sync {
 	s.Troubles, s.Waits = e.Troubles, e.Waits
 	s.Conflicts = int(t.conflicted.Load())
 	if r := t.records(); r != nil {
+		s.Walking, _ = r.Walking()
 		full, _ := r.Full() // without a database the engine says so
 		for _, f := range full {
 			name := t.author(f.Author)

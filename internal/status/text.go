@@ -191,6 +191,9 @@ func syncParts(s *report.Sync) []string {
 		return []string{"files do not travel: no peer may read them (sharefs grant PEER LEVEL)"}
 	}
 	parts := []string{term.Of(uint64(s.Changes), "change") + " of here and of peers"}
+	if s.Walking {
+		parts = append(parts, "the tree is being looked at for the first time")
+	}
 	if s.Contents > 0 {
 		parts = append(parts, term.Of(uint64(s.Contents), "content")+" to be fetched, "+term.Size(s.Bytes))
 	}

@@ -20,58 +20,66 @@ type came struct {
 	sharefs.Dentry
 }
 
-// Author writes down what changed in the tree, the first time all of it, and returns how many records that took. They survive power loss when it returns.
+// Author writes down what changed in the tree, the first time all of it, and returns how many records that took. They survive power loss when it returns. A part after the other is
+// written, and [Config.Wrote] told of each, so that others need not wait for all of a large tree.
 func (r *Replica) Author() (n int, err error) {
+	r.authoring.Lock()
+	defer r.authoring.Unlock()
+	var after Mark
+	for more := true; more && err == nil; {
+		var m int
+		m, more, err = r.authorPart(&after)
+		if n += m; m > 0 && r.cfg.Wrote != nil {
+			r.cfg.Wrote()
+		}
+	}
+	return n, err
+}
+
+// authorPart writes down a part: of all of the tree, until it was looked at, then of what changed behind a mark.
+func (r *Replica) authorPart(after *Mark) (n int, more bool, err error) {
 	if err := r.enter(); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	defer r.mu.Unlock()
 	if r.lost && !r.heard {
-		return 0, &sharefs.Error{Op: "write down what changed", Kind: sharefs.KindUnreachable,
+		return 0, false, &sharefs.Error{Op: "write down what changed", Kind: sharefs.KindUnreachable,
 			Detail: "the records of peers were lost: this host tells nothing before it has heard one of its peers, or files that others removed since would come back"}
 	}
 	if !r.walked {
-		if n, err = r.walkTree(); err != nil {
-			return n, err
+		for whole := r.lost; ; { // then at once: what was said of it once is looked up as it was at the beginning
+			m, err := r.walkPart()
+			if n += m; err != nil || !whole || r.walked {
+				return n, true, err
+			}
 		}
 	}
-	for after := (Mark{}); ; {
-		list, err := r.cfg.Tree.Changes(after, authorPiece)
-		if err != nil || len(list) == 0 && (after != (Mark{}) || len(r.later)+len(r.loose) == 0) {
-			return n, err
-		}
-		m, err := r.piece(list)
-		if n += m; err != nil {
-			return n, err
-		}
-		if len(list) == 0 {
-			return n, nil
-		}
-		after = list[len(list)-1]
-		if err := r.cfg.Tree.Dealt(slices.DeleteFunc(list, func(m Mark) bool { return r.early[slot{m.Ino, m.Cookie}] })); err != nil {
-			return n, err
-		}
+	list, err := r.cfg.Tree.Changes(*after, authorPiece)
+	if err != nil || len(list) == 0 && (*after != (Mark{}) || len(r.later)+len(r.loose) == 0) {
+		return 0, false, err
 	}
+	n, err = r.piece(list)
+	if err != nil || len(list) == 0 {
+		return n, false, err
+	}
+	*after = list[len(list)-1]
+	return n, true, r.cfg.Tree.Dealt(slices.DeleteFunc(list, func(m Mark) bool { return r.early[slot{m.Ino, m.Cookie}] }))
 }
 
-// walkTree writes down the whole tree. Where it ends before that it goes on the next time.
-func (r *Replica) walkTree() (n int, err error) {
-	for {
-		list, err := r.cfg.Tree.Everything(r.walk, authorPiece)
-		if err != nil {
-			return n, err
-		}
-		if len(list) == 0 {
-			break
-		}
+// walkPart writes down a part of the whole tree. Where it ends before all is written it goes on the next time.
+func (r *Replica) walkPart() (n int, err error) {
+	list, err := r.cfg.Tree.Everything(r.walk, authorPiece)
+	if err != nil {
+		return 0, err
+	}
+	if len(list) > 0 {
 		last := list[len(list)-1]
 		last.Count = 0
 		r.put(spaceGlobal, globalWalk, binary.BigEndian.AppendUint64(u64(uint64(last.Ino)), last.Cookie))
-		m, err := r.piece(list)
-		if n += m; err != nil {
-			return n, err
+		if n, err = r.piece(list); err == nil {
+			r.walk = last
 		}
-		r.walk = last
+		return n, err
 	}
 	r.walked = true
 	r.put(spaceGlobal, globalWalked, nil)
@@ -81,7 +89,16 @@ func (r *Replica) walkTree() (n int, err error) {
 		r.lost, r.once = false, nil
 		r.drop(spaceGlobal, globalLost)
 	}
-	return n, r.sync()
+	return 0, r.sync()
+}
+
+// Walking reports whether the tree has not been looked at as a whole yet.
+func (r *Replica) Walking() (bool, error) {
+	if err := r.enter(); err != nil {
+		return false, err
+	}
+	defer r.mu.Unlock()
+	return !r.walked, nil
 }
 
 // piece deals with some marks.

@@ -26,6 +26,8 @@ type Config struct {
 	Log   *slog.Logger     // nil: nowhere
 	// Counts reports whether anything of an author other than this host counts. Of whom nothing does nothing is kept: it is counted ([Replica.PassedOver]).
 	Counts func(author sharefs.PeerID) bool
+	// Wrote is called, without locks but that of Author, when that has written a part; nil: nobody wants to know.
+	Wrote func()
 	// Most returns how many records of an author may be here, 0: as many as come; nil: so it is for all. It is called with a lock of the replica held.
 	Most func(author sharefs.PeerID) uint64
 	// Standing tells what a record of an author who counts is to count.
@@ -54,7 +56,8 @@ type Replica struct {
 	cfg      Config
 	followed bool // the tree was, before this began
 
-	applying sync.Mutex // held while the tree is led to what the records say; before mu
+	authoring sync.Mutex // held while what changed is written down; before mu
+	applying  sync.Mutex // held while the tree is led to what the records say; before mu
 
 	mu  sync.Mutex // guards all below
 	gen uint64     // counts the times that something was done, or memory was made anew

@@ -29,6 +29,7 @@ type Files struct {
 type Sync struct {
 	On        bool      `json:"on"`      // some peer may read all of the share, so changes are written down
 	Changes   int       `json:"changes"` // records that are here
+	Walking   bool      `json:"walking"` // the tree is being looked at for the first time: not all that is in it is told yet
 	Fetching  int       `json:"fetching_now"`
 	Contents  int       `json:"contents_missing"` // files whose newest content is still elsewhere
 	Bytes     uint64    `json:"bytes_missing"`    // their size
@@ -111,6 +112,9 @@ func (s *Sync) Text() string {
 		line("files do not travel: no peer may read all of the share")
 	} else {
 		line("%s of here and of peers", changes(s.Changes))
+		if s.Walking {
+			line("the tree is being looked at for the first time: not all that is in it is told yet")
+		}
 		line("%d contents to be fetched, %d bytes; %d being fetched now", s.Contents, s.Bytes, s.Fetching)
 		line("%d names not yet as peers say", s.Names)
 		if s.Conflicts == 1 {

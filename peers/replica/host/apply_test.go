@@ -163,3 +163,38 @@ func TestOneContentThatCannotBeLookedAt(t *testing.T) {
 		t.Errorf("%d wait: %v", n, err)
 	}
 }
+
+// A large tree is told of in parts, while the rest of it is still looked at, and nothing else waits for that.
+func TestTheFirstWalkIsToldInParts(t *testing.T) {
+	all := sites(t, 2)
+	a, b := all[0], all[1]
+	for i := range 1500 {
+		a.mkdir(fmt.Sprint(i))
+	}
+	var heard []int
+	a.wrote = func() {
+		walking, err := a.rep.Walking()
+		check(t, err)
+		b.hear(a, 1<<20)
+		heard = append(heard, len(b.records()))
+		if len(heard) == 1 {
+			if !walking {
+				t.Error("it is done before its end")
+			}
+			a.mkdir("new") // what changes meanwhile is told as well
+		}
+	}
+	a.tell()
+	a.wrote = nil
+	if len(heard) < 2 || heard[0] == 0 || heard[0] >= heard[len(heard)-1] {
+		t.Errorf("%d", heard)
+	}
+	if walking, err := a.rep.Walking(); walking || err != nil {
+		t.Error("it is not done", err)
+	}
+	meet(t, all...)
+	same(t, all...)
+	if b.find("new") == 0 {
+		t.Error("what was new is missing")
+	}
+}

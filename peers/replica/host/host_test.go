@@ -42,6 +42,7 @@ type site struct {
 	bulk     func(sharefs.PeerID) replica.Bulk
 	part     func(*record.Record) replica.Standing // of records, if it is not the same for all of an author
 	most     uint64                                // records of another host
+	wrote    func()                                // is told of each part that was written down; nil: nobody is
 	staging  func()                                // happens while contents are made ready; nil: nothing
 	damaged  string                                // content of which it cannot be told whether it is here
 }
@@ -98,6 +99,11 @@ func (s *site) openReplica() {
 	}
 	s.rep, err = replica.Open(replica.Config{
 		Most: func(sharefs.PeerID) uint64 { return s.most },
+		Wrote: func() {
+			if s.wrote != nil {
+				s.wrote()
+			}
+		},
 		Tree: eventful{s.as(), s}, Store: s.store, Keys: keys, Self: s.self, Key: s.key,
 		Counts: func(author sharefs.PeerID) bool { return s.standing(author) != replica.PassedOver },
 		Standing: func(rec *record.Record) replica.Standing {
