@@ -33,7 +33,7 @@ type operations struct {
 	tasks   map[actor]*op
 	groups  map[actor]*op
 	named   map[actor]*op               // by the id of a process that said what it does
-	hosts   map[sharefs.PeerID]*op      // of others, whose changes came here
+	hosts   map[sharefs.PeerID]*op      // whose changes are made here
 	unknown *op                         // what those do whose process cannot be told; it is never written down
 	total   int                         // see opTotal
 	all     map[*op]bool                // that have not ended
@@ -48,6 +48,7 @@ type actor struct{ id, uid uint32 }
 // op is an operation at work.
 type op struct {
 	Operation
+	host    sharefs.PeerID // whose changes it is made of, with [Tree.OperateFor]: what it makes is at rest from the first
 	began   time.Time
 	last    time.Time
 	busy    int  // requests that are being dealt with
@@ -160,10 +161,17 @@ func (o *operations) enter(who Caller, proc process, label string, now time.Time
 	return Op{t, p}
 }
 
-// OperateFor is [Tree.Operate] for a change that another host made, and that is done here as a user. What is this host's own is noted by whoever asked for it.
+// decision is the command of what was decided here about changes of other hosts: which version of several is the file, say.
+const decision = "sharefs, a decision about peers"
+
+// OperateFor is [Tree.Operate] for a change that another host made, or that was decided on here, and that is done as a user without a process that asks for it.
 func (t *Tree) OperateFor(author sharefs.PeerID, uid uint32) Op {
-	if t.cfg.ReadOnly || author.IsZero() || author == t.cfg.Peer {
+	if t.cfg.ReadOnly || author.IsZero() {
 		return Op{}
+	}
+	of := Operation{UID: uid, Author: author}
+	if author == t.cfg.Peer {
+		of = Operation{UID: uid, Command: decision}
 	}
 	o := &t.ops
 	now := time.Now()
@@ -176,7 +184,8 @@ func (t *Tree) OperateFor(author sharefs.PeerID, uid uint32) Op {
 		return Op{t, p}
 	}
 	o.mu.Unlock()
-	p := o.start(Operation{UID: uid, Author: author}, now)
+	p := o.start(of, now)
+	p.host = author
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.all[p], o.hosts[author] = true, p
@@ -269,7 +278,7 @@ func (h Op) changes(c OpChange) {
 		return
 	}
 	o.note(h.p, c)
-	if !h.p.Author.IsZero() {
+	if !h.p.host.IsZero() {
 		o.watch(h.p, c.Ino)
 	}
 }
@@ -355,7 +364,7 @@ func (o *operations) note(p *op, c OpChange) {
 		k.Attributes++
 	}
 	switch {
-	case c.Verb == OpWritten && p.Author.IsZero(), c.Verb == OpMade && p.Author.IsZero(), c.Verb == OpLinked && o.t.hot(c.Ino):
+	case c.Verb == OpWritten && p.host.IsZero(), c.Verb == OpMade && p.host.IsZero(), c.Verb == OpLinked && o.t.hot(c.Ino):
 		o.watch(p, c.Ino)
 	}
 	if c.Dir && c.Verb == OpMade && len(p.made) < opChanges && o.total < opTotal {

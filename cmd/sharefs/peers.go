@@ -244,7 +244,7 @@ func (a *app) grant() *cobra.Command {
 		r := l.Rights()
 		fmt.Fprintf(&table, "  %-8s receives %s; what it writes %s\n", l, r.Receives, r.Does)
 	}
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "grant PEER LEVEL [PATH]",
 		Short: "Say what a peer receives, and what its changes do here",
 		Long: `Say what a peer receives, and what its changes do here: for the whole share, or
@@ -259,7 +259,9 @@ counts by the lowest level that it has anywhere. The share keys go along with re
 a peer could read once it may know for ever.
 
 Not there yet: sealed backup (store is as paired), showing and accepting what a peer
-with propose writes (it is kept, and counts for nothing), meta files (manage is as write).`,
+with propose writes (it is kept, and counts for nothing), meta files (manage is as write).
+
+` + purgeHelp,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 3 {
 				args = args[:2]
@@ -297,6 +299,8 @@ with propose writes (it is kept, and counts for nothing), meta files (manage is 
 			return a.sayWhatIsMissing(m, args[0], args[1])
 		},
 	}
+	a.withPurge(cmd)
+	return cmd
 }
 
 // sayWhatIsMissing says what the other host has to do before its files come here.
@@ -322,7 +326,8 @@ func (a *app) sayWhatIsMissing(m *client.Mount, name, level string) error {
 
 func (a *app) revoke() *cobra.Command {
 	cmd := a.peerCommand("revoke PEER", "Block a peer, and end its connection",
-		"Block a peer, and end its connection. All its grants are gone. What it has received\nit knows for ever. If it could read the share, what is new is kept under another\nshare key from now on, which it is not given; other peers have to revoke it too,\nfor they pass on what they have to whom they trust. sharefs grant lets it in again.", "peer-revoke", "", "%s is blocked.\n")
+		"Block a peer, and end its connection. All its grants are gone. What it has received\nit knows for ever. If it could read the share, what is new is kept under another\nshare key from now on, which it is not given; other peers have to revoke it too,\nfor they pass on what they have to whom they trust. sharefs grant lets it in again.\n\n"+purgeHelp, "peer-revoke", "", "%s is blocked.\n")
+	a.withPurge(cmd)
 	return cmd
 }
 

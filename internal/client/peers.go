@@ -57,7 +57,23 @@ func (m *Mount) readPeers(name string, v any) error {
 
 // AskPeers has the mount do a command about peers and returns the word by which it knows what was asked. The error is the mount's own.
 func (m *Mount) AskPeers(verb string, args map[string]string) (asked string, err error) {
-	asked = rand.Text()
+	a, err := m.answer(verb, args)
+	return a.Asked, err
+}
+
+// Purge takes back what a peer did to the tree, and returns what that changes; dry: it only tells.
+func (m *Mount) Purge(peer string, dry bool) ([]report.Change, error) {
+	args := map[string]string{"peer": peer}
+	if dry {
+		args["dry"] = "yes"
+	}
+	a, err := m.answer("peer-purge", args)
+	return a.Changes, err
+}
+
+// answer has the mount do a command about peers.
+func (m *Mount) answer(verb string, args map[string]string) (a report.Answer, err error) {
+	asked := rand.Text()
 	line := verb + " asked=" + asked
 	for _, key := range slices.Sorted(maps.Keys(args)) {
 		if args[key] != "" {
@@ -65,20 +81,20 @@ func (m *Mount) AskPeers(verb string, args map[string]string) (asked string, err
 		}
 	}
 	if err := m.Tell(line); err != nil {
-		return "", err
+		return a, err
 	}
 	r, err := m.Pairing()
 	if err != nil {
-		return "", err
+		return a, err
 	}
 	i := slices.IndexFunc(r.Answers, func(a report.Answer) bool { return a.Asked == asked })
 	switch {
 	case i < 0:
-		return "", &sharefs.Error{Op: verb, Kind: sharefs.KindStale, Detail: "the mount does not answer; its log says more"}
+		return a, &sharefs.Error{Op: verb, Kind: sharefs.KindStale, Detail: "the mount does not answer; its log says more"}
 	case r.Answers[i].Error != "":
-		return "", &sharefs.Error{Kind: sharefs.Kind(r.Answers[i].Kind), Detail: term.Clean(r.Answers[i].Error)}
+		return a, &sharefs.Error{Kind: sharefs.Kind(r.Answers[i].Kind), Detail: term.Clean(r.Answers[i].Error)}
 	}
-	return asked, nil
+	return r.Answers[i], nil
 }
 
 // Attempt is what has become of an attempt to pair; nil when the mount knows nothing of it any more.

@@ -262,6 +262,7 @@ var peerVerbs = map[string]verb{
 	"peer-limit":   {keys: []string{"asked", "peer", "up", "down", "quota", "records"}, need: true},
 	"peer-check":   {keys: []string{"asked", "peer"}, need: true},
 	"peer-drop":    {keys: []string{"asked", "peer"}, need: true},
+	"peer-purge":   {keys: []string{"asked", "peer", "dry"}, need: true},
 	"peer-revoke":  {keys: []string{"asked", "peer"}, need: true},
 	"peer-rename":  {keys: []string{"asked", "peer", "name"}, need: true},
 	"peer-forget":  {keys: []string{"asked", "peer"}, need: true},
@@ -281,13 +282,17 @@ func (d *Daemon) askPeers(c command) error {
 		args[key] = plain
 	}
 	err := d.peers.err
-	if d.peers.hub != nil {
+	a := report.Answer{Asked: args["asked"]}
+	switch {
+	case d.peers.hub == nil:
+	case c.verb == "peer-purge":
+		a.Changes, err = d.travel.purge(args["peer"], args["dry"] == "yes")
+	default:
 		err = d.doPeers(c.verb, args)
 	}
 	if args["asked"] == "" {
 		return err
 	}
-	a := report.Answer{Asked: args["asked"]}
 	if err != nil {
 		a.Error, a.Kind = err.Error(), uint8(sharefs.KindOf(err))
 	}

@@ -75,6 +75,15 @@ type Answer struct {
 	Asked string `json:"asked_as"`
 	Error string `json:"error,omitempty"`
 	Kind  uint8  `json:"kind,omitempty"` // of the error
+	// Changes are what a purge does to the tree.
+	Changes []Change `json:"changes,omitempty"`
+}
+
+// Change is what becomes of a name where what a peer did is taken back.
+type Change struct {
+	What string `json:"what"` // removed, restored, moved, content, attributes
+	Path string `json:"path"`
+	From string `json:"from,omitempty"`
 }
 
 // States of a [Window].

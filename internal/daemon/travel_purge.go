@@ -1,0 +1,35 @@
+package daemon
+
+import (
+	"sharefs"
+	"sharefs/peers/report"
+)
+
+// mostPurged is how many changes of a purge are told of.
+const mostPurged = 10_000
+
+// purge takes back what a peer did to the tree, or only tells what that would change.
+func (t *travel) purge(peer string, dry bool) ([]report.Change, error) {
+	p, err := t.d.peers.book.Find(peer)
+	if err != nil {
+		return nil, err
+	}
+	r := t.records()
+	if r == nil {
+		return nil, &sharefs.Error{Op: "purge", Path: p.Name, Kind: sharefs.KindNotExist, Detail: "no files travel between this host and others, so there is nothing of it"}
+	}
+	if err := t.takesNothing(); err != nil {
+		return nil, err
+	}
+	list, err := r.Purge(p.ID, dry)
+	if err == nil && !dry && len(list) > 0 {
+		t.log.Look()
+		t.ex.Grown()
+		t.engine.Wake()
+	}
+	out := []report.Change{}
+	for _, c := range list[:min(len(list), mostPurged)] {
+		out = append(out, report.Change{What: c.What, Path: c.Path, From: c.From})
+	}
+	return out, err
+}

@@ -1,0 +1,100 @@
+package host
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"sharefs/peers/replica"
+)
+
+// What a host did is taken back on all hosts, but for what others went on from; and nothing of it is lost.
+func TestPurge(t *testing.T) {
+	all := sites(t, 3)
+	a, b, c := all[0], all[1], all[2]
+	a.mkdir("d")
+	a.write("d/edited", "of a")
+	a.write("d/removed", "of a")
+	a.write("d/moved", "of a")
+	a.write("both", "of a")
+	c.write("of c", "of c")
+	meet(t, all...)
+	before := a.shows()
+	b.write("d/edited", "of b")
+	b.write("both", "of b")
+	b.unlink("d/removed")
+	b.rename("d/moved", "elsewhere")
+	b.mkdir("bdir")
+	b.write("bdir/new", "of b")
+	b.mkdir("shared")
+	b.write("went on", "of b")
+	meet(t, all...)
+	a.write("both", "of a, after b")
+	a.write("went on", "of a, after b")
+	a.write("shared/in", "of a")
+	meet(t, all...)
+	dry, err := a.rep.Purge(b.self, true)
+	check(t, err)
+	meet(t, all...)
+	if a.shows() == before {
+		t.Fatal("it was not only shown")
+	}
+	list, err := a.rep.Purge(b.self, false)
+	check(t, err)
+	want := []replica.Purged{{What: replica.PurgeRemoves, Path: "bdir"}, {What: replica.PurgeRemoves, Path: "bdir/new"}, {What: replica.PurgeContent, Path: "d/edited"},
+		{What: replica.PurgeMoves, Path: "d/moved", From: "elsewhere"}, {What: replica.PurgeRestores, Path: "d/removed"}}
+	if !slices.Equal(list, want) || !slices.Equal(dry, want) {
+		t.Errorf("%+v\n%+v", list, dry)
+	}
+	meet(t, all...)
+	same(t, all...)
+	for _, s := range all {
+		for path, content := range map[string]string{"d/edited": "of a", "d/removed": "of a", "d/moved": "of a", "both": "of a, after b", "went on": "of a, after b", "shared/in": "of a", "of c": "of c"} {
+			if got := s.read(s.find(path)); got != content {
+				t.Errorf("%s holds %q, not %q", path, got, content)
+			}
+		}
+		if got := s.conflicts(); len(got) != 0 {
+			t.Errorf("%+v", got)
+		}
+		s.right()
+	}
+	if again, err := a.rep.Purge(b.self, false); err != nil || len(again) != 0 {
+		t.Errorf("a second time: %+v, %v", again, err)
+	}
+}
+
+// Whatever hosts did: taking back what one of them did leaves all with one tree, in which nothing of it is left to be taken back.
+func TestPurgeAfterAnything(t *testing.T) {
+	for seed := range uint64(2) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			rnd := rand.New(rand.NewPCG(seed, 7))
+			all := sites(t, 3)
+			n := 0
+			for range 3 {
+				for range 12 {
+					all[rnd.IntN(len(all))].work(rnd, &n)
+				}
+				for _, s := range all {
+					for len(s.open) > 0 {
+						s.shut(rnd)
+					}
+				}
+				meet(t, all...)
+			}
+			bad := all[rnd.IntN(2)+1]
+			_, err := all[0].rep.Purge(bad.self, false)
+			check(t, err)
+			meet(t, all...)
+			same(t, all...)
+			for _, s := range all {
+				s.right()
+			}
+			if again, err := all[0].rep.Purge(bad.self, true); err != nil || len(again) != 0 {
+				t.Errorf("%+v, %v", again, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,257 @@
+package replica
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"sharefs"
+	"sharefs/peers/converge"
+	"sharefs/peers/record"
+)
+
+// What becomes of a name where an author's part in the tree is taken back.
+const (
+	PurgeRemoves  = "removed"  // nobody else had a part in it
+	PurgeRestores = "restored" // the author had removed it
+	PurgeMoves    = "moved"    // back
+	PurgeContent  = "content"  // is the newest of others
+	PurgeAttrs    = "attributes"
+)
+
+// Purged is a name whose part by an author is taken back.
+type Purged struct {
+	What string
+	Path string // from the root, without a slash before it; where it is to be
+	From string // of what is moved
+}
+
+// purge is what the tree would be without the records of an author.
+type purge struct {
+	r      *Replica
+	author sharefs.PeerID
+	tree   *converge.Tree
+	keys   map[converge.Key]bool   // names that it placed or removed
+	files  map[sharefs.FileID]bool // that it wrote to
+	attrs  map[sharefs.FileID]bool // whose attributes it set
+	hollow map[sharefs.FileID]bool // directories that it made, in which nothing of others is
+	first  map[sharefs.FileID]*record.Record
+	list   []Purged
+}
+
+// Purge takes back what an author did to the live tree: what it removed is there again, what it moved is where it was, what it wrote to others' files is as the newest version of others has it, and
+// what it made is removed, but for files that others have written to since, and directories in which there is something of others. This host says so itself, in records
+// of its own, so that all hosts follow who trust it; [Replica.Apply] does it, and nothing is lost from any history. It returns what changes, by path; dry: and changes nothing.
+func (r *Replica) Purge(author sharefs.PeerID, dry bool) ([]Purged, error) {
+	if author == r.cfg.Self {
+		return nil, &sharefs.Error{Op: "purge", Kind: sharefs.KindInvalid, Detail: "that is this host"}
+	}
+	if err := r.enter(); err != nil {
+		return nil, err
+	}
+	defer r.mu.Unlock()
+	p := purge{r: r, author: author, keys: map[converge.Key]bool{}, files: map[sharefs.FileID]bool{}, attrs: map[sharefs.FileID]bool{}, hollow: map[sharefs.FileID]bool{},
+		first: map[sharefs.FileID]*record.Record{}}
+	p.without()
+	p.findHollow()
+	say := func(body record.Body, before ...sharefs.HLC) error { return r.say(body, before...) }
+	if dry {
+		say = func(record.Body, ...sharefs.HLC) error { return nil }
+	}
+	for _, step := range []func(func(record.Body, ...sharefs.HLC) error) error{p.places, p.contents, p.attributes} {
+		if err := step(say); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortStableFunc(p.list, func(a, b Purged) int { return strings.Compare(a.Path, b.Path) })
+	if dry {
+		return p.list, nil
+	}
+	return p.list, r.sync()
+}
+
+// without makes the tree without the author's records. Versions stay as what lies between others; of what it made the first place stays where somebody else had a part in it.
+func (p *purge) without() {
+	others := map[sharefs.FileID]bool{} // who wrote to it
+	p.r.tree.Inputs(func(i converge.Input) {
+		if i.Standing != converge.Merged {
+			return
+		}
+		switch b := i.Record.Body.(type) {
+		case *record.Place:
+			if was := p.first[b.File]; was == nil || i.Record.Order().Compare(was.Order()) < 0 {
+				p.first[b.File] = i.Record
+			}
+		case *record.Version:
+			others[b.File] = others[b.File] || i.Record.Author != p.author
+		}
+	})
+	var in []converge.Input
+	p.r.tree.Inputs(func(i converge.Input) {
+		if i.Record.Author != p.author || i.Standing != converge.Merged {
+			in = append(in, i)
+			return
+		}
+		switch b := i.Record.Body.(type) {
+		case *record.Version:
+			p.files[b.File] = true
+			in = append(in, converge.Input{Record: i.Record, Standing: converge.Known})
+		case *record.Attr:
+			p.attrs[b.File] = true
+		case *record.Place:
+			p.keys[converge.Key{File: b.File, Link: b.Link}] = true
+			if p.first[b.File] == i.Record && !b.Removed() && (b.Type == record.Directory || others[b.File]) {
+				in = append(in, i)
+			}
+		}
+	})
+	p.tree = converge.New()
+	p.tree.Add(in...)
+}
+
+// findHollow finds the directories that are to go.
+func (p *purge) findHollow() {
+	var hollow func(dir sharefs.FileID) bool
+	hollow = func(dir sharefs.FileID) bool {
+		own := dir != record.Root && p.first[dir] != nil && p.first[dir].Author == p.author
+		if n, ok := p.tree.Node(converge.Key{File: dir}); ok {
+			for _, id := range n.Merged {
+				own = own && p.first[id] != nil && p.first[id].Author == p.author
+			}
+		}
+		p.tree.Children(dir, func(n converge.Node) {
+			own = (n.Type == record.Directory && hollow(n.Key.File)) && own
+		})
+		if own {
+			p.hollow[dir] = true
+		}
+		return own
+	}
+	hollow(record.Root)
+}
+
+// spot is where a name is in a tree.
+func (p *purge) spot(t *converge.Tree, key converge.Key) (s converge.Spot, ok bool) {
+	if t == p.tree && p.hollow[key.File] {
+		return s, false
+	}
+	t.Spots(key.File, func(at converge.Spot) {
+		if at.Key == key {
+			s, ok = at, true
+		}
+	})
+	return s, ok
+}
+
+// places puts names back, the upper directories first, so that what is in them is put into something, and takes those away that the author made.
+func (p *purge) places(say func(record.Body, ...sharefs.HLC) error) error {
+	r := p.r
+	type change struct {
+		key      converge.Key
+		was, now converge.Spot
+		is, will bool
+	}
+	var all []change
+	for _, key := range slices.SortedFunc(maps.Keys(p.keys), converge.Key.Compare) {
+		c := change{key: key}
+		c.was, c.is = p.spot(r.tree, key)
+		c.now, c.will = p.spot(p.tree, key)
+		if c.is || c.will {
+			all = append(all, c)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b change) int { return strings.Count(a.now.Path, "/") - strings.Count(b.now.Path, "/") })
+	for _, c := range all {
+		switch {
+		case !c.will:
+			gone := &record.Place{File: c.key.File, Link: c.key.Link, Type: c.was.Type, Parent: record.Nowhere}
+			before := []sharefs.HLC{r.lastAt(c.key)}
+			if c.was.Type != record.Directory {
+				gone.Seen = slices.Clone(r.tree.Heads(c.key.File))
+				gone.Seen = gone.Seen[:min(len(gone.Seen), record.MaxSeen)]
+				slices.SortFunc(gone.Seen, record.ID.Compare)
+				before = append(before, r.times(gone.Seen)...)
+			}
+			if err := say(gone, before...); err != nil {
+				return err
+			}
+			p.list = append(p.list, Purged{What: PurgeRemoves, Path: c.was.Path})
+		case !c.is || slotOf(r.tree.Record(c.was.Place).Body.(*record.Place)) != slotOf(r.tree.Record(c.now.Place).Body.(*record.Place)):
+			s := slotOf(r.tree.Record(c.now.Place).Body.(*record.Place))
+			back := &record.Place{File: c.key.File, Link: c.key.Link, Type: c.now.Type, Parent: s.Parent, Name: s.Name}
+			if err := say(back, append(r.aboveID(s.Parent), r.lastAt(c.key))...); err != nil {
+				return err
+			}
+			if c.is {
+				p.list = append(p.list, Purged{What: PurgeMoves, Path: c.now.Path, From: c.was.Path})
+			} else {
+				p.list = append(p.list, Purged{What: PurgeRestores, Path: c.now.Path})
+			}
+		}
+	}
+	return nil
+}
+
+// name returns where a file is to be, by the first of its names; ok is false where it has none.
+func (p *purge) name(file sharefs.FileID) (path string, key converge.Key, ok bool) {
+	p.tree.Spots(file, func(s converge.Spot) {
+		if !ok && !p.hollow[file] {
+			path, key, ok = s.Path, s.Key, true
+		}
+	})
+	return path, key, ok
+}
+
+func sortedFiles(m map[sharefs.FileID]bool) []sharefs.FileID {
+	return slices.SortedFunc(maps.Keys(m), func(a, b sharefs.FileID) int { return converge.Key{File: a}.Compare(converge.Key{File: b}) })
+}
+
+// contents puts the newest version of others behind those of the author that nobody went on from.
+func (p *purge) contents(say func(record.Body, ...sharefs.HLC) error) error {
+	r := p.r
+	for _, file := range sortedFiles(p.files) {
+		path, _, ok := p.name(file)
+		heads, rest := r.tree.Heads(file), p.tree.Heads(file)
+		var parents []record.ID
+		for _, id := range heads {
+			if r.tree.Record(id).Author == p.author {
+				parents = append(parents, id)
+			}
+		}
+		if !ok || len(parents) == 0 || len(rest) == 0 {
+			continue
+		}
+		if slices.Contains(heads, rest[0]) {
+			parents = append(parents, rest[0])
+		}
+		parents = parents[max(0, len(parents)-record.MaxParents):]
+		slices.SortFunc(parents, record.ID.Compare)
+		v := *r.tree.Record(rest[0]).Body.(*record.Version)
+		v.Parents = parents
+		if err := say(&v, r.times(parents)...); err != nil {
+			return err
+		}
+		p.list = append(p.list, Purged{What: PurgeContent, Path: path})
+	}
+	return nil
+}
+
+// attributes sets those anew that the author set last.
+func (p *purge) attributes(say func(record.Body, ...sharefs.HLC) error) error {
+	r := p.r
+	for _, file := range sortedFiles(p.attrs) {
+		path, key, ok := p.name(file)
+		is, _ := r.tree.Node(key)
+		was, _ := p.tree.Node(key)
+		now, old := r.tree.Record(is.Attr), r.tree.Record(was.Attr)
+		if !ok || now == nil || now.Author != p.author || old == nil {
+			continue
+		}
+		a := *old.Body.(*record.Attr)
+		if err := say(&a, r.attrs[file]); err != nil {
+			return err
+		}
+		p.list = append(p.list, Purged{What: PurgeAttrs, Path: path})
+	}
+	return nil
+}
