@@ -40,52 +40,80 @@ const (
 // story is all that programs did, in the order in which it began.
 type story []deed
 
-// before returns the values that led to one, and that itself.
-func (s story) before(value int) map[int]bool {
-	all := map[int]bool{value: true}
-	for i := len(s) - 1; i >= 0; i-- { // a value is written before it is replaced
-		if d := &s[i]; d.verb == write && all[d.value] {
-			all[d.old] = true
-		}
-	}
-	return all
+// lineage is what a story says of which value came of which.
+type lineage struct {
+	story   story
+	old     map[int]int   // by value: what it replaced
+	origin  map[int]int   // by value: that with which its file was made
+	deeds   map[int][]int // by origin: what was done to the file
+	removed map[int]bool  // values of which somebody removed what came of them, while others went on with the file
 }
 
-// origin returns the value with which a file was made.
-func (s story) origin(value int) int { return slices.Min(slices.Collect(maps.Keys(s.before(value)))) }
+func (s story) lineage() *lineage {
+	l := &lineage{s, map[int]int{}, map[int]int{}, map[int][]int{}, map[int]bool{}}
+	for i, d := range s { // a value is written before it is seen
+		switch d.verb {
+		case create:
+			l.origin[d.value] = d.value
+		case write:
+			l.old[d.value], l.origin[d.value] = d.old, l.origin[d.old]
+		}
+		l.deeds[l.origin[d.value]] = append(l.deeds[l.origin[d.value]], i)
+	}
+	for i, d := range s {
+		if d.verb == remove && !l.alone(i) {
+			maps.Copy(l.removed, l.before(d.value))
+		}
+	}
+	return l
+}
+
+// before returns the values that led to one, and that itself.
+func (l *lineage) before(value int) map[int]bool {
+	all := map[int]bool{value: true}
+	for {
+		old, ok := l.old[value]
+		if !ok {
+			return all
+		}
+		all[old], value = true, old
+	}
+}
 
 // explain returns what no exchange between hosts explains, empty if there is nothing, given the values that all hosts show at the end, live or in conflict.
 func (s story) explain(ends map[int]bool) string {
 	var wrong strings.Builder
+	l := s.lineage()
 	written := map[int]int{} // where in the story
 	for i, d := range s {
 		if d.verb == create || d.verb == write {
 			written[d.value] = i
 		}
 	}
-	seen := map[int]map[int]bool{} // by host: what led to what it saw
+	seen := map[int]map[int]bool{} // by host: what it saw replaced
 	for i, d := range s {
 		if _, ok := written[d.value]; !ok {
 			fmt.Fprintf(&wrong, "%d: host %d saw value %d, which nobody wrote\n", i, d.host, d.value)
 			continue
 		}
+		if seen[d.host] == nil {
+			seen[d.host] = map[int]bool{}
+		}
 		saw := d.value
 		if d.verb == write {
 			saw = d.old
 		}
-		past := s.before(saw)
-		if seen[d.host] == nil {
-			seen[d.host] = map[int]bool{}
-		}
 		if d.verb != create && seen[d.host][saw] {
 			fmt.Fprintf(&wrong, "%d: host %d shows value %d again, which it had seen replaced\n", i, d.host, saw)
 		}
-		for old := range past {
-			if old != saw && !s.removed(saw) {
-				seen[d.host][old] = true
+		if !l.removed[saw] {
+			for old := range l.before(saw) {
+				if old != saw {
+					seen[d.host][old] = true
+				}
 			}
 		}
-		if d.verb == write && d.sure && !s.removed(d.value) {
+		if d.verb == write && d.sure && !l.removed[d.value] {
 			seen[d.host][d.old] = true
 		}
 	}
@@ -95,43 +123,33 @@ func (s story) explain(ends map[int]bool) string {
 			fmt.Fprintf(&wrong, "value %d is there, which nobody wrote\n", value)
 			continue
 		}
-		for k, d := range s {
-			if d.sure && (d.verb == write && d.old == value && !s.removed(d.value) || d.verb == remove && d.value == value && s.alone(k)) {
+		for _, k := range l.deeds[l.origin[value]] {
+			if d := s[k]; d.sure && (d.verb == write && d.old == value && !l.removed[d.value] || d.verb == remove && d.value == value && l.alone(k)) {
 				fmt.Fprintf(&wrong, "value %d of %d is there, which was replaced by %d\n", value, i, k)
 			}
 		}
 	}
 	for value, i := range written {
-		if s[i].sure && !ends[value] && !s.replaced(value, i) {
+		if s[i].sure && !ends[value] && !l.replaced(value, i) {
 			fmt.Fprintf(&wrong, "value %d, written by %d on host %d, is lost\n", value, i, s[i].host)
 		}
 	}
 	return wrong.String()
 }
 
-// removed reports whether somebody removed a value, or what came of it, while others went on with the file. What it held last may be known to nobody then, who removes a file that
-// has not come to rest, and what they see may have been replaced by that.
-func (s story) removed(value int) bool {
-	for i, d := range s {
-		if d.verb == remove && s.before(d.value)[value] && !s.alone(i) {
-			return true
-		}
-	}
-	return false
-}
-
-// alone reports whether nobody did anything to a file that somebody removed, of which that one had not seen what it led to.
-func (s story) alone(removal int) bool {
-	r := s[removal]
-	past, origin := s.before(r.value), s.origin(r.value)
-	for _, d := range s {
-		switch d.verb {
+// alone reports whether nobody did anything to a file that somebody removed, of which that one had not seen what it led to. Where it is not so the file may stay; and what it held last
+// may be known to nobody then, who removes a file that has not come to rest, so that what others see may have been replaced by that.
+func (l *lineage) alone(removal int) bool {
+	r := l.story[removal]
+	past := l.before(r.value)
+	for _, i := range l.deeds[l.origin[r.value]] {
+		switch d := l.story[i]; d.verb {
 		case write:
-			if !past[d.value] && s.origin(d.value) == origin {
+			if !past[d.value] {
 				return false
 			}
 		case move:
-			if d.host != r.host && s.origin(d.value) == origin {
+			if d.host != r.host {
 				return false
 			}
 		}
@@ -140,9 +158,10 @@ func (s story) alone(removal int) bool {
 }
 
 // replaced reports whether a value may have been.
-func (s story) replaced(value, at int) bool {
-	origin, past := s.origin(value), s.before(value)
-	for i, d := range s {
+func (l *lineage) replaced(value, at int) bool {
+	past := l.before(value)
+	for _, i := range l.deeds[l.origin[value]] {
+		d := l.story[i]
 		if d.verb != write && d.verb != remove {
 			continue
 		}
@@ -151,7 +170,7 @@ func (s story) replaced(value, at int) bool {
 			shown = d.old
 		}
 		// Who was shown what led to the value did not know of it; who was shown another one may have ended a conflict.
-		if shown == value || i > at && !past[shown] && s.origin(shown) == origin {
+		if shown == value || i > at && !past[shown] {
 			return true
 		}
 	}

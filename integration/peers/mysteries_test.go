@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -198,7 +199,13 @@ func (p *play) finish() {
 			}
 			trees = append(trees, tree)
 		}
-		for i, h := range p.hs {
+		for i, tree := range trees {
+			if !maps.Equal(tree, trees[0]) {
+				why = fmt.Sprintf("%s and %s have different trees:\n%.2000v\n%.2000v", p.hs[0].name, p.hs[i].name, trees[0], tree)
+				return false
+			}
+		}
+		for _, h := range p.hs {
 			ends, err := p.ends(h)
 			if err != nil {
 				why = err.Error()
@@ -206,10 +213,6 @@ func (p *play) finish() {
 			}
 			if why = p.story.explain(ends); why != "" {
 				why = h.name + ": " + why
-				return false
-			}
-			if i > 0 && fmt.Sprint(trees[i]) != fmt.Sprint(trees[0]) {
-				why = fmt.Sprintf("%s and %s have different trees:\n%.2000v\n%.2000v", p.hs[0].name, h.name, trees[0], trees[i])
 				return false
 			}
 		}
