@@ -255,8 +255,8 @@ for PATH from its root, which may have wildcards. The rule for the deepest place
 Files travel between two hosts that have granted each other read or more. By a rule for
 a PATH the peer is sent the files there and the names of the directories that lead to
 them, and nothing else; what leaves the PATH stays with it as it was. What it writes
-counts by the lowest level that it has anywhere. The share keys go along with read: what
-a peer could read once it may know for ever.
+counts there alone. The share keys go along with read: what a peer could read once it
+may know for ever.
 
 Not there yet: sealed backup (store is as paired), showing and accepting what a peer
 with propose writes (it is kept, and counts for nothing), meta files (manage is as write).

@@ -96,3 +96,56 @@ func TestReadAPart(t *testing.T) {
 		t.Error("more than it may read")
 	}
 }
+
+// A peer that may write a part writes there and nowhere else, also where it may read more; both may grant a part only.
+func TestWriteAPart(t *testing.T) {
+	hs := hosts(t, "", "anna", "bert")
+	a, b := hs[0], hs[1]
+	pairByLink(t, a, b)
+	a.do(os.MkdirAll(a.Path("photos/2026"), 0o755))
+	a.do(os.Chmod(a.Path("photos"), 0o750))
+	a.write("photos/2026/one", "1")
+	a.write("photos/old", "0")
+	a.write("diary", "d")
+	a.must("grant", "bert", "write", "photos/2026")
+	b.must("grant", "anna", "write", "photos/2026")
+	want := map[string]string{"photos": "", "photos/2026": "", "photos/2026/one": "1"}
+	b.shows("what is granted", want)
+
+	b.write("photos/2026/two", "2")
+	b.write("photos/2026/one", "1b")
+	b.do(os.Mkdir(b.Path("photos/2026/trip"), 0o755))
+	b.write("photos/2026/trip/three", "3")
+	all := map[string]string{"photos": "", "photos/2026": "", "photos/2026/one": "1b", "photos/2026/two": "2", "photos/2026/trip": "", "photos/2026/trip/three": "3", "photos/old": "0", "diary": "d"}
+	a.shows("what bert wrote", all)
+
+	b.write("photos/elsewhere", "no")
+	b.write("top", "no")
+	b.do(os.Chmod(b.Path("photos"), 0o777))
+	b.do(os.Rename(b.Path("photos/2026/two"), b.Path("two")))
+	b.do(os.Remove(b.Path("photos/2026/trip/three")))
+	b.write("photos/2026/four", "4")
+	delete(all, "photos/2026/trip/three")
+	all["photos/2026/four"] = "4"
+	a.shows("what bert may not", all)
+	if info, err := os.Stat(a.Path("photos")); err != nil || info.Mode().Perm() != 0o750 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+
+	a.must("grant", "bert", "write", "photos") // and what it wrote there before counts as well
+	b.must("grant", "anna", "write", "photos")
+	all["photos/elsewhere"] = "no"
+	a.shows("with more", all)
+	a.write("photos/old", "0b")
+	mounttest.WaitFor(t, "more of anna", func() bool { tree, err := b.tree(); return err == nil && has(tree, "photos/old", "0b") })
+
+	// All of bert's log, of which a part counts; then all of it.
+	b.must("grant", "anna", "write")
+	b.write("photos/five", "5")
+	all["photos/old"], all["photos/five"] = "0b", "5"
+	a.shows("a part of all", all)
+	a.must("grant", "bert", "write")
+	delete(all, "photos/2026/two")
+	all["top"], all["two"] = "no", "2"
+	a.shows("all", all)
+}

@@ -159,6 +159,7 @@ func (t *travel) openReplica() (r *replica.Replica, err error) {
 			Wrote:    t.wrote,
 			Counts:   func(author sharefs.PeerID) bool { return t.standing(author) != replica.PassedOver },
 			Standing: func(rec *record.Record) replica.Standing { return t.standing(rec.Author) },
+			Where:    func(author sharefs.PeerID) (replica.Where, bool) { return engine.Where(d.peers.book.Policy(), author) },
 			Bulk:     func(author sharefs.PeerID) replica.Bulk { return engine.Bulk(d.peers.book.Policy(), author) },
 			Scope:    func(peer sharefs.PeerID) (replica.Scope, bool) { return engine.Scope(d.peers.book.Policy(), peer) },
 		})

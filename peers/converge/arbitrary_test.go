@@ -100,8 +100,11 @@ func TestArbitraryRecords(t *testing.T) {
 			var in []Input
 			for _, r := range rest[:n] {
 				s := Merged
-				if rng.IntN(6) == 0 {
+				switch rng.IntN(12) {
+				case 0, 1:
 					s = Known
+				case 2, 3:
+					s = Leads
 				}
 				in = append(in, Input{r, s})
 			}

@@ -198,7 +198,7 @@ func (t *Tree) check(c *class) {
 		t.attach(c, false)
 		return
 	}
-	slices.SortFunc(c.members, func(a, b member) int { return a.dir.first.Compare(b.dir.first) })
+	slices.SortFunc(c.members, func(a, b member) int { return a.dir.before(b.dir) })
 	if id := c.members[0].dir.id; id != c.identity {
 		c.identity = id
 		for _, s := range c.slots {
@@ -213,6 +213,17 @@ func (t *Tree) check(c *class) {
 		top = top.at.in
 	}
 	t.attach(c, top.isRoot())
+}
+
+// before orders directories of one name: those that only lead come last.
+func (f *file) before(o *file) int {
+	if f.owned != o.owned {
+		if f.owned {
+			return -1
+		}
+		return 1
+	}
+	return f.first.Compare(o.first)
 }
 
 func (c *class) isRoot() bool { return len(c.members) > 0 && c.members[0].dir.id == record.Root }

@@ -51,7 +51,8 @@
 //
 // Where several files have one name in one directory, compared by bytes:
 //
-//   - Directories are one directory, in which the content of all of them is shown. The one that was placed first is its identity, so later ones join it.
+//   - Directories are one directory, in which the content of all of them is shown. The one that was placed first is its identity, so later ones join it; but one all of whose placements
+//     are by authors whom it only leads to where they may write ([Leads]) is never the identity of one that somebody has placed whose trust reaches there.
 //   - Otherwise one name is shown, and the others are conflicts: first those that have not come back, then by the live version as above, then by the order of their
 //     placement. Two names of one file are no conflict, nor is equal content.
 //   - A directory is shown before files and symlinks, which are conflicts.

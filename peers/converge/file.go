@@ -12,6 +12,7 @@ type file struct {
 	id    sharefs.FileID
 	typ   record.Type  // 0: not known yet
 	first record.Order // of its first placement
+	owned bool         // a placement is by somebody whose trust reaches there; otherwise all only lead
 	attr  *record.Record
 
 	// Of a directory:

@@ -3,6 +3,7 @@ package converge
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"sharefs"
 	"sharefs/peers/record"
@@ -35,6 +36,84 @@ func (t *Tree) Spots(id sharefs.FileID, fn func(Spot)) {
 func (t *Tree) Placed(key Key) bool {
 	f := t.files[key.File]
 	return f != nil && f.spots[key.Link] != nil
+}
+
+// Trails calls fn for each name that a file has or had, with where it is or was last by the placements of all that is above it, removed or not. A name that never had a possible place is left
+// out.
+func (t *Tree) Trails(id sharefs.FileID, fn func(key Key, path string, there bool)) {
+	f := t.files[id]
+	if f == nil {
+		return
+	}
+	if f.typ == record.Directory {
+		if f.pos != nil {
+			if dir, ok := t.Trail(f.pos.place.Parent); ok {
+				fn(Key{File: id}, Join(dir, f.pos.place.Name), f.spots[0] != nil)
+			}
+		}
+		return
+	}
+	for _, link := range slices.Sorted(maps.Keys(f.links)) {
+		for _, r := range slices.Backward(f.links[link].places) {
+			p := r.Body.(*record.Place)
+			if parent := t.files[p.Parent]; p.Removed() || parent == nil || parent.typ != record.Directory {
+				continue
+			}
+			if dir, ok := t.Trail(p.Parent); ok {
+				fn(Key{id, link}, Join(dir, p.Name), f.spots[link] != nil)
+			}
+			break
+		}
+	}
+}
+
+// Type returns what a file is by its first placement; 0: it has none.
+func (t *Tree) Type(id sharefs.FileID) record.Type {
+	if f := t.files[id]; f != nil {
+		return f.typ
+	}
+	return 0
+}
+
+// Above calls fn for a directory and all that are above it, removed or not, but the root, until it returns false.
+func (t *Tree) Above(dir sharefs.FileID, fn func(sharefs.FileID) bool) {
+	for dir != record.Root && fn(dir) {
+		f := t.files[dir]
+		if f == nil || f.pos == nil {
+			return
+		}
+		dir = f.pos.place.Parent
+	}
+}
+
+// Trail returns where a directory is or was last, as Trails does.
+func (t *Tree) Trail(dir sharefs.FileID) (string, bool) {
+	var names []string
+	for dir != record.Root {
+		f := t.files[dir]
+		if f == nil || f.pos == nil {
+			return "", false
+		}
+		names, dir = append(names, f.pos.place.Name), f.pos.place.Parent
+	}
+	slices.Reverse(names)
+	return strings.Join(names, "/"), true
+}
+
+// Below calls fn for each name that lies below a directory, or one that is shown as the same.
+func (t *Tree) Below(dir sharefs.FileID, fn func(Spot)) {
+	f := t.files[dir]
+	if f == nil || f.class == nil || !f.class.attached {
+		return
+	}
+	top := t.pathOf(f.class) + "/"
+	f.class.each(map[*class]struct{}{}, func(id sharefs.FileID) {
+		t.Spots(id, func(at Spot) {
+			if strings.HasPrefix(at.Path, top) {
+				fn(at)
+			}
+		})
+	})
 }
 
 // Join returns the path of a name in a directory.

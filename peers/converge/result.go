@@ -15,8 +15,14 @@ type Standing uint8
 // The standings, in order.
 const (
 	Known  Standing = iota // a version that others may have gone on from; it changes nothing by itself
+	Leads                  // a directory on the way to where its author's trust reaches: it is there, and the identity of no other one. Anything else is Known
 	Merged                 // by an author whose trust reaches into the live tree
 )
+
+// places reports whether a record of a standing takes part as a placement.
+func (s Standing) places(p *record.Place) bool {
+	return s == Merged || s == Leads && p.Type == record.Directory && !p.Removed()
+}
 
 // Input is a record and what it counts. Of one that comes several times, the highest standing counts.
 type Input struct {
@@ -46,7 +52,7 @@ type Node struct {
 	Key  Key
 	Type record.Type
 	Slot // zero of the root
-	// Merged are other directories of the same name that are shown as this one, in the order of their first placement.
+	// Merged are other directories of the same name that are shown as this one, in the order of their first placement, those that lead only last.
 	Merged    []sharefs.FileID
 	Live      record.ID // the version that is live; zero of directories, and where none has come
 	Attr      record.ID // the record of its attributes; zero where none has come

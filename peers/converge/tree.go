@@ -224,8 +224,8 @@ func (t *Tree) add(i Input) {
 			t.soil(f)
 		}
 	case *record.Place:
-		if i.Standing == Merged {
-			t.addPlace(r, b)
+		if i.Standing.places(b) {
+			t.addPlace(r, b, i.Standing == Merged, had.Standing.places(b) && known)
 		} else if f := t.files[b.File]; f != nil && f.cameBack() {
 			t.soil(f)
 		}
@@ -256,9 +256,18 @@ func (t *Tree) soil(f *file) {
 	t.refresh(f)
 }
 
-// addPlace files a placement.
-func (t *Tree) addPlace(r *record.Record, p *record.Place) {
+// addPlace files a placement, of an author whose trust reaches there (owned) or whom it leads; again: it was filed before as one that leads.
+func (t *Tree) addPlace(r *record.Record, p *record.Place, owned, again bool) {
 	f, at := t.file(p.File), r.Order()
+	if owned && !f.owned {
+		f.owned = true
+		if f.class != nil {
+			t.touched[f.class] = struct{}{}
+		}
+	}
+	if again {
+		return
+	}
 	switch {
 	case f.typ == 0:
 		f.typ, f.first = p.Type, at

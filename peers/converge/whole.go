@@ -32,6 +32,7 @@ type whole struct {
 type wholeFile struct {
 	typ    record.Type
 	first  record.Order
+	owned  bool // a placement is by somebody whose trust reaches there
 	heads  []head
 	attr   *record.Record
 	places map[uint64]*wholePlace // by link
@@ -58,19 +59,28 @@ func (w *whole) merged() (all []*record.Record) {
 	return all
 }
 
+// placed returns the placements that take part, in order.
+func (w *whole) placed() (all []*record.Record) {
+	for _, i := range w.records {
+		if p, ok := i.Record.Body.(*record.Place); ok && i.Standing.places(p) {
+			all = append(all, i.Record)
+		}
+	}
+	slices.SortFunc(all, func(a, b *record.Record) int { return a.Order().Compare(b.Order()) })
+	return all
+}
+
 // types finds out what each file is, and its attributes.
 func (w *whole) types() {
 	w.files[record.Root] = &wholeFile{typ: record.Directory}
-	for _, r := range w.merged() {
-		p, ok := r.Body.(*record.Place)
-		if !ok {
-			continue
-		}
+	for _, r := range w.placed() {
+		p := r.Body.(*record.Place)
 		f := w.files[p.File]
 		if f == nil {
 			f = &wholeFile{typ: p.Type, first: r.Order(), places: map[uint64]*wholePlace{}}
 			w.files[p.File] = f
 		}
+		f.owned = f.owned || w.records[r.ID()].Standing == Merged
 		if f.typ == p.Type {
 			w.places = append(w.places, r)
 		}
@@ -296,7 +306,16 @@ func (w *whole) tree() (Result, []Key) {
 		}
 	}
 	for _, all := range dirs {
-		slices.SortFunc(all, func(a, b sharefs.FileID) int { return w.files[a].first.Compare(w.files[b].first) })
+		slices.SortFunc(all, func(a, b sharefs.FileID) int {
+			f, o := w.files[a], w.files[b]
+			if f.owned != o.owned {
+				if f.owned {
+					return -1
+				}
+				return 1
+			}
+			return f.first.Compare(o.first)
+		})
 	}
 	tree := Result{}
 	slot := func(path string) Slot {

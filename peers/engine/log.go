@@ -16,9 +16,14 @@ import (
 	"sharefs/peers/trust"
 )
 
-// Standing is what records of an author count under a policy: what he may do all over the share. Of whom it is PassedOver nothing counts.
+// Standing is what records of an author count under a policy: what he may do all over the share, or, if that is not the same everywhere ([Where]), where he may do most. Of whom it is
+// PassedOver nothing counts.
 func Standing(p trust.Policy, author sharefs.PeerID) replica.Standing {
-	switch in := p.Least(author).Rights().In; {
+	return standing(p.Most(author))
+}
+
+func standing(l trust.Level) replica.Standing {
+	switch in := l.Rights().In; {
 	case in >= trust.InMerge:
 		return replica.Merged
 	case in >= trust.InQuarantine:
@@ -27,9 +32,20 @@ func Standing(p trust.Policy, author sharefs.PeerID) replica.Standing {
 	return replica.PassedOver
 }
 
+// Where is what an author may do under a policy by path, if that is not the same everywhere.
+func Where(p trust.Policy, author sharefs.PeerID) (replica.Where, bool) {
+	if standing(p.Most(author)) == standing(p.Least(author)) {
+		return replica.Where{}, false
+	}
+	return replica.Where{
+		Standing: func(path string) replica.Standing { return standing(p.Level(author, path)) },
+		Leads:    func(path string) bool { return p.Leads(author, path) },
+	}, true
+}
+
 // Bulk is what an author may remove and rename under a policy before the rest waits for the owner.
 func Bulk(p trust.Policy, author sharefs.PeerID) replica.Bulk {
-	if !p.Least(author).Rights().Hold {
+	if !p.Holds(author) {
 		return replica.Bulk{}
 	}
 	return replica.Bulk{Files: trust.HoldFiles, Percent: trust.HoldPercent, Least: trust.HoldLeast, Within: trust.HoldMinutes * time.Minute}
@@ -186,6 +202,10 @@ func (l *Log) counted(p trust.Policy, log exchange.LogID) replica.LogID {
 	for _, id := range ids {
 		if s := Standing(p, id); s != replica.PassedOver {
 			h.Write(append(id[:], byte(s)))
+			if _, parts := Where(p, id); parts {
+				print := p.Print(id)
+				h.Write(print[:])
+			}
 			if l.Most != nil {
 				h.Write(binary.BigEndian.AppendUint64(nil, l.Most(id)))
 			}

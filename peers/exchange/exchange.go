@@ -204,7 +204,9 @@ func (x *Exchange) RingChanged() { x.Grown() }
 func (x *Exchange) Refresh() {
 	policy := x.cfg.Policy()
 	for _, p := range x.all() {
-		p.endServing(policy)
+		if _, err := policy.Some(p.id); err != nil {
+			p.endServing()
+		}
 		p.refresh()
 	}
 }

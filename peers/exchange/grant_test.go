@@ -343,10 +343,24 @@ func TestOutsideOfAPart(t *testing.T) {
 			}
 		}
 	}
-	// Other rules end what is served under those before.
+	// Other rules do not end it, and what is asked from then on goes by them.
 	part("photos/2026")
+	a.memory.mu.Lock()
+	a.parts[far].items = a.parts[far].items[1:]
+	a.memory.mu.Unlock()
+	o.ask(c, group(inside.ID(), one))
+	if got := o.answers(c, 1); got[0] != nil {
+		t.Errorf("%q", got)
+	}
+	a.set(far, trust.Read)
+	part("photos")
+	a.set(far, trust.Paired)
+	a.mu.Lock()
+	a.policy = trust.Policy{}.Grant(trust.Rule{Peer: far, Level: trust.Paired})
+	a.mu.Unlock()
+	a.Refresh()
 	if _, err := c.Read(make([]byte, 1)); err == nil {
-		t.Error("the stream goes on under other rules")
+		t.Error("the stream goes on without a grant")
 	}
 }
 

@@ -36,7 +36,7 @@ type peer struct {
 	ended   chan struct{} // closed when it has ended
 	greeted bool
 	bye     *wire.Bye // to be said
-	serving map[net.Conn]grant
+	serving map[net.Conn]struct{}
 	err     string // why something is not exchanged
 
 	// What goes to it.
@@ -77,7 +77,7 @@ type peer struct {
 
 func newPeer(x *Exchange, id sharefs.PeerID, s session, c *common) *peer {
 	p := &peer{x: x, id: id, s: s, common: c, since: time.Now(), poke: make(chan struct{}, 1), come: make(chan struct{}, 1), room: make(chan struct{}, 1),
-		serving: map[net.Conn]grant{}}
+		serving: map[net.Conn]struct{}{}}
 	p.ctx, p.cancel = context.WithCancel(x.ctx)
 	p.source = newSource(p)
 	return p
@@ -110,7 +110,7 @@ func (p *peer) still(g grant) (trust.Plain, error) {
 // end closes all streams of the session.
 func (p *peer) end() {
 	p.cancel()
-	p.endServing(trust.Policy{})
+	p.endServing()
 }
 
 // helloTime is how long the first message of a stream may take, byeTime how long the last one.

@@ -9,7 +9,6 @@ import (
 	"sharefs"
 	"sharefs/peers/exchange/wire"
 	"sharefs/peers/record"
-	"sharefs/peers/trust"
 )
 
 // A stream over which a peer asks is served in stages, each on its own goroutine, with little room between them; so a peer that does not read is not read any more either:
@@ -32,37 +31,33 @@ func (p *peer) chunkStream(c net.Conn) {
 		p.mu.Unlock()
 		return
 	}
-	p.serving[c] = grant{}
+	p.serving[c] = struct{}{}
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
 		delete(p.serving, c)
 		p.mu.Unlock()
 	}()
-	g, _, err := p.granted(x.cfg.Policy()) // asked after the stream can be closed by Refresh
-	if err != nil {
+	if _, err := x.cfg.Policy().Some(p.id); err != nil { // asked after the stream can be closed by Refresh
 		p.part(c, wire.Bye{Code: wire.ByePermission, Text: "nothing is granted"})
 		return
 	}
-	p.mu.Lock()
-	p.serving[c] = g
-	p.mu.Unlock()
 	ctx, cancel := context.WithCancel(p.ctx)
 	defer cancel()
 	cut := context.AfterFunc(ctx, func() { c.Close() })
 	defer cut()
 	wants := make(chan *wire.Want, serveAhead)
-	answers := make(chan []byte, serveAhead)
+	ready := make(chan *answers, serveAhead)
 	var hands sync.WaitGroup
 	hands.Go(func() {
-		defer close(answers)
-		p.answer(ctx, wants, answers)
+		defer close(ready)
+		p.answer(ctx, wants, ready)
 	})
 	hands.Go(func() {
-		p.send(ctx, c, g, answers)
+		p.send(ctx, c, ready)
 		cancel()
 	})
-	err = listenWants(ctx, c, wants)
+	err := listenWants(ctx, c, wants)
 	close(wants)
 	if fault(err) {
 		cancel()
@@ -77,15 +72,12 @@ func (p *peer) part(c net.Conn, bye wire.Bye) {
 	_ = wire.NewWriter(patient{c, byeTime}, p.id).Bye(bye)
 }
 
-// endServing closes the streams over which the peer asks, but those that are served under the grant which a policy gives. The peer opens others if it may.
-func (p *peer) endServing(policy trust.Policy) {
-	now, _, err := p.granted(policy)
+// endServing closes the streams over which the peer asks.
+func (p *peer) endServing() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c, g := range p.serving {
-		if err != nil || g != now {
-			_ = c.Close()
-		}
+	for c := range p.serving {
+		_ = c.Close()
 	}
 }
 
@@ -109,20 +101,60 @@ func listenWants(ctx context.Context, c net.Conn, wants chan<- *wire.Want) error
 	}
 }
 
+// answers is a message of answers, and what was asked, by the rules that said what may be answered.
+type answers struct {
+	to    grant
+	m     *wire.ChunksWriter
+	asked []wire.Group
+	here  []bool // of all that was asked, in order
+}
+
+func (p *peer) newAnswers() *answers {
+	g, _, _ := p.granted(p.x.cfg.Policy()) // whether anything is granted is asked when it is sent
+	return &answers{to: g, m: wire.NewChunks()}
+}
+
+// add adds the answer to one question.
+func (a *answers) add(version record.ID, id wire.ID, data []byte) {
+	a.m.Add(data)
+	a.here = append(a.here, data != nil)
+	if n := len(a.asked); n == 0 || a.asked[n-1].Version != version {
+		a.asked = append(a.asked, wire.Group{Version: version})
+	}
+	last := &a.asked[len(a.asked)-1]
+	last.IDs = append(last.IDs, id)
+}
+
+// again answers anew, by the rules of the moment. What was not here is not, so that the message does not grow.
+func (p *peer) again(ctx context.Context, old *answers) *answers {
+	a := p.newAnswers()
+	for i := range old.asked {
+		g := &old.asked[i]
+		have := p.lookUp(g)
+		for _, id := range g.IDs {
+			var data []byte
+			if old.here[len(a.here)] {
+				data = have(ctx, id)
+			}
+			a.add(g.Version, id, data)
+		}
+	}
+	return a
+}
+
 // answer makes messages of answers: one when it is large enough, or when nothing more is asked for at the moment.
-func (p *peer) answer(ctx context.Context, wants <-chan *wire.Want, answers chan<- []byte) {
-	m := wire.NewChunks()
+func (p *peer) answer(ctx context.Context, wants <-chan *wire.Want, ready chan<- *answers) {
+	a := p.newAnswers()
 	flush := func() bool {
-		if m.Len() == 0 {
-			return true
+		if a.m.Len() > 0 {
+			select {
+			case ready <- a:
+			case <-ctx.Done():
+				return false
+			}
 		}
-		select {
-		case answers <- m.Message():
-			m = wire.NewChunks()
-			return true
-		case <-ctx.Done():
-			return false
-		}
+		a = p.newAnswers()
+		return true
 	}
 	for {
 		var w *wire.Want
@@ -132,7 +164,9 @@ func (p *peer) answer(ctx context.Context, wants <-chan *wire.Want, answers chan
 			if !flush() {
 				return
 			}
-			w = <-wants
+			if w = <-wants; w != nil {
+				a = p.newAnswers() // rules may have changed while nothing was asked
+			}
 		}
 		if w == nil {
 			flush()
@@ -146,11 +180,11 @@ func (p *peer) answer(ctx context.Context, wants <-chan *wire.Want, answers chan
 					return
 				}
 				data := have(ctx, id)
-				if m.Len() > 0 && m.Size()+len(data) > serveBytes && !flush() {
+				if a.m.Len() > 0 && a.m.Size()+len(data) > serveBytes && !flush() {
 					return
 				}
-				m.Add(data)
-				if m.Len() >= wire.MaxWanted && !flush() {
+				a.add(g.Version, id, data)
+				if a.m.Len() >= wire.MaxWanted && !flush() {
 					return
 				}
 			}
@@ -209,18 +243,26 @@ func (x *Exchange) readChunk(ctx context.Context, v *record.Record, id sharefs.C
 	return data
 }
 
-// send writes answers.
-func (p *peer) send(ctx context.Context, c net.Conn, g grant, answers <-chan []byte) {
+// send writes answers. Those that were made by other rules than those of the moment are made anew.
+func (p *peer) send(ctx context.Context, c net.Conn, ready <-chan *answers) {
 	w := wire.NewWriter(p.x.cfg.Pace.Writer(ctx, p.id, patient{c, p.x.cfg.Limits.GiveUp}), p.id)
-	for m := range answers {
-		plain, err := p.still(g) // of this moment
-		if err != nil {
-			_ = w.Bye(wire.Bye{Code: wire.ByePermission, Text: "nothing is granted any more"})
-			return
+	for a := range ready {
+		for {
+			now, plain, err := p.granted(p.x.cfg.Policy()) // of this moment
+			if err != nil {
+				_ = w.Bye(wire.Bye{Code: wire.ByePermission, Text: "nothing is granted any more"})
+				return
+			}
+			if now != a.to {
+				if a = p.again(ctx, a); ctx.Err() != nil {
+					return
+				}
+				continue
+			}
+			if send(w, plain, a.m.Message()) != nil {
+				return
+			}
+			break
 		}
-		if send(w, plain, m) != nil {
-			return
-		}
-		wire.Release(m)
 	}
 }

@@ -181,6 +181,9 @@ func (r *Replica) there(key converge.Key) (Name, *entry, error) {
 	return Name{s.dir, s.name, e.ino, e.own}, e, nil
 }
 
+// plainMode is that of a directory of which nobody has told another one.
+const plainMode = 0o755
+
 func (r *Replica) create(op *converge.Op, e *entry, content Staged) error {
 	dir, name, err := r.place(op.To)
 	if err != nil {
@@ -223,7 +226,7 @@ func (r *Replica) create(op *converge.Op, e *entry, content Staged) error {
 	}
 	n := New{ID: op.Key.File, Type: op.Node.Type, Mode: 0o644, Content: content}
 	if n.Type == record.Directory {
-		n.Mode = 0o755
+		n.Mode = plainMode
 	}
 	if rec := r.tree.Record(op.Node.Attr); rec != nil {
 		n.Mode = rec.Body.(*record.Attr).Mode

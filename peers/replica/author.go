@@ -503,7 +503,7 @@ func (r *Replica) inode(e *entry) error {
 	if now.Xattrs, err = r.cfg.Tree.Xattrs(e.ino); err != nil {
 		return err
 	}
-	if r.hasAttr(e.attr, now) {
+	if r.hasAttr(e.attr, now) || r.isPlain(e, now) {
 		return nil
 	}
 	for link := range e.names {
@@ -519,6 +519,12 @@ func (r *Replica) inode(e *entry) error {
 		r.saveEntry(e)
 	}
 	return err
+}
+
+// isPlain reports whether a directory is as it was made for somebody who told nothing of it but where it is, as of one that leads to what this host may read.
+func (r *Replica) isPlain(e *entry, now *record.Attr) bool {
+	last := r.last[converge.Key{File: e.id}]
+	return e.typ == record.Directory && e.attr.IsZero() && r.attrs[e.id] == 0 && last != nil && last.Author != r.cfg.Self && now.Mode == plainMode && len(now.Xattrs) == 0
 }
 
 // hasAttr reports whether a record says that a file is as it is.

@@ -46,7 +46,7 @@
 // # What counts
 //
 // What a record counts is asked of [Config] when it is taken, kept with it, and changed by an explicit decision alone, so that a grant does not bring what it did not speak of, nor a
-// restart ([Standing]). Only merged records make the live tree. Those that are proposed, held or passed over are in the log as all others are, so that they reach hosts where they count
+// restart ([Standing]). Where an author may not do the same everywhere it hangs on what the record speaks of, as the tree is at that moment (where.go). Only merged records make the live tree. Those that are proposed, held or passed over are in the log as all others are, so that they reach hosts where they count
 // more. [Replica.Aside] lists them by author, [Replica.View] is the tree in which an author's count, [Replica.Decide] has them count.
 //
 // What somebody proposes is shown as his tree ([Replica.Find], [Replica.List]), a second one beside that of the records, which is there as long as somebody looks, and as what differs in it

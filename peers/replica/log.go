@@ -44,12 +44,16 @@ func (r *Replica) Take(from sharefs.PeerID, items []Item) (fresh int, err error)
 	r.young.prune(r.cfg.Now().Add(-youngFor))
 	for i := range items {
 		w := r.watches(&items[i])
-		if w != nil && len(in) > 0 { // which looks at what is there
+		_, parts := r.where(items[i].author())
+		if (w != nil || parts) && len(in) > 0 { // what is there is looked at
 			r.add(in...)
 			in = nil
 		}
 		come, news, e := r.takeItem(from, &items[i], w, twice)
 		in, fresh = append(in, come...), fresh+news
+		if parts {
+			in = nil // it was added
+		}
 		if e != nil && err == nil {
 			err = e
 		}
@@ -65,7 +69,7 @@ func (r *Replica) Take(from sharefs.PeerID, items []Item) (fresh int, err error)
 	return fresh, err
 }
 
-// takeItem checks an item and puts what is new of it into the database.
+// takeItem checks an item and puts what is new of it into the database. What is judged by where it is in the tree is added to it, one record after the other; all else the caller adds.
 func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[record.ID]bool) (in []converge.Input, news int, err error) {
 	if err := i.check(); err != nil {
 		return nil, 0, err
@@ -79,7 +83,8 @@ func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[rec
 		return nil, 0, nil
 	}
 	if i.Batch != nil && r.taken(i.Batch) {
-		return nil, 0, nil
+		in := r.again(i, w)
+		return in, len(in), nil
 	}
 	if err := r.acceptable(i); err != nil {
 		return nil, 0, err
@@ -116,6 +121,7 @@ func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[rec
 			r.enlog(i.Batch)
 		}
 	}
+	_, parts := r.where(author)
 	for _, rec := range i.Records {
 		id := rec.ID()
 		if twice[id] || r.have(id) {
@@ -143,11 +149,38 @@ func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[rec
 		news++
 		r.written[author]++
 		r.keep(j)
+		if parts {
+			r.addPart(j)
+		}
 		if i.Batch == nil {
 			r.put(spaceLog, r.arrive(), id[:])
 		}
 	}
 	return in, news, nil
+}
+
+// again judges anew what was passed over of a batch that was taken before: it is asked for again when its author may do more.
+func (r *Replica) again(i *Item, w *watch) (in []converge.Input) {
+	_, parts := r.where(i.author())
+	for _, rec := range i.Records {
+		had, ok := r.standingOf(rec.ID())
+		if !ok || had != PassedOver && had != Leading {
+			continue
+		}
+		j := judged{rec, r.judge(rec)}
+		if j.standing == Merged && w != nil {
+			j.standing = w.judge(rec)
+		}
+		if j.standing == PassedOver || j.standing == had {
+			continue
+		}
+		in = append(in, j.inputs()...)
+		r.keep(j)
+		if parts {
+			r.addPart(j)
+		}
+	}
+	return in
 }
 
 // taken reports whether a batch is in its chain already.

@@ -32,7 +32,9 @@ type Config struct {
 	Most func(author sharefs.PeerID) uint64
 	// Standing tells what a record of an author who counts is to count.
 	Standing func(rec *record.Record) Standing
-	// Bulk bounds the removals and renames of an author that count without the owner's yes. Nil: nothing does. It, Counts and Standing are called with a lock of the replica held.
+	// Where tells what an author may do whose records do not count the same everywhere; then Standing is not asked for them. Nil: there are no such authors.
+	Where func(author sharefs.PeerID) (Where, bool)
+	// Bulk bounds the removals and renames of an author that count without the owner's yes. Nil: nothing does. It, Counts, Standing and Where are called with a lock of the replica held.
 	Bulk func(author sharefs.PeerID) Bulk
 	// Scope tells what a peer may read, by the rules of the moment; false: nothing, or all of the tree. Nil: there are no such peers. It is called with a lock of the replica held.
 	Scope func(peer sharefs.PeerID) (Scope, bool)
@@ -95,8 +97,9 @@ type state struct {
 	passedChains  int                        // of all authors
 	passedSingles int
 
-	scopes map[sharefs.PeerID]*scope
-	about  map[sharefs.FileID][]*record.Record // all records by file; nil while nobody needs it
+	outside outside
+	scopes  map[sharefs.PeerID]*scope
+	about   map[sharefs.FileID][]*record.Record // all records by file; nil while nobody needs it
 
 	log      LogID
 	arrived  uint64 // the last number of arrival
@@ -161,7 +164,7 @@ func (r *Replica) load() error {
 		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{},
 		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, early: map[slot]bool{}, chains: map[chainID]*record.Chain{},
 		aside: asides{}, contest: map[converge.Key]bool{}, refused: refusals{}, outlooks: map[sharefs.PeerID]*outlook{}, passed: map[sharefs.PeerID]*passed{}, written: map[sharefs.PeerID]uint64{}, beyond: map[sharefs.PeerID]beyond{},
-		scopes: map[sharefs.PeerID]*scope{},
+		scopes: map[sharefs.PeerID]*scope{}, outside: outside{},
 		heldAt: map[converge.Key]map[record.ID]*record.Record{}, holding: map[sharefs.PeerID]int{}, bulks: map[sharefs.PeerID]*bulk{},
 		young:    young{at: map[sharefs.FileID]time.Time{}},
 		unsynced: true} // a process before may not have come to it
@@ -281,7 +284,7 @@ func (r *Replica) loadRecords() error {
 		if j, bad = decodeRow(v); bad != nil {
 			return false
 		}
-		if j.standing == Merged {
+		if j.standing == Merged || j.standing == Leading {
 			r.note(j.Record)
 			r.note(j.Says())
 		}
@@ -292,6 +295,9 @@ func (r *Replica) loadRecords() error {
 			}
 		}
 		r.aside.set(j.Record, j.standing)
+		if j.standing == PassedOver {
+			r.outside.set(j.Record, j.standing)
+		}
 		if j.standing == Held {
 			held = append(held, j.Record)
 		}
@@ -373,7 +379,7 @@ func (r *Replica) add(in ...converge.Input) {
 	var news []*record.Record // as far as somebody needs them
 	for _, i := range in {
 		r.vouch(i)
-		if i.Standing == converge.Merged {
+		if i.Standing >= converge.Leads {
 			r.note(i.Record)
 		}
 		if len(r.scopes) > 0 && r.tree.Record(i.Record.ID()) == nil {

@@ -171,7 +171,7 @@ func (r *Replica) ScopeVersion(peer sharefs.PeerID, id record.ID) (*record.Recor
 // fileOf returns the file that a record is about; Nowhere, if it is about none.
 func fileOf(rec *record.Record) sharefs.FileID {
 	if rec != nil {
-		switch b := rec.Body.(type) {
+		switch b := rec.Says().Body.(type) {
 		case *record.Place:
 			return b.File
 		case *record.Version:

@@ -226,7 +226,7 @@ func (p *part) reads(link uint64) bool {
 // left has placements not be told any more.
 func (r *Replica) left(s *scope, p *part, which func(*record.Place) bool) {
 	p.rows = slices.DeleteFunc(p.rows, func(w *row) bool {
-		b, ok := r.tree.Record(w.id).Body.(*record.Place)
+		b, ok := r.tree.Record(w.id).Says().Body.(*record.Place)
 		off := ok && !b.Removed() && which(b)
 		if off {
 			r.erase(s, w)
@@ -238,8 +238,8 @@ func (r *Replica) left(s *scope, p *part, which func(*record.Place) bool) {
 // picks reports whether a record of a file that is in a scope is told: all but where names were that the peer may not read, or in directories that it may not read; removals of
 // names of which it knows nothing; and what was passed over, unless it is a version, from which others may have gone on.
 func (r *Replica) picks(s *scope, p *part, rec *record.Record) bool {
-	b, ok := rec.Body.(*record.Place)
-	_, version := rec.Body.(*record.Version)
+	b, ok := rec.Says().Body.(*record.Place)
+	_, version := rec.Says().Body.(*record.Version)
 	switch {
 	case version:
 		return true
@@ -249,7 +249,7 @@ func (r *Replica) picks(s *scope, p *part, rec *record.Record) bool {
 		return true
 	case b.Removed():
 		return slices.ContainsFunc(p.rows, func(w *row) bool {
-			o, ok := r.tree.Record(w.id).Body.(*record.Place)
+			o, ok := r.tree.Record(w.id).Says().Body.(*record.Place)
 			return ok && (o.Link == b.Link || o.Removed() && slices.Contains(b.Seen, w.id))
 		})
 	}
@@ -283,10 +283,19 @@ func (r *Replica) removed(s *scope, p *part, id sharefs.FileID, n partName) {
 	}
 }
 
-// number gives rows their numbers: directories first, from the root downwards, then all in the order of records, which is that in which they were written.
+// The order in which the records of a look are told: whoever judges them by where a file is has to know that first.
+const (
+	tellPlace = 1<<30 + iota // behind directories, whose placements come by their depth
+	tellVersion
+	tellAttr
+	tellRemoval
+)
+
+// number gives rows their numbers: directories first, from the root downwards, then names, contents, attributes and removals, each in the order of records, which is that in which they
+// were written.
 func (r *Replica) number(s *scope, fresh []*row) {
 	type place struct {
-		depth int // of a directory that is placed; else more than any has
+		rank  int
 		order record.Order
 		row   *row
 	}
@@ -296,22 +305,28 @@ func (r *Replica) number(s *scope, fresh []*row) {
 			continue
 		}
 		rec := r.tree.Record(w.id)
-		at := place{1 << 30, rec.Order(), w}
-		if b, ok := rec.Body.(*record.Place); ok && b.Type == record.Directory && !b.Removed() {
-			if path, ok := r.tree.Path(b.File); ok {
-				at.depth = strings.Count(path, "/")
+		at := place{tellAttr, rec.Order(), w}
+		switch b := rec.Says().Body.(type) {
+		case *record.Version:
+			at.rank = tellVersion
+		case *record.Place:
+			at.rank = tellPlace
+			if b.Removed() {
+				at.rank = tellRemoval
+			} else if path, ok := r.tree.Path(b.File); ok {
+				at.rank = strings.Count(path, "/")
 			}
 		}
 		all = append(all, at)
 	}
-	slices.SortFunc(all, func(a, b place) int { return cmp.Or(cmp.Compare(a.depth, b.depth), a.order.Compare(b.order)) })
+	slices.SortFunc(all, func(a, b place) int { return cmp.Or(cmp.Compare(a.rank, b.rank), a.order.Compare(b.order)) })
 	for _, at := range all {
 		r.write(s, at.row)
 	}
 }
 
 func isDirectory(rec *record.Record) bool {
-	switch b := rec.Body.(type) {
+	switch b := rec.Says().Body.(type) {
 	case *record.Place:
 		return b.Type == record.Directory
 	case *record.Version:

@@ -20,6 +20,7 @@ const (
 	Held                       // its author may write, but not this without a yes of the owner
 	PassedOver                 // nothing of it counts. It is kept where its batch is, and counted otherwise
 	Refused                    // was proposed, and decided against: it is proposed again when its author says more of the same file
+	Leading                    // a directory on the way to where its author may write (converge.Leads)
 	standings
 )
 
@@ -30,13 +31,16 @@ func (s Standing) String() string {
 	if s >= standings {
 		return "unknown"
 	}
-	return [...]string{"known", "merged", "proposed", "held", "passed over", "refused"}[s]
+	return [...]string{"known", "merged", "proposed", "held", "passed over", "refused", "leading"}[s]
 }
 
 // counts is what a record of a standing is in the live tree.
 func (s Standing) counts() converge.Standing {
-	if s == Merged {
+	switch s {
+	case Merged:
 		return converge.Merged
+	case Leading:
+		return converge.Leads
 	}
 	return converge.Known
 }
@@ -64,7 +68,7 @@ type asides map[sharefs.PeerID]map[record.ID]Standing
 
 func (a asides) set(rec *record.Record, s Standing) {
 	of := a[rec.Author]
-	if s == Known || s == Merged {
+	if s == Known || s == Merged || s == Leading {
 		delete(of, rec.ID())
 		if len(of) == 0 {
 			delete(a, rec.Author)
@@ -83,6 +87,9 @@ func (r *Replica) judge(rec *record.Record) Standing {
 	if rec.Author == r.cfg.Self {
 		return Merged
 	}
+	if w, ok := r.where(rec.Author); ok {
+		return r.judgeAt(rec, w)
+	}
 	return r.cfg.Standing(rec)
 }
 
@@ -91,6 +98,7 @@ func (r *Replica) keep(j judged) {
 	id := j.ID()
 	waited := r.aside[j.Author][id].waits()
 	r.aside.set(j.Record, j.standing)
+	r.outside.set(j.Record, j.standing)
 	r.indexHeld(j.Record, j.standing)
 	r.refused.set(j)
 	if o := r.outlooks[j.Author]; o != nil && j.standing.waits() {
@@ -180,8 +188,11 @@ func (r *Replica) standingOf(id record.ID) (s Standing, ok bool) {
 	if s, ok := r.aside[rec.Author][id]; ok {
 		return s, true
 	}
-	if counts, _ := r.tree.Standing(id); counts == converge.Merged {
+	switch counts, _ := r.tree.Standing(id); counts {
+	case converge.Merged:
 		return Merged, true
+	case converge.Leads:
+		return Leading, true
 	}
 	return Known, true
 }

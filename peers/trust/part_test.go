@@ -85,3 +85,17 @@ func TestSome(t *testing.T) {
 		}
 	}
 }
+
+func TestLeads(t *testing.T) {
+	p := granted(t, bob, "write photos/2026/trip", "read work/x", "write **/z", "write a/*/b")
+	for path, want := range map[string]bool{
+		"": true, "photos": true, "photos/2026": true, "photos/2026/trip": false, "photos/2025": false, "work": false, "a": true, "a/q": true, "a/q/b": false, "b": false, "b/c": false,
+	} {
+		if got := p.Leads(bob, path); got != want {
+			t.Errorf("%q: %v", path, got)
+		}
+	}
+	if p.Cap(bob, Read).Leads(bob, "photos") || p.Leads(alice, "photos") {
+		t.Error("it leads whom it does not")
+	}
+}

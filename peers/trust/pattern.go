@@ -68,6 +68,20 @@ func (p Pattern) place(names []string) (depth int, ok bool) {
 	return 0, false
 }
 
+// leads reports whether names are those of directories that lead to what the pattern names.
+func (p Pattern) leads(names []string) bool {
+	all := strings.Split(p.text, "/")
+	if len(all) <= len(names) {
+		return false
+	}
+	for i, name := range names {
+		if all[i] == "**" || !retain.Match("/"+all[i], name) {
+			return false
+		}
+	}
+	return true
+}
+
 // narrower orders patterns that name the same place: before zero, p comes first.
 func (p Pattern) narrower(q Pattern) int {
 	pw, pa := p.weigh()

@@ -130,6 +130,23 @@ func (p Policy) Reads(id sharefs.PeerID, path string) bool {
 	return p.Level(id, path).Rights().Out >= OutPlain
 }
 
+// Holds reports whether removals and renames in bulk by a peer wait for the owner: whether that is so by any of its rules.
+func (p Policy) Holds(id sharefs.PeerID) bool {
+	e := p.peers[id]
+	return slices.ContainsFunc(e.rules, func(r Rule) bool { return min(r.Level, e.ceiling).Rights().Hold })
+}
+
+// Leads reports whether a path lies on the way to what a rule names by which a peer's records count: a rule that says how deep that is and how each directory there is called.
+func (p Policy) Leads(id sharefs.PeerID, path string) bool {
+	e, names := p.peers[id], splitPath(path)
+	for _, r := range e.rules {
+		if min(r.Level, e.ceiling).Rights().In >= InMerge && r.Pattern.leads(names) {
+			return true
+		}
+	}
+	return false
+}
+
 // Print names what a policy says about a peer: policies that say something else about it have another one.
 func (p Policy) Print(id sharefs.PeerID) [32]byte {
 	e, known := p.peers[id]
