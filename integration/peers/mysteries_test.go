@@ -144,7 +144,7 @@ func (p *play) ends(h *host) (map[int]bool, error) {
 			return err
 		}
 		text, err := os.ReadFile(path)
-		if err != nil {
+		if err != nil || len(text) == 0 { // made, and not written to before the daemon was killed
 			return err
 		}
 		v, whole := valueOf(string(text))
