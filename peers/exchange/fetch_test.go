@@ -226,6 +226,29 @@ func TestStreamsThatAreCut(t *testing.T) {
 	a.idle(t)
 }
 
+// A peer that closes the streams over which it is asked, as where its rules change at that moment, is asked again after a while.
+func TestAPeerThatClosesItsStreams(t *testing.T) {
+	leakCheck(t)
+	a := newAlone(t, Limits{})
+	m := newMemory(a.key)
+	var n atomic.Int64
+	a.meet(far, trust.Write).seed(m, func(answers [][]byte) [][]byte {
+		if n.Add(1) <= 2 {
+			return nil
+		}
+		return answers
+	})
+	a.sources(1)
+	r, ids := m.version(t, noise(1, 1000))
+	wait(t, "the content", func() bool {
+		data, err := a.fetch(r, ids...)
+		if err != nil && !isKind(err, sharefs.KindUnreachable) {
+			t.Fatal(err)
+		}
+		return err == nil && len(data) == 1000
+	})
+}
+
 // A peer that goes leaves what it was asked for to others.
 func TestAPeerThatGoes(t *testing.T) {
 	leakCheck(t)

@@ -30,6 +30,7 @@ type source struct {
 	streams  []*stream
 	opening  bool
 	failures int // streams that ended
+	tries    int // how often in a row it was given up
 	turn     int // counts how often the source was added
 
 	stalled bool
@@ -330,6 +331,7 @@ func (s *source) open() {
 			if in && len(s.streams) == 0 {
 				s.fail()
 				f.giveUp(s)
+				s.comeBack()
 			}
 			f.dispatch()
 			f.mu.Unlock()
@@ -364,7 +366,7 @@ func (st *stream) run() {
 	st.ended()
 }
 
-// ended puts back what the stream has not answered. A source of which streams end, and do not answer before, is asked nothing more.
+// ended puts back what the stream has not answered. A source of which streams end, and do not answer before, is asked nothing more for a while.
 func (st *stream) ended() {
 	s, f := st.s, st.s.f
 	f.mu.Lock()
@@ -385,8 +387,29 @@ func (st *stream) ended() {
 	if s.failures > 0 && len(s.streams) == 0 || s.failures >= streamsMost {
 		s.fail()
 		f.giveUp(s)
+		s.comeBack()
 	}
 	f.dispatch()
+}
+
+// comeBack has a source asked again after a while that was given up although its peer is to be asked still: the peer may have closed its streams because its rules changed
+// at that moment. f.mu is held.
+func (s *source) comeBack() {
+	p := s.p
+	pause := min(firstPause<<min(s.tries, 16), longestPause)
+	s.tries++
+	p.x.spawn(func() {
+		if sleep(p.ctx, pause) != nil {
+			return
+		}
+		p.mu.Lock()
+		ask := p.asking
+		p.mu.Unlock()
+		if ask {
+			p.x.fetch.add(s)
+			p.x.changed(p.id)
+		}
+	})
 }
 
 // write asks over the stream.
@@ -531,7 +554,7 @@ func (st *stream) take(asks []*ask, versions []*record.Record, answers [][]byte,
 		}
 	}
 	st.answers += uint64(len(asks))
-	s.failures, s.stalled, s.last = 0, false, now
+	s.failures, s.tries, s.stalled, s.last = 0, 0, false, now
 	s.measure(now, got)
 }
 
