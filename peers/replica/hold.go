@@ -261,11 +261,11 @@ func (r *Replica) heldFrom(author sharefs.PeerID, key converge.Key) (ids []recor
 	return ids
 }
 
-// overtakes lets go of held placements of a name where one counts that comes later: they would change nothing any more.
+// overtakes notes held placements of a name where one counts that comes later: they change nothing any more, and so may count, as they do on hosts that hold nothing.
 func (r *Replica) overtakes(key converge.Key, rec *record.Record) {
-	for _, held := range maps.Clone(r.heldAt[key]) {
+	for id, held := range r.heldAt[key] {
 		if held.Says().Order().Compare(rec.Order()) < 0 {
-			r.keep(judged{held, Known})
+			r.moot = append(r.moot, id)
 		}
 	}
 }
@@ -418,8 +418,8 @@ func (r *Replica) AcceptHeld(author sharefs.PeerID) (n int, err error) {
 }
 
 // RejectHeld decides against what is held of an author, and returns how many names it puts back: what is held stays where it is, on all hosts, and what had gone before it was too much comes
-// back where its name is free. This host says so itself, in records of its own, so that others follow who have let it count. It survives power loss; [Replica.Apply]
-// does it.
+// back where its name is free. This host says so itself, in records of its own, so that others follow who have let it count; what was held then counts here too, before what takes it
+// back, so that all count the same. It survives power loss; [Replica.Apply] does it.
 func (r *Replica) RejectHeld(author sharefs.PeerID) (n int, err error) {
 	if err := r.enter(); err != nil {
 		return 0, err
@@ -429,6 +429,7 @@ func (r *Replica) RejectHeld(author sharefs.PeerID) (n int, err error) {
 	if len(list) == 0 {
 		return 0, nil
 	}
+	var ids []record.ID
 	back := map[converge.Key]converge.Slot{}
 	after := map[converge.Key]sharefs.HLC{}
 	for _, rec := range list {
@@ -437,7 +438,7 @@ func (r *Replica) RejectHeld(author sharefs.PeerID) (n int, err error) {
 		if last := r.last[key]; last != nil && !last.Body.(*record.Place).Removed() {
 			back[key], after[key] = slotOf(last.Body.(*record.Place)), max(after[key], rec.HLC)
 		}
-		r.keep(judged{rec, Known})
+		ids = append(ids, rec.ID())
 	}
 	for key, was := range r.bulkOf(author).names {
 		last := r.last[key]
@@ -458,6 +459,7 @@ func (r *Replica) RejectHeld(author sharefs.PeerID) (n int, err error) {
 			return 0, err
 		}
 	}
+	r.decide(Merged, ids...) // each before what takes it back
 	r.settleBulk(author)
 	return len(keys), r.sync()
 }

@@ -71,7 +71,6 @@ type state struct {
 	account
 	tree     *converge.Tree
 	last     map[converge.Key]*record.Record // the last placement
-	at       map[converge.Key]*record.Record // the last one that is no removal
 	said     map[record.ID]bool              // records of others of which this host has told
 	vouched  map[record.ID]*record.Record    // records that are here by one who told of them alone: by which of his
 	attrs    map[sharefs.FileID]sharefs.HLC  // the time of the last attributes
@@ -89,6 +88,7 @@ type state struct {
 	heldAt  map[converge.Key]map[record.ID]*record.Record // placements
 	holding map[sharefs.PeerID]int                        // how many of an author
 	bulks   map[sharefs.PeerID]*bulk
+	moot    []record.ID // what is held for nothing
 	young   young
 
 	written       map[sharefs.PeerID]uint64  // how many records of each author are here
@@ -160,7 +160,7 @@ func (r *Replica) enter() error {
 // load makes memory anew from the database.
 func (r *Replica) load() error {
 	r.gen++
-	r.state = state{account: newAccount(), tree: converge.New(), last: map[converge.Key]*record.Record{}, at: map[converge.Key]*record.Record{}, said: map[record.ID]bool{}, vouched: map[record.ID]*record.Record{},
+	r.state = state{account: newAccount(), tree: converge.New(), last: map[converge.Key]*record.Record{}, said: map[record.ID]bool{}, vouched: map[record.ID]*record.Record{},
 		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{},
 		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, early: map[slot]bool{}, chains: map[chainID]*record.Chain{},
 		aside: asides{}, contest: map[converge.Key]bool{}, refused: refusals{}, outlooks: map[sharefs.PeerID]*outlook{}, passed: map[sharefs.PeerID]*passed{}, written: map[sharefs.PeerID]uint64{}, beyond: map[sharefs.PeerID]beyond{},
@@ -357,9 +357,6 @@ func (r *Replica) note(rec *record.Record) {
 	case *record.Place:
 		key := converge.Key{File: b.File, Link: b.Link}
 		r.placed[b.File] = true
-		if was := r.at[key]; !b.Removed() && (was == nil || was.Order().Compare(rec.Order()) < 0) {
-			r.at[key] = rec
-		}
 		if was := r.last[key]; was == nil || was.Order().Compare(rec.Order()) < 0 {
 			r.last[key] = rec
 		}
@@ -400,6 +397,10 @@ func (r *Replica) add(in ...converge.Input) {
 		}
 	}
 	r.scoped(in, news)
+	if moot := r.moot; len(moot) > 0 {
+		r.moot = nil
+		r.decide(Merged, moot...)
+	}
 }
 
 // commit brings what memory says to disk.

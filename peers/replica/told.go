@@ -11,9 +11,6 @@ import (
 // mostHeadsTold is how many versions of a file are told that this host leaves as they are.
 const mostHeadsTold = 4
 
-// mostAbove bounds the directories above one that are looked at.
-const mostAbove = 4096
-
 // have reports whether a record is here itself, and not only told of by another author.
 func (r *Replica) have(id record.ID) bool { return r.tree.Record(id) != nil && r.vouched[id] == nil }
 
@@ -56,7 +53,7 @@ func (r *Replica) lean(body record.Body) error {
 		if b.Removed() {
 			return nil
 		}
-		if err := r.tellFile(b.File, b.Link, false); err != nil {
+		if err := r.tellFile(b.File, false); err != nil {
 			return err
 		}
 		return r.tellAbove(b.Parent)
@@ -67,9 +64,9 @@ func (r *Replica) lean(body record.Body) error {
 				return err
 			}
 		}
-		return r.tellFile(b.File, 0, true)
+		return r.tellFile(b.File, true)
 	case *record.Attr:
-		return r.tellFile(b.File, 0, true)
+		return r.tellFile(b.File, true)
 	}
 	return nil
 }
@@ -89,60 +86,45 @@ func (r *Replica) directly(ids []record.ID) []record.ID {
 }
 
 // tellFile tells what others wrote of a file: of its places, if they are not told just now, its versions and its attributes.
-func (r *Replica) tellFile(id sharefs.FileID, link uint64, places bool) error {
-	links := []uint64{link}
-	if e := r.files[id]; e != nil && places {
-		links = links[:0]
-		for l := range e.names {
-			links = append(links, l)
+func (r *Replica) tellFile(id sharefs.FileID, places bool) (err error) {
+	for _, at := range r.spots(id) {
+		if n, ok := r.tree.Node(at.Key); ok && err == nil {
+			err = r.tellAgain(r.tree.Record(n.Attr))
 		}
-		slices.Sort(links)
-	}
-	for _, l := range links {
-		key := converge.Key{File: id, Link: l}
-		if n, ok := r.tree.Node(key); ok {
-			if err := r.tellAgain(r.tree.Record(n.Attr)); err != nil {
-				return err
-			}
+		if places && err == nil {
+			err = r.tellAgain(r.tree.Record(at.Place))
 		}
-		at := r.at[key]
-		if at == nil || !places {
-			continue
-		}
-		if err := r.tellAgain(at); err != nil {
-			return err
-		}
-		if err := r.tellAbove(at.Body.(*record.Place).Parent); err != nil {
-			return err
+		if places && err == nil {
+			err = r.tellAbove(at.Parent)
 		}
 	}
 	heads := r.tree.Heads(id)
 	for _, head := range heads[:min(mostHeadsTold, len(heads))] {
-		if err := r.tellAgain(r.tree.Record(head)); err != nil {
-			return err
+		if err == nil {
+			err = r.tellAgain(r.tree.Record(head))
 		}
 	}
-	return nil
+	return err
 }
 
 // tellAbove tells where a directory is, and those above it.
-func (r *Replica) tellAbove(dir sharefs.FileID) error {
-	for range mostAbove {
-		at := r.at[converge.Key{File: dir}]
-		if dir == record.Root || at == nil {
-			break
+func (r *Replica) tellAbove(dir sharefs.FileID) (err error) {
+	for dir != record.Root && err == nil {
+		up := record.Root // of a directory that has no place
+		for _, at := range r.spots(dir) {
+			up, err = at.Parent, r.tellAgain(r.tree.Record(at.Place))
 		}
-		if err := r.tellAgain(at); err != nil {
-			return err
+		if n, ok := r.tree.Node(converge.Key{File: dir}); ok && err == nil {
+			err = r.tellAgain(r.tree.Record(n.Attr))
 		}
-		if n, ok := r.tree.Node(converge.Key{File: dir}); ok {
-			if err := r.tellAgain(r.tree.Record(n.Attr)); err != nil {
-				return err
-			}
-		}
-		dir = at.Body.(*record.Place).Parent
+		dir = up
 	}
-	return nil
+	return err
+}
+
+func (r *Replica) spots(id sharefs.FileID) (all []converge.Spot) {
+	r.tree.Spots(id, func(at converge.Spot) { all = append(all, at) })
+	return all
 }
 
 // tellAgain tells a record of another author, unless this host has told it.

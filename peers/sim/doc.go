@@ -29,6 +29,9 @@
 //   - no name, mode or attribute that must not come from a peer came into a tree, at any step;
 //   - in two worlds, in one of which somebody of low trust is silent, all trees are the same after each step (6, of trees).
 //
+// In other histories hosts know each other in part, and some hold what others remove in bulk: then each has the tree that the specification makes of what counts there, without orphans; and
+// one tree with the others, once all know each other and have decided.
+//
 // Not held here, as there is no such thing to hold yet, or because the model has no way to break it: 5 (the model adopts in one piece; the tests of package versions crash in it),
 // 6 of what is sent to a peer with a scope, 7 (cuts are not honoured yet), 8 (copies), 11 (undo).
 //

@@ -45,47 +45,52 @@ func (h *host) decide(rnd *rand.Rand) (any bool) {
 	return any
 }
 
+// partlyPlay takes the steps of a history, has all hosts know each other then, and decides what is held, and returns what failed.
+func (w *world) partlyPlay(h history) string {
+	return w.guard(func() {
+		for i, step := range h.steps {
+			w.step(step)
+			if i%(len(h.steps)/3+1) == 0 || i == len(h.steps)-1 {
+				w.quiesce()
+				for _, h := range w.hosts {
+					h.right()
+				}
+			}
+		}
+		w.strange = nil
+		for again := true; again; {
+			for _, h := range w.hosts {
+				h.down(false)
+				h.bulk.Files *= 1000 // enough for all
+				if !h.up() {
+					w.fail("%s does not come up", h)
+				}
+				h.recover("reconsider", h.rep.Reconsider())
+			}
+			w.quiesce()
+			again = false
+			for _, h := range w.hosts {
+				again = h.decide(w.rng(1<<43)) || again
+			}
+		}
+		w.quiesce()
+		w.check()
+	})
+}
+
 // Hosts that know each other in part, and hold what others remove, each have the tree that the specification makes of what counts there, whole in itself; as soon as they know each other,
 // and have decided, they have one.
 func TestHostsThatKnowEachOtherInPart(t *testing.T) {
 	onOneGoroutine(t)
 	seeds, most := uint64(40), short
 	if soak() {
-		seeds, most = 3000, long
+		seeds, most = 1000, long
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			h := historyOf(seed, most)
 			w := partly(h)
-			text := w.guard(func() {
-				for i, step := range h.steps {
-					w.step(step)
-					if i%(len(h.steps)/3+1) == 0 || i == len(h.steps)-1 {
-						w.quiesce()
-						for _, h := range w.hosts {
-							h.right()
-						}
-					}
-				}
-				w.strange = nil
-				for again := true; again; {
-					for _, h := range w.hosts {
-						h.down(false)
-						h.bulk.Files *= 1000 // enough for all
-						if !h.up() {
-							w.fail("%s does not come up", h)
-						}
-						h.recover("reconsider", h.rep.Reconsider())
-					}
-					w.quiesce()
-					again = false
-					for _, h := range w.hosts {
-						again = h.decide(w.rng(1<<43)) || again
-					}
-				}
-				w.quiesce()
-				w.check()
-			})
+			text := w.partlyPlay(h)
 			if text != "" {
 				t.Fatalf("seed %d: %s\n%s", seed, text, strings.Join(w.lines, "\n"))
 			}
