@@ -146,6 +146,23 @@ func (m *Mount) Held() (all []report.Held, err error) {
 	return all, m.readPeers("held.json", &all)
 }
 
+// Decide accepts or rejects what a peer proposes, and returns what became of it.
+func (m *Mount) Decide(verb string, args map[string]string) (*report.Decided, error) {
+	asked, err := m.AskPeers(verb, args)
+	if err != nil {
+		return nil, err
+	}
+	var all []report.Decided
+	if err := m.readPeers("decided.json", &all); err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(all, func(d report.Decided) bool { return d.Asked == asked })
+	if i < 0 {
+		return nil, &sharefs.Error{Op: verb, Kind: sharefs.KindStale, Detail: "it is done, and the mount does not tell any more what it was"}
+	}
+	return &all[i], nil
+}
+
 // Sync tells how far the mount's tree and what its peers said are.
 func (m *Mount) Sync() (*report.Sync, error) {
 	s := new(report.Sync)

@@ -107,6 +107,7 @@ func (d *Daemon) peersFiles() []fs.CtlFile {
 			return d.json(d.allPeers())
 		}},
 		{Name: "conflicts.json", Mode: 0o400, Read: func() []byte { return d.json(d.travel.conflicts()) }},
+		{Name: "decided.json", Mode: 0o400, Read: func() []byte { return d.json(d.travel.decisions.list()) }},
 		{Name: "held.json", Mode: 0o400, Read: func() []byte { return d.json(d.travel.held()) }},
 		{Name: "sync", Mode: 0o400, Read: func() []byte {
 			s := d.travel.sync()
@@ -193,6 +194,16 @@ func (d *Daemon) peersDir() fs.CtlDir {
 		{Name: "addresses", Mode: 0o400, Read: text(func(p report.Peer) string {
 			return strings.Join(append(slices.Clone(p.Addresses), ""), "\n")
 		})},
+		{Name: "proposed.json", Mode: 0o400, Read: func(of string) ([]byte, error) {
+			if d.peers.hub == nil {
+				return nil, sharefs.KindNotExist
+			}
+			p, err := d.travel.proposed(of)
+			if err != nil {
+				return nil, err
+			}
+			return d.json(p), nil
+		}},
 		{Name: "status", Mode: 0o400, Read: text(func(p report.Peer) string { return p.Text() })},
 		{Name: "status.json", Mode: 0o400, Read: text(func(p report.Peer) string { return string(d.json(p)) })},
 	}}
@@ -267,6 +278,8 @@ var peerVerbs = map[string]verb{
 	"peer-rename":  {keys: []string{"asked", "peer", "name"}, need: true},
 	"peer-forget":  {keys: []string{"asked", "peer"}, need: true},
 	"peer-replace": {keys: []string{"asked", "peer", "by"}, need: true},
+	"accept":       {keys: []string{"asked", "peer", "paths", "all"}, need: true},
+	"reject":       {keys: []string{"asked", "peer", "paths", "all"}, need: true},
 	"held":         {keys: []string{"asked", "peer", "accept"}, need: true},
 	"resolve":      {keys: []string{"asked", "path", "take", "of"}, need: true},
 }

@@ -41,6 +41,18 @@ func (d *Daemon) doPeers(verb string, args map[string]string) error {
 		return nil
 	case "resolve":
 		return d.travel.resolve(args["path"], args["take"], args["of"])
+	case "accept", "reject":
+		p := picked{all: args["all"] == "yes"}
+		if !p.all && args["paths"] == "" {
+			return ctlError(verb, "takes paths, or all=yes")
+		}
+		if !p.all {
+			p.paths = strings.Split(args["paths"], "\x00")
+		}
+		if verb == "reject" {
+			return d.travel.reject(args["asked"], args["peer"], p)
+		}
+		return d.travel.accept(args["asked"], args["peer"], p)
 	case "held":
 		return d.travel.decideHeld(args["peer"], args["accept"] == "yes")
 	case "peer-grant":

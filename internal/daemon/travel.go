@@ -39,6 +39,7 @@ type travel struct {
 	beside chan struct{}  // capacity 1: there may be other conflicts
 	hands  sync.WaitGroup // who follow the keys, and do beside the loop what may have to wait for the hub
 
+	decisions  decisions
 	compared   compared     // of whoever enters conflicts into histories alone
 	conflicted atomic.Int64 // names that were in conflict when they were looked for last
 

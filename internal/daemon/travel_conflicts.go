@@ -162,9 +162,7 @@ func (t *travel) take(r *replica.Replica, path string, id record.ID, of ...recor
 	if err := r.Resolve(path, id, of...); err != nil {
 		return err
 	}
-	t.log.Look()
-	t.ex.Grown()
-	t.engine.Wake()
+	t.tellAll()
 	return nil
 }
 

@@ -67,9 +67,7 @@ func (t *travel) decideHeld(peer string, accept bool) error {
 	if err != nil {
 		return err
 	}
-	t.log.Look()
-	t.ex.Grown()
-	t.engine.Wake()
+	t.tellAll()
 	return nil
 }
 

@@ -28,6 +28,7 @@ const (
 func (t *travel) hierarchies() []fs.Hierarchy {
 	return []fs.Hierarchy{
 		{Name: "conflicts", Shown: t.readable, Find: t.findConflict, List: t.listConflicts},
+		{Name: "peers", Shown: t.readable, Find: t.findPeers, List: t.listPeers},
 	}
 }
 
@@ -163,13 +164,15 @@ func (t *travel) sideOf(dir sharefs.Ino, file, suffix string) (fs.Entry, error) 
 		return fs.Entry{}, notThere(err)
 	}
 	c, ok, err := r.ConflictAt(path)
-	if err != nil || !ok {
-		return fs.Entry{}, notThere(err)
+	if err != nil {
+		return fs.Entry{}, err
 	}
-	if rec := t.called(t.sidesOf(&c), suffix); rec != nil {
-		return t.entry(path, suffix, rec), nil
+	if ok {
+		if rec := t.called(t.sidesOf(&c), suffix); rec != nil {
+			return t.entry(path, suffix, rec), nil
+		}
 	}
-	return fs.Entry{}, sharefs.KindNotExist
+	return t.proposedAt(r, path, suffix)
 }
 
 // notThere is the error of what is not found.

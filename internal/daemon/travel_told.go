@@ -36,6 +36,9 @@ func (t *travel) sync() report.Sync {
 		s.Held += n
 	}
 	s.LeftOut = t.leftOut()
+	for _, n := range t.proposing() {
+		s.Proposed += n
+	}
 	return s
 }
 
@@ -83,7 +86,7 @@ func (t *travel) files(all []exchange.Status, policy trust.Policy, id sharefs.Pe
 	if rights.Out < trust.OutPlain {
 		return nil
 	}
-	f := &report.Files{Held: t.holding()[id], Trusted: policy.Least(id).Rights().In >= trust.InMerge, Missing: t.missing()}
+	f := &report.Files{Held: t.holding()[id], Proposed: t.proposing()[id], Trusted: policy.Least(id).Rights().In >= trust.InMerge, Missing: t.missing()}
 	if r := t.records(); r != nil {
 		others, _ := r.PassedOver() // what cannot be read is told of elsewhere
 		for _, o := range others {

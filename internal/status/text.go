@@ -206,6 +206,9 @@ func syncParts(s *report.Sync) []string {
 	if s.Held > 0 {
 		parts = append(parts, term.Count(uint64(s.Held))+" removals and renames of peers held for you (sharefs held)")
 	}
+	if s.Proposed > 0 {
+		parts = append(parts, "peers propose changes of "+term.Of(uint64(s.Proposed), "file")+" (sharefs proposed)")
+	}
 	left := uint64(0)
 	for i := range s.LeftOut {
 		left += s.LeftOut[i].Changes

@@ -59,7 +59,7 @@ type Chunks interface {
 type Rings interface {
 	// Ring returns the encoding of this host's keys.
 	Ring() []byte
-	// TakeRing takes the keys of a peer whose versions are merged here. KindInvalid: the peer's fault.
+	// TakeRing takes the keys of a peer whose versions are kept here. KindInvalid: the peer's fault.
 	TakeRing(from sharefs.PeerID, ring []byte) error
 }
 

@@ -38,7 +38,7 @@ func TestLevels(t *testing.T) {
 			wait(t, "the streams open", func() bool { return a.greets(b) && b.greets(a) })
 			wait(t, "what is granted is offered", func() bool { return a.with(b).Sends == (r.Out == trust.OutPlain) && b.with(a).Sends })
 			wait(t, "what counts is taken", func() bool { return a.with(b).Receives == r.Relay && b.with(a).Receives == (r.Out == trust.OutPlain) })
-			if r.In >= trust.InMerge {
+			if r.In >= trust.InQuarantine {
 				wait(t, "keys there", func() bool { return a.ringOf(b) == "b's keys" })
 			} else if got := a.ringOf(b); got != "" {
 				t.Errorf("keys were taken: %q", got)

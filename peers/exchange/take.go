@@ -124,9 +124,9 @@ func (p *peer) fail(err error, at uint64) {
 	})
 }
 
-// takeRing takes the keys of the peer, if its versions are merged here, be it in a part of the share.
+// takeRing takes the keys of the peer, if its versions are kept here, be it in a part of the share: what it proposes is under them.
 func (p *peer) takeRing() {
-	if p.x.cfg.Rings == nil || p.x.cfg.Policy().Most(p.id).Rights().In < trust.InMerge {
+	if p.x.cfg.Rings == nil || p.x.cfg.Policy().Most(p.id).Rights().In < trust.InQuarantine {
 		return
 	}
 	p.rings.Lock()

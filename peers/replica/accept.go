@@ -108,6 +108,12 @@ func (a *acceptance) choose(ch *Change) {
 		return
 	}
 	a.slots[to] = ch.key
+	for _, x := range ch.node.Conflicts { // a file of here, in a directory that is one with the author's only then
+		if b, here := a.base.Node(x.Key); here && x.Key != ch.key && b.Type != ch.Type {
+			a.refuse(ch, sharefs.KindExist, "something else has the name here: rename or remove that first")
+			return
+		}
+	}
 	b, taken := a.base.Lookup(dir, ch.node.Name)
 	if !taken || b.Key == ch.key || b.Type == record.Directory && ch.Type == record.Directory {
 		return

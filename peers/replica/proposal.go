@@ -324,6 +324,9 @@ func (r *Replica) isNews(rec *record.Record) bool {
 		_, there := r.tree.Node(converge.Key{File: b.File})
 		return there && r.attrs[b.File] < rec.HLC && !sameAttr(rec, r.attrOf(converge.Key{File: b.File}))
 	case *record.Version:
+		if _, there := r.tree.Node(converge.Key{File: b.File}); !there { // where it has a name, that tells
+			return false
+		}
 		if heads := r.tree.Heads(b.File); len(heads) > 0 && r.tree.Record(heads[0]).Body.(*record.Version).Content() == b.Content() {
 			return false
 		}

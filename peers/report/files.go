@@ -18,6 +18,7 @@ type Files struct {
 	Missing  int       `json:"contents_missing"`  // files whose newest content is not here, whoever wrote it
 	Others   uint64    `json:"others_left_out"`   // changes by hosts of which nothing counts here that came by it
 	Held     int       `json:"held"`              // removals and renames of it that wait for the owner (sharefs held)
+	Proposed int       `json:"proposed"`          // files of which it proposes something (sharefs proposed); near the truth
 	Sent     uint64    `json:"sent_bytes"`
 	Received uint64    `json:"received_bytes"`             // of content, since it is connected
 	Rate     float64   `json:"bytes_per_second,omitempty"` // of content, both ways, at present
@@ -36,6 +37,7 @@ type Sync struct {
 	Names     int       `json:"names_waiting"`    // names at which the tree is not yet as peers say
 	Conflicts int       `json:"conflicts"`
 	Held      int       `json:"held"`     // removals and renames in bulk that wait for the owner
+	Proposed  int       `json:"proposed"` // files of which peers propose something
 	LeftOut   []LeftOut `json:"left_out"` // whose changes do not count here, those with most first
 	Troubles  []string  `json:"troubles"` // what somebody should see to, such as a full disk
 	Waits     []string  `json:"waits"`    // why contents are not here, each reason once
@@ -88,6 +90,9 @@ func (f *Files) Text() string {
 	}
 	if f.Held > 0 {
 		add("%d of its removals and renames wait for you (sharefs held)", f.Held)
+	}
+	if f.Proposed > 0 {
+		add("it proposes changes of %s (sharefs proposed)", files(f.Proposed))
 	}
 	if f.Receives && f.Missing > 0 {
 		add("the content of %s is not here yet", files(f.Missing))
