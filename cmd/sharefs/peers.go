@@ -258,8 +258,8 @@ them, and nothing else; what leaves the PATH stays with it as it was. What it wr
 counts there alone. The share keys go along with read: what a peer could read once it
 may know for ever.
 
-Not there yet: sealed backup (store is as paired), showing and accepting what a peer
-with propose writes (it is kept, and counts for nothing), meta files (manage is as write).
+What a peer with propose writes is listed by sharefs proposed. Not there yet: meta files
+(manage is as write, and not held).
 
 ` + purgeHelp,
 		Args: func(_ *cobra.Command, args []string) error {

@@ -144,10 +144,7 @@ func (a *acceptance) content(ch *Change) error {
 	}
 	v := ch.Proposed.Body.(*record.Version)
 	if v.Type() == record.Symlink {
-		if ch.Added {
-			return nil
-		}
-		return &sharefs.Error{Op: "accept", Path: ch.Path, Kind: sharefs.KindExist, Detail: "a symbolic link has the name here, and leads for ever where it leads: rename or remove it first"}
+		return nil
 	}
 	if v.Key != (sharefs.KeyID{}) && !a.r.cfg.Keys.Has(v.Key) {
 		return &sharefs.Error{Op: "accept", Path: ch.Path, Kind: sharefs.KindAccess, Detail: "the share key of its content has not come yet"}

@@ -279,6 +279,37 @@ func TestProposalsThatCannotBeTaken(t *testing.T) {
 	same(t, a, b)
 }
 
+// What was accepted counts on a host that knows whoever accepted it, and nothing of who proposed it.
+func TestWhatIsAcceptedCountsElsewhere(t *testing.T) {
+	three := sites(t, 3)
+	a, b, c := three[0], three[1], three[2]
+	a.standing = func(id sharefs.PeerID) replica.Standing {
+		if id == b.self {
+			return replica.Proposed
+		}
+		return replica.Merged
+	}
+	c.standing = func(id sharefs.PeerID) replica.Standing {
+		if id == b.self {
+			return replica.PassedOver
+		}
+		return replica.Merged
+	}
+	a.reopen()
+	c.reopen()
+	a.write("f", "before")
+	meet(t, three...)
+	b.write("f", "of b")
+	b.write("g", "new of b")
+	meet(t, three...)
+	a.accept(b, all)
+	meet(t, three...)
+	same(t, a, b, c)
+	a.write("f", "after")
+	meet(t, three...)
+	same(t, a, b, c)
+}
+
 // Whatever somebody does who may propose: the tree that is shown for him is his, the live one stays as it is, and when all is taken both have the same,
 // with what may be in conflict.
 func TestProposalsAtRandom(t *testing.T) {
