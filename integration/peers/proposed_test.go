@@ -119,7 +119,9 @@ func TestProposed(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 	b.write("d/removed", "back")
-	mounttest.WaitFor(t, "a file that is there again", func() bool { return strings.Contains(whats(a.proposed()), "changed d/removed") || strings.Contains(whats(a.proposed()), "added d/removed") })
+	mounttest.WaitFor(t, "a file that is there again", func() bool {
+		return strings.Contains(whats(a.proposed()), "changed d/removed") || strings.Contains(whats(a.proposed()), "added d/removed")
+	})
 	for _, c := range [][]string{{"accept", "bert"}, {"accept", "nobody", "--all"}, {"accept", "bert", a.Path("kept")}, {"reject", "bert", "--all", "x"}} {
 		if out, err := a.tool(c...); err == nil {
 			t.Errorf("%q: %s", c, out)
