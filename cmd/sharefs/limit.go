@@ -12,11 +12,11 @@ import (
 )
 
 // limitNames are what a peer can be limited in.
-var limitNames = []string{"up", "down", "quota", "records"}
+var limitNames = []string{"up", "down", "quota", "records", "domain"}
 
 func (a *app) limitPeer() *cobra.Command {
 	return &cobra.Command{
-		Use:   "limit NAME [up=10MB/s] [down=10MB/s] [quota=50GB] [records=2000000]",
+		Use:   "limit NAME [up=10MB/s] [down=10MB/s] [quota=50GB] [records=2000000] [domain=office]",
 		Short: "Show or bound what a peer may cost this host",
 		Long: `Show or bound what a peer may cost this host:
 
@@ -25,6 +25,9 @@ func (a *app) limitPeer() *cobra.Command {
   quota=50GB       what is kept for it
   records=2000000  changes of its own that are kept here, of names, contents and
                    attributes; what is beyond waits with it until the bound is raised
+
+  domain=office    what fails together with it: of copies that peers of one domain
+                   keep one counts
 
 "none" lifts a bound. Without any, those that it has are shown, as the command takes
 them. Bounds count at once; names and changes never wait behind content.`,

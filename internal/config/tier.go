@@ -18,6 +18,7 @@ import (
 //	region      = "eu-central-1"            # by default the server is asked
 //	credentials = "/home/me/.aws/other"     # by default those of the environment, or of ~/.aws/credentials
 //	cache       = "20GiB"                   # what packs may take on the disk; what else of them the bucket has is fetched when it is read. "0": all stay
+//	copies      = 2                         # so many places have a pack before it leaves this disk: the bucket, and peers that keep a backup; by default the bucket alone
 //	rate        = "2MiB"                    # sent in a second at most; "0": no bound
 //	http        = false                     # true: without TLS; on loopback that is the default
 //	take_over   = ""                        # of a copy that is gone for good; the error says what to write here
@@ -26,6 +27,7 @@ type Tier struct {
 	Region      string `toml:"region"`
 	Credentials string `toml:"credentials"`
 	Cache       Size   `toml:"cache"`
+	Copies      int    `toml:"copies"`
 	Rate        Size   `toml:"rate"`
 	HTTP        *bool  `toml:"http"`
 	TakeOver    string `toml:"take_over"`
@@ -37,6 +39,9 @@ const leastRate = 16 << 10
 // leastCache is the least budget, in bytes: two packs.
 const leastCache = 64 << 20
 
+// mostCopies is how many can be wanted.
+const mostCopies = 100
+
 // tierFile is the part of [File] that tells of a bucket.
 const tierFile = `
 # A second copy of everything, sealed, in a bucket that speaks S3. Without these lines there is none.
@@ -45,13 +50,14 @@ const tierFile = `
 # region      = "eu-central-1"  # by default the server is asked
 # credentials = "/path/of/file" # by default those of the environment, or of ~/.aws/credentials
 # cache       = "20GiB"         # what history may take on this disk: older packs are then in the bucket alone; "0": all stay
+# copies      = 2               # so many places have a pack before it leaves this disk: the bucket, and peers of the level store (1: the bucket alone)
 # rate        = "2MiB"          # sent in a second at most; "0": no bound
 # http        = true            # without TLS; on loopback that is the default
 # take_over   = ""              # only if an error says what to write here
 `
 
 func tierKeys() (keys []string) {
-	for _, k := range []string{"url", "region", "credentials", "cache", "rate", "http", "take_over"} {
+	for _, k := range []string{"url", "region", "credentials", "cache", "copies", "rate", "http", "take_over"} {
 		keys = append(keys, "tier."+k)
 	}
 	return keys
@@ -118,6 +124,9 @@ func (t *Tier) check() error {
 	}
 	if t.Cache > 0 && t.Cache < leastCache {
 		return errors.New(`tier.cache is "0" or at least "64MiB"`)
+	}
+	if t.Copies < 0 || t.Copies > mostCopies {
+		return fmt.Errorf("tier.copies is 1 to %d, and counts the bucket", mostCopies)
 	}
 	if t.Rate > 0 && t.Rate < leastRate {
 		return errors.New(`tier.rate is "0" or at least "16KiB"`)

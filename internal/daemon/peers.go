@@ -149,7 +149,7 @@ func (d *Daemon) allPeers() []report.Peer {
 			all[i].Files = d.travel.files(exchanged, policy, id)
 			all[i].Backup, all[i].Keeps = d.vaults.status(id), d.vaults.keeper.keeps(id)
 			if l := d.peers.book.Limits(id); l != (book.Limits{}) {
-				all[i].Limits = &report.Limits{Up: l.Up, Down: l.Down, Quota: l.Quota, Records: l.Records, Text: l.String()}
+				all[i].Limits = &report.Limits{Up: l.Up, Down: l.Down, Quota: l.Quota, Records: l.Records, Domain: l.Domain, Text: l.String()}
 			}
 		}
 	}
@@ -270,7 +270,7 @@ var peerVerbs = map[string]verb{
 	"pair-answer":  {keys: []string{"asked", "of", "number", "agree"}, need: true},
 	"pair-end":     {keys: []string{"asked", "of"}, need: true},
 	"peer-grant":   {keys: []string{"asked", "peer", "level", "path"}, need: true},
-	"peer-limit":   {keys: []string{"asked", "peer", "up", "down", "quota", "records"}, need: true},
+	"peer-limit":   {keys: []string{"asked", "peer", "up", "down", "quota", "records", "domain"}, need: true},
 	"peer-check":   {keys: []string{"asked", "peer"}, need: true},
 	"peer-drop":    {keys: []string{"asked", "peer"}, need: true},
 	"peer-purge":   {keys: []string{"asked", "peer", "dry"}, need: true},

@@ -64,7 +64,7 @@ func (d *Daemon) doPeers(verb string, args map[string]string) error {
 		return d.dropKept(args["peer"])
 	case "peer-limit":
 		var changes []string
-		for _, name := range []string{"up", "down", "quota", "records"} {
+		for _, name := range []string{"up", "down", "quota", "records", "domain"} {
 			if value := args[name]; value != "" {
 				changes = append(changes, name+"="+value)
 			}

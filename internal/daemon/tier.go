@@ -9,6 +9,7 @@ import (
 	"sharefs/internal/config"
 	"sharefs/internal/status"
 	"sharefs/versions"
+	"sharefs/versions/pack"
 	"sharefs/versions/tier"
 	"sharefs/versions/tier/near"
 	"sharefs/versions/tier/s3"
@@ -53,6 +54,9 @@ func (d *Daemon) openPacks() (err error) {
 		} else {
 			d.bucket = tier.Retry(bucket, tierAttempts)
 			packs.Bucket = d.bucket
+			if copies := c.Copies; copies > 1 {
+				packs.May = func(id pack.ID, size int64) bool { return 1+d.vaults.domains("packs/"+pack.PathOf(id), size) >= copies }
+			}
 		}
 	}
 	d.packs, err = versions.OpenCache(d.store.Dir, packs)

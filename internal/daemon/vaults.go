@@ -50,7 +50,8 @@ type given struct {
 
 	mu     sync.Mutex // guards what follows
 	named  []tier.Info
-	report report.Backup // what is known by asking for proofs
+	sizes  map[string]int64 // of those by their keys
+	report report.Backup    // what is known by asking for proofs
 }
 
 const vaultLook = time.Hour // so often a peer's root is looked at while nothing changes
@@ -130,7 +131,7 @@ func (v *vaults) start(id sharefs.PeerID) (*given, error) {
 	defer g.mu.Unlock()
 	g.uploader, err = tier.Start(tier.Config{
 		Bucket: g.bucket, Source: vaultSource{d.tree.TierSource(), d.packs}, Key: versions.TierKey(first), State: state, Host: hostname(), Every: tierEvery, Look: vaultLook, Keep: tierKeep,
-		Ready: g.bucket.Ready, Own: true, Elsewhere: "have that peer forget what it keeps (there: sharefs peers drop NAME)", Take: d.store.Config.Tier.TakeOver, Named: g.has, About: versions.SealForTier(first, about),
+		Ready: g.bucket.Ready, Own: true, Elsewhere: "have that peer forget what it keeps (there: sharefs peers drop NAME)", Take: d.store.Config.Tier.TakeOver, Named: func(list []tier.Info) { g.has(list); d.packs.Rouse() }, About: versions.SealForTier(first, about),
 		Keys: func() []byte { return versions.SealKeysForTier(d.tree.Keys()) }, Log: log,
 	})
 	if err != nil {
@@ -202,9 +203,13 @@ func (v *vaults) connected(id sharefs.PeerID) {
 
 // has takes word of what the peer has whole.
 func (g *given) has(list []tier.Info) {
+	sizes := make(map[string]int64, len(list))
+	for _, i := range list {
+		sizes[i.Key] = i.Size
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.named = list
+	g.named, g.sizes = list, sizes
 }
 
 func (g *given) recheck() {
@@ -327,6 +332,33 @@ func (v *vaults) troubles() (list []string) {
 		list = append(list, "the backup with "+p.Name+" does not get on: "+b.Error)
 	}
 	return list
+}
+
+// holders returns the peers that have a file of the store whole, as their roots tell. One that could not prove to have something does not count until it has again.
+func (v *vaults) holders(name string, size int64) (ids []sharefs.PeerID) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for id, g := range v.given {
+		g.mu.Lock()
+		if n, ok := g.sizes[name]; ok && n == size && !g.report.Failed.After(g.report.Checked) {
+			ids = append(ids, id)
+		}
+		g.mu.Unlock()
+	}
+	return ids
+}
+
+// domains counts in how many domains a file of the store is kept whole by peers. What fails together counts once.
+func (v *vaults) domains(name string, size int64) int {
+	seen := map[string]bool{}
+	for _, id := range v.holders(name, size) {
+		domain := v.d.peers.book.Limits(id).Domain
+		if domain == "" {
+			domain = "\x00" + string(id[:])
+		}
+		seen[domain] = true
+	}
+	return len(seen)
 }
 
 // end ends it; what a peer does not have then follows with the next mount.

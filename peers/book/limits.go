@@ -15,6 +15,8 @@ type Limits struct {
 	Down    uint64 `json:"down,omitempty"`    // bytes of content a second that are taken of it
 	Quota   uint64 `json:"quota,omitempty"`   // bytes that are kept for it
 	Records uint64 `json:"records,omitempty"` // records that it wrote and are kept here
+	// Domain is what fails together with it, such as a building: of copies that peers of one domain keep one counts. Empty: it stands alone.
+	Domain string `json:"domain,omitempty"`
 }
 
 // Bounds of limits. Below the least rate a chunk takes longer than a stream may stand still.
@@ -27,7 +29,10 @@ const (
 	MostRecords  = 1_000_000_000
 )
 
-// limit is one of them, as commands name it.
+// domainName is the one that is a word.
+const domainName = "domain"
+
+// limit is one of the others, as commands name it.
 type limit struct {
 	name        string
 	of          func(*Limits) *uint64
@@ -59,6 +64,9 @@ func (m *limit) fits(n uint64) bool { return n == 0 || n >= m.least && n <= m.mo
 
 // check makes sure that all are within their bounds.
 func (l Limits) check() error {
+	if l.Domain != "" && l.Domain != CleanName(l.Domain) {
+		return &sharefs.Error{Op: "limit a peer", Kind: sharefs.KindInvalid, Detail: "domain is a word of letters, digits, dots, _ and -, or none"}
+	}
 	for i := range limits {
 		m := &limits[i]
 		if n := *m.of(&l); !m.fits(n) {
@@ -72,6 +80,17 @@ func (l Limits) check() error {
 func (l *Limits) Set(name, text string) error {
 	bad := func(detail string) error {
 		return &sharefs.Error{Op: "limit a peer", Path: strconv.Quote(name + "=" + text), Kind: sharefs.KindInvalid, Detail: detail}
+	}
+	if name == domainName {
+		try := *l
+		if try.Domain = text; text == "none" {
+			try.Domain = ""
+		}
+		if err := try.check(); err != nil || text == "" {
+			return bad("domain is such as domain=office, or domain=none")
+		}
+		*l = try
+		return nil
 	}
 	for i := range limits {
 		m := &limits[i]
@@ -100,7 +119,7 @@ func (l *Limits) Set(name, text string) error {
 		*l = try
 		return nil
 	}
-	return bad("there is no such limit: there are up, down, quota and records")
+	return bad("there is no such limit: there are up, down, quota, records and domain")
 }
 
 // String is all that are set, as words for commands: "up=10MB/s quota=50GB"; nothing if none is.
@@ -110,6 +129,9 @@ func (l Limits) String() string {
 		if n := *limits[i].of(&l); n != 0 {
 			words = append(words, limits[i].name+"="+limits[i].text(n))
 		}
+	}
+	if l.Domain != "" {
+		words = append(words, domainName+"="+l.Domain)
 	}
 	return strings.Join(words, " ")
 }

@@ -22,6 +22,8 @@ func TestLimits(t *testing.T) {
 		{"up=10MB/s", "up=10MB/s"},
 		{"down=1500KB", "up=10MB/s down=1500KB/s"},
 		{"quota=50GB records=2000000", "up=10MB/s down=1500KB/s quota=50GB records=2000000"},
+		{"domain=office", "up=10MB/s down=1500KB/s quota=50GB records=2000000 domain=office"},
+		{"domain=none", "up=10MB/s down=1500KB/s quota=50GB records=2000000"},
 		{"up=none quota=64GiB", "down=1500KB/s quota=64GiB records=2000000"},
 	} {
 		if _, err := b.Limit("a", strings.Fields(c.change)...); err != nil {
@@ -46,7 +48,7 @@ func TestLimits(t *testing.T) {
 		t.Errorf("another peer: %+v", l)
 	}
 	before := b.Limits(id(1))
-	for _, change := range []string{"up=9KB/s", "up=2TB/s", "up=0", "up", "up=", "up=fast", "up=10", "quota=1KB", "quota=50GB/s", "records=1", "records=2GB", "records=99999999999", "speed=1MB/s", "up=none down=1"} {
+	for _, change := range []string{"up=9KB/s", "up=2TB/s", "up=0", "up", "up=", "up=fast", "up=10", "quota=1KB", "quota=50GB/s", "records=1", "records=2GB", "records=99999999999", "speed=1MB/s", "domain=", "domain=../x", "domain=two words", "up=none down=1"} {
 		if _, err := b.Limit("a", strings.Fields(change)...); !errors.Is(err, sharefs.KindInvalid) {
 			t.Errorf("%s: %v", change, err)
 		}

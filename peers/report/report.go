@@ -39,7 +39,8 @@ type Limits struct {
 	Down    uint64 `json:"down"` // and that are taken of it
 	Quota   uint64 `json:"quota"`
 	Records uint64 `json:"records"`
-	Text    string `json:"text"` // as words of sharefs peers limit
+	Domain  string `json:"domain,omitempty"` // what fails together with it
+	Text    string `json:"text"`             // as words of sharefs peers limit
 }
 
 // Here is what this host is called among those who wrote something.

@@ -102,7 +102,7 @@ func (f *FS) mayLeave(n *node) bool {
 			return false
 		}
 	}
-	return true
+	return f.cfg.May == nil || f.cfg.May(n.id, n.size)
 }
 
 // evict makes a local pack a remote one. Whoever has it open reads on.

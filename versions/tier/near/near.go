@@ -26,6 +26,8 @@ type Config struct {
 	URL     string // of the bucket, for people
 	// Budget bounds what local packs and the kept parts of remote ones take on the disk, bytes; 0: it is not bounded, and no pack leaves the disk.
 	Budget int64
+	// May, where not nil, says whether a pack that the bucket has may leave the disk. It is called with a lock held, and must not wait nor call back.
+	May func(id pack.ID, size int64) bool
 	// Patience is how long a read waits for the bucket; 0: 30 s.
 	Patience time.Duration
 	ReadOnly bool // nothing is written: what is fetched is not kept
@@ -324,7 +326,7 @@ func (f *FS) Named(list []tier.Info) {
 	f.mu.Lock()
 	f.named = named
 	f.mu.Unlock()
-	f.rouse()
+	f.Rouse()
 }
 
 // keyOf is the object of a pack.
@@ -337,8 +339,8 @@ func IDOf(key string) (pack.ID, bool) {
 	return id, ok && below
 }
 
-// rouse has the budget looked at.
-func (f *FS) rouse() {
+// Rouse has the budget looked at.
+func (f *FS) Rouse() {
 	select {
 	case f.wake <- struct{}{}:
 	default:

@@ -681,3 +681,25 @@ func TestPacksCanBePunchedAndThenLeave(t *testing.T) {
 		t.Errorf("a remote pack is mended: %v", err)
 	}
 }
+
+// A pack that the bucket has stays here as long as whoever counts copies does not let it go.
+func TestPacksThatMayNotLeave(t *testing.T) {
+	var may atomic.Bool
+	b := newBench(t, 1<<20)
+	b.fs.cfg.May = func(pack.ID, int64) bool { return may.Load() }
+	b.add(seeded(t), 100)
+	b.upload(true)
+	if err := b.fs.shrink(); err != nil {
+		t.Fatal(err)
+	}
+	if s := b.fs.Stats(); s.Remote != 0 || s.Left != 0 {
+		t.Errorf("%+v", s)
+	}
+	may.Store(true)
+	b.fs.Rouse()
+	b.shrunk()
+	if s := b.fs.Stats(); s.Remote == 0 {
+		t.Errorf("%+v", s)
+	}
+	b.readAll()
+}

@@ -184,7 +184,7 @@ func (f *FS) probe(id pack.ID) {
 			o.since, o.cause = time.Time{}, nil
 			o.mu.Unlock()
 			f.log.Info("the bucket answers again", "bucket", f.cfg.URL, "after", time.Since(since).Round(time.Millisecond))
-			f.rouse() // packs may have stayed meanwhile
+			f.Rouse() // packs may have stayed meanwhile
 			return
 		}
 		o.mu.Lock()

@@ -359,7 +359,7 @@ func (f *FS) account(n *node, k *kept, known *note) {
 	over := f.cfg.Budget > 0 && f.held > f.cfg.Budget
 	f.mu.Unlock()
 	if over {
-		f.rouse()
+		f.Rouse()
 	}
 }
 
