@@ -59,6 +59,17 @@ func TestStandingAndCursor(t *testing.T) {
 	if w, _ := Where(grant(none, anna, trust.Write, "a/b"), anna); !w.Leads("a") || w.Leads("b") || w.Leads("a/b") {
 		t.Error("what leads there")
 	}
+	for _, c := range []struct {
+		policy trust.Policy
+		held   bool
+	}{
+		{none, false}, {grant(none, anna, trust.Propose, ""), false}, {write, true}, {grant(none, anna, trust.Manage, ""), false}, {grant(none, anna, trust.Write, "a"), true},
+		{grant(none, anna, trust.Manage, "").Cap(anna, trust.Write), true},
+	} {
+		if b := Bulk(c.policy, anna); (b.Files == trust.HoldFiles) != c.held || (b == replica.Bulk{}) == c.held {
+			t.Errorf("%+v", b)
+		}
+	}
 	log := exchange.LogID{7}
 	same := (&Log{}).counted(write, log)
 	for what, p := range map[string]trust.Policy{"another rule of the same effect": grant(write, anna, trust.Manage, ""), "a peer that may read": grant(write, bert, trust.Read, "")} {
