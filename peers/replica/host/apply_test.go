@@ -168,7 +168,7 @@ func TestOneContentThatCannotBeLookedAt(t *testing.T) {
 func TestTheFirstWalkIsToldInParts(t *testing.T) {
 	all := sites(t, 2)
 	a, b := all[0], all[1]
-	for i := range 1500 {
+	for i := range 1100 {
 		a.mkdir(fmt.Sprint(i))
 	}
 	var heard []int
