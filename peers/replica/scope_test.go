@@ -473,6 +473,8 @@ func TestScope(t *testing.T) {
 	if os.Getenv("SHAREFS_SOAK") == "" {
 		check(t, flag.Set("rapid.seed", "1"))
 		check(t, flag.Set("rapid.checks", "150"))
+	} else {
+		check(t, flag.Set("rapid.checks", "3000"))
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		n := func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "n") }
