@@ -80,6 +80,8 @@ type Config struct {
 	Changed func(peer sharefs.PeerID)
 	// Here says that a peer has the content of versions that it did not have when it was asked.
 	Here func(peer sharefs.PeerID, versions []record.ID)
+	// Keep promises a peer that may read all of the share to keep the content of versions, and returns those for which it does; nil: nothing is promised. It may take as long as the disk.
+	Keep func(peer sharefs.PeerID, versions []record.ID) []record.ID
 	// Misbehaved says that a peer sent what cannot be, or is not what it said. Nothing more is taken of it for a while.
 	Misbehaved func(peer sharefs.PeerID, err error)
 }

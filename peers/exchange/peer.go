@@ -51,6 +51,7 @@ type peer struct {
 	told    uint64 // the number up to which the last message went
 	acked   uint64
 	here    []record.ID // to be told
+	keeps   keeps
 
 	// What comes from it.
 	offer     *wire.Offer // nil: nothing is offered
@@ -221,6 +222,7 @@ func (p *peer) closed(err error) {
 	p.offered, p.ring, p.seen, p.sending = false, nil, false, false
 	p.offer, p.began, p.stop, p.ack = nil, false, false, false
 	p.inbox, p.inboxSize = nil, 0
+	p.keeps.over()
 	asked := p.asking
 	p.asking = false
 	if err != nil && p.ctx.Err() == nil && !errors.Is(err, io.EOF) { // which is no more than that the peer ended it
@@ -303,6 +305,11 @@ func (p *peer) listen(ctx context.Context, c net.Conn) error {
 			p.mu.Lock()
 			p.sending = false
 			p.mu.Unlock()
+		case *wire.Keep:
+			p.askedToKeep(m)
+		case *wire.Kept:
+			p.kept(m)
+			continue
 		case *wire.Here:
 			if err := heres.Spend(ctx, 1, hereRate); err != nil {
 				return err

@@ -68,6 +68,9 @@ func (p *peer) turn(ctx context.Context, w *wire.Writer) (did bool, err error) {
 	if did, err = p.pushHere(w, g); did || err != nil {
 		return did, err
 	}
+	if did, err = p.pushKeep(w); did || err != nil {
+		return did, err
+	}
 	return p.pushItems(w, g)
 }
 

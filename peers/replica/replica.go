@@ -60,6 +60,7 @@ type Replica struct {
 
 	authoring sync.Mutex // held while what changed is written down; before mu
 	applying  sync.Mutex // held while the tree is led to what the records say; before mu
+	promised  promises
 
 	mu  sync.Mutex // guards all below
 	gen uint64     // counts the times that something was done, or memory was made anew

@@ -103,7 +103,8 @@ const (
 	spacePassed
 	spaceBulk
 	spaceScope
+	spacePromise // version → somebody relies on its content being here; see promise.go
 )
 
 // Spaces names the spaces, in the order of their numbers from 1.
-var Spaces = []string{"global", "record", "log", "batch", "name", "inode", "loose", "cursor", "fork", "passed", "bulk", "scope"}
+var Spaces = []string{"global", "record", "log", "batch", "name", "inode", "loose", "cursor", "fork", "passed", "bulk", "scope", "promise"}

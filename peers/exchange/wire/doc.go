@@ -48,6 +48,8 @@ const (
 	KindStop     Kind = 9
 	KindHere     Kind = 10
 	KindBye      Kind = 11
+	KindKeep     Kind = 12
+	KindKept     Kind = 13
 	KindWant     Kind = 16
 	KindChunks   Kind = 17
 	kindSkipped  Kind = 128 // from here on
@@ -58,6 +60,7 @@ const (
 	MaxRing   = 64 << 10 // bytes
 	MaxItems  = 8 << 20  // bytes of the body; a batch with more of records than MaxBatchBytes is sent in parts
 	MaxHere   = 4096     // versions
+	MaxKeep   = 1024     // versions
 	MaxWanted = 1024     // ids
 	MaxChunk  = 1 << 20  // bytes
 	MaxChunks = MaxChunk + 512<<10
@@ -125,6 +128,18 @@ type Ack struct {
 // Stop says that the sender takes nothing any more.
 type Stop struct{}
 
+// Keep asks to promise to keep the content of versions, and Kept answers the one of that number with those for which it does.
+type Keep struct {
+	Number   uint32
+	Versions []record.ID
+}
+
+// Kept is the answer to Keep.
+type Kept struct {
+	Number   uint32
+	Versions []record.ID
+}
+
 // Here says that the sender has the content of versions that it did not have when it was asked.
 type Here struct{ Versions []record.ID }
 
@@ -173,6 +188,8 @@ func (*Ack) kind() Kind      { return KindAck }
 func (*Stop) kind() Kind     { return KindStop }
 func (*Here) kind() Kind     { return KindHere }
 func (*Bye) kind() Kind      { return KindBye }
+func (*Keep) kind() Kind     { return KindKeep }
+func (*Kept) kind() Kind     { return KindKept }
 func (*Want) kind() Kind     { return KindWant }
 func (*Chunks) kind() Kind   { return KindChunks }
 
@@ -195,6 +212,8 @@ func most(k Kind) int {
 		return MaxItems
 	case KindHere:
 		return 32 * MaxHere
+	case KindKeep, KindKept:
+		return 4 + 32*MaxKeep
 	case KindBye:
 		return 1 + MaxText
 	case KindWant:

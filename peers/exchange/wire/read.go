@@ -106,6 +106,10 @@ func Decode(k Kind, body []byte) (Message, error) {
 		m = &Stop{}
 	case KindHere:
 		m = d.here()
+	case KindKeep:
+		m = &Keep{d.u32(), d.here().Versions}
+	case KindKept:
+		m = &Kept{d.u32(), d.here().Versions}
 	case KindBye:
 		m = &Bye{Code(d.u8()), clean(string(d.rest()))}
 	case KindWant:

@@ -126,6 +126,8 @@ func cases(t testing.TB) map[string]struct {
 		"ack":      {sent(t, nil, func(w *Writer) error { return w.Ack(Ack{log1, 258}) }), "00000019" + "08" + x16("a1") + "0000000000000102", &Ack{log1, 258}},
 		"stop":     {sent(t, nil, (*Writer).Stop), "00000001" + "09", &Stop{}},
 		"here":     {sent(t, HereMessage([]record.ID{id1, id2}), nil), "00000041" + "0a" + x32("01") + x32("02"), &Here{[]record.ID{id1, id2}}},
+		"keep":     {sent(t, KeepMessage(Keep{258, []record.ID{id1, id2}}), nil), "00000045" + "0c" + "00000102" + x32("01") + x32("02"), &Keep{258, []record.ID{id1, id2}}},
+		"kept":     {sent(t, KeptMessage(Kept{258, []record.ID{id2}}), nil), "00000025" + "0d" + "00000102" + x32("02"), &Kept{258, []record.ID{id2}}},
 		"bye":      {sent(t, nil, func(w *Writer) error { return w.Bye(Bye{ByeLimit, "no"}) }), "00000004" + "0b" + "04" + "6e6f", &Bye{ByeLimit, "no"}},
 		"want": {sent(t, nil, func(w *Writer) error { return w.Want(Want{[]Group{{id1, []ID{id2, id1}}, {id2, []ID{id2}}}}) }),
 			"000000a3" + "10" + x32("01") + "02" + x32("02") + x32("01") + x32("02") + "01" + x32("02"), &Want{[]Group{{id1, []ID{id2, id1}}, {id2, []ID{id2}}}}},
@@ -215,6 +217,8 @@ func TestMalformedMessages(t *testing.T) {
 		"items: a record twice":                   {body(KindItems, itemsHead, "01", withLength(batch.Bytes()), "02", withLength(list[1].Bytes()), withLength(list[1].Bytes())), sharefs.KindInvalid},
 		"items: a record that is not named":       {body(KindItems, itemsHead, "01", withLength(batch.Bytes()), "01", withLength(other)), sharefs.KindInvalid},
 		"ack: long":                               {body(KindAck, x16("a1"), "000000000000000100"), sharefs.KindInvalid},
+		"keep: a part of an id":                   {body(KindKeep, "00000001", x32("01"), "02"), sharefs.KindInvalid},
+		"kept: no number":                         {body(KindKept, "000001"), sharefs.KindInvalid},
 		"here: a part of an id":                   {body(KindHere, x32("01"), "02"), sharefs.KindInvalid},
 		"bye: nothing":                            {body(KindBye), sharefs.KindInvalid},
 		"bye: a text beyond bounds":               {body(KindBye, "01", strings.Repeat("41", MaxText+1)), sharefs.KindInvalid},
@@ -362,6 +366,10 @@ func encode(t testing.TB, m Message, plain trust.Plain) []byte {
 		fn = (*Writer).Stop
 	case *Here:
 		message = HereMessage(m.Versions)
+	case *Keep:
+		message = KeepMessage(*m)
+	case *Kept:
+		message = KeptMessage(*m)
 	case *Bye:
 		fn = func(w *Writer) error { return w.Bye(*m) }
 		if len(m.Text) > MaxText { // what is not printable grows

@@ -35,7 +35,7 @@ func (w *Writer) Send(e trust.Envelope) error {
 // permitted reports whether a message tells something of a share, so that a permission must have been given for it.
 func permitted(k Kind) bool {
 	switch k {
-	case KindRing, KindSeen, KindOffer, KindItems, KindHere, KindChunks:
+	case KindRing, KindSeen, KindOffer, KindItems, KindHere, KindKeep, KindKept, KindChunks:
 		return true
 	}
 	return false
@@ -64,6 +64,20 @@ func SeenMessage(batch *record.Batch) []byte {
 // OfferMessage offers a log.
 func OfferMessage(o Offer) []byte {
 	return finish(binary.BigEndian.AppendUint64(append(begin(KindOffer, 24), o.Log[:]...), o.Last))
+}
+
+// KeepMessage asks to promise to keep at most MaxKeep versions, KeptMessage answers with those for which that is promised.
+func KeepMessage(m Keep) []byte { return keepMessage(KindKeep, m.Number, m.Versions) }
+
+// KeptMessage answers a Keep.
+func KeptMessage(m Kept) []byte { return keepMessage(KindKept, m.Number, m.Versions) }
+
+func keepMessage(k Kind, number uint32, versions []record.ID) []byte {
+	b := binary.BigEndian.AppendUint32(begin(k, 4+32*len(versions)), number)
+	for i := range versions {
+		b = append(b, versions[i][:]...)
+	}
+	return finish(b)
 }
 
 // HereMessage tells of at most MaxHere versions whose content is here now.

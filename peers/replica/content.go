@@ -1,0 +1,56 @@
+package replica
+
+import (
+	"sharefs"
+	"sharefs/peers/record"
+)
+
+// mostLooked bounds how many versions of a file are looked at for one that has a content.
+const mostLooked = 10_000
+
+// Having returns the version of a file, by its inode, that has a content: the one that the tree holds, or one before it; nil where the records know none.
+func (r *Replica) Having(ino sharefs.Ino, is func(v *record.Version) bool) (*record.Record, error) {
+	if err := r.enter(); err != nil {
+		return nil, err
+	}
+	defer r.mu.Unlock()
+	e := r.inos[ino]
+	if e == nil || e.typ != record.Regular {
+		return nil, nil
+	}
+	next := append([]record.ID{e.version}, r.tree.Heads(e.id)...)
+	seen := map[record.ID]bool{}
+	for len(next) > 0 && len(seen) < mostLooked {
+		id := next[0]
+		next = next[1:]
+		rec := r.tree.Record(id)
+		if rec == nil || seen[id] {
+			continue
+		}
+		seen[id] = true
+		v := rec.Body.(*record.Version)
+		if v.Type() == record.Regular && is(v) {
+			return rec, nil
+		}
+		next = append(next, v.Parents...)
+	}
+	return nil, nil
+}
+
+// IsLive reports whether a version is what some name of the live tree shows, and its content is to stay therefore.
+func (r *Replica) IsLive(id record.ID) (bool, error) {
+	if err := r.enter(); err != nil {
+		return false, err
+	}
+	defer r.mu.Unlock()
+	rec := r.tree.Record(id)
+	if rec == nil {
+		return false, nil
+	}
+	v, ok := rec.Body.(*record.Version)
+	if !ok {
+		return false, nil
+	}
+	e := r.files[v.File]
+	return e != nil && e.version == id && len(e.names) > 0, nil
+}

@@ -1,0 +1,111 @@
+package host
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"sharefs"
+	"sharefs/peers/record"
+)
+
+// letting is a host that lets the content of a version go: it says so, asks the others one after the other, and lets it go if enough have promised to keep theirs.
+type letting struct {
+	at, id int
+	end    func()
+	ask    []int // hosts that are still to be asked
+	yes    int
+}
+
+// However hosts that let the same contents go at once come in each other's way, and whenever they are started anew, so many copies are left as each of them demands.
+func TestDropsLeaveCopies(t *testing.T) {
+	const files, hosts = 6, 3
+	for seed := range uint64(2) {
+		rng := rand.New(rand.NewPCG(seed, 8))
+		all := sites(t, hosts)
+		for i := range files {
+			all[0].write(fmt.Sprint("f", i), fmt.Sprint("content ", i))
+		}
+		all[0].settle()
+		all[0].tell()
+		for _, s := range all[1:] {
+			for s.hear(all[0], 1000) > 0 {
+			}
+			if waiting, err := s.apply(); waiting > 0 || err != nil {
+				t.Fatal(waiting, err)
+			}
+		}
+		ids := make([]record.ID, files)
+		has := make([][hosts]bool, files)
+		for i := range files {
+			rec, err := all[0].rep.Having(all[0].find(fmt.Sprint("f", i)), func(*record.Version) bool { return true })
+			check(t, err)
+			ids[i], has[i] = rec.ID(), [hosts]bool{true, true, true}
+		}
+		copies := func(i int) (n int) {
+			for _, h := range has[i] {
+				if h {
+					n++
+				}
+			}
+			return n
+		}
+		least := 1 + int(seed%2)
+		var at []*letting
+		gone := 0
+		for range 300 {
+			switch op := rng.IntN(30); {
+			case op < 8:
+				l := &letting{at: rng.IntN(hosts), id: rng.IntN(files)}
+				if !has[l.id][l.at] {
+					continue
+				}
+				end, err := all[l.at].rep.LetGo(ids[l.id])
+				if sharefs.KindOf(err) == sharefs.KindBusy && err != nil {
+					continue
+				}
+				check(t, err)
+				l.end = end
+				for o := range hosts {
+					if o != l.at {
+						l.ask = append(l.ask, o)
+					}
+				}
+				at = append(at, l)
+			case op == 8: // whoever is at it there begins anew
+				s := rng.IntN(hosts)
+				rest := at[:0]
+				for _, l := range at {
+					if l.at != s {
+						rest = append(rest, l)
+					}
+				}
+				at = rest
+				all[s].reopen()
+			case len(at) > 0:
+				i := rng.IntN(len(at))
+				l := at[i]
+				if len(l.ask) > 0 {
+					o := l.ask[0]
+					l.ask = l.ask[1:]
+					yes, err := all[o].rep.Promise([]record.ID{ids[l.id]}, func(*record.Record, sharefs.Ino) bool { return has[l.id][o] })
+					check(t, err)
+					l.yes += len(yes)
+					continue
+				}
+				if l.yes >= least && has[l.id][l.at] {
+					has[l.id][l.at] = false
+					gone++
+				}
+				l.end()
+				at = append(at[:i], at[i+1:]...)
+				if n := copies(l.id); n < least {
+					t.Fatalf("seed %d: %d copies of content %d are left, not %d", seed, n, l.id, least)
+				}
+			}
+		}
+		if gone == 0 {
+			t.Errorf("seed %d: nothing went", seed)
+		}
+	}
+}
