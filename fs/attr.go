@@ -32,7 +32,7 @@ type setAttr struct {
 }
 
 // SetAttr implements [fuse.RawFileSystem].
-func (e *edge) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+func (e *edge) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	if virtual(in.NodeId) {
 		return e.setattrVirtual(in, out)
 	}
@@ -88,7 +88,9 @@ func (e *edge) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut)
 	if s.Size != nil {
 		op.Rest(ino(in.NodeId))
 	}
-	a, err := e.tree.Setattr(ino(in.NodeId), &s.SetAttr, caller(&in.InHeader))
+	who := caller(&in.InHeader)
+	who.Cancel = cancel
+	a, err := e.tree.Setattr(ino(in.NodeId), &s.SetAttr, who)
 	op.End(err, versions.OpChange{Verb: verb, Ino: ino(in.NodeId)})
 	if err != nil {
 		return status(err)

@@ -12,7 +12,7 @@ import (
 
 // command carries out what is written to one of the attributes that command. The kernel has checked that the writer
 // may write to the file.
-func (e *edge) command(in *fuse.SetXAttrIn, attr, value string) fuse.Status {
+func (e *edge) command(cancel <-chan struct{}, in *fuse.SetXAttrIn, attr, value string) fuse.Status {
 	ino, who := ino(in.NodeId), caller(&in.InHeader)
 	switch attr {
 	case attrCommit:
@@ -33,6 +33,17 @@ func (e *edge) command(in *fuse.SetXAttrIn, attr, value string) fuse.Status {
 		op.Rest(ino)
 		err := e.tree.Restore(op, ino, n, who)
 		op.End(err)
+		return status(err)
+	case attrBring:
+		return status(e.tree.Bring(cancel, ino, nil))
+	case attrFree:
+		if e.free == nil {
+			return fuse.Status(unix.EOPNOTSUPP)
+		}
+		err := e.free(ino)
+		if err != nil {
+			e.log.Debug("a file is not freed", "inode", ino, "error", err)
+		}
 		return status(err)
 	case attrDescribe:
 		number, note, _ := strings.Cut(value, "\n")

@@ -35,12 +35,13 @@ type edge struct {
 	all      bool // the hierarchies of .share are shown in the root as well
 	others   []Hierarchy
 	side     func(dir sharefs.Ino, name, suffix string) (Entry, error)
+	free     func(sharefs.Ino) error
 }
 
 func newEdge(cfg *Config) *edge {
 	e := &edge{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(), tree: cfg.Tree, log: cfg.Log, ctl: cfg.Ctl, ctlDirs: cfg.CtlDirs, owner: *fuse.CurrentOwner(),
-		others: cfg.Hierarchies, side: cfg.Side,
+		others: cfg.Hierarchies, side: cfg.Side, free: cfg.Free,
 	}
 	e.nodes.init()
 	e.viewers.owner = e.owner.Uid

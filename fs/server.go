@@ -46,6 +46,8 @@ type Config struct {
 	Hierarchies []Hierarchy // further directories of .share
 	// Side finds FILE@@SUFFIX where the past of the file knows no such suffix; nil: there is none. KindNotExist: nothing is called so.
 	Side func(dir sharefs.Ino, file, suffix string) (Entry, error)
+	// Free has the content of a file not stay here, if others keep it; nil: nothing can be freed. KindBusy: the file is in use; KindPermission: it is to stay; KindUnreachable: nobody promises to keep it.
+	Free func(ino sharefs.Ino) error
 	Log  *slog.Logger // nil: discarded
 }
 

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -32,12 +33,16 @@ const (
 	attrUnbranch = ownPrefix + "unbranch" // NAME
 	attrSwitch   = ownPrefix + "switch"   // NAME, or nothing
 	attrSnapshot = ownPrefix + "snapshot" // on the root: NAME and a note as for a tag, or nothing
-	attrMoment   = ownPrefix + "moment"   // to be read of the root: a moment at which all that was closed is to be seen
+	attrHere     = ownPrefix + "here"     // to be read of a file: SIZE, BYTES that are here, "full" or "absent", and "pinned" where it is
+	attrFree     = ownPrefix + "free"     // the content need not stay here
+	attrBring    = ownPrefix + "bring"    // all of the content is to come here, which is waited for
+
+	attrMoment = ownPrefix + "moment" // to be read of the root: a moment at which all that was closed is to be seen
 )
 
 // isOwn tells the mount's own attributes from those that are kept with a file, to which rules for the file belong.
 func isOwn(attr string) bool {
-	return strings.HasPrefix(attr, ownPrefix) && attr != versions.XattrRetain && attr != versions.XattrTrack
+	return strings.HasPrefix(attr, ownPrefix) && attr != versions.XattrRetain && attr != versions.XattrTrack && attr != versions.XattrPin
 }
 
 // GetXAttr implements [fuse.RawFileSystem].
@@ -90,12 +95,12 @@ func (e *edge) ListXAttr(_ <-chan struct{}, h *fuse.InHeader, dest []byte) (uint
 }
 
 // SetXAttr implements [fuse.RawFileSystem].
-func (e *edge) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, data []byte) fuse.Status {
+func (e *edge) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, attr string, data []byte) fuse.Status {
 	if virtual(in.NodeId) {
 		return frozen
 	}
 	if isOwn(attr) {
-		return e.command(in, attr, string(data))
+		return e.command(cancel, in, attr, string(data))
 	}
 	switch attr {
 	case versions.XattrRetain:
@@ -104,6 +109,10 @@ func (e *edge) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, dat
 		}
 	case versions.XattrTrack:
 		if err := versions.CheckTrack(data); err != nil {
+			return status(err)
+		}
+	case versions.XattrPin:
+		if err := versions.CheckPin(data); err != nil {
 			return status(err)
 		}
 	}
@@ -161,6 +170,8 @@ func (e *edge) ownXattr(ino sharefs.Ino, attr string) ([]byte, error) {
 	switch {
 	case attr == attrMoment && ino == sharefs.RootIno:
 		return e.momentXattr()
+	case attr == attrHere:
+		return e.hereXattr(ino)
 	case attr == attrInUse:
 		return e.inUseXattr(ino)
 	case attr == attrInode:
@@ -179,6 +190,25 @@ func (e *edge) ownXattr(ino sharefs.Ino, attr string) ([]byte, error) {
 		return stateOf(ino, &v), nil
 	}
 	return versionXattr(&v, attr)
+}
+
+func (e *edge) hereXattr(ino sharefs.Ino) ([]byte, error) {
+	p, err := e.tree.Presence(ino)
+	if sharefs.KindOf(err) == sharefs.KindInvalid {
+		err = sharefs.KindNoAttr
+	}
+	if err != nil {
+		return nil, err
+	}
+	state := "full"
+	if p.Absent {
+		state = "absent"
+	}
+	b := fmt.Appendf(nil, "%d %d %s", p.Size, p.Here, state)
+	if p.Pinned {
+		b = append(b, " pinned"...)
+	}
+	return b, nil
 }
 
 func (e *edge) inUseXattr(ino sharefs.Ino) ([]byte, error) {

@@ -125,12 +125,18 @@ func (t *Tree) Adopt(ino sharefs.Ino, s *Staged, base uint64) (own uint64, err e
 	}
 	f := t.files.pin(ino)
 	defer t.files.unpin(f)
+	far := s.absent || r.isAbsent()
 	if s.absent {
 		own, err = t.past.adoptAbsent(f, s, base)
 	} else {
 		own, err = t.past.adopt(f, s, base)
 	}
-	if k := t.kernel.Load(); k != nil { // also of what was rewritten in part
+	k := t.kernel.Load()
+	switch {
+	case k == nil:
+	case far: // the kernel waits for those who read it, and they for what is elsewhere, which may need who asks for this
+		t.ended.Go(func() { (*k).ForgetContent(ino, 0, 0) })
+	default: // also of what was rewritten in part
 		(*k).ForgetContent(ino, 0, 0)
 	}
 	return own, err

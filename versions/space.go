@@ -89,6 +89,15 @@ func (o *opens) get(ino sharefs.Ino) (sharefs.Time, bool) {
 	return at, ok
 }
 
+// Sole returns the content of the newest version of a file that this host keeps, so that it would have to be promised by others before it is freed; nil: it is away already, or there is none.
+func (t *Tree) Sole(ino sharefs.Ino) (*Content, error) {
+	v, err := newestVersion(t.db, ino, noLimit)
+	if err != nil || v == nil || v.away || v.place != placeKept || v.damaged || v.timed {
+		return nil, err
+	}
+	return t.contentOf(v)
+}
+
 // Presence is how much of a file is here.
 type Presence struct {
 	Size   uint64 // bytes, as stat(2) tells

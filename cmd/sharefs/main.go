@@ -141,7 +141,7 @@ read them, and ls FILE@@/ lists them.`,
 	).Replace(root.UsageTemplate()))
 	root.PersistentFlags().StringVarP(&a.dir, "directory", "C", "", "Work as if started in `DIR`")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "Write JSON")
-	root.AddCommand(a.status(), a.log(), a.cat(), a.diff(), a.restore(), a.commit(), a.describe(), a.snapshot(), a.tag(), a.untag(), a.tags(), a.branch(), a.switchTo(), a.findDeleted(), a.undo(), a.redo(), a.op(), a.jobs(), a.gc(), a.retain(), a.fsck(), a.doctor(), a.rebuild(), a.recovery(), a.recover(), a.pair(), a.peers(), a.conflicts(), a.resolve(), a.held(), a.proposed(), a.accept(), a.reject(), a.grant(), a.revoke(), a.trust(), a.version(), withoutJSON(espcmd.New(), root))
+	root.AddCommand(a.status(), a.log(), a.cat(), a.diff(), a.restore(), a.commit(), a.describe(), a.snapshot(), a.tag(), a.untag(), a.tags(), a.branch(), a.switchTo(), a.findDeleted(), a.undo(), a.redo(), a.op(), a.jobs(), a.gc(), a.retain(), a.fsck(), a.doctor(), a.rebuild(), a.recovery(), a.recover(), a.pair(), a.peers(), a.whereIs(), a.pin(), a.unpin(), a.free(), a.conflicts(), a.resolve(), a.held(), a.proposed(), a.accept(), a.reject(), a.grant(), a.revoke(), a.trust(), a.version(), withoutJSON(espcmd.New(), root))
 	root.SetHelpCommand(&cobra.Command{Use: "help [COMMAND]", Short: "Show help for a command", RunE: func(cmd *cobra.Command, args []string) error {
 		target, _, err := root.Find(args)
 		if err != nil || target == root && len(args) > 0 {

@@ -15,6 +15,7 @@
 //
 //	[peers]                   # how other hosts are reached; see Peers
 //	[metrics]                 # where programs are told how the mount is; see Metrics
+//	[space]                   # how much of the share is kept here; see Space
 //	[retention]               # how long history is kept; see Retention
 //	[tier]                    # a bucket that keeps a second copy; see Tier
 //
@@ -44,6 +45,7 @@ type Config struct {
 	Journal   Journal   `toml:"journal"`
 	Peers     Peers     `toml:"peers"`
 	Retention Retention `toml:"retention"`
+	Space     Space     `toml:"space"`
 	Tier      Tier      `toml:"tier"`
 	Metrics   Metrics   `toml:"metrics"`
 }
@@ -108,6 +110,7 @@ func Default() Config {
 		Journal:   Journal{MaxDelay: Duration(5 * time.Second), CopyDelay: Duration(5 * time.Second)},
 		Peers:     defaultPeers(),
 		Retention: defaultRetention(),
+		Space:     defaultSpace(),
 	}
 }
 
@@ -126,7 +129,7 @@ pause       = "2s"       # after so long without a change, the next one of a com
 [journal]
 max_delay   = "5s"       # what no fsync asked for is on disk at the latest after so long
 copy_delay  = "5s"       # and in checkpoints/, where a lost meta.db is made anew from, after so long again
-` + peersFile + metricsFile + retentionFile + tierFile
+` + peersFile + metricsFile + spaceFile + retentionFile + tierFile
 
 // Load reads the file; a missing one gives the defaults.
 func Load(path string) (Config, error) {
@@ -177,7 +180,7 @@ func Parse(path string, text []byte) (Config, error) {
 // Keys lists all keys, in the order of the file.
 func Keys() []string {
 	return append([]string{"mount.passthrough", "mount.atime", "versions.settle", "versions.pause", "journal.max_delay", "journal.copy_delay"},
-		slices.Concat(peersKeys(), metricsKeys(), retentionKeys(), tierKeys())...)
+		slices.Concat(peersKeys(), metricsKeys(), spaceKeys(), retentionKeys(), tierKeys())...)
 }
 
 func (c *Config) check() error {
@@ -203,6 +206,9 @@ func (c *Config) check() error {
 		return err
 	}
 	if err := c.Metrics.check(); err != nil {
+		return err
+	}
+	if err := c.Space.check(); err != nil {
 		return err
 	}
 	if err := c.Tier.check(); err != nil {

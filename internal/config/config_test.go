@@ -37,7 +37,7 @@ func TestValuesAreTaken(t *testing.T) {
 	want := Config{
 		Mount: Mount{mountopt.PassthroughOff, mountopt.NoAtime}, Versions: Versions{0, Duration(3 * time.Second)}, Journal: Journal{Duration(250 * time.Millisecond), Duration(time.Minute)},
 	}
-	want.Retention, want.Peers = Default().Retention, Default().Peers
+	want.Retention, want.Peers, want.Space = Default().Retention, Default().Peers, Default().Space
 	if err != nil || !reflect.DeepEqual(c, want) {
 		t.Fatalf("%+v, %v", c, err)
 	}

@@ -81,6 +81,8 @@ type Daemon struct {
 	travel travel
 	// vaults have peers keep the past, sealed, and keep that of others.
 	vaults vaults
+	// space keeps what is here within its budget.
+	space space
 
 	telling telling
 	mounts  mountinfo.Watch
@@ -154,6 +156,7 @@ func (d *Daemon) start(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
+	d.startSpace()
 	d.startPeers() // before anybody can ask for them
 	if d.edge, err = fs.Mount(edge); err != nil {
 		return err
@@ -339,7 +342,7 @@ func (d *Daemon) edgeConfig() (fs.Config, error) {
 		Tree: d.tree, Mountpoint: d.point, Source: d.source, ReadOnly: d.store.ReadOnly || mountopt.Is(d.options.ReadOnly, false),
 		AllowOther: d.options.AllowOther, Options: options, Passthrough: way != mountopt.PassthroughOff,
 		BackingDir: d.store.Dir + "/live", View: d.options.View, Ctl: d.ctlFiles(), CtlDirs: []fs.CtlDir{d.peersDir()},
-		Hierarchies: d.travel.hierarchies(), Side: d.travel.sideOf, Log: d.log.With("part", "fs"),
+		Hierarchies: d.travel.hierarchies(), Side: d.travel.sideOf, Free: d.space.freeOne, Log: d.log.With("part", "fs"),
 	}, nil
 }
 
@@ -380,6 +383,7 @@ func (d *Daemon) abandon() {
 	defer d.mounts.Close()
 	d.telling.server.Close()
 	d.vaults.end()
+	d.space.end()
 	d.travel.end()
 	d.stopPeers()
 	if d.tree != nil {
@@ -401,6 +405,7 @@ func (d *Daemon) Wait() error {
 	d.jobs.Close()
 	d.stopTier()
 	d.vaults.end()
+	d.space.end()
 	d.travel.end()
 	d.stopPeers()
 	err := d.tree.Close()

@@ -41,6 +41,7 @@ type travel struct {
 
 	decisions  decisions
 	compared   compared     // of whoever enters conflicts into histories alone
+	nobody     atomic.Bool  // somebody waited in vain for content that is elsewhere, and no peer has come or got anything since
 	conflicted atomic.Int64 // names that were in conflict when they were looked for last
 
 	dbMu    sync.Mutex // guards what follows; nothing else is taken under it
@@ -108,6 +109,7 @@ func (t *travel) begin() error {
 		Self: d.store.Keys.Peer(), Policy: d.peers.book.Policy, Log: t.log, Chunks: chunks{d.tree}, Rings: rings{d.tree}, Pace: d.peers.pace, Logger: log,
 		Changed: func(sharefs.PeerID) { t.retry() },
 		Here:    func(_ sharefs.PeerID, versions []record.ID) { t.retry(versions...) },
+		Keep:    d.space.promise,
 	})
 	t.stop, t.beside = make(chan struct{}), make(chan struct{}, 1)
 	t.engine = engine.Start(engine.Config{Open: t.open, Changed: d.tree.Changed(), Gather: t.gather, Exchange: t.ex, Log: log})
@@ -154,7 +156,7 @@ func (t *travel) openReplica() (r *replica.Replica, err error) {
 	db, err := host.OpenStore(t.dir())
 	if err == nil {
 		r, err = replica.Open(replica.Config{
-			Tree: host.Tree{Tree: d.tree, Owner: versions.Caller{UID: root.UID, GID: root.GID}, Author: new(sharefs.PeerID)}, Store: db, Self: d.store.Keys.Peer(), Key: d.store.Keys.Identity.Private(),
+			Tree: host.Tree{Tree: d.tree, Owner: versions.Caller{UID: root.UID, GID: root.GID}, Author: new(sharefs.PeerID), Absence: d.space.absence}, Store: db, Self: d.store.Keys.Peer(), Key: d.store.Keys.Identity.Private(),
 			Keys: host.Keys{Tree: d.tree}, Log: d.log.With("part", "travel"),
 			Most:     d.peers.book.Records,
 			Wrote:    t.wrote,
@@ -255,6 +257,7 @@ func (t *travel) wake() {
 }
 
 func (t *travel) retry(versions ...record.ID) {
+	t.nobody.Store(false)
 	t.engine.Retry(versions...)
 	if t.conflicted.Load() > 0 {
 		t.lookForConflicts()
@@ -286,13 +289,22 @@ func (t *travel) followKeys() {
 
 // gather puts contents into packs, and what is to be live beside that into files.
 func (t *travel) gather(list []*record.Record, src engine.Source, live bool) (engine.Lease, []error, error) {
-	gather := t.d.tree.Gather
-	if live {
-		gather = t.d.tree.GatherToStage
+	var lease *versions.Lease
+	var errs []error
+	var err error
+	if all := host.Contents(list); live {
+		stays := t.d.space.absence.Stays
+		lease, errs, err = t.d.tree.GatherSome(all, func(i int) bool { return stays(list[i].Body.(*record.Version)) }, src)
+	} else {
+		lease, errs, err = t.d.tree.Gather(all, src)
 	}
-	lease, errs, err := gather(host.Contents(list), src)
 	if err != nil {
 		return nil, nil, err
+	}
+	for i, rec := range list {
+		if v := rec.Body.(*record.Version); live && errs[i] == nil && !t.d.space.absence.Stays(v) {
+			t.d.space.came(2 * v.Size) // in packs, and in a live file
+		}
 	}
 	return lease, errs, nil
 }

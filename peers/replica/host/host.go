@@ -17,6 +17,8 @@ import (
 type Tree struct {
 	*versions.Tree
 	Owner versions.Caller
+	// Absence says which contents stay elsewhere; nil: none.
+	Absence *Absence
 	// Author is whose changes are made at present, so that they are operations of that host; nil: they are noted nowhere.
 	Author *sharefs.PeerID
 }
@@ -132,7 +134,7 @@ func (t Tree) Put(dir sharefs.Ino, name string, n replica.New) (sharefs.Ino, err
 		v.Mode = sharefs.ModeSymlink | 0o777
 	}
 	if n.Content != nil {
-		v.Staged = n.Content.(*versions.Staged)
+		v.Staged = stagedOf(n.Content)
 	}
 	op := t.operate()
 	a, err := t.Tree.Put(dir, name, v, t.Owner)
@@ -219,36 +221,6 @@ func (t Tree) SetXattrs(ino sharefs.Ino, all []record.Xattr) error {
 		}
 	}
 	return nil
-}
-
-// Here implements [replica.Tree].
-func (t Tree) Here(v *record.Version) (bool, error) {
-	c := content(v)
-	return t.Tree.Here(&c)
-}
-
-// Stage implements [replica.Tree].
-func (t Tree) Stage(list []*record.Record) ([]replica.Staged, []error, error) {
-	all := make([]versions.Foreign, len(list))
-	for i, rec := range list {
-		all[i] = versions.Foreign{Content: content(rec.Body.(*record.Version)), Author: rec.Author}
-	}
-	made, errs, err := t.Tree.Stage(all)
-	staged := make([]replica.Staged, len(made))
-	for i, s := range made {
-		staged[i] = s
-	}
-	return staged, errs, err
-}
-
-// Adopt implements [replica.Tree].
-func (t Tree) Adopt(ino sharefs.Ino, content replica.Staged, base uint64) (uint64, error) {
-	s := content.(*versions.Staged)
-	op := t.operate()
-	s.By(op) // which is told where the content changes
-	own, err := t.Tree.Adopt(ino, s, base)
-	op.End(err)
-	return own, err
 }
 
 // Contents returns the contents of versions, for [versions.Tree.Gather].

@@ -1,0 +1,162 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/internal/term"
+)
+
+// Presence is how much of a file is on this host.
+type Presence struct {
+	Path   string `json:"path"`
+	Size   uint64 `json:"size"`   // bytes
+	Here   uint64 `json:"here"`   // bytes that its content takes on this host's disk
+	State  string `json:"state"`  // "full", "partial" or "absent"
+	Pinned bool   `json:"pinned"` // it is to be here always
+}
+
+// States of [Presence].
+const (
+	HereFull    = "full"
+	HerePartial = "partial"
+	HereAbsent  = "absent"
+)
+
+// errNoMount is why a file has none of the attributes by which a mount is asked.
+var errNoMount = errors.New("it is not in a ShareFS mount, or not in the live tree of one")
+
+// LookHere tells how much of a regular file is on this host. It asks nobody.
+func LookHere(path string) (h Presence, err error) {
+	text, err := ownAttr(path, "here")
+	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.ENODATA) {
+		return h, &sharefs.Error{Op: "look where it is", Path: term.Quote(path), Kind: sharefs.KindNotSupported, Err: errNoMount}
+	}
+	if err != nil {
+		return h, PathError("look where it is", path, err)
+	}
+	h.Path = path
+	var state string
+	if _, err := fmt.Sscanf(text, "%d %d %s", &h.Size, &h.Here, &state); err != nil {
+		return h, &sharefs.Error{Op: "look where it is", Path: term.Quote(path), Kind: sharefs.KindInvalid, Err: err}
+	}
+	h.Pinned = strings.HasSuffix(text, " pinned")
+	switch {
+	case state == HereFull:
+		h.State = HereFull
+	case h.Here > 0:
+		h.State = HerePartial
+	default:
+		h.State = HereAbsent
+	}
+	return h, nil
+}
+
+// EachFile calls fn for each regular file of some paths, below directories too, and dir for each directory before what is in it; dir may be nil. Symlinks are left alone.
+func EachFile(paths []string, dir, fn func(path string) error) error {
+	for _, top := range paths {
+		err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return PathError("read", path, err)
+			case d.Type().IsRegular():
+				return fn(path)
+			case d.IsDir() && dir != nil:
+				return dir(path)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const pinAttr, pinValue = "user.sharefs.pin", "here"
+
+// Pin has a file, or what is made in a directory, stay on this host.
+func Pin(path string) error {
+	return setOwn("pin", path, pinAttr, pinValue)
+}
+
+// Unpin takes Pin back, and reports whether there was anything to take back.
+func Unpin(path string) (bool, error) {
+	err := unix.Lremovexattr(path, pinAttr)
+	if errors.Is(err, unix.ENODATA) {
+		return false, nil
+	}
+	if err != nil {
+		return false, PathError("unpin", path, err)
+	}
+	return true, nil
+}
+
+// Bring brings all of a file here. While that goes on progress is called with how many bytes are here.
+func Bring(path string, progress func(bytes uint64)) error {
+	done := make(chan error, 1)
+	go func() { done <- setOwn("bring here", path, "user.sharefs.bring", "") }()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+			if h, err := LookHere(path); err == nil {
+				progress(min(h.Here, h.Size))
+			}
+		}
+	}
+}
+
+// Free has the content of a file not stay on this host.
+func Free(path string) error {
+	err := unix.Lsetxattr(path, "user.sharefs.free", nil, 0)
+	fail := func(kind sharefs.Kind, detail string) error {
+		return &sharefs.Error{Op: "free", Path: term.Quote(path), Kind: kind, Detail: detail}
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EBUSY):
+		return fail(sharefs.KindBusy, "somebody has it open, or it was changed so lately that it has no version yet")
+	case errors.Is(err, unix.EHOSTUNREACH):
+		return fail(sharefs.KindUnreachable, "no other host that is connected, and trusted with write, promises to keep its copy: this is perhaps the only one")
+	case errors.Is(err, unix.EPERM):
+		if h, e := LookHere(path); e == nil && h.Pinned {
+			return fail(sharefs.KindPermission, "it is pinned: sharefs unpin takes that back")
+		}
+		if os.Geteuid() != 0 {
+			return fail(sharefs.KindPermission, "it is not yours, or another host relies on the copy that is here")
+		}
+		return fail(sharefs.KindPermission, "another host relies on the copy that is here")
+	case errors.Is(err, unix.EINVAL):
+		return nil // there is nothing to be freed
+	}
+	return setError("free", path, err)
+}
+
+func setOwn(op, path, attr, value string) error {
+	return setError(op, path, unix.Lsetxattr(path, attr, []byte(value), 0))
+}
+
+func setError(op, path string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.ENOTSUP):
+		return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: sharefs.KindNotSupported, Err: errNoMount}
+	case errors.Is(err, unix.EHOSTUNREACH):
+		return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: sharefs.KindUnreachable, Detail: "no host that is connected has it: sharefs peers shows who is"}
+	}
+	return PathError(op, path, err)
+}

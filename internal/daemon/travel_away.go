@@ -1,0 +1,126 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/peers/exchange"
+	"sharefs/peers/record"
+	"sharefs/versions"
+)
+
+// Find implements [versions.Elsewhere]: contents come from peers. Nobody is asked before a chunk is.
+func (t *travel) Find(ino sharefs.Ino, c *versions.Content) (versions.Remote, error) {
+	return &away{t: t, ino: ino, c: c}, nil
+}
+
+// away is a content that peers have.
+type away struct {
+	t   *travel
+	ino sharefs.Ino
+	c   *versions.Content
+	rec atomic.Pointer[record.Record] // nil: it was not looked for yet
+}
+
+// awayPause is between two questions while nobody has a chunk, for a peer may be about to connect.
+const awayPause = 100 * time.Millisecond
+
+// sendPatience is how long a peer that has a chunk may take to send it, beyond space.wait.
+const sendPatience = 30 * time.Second
+
+// exchange returns the exchange and the record of the version; nil: nobody can be asked at present.
+func (a *away) exchange() (*exchange.Exchange, *record.Record) {
+	t := a.t
+	t.mu.Lock()
+	ex, on := t.ex, t.begun && !t.ended
+	t.mu.Unlock()
+	if !on {
+		return nil, nil
+	}
+	rec := a.rec.Load()
+	if rec == nil {
+		var err error
+		if rec, err = t.recordOf(a.ino, a.c); err != nil || rec == nil {
+			return nil, nil
+		}
+		a.rec.Store(rec)
+	}
+	return ex, rec
+}
+
+// recordOf returns the version that has a content of a file; nil: none is known.
+func (t *travel) recordOf(ino sharefs.Ino, c *versions.Content) (*record.Record, error) {
+	r := t.records()
+	if r == nil {
+		return nil, nil
+	}
+	return r.Having(ino, func(v *record.Version) bool {
+		return v.Size == c.Size && v.Level == c.Level && v.Key == c.Key && slices.EqualFunc(v.Spans, c.Spans, func(a record.Span, b versions.Span) bool { return versions.Span(a) == b })
+	})
+}
+
+// Want implements [versions.Remote].
+func (a *away) Want(ids ...sharefs.ChunkID) {
+	if ex, rec := a.exchange(); ex != nil {
+		ex.Want(rec, ids...)
+	}
+}
+
+// Drop implements [versions.Remote]. It may come while the replica is at work on the tree, and asks nothing of it.
+func (a *away) Drop() {
+	if a.rec.Load() == nil {
+		return // nothing was wanted
+	}
+	if ex, rec := a.exchange(); ex != nil {
+		ex.Drop(rec.ID())
+	}
+}
+
+// Get implements [versions.Remote]. It waits for space.wait while nobody has it; when that has passed in vain, nobody else waits until a peer comes, or has something new.
+func (a *away) Get(cancel <-chan struct{}, id sharefs.ChunkID) ([]byte, error) {
+	wait := time.Duration(a.t.d.store.Config.Space.Wait)
+	ctx, end := context.WithTimeout(context.Background(), wait+sendPatience)
+	defer end()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-cancel:
+			end()
+		case <-done:
+		}
+	}()
+	last := time.Now().Add(wait)
+	for {
+		var data []byte
+		err := error(&sharefs.Error{Op: "read", Kind: sharefs.KindUnreachable, Detail: "the content is on other hosts, and none is connected"})
+		if ex, rec := a.exchange(); ex != nil {
+			data, err = ex.Get(ctx, rec, id)
+		}
+		switch {
+		case err == nil:
+			return data, nil
+		case errors.Is(err, context.Canceled):
+			return nil, &sharefs.Error{Op: "read", Kind: sharefs.KindOther, Err: unix.EINTR}
+		case errors.Is(err, context.DeadlineExceeded):
+			return nil, &sharefs.Error{Op: "read", Kind: sharefs.KindUnreachable, Detail: "no peer has sent it in time"}
+		case !errors.Is(err, sharefs.KindUnreachable):
+			return nil, err
+		case a.t.nobody.Load():
+			return nil, err
+		case time.Now().After(last):
+			a.t.nobody.Store(true)
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(awayPause):
+		}
+	}
+}
