@@ -253,6 +253,7 @@ func (r *Replica) loadScopes() error {
 		last uint64
 	}
 	heads := map[sharefs.PeerID]head{}
+	rules := map[sharefs.PeerID]*Scope{} // asked for once, for they may change meanwhile; nil: none
 	var off [][]byte
 	bad := false
 	err := r.cfg.Store.Scan(spaceScope, nil, nil, func(k, v []byte) bool {
@@ -261,15 +262,20 @@ func (r *Replica) loadScopes() error {
 			return false
 		}
 		peer := sharefs.PeerID(k[:32])
-		if r.cfg.Scope != nil {
-			if _, ok := r.cfg.Scope(peer); ok {
-				if len(k) == 32 && len(v) == 24 {
-					heads[peer] = head{LogID(v[:16]), binary.BigEndian.Uint64(v[16:])}
+		if _, asked := rules[peer]; !asked {
+			rules[peer] = nil
+			if r.cfg.Scope != nil {
+				if now, ok := r.cfg.Scope(peer); ok {
+					rules[peer] = &now
 				}
-				return true
 			}
 		}
-		off = append(off, append([]byte(nil), k...))
+		switch {
+		case rules[peer] == nil:
+			off = append(off, append([]byte(nil), k...))
+		case len(k) == 32 && len(v) == 24:
+			heads[peer] = head{LogID(v[:16]), binary.BigEndian.Uint64(v[16:])}
+		}
 		return true
 	})
 	if err == nil && bad {
@@ -282,8 +288,7 @@ func (r *Replica) loadScopes() error {
 		r.drop(spaceScope, k)
 	}
 	for peer, h := range heads {
-		s := &scope{peer: peer, log: h.log, last: h.last, saved: h.last, files: map[sharefs.FileID]*part{}, kids: map[sharefs.FileID]int{}, gone: map[record.ID]*row{}}
-		s.Scope, _ = r.cfg.Scope(peer)
+		s := &scope{Scope: *rules[peer], peer: peer, log: h.log, last: h.last, saved: h.last, files: map[sharefs.FileID]*part{}, kids: map[sharefs.FileID]int{}, gone: map[record.ID]*row{}}
 		err := r.scopeRows(peer, 0, func(n uint64, id record.ID, path string) bool {
 			rec := r.tree.Record(id)
 			if bad = rec == nil; bad {

@@ -657,3 +657,25 @@ func check(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// TestScopeRulesChangeAtTheStart takes a peer's rules away while the logs of scopes are read.
+func TestScopeRulesChangeAtTheStart(t *testing.T) {
+	p, w := newPartial(t, scopeRules{"": true}), newPen()
+	w.say(&record.Place{File: sharefs.FileID{1}, Type: record.Regular, Parent: record.Root, Name: "f"})
+	p.take(w.new...)
+	if list, _ := p.since(0); len(list) != 1 {
+		t.Fatal(list)
+	}
+	for often := range 4 {
+		left := 3 - often
+		cfg := p.rep.cfg
+		cfg.Scope = func(sharefs.PeerID) (Scope, bool) {
+			if left--; left < 0 {
+				return Scope{}, false
+			}
+			return p.rules.scope(), true
+		}
+		_, err := Open(cfg)
+		p.check(err)
+	}
+}
