@@ -144,8 +144,6 @@ func (t *travel) shown(s *replica.Shown) (fs.Entry, error) {
 		o.ID = binary.BigEndian.Uint64(id[:])
 		o.Target = s.Version.Body.(*record.Version).Target
 		t.fill(&o, s.Version)
-	case s.Type == record.Symlink:
-		return o, sharefs.KindNotExist
 	default:
 		o.Attr.Mode |= sharefs.ModeRegular
 		o.Open = func() (versions.VersionReader, error) {

@@ -140,8 +140,9 @@ type Shown struct {
 	Attr    *record.Record // nil: none has come
 }
 
-func shown(t *converge.Tree, n *converge.Node) Shown {
-	return Shown{n.Name, n.Type, t.Record(n.Live), t.Record(n.Attr)}
+// shown is ok unless nobody has said yet where a symlink leads: whoever proposes may have one wait like that for ever, and the rest of the tree does not wait for it.
+func shown(t *converge.Tree, n *converge.Node) (s Shown, ok bool) {
+	return Shown{n.Name, n.Type, t.Record(n.Live), t.Record(n.Attr)}, n.Type != record.Symlink || !n.Live.IsZero()
 }
 
 // Find returns what has a path in the tree as an author sees it, where all of him counts that is proposed or held; ok is false where nothing has. The path of the root is empty.
@@ -149,7 +150,7 @@ func (r *Replica) Find(author sharefs.PeerID, path string) (s Shown, ok bool, er
 	err = r.both(author, func(over *converge.Tree) error {
 		var n converge.Node
 		if n, ok = lookup(over, path); ok {
-			s = shown(over, &n)
+			s, ok = shown(over, &n)
 		}
 		return nil
 	})
@@ -163,7 +164,11 @@ func (r *Replica) List(author sharefs.PeerID, path string) (list []Shown, err er
 		if !ok || n.Type != record.Directory {
 			return &sharefs.Error{Op: "list", Path: path, Kind: sharefs.KindNotExist}
 		}
-		over.Children(n.Key.File, func(n converge.Node) { list = append(list, shown(over, &n)) })
+		over.Children(n.Key.File, func(n converge.Node) {
+			if s, ok := shown(over, &n); ok {
+				list = append(list, s)
+			}
+		})
 		return nil
 	})
 	slices.SortFunc(list, func(a, b Shown) int { return strings.Compare(a.Name, b.Name) })

@@ -418,3 +418,23 @@ func TestProposalsAtRandom(t *testing.T) {
 		})
 	}
 }
+
+// A symlink of which nobody has said where it leads is not shown, and keeps nothing else from being shown.
+func TestProposedSymlinkThatLeadsNowhere(t *testing.T) {
+	a, b := owner(t)
+	b.write("f", "of b")
+	meet(t, a, b)
+	items := b.log()
+	place, err := record.New(items[0].Records[0].Share, b.self, 1, &record.Place{File: sharefs.FileID{7}, Type: record.Symlink, Parent: record.Root, Name: "link"})
+	check(t, err)
+	check(t, place.Sign(b.key))
+	if n, err := a.rep.Take(b.self, []replica.Item{{Records: []*record.Record{place}}}); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	if got := a.sees(b); !strings.HasPrefix(got, "f ") || strings.Contains(got, "link") {
+		t.Errorf("a sees\n%s", got)
+	}
+	if _, ok, err := a.rep.Find(b.self, "link"); ok || err != nil {
+		t.Error(ok, err)
+	}
+}
