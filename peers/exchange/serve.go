@@ -259,9 +259,11 @@ func (p *peer) send(ctx context.Context, c net.Conn, ready <-chan *answers) {
 				}
 				continue
 			}
-			if send(w, plain, a.m.Message()) != nil {
+			m := a.m.Message()
+			if send(w, plain, m) != nil {
 				return
 			}
+			wire.Release(m)
 			break
 		}
 	}
