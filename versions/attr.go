@@ -1,6 +1,8 @@
 package versions
 
 import (
+	"errors"
+
 	"golang.org/x/sys/unix"
 
 	"sharefs"
@@ -40,7 +42,7 @@ func (t *Tree) Getattr(ino sharefs.Ino) (sharefs.Attr, error) {
 func (t *Tree) hotAttr(f *file, fresh bool) (sharefs.Attr, error) {
 	st, err := t.statFile(f)
 	if err != nil {
-		return sharefs.Attr{}, err
+		return sharefs.Attr{}, t.orReaped(f.ino, err)
 	}
 	r, err := t.row(f.ino)
 	if err != nil {
@@ -71,11 +73,22 @@ func (t *Tree) readAttr(f *file) (sharefs.Attr, error) {
 	}
 	st, err := t.statFile(f)
 	if err != nil {
-		return sharefs.Attr{}, err
+		return sharefs.Attr{}, t.orReaped(f.ino, err)
 	}
 	atime, _, _ := timesOf(&st)
 	a.Atime = max(a.Atime, atime)
 	return a, nil
+}
+
+// orReaped returns KindStale instead of the error of looking at a backing file that the reaper has removed, as it does before it removes the row.
+func (t *Tree) orReaped(ino sharefs.Ino, err error) error {
+	if !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	if r, err2 := t.row(ino); errors.Is(err2, sharefs.KindStale) || err2 == nil && r.nlink == 0 {
+		return stale(ino)
+	}
+	return err
 }
 
 // fromBacking brings a row up to date from the backing file of a hot file, and returns what the disk said of that.

@@ -38,3 +38,17 @@ func TestRemovedWhileItIsRestored(t *testing.T) {
 	}
 	noProblems(t, tree)
 }
+
+// Whoever asks for a removed file right between the removal of its backing file and that of its row is told that there is none.
+func TestAskedForWhileItIsReaped(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	ino := create(t, tree, sharefs.RootIno, "f", "text").Ino
+	check(t, tree.Unlink(sharefs.RootIno, "f"))
+	if a := must[sharefs.Attr](t)(tree.Getattr(ino)); a.Nlink != 0 || !a.Changing {
+		t.Errorf("%+v", a)
+	}
+	check(t, tree.live.remove(ino))
+	_, err := tree.Getattr(ino)
+	wantKind(t, err, sharefs.KindStale)
+	tree.Forget(ino, 1)
+}
