@@ -55,7 +55,8 @@ func (s *shelf) entry(path, what string) Entry {
 		o.Target, o.Attr.Mode = target, sharefs.ModeSymlink|0o777
 		return o
 	}
-	o.Open = func() (versions.VersionReader, error) { return text{strings.NewReader(what), s.fail}, nil }
+	fail := s.fail
+	o.Open = func() (versions.VersionReader, error) { return text{strings.NewReader(what), fail}, nil }
 	return o
 }
 

@@ -57,9 +57,10 @@ func TestBulkRemovalsAreHeld(t *testing.T) {
 	if h := b.held()[0]; h.Peer != "anna" || h.Before != 20 || len(h.Names) != 131 || h.Names[0].Type != "directory" {
 		t.Errorf("%+v", h)
 	}
-	if s := b.Status(); len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "sharefs held") {
-		t.Errorf("%q", s.Problems)
-	}
+	mounttest.WaitFor(t, "the status to say so", func() bool {
+		s := b.Status()
+		return len(s.Problems) == 1 && strings.Contains(s.Problems[0], "sharefs held")
+	})
 	if out := b.must("peers"); !strings.Contains(out, "131 of its removals and renames wait for you") {
 		t.Error(out)
 	}
@@ -86,9 +87,9 @@ func TestBulkRemovalsAreHeld(t *testing.T) {
 	b.must("held", "reject", "anna")
 	alike(t, "what is put back", hs, func(tree map[string]string) bool { return len(tree) == 152 && all(tree) })
 	for _, h := range hs {
-		if s := h.Status(); len(s.Problems) > 0 || len(h.held()) > 0 || len(h.conflicts()) > 0 {
-			t.Errorf("%s: %q", h.name, s.Problems)
-		}
+		mounttest.WaitFor(t, "nothing to be left to do on "+h.name, func() bool {
+			return len(h.Status().Problems)+len(h.held())+len(h.conflicts()) == 0
+		})
 	}
 	if out := b.must("held"); out != "Nothing is held.\n" {
 		t.Error(out)

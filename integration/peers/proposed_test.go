@@ -132,16 +132,11 @@ func TestProposed(t *testing.T) {
 		return has(tree, "d/edited", "after, on bert") && has(tree, "once more", "before: d/renamed") && has(tree, "d/removed", "back") && len(tree) == 8
 	})
 	for _, h := range []*host{a, b} {
-		if all := h.conflicts(); len(all) > 0 {
-			t.Errorf("%s: %+v", h.name, all)
-		}
+		mounttest.WaitFor(t, "no conflict on "+h.name, func() bool { return len(h.conflicts()) == 0 })
 	}
-	if out := a.must("proposed"); out != "Nothing is proposed.\n" {
-		t.Errorf("%s", out)
-	}
-	if out := a.must("peers"); strings.Contains(out, "proposes") {
-		t.Errorf("%s", out)
-	}
+	mounttest.WaitFor(t, "nothing to be proposed", func() bool {
+		return a.must("proposed") == "Nothing is proposed.\n" && !strings.Contains(a.must("peers"), "proposes")
+	})
 	if out, err := exec.Command("diff", "-r", "--no-dereference", a.Dir, a.Path(".share/peers/bert")).CombinedOutput(); err != nil {
 		t.Errorf("%s, %v", out, err)
 	}
