@@ -1,10 +1,12 @@
 package peers
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"sharefs/integration/mounttest"
+	"sharefs/peers/report"
 )
 
 // Hosts that know each other in part say what they leave out, and whom to pair with; what one writes about files of another is whole for those who know him alone.
@@ -44,7 +46,10 @@ func TestHostsThatDoNotAllKnowEachOther(t *testing.T) {
 	c.write("h", "by cleo")
 	mounttest.WaitFor(t, "what cleo wrote", func() bool { tree, err := a.tree(); return err == nil && has(tree, "h", "by cleo") })
 	b.write("h", "by bert")
-	mounttest.WaitFor(t, "the conflict", func() bool { return len(a.conflicts()) == 1 })
+	mounttest.WaitFor(t, "the conflict, and what is in it", func() bool {
+		all := a.conflicts()
+		return len(all) == 1 && !slices.ContainsFunc(all[0].Sides, func(s report.Side) bool { return s.Number == 0 })
+	})
 	a.must("resolve", "h", "--take", "bert")
 	mounttest.WaitFor(t, "the choice", func() bool {
 		for _, h := range hs {
