@@ -82,18 +82,6 @@ func overtaken(err error) bool {
 	return false
 }
 
-// toldOf notes which versions whoever is here can see.
-func (r *Replica) toldOf(n *converge.Node) {
-	if !n.Live.IsZero() {
-		r.told[n.Live] = true
-	}
-	for _, c := range n.Conflicts {
-		if !c.Version.IsZero() {
-			r.told[c.Version] = true
-		}
-	}
-}
-
 var errAgain = error(sharefs.KindAgain)
 
 // step carries out one operation. Content is what it needs, if it needs any.

@@ -162,6 +162,7 @@ func (r *Replica) compare(list []Mark) error {
 			return err
 		}
 	}
+	r.tellLater()
 	return nil
 }
 

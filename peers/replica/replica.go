@@ -81,6 +81,7 @@ type state struct {
 	early    map[slot]bool           // names of which the author says nothing yet, of the marks that it deals with
 	later    map[sharefs.Ino]bool    // inodes to be looked at again without a mark
 	told     map[record.ID]bool      // versions that whoever is here can see, or could
+	untold   map[converge.Key]bool   // names whose conflicts cannot be seen by those who made what is still to be written down
 	aside    asides                  // records that are neither known nor merged
 	contest  map[converge.Key]bool   // names in conflict
 	refused  refusals                // records that somebody decided against
@@ -162,7 +163,7 @@ func (r *Replica) enter() error {
 func (r *Replica) load() error {
 	r.gen++
 	r.state = state{account: newAccount(), tree: converge.New(), last: map[converge.Key]*record.Record{}, said: map[record.ID]bool{}, vouched: map[record.ID]*record.Record{},
-		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{},
+		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{}, untold: map[converge.Key]bool{},
 		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, early: map[slot]bool{}, chains: map[chainID]*record.Chain{},
 		aside: asides{}, contest: map[converge.Key]bool{}, refused: refusals{}, outlooks: map[sharefs.PeerID]*outlook{}, passed: map[sharefs.PeerID]*passed{}, written: map[sharefs.PeerID]uint64{}, beyond: map[sharefs.PeerID]beyond{},
 		scopes: map[sharefs.PeerID]*scope{}, outside: outside{},

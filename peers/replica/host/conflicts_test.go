@@ -172,6 +172,69 @@ func TestWritingResolvesAfterAStart(t *testing.T) {
 	}
 }
 
+// What was written or removed before another host's version came replaces that version in no case, however late it is written down.
+func TestWhatCouldNotBeSeenStays(t *testing.T) {
+	for name, c := range map[string]struct {
+		again  bool // the host starts anew in between
+		asked  bool // its conflicts are listed
+		remove bool
+	}{"written": {}, "written, and a start": {again: true}, "written, and listed": {asked: true}, "removed": {remove: true}, "removed, and a start": {again: true, remove: true}} {
+		t.Run(name, func(t *testing.T) {
+			all := sites(t, 2)
+			a, b := all[0], all[1]
+			a.write("f", "before")
+			meet(t, all...)
+			a.write("f", "of a")
+			a.settle()
+			a.tell()
+			for _, content := range []string{"of b", "of b again"} { // which has more changes behind it, and stays live here
+				b.write("f", content)
+				b.settle()
+				b.tell()
+			}
+			if c.remove {
+				b.unlink("f")
+			} else {
+				b.write("f", "of b at last")
+			}
+			b.hear(a, 1<<20)
+			if _, err := b.apply(); err != nil {
+				t.Fatal(err)
+			}
+			if c.asked {
+				if list := b.conflicts(); len(list) != 1 {
+					t.Fatalf("%+v", list)
+				}
+			}
+			if c.again {
+				b.reopen()
+			}
+			meet(t, all...)
+			same(t, all...)
+			if c.remove {
+				if list := b.conflicts(); len(list) != 1 || len(list[0].Others) != 1 || list[0].Others[0].Version.Author != a.self {
+					t.Errorf("%+v", list)
+				}
+				return
+			}
+			for _, s := range all {
+				if list := s.conflicts(); len(list) != 1 || len(list[0].Others) != 1 || list[0].Others[0].Version.Author != a.self {
+					t.Fatalf("%+v", list)
+				}
+			}
+			// Whoever writes from then on has seen both.
+			b.write("f", "of both")
+			meet(t, all...)
+			same(t, all...)
+			for _, s := range all {
+				if list := s.conflicts(); len(list) != 0 {
+					t.Errorf("%+v", list)
+				}
+			}
+		})
+	}
+}
+
 // A symlink that leads elsewhere, as where a conflict of two was resolved, does so on all hosts.
 func TestSymlinkLeadsElsewhere(t *testing.T) {
 	all := sites(t, 2)
