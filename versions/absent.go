@@ -305,7 +305,8 @@ func (t *Tree) Free(list []sharefs.Ino, promised func(sharefs.Ino, *Content) err
 		if errs[i] = t.writable("free"); errs[i] != nil {
 			continue
 		}
-		if errs[i] = t.promisedFree(ino, promised); errs[i] != nil {
+		own, err := t.promisedFree(ino, promised)
+		if errs[i] = err; err != nil {
 			continue
 		}
 		f := t.files.pin(ino)
@@ -314,7 +315,7 @@ func (t *Tree) Free(list []sharefs.Ino, promised func(sharefs.Ino, *Content) err
 			errs[i] = errNotFreed
 			continue
 		}
-		v, end, err := t.letGo(f)
+		v, end, err := t.letGo(f, own)
 		if err != nil {
 			f.content.Unlock()
 			t.files.unpin(f)
@@ -369,26 +370,31 @@ func (t *Tree) freeable(ino sharefs.Ino) (r *row, v *version, err error) {
 	return r, v, nil
 }
 
-// promisedFree asks for the promise that a file's content stays elsewhere, without any lock.
-func (t *Tree) promisedFree(ino sharefs.Ino, promised func(sharefs.Ino, *Content) error) error {
+// promisedFree asks for the promise that a file's content stays elsewhere, without any lock, and returns the version for which that is.
+func (t *Tree) promisedFree(ino sharefs.Ino, promised func(sharefs.Ino, *Content) error) (own uint64, err error) {
 	_, v, err := t.freeable(ino)
-	if err != nil || v.away {
-		return err
+	if err != nil {
+		return 0, err
+	}
+	if v.away {
+		return v.own, nil
 	}
 	c, err := t.contentOf(v)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return promised(ino, c)
+	return v.own, promised(ino, c)
 }
 
-// letGo has the row and the version of a file say that the content is elsewhere. f.content is held.
-func (t *Tree) letGo(f *file) (*version, func(), error) {
+// letGo has the row and the version of a file say that the content is elsewhere, if it is still the version that was asked for: nobody has promised to keep another one. f.content is held.
+func (t *Tree) letGo(f *file, asked uint64) (*version, func(), error) {
 	r, v, err := t.freeable(f.ino)
 	if err != nil {
 		return nil, nil, err
 	}
-	asked := v.own
+	if v.own != asked {
+		return nil, nil, errNotFreed
+	}
 	end, err := t.hush(f, false)
 	if err != nil {
 		return nil, nil, errNotFreed

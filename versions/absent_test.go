@@ -318,6 +318,35 @@ func TestAbsentAndNobodyHasIt(t *testing.T) {
 	wantClean(t, here, FsckScrub)
 }
 
+// What others promise to keep is one version: another one that is written meanwhile stays here.
+func TestFreeIsOfWhatWasPromised(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	f := newFaraway()
+	tree.SetElsewhere(f)
+	ino := create(t, tree, sharefs.RootIno, "f", blob(1, 1<<20)).Ino
+	newestKept(t, tree, ino)
+	text := blob(2, 1<<20)
+	_, errs := tree.Free([]sharefs.Ino{ino}, func(_ sharefs.Ino, c *Content) error {
+		if err := f.keep(tree, c); err != nil {
+			return err
+		}
+		h := must[*Handle](t)(tree.Open(ino, unix.O_WRONLY, root))
+		must[int](t)(h.WriteAt([]byte(text), 0))
+		check(t, h.Close())
+		newestKept(t, tree, ino)
+		return nil
+	})
+	wantKind(t, errs[0], sharefs.KindBusy)
+	if isAbsent(tree, ino) {
+		t.Error("what nobody has promised to keep is gone")
+	}
+	collect(t, tree, GCOptions{})
+	if all(t, tree, ino) != text {
+		t.Error("it is another one")
+	}
+	wantClean(t, tree, FsckScrub)
+}
+
 // What is here is freed when others promise to keep it and nobody has it open, and comes again.
 func TestFree(t *testing.T) {
 	tree := testTree(t, t.TempDir(), byHand)
