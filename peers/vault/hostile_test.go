@@ -124,6 +124,31 @@ func TestFloodOfStreams(t *testing.T) {
 	put(t, bucket(t, k.session(carl)), "root", "of carl")
 }
 
+// Who asks and reads no answers holds up nobody else, on as many streams as it may have.
+func TestNoAnswerRead(t *testing.T) {
+	k := newKeeper(t, t.TempDir())
+	other := sharefs.PeerID{5}
+	for _, id := range []sharefs.PeerID{carl, other} {
+		k.quotas.Store(id, uint64(1<<20))
+	}
+	for n := range busyAll {
+		c, err := k.session([]sharefs.PeerID{anna, other}[n/streamsOf]).Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		var o opened
+		if err := errors.Join(frame.Write(c, opening{Purpose: Purpose}), frame.Read(c, &o), frame.Write(c, request{Op: []string{opList, opRead}[n%2], Key: "none"})); err != nil || o.Error != nil {
+			t.Fatal(err, o.Error)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), giveUp*3/4)
+	defer cancel()
+	if _, err := bucket(t, k.session(carl)).Put(ctx, "root", strings.NewReader("of carl"), 7, tier.Condition{}); err != nil {
+		t.Error(err)
+	}
+}
+
 // A long list comes in pages.
 func TestLongList(t *testing.T) {
 	k := newKeeper(t, t.TempDir())

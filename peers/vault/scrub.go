@@ -63,10 +63,13 @@ const (
 func (s *Store) Scrub(ctx context.Context) {
 	for rest(ctx, scrubLook) {
 		for _, v := range s.all() {
+			if v.load() != nil { // only then it is known when that was done last
+				continue
+			}
 			v.mu.Lock()
 			due := time.Since(v.scrub.Done) > scrubEvery
 			v.mu.Unlock()
-			if due && v.load() == nil {
+			if due {
 				s.scrubOne(ctx, v, scrubRate)
 			}
 		}

@@ -195,6 +195,7 @@ func (t *stream) one(r *request) error {
 	default:
 		return &sharefs.Error{Op: "keep", Kind: sharefs.KindInvalid, Detail: fmt.Sprintf("there is no %.20q", r.Op)}
 	}
+	free() // one who reads no answers holds up nobody else
 	return t.answer(out, err)
 }
 
@@ -210,10 +211,12 @@ func (t *stream) answer(out reply, err error) error {
 func (t *stream) sendRange(r *request, free func()) error {
 	f, o, err := t.v.open(r.Key)
 	if err != nil {
+		free()
 		return t.answer(reply{}, err)
 	}
 	defer f.Close()
 	if r.Off < 0 || r.Len < 0 || r.Off >= o.size && o.size > 0 || r.Off > o.size {
+		free()
 		return t.answer(reply{}, &sharefs.Error{Op: "read", Path: r.Key, Kind: sharefs.KindRange, Detail: "there is nothing at that place"})
 	}
 	n := min(r.Len, o.size-r.Off, maxRead)
@@ -223,6 +226,7 @@ func (t *stream) sendRange(r *request, free func()) error {
 	b := t.buf[:n]
 	if _, err := f.ReadAt(b, r.Off); err != nil && !errors.Is(err, io.EOF) {
 		t.v.damage(r.Key, o)
+		free()
 		return t.answer(reply{}, t.v.store.failed("read", r.Key, err))
 	}
 	free()

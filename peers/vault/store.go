@@ -338,6 +338,7 @@ func (v *Vault) open(key string) (*os.File, *object, error) {
 	for {
 		v.mu.Lock()
 		o := v.objects[key]
+		damaged := o != nil && o.damaged
 		v.mu.Unlock()
 		if o == nil {
 			return nil, nil, &sharefs.Error{Op: "read", Path: key, Kind: sharefs.KindNotExist, Detail: "there is no such object"}
@@ -348,7 +349,7 @@ func (v *Vault) open(key string) (*os.File, *object, error) {
 			var st os.FileInfo
 			if st, err = f.Stat(); err == nil {
 				var end object
-				if _, end, err = decodeEnd(f, st.Size()); err == nil && end.sum == o.sum || o.damaged {
+				if _, end, err = decodeEnd(f, st.Size()); err == nil && end.sum == o.sum || damaged {
 					return f, o, nil
 				}
 			}

@@ -93,19 +93,19 @@ type fault struct {
 
 // Bounds.
 const (
-	maxKey       = 512        // bytes
-	maxObject    = 4 << 30    // bytes
-	maxObjects   = 200_000    // of a giver
-	maxRead      = 2 << 20    // bytes of one read
-	maxPage      = 48 << 10   // bytes of one answer to a list, roughly
-	maxRanges    = 16         // of a proof
-	maxProved    = 1 << 20    // bytes of a range
-	nonceLen     = 16         // bytes, at least
-	maxText      = 300        // bytes of what a fault says
-	piece        = 256 << 10  // bytes between two looks at the clock
-	maxVaults    = 64         // that are told to who fetches
-	maxListed    = 10_000_000 // objects that a giver lists
-	streamsOf    = 8          // of one peer, or of who has one fetcher's key
+	maxKey       = 512       // bytes
+	maxObject    = 4 << 30   // bytes
+	maxObjects   = 200_000   // of a giver
+	maxRead      = 2 << 20   // bytes of one read
+	maxPage      = 48 << 10  // bytes of one answer to a list, roughly
+	maxRanges    = 16        // of a proof
+	maxProved    = 1 << 20   // bytes of a range
+	nonceLen     = 16        // bytes, at least
+	maxText      = 300       // bytes of what a fault says
+	piece        = 256 << 10 // bytes between two looks at the clock
+	maxVaults    = 64        // that are told to who fetches
+	maxListed    = 250_000   // objects that a giver lists: some more than there can be
+	streamsOf    = 8         // of one peer, or of who has one fetcher's key
 	streamsAll   = 64
 	busyAll      = 16 // operations at work at a time
 	giveUp       = 60 * time.Second
