@@ -2,6 +2,7 @@ package peers
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io/fs"
@@ -11,10 +12,12 @@ import (
 	"strings"
 	"testing"
 
+	"sharefs"
 	"sharefs/integration/mounttest"
 	"sharefs/internal/keyring"
 	"sharefs/internal/recovery"
 	"sharefs/peers/report"
+	"sharefs/versions/tier"
 )
 
 // backedUp waits until a peer has all of the past, as of a moment after this was called. The daemon starts anew for it, so that nobody waits for the next round.
@@ -156,6 +159,20 @@ func TestBackupOnPeers(t *testing.T) {
 		t.Error("nothing was spoilt")
 	}
 	b.Mount.Mount()
+	// The other has something of one more host too that names the same key, as a host does that came back and was lost before all was there again: it has no root that reads.
+	c.Unmount()
+	kept, err := filepath.Glob(filepath.Join(c.Store, "vaults/*"))
+	if err != nil || len(kept) != 1 {
+		t.Fatal(kept, err)
+	}
+	more := filepath.Join(c.Store, "vaults", sharefs.PeerID{0, 1}.Plain())
+	a.do(os.CopyFS(more, os.DirFS(kept[0])))
+	rootName := fmt.Sprintf("%x", sha256.Sum256([]byte(tier.RootKey)))
+	spoilt, err := os.ReadFile(filepath.Join(more, rootName[:2], rootName))
+	a.do(err)
+	spoilt[100] ^= 1
+	a.do(os.WriteFile(filepath.Join(more, rootName[:2], rootName), spoilt, 0o600))
+	c.Mount.Mount()
 	made := filepath.Join(mounttest.TempDir(t), "store")
 	out, err := nova.on("recover", "--store", made, "--sheet", sheet)
 	if err != nil || !strings.Contains(out, "kept it with the peer ") || !strings.Contains(out, "Nothing is missing.") {

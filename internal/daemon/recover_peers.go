@@ -140,12 +140,28 @@ func (p *place) why() string {
 	return p.ID.Short()
 }
 
-// readRoots reads what each peer has, of the giver who gave last there, and puts those first that have the latest. Which of several is the latest the time of writing tells, which the root has sealed: peers cannot
+// read reads the latest root that the peer has, of whichever giver: the one that gave last may have no root yet, or be another host, which names the fetcher's key of this store as its own.
+func (p *place) read(ctx context.Context, key [32]byte) {
+	p.root, _, p.err = tier.ReadRoot(ctx, p.bucket, key)
+	offers := p.bucket.State().Vaults
+	for _, o := range offers[min(1, len(offers)):] {
+		b := vault.New(vault.Config{Peer: p.ID, Session: p.dial, Of: o.Giver})
+		root, _, err := tier.ReadRoot(ctx, b, key)
+		if err != nil || p.root != nil && !root.Written.After(p.root.Written) {
+			b.Close()
+			continue
+		}
+		p.bucket.Close()
+		p.bucket, p.root, p.err = b, root, nil
+	}
+}
+
+// readRoots reads what each peer has, and puts those first that have the latest. Which of several is the latest the time of writing tells, which the root has sealed: peers cannot
 // change it, but give an older one.
 func (f *fetcher) readRoots(ctx context.Context, key [32]byte) {
 	var all sync.WaitGroup
 	for _, p := range f.places {
-		all.Go(func() { p.root, _, p.err = tier.ReadRoot(ctx, p.bucket, key) })
+		all.Go(func() { p.read(ctx, key) })
 	}
 	all.Wait()
 	slices.SortStableFunc(f.places, func(a, b *place) int {
