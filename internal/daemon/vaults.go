@@ -334,13 +334,14 @@ func (v *vaults) troubles() (list []string) {
 	return list
 }
 
-// holders returns the peers that have a file of the store whole, as their roots tell. One that could not prove to have something does not count until it has again.
+// holders returns the peers that have a file of the store whole, as their roots tell. One that could not prove to have something, or gave no answer
+// when it was asked for proofs the last time, does not count until it has again.
 func (v *vaults) holders(name string, size int64) (ids []sharefs.PeerID) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for id, g := range v.given {
 		g.mu.Lock()
-		if n, ok := g.sizes[name]; ok && n == size && !g.report.Failed.After(g.report.Checked) {
+		if n, ok := g.sizes[name]; ok && n == size && !g.report.Failed.After(g.report.Checked) && g.report.CheckError == "" {
 			ids = append(ids, id)
 		}
 		g.mu.Unlock()

@@ -61,4 +61,6 @@ func TestDomains(t *testing.T) {
 	want(2)
 	anna.report.Checked = now.Add(2 * time.Second)
 	want(3)
+	anna.report.CheckError = "it is busy" // and may say so for ever
+	want(2)
 }
