@@ -313,7 +313,7 @@ func TestWhatIsAcceptedCountsElsewhere(t *testing.T) {
 // Whatever somebody does who may propose: the tree that is shown for him is his, the live one stays as it is, and when all is taken both have the same,
 // with what may be in conflict.
 func TestProposalsAtRandom(t *testing.T) {
-	first, n := seeds(t, 4, 200)
+	first, n := seeds(t, 2, 200)
 	for seed := first; seed < first+n; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()

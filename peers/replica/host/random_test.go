@@ -285,7 +285,7 @@ func TestHostsComeToOneTree(t *testing.T) {
 	if os.Getenv("SHAREFS_SOAK") != "" {
 		rounds = 8
 	}
-	first, seeds := seeds(t, 4, 200)
+	first, seeds := seeds(t, 2, 200)
 	for seed := first; seed < first+seeds; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
