@@ -266,16 +266,7 @@ func (m *model) compare(t testing.TB) {
 		}
 		for name, n := range d.children {
 			s.what = "compare " + name
-			listed, err := m.tree.Listxattr(n.ino)
-			if s.expect(err, success); len(listed) != len(n.xattrs) {
-				t.Errorf("%d extended attributes, want %d", len(listed), len(n.xattrs))
-			}
-			for name, want := range n.xattrs {
-				got, err := m.tree.Getxattr(n.ino, name)
-				if s.expect(err, success); string(got) != want {
-					t.Errorf("%s is %q, want %q", name, got, want)
-				}
-			}
+			s.xattrs(n)
 			switch n.kind() {
 			case sharefs.ModeDir:
 				walk(n)
@@ -290,8 +281,28 @@ func (m *model) compare(t testing.TB) {
 			}
 		}
 	}
+	a, err := m.tree.Getattr(sharefs.RootIno)
+	s.what = "compare the root"
+	s.expect(err, success)
+	s.same(a, m.root)
+	s.xattrs(m.root)
 	walk(m.root)
 	noProblems(t, m.tree)
+}
+
+// xattrs compares extended attributes.
+func (s *mstep) xattrs(n *mnode) {
+	s.t.Helper()
+	listed, err := s.m.tree.Listxattr(n.ino)
+	if s.expect(err, success); len(listed) != len(n.xattrs) {
+		s.t.Errorf("%s: %d extended attributes, want %d", s.what, len(listed), len(n.xattrs))
+	}
+	for name, want := range n.xattrs {
+		got, err := s.m.tree.Getxattr(n.ino, name)
+		if s.expect(err, success); string(got) != want {
+			s.t.Errorf("%s: %s is %q, want %q", s.what, name, got, want)
+		}
+	}
 }
 
 // forgetHandles is what the end of a daemon does: files without a name are gone.
