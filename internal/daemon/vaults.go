@@ -20,6 +20,7 @@ import (
 	"sharefs/esp"
 	"sharefs/internal/recovery"
 	"sharefs/internal/store"
+	"sharefs/peers/pace"
 	"sharefs/peers/report"
 	"sharefs/peers/trust"
 	"sharefs/peers/vault"
@@ -141,7 +142,7 @@ func (v *vaults) start(id sharefs.PeerID) (*given, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	g.cancel = cancel
 	g.checks.Go(func() {
-		for restOf(ctx, checkLeast+rand.N(checkMost-checkLeast)) {
+		for pace.Sleep(ctx, checkLeast+rand.N(checkMost-checkLeast)) == nil {
 			if g.bucket.Ready() == nil {
 				_ = g.check(ctx, d, checkFiles)
 			}
@@ -172,17 +173,6 @@ func sessionOf(s *esp.Session, ok bool) vault.Session {
 		return nil
 	}
 	return sessionESP{s}
-}
-
-func restOf(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 func (g *given) end() {

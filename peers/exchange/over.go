@@ -10,6 +10,7 @@ import (
 	"sharefs/esp"
 	"sharefs/peers/frame"
 	"sharefs/peers/link"
+	"sharefs/peers/pace"
 )
 
 // The purposes of streams.
@@ -59,7 +60,7 @@ func (x *Exchange) connected(id sharefs.PeerID, s session) {
 			} else if p.openControl() {
 				pause = firstPause
 			}
-			if !s.dialed() || sleep(p.ctx, pause) != nil {
+			if !s.dialed() || pace.Sleep(p.ctx, pause) != nil {
 				return
 			}
 			if b := x.blamed(id); b != nil {

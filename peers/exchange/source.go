@@ -14,6 +14,7 @@ import (
 
 	"sharefs"
 	"sharefs/peers/exchange/wire"
+	"sharefs/peers/pace"
 	"sharefs/peers/record"
 )
 
@@ -399,7 +400,7 @@ func (s *source) comeBack() {
 	pause := min(firstPause<<min(s.tries, 16), longestPause)
 	s.tries++
 	p.x.spawn(func() {
-		if sleep(p.ctx, pause) != nil {
+		if pace.Sleep(p.ctx, pause) != nil {
 			return
 		}
 		p.mu.Lock()

@@ -43,10 +43,15 @@ func (b *Bucket) Spend(ctx context.Context, n, rate float64) error {
 	b.owed += n
 	wait := time.Duration((b.owed/rate - ahead) * float64(time.Second))
 	b.mu.Unlock()
-	if wait <= 0 {
+	return Sleep(ctx, wait)
+}
+
+// Sleep waits, or until the context ends, whose error it returns then.
+func Sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
 		return ctx.Err()
 	}
-	t := time.NewTimer(wait)
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:

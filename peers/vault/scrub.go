@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"sharefs/peers/pace"
 )
 
 func newSum() hash.Hash { return sha256.New() }
@@ -61,7 +63,7 @@ const (
 
 // Scrub reads objects back, slowly, until the context ends: all of them about once in a month. One that is damaged is listed no more; its giver is told with the next answer, and puts it anew.
 func (s *Store) Scrub(ctx context.Context) {
-	for rest(ctx, scrubLook) {
+	for pace.Sleep(ctx, scrubLook) == nil {
 		for _, v := range s.all() {
 			if v.load() != nil { // only then it is known when that was done last
 				continue
@@ -97,7 +99,7 @@ func (s *Store) scrubOne(ctx context.Context, v *Vault, rate int64) {
 			_ = v.writeScrubbed() // it is done again if it is not kept
 			unsaved = 0
 		}
-		if rate > 0 && !rest(ctx, time.Duration(n)*time.Second/time.Duration(rate)) || ctx.Err() != nil {
+		if rate > 0 && pace.Sleep(ctx, time.Duration(n)*time.Second/time.Duration(rate)) != nil || ctx.Err() != nil {
 			_ = v.writeScrubbed()
 			return
 		}
@@ -126,16 +128,4 @@ func (v *Vault) readBack(key string) int64 {
 	}
 	v.damage(key, o)
 	return o.size + charge
-}
-
-// rest waits, and reports whether the context goes on.
-func rest(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
 }
