@@ -149,7 +149,7 @@ func TestWaiting(t *testing.T) {
 	slices.SortFunc(all, func(a, b Input) int { return b.Record.Order().Compare(a.Record.Order()) }) // the last first
 	h := newHosts(t, 1)[0]
 	for _, i := range all {
-		if fileOf(i.Record) != d {
+		if i.Record.File() != d {
 			h.take(i)
 			h.check()
 		}

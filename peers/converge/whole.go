@@ -137,7 +137,7 @@ func (w *whole) isAncestor(dir, of sharefs.FileID) bool {
 func (w *whole) content() {
 	fits := func(id record.ID, of sharefs.FileID) *record.Record {
 		r := w.records[id].Record
-		if f := w.files[of]; r != nil && f != nil && fileOf(r) == of {
+		if f := w.files[of]; r != nil && f != nil && r.File() == of {
 			if v, ok := r.Body.(*record.Version); ok && v.Type() == f.typ {
 				return r
 			}
@@ -178,7 +178,7 @@ func (w *whole) content() {
 	}
 	superseded := map[record.ID]bool{}
 	for id, i := range w.records {
-		r := fits(id, fileOf(i.Record))
+		r := fits(id, i.Record.File())
 		if r == nil {
 			continue
 		}
@@ -197,7 +197,7 @@ func (w *whole) content() {
 	}
 	for id, i := range w.records {
 		if depth[id] > 0 && i.Standing == Merged && !superseded[id] {
-			f := w.files[fileOf(i.Record)]
+			f := w.files[i.Record.File()]
 			f.heads = append(f.heads, head{id, depth[id], i.Record.Order(), i.Record.Body.(*record.Version).Content()})
 		}
 	}
@@ -352,21 +352,6 @@ func (f *wholeFile) attrID() (id record.ID) {
 	return id
 }
 
-// fileOf returns the file that a record is about; Nowhere, if it is about none.
-func fileOf(r *record.Record) sharefs.FileID {
-	if r != nil {
-		switch b := r.Body.(type) {
-		case *record.Place:
-			return b.File
-		case *record.Version:
-			return b.File
-		case *record.Attr:
-			return b.File
-		}
-	}
-	return record.Nowhere
-}
-
 // seen returns some records of one file and all that they name as seen or as parents, and so on, as far as they are known and of that file.
 func seen(from []*record.Record, get func(record.ID) *record.Record) map[record.ID]bool {
 	all := map[record.ID]bool{}
@@ -385,7 +370,7 @@ func seen(from []*record.Record, get func(record.ID) *record.Record) map[record.
 			before = b.Parents
 		}
 		for _, id := range before {
-			if o := get(id); fileOf(o) == fileOf(r) {
+			if o := get(id); o.File() == r.File() {
 				from = append(from, o)
 			}
 		}

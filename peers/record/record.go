@@ -208,3 +208,18 @@ func verify(op string, raw []byte, author sharefs.PeerID, domain string, sum [32
 	}
 	return nil
 }
+
+// File returns the file that a record is about; Nowhere, if it is about none. There may be no record.
+func (r *Record) File() sharefs.FileID {
+	if r != nil {
+		switch b := r.Body.(type) {
+		case *Place:
+			return b.File
+		case *Version:
+			return b.File
+		case *Attr:
+			return b.File
+		}
+	}
+	return Nowhere
+}

@@ -170,17 +170,10 @@ func (r *Replica) ScopeVersion(peer sharefs.PeerID, id record.ID) (*record.Recor
 
 // fileOf returns the file that a record is about; Nowhere, if it is about none.
 func fileOf(rec *record.Record) sharefs.FileID {
-	if rec != nil {
-		switch b := rec.Says().Body.(type) {
-		case *record.Place:
-			return b.File
-		case *record.Version:
-			return b.File
-		case *record.Attr:
-			return b.File
-		}
+	if rec == nil {
+		return record.Nowhere
 	}
-	return record.Nowhere
+	return rec.Says().File()
 }
 
 // Rows of the space scope: the peer (32) → id of its log (16), the last number that was given (8); the peer and a number (8) → id of a record, and of a removal that took a name away where that
