@@ -219,23 +219,3 @@ func (r *Replica) decide(to Standing, ids ...record.ID) {
 	}
 	r.add(in...)
 }
-
-// View returns the live tree as it would be if those records of an author were Merged that have one of some standings, such as Proposed and Held. It costs as much as all records.
-// It is the caller's, and does not follow what comes later.
-func (r *Replica) View(author sharefs.PeerID, of ...Standing) (*converge.Tree, error) {
-	if err := r.enter(); err != nil {
-		return nil, err
-	}
-	defer r.mu.Unlock()
-	var in []converge.Input
-	r.tree.Inputs(func(i converge.Input) {
-		if s, ok := r.aside[author][i.Record.ID()]; ok && slices.Contains(of, s) {
-			in = append(in, judged{i.Record, Merged}.inputs()...)
-			return
-		}
-		in = append(in, i)
-	})
-	t := converge.New()
-	t.Add(in...)
-	return t, nil
-}

@@ -34,10 +34,8 @@ func TestWhatIsProposedWaits(t *testing.T) {
 		if s, ok, err := b.rep.StandingOf(list[0].ID()); s != replica.Proposed || !ok || err != nil {
 			t.Fatal(s, ok, err)
 		}
-		view, err := b.rep.View(a.self, replica.Proposed, replica.Held)
-		check(t, err)
-		if n, ok := view.Lookup(record.Root, "f"); !ok || n.Live.IsZero() {
-			t.Fatalf("the tree of the proposer has no f: %v", n)
+		if n, ok, err := b.rep.Find(a.self, "f"); !ok || err != nil || n.Version == nil {
+			t.Fatalf("the tree of the proposer has no f: %v %v", n, err)
 		}
 		b.reopen()
 	}
