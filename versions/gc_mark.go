@@ -28,11 +28,8 @@ func (c *collector) mark() error {
 			return true
 		}
 		c.report.Versions++
-		switch {
-		case v.place == placeKept && v.away:
-			bad = c.shell(v.top, versionID{v.ino, v.own})
-		case v.place == placeKept:
-			bad = c.manifest(v.top, versionID{v.ino, v.own})
+		if v.place == placeKept {
+			bad = c.manifest(v.top, versionID{v.ino, v.own}, v.away)
 		}
 		return bad == nil
 	})
@@ -46,7 +43,7 @@ func (c *collector) mark() error {
 		return err
 	}
 	for _, top := range c.h.leases.beingRead() {
-		if err := c.manifest(top, versionID{}); err != nil {
+		if err := c.manifest(top, versionID{}, false); err != nil {
 			return err
 		}
 	}
@@ -62,26 +59,9 @@ func (c *collector) nextRange() bool {
 	return c.lo != 0
 }
 
-func (c *collector) manifest(m manifest, of versionID) error {
-	for i := range m.spans {
-		s := &m.spans[i]
-		if s.hole {
-			continue
-		}
-		c.need(&s.id)
-		if m.level == 0 {
-			continue
-		}
-		if err := c.node(s, m.level, of); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// shell marks the nodes of a manifest, and no chunk: others keep these.
-func (c *collector) shell(m manifest, of versionID) error {
-	if m.level == 0 {
+// manifest marks what a manifest leads to; of a shell the nodes alone, and no chunk: others keep these.
+func (c *collector) manifest(m manifest, of versionID, shell bool) error {
+	if shell && m.level == 0 {
 		return nil
 	}
 	for i := range m.spans {
@@ -90,22 +70,10 @@ func (c *collector) shell(m manifest, of versionID) error {
 			continue
 		}
 		c.need(&s.id)
-		if m.level == 1 {
+		if m.level == 0 || shell && m.level == 1 {
 			continue
 		}
-		if err := c.going(); err != nil {
-			return err
-		}
-		spans, err := c.h.node(s)
-		if err != nil {
-			if c.h.gaveUp(&s.id, of) {
-				continue
-			}
-			c.hide(of.ino, of.own, err)
-			continue
-		}
-		c.report.Nodes++
-		if err := c.shell(manifest{m.level - 1, spans}, of); err != nil {
+		if err := c.node(s, m.level, of, shell); err != nil {
 			return err
 		}
 	}
@@ -131,12 +99,16 @@ func (c *collector) need(id *sharefs.ChunkID) {
 func (c *collector) inRange(v uint64) bool { return (v^c.lo)>>(64-c.common) == 0 }
 
 // node marks what a node of a manifest leads to, unless it was read already. (A chunk that has the bytes of a node, or a node of another level, has
-// the same name: what was read is told apart by level.)
-func (c *collector) node(s *span, level uint8, of versionID) error {
+// the same name: what was read is told apart by level, and by whether the chunks were marked, too.)
+func (c *collector) node(s *span, level uint8, of versionID, shell bool) error {
 	if c.nodes.n >= nodesMax {
 		c.nodes.release() // nodes are met with again soon or not at all: the versions of a file follow each other
 	}
-	if !c.nodes.add(max(1, fingerprint(&s.id)^uint64(level)*0x9e3779b97f4a7c15)) {
+	kind := uint64(level)
+	if shell {
+		kind |= 1 << 8
+	}
+	if !c.nodes.add(max(1, fingerprint(&s.id)^kind*0x9e3779b97f4a7c15)) {
 		return nil
 	}
 	if err := c.going(); err != nil {
@@ -160,7 +132,7 @@ func (c *collector) node(s *span, level uint8, of versionID) error {
 		c.hide(of.ino, of.own, &sharefs.Error{Op: "read a version", Kind: sharefs.KindCorrupt, Detail: "a node of its manifest is damaged"})
 		return nil
 	}
-	return c.manifest(manifest{level - 1, spans}, of)
+	return c.manifest(manifest{level - 1, spans}, of, shell)
 }
 
 // hide notes that it cannot be told what a version needs.
