@@ -70,17 +70,7 @@ func (t *Tree) absentNow(ino sharefs.Ino) bool {
 
 // Shell reports whether all of a content is here but for its chunks: enough to make it an absent file.
 func (t *Tree) Shell(c *Content) (bool, error) {
-	top, ok := c.manifest()
-	if !ok {
-		return false, nil
-	}
-	key, err := t.keyFor(c)
-	if err != nil {
-		return false, nil
-	}
-	under := keptUnder{h: &t.past, shell: true}
-	_, ok, err = under.here(top, key, nil)
-	return ok, err
+	return t.isHere(c, keptUnder{h: &t.past, shell: true})
 }
 
 // stageAbsent makes the file of a content that stays elsewhere.
@@ -158,10 +148,7 @@ func (h *history) adoptAbsent(f *file, s *Staged, base uint64) (own uint64, err 
 	t := h.t
 	f.content.Lock()
 	defer f.content.Unlock()
-	if rests, err := t.settleNow(f); err != nil || !rests {
-		if err == nil {
-			err = again("somebody may write to it")
-		}
+	if err := t.restNow(f); err != nil {
 		return 0, err
 	}
 	was := t.absentNow(f.ino)

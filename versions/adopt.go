@@ -155,10 +155,7 @@ func (h *history) adopt(f *file, s *Staged, base uint64) (own uint64, err error)
 	t := h.t
 	f.content.Lock()
 	defer f.content.Unlock()
-	if rests, err := t.settleNow(f); err != nil || !rests {
-		if err == nil {
-			err = again("somebody may write to it")
-		}
+	if err := t.restNow(f); err != nil {
 		return 0, err
 	}
 	newest, err := newestVersion(t.db, f.ino, noLimit)

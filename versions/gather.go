@@ -94,7 +94,9 @@ func (t *Tree) gather(list []Content, src Source, stage bool, shell func(i int) 
 }
 
 // Here reports whether all of a content is in packs. Unless it is on a lease or has a version, it may be gone at once.
-func (t *Tree) Here(c *Content) (bool, error) {
+func (t *Tree) Here(c *Content) (bool, error) { return t.isHere(c, keptUnder{h: &t.past}) }
+
+func (t *Tree) isHere(c *Content, under keptUnder) (bool, error) {
 	top, ok := c.manifest()
 	if !ok {
 		return false, nil
@@ -103,7 +105,6 @@ func (t *Tree) Here(c *Content) (bool, error) {
 	if err != nil {
 		return false, nil
 	}
-	under := keptUnder{h: &t.past}
 	_, ok, err = under.here(top, key, nil)
 	return ok, err
 }

@@ -212,6 +212,15 @@ func (t *Tree) settleNow(f *file) (bool, error) {
 	return true, nil
 }
 
+// restNow is settleNow that errors with KindAgain where the file does not come to rest.
+func (t *Tree) restNow(f *file) error {
+	rests, err := t.settleNow(f)
+	if err == nil && !rests {
+		err = again("somebody may write to it")
+	}
+	return err
+}
+
 // settling is a file at which nobody writes any more, with its content held.
 type settling struct {
 	f  *file

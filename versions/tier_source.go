@@ -1,7 +1,6 @@
 package versions
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
 	"errors"
 	"fmt"
@@ -104,15 +103,7 @@ const (
 func tierSeal(what string, first [32]byte) cipher.AEAD {
 	var key [32]byte
 	blake3.DeriveKey(what, first[:], key[:])
-	block, err := aes.NewCipher(key[:])
-	if err != nil {
-		panic(err) // a key of 32 bytes is one
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		panic(err)
-	}
-	return aead
+	return tier.Seal(&key)
 }
 
 // SealForTier seals a text of a store, such as its configuration, for the root of its bucket.

@@ -51,7 +51,8 @@ const (
 	maxRoot   = 256 << 20 // bytes, as JSON and in the bucket
 )
 
-func rootSeal(key *[32]byte) cipher.AEAD {
+// Seal returns what seals with a key that serves for few messages: AES-256-GCM with nonces by chance, which stand before what was sealed (NIST SP 800-38D, 8.2.2).
+func Seal(key *[32]byte) cipher.AEAD {
 	block, err := aes.NewCipher(key[:])
 	if err != nil {
 		panic(err) // a key of 32 bytes is one
@@ -70,7 +71,7 @@ func (r *Root) encode(key *[32]byte) ([]byte, error) {
 	if err := errors.Join(json.NewEncoder(z).Encode(r), z.Close()); err != nil {
 		return nil, err
 	}
-	return rootSeal(key).Seal([]byte(rootMagic), nil, body.Bytes(), []byte(rootMagic)), nil
+	return Seal(key).Seal([]byte(rootMagic), nil, body.Bytes(), []byte(rootMagic)), nil
 }
 
 // openRoot opens the seal. It errors with KindAccess where the object was made with another key, or is no root at all.
@@ -80,7 +81,7 @@ func openRoot(key *[32]byte, b []byte) ([]byte, error) {
 	if !ok {
 		return nil, foreign
 	}
-	body, err := rootSeal(key).Open(nil, nil, sealed, []byte(rootMagic))
+	body, err := Seal(key).Open(nil, nil, sealed, []byte(rootMagic))
 	if err != nil {
 		return nil, foreign
 	}
