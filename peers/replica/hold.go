@@ -87,7 +87,21 @@ type watch struct {
 
 // watches returns the watch of an item; nil if its author may remove as much as he likes.
 func (r *Replica) watches(i *Item) *watch {
-	author := i.author()
+	w := r.watchOf(i.author())
+	if w == nil {
+		return nil
+	}
+	for _, rec := range i.Records {
+		// Also what comes later in the item: a file that is saved under another name first.
+		if p, ok := rec.Says().Body.(*record.Place); ok && !p.Removed() && r.last[converge.Key{File: p.File, Link: p.Link}] == nil {
+			w.gives[slotOf(p)] = true
+		}
+	}
+	return w
+}
+
+// watchOf returns the watch of an author; nil if he may remove as much as he likes.
+func (r *Replica) watchOf(author sharefs.PeerID) *watch {
 	if r.cfg.Bulk == nil || author == r.cfg.Self {
 		return nil
 	}
@@ -96,12 +110,6 @@ func (r *Replica) watches(i *Item) *watch {
 		return nil
 	}
 	w := &watch{r: r, author: author, limit: limit, now: r.cfg.Now(), gives: map[converge.Slot]bool{}}
-	for _, rec := range i.Records {
-		// Also what comes later in the item: a file that is saved under another name first.
-		if p, ok := rec.Says().Body.(*record.Place); ok && !p.Removed() && r.last[converge.Key{File: p.File, Link: p.Link}] == nil {
-			w.gives[slotOf(p)] = true
-		}
-	}
 	b := r.bulks[author]
 	if b != nil && !b.since.IsZero() && r.holding[author] == 0 {
 		b.since = time.Time{}

@@ -79,10 +79,10 @@ func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[rec
 		return nil, 0, r.passOver(from, i)
 	}
 	r.counted(author)
-	if i.Batch == nil && (twice[i.Records[0].ID()] || r.have(i.Records[0].ID())) {
+	if i.Batch == nil && twice[i.Records[0].ID()] {
 		return nil, 0, nil
 	}
-	if i.Batch != nil && r.taken(i.Batch) {
+	if i.Batch == nil && r.have(i.Records[0].ID()) || i.Batch != nil && r.taken(i.Batch) {
 		in := r.again(i, w)
 		return in, len(in), nil
 	}
@@ -94,9 +94,6 @@ func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[rec
 	}
 	lost := false
 	if i.Batch == nil {
-		if r.judge(i.Records[0]) == PassedOver {
-			return nil, 0, r.passOver(from, i)
-		}
 		if err := i.Records[0].Verify(); err != nil {
 			return nil, 0, err
 		}
@@ -150,7 +147,7 @@ func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[rec
 		r.written[author]++
 		r.keep(j)
 		if parts {
-			r.addPart(j)
+			r.addPart(j, w)
 		}
 		if i.Batch == nil {
 			r.put(spaceLog, r.arrive(), id[:])
@@ -159,7 +156,7 @@ func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[rec
 	return in, news, nil
 }
 
-// again judges anew what was passed over of a batch that was taken before: it is asked for again when its author may do more.
+// again judges anew what was passed over of an item that was taken before: it is asked for again when its author may do more.
 func (r *Replica) again(i *Item, w *watch) (in []converge.Input) {
 	_, parts := r.where(i.author())
 	for _, rec := range i.Records {
@@ -177,7 +174,7 @@ func (r *Replica) again(i *Item, w *watch) (in []converge.Input) {
 		in = append(in, j.inputs()...)
 		r.keep(j)
 		if parts {
-			r.addPart(j)
+			r.addPart(j, w)
 		}
 	}
 	return in

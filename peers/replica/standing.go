@@ -18,7 +18,7 @@ const (
 	Merged                     // takes part in the live tree
 	Proposed                   // its author may propose: it waits to be accepted, and who looks at the author's tree sees it
 	Held                       // its author may write, but not this without a yes of the owner
-	PassedOver                 // nothing of it counts. It is kept where its batch is, and counted otherwise
+	PassedOver                 // nothing of it counts. Where something of its author does it is kept, for something that comes later may have it count
 	Refused                    // was proposed, and decided against: it is proposed again when its author says more of the same file
 	Leading                    // a directory on the way to where its author may write (converge.Leads)
 	standings

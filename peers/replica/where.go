@@ -147,8 +147,11 @@ func (r *Replica) judgeRemoval(p *record.Place, w Where) Standing {
 }
 
 // outside are records that were passed over, by the file that they are about, and placements also by the directory that they are in: something may come into the part later, and what was
-// said of it before counts then.
-type outside map[sharefs.FileID]map[record.ID]struct{}
+// said of it before counts then. With each stands how often it was judged anew for that: a directory can be moved as often as there are records of what is in it.
+type outside map[sharefs.FileID]map[record.ID]int
+
+// mostLooks bounds how often what was passed over is judged anew as something comes in, in one life.
+const mostLooks = 16
 
 // set notes what a record counts from now on.
 func (o outside) set(rec *record.Record, s Standing) {
@@ -159,31 +162,50 @@ func (o outside) set(rec *record.Record, s Standing) {
 	for _, key := range keys {
 		switch {
 		case s != PassedOver:
-			if delete(o[key], rec.ID()); len(o[key]) == 0 {
-				delete(o, key)
-			}
+			o.drop(key, rec.ID())
 		case o[key] == nil:
-			o[key] = map[record.ID]struct{}{rec.ID(): {}}
+			o[key] = map[record.ID]int{rec.ID(): 0}
 		default:
-			o[key][rec.ID()] = struct{}{}
+			o[key][rec.ID()] += 0
 		}
 	}
 }
 
-// addPart takes a record into the tree at once that was judged by where it speaks of, so that the next one is judged by that.
-func (r *Replica) addPart(j judged) {
+func (o outside) drop(key sharefs.FileID, id record.ID) {
+	if delete(o[key], id); len(o[key]) == 0 {
+		delete(o, key)
+	}
+}
+
+// look lists what was passed over of a file, to be judged anew.
+func (o outside) look(key sharefs.FileID) (ids []record.ID) {
+	for id, looks := range o[key] {
+		ids = append(ids, id)
+		if o[key][id]++; looks+1 >= mostLooks {
+			o.drop(key, id)
+		}
+	}
+	return ids
+}
+
+// addPart takes a record into the tree at once that was judged by where it speaks of, so that the next one is judged by that. W is the watch of its item.
+func (r *Replica) addPart(j judged, w *watch) {
 	r.add(j.inputs()...)
 	if b, ok := j.Says().Body.(*record.Place); ok && (j.standing == Merged || j.standing == Leading) {
-		r.cameIn(b.File)
+		r.cameIn(b.File, w)
 	}
 }
 
 // cameIn judges anew what was passed over of a file that has its place now, and of what is in it.
-func (r *Replica) cameIn(file sharefs.FileID) {
+func (r *Replica) cameIn(file sharefs.FileID, w *watch) {
+	watches := map[sharefs.PeerID]*watch{}
+	if w != nil {
+		watches[w.author] = w
+	}
 	for todo := []sharefs.FileID{file}; len(todo) > 0; {
 		file, todo = todo[0], todo[1:]
 		var list []*record.Record
-		for id := range r.outside[file] {
+		for _, id := range r.outside.look(file) {
 			if rec := r.tree.Record(id); rec != nil {
 				list = append(list, rec)
 			}
@@ -193,6 +215,14 @@ func (r *Replica) cameIn(file sharefs.FileID) {
 			j := judged{rec, r.judge(rec)}
 			if j.standing == PassedOver {
 				continue
+			}
+			w, ok := watches[rec.Author]
+			if !ok {
+				w = r.watchOf(rec.Author)
+				watches[rec.Author] = w
+			}
+			if j.standing == Merged && w != nil {
+				j.standing = w.judge(rec)
 			}
 			r.keep(j)
 			r.add(j.inputs()...)

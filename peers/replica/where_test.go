@@ -249,6 +249,11 @@ func TestARemovalSpeaksForThePartAlone(t *testing.T) {
 
 // What somebody made elsewhere and then moves into the part comes with what he had said of it, be it a file or a directory with all below it.
 func TestMovedIntoAPart(t *testing.T) {
+	t.Run("in a batch", func(t *testing.T) { testMovedIntoAPart(t, true) })
+	t.Run("one by one", func(t *testing.T) { testMovedIntoAPart(t, false) }) // as from a host that may read a part itself
+}
+
+func testMovedIntoAPart(t *testing.T, together bool) {
 	w := newWard(t)
 	w.filled()
 	before := w.outside()
@@ -263,13 +268,18 @@ func TestMovedIntoAPart(t *testing.T) {
 	made := b.new
 	b.new = nil
 	var ids []record.ID
+	var items []Item
 	for _, rec := range made {
 		ids = append(ids, rec.ID())
+		items = append(items, Item{Records: []*record.Record{rec}})
 	}
-	writer := record.Writer{Share: record.ShareID{1}, Head: record.Head{Author: b.author(), Incarnation: 1}}
-	batch, err := writer.Batch(b.now, ids, b.key)
-	check(t, err)
-	_, err = w.rep.Take(b.author(), []Item{{Batch: batch, Records: made}})
+	if together {
+		writer := record.Writer{Share: record.ShareID{1}, Head: record.Head{Author: b.author(), Incarnation: 1}}
+		batch, err := writer.Batch(b.now, ids, b.key)
+		check(t, err)
+		items = []Item{{Batch: batch, Records: made}}
+	}
+	_, err := w.rep.Take(b.author(), items)
 	check(t, err)
 	if after := w.outside(); after != before {
 		t.Fatalf("outside there is\n%s\nnot\n%s", after, before)
@@ -293,6 +303,106 @@ func TestMovedIntoAPart(t *testing.T) {
 	}
 	if after := w.outside(); after != before {
 		t.Errorf("outside there is\n%s\nnot\n%s", after, before)
+	}
+}
+
+// What was passed over and counts as something comes in is no way around the bound of what may be removed and renamed.
+func TestWhatComesInIsHeld(t *testing.T) {
+	w := newWard(t)
+	w.filled()
+	b := w.bert
+	w.rep.cfg.Bulk = func(sharefs.PeerID) Bulk { return Bulk{Files: 4, Percent: 50, Least: 2, Within: 10 * time.Minute} }
+	for i := range byte(30) {
+		w.owner.place(converge.Key{File: sharefs.FileID{150 + i}}, record.Regular, fmt.Sprint("top/in/file", i))
+	}
+	w.tell(w.owner)
+	w.meet()
+	w.clock = w.clock.Add(time.Hour)
+	for i := range byte(30) { // into a directory that nobody has told of
+		b.say(&record.Place{File: sharefs.FileID{150 + i}, Type: record.Regular, Parent: sharefs.FileID{200}, Name: fmt.Sprint("moved", i)})
+	}
+	w.tell(b)
+	b.say(&record.Place{File: sharefs.FileID{200}, Type: record.Directory, Parent: sharefs.FileID{2}, Name: "dir"})
+	w.tell(b)
+	moved := 0
+	for path := range w.rep.tree.Result() {
+		if strings.HasPrefix(path, "top/in/dir/moved") {
+			moved++
+		}
+	}
+	if held := w.rep.holding[b.author()]; moved != 4 || held != 26 {
+		t.Errorf("%d are moved, and %d are held", moved, held)
+	}
+}
+
+// Moving a directory about in which something is that does not count costs no more each time.
+func TestWhatIsPassedOverIsNotJudgedForEver(t *testing.T) {
+	w := newWard(t)
+	w.filled()
+	b := w.bert
+	judged := 0
+	where := w.rep.cfg.Where
+	w.rep.cfg.Where = func(author sharefs.PeerID) (Where, bool) {
+		p, ok := where(author)
+		standing := p.Standing
+		p.Standing = func(path string) Standing { judged++; return standing(path) }
+		return p, ok
+	}
+	const many = 200
+	dir := &record.Place{File: sharefs.FileID{200}, Type: record.Directory, Parent: sharefs.FileID{2}, Name: "dir"}
+	b.say(dir)
+	for i := range uint64(many) {
+		b.say(&record.Place{File: sharefs.FileID{6}, Link: 100 + i, Type: record.Regular, Parent: sharefs.FileID{200}, Name: fmt.Sprint("secret", i)})
+	}
+	w.tell(b)
+	judged = 0
+	for i := range many {
+		moved := *dir
+		moved.Name = fmt.Sprint("dir", i)
+		b.say(&moved)
+		w.tell(b)
+	}
+	if most := 4 * mostLooks * many; judged > most {
+		t.Errorf("judged %d times, %d would do", judged, most)
+	}
+	if _, ok := w.rep.tree.Result()[fmt.Sprint("top/in/dir", many-1)]; !ok {
+		t.Error("it was not moved")
+	}
+}
+
+// What came one by one and was passed over is kept: it is told on, and counts when it comes again once its author may do more.
+func TestPassedOverOneByOne(t *testing.T) {
+	w := newWard(t)
+	w.filled()
+	b := w.bert
+	_, before, err := w.rep.Since(0, 1<<20)
+	check(t, err)
+	b.place(converge.Key{File: sharefs.FileID{100}}, record.Regular, "draft")
+	b.version(sharefs.FileID{100})
+	b.place(converge.Key{File: sharefs.FileID{101}}, record.Directory, "flat") // as if it led to a part
+	said := slices.Clone(b.new)
+	w.tell(b)
+	items, _, err := w.rep.Since(before, 1<<20)
+	check(t, err)
+	if len(items) != len(said) {
+		t.Errorf("%d of %d records are told on", len(items), len(said))
+	}
+	w.rep.cfg.Where = nil
+	for range 2 {
+		w.rep.mu.Lock()
+		check(t, w.rep.load())
+		w.rep.mu.Unlock()
+	}
+	if _, ok := w.rep.tree.Result()["draft"]; ok {
+		t.Error("it counts without having come again")
+	}
+	b.new = said
+	w.tell(b)
+	if n, ok := w.rep.tree.Result()["draft"]; !ok || n.Live.IsZero() {
+		t.Errorf("%v, %+v", ok, n)
+	}
+	if again, _, err := w.rep.Since(before, 1<<20); err != nil || len(again) != len(said) {
+		t.Errorf("%d records are told on, %v", len(again), err)
 	}
 }
 
