@@ -6,8 +6,10 @@ import (
 	"path/filepath"
 	"time"
 
+	"sharefs"
 	"sharefs/internal/config"
 	"sharefs/internal/status"
+	"sharefs/internal/store"
 	"sharefs/versions"
 	"sharefs/versions/pack"
 	"sharefs/versions/tier"
@@ -63,6 +65,25 @@ func (d *Daemon) openPacks() (err error) {
 	return err
 }
 
+// beginRoots has the roots that are written to a bucket, or to a peer, for the first time be numbered above those elsewhere: a recovery sheet that was printed before that names one number for all.
+func (d *Daemon) beginRoots(state, name string) error {
+	above := uint64(0)
+	given, err := os.ReadDir(filepath.Join(d.store.Dir, store.GivenDir))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return &sharefs.Error{Op: "begin a backup", Path: d.store.Dir, Kind: sharefs.KindOf(err), Err: err}
+	}
+	others := []string{tierState}
+	for _, e := range given {
+		others = append(others, filepath.Join(store.GivenDir, e.Name()))
+	}
+	for _, other := range others {
+		if of, n, err := tier.Known(filepath.Join(d.store.Dir, other)); err == nil && of == name { // the uploader says of its own what is wrong with it
+			above = max(above, n)
+		}
+	}
+	return tier.Begin(state, name, above)
+}
+
 // startTier begins to keep the store in its bucket, if it has one. The mount goes on whatever becomes of that; what is wrong is in the status.
 func (d *Daemon) startTier() {
 	if d.bucket == nil || d.store.ReadOnly {
@@ -73,8 +94,14 @@ func (d *Daemon) startTier() {
 		d.log.Warn("the bucket is not told the configuration", "err", err)
 	}
 	first := d.store.Keys.Ring.First().Secret
+	state := filepath.Join(d.store.Dir, tierState)
+	if name, err := tier.Identify(state); err == nil {
+		if err := d.beginRoots(state, name); err != nil {
+			d.log.Warn("the roots of the bucket are not numbered above those that peers have", "err", err)
+		}
+	}
 	d.tier, err = tier.Start(tier.Config{
-		Bucket: d.bucket, Source: d.tree.TierSource(), Key: versions.TierKey(first), State: filepath.Join(d.store.Dir, tierState),
+		Bucket: d.bucket, Source: d.tree.TierSource(), Key: versions.TierKey(first), State: state,
 		Host: hostname(), Every: tierEvery, Look: tierLook, Keep: tierKeep, Take: d.store.Config.Tier.TakeOver, Named: d.packs.Named, TakeBack: d.tree.TakeBack, About: versions.SealForTier(first, about),
 		Keys: func() []byte { return versions.SealKeysForTier(d.tree.Keys()) }, Log: d.log.With("part", "tier"),
 	})

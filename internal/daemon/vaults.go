@@ -113,7 +113,7 @@ func (v *vaults) start(id sharefs.PeerID) (*given, error) {
 		return nil, &sharefs.Error{Op: "keep a backup", Path: dir, Kind: sharefs.KindOf(err), Err: err}
 	}
 	state := filepath.Join(dir, id.Plain())
-	if err := tier.Begin(state, name); err != nil {
+	if err := d.beginRoots(state, name); err != nil {
 		return nil, err
 	}
 	about, err := os.ReadFile(filepath.Join(d.store.Dir, "share.toml"))
@@ -132,7 +132,7 @@ func (v *vaults) start(id sharefs.PeerID) (*given, error) {
 	defer g.mu.Unlock()
 	g.uploader, err = tier.Start(tier.Config{
 		Bucket: g.bucket, Source: vaultSource{d.tree.TierSource(), d.packs}, Key: versions.TierKey(first), State: state, Host: hostname(), Every: tierEvery, Look: vaultLook, Keep: tierKeep,
-		Ready: g.bucket.Ready, Own: true, Elsewhere: "have that peer forget what it keeps (there: sharefs peers drop NAME)", Take: d.store.Config.Tier.TakeOver, Named: func(list []tier.Info) { g.has(list); d.packs.Rouse() }, About: versions.SealForTier(first, about),
+		Ready: g.bucket.Ready, Own: true, Sums: true, Elsewhere: "have that peer forget what it keeps (there: sharefs peers drop NAME)", Take: d.store.Config.Tier.TakeOver, Named: func(list []tier.Info) { g.has(list); d.packs.Rouse() }, About: versions.SealForTier(first, about),
 		Keys: func() []byte { return versions.SealKeysForTier(d.tree.Keys()) }, Log: log,
 	})
 	if err != nil {

@@ -1,10 +1,13 @@
 package daemon
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"sharefs"
+	"sharefs/internal/store"
 	"sharefs/peers/book"
 	"sharefs/versions/tier"
 )
@@ -63,4 +66,38 @@ func TestDomains(t *testing.T) {
 	want(3)
 	anna.report.CheckError = "it is busy" // and may say so for ever
 	want(2)
+}
+
+// The roots that a new keeper gets, or a new bucket, have numbers above those that others have: so a sheet that names a number is good with all of them.
+func TestRootsOfANewKeeper(t *testing.T) {
+	d := &Daemon{store: &store.Store{Dir: t.TempDir()}}
+	own := filepath.Join(d.store.Dir, tierState)
+	name, err := tier.Identify(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	given := func(peer string) string { return filepath.Join(d.store.Dir, store.GivenDir, peer) }
+	begun := func(path string, want uint64) {
+		t.Helper()
+		if err := d.beginRoots(path, name); err != nil {
+			t.Fatal(err)
+		}
+		if of, n, err := tier.Known(path); err != nil || of != name || n != want {
+			t.Errorf("%s, %d, %v, not %d", of, n, err, want)
+		}
+	}
+	begun(own, 0)
+	if err := os.Mkdir(filepath.Join(d.store.Dir, store.GivenDir), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	begun(given("anna"), 0)
+	if err := tier.TakeUp(given("anna"), &tier.Root{Store: name, Nonce: "x", Number: 40}); err != nil {
+		t.Fatal(err)
+	}
+	if err := tier.TakeUp(given("other"), &tier.Root{Store: "00112233445566778899aabbccddeeff", Nonce: "x", Number: 80}); err != nil {
+		t.Fatal(err)
+	}
+	begun(given("bert"), 40)
+	begun(given("anna"), 40)
+	begun(own, 40) // a bucket that is new
 }

@@ -1,6 +1,7 @@
 package tier
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -20,9 +21,10 @@ type Fetch struct {
 	Bucket Bucket
 	Dir    string
 	Files  []RootFile
-	// Others are asked for a file of which the bucket lacks something, or gives what Check refuses. If none of them has a good one it is as the bucket gave it.
+	// Others are asked for a file of which the bucket lacks something, or gives something else than was put. If none of them has it right it is as the one has it that comes
+	// nearest, and Missing names it.
 	Others []Bucket
-	// Check, where not nil, sees whether a file that was fetched is what it should be: KindCorrupt, it is not.
+	// Check, where not nil, sees of a file without a sum whether it is what it should be, and of one with another sum whether it could be: KindCorrupt, it is not.
 	Check func(name string, body io.ReaderAt, size int64) error
 	// Progress is told of bytes; those that were there already are neither done nor in the total. May be nil.
 	Progress func(done, total uint64)
@@ -33,7 +35,7 @@ type Fetched struct {
 	Files   int      `json:"files"`   // that were fetched
 	Bytes   int64    `json:"bytes"`   // of them
 	Here    int      `json:"here"`    // files that were there already
-	Missing []string `json:"missing"` // what the bucket lacks, and how
+	Missing []string `json:"missing"` // what the bucket lacks or has wrong, and how
 }
 
 const (
@@ -57,7 +59,9 @@ func (f *Fetch) Run(ctx context.Context) (out Fetched, err error) {
 		place := f.path(file.Name)
 		wanted[place] = true
 		tops[top] = true
-		if st, err := os.Lstat(place); err == nil && st.Mode().IsRegular() && st.Size() == file.Size {
+		if here, err := f.isHere(ctx, file); err != nil {
+			return out, err
+		} else if here {
 			out.Here++
 			continue
 		}
@@ -125,75 +129,141 @@ func (f *Fetch) failed(name string, err error) error {
 	return e
 }
 
-// one fetches a file from whoever has a good one; lacks is what nobody has of it.
-func (f *Fetch) one(ctx context.Context, file RootFile, buf []byte, came func(n int)) (lacks string, err error) {
-	if len(f.Others) == 0 {
-		return f.from(ctx, f.Bucket, file, nil, buf, came)
+// failedTo is failed, or nil where nothing did.
+func (f *Fetch) failedTo(name string, err error) error {
+	if err == nil {
+		return nil
 	}
-	for _, b := range append([]Bucket{f.Bucket}, f.Others...) {
-		lacks, err := f.from(ctx, b, file, f.Check, buf, came)
-		if err == nil && lacks == "" || ctx.Err() != nil || sharefs.KindOf(err) == sharefs.KindNoSpace {
-			return "", err
-		}
-	}
-	return f.from(ctx, f.Bucket, file, nil, buf, came)
+	return f.failed(name, err)
 }
 
-// from fetches a file from a bucket. What check refuses does not get its name.
-func (f *Fetch) from(ctx context.Context, b Bucket, file RootFile, check func(string, io.ReaderAt, int64) error, buf []byte, came func(n int)) (lacks string, err error) {
+// isHere reports whether a file came before, as it should be.
+func (f *Fetch) isHere(ctx context.Context, file RootFile) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	path := f.path(file.Name)
+	if st, err := os.Lstat(path); err != nil || !st.Mode().IsRegular() || st.Size() != file.Size {
+		return false, nil
+	}
+	if file.Sum == "" {
+		return true, nil
+	}
+	body, err := os.Open(path)
+	if err != nil {
+		return false, f.failed(file.Name, err)
+	}
+	defer body.Close()
+	sum, err := sumOf(body, file.Size)
+	return err == nil && sum == file.Sum, nil // what does not read is fetched again
+}
+
+// How good a file is that came.
+const (
+	gradeNone  = iota
+	gradeShort // an end is missing
+	gradeBad   // something else is in it
+	gradeOther // it could be one of the store, but is not as it was put: parts of it are zeros, say
+	gradeRight
+)
+
+// one fetches a file from whoever has it right, or comes nearest; lacks is what nobody has of it.
+func (f *Fetch) one(ctx context.Context, file RootFile, buf []byte, came func(n int)) (lacks string, err error) {
 	path := f.path(file.Name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", f.failed(file.Name, err)
 	}
-	out, err := os.OpenFile(path+partial, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	best, kept := gradeNone, path+".best"+partial
+	defer os.Remove(kept)
+	var last error
+	for _, b := range append([]Bucket{f.Bucket}, f.Others...) {
+		grade, err := f.from(ctx, b, file, buf, came)
+		if ctx.Err() != nil || sharefs.KindOf(err) == sharefs.KindNoSpace {
+			os.Remove(path + partial)
+			return "", err
+		}
+		if err == nil && grade > best {
+			best, err = grade, f.failedTo(file.Name, os.Rename(path+partial, kept))
+		}
+		os.Remove(path + partial)
+		if last = cmp.Or(last, err); best == gradeRight {
+			break
+		}
+	}
+	switch best {
+	case gradeNone:
+		return file.Name + ": it is not there", last
+	case gradeShort:
+		lacks = file.Name + ": it is shorter than it was"
+	case gradeBad:
+		lacks = file.Name + ": it is damaged"
+	case gradeOther:
+		lacks = file.Name + ": it is not as it was put there, parts of it may be gone"
+	}
+	err = os.Rename(kept, path)
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	return lacks, f.failedTo(file.Name, err)
+}
+
+// from fetches a file from a bucket, durably, under the name of one that is not whole.
+func (f *Fetch) from(ctx context.Context, b Bucket, file RootFile, buf []byte, came func(n int)) (grade int, err error) {
+	out, err := os.OpenFile(f.path(file.Name)+partial, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return "", f.failed(file.Name, err)
+		return gradeNone, f.failed(file.Name, err)
 	}
 	defer func() {
-		if out != nil {
-			out.Close()
-			os.Remove(path + partial)
+		if e := out.Close(); err == nil {
+			err = f.failedTo(file.Name, e)
 		}
 	}()
-	for off := int64(0); off < file.Size; {
+	short := false
+	for off := int64(0); off < file.Size && !short; {
 		n, _, err := b.ReadAt(ctx, file.Name, buf[:min(file.Size-off, int64(len(buf)))], off)
 		switch {
 		case errors.Is(err, sharefs.KindNotExist) && off == 0:
-			return file.Name + ": it is not there", nil
+			return gradeNone, nil
 		case errors.Is(err, sharefs.KindNotExist), errors.Is(err, sharefs.KindRange), err == nil && n == 0:
-			lacks = file.Name + ": it is shorter than it was"
+			short = true
+			continue
 		case err != nil:
-			return "", err
-		}
-		if lacks != "" {
-			break
+			return gradeNone, err
 		}
 		if _, err := out.WriteAt(buf[:n], off); err != nil {
-			return "", f.failed(file.Name, err)
+			return gradeNone, f.failed(file.Name, err)
 		}
 		off += int64(n)
 		came(n)
 	}
-	if check != nil {
-		if lacks != "" {
-			return lacks, nil
+	if err := out.Sync(); err != nil {
+		return gradeNone, f.failed(file.Name, err)
+	}
+	if short {
+		return gradeShort, nil
+	}
+	return f.grade(file, out)
+}
+
+// grade tells how good a file is that has its length.
+func (f *Fetch) grade(file RootFile, body io.ReaderAt) (int, error) {
+	right := gradeRight
+	if file.Sum != "" {
+		sum, err := sumOf(body, file.Size)
+		if err != nil || sum == file.Sum {
+			return right, err
 		}
-		if err := check(file.Name, out, file.Size); err != nil {
-			return "", err
-		}
+		right = gradeOther
 	}
-	err = errors.Join(out.Sync(), out.Close())
-	out = nil
-	if err == nil {
-		err = os.Rename(path+partial, path)
+	if f.Check == nil {
+		return right, nil
 	}
-	if err == nil {
-		err = syncDir(filepath.Dir(path))
+	switch err := f.Check(file.Name, body, file.Size); {
+	case sharefs.KindOf(err) == sharefs.KindCorrupt:
+		return gradeBad, nil
+	default:
+		return right, err
 	}
-	if err != nil {
-		return "", f.failed(file.Name, err)
-	}
-	return lacks, nil
 }
 
 // tidy removes what is not wanted, of a root before this one or of a fetch that was interrupted.

@@ -142,11 +142,28 @@ func TestNameOfAStore(t *testing.T) {
 		t.Error(again, err)
 	}
 	other := filepath.Join(dir, "other")
-	if err := errors.Join(tier.Begin(other, store), tier.Begin(other, "another")); err != nil {
+	if err := errors.Join(tier.Begin(other, store, 5), tier.Begin(other, "another", 4)); err != nil {
 		t.Fatal(err)
 	}
-	if got, number, err := tier.Known(other); err != nil || got != store || number != 0 {
+	if got, number, err := tier.Known(other); err != nil || got != store || number != 5 {
 		t.Error(got, number, err)
+	}
+	// Roots have numbers above it; where one was written nothing is begun any more.
+	b, f := &membucket.Bucket{}, &files{}
+	f.set("packs/ab/1", "one")
+	cfg := config(t, b, f)
+	cfg.State = other
+	u := start(t, cfg)
+	same(t, b, f)
+	u.Close()
+	if root, _, err := tier.ReadRoot(t.Context(), b, key); err != nil || root.Number != 6 || root.Store != store {
+		t.Errorf("%+v, %v", root, err)
+	}
+	if err := tier.Begin(other, store, 50); err != nil {
+		t.Error(err)
+	}
+	if _, number, err := tier.Known(other); err != nil || number >= 50 {
+		t.Error(number, err)
 	}
 	if err := tier.TakeName(other, &tier.Root{Store: store, Number: 7, Nonce: "x"}); err != nil {
 		t.Fatal(err)
@@ -183,7 +200,7 @@ func TestBucketThatIsNotReady(t *testing.T) {
 	}
 }
 
-// Of several buckets a file is taken from one that has it as it should be: the first may lack it, have it too short, or have something else in its place. What none has right is as the first has it.
+// Of several buckets a file is taken from one that has it as it should be: the first may lack it, have it too short, or have something else in its place. What none has right is as the first has it, and is named.
 func TestFetchFromSeveral(t *testing.T) {
 	good := map[string]string{"packs/ab/1": "right one", "packs/ab/2": "right two", "packs/ab/3": "right three", "packs/ab/4": "right four", "checkpoints/rows/ab/5": "right five"}
 	var wanted []tier.RootFile
@@ -216,7 +233,7 @@ func TestFetchFromSeveral(t *testing.T) {
 		}
 		return nil
 	}}).Run(t.Context())
-	if err != nil || len(out.Missing) != 0 || out.Files != len(good) {
+	if err != nil || !slices.Equal(out.Missing, []string{"packs/ab/4: it is damaged"}) || out.Files != len(good)-1 {
 		t.Fatalf("%+v, %v", out, err)
 	}
 	good["packs/ab/4"] = "wrong four"

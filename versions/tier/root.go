@@ -35,6 +35,8 @@ type Root struct {
 type RootFile struct {
 	Name string `json:"n"` // relative to the store, with slashes
 	Size int64  `json:"s"` // bytes; the object may be longer if the file grows still
+	// Sum is the SHA-256 of the file as it was put, in hexadecimal, so that a bucket that gives something else is found out; empty: it is not known.
+	Sum string `json:"h,omitempty"`
 }
 
 // Dropped is a file that is not needed any more.

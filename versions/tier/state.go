@@ -39,12 +39,18 @@ func Identify(path string) (store string, err error) {
 	return s.Store, err
 }
 
-// Begin makes the file for one more bucket of a store that has a name already. Where it is there it is left as it is.
-func Begin(path, store string) error {
-	if _, err := os.Lstat(path); err == nil || !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
+// Begin makes the file for one more bucket of a store that has a name already, whose roots have numbers above one that was written elsewhere: so those of all its buckets tell by their
+// numbers what is later than a sheet that names one. Where roots were written already it is left as it is.
+func Begin(path, store string, above uint64) error {
 	s := state{Store: store}
+	if _, err := os.Lstat(path); err == nil {
+		if err := s.load(path); err != nil || s.Last != "" || s.Next != "" || s.Number >= above {
+			return err
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return &sharefs.Error{Op: "read what is known of the bucket", Path: path, Kind: sharefs.KindOf(err), Err: err}
+	}
+	s.Number = above
 	return s.save(path)
 }
 

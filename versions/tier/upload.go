@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -59,6 +60,9 @@ type Config struct {
 	// replaced; and where another store is kept there, or a later root of this one, Elsewhere says what can be done.
 	Own       bool
 	Elsewhere string
+	// Sums: the tag of an object is the SHA-256 of what was put, in hexadecimal. The root names those that this store has seen itself, so that a restore tells what was put from what
+	// the bucket says was; an object of which it says another one is put again.
+	Sums bool
 	// Take, where not empty, is the nonce of a root, or its beginning, that another copy of this store wrote and this one may replace.
 	Take string
 	// Named, where not nil, is told of all that the bucket has whole and its root names, each time that a root was written.
@@ -104,9 +108,10 @@ type Uploader struct {
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
 
-	remote map[string]Info // the objects that are there; nil: not known
-	root   *Root           // the last one, nil: there is none
-	etag   string          // its tag
+	remote map[string]Info   // the objects that are there; nil: not known
+	root   *Root             // the last one, nil: there is none
+	etag   string            // its tag
+	sums   map[string]string // with Sums: those of files that this store has seen, by their names
 	state  state
 	done   string    // state of the source that the root tells of; empty: none
 	looked time.Time // when it was last seen that the root is this store's
@@ -400,7 +405,12 @@ func (u *Uploader) meet(ctx context.Context) error {
 			return err
 		}
 	}
-	u.remote = remote
+	u.remote, u.sums = remote, map[string]string{}
+	if u.root != nil {
+		for _, f := range u.root.Files {
+			u.sums[f.Name] = f.Sum
+		}
+	}
 	return nil
 }
 
@@ -439,11 +449,15 @@ func (u *Uploader) mine(root *Root) error {
 // upload puts what is not there, and returns what is then. A file that is damaged here is left out, so that all else gets there: damaged names it.
 func (u *Uploader) upload(ctx context.Context, files []File) (there []File, damaged, err error) {
 	for _, f := range files {
-		if u.remote[f.Name].Size == f.Size && u.remote[f.Name].Key != "" {
+		is, err := u.isThere(f)
+		if is {
 			there = append(there, f)
 			continue
 		}
-		etag, err := u.put(ctx, f)
+		etag := ""
+		if err == nil {
+			etag, err = u.put(ctx, f)
+		}
 		if errors.Is(err, sharefs.KindCorrupt) {
 			if damaged == nil {
 				damaged = &sharefs.Error{Op: "upload", Path: f.Name, Kind: sharefs.KindCorrupt, Detail: "it is left out: sharefs fsck --scrub --repair", Err: err}
@@ -455,9 +469,41 @@ func (u *Uploader) upload(ctx context.Context, files []File) (there []File, dama
 		}
 		there = append(there, f)
 		u.remote[f.Name] = Info{Key: f.Name, Size: f.Size, ETag: etag}
+		u.sums[f.Name] = etag
 		u.note(func(s *Stats) { s.BacklogFiles, s.BacklogBytes = s.BacklogFiles-1, s.BacklogBytes-f.Size })
 	}
 	return there, damaged, nil
+}
+
+// isThere reports whether the bucket has a file as it is now. Where it says of itself what it has, and no root that this store sealed says the same, the file here tells.
+func (u *Uploader) isThere(f File) (bool, error) {
+	i, ok := u.remote[f.Name]
+	if !ok || i.Size != f.Size {
+		return false, nil
+	}
+	if !u.cfg.Sums || u.sums[f.Name] == i.ETag {
+		return true, nil
+	}
+	body, err := u.cfg.Source.Open(f.Name)
+	if err != nil {
+		return false, err
+	}
+	defer body.Close()
+	sum, err := sumOf(body, f.Size)
+	return err == nil && sum == i.ETag, err
+}
+
+// sumOf returns the SHA-256 of the first bytes of a file, in hexadecimal.
+func sumOf(body io.ReaderAt, size int64) (string, error) {
+	h := sha256.New()
+	if n, err := io.Copy(h, io.NewSectionReader(body, 0, size)); err != nil || n != size {
+		e := &sharefs.Error{Op: "read", Kind: sharefs.KindOf(err), Err: err}
+		if err == nil {
+			e.Kind, e.Detail = sharefs.KindCorrupt, "the file is shorter than it was"
+		}
+		return "", e
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 func (u *Uploader) put(ctx context.Context, f File) (etag string, err error) {
@@ -535,7 +581,11 @@ func (u *Uploader) next(files []File, now time.Time) *Root {
 	named := map[string]bool{}
 	for _, f := range files {
 		named[f.Name] = true
-		r.Files = append(r.Files, RootFile{f.Name, f.Size})
+		file := RootFile{Name: f.Name, Size: f.Size}
+		if u.cfg.Sums {
+			file.Sum = u.remote[f.Name].ETag // isThere or put has seen that it is so
+		}
+		r.Files = append(r.Files, file)
 	}
 	dropped := map[string]bool{}
 	if u.root != nil {

@@ -3,6 +3,8 @@ package membucket
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -21,6 +23,8 @@ type Bucket struct {
 	Before func(op, key string) error
 	// After is the same behind each, when it has been carried out: the answer is lost.
 	After func(op, key string) error
+	// Sums: the tag of an object is the SHA-256 of its bytes, in hexadecimal.
+	Sums bool
 
 	mu      sync.Mutex // guards what follows
 	objects map[string]object
@@ -66,12 +70,25 @@ func (b *Bucket) Put(ctx context.Context, key string, body io.ReaderAt, size int
 	}
 	b.tags++
 	o := object{data, strconv.FormatUint(b.tags, 10)}
+	if b.Sums {
+		o.etag = fmt.Sprintf("%x", sha256.Sum256(data))
+	}
 	if b.objects == nil {
 		b.objects = map[string]object{}
 	}
 	b.objects[key] = o
 	b.mu.Unlock()
 	return o.etag, b.end("put", key)
+}
+
+// Spoil changes the bytes of an object, which keeps its tag.
+func (b *Bucket) Spoil(key string, change func(data []byte)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	o := b.objects[key]
+	o.data = slices.Clone(o.data)
+	change(o.data)
+	b.objects[key] = o
 }
 
 // ReadAt implements [tier.Bucket].
