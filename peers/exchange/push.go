@@ -245,7 +245,7 @@ func (p *peer) pushItems(w *wire.Writer, g grant) (did bool, err error) {
 func large(it *Item) bool {
 	size := 0
 	for _, r := range it.Records {
-		size += len(r.Bytes())
+		size += r.Size()
 	}
 	return it.Batch != nil && size > wire.MaxBatchBytes
 }

@@ -27,7 +27,7 @@ func sizeOfItems(m *wire.Items) int {
 			size += 2 * len(it.Batch.Bytes()) // and the ids that it names
 		}
 		for _, r := range it.Records {
-			size += inboxCost + len(r.Bytes())
+			size += inboxCost + r.Size()
 		}
 	}
 	return size

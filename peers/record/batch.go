@@ -107,8 +107,14 @@ func (b *Batch) Bytes() []byte { return b.raw }
 
 // Sign signs the batch. The key must be the author's.
 func (b *Batch) Sign(key ed25519.PrivateKey) error {
-	return sign(b.raw, b.Author, key, batchDomain, b.hash)
+	sig, err := sign(b.Author, key, batchDomain, b.hash)
+	copy(b.signature(), sig)
+	return err
 }
 
 // Verify checks the signature. The error is of [sharefs.KindCorrupt].
-func (b *Batch) Verify() error { return verify("check a batch", b.raw, b.Author, batchDomain, b.hash) }
+func (b *Batch) Verify() error {
+	return verify("check a batch", b.signature(), b.Author, batchDomain, b.hash)
+}
+
+func (b *Batch) signature() []byte { return b.raw[len(b.raw)-ed25519.SignatureSize:] }

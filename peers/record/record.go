@@ -52,15 +52,16 @@ type Body interface {
 	append(b []byte) []byte
 }
 
-// Record is one statement of one author. It never changes but for its signature; the body must not be changed.
+// Record is one statement of one author. It never changes but for its signature; the origin and the body must not be changed. Of its encoding nothing is kept that follows from the rest, for
+// hosts hold millions of records in memory.
 type Record struct {
-	Share  ShareID
-	Author sharefs.PeerID
-	HLC    sharefs.HLC
-	Body   Body
+	*Origin
+	HLC  sharefs.HLC
+	Body Body
 
-	id  ID
-	raw []byte // the encoding; the last 64 bytes are the signature
+	id   ID
+	sig  *[ed25519.SignatureSize]byte // nil: zeros, as those of a batch have
+	size int                          // of the encoding, in bytes
 }
 
 const (
@@ -70,20 +71,23 @@ const (
 
 // New makes a record without a signature. Errors are of [sharefs.KindInvalid] and say what cannot be said.
 func New(share ShareID, author sharefs.PeerID, at sharefs.HLC, body Body) (*Record, error) {
-	r := &Record{Share: share, Author: author, HLC: at, Body: body}
+	r := &Record{Origin: originOf(share, author), HLC: at, Body: body}
 	if err := r.check(); err != nil {
 		return nil, invalid("author a record", err)
 	}
-	b := make([]byte, 0, 256)
-	b = append(b, Format)
-	b = append(b, share[:]...)
-	b = append(b, author[:]...)
-	b = binary.BigEndian.AppendUint64(b, uint64(at))
-	b = append(b, body.Kind())
-	b = body.append(b)
-	r.id = hash(recordDomain, b)
-	r.raw = append(b, make([]byte, ed25519.SignatureSize)...)
+	b := r.appendSigned(make([]byte, 0, 256))
+	r.id, r.size = hash(recordDomain, b), len(b)+ed25519.SignatureSize
 	return r, nil
+}
+
+// appendSigned appends what the signature stands behind.
+func (r *Record) appendSigned(b []byte) []byte {
+	b = append(b, Format)
+	b = append(b, r.Share[:]...)
+	b = append(b, r.Author[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(r.HLC))
+	b = append(b, r.Body.Kind())
+	return r.Body.append(b)
 }
 
 func (r *Record) check() error {
@@ -104,7 +108,7 @@ func (r *Record) check() error {
 	return r.Body.check()
 }
 
-// Decode reads a record and keeps b, which must not be changed. It does not check the signature. Errors are of [sharefs.KindInvalid], and where the format is
+// Decode reads a record. It keeps nothing of b, and does not check the signature. Errors are of [sharefs.KindInvalid], and where the format is
 // not known of [sharefs.KindNotSupported].
 func Decode(b []byte) (*Record, error) {
 	const op = "read a record"
@@ -115,9 +119,12 @@ func Decode(b []byte) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Record{raw: b}
-	d.array(r.Share[:], "share")
-	d.array(r.Author[:], "author")
+	r := &Record{size: len(b)}
+	var share ShareID
+	var author sharefs.PeerID
+	d.array(share[:], "share")
+	d.array(author[:], "author")
+	r.Origin = originOf(share, author)
 	r.HLC = sharefs.HLC(d.u64("time"))
 	switch kind := d.u8("kind"); kind {
 	case KindPlace:
@@ -137,23 +144,57 @@ func Decode(b []byte) (*Record, error) {
 		return nil, invalid(op, err)
 	}
 	r.id = hash(recordDomain, signed)
+	r.setSignature(b[len(signed):])
 	return r, nil
 }
+
+// setSignature keeps a signature, if it is one.
+func (r *Record) setSignature(sig []byte) {
+	r.sig = nil
+	if s := [ed25519.SignatureSize]byte(sig); s != [ed25519.SignatureSize]byte{} {
+		r.sig = &s
+	}
+}
+
+// signature returns the 64 bytes of the signature, not to be changed.
+func (r *Record) signature() []byte {
+	if r.sig == nil {
+		return unsigned[:]
+	}
+	return r.sig[:]
+}
+
+var unsigned [ed25519.SignatureSize]byte
 
 // ID returns the record's name.
 func (r *Record) ID() ID { return r.id }
 
-// Bytes returns the encoding, not to be changed.
-func (r *Record) Bytes() []byte { return r.raw }
+// Size returns the length of the encoding, in bytes.
+func (r *Record) Size() int { return r.size }
+
+// Append appends the encoding.
+func (r *Record) Append(b []byte) []byte { return append(r.appendSigned(b), r.signature()...) }
+
+// AppendSized appends the length of the encoding as a uvarint, and the encoding: so a record stands among others.
+func (r *Record) AppendSized(b []byte) []byte {
+	return r.Append(binary.AppendUvarint(b, uint64(r.size)))
+}
+
+// Bytes returns the encoding, which is made anew each time.
+func (r *Record) Bytes() []byte { return r.Append(make([]byte, 0, r.size)) }
 
 // Sign signs the record. The key must be the author's.
 func (r *Record) Sign(key ed25519.PrivateKey) error {
-	return sign(r.raw, r.Author, key, recordDomain, r.id)
+	sig, err := sign(r.Author, key, recordDomain, r.id)
+	if err == nil {
+		r.setSignature(sig)
+	}
+	return err
 }
 
 // Verify checks the signature. The error is of [sharefs.KindCorrupt].
 func (r *Record) Verify() error {
-	return verify("check a record", r.raw, r.Author, recordDomain, r.id)
+	return verify("check a record", r.signature(), r.Author, recordDomain, r.id)
 }
 
 // Order is where a record stands among all others: later ones win. Equal times are told apart by author and id, so that no two records are equal.
@@ -194,16 +235,15 @@ func hash(domain string, signed []byte) (sum [32]byte) {
 	return sum
 }
 
-func sign(raw []byte, author sharefs.PeerID, key ed25519.PrivateKey, domain string, sum [32]byte) error {
+func sign(author sharefs.PeerID, key ed25519.PrivateKey, domain string, sum [32]byte) (sig []byte, err error) {
 	if len(key) != ed25519.PrivateKeySize || !bytes.Equal(key[32:], author[:]) {
-		return invalid("sign", fmt.Errorf("the key is not the author's"))
+		return nil, invalid("sign", fmt.Errorf("the key is not the author's"))
 	}
-	copy(raw[len(raw)-ed25519.SignatureSize:], ed25519.Sign(key, append([]byte(domain), sum[:]...)))
-	return nil
+	return ed25519.Sign(key, append([]byte(domain), sum[:]...)), nil
 }
 
-func verify(op string, raw []byte, author sharefs.PeerID, domain string, sum [32]byte) error {
-	if !ed25519.Verify(author[:], append([]byte(domain), sum[:]...), raw[len(raw)-ed25519.SignatureSize:]) {
+func verify(op string, sig []byte, author sharefs.PeerID, domain string, sum [32]byte) error {
+	if !ed25519.Verify(author[:], append([]byte(domain), sum[:]...), sig) {
 		return &sharefs.Error{Op: op, Kind: sharefs.KindCorrupt, Detail: "the signature is not its author's, or something was changed"}
 	}
 	return nil

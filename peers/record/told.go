@@ -30,8 +30,9 @@ func (t *Told) check() error {
 
 // append writes what is signed of the record, but its format.
 func (t *Told) append(b []byte) []byte {
-	raw := t.Record.raw
-	return append(b, raw[1:len(raw)-ed25519.SignatureSize]...)
+	from := len(b)
+	b = t.Record.appendSigned(b)
+	return append(b[:from], b[from+1:]...)
 }
 
 func decodeTold(d *reader) *Told {

@@ -104,7 +104,7 @@ func (r *Replica) batchUp() error {
 		at, size, share := r.now(), 0, all[0].Share
 		var ids []record.ID
 		for _, rec := range all {
-			if size += len(rec.Bytes()); len(ids) > 0 && size > batchBytes || len(ids) == record.MaxBatch || rec.Share != share {
+			if size += rec.Size(); len(ids) > 0 && size > batchBytes || len(ids) == record.MaxBatch || rec.Share != share {
 				break
 			}
 			ids = append(ids, rec.ID())

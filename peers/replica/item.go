@@ -31,18 +31,18 @@ const (
 // Append appends the encoding of an item.
 func (i *Item) Append(b []byte) []byte {
 	if i.Batch == nil {
-		return appendBytes(append(b, itemRecord), i.Records[0].Bytes())
+		return i.Records[0].AppendSized(append(b, itemRecord))
 	}
 	b = appendBytes(append(b, itemBatch), i.Batch.Bytes())
 	for _, rec := range i.Records {
-		b = appendBytes(b, rec.Bytes())
+		b = rec.AppendSized(b)
 	}
 	return b
 }
 
 func appendBytes(b, v []byte) []byte { return append(binary.AppendUvarint(b, uint64(len(v))), v...) }
 
-// DecodeItem reads an item and keeps b, which must not be changed. It holds that the records are those that the batch names, and of its author and share; it checks no
+// DecodeItem reads an item, and keeps b of a batch, which must not be changed. It holds that the records are those that the batch names, and of its author and share; it checks no
 // signature. Errors are of KindInvalid, and of KindNotSupported where a format is not known.
 func DecodeItem(b []byte) (i Item, err error) {
 	const op = "read an item"
@@ -120,7 +120,7 @@ func (i *Item) check() error {
 				detail = fmt.Sprintf("record %d is not the one that the batch names, or of another author or share", n)
 				break
 			}
-			if size += len(rec.Bytes()); size > MaxItem {
+			if size += rec.Size(); size > MaxItem {
 				detail = fmt.Sprintf("a batch with more than %d bytes of records", MaxItem)
 				break
 			}

@@ -52,7 +52,7 @@ type judged struct {
 }
 
 // row is the row of a record: 1 byte what it counts, then the record.
-func (j judged) row() []byte { return append([]byte{byte(j.standing)}, j.Bytes()...) }
+func (j judged) row() []byte { return j.Append(append(make([]byte, 0, 1+j.Size()), byte(j.standing))) }
 
 func decodeRow(v []byte) (j judged, err error) {
 	if len(v) == 0 || v[0] >= byte(standings) {

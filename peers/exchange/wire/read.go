@@ -243,7 +243,7 @@ func (d *decoder) batch(raw []byte) *record.Batch {
 }
 
 func (d *decoder) record() *record.Record {
-	raw := bytes.Clone(d.take(d.varint(record.MaxRecord)))
+	raw := d.take(d.varint(record.MaxRecord))
 	if d.err != nil {
 		return nil
 	}

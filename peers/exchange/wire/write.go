@@ -110,13 +110,13 @@ func (w *ItemsWriter) Batch(batch *record.Batch, records []*record.Record) {
 	w.b = appendBytes(w.b, batch.Bytes())
 	w.b = binary.AppendUvarint(w.b, uint64(len(records)))
 	for _, r := range records {
-		w.b = appendBytes(w.b, r.Bytes())
+		w.b = r.AppendSized(w.b)
 	}
 }
 
 // Record adds a record without its batch.
 func (w *ItemsWriter) Record(r *record.Record) {
-	w.b = appendBytes(append(w.b, itemRecord), r.Bytes())
+	w.b = r.AppendSized(append(w.b, itemRecord))
 }
 
 // Message completes the message, which tells of all up to a number.
