@@ -29,8 +29,16 @@ type slot struct {
 	name  string
 	dir   *class  // nil: no directory has the name
 	names []named // the others
-	shown *Key    // what was last told to be there
+	shown shown   // what was last told to be there
 }
+
+// shown is a name of a file, of none in the zero value.
+type shown struct {
+	file *file
+	link uint64
+}
+
+func (s shown) key() Key { return Key{s.file.id, s.link} }
 
 // named is a name of a regular file or symlink, and the member of the class in which it has its place.
 type named struct {
@@ -62,9 +70,9 @@ func (t *Tree) classOf(dir *file) *class {
 
 // refresh notes that the nodes in which a file takes part may have changed.
 func (t *Tree) refresh(f *file) {
-	for _, s := range f.spots {
-		if c := t.files[s.parent].class; c != nil {
-			if at := c.slots[s.name]; at != nil {
+	for _, s := range f.spots.All() {
+		if c := t.files[s.parent()].class; c != nil {
+			if at := c.slots[s.name()]; at != nil {
 				t.stale[at] = struct{}{}
 			}
 		}
@@ -77,36 +85,38 @@ func (t *Tree) arrange() {
 	type change struct {
 		key Key
 		f   *file
-		now *spot
+		now spot
 	}
 	changes := make([]change, 0, len(t.moved))
 	for key, old := range t.moved {
 		f := t.files[key.File]
-		changes = append(changes, change{key, f, f.spots[key.Link]})
-		if old == nil {
+		now, _ := f.spots.Get(key.Link)
+		changes = append(changes, change{key, f, now})
+		if old.place == nil {
 			continue
 		}
 		if f.typ == record.Directory {
 			t.take(f)
 			continue
 		}
-		s := t.files[old.parent].class.slots[old.name]
+		s := t.files[old.parent()].class.slots[old.name()]
 		s.names = slices.DeleteFunc(s.names, func(n named) bool { return n.file == f && n.link == key.Link })
 		t.stale[s] = struct{}{}
 	}
 	for _, c := range changes {
-		if c.now == nil {
+		if c.now.place == nil {
 			continue
 		}
-		s := t.classOf(t.files[c.now.parent]).slot(c.now.name)
+		parent := c.now.parent()
+		s := t.classOf(t.files[parent]).slot(c.now.name())
 		t.stale[s] = struct{}{}
 		if c.f.typ == record.Directory {
 			d := t.classOf(c.f)
-			d.members[0].parent = c.now.parent
+			d.members[0].parent = parent
 			t.put(s, d)
 			continue
 		}
-		s.names = append(s.names, named{c.f, c.key.Link, c.now.parent})
+		s.names = append(s.names, named{c.f, c.key.Link, parent})
 	}
 	for c := range t.touched {
 		t.check(c)
@@ -215,6 +225,14 @@ func (t *Tree) check(c *class) {
 	t.attach(c, top.isRoot())
 }
 
+// firstOrder returns the order of the first placement; zero of what has none.
+func (f *file) firstOrder() (o record.Order) {
+	if f.first != nil {
+		o = f.first.Order()
+	}
+	return o
+}
+
 // before orders directories of one name: those that only lead come last.
 func (f *file) before(o *file) int {
 	if f.owned != o.owned {
@@ -223,7 +241,7 @@ func (f *file) before(o *file) int {
 		}
 		return 1
 	}
-	return f.first.Compare(o.first)
+	return f.firstOrder().Compare(o.firstOrder())
 }
 
 func (c *class) isRoot() bool { return len(c.members) > 0 && c.members[0].dir.id == record.Root }
@@ -246,11 +264,12 @@ func (t *Tree) attach(c *class, attached bool) {
 func (t *Tree) changes() map[Key]*Node {
 	changes := map[Key]*Node{}
 	for s := range t.stale {
-		if s.shown != nil {
-			if _, ok := changes[*s.shown]; !ok {
-				changes[*s.shown] = nil
+		if s.shown.file != nil {
+			key := s.shown.key()
+			if _, ok := changes[key]; !ok {
+				changes[key] = nil
 			}
-			s.shown = nil
+			s.shown = shown{}
 		}
 		if s.dir == nil && len(s.names) == 0 {
 			if s.in.slots[s.name] == s {
@@ -262,16 +281,14 @@ func (t *Tree) changes() map[Key]*Node {
 			continue
 		}
 		node := t.node(s)
-		s.shown = &node.Key
+		s.shown = shown{t.files[node.Key.File], node.Key.Link}
 		changes[node.Key] = &node
 	}
-	if root := t.rootNode(); !root.equal(t.nodes[Key{}]) {
+	if root := t.rootNode(); !root.Equal(t.nodes[Key{}]) {
 		changes[Key{}] = &root
 	}
 	return changes
 }
-
-func (n *Node) equal(o Node) bool { return n.Equal(&o) }
 
 func (t *Tree) rootNode() Node {
 	return Node{Type: record.Directory, Attr: t.files[record.Root].attrID()}
@@ -296,8 +313,8 @@ func (t *Tree) node(s *slot) Node {
 	}
 	names := make([]name, len(s.names))
 	for i, n := range s.names {
-		at := n.file.spots[n.link]
-		names[i] = name{Key{n.file.id, n.link}, n.file.typ, at.cameBack, at.order, n.file.ranked(), n.file.attrID()}
+		at, _ := n.file.spots.Get(n.link)
+		names[i] = name{Key{n.file.id, n.link}, n.file.typ, at.cameBack, at.place.Order(), n.file.ranked(), n.file.attrID()}
 	}
 	return choose(Slot{s.in.identity, s.name}, dir, names)
 }

@@ -117,7 +117,10 @@ func (d *disk) step(op Op) error {
 }
 
 func (d *disk) result() Result {
-	w := world{nodes: d.nodes}
+	w := newWorld()
+	for _, n := range d.nodes {
+		w.put(&n)
+	}
 	return w.result()
 }
 

@@ -4,77 +4,67 @@ import (
 	"slices"
 
 	"sharefs"
+	"sharefs/peers/few"
 	"sharefs/peers/record"
 )
 
 // file is what is known of one file.
 type file struct {
 	id    sharefs.FileID
-	typ   record.Type  // 0: not known yet
-	first record.Order // of its first placement
-	owned bool         // a placement is by somebody whose trust reaches there; otherwise all only lead
+	typ   record.Type    // 0: not known yet
+	owned bool           // a placement is by somebody whose trust reaches there; otherwise all only lead
+	gaps  bool           // some version comes from one that is not here as merged
+	stale bool           // of one with gaps: heads and depths have to be found out anew
+	kids  int32          // of a directory: names that have their place in it
+	first *record.Record // its first placement
 	attr  *record.Record
 
 	// Of a directory:
 	moved       // after the log was carried out
 	was   moved // before it was carried out again
-	kids  int   // names that have their place in it
 	class *class
 
 	// Of others:
-	links    map[uint64]*register
-	versions map[record.ID]*version
-	gaps     bool // some version comes from one that is not here as merged
-	stale    bool // of one with gaps: heads and depths have to be found out anew
+	links    few.Map[uint64, []*record.Record] // the placements of each name, in order
+	versions few.Map[record.ID, *version]
 	heads    []*version
 
-	spots map[uint64]*spot // where its names are, as the rest of the tree knows it
+	spots few.Map[uint64, spot] // where its names are, as the rest of the tree knows it
 }
 
-// spot is where a name is.
+// spot is where a name is, by the placement that is in effect; the zero value is nowhere.
 type spot struct {
-	parent   sharefs.FileID
-	name     string
-	order    record.Order // of the placement
+	place    *record.Record
 	cameBack bool
 }
 
-// register holds the placements of one name, in order.
-type register struct{ places []*record.Record }
+func (s spot) parent() sharefs.FileID { return s.place.Body.(*record.Place).Parent }
+
+func (s spot) name() string { return s.place.Body.(*record.Place).Name }
 
 // version is a node of a file's graph.
 type version struct {
 	rec        *record.Record
 	body       *record.Version
+	depth      int32 // unless file.stale
 	merged     bool
 	accepted   bool // it fits the file
 	superseded bool // a merged version descends from it
-	depth      int  // unless file.deeper
 }
 
 // insert files a placement of a regular file or symlink.
 func (f *file) insert(r *record.Record, p *record.Place) {
-	if f.links == nil {
-		f.links = map[uint64]*register{}
-	}
-	reg := f.links[p.Link]
-	if reg == nil {
-		reg = &register{}
-		f.links[p.Link] = reg
-	}
-	i, _ := slices.BinarySearchFunc(reg.places, r, func(a, b *record.Record) int { return a.Order().Compare(b.Order()) })
-	reg.places = slices.Insert(reg.places, i, r)
+	places, _ := f.links.Get(p.Link)
+	i, _ := slices.BinarySearchFunc(places, r, (*record.Record).Compare)
+	f.links.Set(p.Link, slices.Insert(places, i, r))
 }
 
 // addVersion files a version, or one that was known and now is merged, and reports whether the heads, or their order, may have changed.
 func (f *file) addVersion(r *record.Record, body *record.Version, merged bool) bool {
-	if f.versions == nil {
-		f.versions = map[record.ID]*version{}
-	}
-	v := f.versions[r.ID()]
-	if v == nil {
+	v, ok := f.versions.Get(r.ID())
+	if !ok {
 		v = &version{rec: r, body: body, merged: merged}
-		f.versions[r.ID()] = v
+		f.versions.Set(r.ID(), v)
 		return f.typ != 0 && f.try(v)
 	}
 	v.merged = merged
@@ -91,7 +81,7 @@ func (f *file) addVersion(r *record.Record, body *record.Version, merged bool) b
 // tryAll takes up the versions that came before the file's type was known.
 func (f *file) tryAll() {
 	f.gaps, f.stale = true, true
-	for _, v := range f.versions {
+	for _, v := range f.versions.All() {
 		f.try(v)
 	}
 }
@@ -108,15 +98,16 @@ func (f *file) try(v *version) (changed bool) {
 		return true
 	}
 	for _, id := range v.body.Parents {
-		v.depth = max(v.depth, f.versions[id].depth+1)
+		p, _ := f.versions.Get(id)
+		v.depth = max(v.depth, p.depth+1)
 	}
 	return f.lead(v)
 }
 
 // parent returns a version from which another one comes; nil if it is not here, or comes later, of which no honest author is the cause.
 func (f *file) parent(v *version, id record.ID) *version {
-	p := f.versions[id]
-	if p == nil || !p.accepted || p.rec.Order().Compare(v.rec.Order()) > 0 {
+	p, ok := f.versions.Get(id)
+	if !ok || !p.accepted || p.rec.Compare(v.rec) > 0 {
 		return nil
 	}
 	return p
@@ -139,7 +130,7 @@ func (f *file) lead(v *version) bool {
 	}
 	f.heads = append(f.heads, v)
 	for todo := v.body.Parents; len(todo) > 0; {
-		p := f.versions[todo[len(todo)-1]]
+		p, _ := f.versions.Get(todo[len(todo)-1])
 		todo = todo[:len(todo)-1]
 		if p.superseded {
 			continue
@@ -157,14 +148,14 @@ func (f *file) lead(v *version) bool {
 func (f *file) fill() {
 	f.stale, f.gaps, f.heads = false, false, nil
 	var all []*version
-	for _, v := range f.versions {
+	for _, v := range f.versions.All() {
 		if v.accepted {
 			all = append(all, v)
 		}
 	}
-	slices.SortFunc(all, func(a, b *version) int { return a.rec.Order().Compare(b.rec.Order()) })
+	slices.SortFunc(all, func(a, b *version) int { return a.rec.Compare(b.rec) })
 	open := map[*version]bool{}
-	deepest := map[sharefs.PeerID]int{} // of the merged versions of an author so far
+	deepest := map[sharefs.PeerID]int32{} // of the merged versions of an author so far
 	for _, v := range all {
 		v.depth, v.superseded = 1, false
 		for _, id := range v.body.Parents {
@@ -211,7 +202,7 @@ func (f *file) ranked() []head {
 	heads := f.leading()
 	all := make([]head, len(heads))
 	for i, v := range heads {
-		all[i] = head{id: v.rec.ID(), depth: v.depth, order: v.rec.Order(), content: v.body.Content()}
+		all[i] = head{id: v.rec.ID(), depth: int(v.depth), order: v.rec.Order(), content: v.body.Content()}
 	}
 	slices.SortFunc(all, func(a, b head) int { return a.before(&b) })
 	return all
@@ -219,7 +210,7 @@ func (f *file) ranked() []head {
 
 // cameBack reports whether a name of the file is there although it was removed: one more record may tell that the remover had seen everything.
 func (f *file) cameBack() bool {
-	for _, s := range f.spots {
+	for _, s := range f.spots.All() {
 		if s.cameBack {
 			return true
 		}
@@ -228,19 +219,17 @@ func (f *file) cameBack() bool {
 }
 
 // where returns where the names of a file are to be, by link.
-func (t *Tree) where(f *file) map[uint64]*spot {
-	all := map[uint64]*spot{}
+func (t *Tree) where(f *file) (all few.Map[uint64, spot]) {
 	if f.typ == record.Directory {
 		if f.pos != nil && (!f.removed || f.kids > 0) {
-			all[0] = &spot{parent: f.pos.place.Parent, name: f.pos.place.Name, order: f.pos.order, cameBack: f.removed}
+			all.Set(0, spot{f.pos.record, f.removed})
 		}
 		return all
 	}
-	var gone map[uint64]*spot // places of removed names
+	var gone few.Map[uint64, spot] // places of removed names
 	var after map[uint64][]*record.Record
-	for link, reg := range f.links {
-		for i := len(reg.places) - 1; i >= 0; i-- {
-			r := reg.places[i]
+	for link, places := range f.links.All() {
+		for i, r := range slices.Backward(places) {
 			p := r.Body.(*record.Place)
 			if p.Removed() {
 				continue
@@ -248,31 +237,30 @@ func (t *Tree) where(f *file) map[uint64]*spot {
 			if parent := t.files[p.Parent]; parent == nil || parent.typ != record.Directory {
 				continue
 			}
-			s := &spot{parent: p.Parent, name: p.Name, order: r.Order()}
 			var removals []*record.Record
-			for _, later := range reg.places[i+1:] {
+			for _, later := range places[i+1:] {
 				if later.Body.(*record.Place).Removed() {
 					removals = append(removals, later)
 				}
 			}
 			if len(removals) == 0 {
-				all[link] = s
+				all.Set(link, spot{place: r})
 				break
 			}
-			if gone == nil {
-				gone, after = map[uint64]*spot{}, map[uint64][]*record.Record{}
+			if after == nil {
+				after = map[uint64][]*record.Record{}
 			}
-			gone[link], after[link] = s, removals
+			gone.Set(link, spot{r, true})
+			after[link] = removals
 			break
 		}
 	}
-	if len(all) > 0 || len(f.leading()) == 0 {
+	if all.Len() > 0 || len(f.leading()) == 0 {
 		return all
 	}
-	for link, s := range gone {
+	for link, s := range gone.All() {
 		if !t.saw(f, after[link]) {
-			s.cameBack = true
-			all[link] = s
+			all.Set(link, s)
 		}
 	}
 	return all
@@ -300,8 +288,8 @@ func (t *Tree) saw(f *file, removals []*record.Record) bool {
 	}
 	saw := seen(removals, get)
 	var others []map[record.ID]bool // what each other removal of the file has seen
-	for _, reg := range f.links {
-		for _, r := range reg.places {
+	for _, places := range f.links.All() {
+		for _, r := range places {
 			if r.Body.(*record.Place).Removed() && !speak[r.ID()] {
 				// With itself in it: one that is seen by another that speaks does not speak for that.
 				others = append(others, seen([]*record.Record{r}, get))

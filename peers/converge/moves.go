@@ -94,25 +94,22 @@ func (t *Tree) place() {
 			continue
 		}
 		now := t.where(f)
-		for link, old := range f.spots {
-			if s := now[link]; s == nil || s.parent != old.parent || s.name != old.name {
+		for link, old := range f.spots.All() {
+			if s, ok := now.Get(link); !ok || s.parent() != old.parent() || s.name() != old.name() {
 				t.note(Key{f.id, link}, old)
-				delete(f.spots, link)
+				f.spots.Delete(link)
 				t.count(old, -1)
 			} else { // it may have come back, or come by another placement
-				if s.order != old.order {
+				if s.place.ID() != old.place.ID() {
 					t.renewed[f.id] = struct{}{}
 				}
-				f.spots[link] = s
+				f.spots.Set(link, s)
 			}
 		}
-		for link, s := range now {
-			if f.spots[link] == nil {
-				if f.spots == nil {
-					f.spots = map[uint64]*spot{}
-				}
-				t.note(Key{f.id, link}, nil)
-				f.spots[link] = s
+		for link, s := range now.All() {
+			if !f.spots.Has(link) {
+				t.note(Key{f.id, link}, spot{})
+				f.spots.Set(link, s)
 				t.count(s, 1)
 			}
 		}
@@ -120,15 +117,15 @@ func (t *Tree) place() {
 }
 
 // note remembers where a name was before the change in progress.
-func (t *Tree) note(key Key, old *spot) {
+func (t *Tree) note(key Key, old spot) {
 	if _, ok := t.moved[key]; !ok {
 		t.moved[key] = old
 	}
 }
 
 // count counts what a directory holds.
-func (t *Tree) count(s *spot, by int) {
-	dir := t.files[s.parent]
+func (t *Tree) count(s spot, by int32) {
+	dir := t.files[s.parent()]
 	had := dir.kids > 0
 	dir.kids += by
 	if had != (dir.kids > 0) && dir.removed {

@@ -50,20 +50,49 @@ type Op struct {
 
 // world is a live tree that operations lead from one state to the next.
 type world struct {
-	nodes map[Key]Node
-	at    map[Slot]Key // but the root
+	nodes map[Key]*Node  // which do not change, so that several worlds may have them in common
+	at    map[Slot]*Node // but the root: by its key it is the one that has the name
+	twin  *world         // another one that is nearly always the same; nil: none
+}
+
+func newWorld() world {
+	return world{nodes: map[Key]*Node{{}: {Type: record.Directory}}, at: map[Slot]*Node{}}
+}
+
+func (w *world) node(key Key) (Node, bool) {
+	n, ok := w.nodes[key]
+	if !ok {
+		return Node{}, false
+	}
+	return *n, true
+}
+
+// shared returns a node, or the same one of the twin.
+func (w *world) shared(n *Node) *Node {
+	if w.twin != nil {
+		if o := w.twin.nodes[n.Key]; o != nil && o.Equal(n) {
+			return o
+		}
+	}
+	return n
+}
+
+// put says what a node is, and that it has its name.
+func (w *world) put(n *Node) {
+	n = w.shared(n)
+	w.nodes[n.Key] = n
+	if n.Key != (Key{}) {
+		w.at[n.Slot] = n
+	}
 }
 
 // Diff returns the operations that lead from one live tree to another.
 func Diff(from, to Result) []Op {
-	w := world{nodes: map[Key]Node{{}: {Type: record.Directory}}, at: map[Slot]Key{}}
+	w := newWorld()
 	changes := map[Key]*Node{}
-	for path, n := range from {
-		w.nodes[n.Key] = n
+	for _, n := range from {
+		w.put(&n)
 		changes[n.Key] = nil
-		if path != "" {
-			w.at[n.Slot] = n.Key
-		}
 	}
 	for _, n := range to {
 		changes[n.Key] = &n
@@ -112,7 +141,7 @@ func (w *world) change(changes map[Key]*Node) []Op {
 // series is change where every file stays what it is.
 func (w *world) series(changes map[Key]*Node) []Op {
 	p := planner{world: w, changes: map[Key]*Node{}, visiting: map[Key]bool{}}
-	before := map[Key]Node{} // of what stays
+	before := map[Key]*Node{} // of what stays
 	var all []Key
 	for key, n := range changes {
 		old, there := w.nodes[key]
@@ -158,16 +187,17 @@ func (p *planner) settle(key Key) {
 			}
 			continue
 		}
-		other, taken := p.at[n.Slot]
-		if !taken || other == key {
+		at, taken := p.at[n.Slot]
+		if !taken || at.Key == key {
 			break
 		}
+		other := at.Key
 		if p.goes(other) && n.Type != record.Directory && p.nodes[other].Type != record.Directory {
 			over = &other
 			break
 		}
 		p.settle(other)
-		if still, taken := p.at[n.Slot]; taken && still == other {
+		if still, taken := p.at[n.Slot]; taken && still.Key == other {
 			p.park(other)
 		}
 	}
@@ -214,8 +244,7 @@ func (p *planner) park(key Key) {
 	for shift := 60; shift >= 0; shift -= 4 {
 		name = append(name, digits[key.Link>>shift&15])
 	}
-	node := p.nodes[key]
-	p.do(Op{Verb: Move, Key: key, To: Slot{Limbo, string(name)}, Node: node})
+	p.do(Op{Verb: Move, Key: key, To: Slot{Limbo, string(name)}, Node: *p.nodes[key]})
 }
 
 // do carries out an operation on the structure.
@@ -233,7 +262,7 @@ func (p *planner) do(op Op) {
 	}
 	n := op.Node
 	n.Slot = op.To
-	p.nodes[op.Key], p.at[op.To] = n, op.Key
+	p.put(&n)
 }
 
 // removeAll removes what is to go, each directory after what is in it.
@@ -254,12 +283,12 @@ func (p *planner) removeAll(all []Key) {
 	}
 	slices.SortStableFunc(list, func(a, b gone) int { return cmp.Compare(b.depth, a.depth) })
 	for _, g := range list {
-		p.do(Op{Verb: Remove, Key: g.key, Node: p.nodes[g.key]})
+		p.do(Op{Verb: Remove, Key: g.key, Node: *p.nodes[g.key]})
 	}
 }
 
 // describe makes the nodes what they are to be apart from their places.
-func (p *planner) describe(all []Key, changes map[Key]*Node, before map[Key]Node) {
+func (p *planner) describe(all []Key, changes, before map[Key]*Node) {
 	for _, verb := range []Verb{Content, SetAttr, Conflicts} {
 		for _, key := range all {
 			n := changes[key]
@@ -267,6 +296,9 @@ func (p *planner) describe(all []Key, changes map[Key]*Node, before map[Key]Node
 				continue
 			}
 			old := before[key]
+			if old == nil {
+				old = &Node{}
+			}
 			differs := false
 			switch verb {
 			case Content:
@@ -274,12 +306,20 @@ func (p *planner) describe(all []Key, changes map[Key]*Node, before map[Key]Node
 			case SetAttr:
 				differs = n.Attr != old.Attr
 			case Conflicts:
-				differs = !n.sameConflicts(&old)
+				differs = !n.sameConflicts(old)
 			}
 			if differs {
 				p.ops = append(p.ops, Op{Verb: verb, Key: key, Node: *n})
 			}
-			p.nodes[key] = *n
+		}
+	}
+	for _, key := range all {
+		if n := changes[key]; n != nil {
+			n = p.shared(n)
+			p.nodes[key] = n
+			if at, ok := p.at[n.Slot]; ok && at.Key == key {
+				p.at[n.Slot] = n
+			}
 		}
 	}
 }
@@ -299,7 +339,7 @@ func (w *world) result() Result {
 		return p
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(w.nodes), Key.Compare) {
-		n := w.nodes[key]
+		n := *w.nodes[key]
 		if key == (Key{}) {
 			all[""] = n
 			continue

@@ -1,7 +1,6 @@
 package converge
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -24,10 +23,10 @@ func (t *Tree) Spots(id sharefs.FileID, fn func(Spot)) {
 	if f == nil {
 		return
 	}
-	for _, link := range slices.Sorted(maps.Keys(f.spots)) {
-		s := f.spots[link]
-		if dir, ok := t.Path(s.parent); ok {
-			fn(Spot{Key{id, link}, f.typ, s.parent, Join(dir, s.name), s.order.ID})
+	for _, link := range slices.Sorted(f.spots.Keys()) {
+		s, _ := f.spots.Get(link)
+		if dir, ok := t.Path(s.parent()); ok {
+			fn(Spot{Key{id, link}, f.typ, s.parent(), Join(dir, s.name()), s.place.ID()})
 		}
 	}
 }
@@ -35,7 +34,7 @@ func (t *Tree) Spots(id sharefs.FileID, fn func(Spot)) {
 // Placed reports whether a name has a place, be it below the root or below a directory that is not known: otherwise it is removed, or never was.
 func (t *Tree) Placed(key Key) bool {
 	f := t.files[key.File]
-	return f != nil && f.spots[key.Link] != nil
+	return f != nil && f.spots.Has(key.Link)
 }
 
 // Trails calls fn for each name that a file has or had, with where it is or was last by the placements of all that is above it, removed or not. A name that never had a possible place is left
@@ -48,19 +47,20 @@ func (t *Tree) Trails(id sharefs.FileID, fn func(key Key, path string, there boo
 	if f.typ == record.Directory {
 		if f.pos != nil {
 			if dir, ok := t.Trail(f.pos.place.Parent); ok {
-				fn(Key{File: id}, Join(dir, f.pos.place.Name), f.spots[0] != nil)
+				fn(Key{File: id}, Join(dir, f.pos.place.Name), f.spots.Has(0))
 			}
 		}
 		return
 	}
-	for _, link := range slices.Sorted(maps.Keys(f.links)) {
-		for _, r := range slices.Backward(f.links[link].places) {
+	for _, link := range slices.Sorted(f.links.Keys()) {
+		places, _ := f.links.Get(link)
+		for _, r := range slices.Backward(places) {
 			p := r.Body.(*record.Place)
 			if parent := t.files[p.Parent]; p.Removed() || parent == nil || parent.typ != record.Directory {
 				continue
 			}
 			if dir, ok := t.Trail(p.Parent); ok {
-				fn(Key{id, link}, Join(dir, p.Name), f.spots[link] != nil)
+				fn(Key{id, link}, Join(dir, p.Name), f.spots.Has(link))
 			}
 			break
 		}

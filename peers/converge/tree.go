@@ -22,7 +22,7 @@ type Tree struct {
 	moves   []*move                     // new placements of directories
 	redo    *record.Order               // the first placement of a directory that has to be carried out again
 	dirty   []*file                     // whose names may have changed
-	moved   map[Key]*spot               // where names were before that have changed; nil: nowhere
+	moved   map[Key]spot                // where names were before that have changed
 	touched map[*class]struct{}         // classes whose members or place may have changed
 	stale   map[*slot]struct{}          // slots whose node may have changed
 	again   bool                        // the type of a file has changed: everything has to be made anew
@@ -36,8 +36,7 @@ type Tree struct {
 func New() *Tree {
 	t := &Tree{}
 	t.clear()
-	t.world = world{nodes: map[Key]Node{}, at: map[Slot]Key{}}
-	t.nodes[Key{}] = Node{Type: record.Directory}
+	t.world = newWorld()
 	return t
 }
 
@@ -53,7 +52,7 @@ func (t *Tree) clear() {
 
 func (t *Tree) begin() {
 	t.moves, t.redo, t.dirty, t.again, t.remade, t.paths = nil, nil, nil, false, false, nil
-	t.moved, t.queued, t.renewed = map[Key]*spot{}, map[sharefs.FileID]struct{}{}, map[sharefs.FileID]struct{}{}
+	t.moved, t.queued, t.renewed = map[Key]spot{}, map[sharefs.FileID]struct{}{}, map[sharefs.FileID]struct{}{}
 	t.touched, t.stale = map[*class]struct{}{}, map[*slot]struct{}{}
 }
 
@@ -80,7 +79,7 @@ func (t *Tree) settle() []Op {
 
 // remake makes everything anew from the records.
 func (t *Tree) remake() []Op {
-	all := slices.SortedFunc(maps.Values(t.records), func(a, b Input) int { return a.Record.Order().Compare(b.Record.Order()) })
+	all := slices.SortedFunc(maps.Values(t.records), func(a, b Input) int { return a.Record.Compare(b.Record) })
 	t.clear()
 	t.remade = true
 	for _, i := range all {
@@ -105,11 +104,11 @@ func (t *Tree) remake() []Op {
 
 // Lookup returns the node of a name in a directory that is shown.
 func (t *Tree) Lookup(parent sharefs.FileID, name string) (Node, bool) {
-	key, ok := t.at[Slot{parent, name}]
+	n, ok := t.at[Slot{parent, name}]
 	if !ok {
 		return Node{}, false
 	}
-	return t.nodes[key], true
+	return *t.nodes[n.Key], true
 }
 
 // Children calls fn for what is shown in a directory that is shown, in no order.
@@ -119,22 +118,19 @@ func (t *Tree) Children(dir sharefs.FileID, fn func(Node)) {
 		return
 	}
 	for _, s := range f.class.slots {
-		if s.shown != nil {
-			fn(t.nodes[*s.shown])
+		if s.shown.file != nil {
+			fn(*t.nodes[s.shown.key()])
 		}
 	}
 }
 
 // Node returns the node of a name of a file, if it is shown. The root is that of the zero key.
-func (t *Tree) Node(key Key) (Node, bool) {
-	n, ok := t.nodes[key]
-	return n, ok
-}
+func (t *Tree) Node(key Key) (Node, bool) { return t.world.node(key) }
 
 // Nodes calls fn for each name that is shown, and the root, in no order.
 func (t *Tree) Nodes(fn func(Node)) {
 	for _, n := range t.nodes {
-		fn(n)
+		fn(*n)
 	}
 }
 
@@ -155,8 +151,8 @@ func (t *Tree) Heads(id sharefs.FileID) []record.ID {
 func (t *Tree) Superseded(id record.ID) bool {
 	if rec := t.Record(id); rec != nil {
 		if b, ok := rec.Body.(*record.Version); ok {
-			v := t.files[b.File].versions[id]
-			return v != nil && v.superseded
+			v, ok := t.files[b.File].versions.Get(id)
+			return ok && v.superseded
 		}
 	}
 	return false
@@ -199,8 +195,8 @@ func (t *Tree) Result() Result { return t.world.result() }
 func (t *Tree) Orphans() []Key {
 	var all []Key
 	for id, f := range t.files {
-		for link, at := range f.spots {
-			if c := t.files[at.parent].class; c == nil || !c.attached {
+		for link, at := range f.spots.All() {
+			if c := t.files[at.parent()].class; c == nil || !c.attached {
 				all = append(all, Key{id, link})
 			}
 		}
@@ -230,7 +226,7 @@ func (t *Tree) add(i Input) {
 			t.soil(f)
 		}
 	case *record.Attr:
-		if f := t.file(b.File); i.Standing == Merged && (f.attr == nil || f.attr.Order().Compare(r.Order()) < 0) {
+		if f := t.file(b.File); i.Standing == Merged && (f.attr == nil || f.attr.Compare(r) < 0) {
 			f.attr = r
 			t.soil(f)
 		}
@@ -258,7 +254,7 @@ func (t *Tree) soil(f *file) {
 
 // addPlace files a placement, of an author whose trust reaches there (owned) or whom it leads; again: it was filed before as one that leads.
 func (t *Tree) addPlace(r *record.Record, p *record.Place, owned, again bool) {
-	f, at := t.file(p.File), r.Order()
+	f := t.file(p.File)
 	if owned && !f.owned {
 		f.owned = true
 		if f.class != nil {
@@ -270,17 +266,17 @@ func (t *Tree) addPlace(r *record.Record, p *record.Place, owned, again bool) {
 	}
 	switch {
 	case f.typ == 0:
-		f.typ, f.first = p.Type, at
+		f.typ, f.first = p.Type, r
 		f.tryAll()
 		if f.typ == record.Directory {
 			t.hopesFulfilled(f.id)
 		}
-	case at.Compare(f.first) < 0:
+	case r.Compare(f.first) < 0:
 		if f.typ != p.Type {
 			t.again = true
 			return
 		}
-		f.first = at
+		f.first = r
 		if f.class != nil {
 			t.touched[f.class] = struct{}{}
 		}
@@ -297,7 +293,7 @@ func (t *Tree) addPlace(r *record.Record, p *record.Place, owned, again bool) {
 		hope[f.id] = struct{}{}
 	}
 	if f.typ == record.Directory {
-		t.moves = append(t.moves, &move{record: r, place: p, order: at, dir: f})
+		t.moves = append(t.moves, &move{record: r, place: p, order: r.Order(), dir: f})
 		return
 	}
 	f.insert(r, p)

@@ -218,6 +218,17 @@ func (o Order) Compare(p Order) int {
 	return o.ID.Compare(p.ID)
 }
 
+// Compare orders records as their orders do.
+func (r *Record) Compare(o *Record) int {
+	if c := cmp.Compare(r.HLC, o.HLC); c != 0 {
+		return c
+	}
+	if c := bytes.Compare(r.Author[:], o.Author[:]); c != 0 {
+		return c
+	}
+	return r.id.Compare(o.id)
+}
+
 // After returns the time of a record that replaces what was said at the times before: the time now, or the first after all of them.
 func After(now sharefs.HLC, before ...sharefs.HLC) sharefs.HLC {
 	at := now &^ 0xffff

@@ -2,9 +2,11 @@ package replica
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"sharefs"
 	"sharefs/peers/converge"
+	"sharefs/peers/few"
 	"sharefs/peers/record"
 )
 
@@ -13,15 +15,15 @@ type entry struct {
 	id      sharefs.FileID
 	ino     sharefs.Ino
 	typ     record.Type
-	attr    record.ID       // what the account says of its attributes
-	version record.ID       // and of its content
-	own     uint64          // the number of the tree's version that this is
-	names   map[uint64]spot // by link
-	loose   map[uint64]bool // links of names that are gone while the inode has others of which nobody told yet
+	attr    record.ID             // what the account says of its attributes
+	version record.ID             // and of its content
+	own     uint64                // the number of the tree's version that this is
+	names   few.Map[uint64, spot] // by link
+	loose   []uint64              // links of names that are gone while the inode has others of which nobody told yet
 }
 
 func newEntry(id sharefs.FileID, ino sharefs.Ino, typ record.Type) *entry {
-	return &entry{id: id, ino: ino, typ: typ, names: map[uint64]spot{}, loose: map[uint64]bool{}}
+	return &entry{id: id, ino: ino, typ: typ}
 }
 
 // spot is where a name is in the tree.
@@ -104,7 +106,7 @@ func (a *account) saveEntry(e *entry) {
 	b = append(b, e.attr[:]...)
 	b = append(b, e.version[:]...)
 	a.put(spaceInode, u64(uint64(e.ino)), binary.BigEndian.AppendUint64(b, e.own))
-	for link := range e.names {
+	for link := range e.names.Keys() {
 		if n, ok := a.world.Node(converge.Key{File: e.id, Link: link}); ok {
 			n.Live, n.Attr = e.version, e.attr
 			a.world.Set(n)
@@ -118,30 +120,31 @@ func (a *account) name(e *entry, link uint64, s spot) {
 	if other, taken := a.slots[s.slot]; taken && other != key {
 		a.loosen(other)
 	}
-	if old, ok := e.names[link]; ok && old.slot != s.slot && a.slots[old.slot] == key {
+	if old, ok := e.names.Get(link); ok && old.slot != s.slot && a.slots[old.slot] == key {
 		delete(a.slots, old.slot)
 		a.drop(spaceName, old.key())
 	}
 	a.fasten(e, key)
-	e.names[link], a.slots[s.slot] = s, key
+	e.names.Set(link, s)
+	a.slots[s.slot] = key
 	a.put(spaceName, s.key(), append(keyRow(key), s.name...))
 }
 
 // unname says that a file does not have a name any more.
 func (a *account) unname(e *entry, link uint64) {
 	key := converge.Key{File: e.id, Link: link}
-	if old, ok := e.names[link]; ok && a.slots[old.slot] == key {
+	if old, ok := e.names.Get(link); ok && a.slots[old.slot] == key {
 		delete(a.slots, old.slot)
 		a.drop(spaceName, old.key())
 	}
-	delete(e.names, link)
+	e.names.Delete(link)
 	a.fasten(e, key)
 }
 
 // fasten says that a name is loose no more.
 func (a *account) fasten(e *entry, key converge.Key) {
-	if e.loose[key.Link] {
-		delete(e.loose, key.Link)
+	if i := slices.Index(e.loose, key.Link); i >= 0 {
+		e.loose = slices.Delete(e.loose, i, i+1)
 		delete(a.loose, key)
 		a.drop(spaceLoose, keyRow(key))
 	}
@@ -152,13 +155,13 @@ func (a *account) loosen(key converge.Key) {
 	e := a.files[key.File]
 	a.unname(e, key.Link)
 	a.world.Remove(key)
-	a.loose[key], e.loose[key.Link] = true, true
+	a.loose[key], e.loose = true, append(e.loose, key.Link)
 	a.put(spaceLoose, keyRow(key), nil)
 }
 
 // release forgets a file of which nothing is in the tree.
 func (a *account) release(e *entry) {
-	if len(e.names) > 0 || len(e.loose) > 0 || e.id == record.Root {
+	if e.names.Len() > 0 || len(e.loose) > 0 || e.id == record.Root {
 		return
 	}
 	delete(a.files, e.id)
@@ -168,7 +171,7 @@ func (a *account) release(e *entry) {
 
 // node is a name as the account has it.
 func (a *account) node(e *entry, link uint64) (converge.Node, bool) {
-	s := e.names[link]
+	s, _ := e.names.Get(link)
 	dir := a.inos[s.dir]
 	if dir == nil {
 		return converge.Node{}, false
@@ -193,7 +196,7 @@ func (a *account) remake(keys map[converge.Key]bool) {
 	}
 	for key := range keys {
 		if e := a.files[key.File]; e != nil {
-			if _, named := e.names[key.Link]; named {
+			if e.names.Has(key.Link) {
 				a.show(e, key.Link)
 			}
 		}
@@ -221,7 +224,8 @@ func (a *account) load(db Store) error {
 			}
 			key := converge.Key{File: sharefs.FileID(v[:16]), Link: binary.BigEndian.Uint64(v[16:])}
 			s := spot{slot{sharefs.Ino(binary.BigEndian.Uint64(k)), binary.BigEndian.Uint64(k[8:])}, string(v[24:])}
-			a.files[key.File].names[key.Link], a.slots[s.slot] = s, key
+			a.files[key.File].names.Set(key.Link, s)
+			a.slots[s.slot] = key
 			return true
 		})
 	}
@@ -232,7 +236,8 @@ func (a *account) load(db Store) error {
 				return false
 			}
 			key := converge.Key{File: sharefs.FileID(k[:16]), Link: binary.BigEndian.Uint64(k[16:])}
-			a.loose[key], a.files[key.File].loose[key.Link] = true, true
+			e := a.files[key.File]
+			a.loose[key], e.loose = true, append(e.loose, key.Link)
 			return true
 		})
 	}
@@ -240,7 +245,7 @@ func (a *account) load(db Store) error {
 		err = damaged("account")
 	}
 	for _, e := range a.files {
-		for link := range e.names {
+		for link := range e.names.Keys() {
 			a.show(e, link)
 		}
 	}

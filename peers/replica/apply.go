@@ -97,7 +97,7 @@ func (r *Replica) step(op *converge.Op, content Staged) error {
 	if e == nil {
 		return errAgain
 	}
-	here, ok := e.names[op.Key.Link]
+	here, ok := e.names.Get(op.Key.Link)
 	if !ok {
 		return errAgain
 	}
@@ -162,7 +162,7 @@ func (r *Replica) there(key converge.Key) (Name, *entry, error) {
 	if e == nil {
 		return Name{}, nil, errAgain
 	}
-	s, ok := e.names[key.Link]
+	s, ok := e.names.Get(key.Link)
 	if !ok {
 		return Name{}, nil, errAgain
 	}
@@ -189,7 +189,7 @@ func (r *Replica) create(op *converge.Op, e *entry, content Staged) error {
 			e = r.files[op.Key.File]
 		}
 	}
-	if e != nil && len(e.names) == 0 {
+	if e != nil && e.names.Len() == 0 {
 		switch alive, err := r.links(e.ino); {
 		case err != nil:
 			return err

@@ -187,10 +187,11 @@ func (r *Replica) slotChanged(s slot) (*came, error) {
 	}
 	if had {
 		e := r.files[key.File]
-		if there && d.Ino == e.ino && d.Name == e.names[key.Link].name {
+		was, _ := e.names.Get(key.Link)
+		if there && d.Ino == e.ino && d.Name == was.name {
 			return nil, nil
 		}
-		if there && d.Name == e.names[key.Link].name {
+		if there && d.Name == was.name {
 			if took, err := r.takeOver(e, d); err != nil || took {
 				return nil, err
 			}
@@ -206,7 +207,7 @@ func (r *Replica) slotChanged(s slot) (*came, error) {
 
 // takeOver has another inode be a file from now on whose inode is no more, and reports whether it does.
 func (r *Replica) takeOver(e *entry, d sharefs.Dentry) (bool, error) {
-	if e.typ != record.Regular || typeOf(d.Type) != record.Regular || r.inos[d.Ino] != nil || len(e.names) > 1 {
+	if e.typ != record.Regular || typeOf(d.Type) != record.Regular || r.inos[d.Ino] != nil || e.names.Len() > 1 {
 		return false, nil
 	}
 	alive, err := r.links(e.ino)
@@ -347,7 +348,7 @@ func (r *Replica) above(dir *entry) (times []sharefs.HLC) {
 				times = append(times, r.lastAt(converge.Key{File: id}))
 			}
 		}
-		s, ok := dir.names[0]
+		s, ok := dir.names.Get(0)
 		if dir = r.inos[s.dir]; !ok || dir == nil {
 			break
 		}
@@ -368,15 +369,15 @@ func (r *Replica) linkFor(e *entry, to converge.Slot) (uint64, error) {
 		return 0, nil
 	}
 	if node, ok := r.tree.Lookup(to.Parent, to.Name); ok && node.Key.File == e.id {
-		if _, used := e.names[node.Key.Link]; !used {
+		if !e.names.Has(node.Key.Link) {
 			return node.Key.Link, nil
 		}
 	}
 	if len(e.loose) > 0 {
-		return slices.Min(slices.Collect(maps.Keys(e.loose))), nil
+		return slices.Min(e.loose), nil
 	}
-	for _, link := range slices.Sorted(maps.Keys(e.names)) {
-		s := e.names[link]
+	for _, link := range slices.Sorted(e.names.Keys()) {
+		s, _ := e.names.Get(link)
 		d, there, err := r.cfg.Tree.NameAt(s.dir, s.cookie)
 		if err != nil {
 			return 0, err
@@ -385,7 +386,7 @@ func (r *Replica) linkFor(e *entry, to converge.Slot) (uint64, error) {
 			return link, nil
 		}
 	}
-	if _, used := e.names[0]; !used {
+	if !e.names.Has(0) {
 		return 0, nil
 	}
 	for {
@@ -394,7 +395,7 @@ func (r *Replica) linkFor(e *entry, to converge.Slot) (uint64, error) {
 			return 0, err
 		}
 		link := binary.BigEndian.Uint64(b[:])
-		if _, used := e.names[link]; !used && link != 0 {
+		if !e.names.Has(link) && link != 0 {
 			return link, nil
 		}
 	}
@@ -407,7 +408,7 @@ func (r *Replica) nameGone(key converge.Key) error {
 	if err != nil {
 		return err
 	}
-	if e.typ == record.Directory && links > 0 || int(links) > len(e.names) {
+	if e.typ == record.Directory && links > 0 || int(links) > e.names.Len() {
 		return nil
 	}
 	if err := r.version(e); err != nil {
@@ -507,7 +508,7 @@ func (r *Replica) inode(e *entry) error {
 	if r.hasAttr(e.attr, now) || r.isPlain(e, now) {
 		return nil
 	}
-	for link := range e.names {
+	for link := range e.names.Keys() {
 		if node, ok := r.tree.Node(converge.Key{File: e.id, Link: link}); ok && r.hasAttr(node.Attr, now) {
 			e.attr = node.Attr
 			r.saveEntry(e)
@@ -591,7 +592,7 @@ func (r *Replica) version(e *entry) error {
 	e.version, e.own = id, own
 	r.told[id] = true
 	r.saveEntry(e)
-	for link := range e.names {
+	for link := range e.names.Keys() {
 		r.due[converge.Key{File: e.id, Link: link}] = true
 	}
 	return nil

@@ -52,5 +52,5 @@ func (r *Replica) IsLive(id record.ID) (bool, error) {
 		return false, nil
 	}
 	e := r.files[v.File]
-	return e != nil && e.version == id && len(e.names) > 0, nil
+	return e != nil && e.version == id && e.names.Len() > 0, nil
 }

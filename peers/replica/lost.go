@@ -205,7 +205,7 @@ func (r *Replica) wasLike(o *once, e *entry, at converge.Slot) error {
 // nameOf returns where the account has a name.
 func (r *Replica) nameOf(key *converge.Key) (spot, bool) {
 	if e := r.files[key.File]; e != nil {
-		s, ok := e.names[key.Link]
+		s, ok := e.names.Get(key.Link)
 		return s, ok
 	}
 	return spot{}, false

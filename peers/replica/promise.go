@@ -59,7 +59,7 @@ func (r *Replica) liveVersion(id record.ID) (*record.Record, sharefs.Ino, error)
 		return nil, 0, nil
 	}
 	e := r.files[v.File]
-	if e == nil || e.version != id || len(e.names) == 0 {
+	if e == nil || e.version != id || e.names.Len() == 0 {
 		return nil, 0, nil
 	}
 	return rec, e.ino, nil

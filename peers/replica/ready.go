@@ -81,7 +81,9 @@ func (p *plan) round() (list []*record.Record, err error) {
 		}
 		p.did(op, it.err)
 	}
-	p.waiting = len(r.due)
+	if p.waiting = len(r.due); p.waiting == 0 {
+		r.due = map[converge.Key]bool{} // a map keeps the room of the most that was in it
+	}
 	return nil, p.give()
 }
 
@@ -179,7 +181,7 @@ func (p *plan) needs(op *converge.Op) *record.Record {
 	switch {
 	case op.Node.Type != record.Regular || op.Node.Live.IsZero(), op.Verb != converge.Create && op.Verb != converge.Content:
 		return nil
-	case op.Verb == converge.Create && e != nil && len(e.names) > 0: // a further name
+	case op.Verb == converge.Create && e != nil && e.names.Len() > 0: // a further name
 		return nil
 	}
 	rec := p.r.tree.Record(op.Node.Live)

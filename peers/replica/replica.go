@@ -170,6 +170,7 @@ func (r *Replica) load() error {
 		heldAt: map[converge.Key]map[record.ID]*record.Record{}, holding: map[sharefs.PeerID]int{}, bulks: map[sharefs.PeerID]*bulk{},
 		young:    young{at: map[sharefs.FileID]time.Time{}},
 		unsynced: true} // a process before may not have come to it
+	r.world.Like(r.tree)
 	if err := r.account.load(r.cfg.Store); err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func (r *Replica) isToldWhole(e *entry) bool {
 	if err != nil || own != e.own {
 		return false
 	}
-	for _, s := range e.names {
+	for _, s := range e.names.All() {
 		d, there, err := r.cfg.Tree.NameAt(s.dir, s.cookie)
 		if err != nil || !there || d.Ino != e.ino {
 			return false

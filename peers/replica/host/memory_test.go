@@ -18,10 +18,10 @@ func heap() float64 {
 	return float64(m.HeapAlloc)
 }
 
-// BenchmarkMemory measures what a replica holds in memory for each record, of 30,000 small files in 300 directories: that of who wrote them, that of who took and made them, and that of the same opened anew.
+// BenchmarkMemory measures what a replica holds in memory for each record, of 20,000 small files in 200 directories: that of who wrote them, that of who took and made them, and that of the same opened anew.
 // With PROFILE=DIR set it leaves heap profiles there.
 func BenchmarkMemory(b *testing.B) {
-	const files, dirs = 30_000, 300
+	const files, dirs = 20_000, 200
 	leave := func(name string) {
 		if dir := os.Getenv("PROFILE"); dir != "" {
 			f, err := os.Create(dir + "/" + name)
