@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"sharefs"
 	"sharefs/versions/tier"
@@ -104,6 +105,51 @@ func TestRecheck(t *testing.T) {
 	u.Recheck()
 	until(t, "it is there again", func() bool { return slices.Contains(b.Keys(), "packs/ab/1") })
 	same(t, b, f)
+}
+
+// A bucket that says after each answer that it has lost something, and loses it, is given ever more time, and does not keep the uploader busy.
+func TestBucketThatGoesOnLosing(t *testing.T) {
+	for name, loses := range map[string]bool{"it says so": false, "it loses it": true} {
+		t.Run(name, func(t *testing.T) {
+			b, f := &membucket.Bucket{}, &files{}
+			f.set("packs/ab/1", "one")
+			var u atomic.Pointer[tier.Uploader]
+			var lists, puts atomic.Int64
+			b.Before = func(op, key string) error {
+				switch {
+				case op == "list" && key == "packs/":
+					lists.Add(1)
+				case op == "put" && key == "packs/ab/1":
+					puts.Add(1)
+				case op == "put" && key == tier.RootKey && loses:
+					if err := b.Delete(t.Context(), "packs/ab/1"); err != nil {
+						t.Error(err)
+					}
+				}
+				if u := u.Load(); u != nil {
+					u.Recheck()
+				}
+				return nil
+			}
+			began := time.Now()
+			one := start(t, config(t, b, f))
+			u.Store(one)
+			one.Recheck()
+			until(t, "it was looked for twice", func() bool { return lists.Load() >= 2 })
+			time.Sleep(200 * time.Millisecond) // what is here without rest is thousands
+			one.Close()
+			most := int64(3) // at the start, when that is asked for, and a second, two, four, … after
+			for rest := time.Second; rest < time.Since(began); rest *= 2 {
+				most++
+			}
+			if got := lists.Load(); got > most {
+				t.Errorf("it was looked %d times", got)
+			}
+			if got := puts.Load(); got > most {
+				t.Errorf("it was put %d times", got)
+			}
+		})
+	}
 }
 
 // refusing is a bucket that takes nothing that is damaged.

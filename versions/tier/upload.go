@@ -117,8 +117,10 @@ type Uploader struct {
 	looked time.Time // when it was last seen that the root is this store's
 	lost   error     // files that a bucket alone has, and this one has not
 
-	anew atomic.Bool   // what is known of the bucket is to be found out anew
-	wake chan struct{} // capacity 1: try now
+	anew   atomic.Bool      // what is known of the bucket is to be found out anew
+	wake   chan struct{}    // capacity 1: try now
+	had    map[string]int64 // lengths of files that the bucket took since the start
+	doubts doubts
 
 	mu    sync.Mutex // guards stats
 	stats Stats
@@ -127,15 +129,38 @@ type Uploader struct {
 const (
 	firstRest = time.Second // after a failure; doubled up to lastRest
 	lastRest  = time.Minute
-	attempts  = 5 // to list and upload while files change
+	lastDoubt = time.Hour // the longest rest from one loss of the bucket to the next
+	attempts  = 5         // to list and upload while files change
 )
+
+// doubts bounds what a bucket costs that goes on losing what it took, or saying so: from one time to the next it is given twice as long, up to lastDoubt, and that ends when there was
+// none for twice as long as that.
+type doubts struct {
+	new   bool // since rest was asked for
+	last  time.Time
+	pause time.Duration
+}
+
+// rest returns for how long nothing is to be done; now is the time.
+func (d *doubts) rest(now time.Time) time.Duration {
+	if !d.new {
+		return 0
+	}
+	d.new = false
+	if now.Sub(d.last) > 2*lastDoubt {
+		d.pause = 0
+	}
+	d.pause = min(max(2*d.pause, firstRest), lastDoubt)
+	d.last = now.Add(d.pause)
+	return d.pause
+}
 
 // Start begins to upload. It does not wait for the bucket.
 func Start(cfg Config) (*Uploader, error) {
 	if cfg.Elsewhere == "" {
 		cfg.Elsewhere = "give this one another prefix in [tier] url"
 	}
-	u := &Uploader{cfg: cfg, wake: make(chan struct{}, 1)}
+	u := &Uploader{cfg: cfg, wake: make(chan struct{}, 1), had: map[string]int64{}}
 	if err := u.state.load(cfg.State); err != nil {
 		return nil, err
 	}
@@ -217,21 +242,21 @@ func (u *Uploader) run(ctx context.Context) {
 		} else {
 			wait, rest = rest, min(2*rest, lastRest)
 		}
-		if u.rest(ctx, wait) != nil {
+		if u.rest(ctx, u.doubts.rest(time.Now()), nil) != nil || u.rest(ctx, wait, u.wake) != nil {
 			return
 		}
 	}
 }
 
 // rest waits, or until it is woken.
-func (u *Uploader) rest(ctx context.Context, d time.Duration) error {
+func (u *Uploader) rest(ctx context.Context, d time.Duration, wake <-chan struct{}) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-t.C:
-	case <-u.wake:
+	case <-wake:
 	}
 	return nil
 }
@@ -239,7 +264,7 @@ func (u *Uploader) rest(ctx context.Context, d time.Duration) error {
 // turn brings the bucket up to date once.
 func (u *Uploader) turn(ctx context.Context) error {
 	if u.anew.Swap(false) {
-		u.remote, u.done = nil, ""
+		u.remote, u.done, u.doubts.new = nil, "", true
 	}
 	if u.root != nil && u.done == u.cfg.Source.State() && !u.taken(ctx) {
 		return u.lost
@@ -470,6 +495,10 @@ func (u *Uploader) upload(ctx context.Context, files []File) (there []File, dama
 		there = append(there, f)
 		u.remote[f.Name] = Info{Key: f.Name, Size: f.Size, ETag: etag}
 		u.sums[f.Name] = etag
+		if n, ok := u.had[f.Name]; ok && n == f.Size {
+			u.doubts.new = true
+		}
+		u.had[f.Name] = f.Size
 		u.note(func(s *Stats) { s.BacklogFiles, s.BacklogBytes = s.BacklogFiles-1, s.BacklogBytes-f.Size })
 	}
 	return there, damaged, nil
@@ -615,6 +644,7 @@ func (u *Uploader) tidy(ctx context.Context) error {
 			return notGone(err)
 		}
 		delete(u.remote, d.Name)
+		delete(u.had, d.Name)
 	}
 	return nil
 }
