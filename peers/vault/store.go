@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,6 +34,8 @@ type StoreConfig struct {
 type Store struct {
 	cfg  StoreConfig
 	free func() (uint64, error) // bytes on the disk
+
+	held atomic.Uint64 // bytes of the disk, by what is being received in all vaults
 
 	mu     sync.Mutex // guards what follows
 	vaults map[sharefs.PeerID]*Vault
@@ -64,10 +67,13 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 	return s, nil
 }
 
-// failed dresses what the disk says; a full one is named.
+// failed dresses what the disk says; a full one is named. All else is for this host's own log: the peer hears the kind alone.
 func (s *Store) failed(op, path string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if s.cfg.Log != nil && !errors.Is(err, errObject) && sharefs.KindOf(err) != sharefs.KindNoSpace {
+		s.cfg.Log.Error("what is kept for peers", "op", op, "object", path, "error", err)
 	}
 	e := &sharefs.Error{Op: op, Path: path, Kind: sharefs.KindOf(err), Err: err}
 	if e.Kind == sharefs.KindNoSpace {
@@ -87,11 +93,11 @@ type Vault struct {
 	mu      sync.Mutex // guards what follows
 	loaded  bool
 	objects map[string]*object
-	keys    []string // of those that are listed, sorted; nil: not known
-	used    uint64   // of the quota, by objects
-	held    uint64   // likewise, by those that are being received
-	broken  int      // files that tell nothing of what they are
-	bad     int      // objects that are damaged
+	keys    []string          // of those that are listed, sorted; nil: not known
+	used    uint64            // of the quota, by objects and by what is broken
+	held    uint64            // likewise, by those that are being received
+	broken  map[string]uint64 // files that tell nothing of what they are, by their names below the directory, and what each takes of the quota
+	bad     int               // objects that are damaged
 	written time.Time
 	serial  uint64
 	scrub   scrubbed
@@ -149,7 +155,7 @@ func (v *Vault) load() error {
 	if err := v.make(); err != nil {
 		return v.store.failed("open", v.dir, err)
 	}
-	objects, used, broken := map[string]*object{}, uint64(0), 0
+	objects, used, broken := map[string]*object{}, uint64(0), map[string]uint64{}
 	err := filepath.WalkDir(v.dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -164,7 +170,12 @@ func (v *Vault) load() error {
 		key, o, err := readEnd(path)
 		switch {
 		case sharefs.KindOf(err) == sharefs.KindCorrupt, err == nil && nameOf(key) != rel:
-			broken++ // it is not known what it is; the giver, to whom it is not listed, puts it anew
+			st, err := d.Info()
+			if err != nil {
+				return err
+			}
+			broken[rel] = uint64(st.Size()) + charge // it is not known what it is; the giver, to whom it is not listed, puts it anew
+			used += broken[rel]
 			return nil
 		case err != nil:
 			return err
@@ -227,7 +238,7 @@ func (v *Vault) state() state {
 	quota, _ := v.store.cfg.Quota(v.peer)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return state{Used: v.used, Quota: quota, Damaged: v.bad + v.broken}
+	return state{Used: v.used, Quota: quota, Damaged: v.bad + len(v.broken)}
 }
 
 // begin looks whether an object may come, and makes room for it. Errors: KindInvalid, KindStale, KindPermission, KindNoSpace.
@@ -253,7 +264,7 @@ func (v *Vault) begin(key string, want object, only condition) (*incoming, error
 		v.mu.Unlock()
 		return nil, no(sharefs.KindStale, "another object is there, or none")
 	}
-	replaced := uint64(0)
+	replaced := v.broken[nameOf(key)]
 	if old != nil {
 		replaced = old.charge()
 	}
@@ -262,7 +273,7 @@ func (v *Vault) begin(key string, want object, only condition) (*incoming, error
 		err = no(sharefs.KindNoSpace, "%d objects are kept, and no more than that", maxObjects)
 	case v.used+v.held+in.held > quota+replaced:
 		err = no(sharefs.KindNoSpace, "it keeps %d bytes for this host (its quota), of which %d are used", quota, v.used+v.held)
-	case uint64(want.size)+v.held+v.store.cfg.Spare > free:
+	case !v.store.reserve(in.held, uint64(want.size), free):
 		err = no(sharefs.KindNoSpace, "its disk is full: %d bytes are free, and %d stay so", free, v.store.cfg.Spare)
 	default:
 		v.held += in.held
@@ -280,10 +291,20 @@ func (v *Vault) begin(key string, want object, only condition) (*incoming, error
 	return in, nil
 }
 
+// reserve notes that an object is being received, if there is room on the disk for it beside those that are received for anybody.
+func (s *Store) reserve(held, size, free uint64) bool {
+	if all := s.held.Add(held); all-held+size+s.cfg.Spare > free {
+		s.held.Add(-held)
+		return false
+	}
+	return true
+}
+
 func (v *Vault) release(held uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.held -= held
+	v.store.held.Add(-held)
 }
 
 // enter gives an object that was received its name, if the condition holds still.
@@ -316,8 +337,10 @@ func (v *Vault) enter(in *incoming, o *object) error {
 	return v.store.failed("keep", in.key, err)
 }
 
-// put notes that an object is there in the place of another one; nil: none is. v.mu is held.
+// put notes that an object is there in the place of another one, or of something broken; nil: none is. v.mu is held.
 func (v *Vault) put(key string, o *object) {
+	v.used -= v.broken[nameOf(key)]
+	delete(v.broken, nameOf(key))
 	if old := v.objects[key]; old != nil {
 		v.used -= old.charge()
 		if old.damaged {
@@ -415,7 +438,7 @@ func (v *Vault) remove(key string) error {
 	v.placing.Lock()
 	defer v.placing.Unlock()
 	v.mu.Lock()
-	there := v.objects[key] != nil
+	there := v.objects[key] != nil || v.broken[nameOf(key)] > 0
 	v.mu.Unlock()
 	if !there {
 		return nil
@@ -453,7 +476,7 @@ func (s *Store) Kept(id sharefs.PeerID) (k Kept, ok bool) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	k.Objects, k.Bytes, k.Damaged, k.Scrubbed = len(v.objects), v.used, v.bad+v.broken, v.scrub.Done
+	k.Objects, k.Bytes, k.Damaged, k.Scrubbed = len(v.objects), v.used, v.bad+len(v.broken), v.scrub.Done
 	return k, true
 }
 
@@ -506,6 +529,22 @@ func (s *Store) Drop(id sharefs.PeerID) error {
 		if err := v.remove(key); err != nil {
 			return err
 		}
+	}
+	return v.removeBroken()
+}
+
+// removeBroken removes files that tell nothing of what they are.
+func (v *Vault) removeBroken() error {
+	v.placing.Lock()
+	defer v.placing.Unlock()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for rel, n := range v.broken {
+		if err := os.Remove(filepath.Join(v.dir, rel)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return v.store.failed("remove", rel, err)
+		}
+		v.used -= n
+		delete(v.broken, rel)
 	}
 	return nil
 }

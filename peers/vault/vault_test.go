@@ -252,6 +252,107 @@ func TestQuota(t *testing.T) {
 	put(t, b, "packs/6", strings.Repeat("y", 50))
 }
 
+// What lies there and tells nothing of what it is counts in the quota, until it is put anew, removed, or all is dropped.
+func TestBrokenFilesCount(t *testing.T) {
+	dir := t.TempDir()
+	k := newKeeper(t, dir)
+	b := bucket(t, k.session(anna))
+	for _, key := range []string{"a", "b", "c", "d"} {
+		put(t, b, key, strings.Repeat(key, 1000))
+	}
+	b.Close()
+	k.server.Close()
+	for _, key := range []string{"a", "b", "c"} {
+		if err := os.Truncate(filepath.Join(dir, anna.Plain(), nameOf(key)), 900); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k = newKeeper(t, dir)
+	const broken, whole = 900 + charge, 1000 + charge
+	quota := uint64(3*broken + whole)
+	k.quotas.Store(anna, quota)
+	b = bucket(t, k.session(anna))
+	state := func(used uint64, damaged int) {
+		t.Helper()
+		if err := content1(b); err != nil || b.State().Used != used || b.State().Damaged != damaged {
+			t.Errorf("%+v, %v, not %d, %d", b.State(), err, used, damaged)
+		}
+		if kept, ok := k.store.Kept(anna); !ok || kept.Bytes != used || kept.Damaged != damaged {
+			t.Errorf("%+v", kept)
+		}
+	}
+	state(quota, 3)
+	if _, err := b.Put(t.Context(), "e", strings.NewReader("x"), 1, tier.Condition{}); !errors.Is(err, sharefs.KindNoSpace) {
+		t.Error(err)
+	}
+	put(t, b, "a", strings.Repeat("a", 900))
+	state(quota, 2)
+	if err := b.Delete(t.Context(), "b"); err != nil {
+		t.Error(err)
+	}
+	state(quota-broken, 1)
+	if err := k.store.Drop(anna); err != nil {
+		t.Fatal(err)
+	}
+	state(0, 0)
+	if left, err := filepath.Glob(filepath.Join(dir, anna.Plain(), "??/*")); err != nil || len(left) > 0 {
+		t.Error(left, err)
+	}
+}
+
+// What several givers send at a time has to have room together.
+func TestDiskIsSharedByGivers(t *testing.T) {
+	k := newKeeper(t, t.TempDir())
+	k.quotas.Store(carl, uint64(1<<30))
+	k.store.free = func() (uint64, error) { return 1000 + charge, nil }
+	var ins []*incoming
+	begin := func(peer sharefs.PeerID, size int64) error {
+		v, err := k.store.of(peer, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := v.begin("key", object{size: size}, condition{})
+		if err == nil {
+			ins = append(ins, in)
+		}
+		return err
+	}
+	if err := begin(anna, 600); err != nil {
+		t.Error(err)
+	}
+	if err := begin(carl, 401); !errors.Is(err, sharefs.KindNoSpace) {
+		t.Error(err)
+	}
+	if err := begin(carl, 400); err != nil {
+		t.Error(err)
+	}
+	for _, in := range ins {
+		in.end()
+	}
+	if err := begin(carl, 1000); err != nil {
+		t.Error(err)
+	}
+	ins[2].end()
+	if n := k.store.held.Load(); n != 0 {
+		t.Errorf("%d bytes are held", n)
+	}
+}
+
+// A keeper whose disk fails tells that it does, and no place on it.
+func TestFaultNamesNoPlace(t *testing.T) {
+	dir := t.TempDir()
+	k := newKeeper(t, dir)
+	b := bucket(t, k.session(anna))
+	put(t, b, "a", "text")
+	if err := os.RemoveAll(filepath.Join(dir, anna.Plain(), "new")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := b.Put(t.Context(), "b", strings.NewReader("x"), 1, tier.Condition{})
+	if err == nil || strings.Contains(err.Error(), dir) || strings.Contains(err.Error(), "new") || !strings.Contains(err.Error(), "the peer says: "+sharefs.KindNotExist.String()) {
+		t.Error(err)
+	}
+}
+
 func content1(b *Bucket) error {
 	return b.List(context.Background(), "", "", func(tier.Info) bool { return true })
 }

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"errors"
 	"net"
 	"strings"
 	"time"
@@ -127,10 +128,14 @@ func validKey(key string) bool {
 	return !strings.ContainsFunc(key, unicode.IsControl)
 }
 
-// faultOf makes what is told of an error.
+// faultOf makes what is told of an error: its kind, and the detail that was written for whoever asked. What the disk says of places of this host is none of the peer's business.
 func faultOf(err error) *fault {
-	text := err.Error()
-	return &fault{uint8(sharefs.KindOf(err)), text[:min(len(text), maxText)]}
+	kind := sharefs.KindOf(err)
+	text := kind.String()
+	if e := (*sharefs.Error)(nil); errors.As(err, &e) && e.Detail != "" {
+		text = e.Detail
+	}
+	return &fault{uint8(kind), text[:min(len(text), maxText)]}
 }
 
 // err is the error that a keeper told of. What it says is made fit for a terminal.
