@@ -33,10 +33,12 @@ import (
 type vaults struct {
 	d *Daemon
 
+	rules sync.Mutex // held while peers begin and end: what a peer was given has ended before it begins anew; before mu
+
 	mu    sync.Mutex // guards what follows
 	ended bool
 	given map[sharefs.PeerID]*given
-	err   error // why nothing is given although it should be
+	errs  map[sharefs.PeerID]error // why nothing is given to a peer although it should be
 
 	keeper keeper
 }
@@ -67,35 +69,51 @@ const (
 
 // rulesChanged begins with peers that are to keep a backup, and ends with those that are not any more.
 func (v *vaults) rulesChanged() {
-	v.mu.Lock()
-	var over []*given
-	if d := v.d; !v.ended && d.peers.hub != nil && !d.store.ReadOnly {
-		policy := d.peers.book.Policy()
-		for id, g := range v.given {
-			if policy.Most(id) != trust.Store {
-				over = append(over, g)
-				delete(v.given, id)
-			}
-		}
-		for _, id := range policy.Peers() {
-			if policy.Most(id) == trust.Store && v.given[id] == nil {
-				v.begin(id)
-			}
-		}
+	v.rules.Lock()
+	defer v.rules.Unlock()
+	d := v.d
+	if d.peers.hub == nil || d.store.ReadOnly {
+		return
 	}
-	v.mu.Unlock()
-	for _, g := range over {
+	policy := d.peers.book.Policy()
+	for _, g := range v.over(policy) {
 		g.end()
 	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, id := range policy.Peers() {
+		if policy.Most(id) == trust.Store && v.given[id] == nil && !v.ended {
+			v.begin(id)
+		}
+	}
+}
+
+// over takes out those that are to keep nothing any more.
+func (v *vaults) over(policy trust.Policy) (over []*given) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for id, g := range v.given {
+		if policy.Most(id) != trust.Store {
+			over = append(over, g)
+			delete(v.given, id)
+		}
+	}
+	maps.DeleteFunc(v.errs, func(id sharefs.PeerID, _ error) bool { return policy.Most(id) != trust.Store })
+	return over
 }
 
 // begin begins with a peer. v.mu is held.
 func (v *vaults) begin(id sharefs.PeerID) {
 	g, err := v.start(id)
-	if v.err = err; err != nil {
+	if err != nil {
 		v.d.log.Error("a peer is given no backup", "peer", id.Short(), "error", err)
+		if v.errs == nil {
+			v.errs = map[sharefs.PeerID]error{}
+		}
+		v.errs[id] = err
 		return
 	}
+	delete(v.errs, id)
 	if v.given == nil {
 		v.given = map[sharefs.PeerID]*given{}
 	}
@@ -306,13 +324,14 @@ const backupLate = 24 * time.Hour
 
 // troubles says what somebody should see to.
 func (v *vaults) troubles() (list []string) {
+	byID := func(a, b sharefs.PeerID) int { return slices.Compare(a[:], b[:]) }
 	v.mu.Lock()
-	err := v.err
-	ids := slices.SortedFunc(maps.Keys(v.given), func(a, b sharefs.PeerID) int { return slices.Compare(a[:], b[:]) })
-	v.mu.Unlock()
-	if err != nil {
-		list = append(list, "no backup is given to peers: "+err.Error())
+	ids := slices.SortedFunc(maps.Keys(v.given), byID)
+	for _, id := range slices.SortedFunc(maps.Keys(v.errs), byID) {
+		p, _ := v.d.peers.book.Peer(id)
+		list = append(list, "no backup is given to "+p.Name+": "+v.errs[id].Error())
 	}
+	v.mu.Unlock()
 	for _, id := range ids {
 		b := v.status(id)
 		if b == nil || b.Error == "" || !b.Refused && (b.Behind.IsZero() || time.Since(b.Behind) < backupLate) {
@@ -355,7 +374,11 @@ func (v *vaults) domains(name string, size int64) int {
 // end ends it; what a peer does not have then follows with the next mount.
 func (v *vaults) end() {
 	v.mu.Lock()
-	v.ended = true
+	v.ended = true // what is being changed begins nothing more
+	v.mu.Unlock()
+	v.rules.Lock()
+	defer v.rules.Unlock()
+	v.mu.Lock()
 	all := v.given
 	v.given = nil
 	v.mu.Unlock()

@@ -1,15 +1,22 @@
 package daemon
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"sharefs"
 	"sharefs/internal/store"
 	"sharefs/peers/book"
+	"sharefs/peers/link"
+	"sharefs/peers/trust"
+	"sharefs/peers/vault"
 	"sharefs/versions/tier"
+	"sharefs/versions/tier/membucket"
 )
 
 // Copies in one domain count once, and none counts of who has another size, has not proved what it has, or has nothing whole.
@@ -100,4 +107,99 @@ func TestRootsOfANewKeeper(t *testing.T) {
 	begun(given("bert"), 40)
 	begun(given("anna"), 40)
 	begun(own, 40) // a bucket that is new
+}
+
+// rules is a daemon whose store can begin nothing, with peers by these names, and how to grant one of them a level.
+func rules(t *testing.T, names ...string) (v *vaults, grant func(name string, level trust.Level) sharefs.PeerID) {
+	t.Helper()
+	b, err := book.Open(nil, func([]byte) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, name := range names {
+		if _, err := b.Add(sharefs.PeerID{byte(n + 1)}, name, book.ByHand, nil, nil, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := &Daemon{store: &store.Store{Dir: t.TempDir()}, log: slog.New(slog.DiscardHandler)}
+	d.peers.book, d.peers.hub = b, new(link.Hub)
+	d.vaults.d = d
+	return &d.vaults, func(name string, level trust.Level) sharefs.PeerID {
+		p, err := b.Grant(name, level, trust.Pattern{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.ID
+	}
+}
+
+// That one peer is given nothing is told as long as it is so, whatever becomes of others.
+func TestTroublesOfEachPeer(t *testing.T) {
+	v, grant := rules(t, "anna", "bert")
+	if err := os.WriteFile(filepath.Join(v.d.store.Dir, store.GivenDir), nil, 0o600); err != nil { // nothing can be begun
+		t.Fatal(err)
+	}
+	grant("anna", trust.Store)
+	v.rulesChanged()
+	grant("bert", trust.Store)
+	v.rulesChanged()
+	if got := v.troubles(); len(got) != 2 || !strings.HasPrefix(got[0], "no backup is given to anna: ") || !strings.HasPrefix(got[1], "no backup is given to bert: ") {
+		t.Errorf("%q", got)
+	}
+	grant("bert", trust.Paired)
+	v.rulesChanged()
+	if got := v.troubles(); len(got) != 1 || !strings.HasPrefix(got[0], "no backup is given to anna: ") {
+		t.Errorf("%q", got)
+	}
+}
+
+// idle is a store that has nothing.
+type idle struct{ tier.Source }
+
+func (idle) State() string                     { return "" }
+func (idle) Files() ([]tier.File, bool, error) { return nil, true, nil }
+func (idle) Removals() uint64                  { return 0 }
+
+// A peer that loses the level and has it again is given its backup anew when what it was given before has ended, and not beside it: both write down in one file which root is the last.
+func TestGivenAnewWhenTheFormerHasEnded(t *testing.T) {
+	v, grant := rules(t, "anna")
+	id := grant("anna", trust.Store)
+	asked, release := make(chan struct{}, 1), make(chan struct{})
+	mem := &membucket.Bucket{Before: func(string, string) error {
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		<-release
+		if _, err := os.Stat(filepath.Join(v.d.store.Dir, tierState)); err == nil {
+			t.Error("it was begun anew meanwhile")
+		}
+		return nil
+	}}
+	g := &given{peer: id, bucket: vault.New(vault.Config{}), cancel: func() {}}
+	var err error
+	if g.uploader, err = tier.Start(tier.Config{Bucket: mem, Source: idle{}, State: filepath.Join(t.TempDir(), "state"), Every: time.Hour, Log: v.d.log}); err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	v.given = map[sharefs.PeerID]*given{id: g}
+	if err := os.WriteFile(filepath.Join(v.d.store.Dir, store.GivenDir), nil, 0o600); err != nil { // so that no more is begun than what is seen above
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	grant("anna", trust.Paired)
+	all.Go(v.rulesChanged)
+	for taken := false; !taken; time.Sleep(time.Millisecond) { // until it is about to end
+		v.mu.Lock()
+		taken = len(v.given) == 0
+		v.mu.Unlock()
+	}
+	grant("anna", trust.Store)
+	all.Go(v.rulesChanged)
+	time.Sleep(50 * time.Millisecond)
+	close(release)
+	all.Wait()
+	if got := v.troubles(); len(got) != 1 || !strings.HasPrefix(got[0], "no backup is given to anna: ") {
+		t.Errorf("%q", got) // it was tried
+	}
 }
