@@ -238,9 +238,12 @@ func (l *Log) Take(peer sharefs.PeerID, log exchange.LogID, items []exchange.Ite
 		return err
 	}
 	name := l.counted(l.Policy(), log) // as of before: what comes to count meanwhile is asked for again
-	fresh, early, anew := 0, false, false
+	fresh, another, early, anew := 0, false, false, false
 	err := l.with(func(r *replica.Replica) (err error) {
 		fresh, err = r.Take(peer, whole(r, items))
+		if id := l.id.Load(); id != nil { // a batch of this host's own may tell it that its state was lost, also if what the batch names is here
+			another = *id != exchange.LogID(r.Log())
+		}
 		l.takes.Lock()
 		defer l.takes.Unlock()
 		switch kind := sharefs.KindOf(err); {
@@ -263,7 +266,7 @@ func (l *Log) Take(peer sharefs.PeerID, log exchange.LogID, items []exchange.Ite
 		}
 		return r.SetCursor(peer, name, upTo)
 	})
-	if fresh > 0 {
+	if fresh > 0 || another {
 		l.Look()
 		l.Took()
 	}

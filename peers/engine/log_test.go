@@ -167,9 +167,36 @@ func TestALogThatIsAnotherOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if now := log.ID(sharefs.PeerID{8}); now == before || now != exchange.LogID(r.Log()) {
-		t.Errorf("the log was %x, is said to be %x and is %x", before, now, r.Log())
+	another := func() {
+		t.Helper()
+		now := log.ID(sharefs.PeerID{8})
+		if now == before || now != exchange.LogID(r.Log()) {
+			t.Errorf("the log was %x, is said to be %x and is %x", before, now, r.Log())
+		}
+		before = now
 	}
+	another()
+	// So it is where a batch tells it of which all records are here.
+	log.Stop, log.Took = func() error { return nil }, func() {}
+	rec, err := record.New(record.ShareID{1}, self, 5, &record.Attr{File: sharefs.FileID{1}})
+	if err == nil {
+		err = rec.Sign(key)
+	}
+	if err == nil {
+		err = log.Take(sharefs.PeerID{8}, exchange.LogID{1}, []exchange.Item{{Records: []*record.Record{rec}}}, 1)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w = record.Writer{Share: record.ShareID{1}, Head: record.Head{Author: self, Incarnation: 1<<62 + 7}}
+	b, err = w.Batch(5, []record.ID{rec.ID()}, key)
+	if err == nil {
+		err = log.Take(sharefs.PeerID{8}, exchange.LogID{1}, []exchange.Item{{Batch: b, Records: []*record.Record{rec}}}, 2)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	another()
 }
 
 // A peer that names ever other logs, from which something is missing, fills no memory.

@@ -432,6 +432,38 @@ func TestAHostLearnsThatItLostItsState(t *testing.T) {
 	})
 }
 
+// The log is another one then, which those are offered who had the one before.
+func TestAHostThatLostItsStateOffersAnotherLog(t *testing.T) {
+	leakCheck(t)
+	a, b, c := newHost(t, "anna"), newHost(t, "bert"), newHost(t, "cleo")
+	old := a.author(t, func() *record.Record { r, _ := a.version(t, []byte("lost")); return r }())
+	b.memory.mu.Lock()
+	b.last[a.key.ID] = old
+	b.memory.mu.Unlock()
+	a.memory.mu.Lock()
+	a.writer = record.Writer{Share: share, Head: record.Head{Author: a.key.ID, Incarnation: 1}}
+	a.items = nil
+	a.memory.mu.Unlock()
+	offered := func() bool {
+		id := a.ID(c.key.ID)
+		for _, p := range c.Exchange.all() {
+			p.mu.Lock()
+			theirs := p.theirs
+			p.mu.Unlock()
+			if p.id == a.key.ID && theirs == id {
+				return true
+			}
+		}
+		return false
+	}
+	pair(t, a, c, trust.Write, trust.Write)
+	wait(t, "cleo has the log", offered)
+	before := a.ID(c.key.ID)
+	pair(t, a, b, trust.Write, trust.Write)
+	wait(t, "anna knows", func() bool { return a.ID(c.key.ID) != before })
+	wait(t, "cleo has the other log", offered)
+}
+
 // What is bounded is bounded at either end, and neither records nor what others want wait behind it.
 func TestRecordsDoNotWaitBehindContent(t *testing.T) {
 	for _, where := range []string{"up", "down"} {

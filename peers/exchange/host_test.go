@@ -210,7 +210,9 @@ func (m *memory) Saw(b *record.Batch) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.saw = append(m.saw, b)
-	m.writer.Saw(b)
+	if m.writer.Saw(b) {
+		rand.Read(m.id[:])
+	}
 	return nil
 }
 

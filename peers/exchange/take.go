@@ -170,6 +170,9 @@ func (p *peer) saw(b *record.Batch) error {
 		p.fail(err, 0)
 		return nil
 	}
+	if err == nil {
+		p.x.Grown() // the log may be another one, which all are to be offered
+	}
 	return err
 }
 
