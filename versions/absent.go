@@ -39,7 +39,7 @@ type Elsewhere interface {
 type Remote interface {
 	// Want tells of chunks that Get will be asked for soon, in their order. It does not wait.
 	Want(ids ...sharefs.ChunkID)
-	// Get returns a chunk. KindUnreachable: nobody has it; KindInterrupted: cancel was closed.
+	// Get returns a chunk. KindUnreachable: nobody has it; EINTR: cancel was closed.
 	Get(cancel <-chan struct{}, id sharefs.ChunkID) ([]byte, error)
 	// Drop says that nothing more is wanted for now.
 	Drop()

@@ -44,9 +44,10 @@ const recentChunks = 4
 
 // flight is a chunk on its way.
 type flight struct {
-	done chan struct{} // closed with data or err
-	data []byte
-	err  error
+	done   chan struct{} // closed with what follows
+	data   []byte
+	err    error
+	gaveUp bool // who was getting it was told to end, which is no news for others
 }
 
 // Bounds of what is asked for ahead of who reads from front to back, in bytes.
@@ -231,6 +232,13 @@ func (p *partial) chunk(cancel <-chan struct{}, l located, keep bool) ([]byte, e
 			p.mu.Unlock()
 			var saved error
 			fl.data, saved, fl.err = p.get(cancel, &l, keep)
+			if fl.err != nil {
+				select {
+				case <-cancel:
+					fl.gaveUp = true
+				default:
+				}
+			}
 			p.mu.Lock()
 			if fl.err == nil && saved != nil {
 				p.recent[p.turn].at, p.recent[p.turn].data = l.off, fl.data
@@ -253,7 +261,7 @@ func (p *partial) chunk(cancel <-chan struct{}, l located, keep bool) ([]byte, e
 		if fl.err == nil && (!keep || p.isHere(l.off)) {
 			return fl.data, nil
 		}
-		if fl.err != nil && !errors.Is(fl.err, unix.EINTR) { // that one gave up, and this one need not
+		if fl.err != nil && !fl.gaveUp {
 			return nil, fl.err
 		}
 	}

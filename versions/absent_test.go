@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -220,6 +221,67 @@ func TestAbsentIsRead(t *testing.T) {
 		}
 	}
 	wantClean(t, here, FsckScrub)
+}
+
+// waiting is a faraway whose first question is answered when who asked does not want it any more, with whatever that comes to.
+type waiting struct {
+	*faraway
+	once  sync.Once
+	asked chan struct{}
+}
+
+func (w *waiting) Find(sharefs.Ino, *Content) (Remote, error) { return w, nil }
+
+func (w *waiting) Get(cancel <-chan struct{}, id sharefs.ChunkID) (data []byte, err error) {
+	w.once.Do(func() {
+		close(w.asked)
+		<-cancel
+		err = &sharefs.Error{Op: "read", Kind: sharefs.KindUnreachable, Detail: "no peer has sent it in time"}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return w.faraway.Get(cancel, id)
+}
+
+// Of several who read one chunk, the one who is told to end ends, and the others get it.
+func TestAbsentReaderThatGivesUp(t *testing.T) {
+	here, f, inos, texts, _ := absentFiles(t)
+	w := &waiting{faraway: f, asked: make(chan struct{})}
+	here.SetElsewhere(w)
+	var all sync.WaitGroup
+	read := func(cancel chan struct{}, check func(n int, text string, err error)) {
+		all.Go(func() {
+			h, err := here.Open(inos[1], unix.O_RDONLY, root)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			b := make([]byte, 1000)
+			n, err := h.ReadUntil(cancel, b, 0)
+			check(n, string(b[:n]), err)
+			if err := h.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	cancel := make(chan struct{})
+	read(cancel, func(_ int, _ string, err error) {
+		if err == nil {
+			t.Error("it was read")
+		}
+	})
+	<-w.asked
+	for range 3 {
+		read(make(chan struct{}), func(n int, text string, err error) {
+			if err != nil || text != texts[1][:1000] {
+				t.Errorf("%d bytes, %v", n, err)
+			}
+		})
+	}
+	time.Sleep(20 * time.Millisecond) // so that they wait for the first
+	close(cancel)
+	all.Wait()
 }
 
 // What changes an absent file brings it here before; what takes all of it away asks nobody, and each makes a version.

@@ -11,6 +11,7 @@ import (
 
 	"sharefs"
 	"sharefs/peers/exchange"
+	"sharefs/peers/pace"
 	"sharefs/peers/record"
 	"sharefs/versions"
 )
@@ -82,6 +83,8 @@ func (a *away) Drop() {
 	}
 }
 
+var errAwayInterrupted = &sharefs.Error{Op: "read", Kind: sharefs.KindOther, Err: unix.EINTR}
+
 // Get implements [versions.Remote]. It waits for space.wait while nobody has it; when that has passed in vain, nobody else waits until a peer comes, or has something new.
 func (a *away) Get(cancel <-chan struct{}, id sharefs.ChunkID) ([]byte, error) {
 	wait := time.Duration(a.t.d.store.Config.Space.Wait)
@@ -107,7 +110,7 @@ func (a *away) Get(cancel <-chan struct{}, id sharefs.ChunkID) ([]byte, error) {
 		case err == nil:
 			return data, nil
 		case errors.Is(err, context.Canceled):
-			return nil, &sharefs.Error{Op: "read", Kind: sharefs.KindOther, Err: unix.EINTR}
+			return nil, errAwayInterrupted
 		case errors.Is(err, context.DeadlineExceeded):
 			return nil, &sharefs.Error{Op: "read", Kind: sharefs.KindUnreachable, Detail: "no peer has sent it in time"}
 		case !errors.Is(err, sharefs.KindUnreachable):
@@ -118,9 +121,8 @@ func (a *away) Get(cancel <-chan struct{}, id sharefs.ChunkID) ([]byte, error) {
 			a.t.nobody.Store(true)
 			return nil, err
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(awayPause):
+		if pace.Sleep(ctx, awayPause) == context.Canceled {
+			return nil, errAwayInterrupted
 		}
 	}
 }
