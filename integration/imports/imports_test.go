@@ -38,10 +38,11 @@ var rules = []rule{
 	{"sharefs/versions/...", []string{"sharefs", "sharefs/internal/keyring", "sharefs/internal/retain", "github.com/zeebo/blake3", "golang.org/x/sys"}, "the tree does not know that FUSE is before it"},
 
 	{"sharefs/peers/few", nil, "a structure"},
-	{"sharefs/peers/converge", []string{"sharefs", "sharefs/peers/few", "sharefs/peers/record"}, "a pure function of records"},
+	{"sharefs/peers/index", nil, "a structure"},
+	{"sharefs/peers/converge", []string{"sharefs", "sharefs/peers/few", "sharefs/peers/index", "sharefs/peers/record"}, "a pure function of records"},
 	{"sharefs/peers/record", []string{"sharefs"}, "a format"},
 	{"sharefs/peers/replica/host", []string{"sharefs", "sharefs/peers/record", "sharefs/peers/replica", "sharefs/versions"}, "the one place where what a replica needs meets what a tree has"},
-	{"sharefs/peers/replica", []string{"sharefs", "sharefs/peers/converge", "sharefs/peers/few", "sharefs/peers/record"}, "it declares what it needs of a tree and a database"},
+	{"sharefs/peers/replica", []string{"sharefs", "sharefs/peers/converge", "sharefs/peers/few", "sharefs/peers/index", "sharefs/peers/record"}, "it declares what it needs of a tree and a database"},
 	{"sharefs/peers/sim", nil, "tests alone: it ships nothing"},
 	{"sharefs/peers/trust", []string{"sharefs", "sharefs/internal/retain"}, "a pure rule; a path is matched as in the rules of retention"},
 

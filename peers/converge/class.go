@@ -71,7 +71,7 @@ func (t *Tree) classOf(dir *file) *class {
 // refresh notes that the nodes in which a file takes part may have changed.
 func (t *Tree) refresh(f *file) {
 	for _, s := range f.spots.All() {
-		if c := t.files[s.parent()].class; c != nil {
+		if c := t.files.Get(s.parent()).class; c != nil {
 			if at := c.slots[s.name()]; at != nil {
 				t.stale[at] = struct{}{}
 			}
@@ -89,7 +89,7 @@ func (t *Tree) arrange() {
 	}
 	changes := make([]change, 0, len(t.moved))
 	for key, old := range t.moved {
-		f := t.files[key.File]
+		f := t.files.Get(key.File)
 		now, _ := f.spots.Get(key.Link)
 		changes = append(changes, change{key, f, now})
 		if old.place == nil {
@@ -99,7 +99,7 @@ func (t *Tree) arrange() {
 			t.take(f)
 			continue
 		}
-		s := t.files[old.parent()].class.slots[old.name()]
+		s := t.files.Get(old.parent()).class.slots[old.name()]
 		s.names = slices.DeleteFunc(s.names, func(n named) bool { return n.file == f && n.link == key.Link })
 		t.stale[s] = struct{}{}
 	}
@@ -108,7 +108,7 @@ func (t *Tree) arrange() {
 			continue
 		}
 		parent := c.now.parent()
-		s := t.classOf(t.files[parent]).slot(c.now.name())
+		s := t.classOf(t.files.Get(parent)).slot(c.now.name())
 		t.stale[s] = struct{}{}
 		if c.f.typ == record.Directory {
 			d := t.classOf(c.f)
@@ -281,17 +281,17 @@ func (t *Tree) changes() map[Key]*Node {
 			continue
 		}
 		node := t.node(s)
-		s.shown = shown{t.files[node.Key.File], node.Key.Link}
+		s.shown = shown{t.files.Get(node.Key.File), node.Key.Link}
 		changes[node.Key] = &node
 	}
-	if root := t.rootNode(); !root.Equal(t.nodes[Key{}]) {
+	if root := t.rootNode(); !root.Equal(t.nodes.Get(Key{})) {
 		changes[Key{}] = &root
 	}
 	return changes
 }
 
 func (t *Tree) rootNode() Node {
-	return Node{Type: record.Directory, Attr: t.files[record.Root].attrID()}
+	return Node{Type: record.Directory, Attr: t.files.Get(record.Root).attrID()}
 }
 
 func (f *file) attrID() (id record.ID) {

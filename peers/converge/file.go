@@ -234,7 +234,7 @@ func (t *Tree) where(f *file) (all few.Map[uint64, spot]) {
 			if p.Removed() {
 				continue
 			}
-			if parent := t.files[p.Parent]; parent == nil || parent.typ != record.Directory {
+			if parent := t.files.Get(p.Parent); parent == nil || parent.typ != record.Directory {
 				continue
 			}
 			var removals []*record.Record
@@ -281,18 +281,17 @@ func (t *Tree) saw(f *file, removals []*record.Record) bool {
 	if len(missing) == 0 {
 		return true
 	}
-	get := func(id record.ID) *record.Record { return t.records[id].Record }
 	speak := map[record.ID]bool{}
 	for _, r := range removals {
 		speak[r.ID()] = true
 	}
-	saw := seen(removals, get)
+	saw := seen(removals, t.Record)
 	var others []map[record.ID]bool // what each other removal of the file has seen
 	for _, places := range f.links.All() {
 		for _, r := range places {
 			if r.Body.(*record.Place).Removed() && !speak[r.ID()] {
 				// With itself in it: one that is seen by another that speaks does not speak for that.
-				others = append(others, seen([]*record.Record{r}, get))
+				others = append(others, seen([]*record.Record{r}, t.Record))
 			}
 		}
 	}

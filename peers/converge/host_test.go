@@ -194,7 +194,7 @@ func (h *host) versionOf(id sharefs.FileID, content string, parents []record.ID)
 	h.t.Helper()
 	parents = slices.SortedFunc(slices.Values(parents), record.ID.Compare)
 	v := &record.Version{File: id, Parents: parents[:min(len(parents), record.MaxParents)]}
-	for _, n := range h.tree.nodes {
+	for n := range h.tree.nodes.All() {
 		if n.Key.File == id && n.Type == record.Symlink {
 			v.Target = "to " + content
 		}

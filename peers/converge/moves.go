@@ -70,7 +70,7 @@ func (t *Tree) redoMoves() {
 
 // possible reports whether a placement is in effect: its parent is a directory, and not below the one that is placed.
 func (t *Tree) possible(m *move) bool {
-	up := t.files[m.place.Parent]
+	up := t.files.Get(m.place.Parent)
 	if up == nil || up.typ != record.Directory {
 		return false
 	}
@@ -78,7 +78,7 @@ func (t *Tree) possible(m *move) bool {
 		if up.pos == nil {
 			return true // the root, or one whose place is not known
 		}
-		up = t.files[up.pos.place.Parent]
+		up = t.files.Get(up.pos.place.Parent)
 	}
 	return false
 }
@@ -125,7 +125,7 @@ func (t *Tree) note(key Key, old spot) {
 
 // count counts what a directory holds.
 func (t *Tree) count(s spot, by int32) {
-	dir := t.files[s.parent()]
+	dir := t.files.Get(s.parent())
 	had := dir.kids > 0
 	dir.kids += by
 	if had != (dir.kids > 0) && dir.removed {

@@ -2,10 +2,10 @@ package converge
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 
 	"sharefs"
+	"sharefs/peers/index"
 	"sharefs/peers/record"
 )
 
@@ -50,18 +50,20 @@ type Op struct {
 
 // world is a live tree that operations lead from one state to the next.
 type world struct {
-	nodes map[Key]*Node  // which do not change, so that several worlds may have them in common
-	at    map[Slot]*Node // but the root: by its key it is the one that has the name
-	twin  *world         // another one that is nearly always the same; nil: none
+	nodes index.Index[Key, Node]  // which do not change, so that several worlds may have them in common
+	at    index.Index[Slot, Node] // but the root
+	twin  *world                  // another one that is nearly always the same; nil: none
 }
 
 func newWorld() world {
-	return world{nodes: map[Key]*Node{{}: {Type: record.Directory}}, at: map[Slot]*Node{}}
+	w := world{nodes: index.New(func(n *Node) Key { return n.Key }), at: index.New(func(n *Node) Slot { return n.Slot })}
+	w.nodes.Put(&Node{Type: record.Directory})
+	return w
 }
 
 func (w *world) node(key Key) (Node, bool) {
-	n, ok := w.nodes[key]
-	if !ok {
+	n := w.nodes.Get(key)
+	if n == nil {
 		return Node{}, false
 	}
 	return *n, true
@@ -70,7 +72,7 @@ func (w *world) node(key Key) (Node, bool) {
 // shared returns a node, or the same one of the twin.
 func (w *world) shared(n *Node) *Node {
 	if w.twin != nil {
-		if o := w.twin.nodes[n.Key]; o != nil && o.Equal(n) {
+		if o := w.twin.nodes.Get(n.Key); o != nil && o.Equal(n) {
 			return o
 		}
 	}
@@ -80,9 +82,9 @@ func (w *world) shared(n *Node) *Node {
 // put says what a node is, and that it has its name.
 func (w *world) put(n *Node) {
 	n = w.shared(n)
-	w.nodes[n.Key] = n
+	w.nodes.Put(n)
 	if n.Key != (Key{}) {
-		w.at[n.Slot] = n
+		w.at.Put(n)
 	}
 }
 
@@ -116,7 +118,7 @@ type planner struct {
 func (w *world) change(changes map[Key]*Node) []Op {
 	first, last := map[Key]*Node{}, map[Key]*Node{}
 	for key, n := range changes {
-		if old, there := w.nodes[key]; there && n != nil && old.Type != n.Type {
+		if old := w.nodes.Get(key); old != nil && n != nil && old.Type != n.Type {
 			if old.Type == record.Directory {
 				last[key] = n
 				continue
@@ -144,7 +146,8 @@ func (w *world) series(changes map[Key]*Node) []Op {
 	before := map[Key]*Node{} // of what stays
 	var all []Key
 	for key, n := range changes {
-		old, there := w.nodes[key]
+		old := w.nodes.Get(key)
+		there := old != nil
 		switch {
 		case !there && n == nil, there && n != nil && old.Equal(n):
 			continue
@@ -187,22 +190,22 @@ func (p *planner) settle(key Key) {
 			}
 			continue
 		}
-		at, taken := p.at[n.Slot]
-		if !taken || at.Key == key {
+		at := p.at.Get(n.Slot)
+		if at == nil || at.Key == key {
 			break
 		}
 		other := at.Key
-		if p.goes(other) && n.Type != record.Directory && p.nodes[other].Type != record.Directory {
+		if p.goes(other) && n.Type != record.Directory && p.nodes.Get(other).Type != record.Directory {
 			over = &other
 			break
 		}
 		p.settle(other)
-		if still, taken := p.at[n.Slot]; taken && still.Key == other {
+		if still := p.at.Get(n.Slot); still != nil && still.Key == other {
 			p.park(other)
 		}
 	}
 	op := Op{Verb: Create, Key: key, To: n.Slot, Over: over, Node: *n}
-	if _, exists := p.nodes[key]; exists {
+	if p.nodes.Get(key) != nil {
 		op.Verb = Move
 	}
 	p.do(op)
@@ -212,7 +215,7 @@ func (p *planner) settle(key Key) {
 	}
 }
 
-func (p *planner) exists(dir sharefs.FileID) bool { _, ok := p.nodes[Key{File: dir}]; return ok }
+func (p *planner) exists(dir sharefs.FileID) bool { return p.nodes.Get(Key{File: dir}) != nil }
 
 // goes reports whether a name is to go away.
 func (p *planner) goes(key Key) bool { n, pending := p.changes[key]; return pending && n == nil }
@@ -228,8 +231,8 @@ func (p *planner) between(key Key, dir sharefs.FileID) (above Key, inside bool) 
 		if _, pending := p.changes[k]; pending {
 			above = k
 		}
-		n, ok := p.nodes[k]
-		if !ok {
+		n := p.nodes.Get(k)
+		if n == nil {
 			return above, false
 		}
 		at = n.Parent
@@ -244,20 +247,20 @@ func (p *planner) park(key Key) {
 	for shift := 60; shift >= 0; shift -= 4 {
 		name = append(name, digits[key.Link>>shift&15])
 	}
-	p.do(Op{Verb: Move, Key: key, To: Slot{Limbo, string(name)}, Node: *p.nodes[key]})
+	p.do(Op{Verb: Move, Key: key, To: Slot{Limbo, string(name)}, Node: *p.nodes.Get(key)})
 }
 
 // do carries out an operation on the structure.
 func (p *planner) do(op Op) {
 	p.ops = append(p.ops, op)
 	if op.Over != nil {
-		delete(p.nodes, *op.Over)
+		p.nodes.Delete(*op.Over)
 	}
-	if old, exists := p.nodes[op.Key]; exists {
-		delete(p.at, old.Slot)
+	if old := p.nodes.Get(op.Key); old != nil {
+		p.at.Delete(old.Slot)
 	}
 	if op.Verb == Remove {
-		delete(p.nodes, op.Key)
+		p.nodes.Delete(op.Key)
 		return
 	}
 	n := op.Node
@@ -275,7 +278,7 @@ func (p *planner) removeAll(all []Key) {
 	for _, key := range all {
 		if n, pending := p.changes[key]; pending && n == nil {
 			depth := 0
-			for at := p.nodes[key].Parent; at != record.Root && at != Limbo; at = p.nodes[Key{File: at}].Parent {
+			for at := p.nodes.Get(key).Parent; at != record.Root && at != Limbo; at = p.nodes.Get(Key{File: at}).Parent {
 				depth++
 			}
 			list = append(list, gone{key, depth})
@@ -283,7 +286,7 @@ func (p *planner) removeAll(all []Key) {
 	}
 	slices.SortStableFunc(list, func(a, b gone) int { return cmp.Compare(b.depth, a.depth) })
 	for _, g := range list {
-		p.do(Op{Verb: Remove, Key: g.key, Node: *p.nodes[g.key]})
+		p.do(Op{Verb: Remove, Key: g.key, Node: *p.nodes.Get(g.key)})
 	}
 }
 
@@ -316,9 +319,9 @@ func (p *planner) describe(all []Key, changes, before map[Key]*Node) {
 	for _, key := range all {
 		if n := changes[key]; n != nil {
 			n = p.shared(n)
-			p.nodes[key] = n
-			if at, ok := p.at[n.Slot]; ok && at.Key == key {
-				p.at[n.Slot] = n
+			p.nodes.Put(n)
+			if at := p.at.Get(n.Slot); at != nil && at.Key == key {
+				p.at.Put(n)
 			}
 		}
 	}
@@ -332,19 +335,18 @@ func (w *world) result() Result {
 	path = func(id sharefs.FileID) string {
 		p, ok := paths[id]
 		if !ok {
-			n := w.nodes[Key{File: id}]
+			n := w.nodes.Get(Key{File: id})
 			p = path(n.Parent) + n.Name + "/"
 			paths[id] = p
 		}
 		return p
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(w.nodes), Key.Compare) {
-		n := *w.nodes[key]
-		if key == (Key{}) {
-			all[""] = n
+	for _, n := range slices.SortedFunc(w.nodes.All(), func(a, b *Node) int { return a.Key.Compare(b.Key) }) {
+		if n.Key == (Key{}) {
+			all[""] = *n
 			continue
 		}
-		all[path(n.Parent)+n.Name] = n
+		all[path(n.Parent)+n.Name] = *n
 	}
 	return all
 }

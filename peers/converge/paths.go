@@ -19,7 +19,7 @@ type Spot struct {
 
 // Spots calls fn for each name of a file that has its place below the root, in the order of their links.
 func (t *Tree) Spots(id sharefs.FileID, fn func(Spot)) {
-	f := t.files[id]
+	f := t.files.Get(id)
 	if f == nil {
 		return
 	}
@@ -33,14 +33,14 @@ func (t *Tree) Spots(id sharefs.FileID, fn func(Spot)) {
 
 // Placed reports whether a name has a place, be it below the root or below a directory that is not known: otherwise it is removed, or never was.
 func (t *Tree) Placed(key Key) bool {
-	f := t.files[key.File]
+	f := t.files.Get(key.File)
 	return f != nil && f.spots.Has(key.Link)
 }
 
 // Trails calls fn for each name that a file has or had, with where it is or was last by the placements of all that is above it, removed or not. A name that never had a possible place is left
 // out.
 func (t *Tree) Trails(id sharefs.FileID, fn func(key Key, path string, there bool)) {
-	f := t.files[id]
+	f := t.files.Get(id)
 	if f == nil {
 		return
 	}
@@ -56,7 +56,7 @@ func (t *Tree) Trails(id sharefs.FileID, fn func(key Key, path string, there boo
 		places, _ := f.links.Get(link)
 		for _, r := range slices.Backward(places) {
 			p := r.Body.(*record.Place)
-			if parent := t.files[p.Parent]; p.Removed() || parent == nil || parent.typ != record.Directory {
+			if parent := t.files.Get(p.Parent); p.Removed() || parent == nil || parent.typ != record.Directory {
 				continue
 			}
 			if dir, ok := t.Trail(p.Parent); ok {
@@ -69,7 +69,7 @@ func (t *Tree) Trails(id sharefs.FileID, fn func(key Key, path string, there boo
 
 // Type returns what a file is by its first placement; 0: it has none.
 func (t *Tree) Type(id sharefs.FileID) record.Type {
-	if f := t.files[id]; f != nil {
+	if f := t.files.Get(id); f != nil {
 		return f.typ
 	}
 	return 0
@@ -78,7 +78,7 @@ func (t *Tree) Type(id sharefs.FileID) record.Type {
 // Above calls fn for a directory and all that are above it, removed or not, but the root, until it returns false.
 func (t *Tree) Above(dir sharefs.FileID, fn func(sharefs.FileID) bool) {
 	for dir != record.Root && fn(dir) {
-		f := t.files[dir]
+		f := t.files.Get(dir)
 		if f == nil || f.pos == nil {
 			return
 		}
@@ -90,7 +90,7 @@ func (t *Tree) Above(dir sharefs.FileID, fn func(sharefs.FileID) bool) {
 func (t *Tree) Trail(dir sharefs.FileID) (string, bool) {
 	var names []string
 	for dir != record.Root {
-		f := t.files[dir]
+		f := t.files.Get(dir)
 		if f == nil || f.pos == nil {
 			return "", false
 		}
@@ -102,7 +102,7 @@ func (t *Tree) Trail(dir sharefs.FileID) (string, bool) {
 
 // Below calls fn for each name that lies below a directory, or one that is shown as the same.
 func (t *Tree) Below(dir sharefs.FileID, fn func(Spot)) {
-	f := t.files[dir]
+	f := t.files.Get(dir)
 	if f == nil || f.class == nil || !f.class.attached {
 		return
 	}
@@ -126,7 +126,7 @@ func Join(dir, name string) string {
 
 // Path returns where a directory is, from the root, without a slash before it; that of the root is empty. It is false for what is no directory below the root.
 func (t *Tree) Path(dir sharefs.FileID) (string, bool) {
-	f := t.files[dir]
+	f := t.files.Get(dir)
 	if f == nil || f.class == nil || !f.class.attached {
 		return "", false
 	}
@@ -153,8 +153,8 @@ func (t *Tree) pathOf(c *class) string {
 // much as what was moved holds.
 func (t *Tree) Touched(fn func(sharefs.FileID)) {
 	if t.remade {
-		for id := range t.files {
-			fn(id)
+		for f := range t.files.All() {
+			fn(f.id)
 		}
 		return
 	}
@@ -170,7 +170,7 @@ func (t *Tree) Touched(fn func(sharefs.FileID)) {
 	}
 	below := map[*class]struct{}{}
 	for key := range t.moved {
-		f := t.files[key.File]
+		f := t.files.Get(key.File)
 		tell(f.id)
 		if f.class != nil {
 			f.class.each(below, tell)

@@ -1,18 +1,18 @@
 package converge
 
 import (
-	"maps"
 	"slices"
 
 	"sharefs"
+	"sharefs/peers/index"
 	"sharefs/peers/record"
 )
 
 // Tree is the live tree of the records that were added to it, and equal to what [Whole] makes of them. It is used by one goroutine at a time, and holds
 // all records in memory.
 type Tree struct {
-	records map[record.ID]Input
-	files   map[sharefs.FileID]*file
+	records [Merged + 1]index.Index[record.ID, record.Record] // by what they count
+	files   index.Index[sharefs.FileID, file]
 	log     []*move // placements of directories, in order
 	// hopes are the files with a placement into a parent that is not known to be a directory (yet).
 	hopes map[sharefs.FileID]map[sharefs.FileID]struct{}
@@ -44,8 +44,12 @@ func New() *Tree {
 func (t *Tree) clear() {
 	root := &file{typ: record.Directory}
 	root.class = &class{members: []member{{root, record.Nowhere}}, attached: true}
-	t.records, t.log = map[record.ID]Input{}, nil
-	t.files = map[sharefs.FileID]*file{record.Root: root}
+	t.log = nil
+	for s := range t.records {
+		t.records[s] = index.New((*record.Record).ID)
+	}
+	t.files = index.New(func(f *file) sharefs.FileID { return f.id })
+	t.files.Put(root)
 	t.hopes = map[sharefs.FileID]map[sharefs.FileID]struct{}{}
 	t.begin()
 }
@@ -79,7 +83,9 @@ func (t *Tree) settle() []Op {
 
 // remake makes everything anew from the records.
 func (t *Tree) remake() []Op {
-	all := slices.SortedFunc(maps.Values(t.records), func(a, b Input) int { return a.Record.Compare(b.Record) })
+	var all []Input
+	t.Inputs(func(i Input) { all = append(all, i) })
+	slices.SortFunc(all, func(a, b Input) int { return a.Record.Compare(b.Record) })
 	t.clear()
 	t.remade = true
 	for _, i := range all {
@@ -90,9 +96,9 @@ func (t *Tree) remake() []Op {
 	t.arrange()
 	// What was told may not be in any slot now.
 	changes := t.changes()
-	for key := range t.nodes {
-		if _, ok := changes[key]; !ok {
-			changes[key] = nil
+	for n := range t.nodes.All() {
+		if _, ok := changes[n.Key]; !ok {
+			changes[n.Key] = nil
 		}
 	}
 	if root := (Key{}); changes[root] == nil {
@@ -104,22 +110,22 @@ func (t *Tree) remake() []Op {
 
 // Lookup returns the node of a name in a directory that is shown.
 func (t *Tree) Lookup(parent sharefs.FileID, name string) (Node, bool) {
-	n, ok := t.at[Slot{parent, name}]
-	if !ok {
+	n := t.at.Get(Slot{parent, name})
+	if n == nil {
 		return Node{}, false
 	}
-	return *t.nodes[n.Key], true
+	return t.Node(n.Key)
 }
 
 // Children calls fn for what is shown in a directory that is shown, in no order.
 func (t *Tree) Children(dir sharefs.FileID, fn func(Node)) {
-	f := t.files[dir]
+	f := t.files.Get(dir)
 	if f == nil || f.class == nil || !f.class.attached {
 		return
 	}
 	for _, s := range f.class.slots {
 		if s.shown.file != nil {
-			fn(*t.nodes[s.shown.key()])
+			fn(*t.nodes.Get(s.shown.key()))
 		}
 	}
 }
@@ -129,14 +135,14 @@ func (t *Tree) Node(key Key) (Node, bool) { return t.world.node(key) }
 
 // Nodes calls fn for each name that is shown, and the root, in no order.
 func (t *Tree) Nodes(fn func(Node)) {
-	for _, n := range t.nodes {
+	for n := range t.nodes.All() {
 		fn(*n)
 	}
 }
 
 // Heads returns the heads of a file, the live one first.
 func (t *Tree) Heads(id sharefs.FileID) []record.ID {
-	f := t.files[id]
+	f := t.files.Get(id)
 	if f == nil {
 		return nil
 	}
@@ -151,7 +157,7 @@ func (t *Tree) Heads(id sharefs.FileID) []record.ID {
 func (t *Tree) Superseded(id record.ID) bool {
 	if rec := t.Record(id); rec != nil {
 		if b, ok := rec.Body.(*record.Version); ok {
-			v, ok := t.files[b.File].versions.Get(id)
+			v, ok := t.files.Get(b.File).versions.Get(id)
 			return ok && v.superseded
 		}
 	}
@@ -159,34 +165,50 @@ func (t *Tree) Superseded(id record.ID) bool {
 }
 
 // Record returns a record that was added; nil if there is none of that id.
-func (t *Tree) Record(id record.ID) *record.Record { return t.records[id].Record }
+func (t *Tree) Record(id record.ID) *record.Record { return t.input(id).Record }
+
+// input returns what was added of an id; its record is nil if that is nothing.
+func (t *Tree) input(id record.ID) Input {
+	for _, s := range []Standing{Merged, Known, Leads} { // those of which there are most first
+		if r := t.records[s].Get(id); r != nil {
+			return Input{r, s}
+		}
+	}
+	return Input{}
+}
 
 // Standing returns what a record counts that was added; ok is false if there is none of that id.
 func (t *Tree) Standing(id record.ID) (s Standing, ok bool) {
-	i, ok := t.records[id]
-	return i.Standing, ok
+	i := t.input(id)
+	return i.Standing, i.Record != nil
 }
 
 // Inputs calls fn for all records that were added, with what they count, in no order.
 func (t *Tree) Inputs(fn func(Input)) {
-	for _, i := range t.records {
-		fn(i)
+	for s := range t.records {
+		for r := range t.records[s].All() {
+			fn(Input{r, Standing(s)})
+		}
 	}
 }
 
 // Renew has a record stand for one of the same id that was added, which says the same and may lack its signature.
 func (t *Tree) Renew(rec *record.Record) {
-	if i, ok := t.records[rec.ID()]; ok {
-		i.Record = rec
-		t.records[rec.ID()] = i
+	if s, ok := t.Standing(rec.ID()); ok {
+		t.records[s].Put(rec)
 	}
 }
 
 // Names returns how many names are shown.
-func (t *Tree) Names() int { return len(t.nodes) - 1 }
+func (t *Tree) Names() int { return t.nodes.Len() - 1 }
 
 // Records returns how many records were added.
-func (t *Tree) Records() int { return len(t.records) }
+func (t *Tree) Records() (n int) {
+	for s := range t.records {
+		n += t.records[s].Len()
+	}
+	return n
+}
 
 // Result returns the whole tree by paths, which costs as much as the tree is large.
 func (t *Tree) Result() Result { return t.world.result() }
@@ -194,10 +216,10 @@ func (t *Tree) Result() Result { return t.world.result() }
 // Orphans returns the names that have no place below the root, in order. It costs as much as there are files.
 func (t *Tree) Orphans() []Key {
 	var all []Key
-	for id, f := range t.files {
+	for f := range t.files.All() {
 		for link, at := range f.spots.All() {
-			if c := t.files[at.parent()].class; c == nil || !c.attached {
-				all = append(all, Key{id, link})
+			if c := t.files.Get(at.parent()).class; c == nil || !c.attached {
+				all = append(all, Key{f.id, link})
 			}
 		}
 	}
@@ -208,11 +230,15 @@ func (t *Tree) Orphans() []Key {
 // add files one record.
 func (t *Tree) add(i Input) {
 	r := i.Record
-	had, known := t.records[r.ID()]
+	had := t.input(r.ID())
+	known := had.Record != nil
 	if known && had.Standing >= i.Standing {
 		return
 	}
-	t.records[r.ID()] = i
+	if known {
+		t.records[had.Standing].Delete(r.ID())
+	}
+	t.records[i.Standing].Put(r)
 	switch b := r.Body.(type) {
 	case *record.Version:
 		f := t.file(b.File)
@@ -222,7 +248,7 @@ func (t *Tree) add(i Input) {
 	case *record.Place:
 		if i.Standing.places(b) {
 			t.addPlace(r, b, i.Standing == Merged, had.Standing.places(b) && known)
-		} else if f := t.files[b.File]; f != nil && f.cameBack() {
+		} else if f := t.files.Get(b.File); f != nil && f.cameBack() {
 			t.soil(f)
 		}
 	case *record.Attr:
@@ -235,10 +261,10 @@ func (t *Tree) add(i Input) {
 
 // file returns what is known of a file.
 func (t *Tree) file(id sharefs.FileID) *file {
-	f := t.files[id]
+	f := t.files.Get(id)
 	if f == nil {
 		f = &file{id: id}
-		t.files[id] = f
+		t.files.Put(f)
 	}
 	return f
 }
@@ -284,7 +310,7 @@ func (t *Tree) addPlace(r *record.Record, p *record.Place, owned, again bool) {
 		return
 	}
 	t.soil(f)
-	if parent := t.files[p.Parent]; !p.Removed() && (parent == nil || parent.typ != record.Directory) {
+	if parent := t.files.Get(p.Parent); !p.Removed() && (parent == nil || parent.typ != record.Directory) {
 		hope := t.hopes[p.Parent]
 		if hope == nil {
 			hope = map[sharefs.FileID]struct{}{}
@@ -302,7 +328,7 @@ func (t *Tree) addPlace(r *record.Record, p *record.Place, owned, again bool) {
 // hopesFulfilled takes up what was placed into a directory before it was known.
 func (t *Tree) hopesFulfilled(dir sharefs.FileID) {
 	for id := range t.hopes[dir] {
-		f := t.files[id]
+		f := t.files.Get(id)
 		t.soil(f)
 		if f.typ != record.Directory {
 			continue

@@ -20,8 +20,8 @@ func (w *World) Node(key Key) (Node, bool) { return w.node(key) }
 
 // Lookup returns what has a name in a directory.
 func (w *World) Lookup(parent sharefs.FileID, name string) (Key, bool) {
-	n, ok := w.at[Slot{parent, name}]
-	if !ok {
+	n := w.at.Get(Slot{parent, name})
+	if n == nil {
 		return Key{}, false
 	}
 	return n.Key, true
@@ -29,7 +29,7 @@ func (w *World) Lookup(parent sharefs.FileID, name string) (Key, bool) {
 
 // Nodes calls fn for each node, in no order.
 func (w *World) Nodes(fn func(Node)) {
-	for _, n := range w.nodes {
+	for n := range w.nodes.All() {
 		fn(*n)
 	}
 }
@@ -42,13 +42,13 @@ func (w *World) Set(n Node) {
 
 // Remove says that a name is not there.
 func (w *World) Remove(key Key) {
-	n, ok := w.nodes[key]
-	if !ok {
+	n := w.nodes.Get(key)
+	if n == nil {
 		return
 	}
-	delete(w.nodes, key)
-	if at, taken := w.at[n.Slot]; taken && at.Key == key {
-		delete(w.at, n.Slot)
+	w.nodes.Delete(key)
+	if at := w.at.Get(n.Slot); at != nil && at.Key == key {
+		w.at.Delete(n.Slot)
 	}
 }
 

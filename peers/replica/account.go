@@ -7,6 +7,7 @@ import (
 	"sharefs"
 	"sharefs/peers/converge"
 	"sharefs/peers/few"
+	"sharefs/peers/index"
 	"sharefs/peers/record"
 )
 
@@ -39,8 +40,8 @@ type slot struct {
 
 // account is what of the tree is written down.
 type account struct {
-	files map[sharefs.FileID]*entry
-	inos  map[sharefs.Ino]*entry
+	files index.Index[sharefs.FileID, entry]
+	inos  index.Index[sharefs.Ino, entry]
 	slots map[slot]converge.Key
 	loose map[converge.Key]bool // of all files
 	world *converge.World       // the same as a tree
@@ -49,11 +50,18 @@ type account struct {
 }
 
 func newAccount() account {
-	root := newEntry(record.Root, sharefs.RootIno, record.Directory)
-	return account{
-		files: map[sharefs.FileID]*entry{record.Root: root}, inos: map[sharefs.Ino]*entry{sharefs.RootIno: root},
+	a := account{
+		files: index.New(func(e *entry) sharefs.FileID { return e.id }), inos: index.New(func(e *entry) sharefs.Ino { return e.ino }),
 		slots: map[slot]converge.Key{}, loose: map[converge.Key]bool{}, world: converge.NewWorld(),
 	}
+	a.enrol(newEntry(record.Root, sharefs.RootIno, record.Directory))
+	return a
+}
+
+// enrol files an entry.
+func (a *account) enrol(e *entry) {
+	a.files.Put(e)
+	a.inos.Put(e)
 }
 
 func u64(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }
@@ -85,17 +93,17 @@ func (a *account) tells(space uint8) {
 // bind says which inode a file is.
 func (a *account) bind(id sharefs.FileID, ino sharefs.Ino, typ record.Type) *entry {
 	e := newEntry(id, ino, typ)
-	a.files[id], a.inos[ino] = e, e
+	a.enrol(e)
 	a.saveEntry(e)
 	return e
 }
 
 // rebind says that another inode is the file from now on.
 func (a *account) rebind(e *entry, ino sharefs.Ino) {
-	delete(a.inos, e.ino)
+	a.inos.Delete(e.ino)
 	a.drop(spaceInode, u64(uint64(e.ino)))
 	e.ino, e.own = ino, 0
-	a.inos[ino] = e
+	a.inos.Put(e)
 	a.saveEntry(e)
 }
 
@@ -152,7 +160,7 @@ func (a *account) fasten(e *entry, key converge.Key) {
 
 // loosen says that a name is not where it was, and nobody knows yet where it went.
 func (a *account) loosen(key converge.Key) {
-	e := a.files[key.File]
+	e := a.files.Get(key.File)
 	a.unname(e, key.Link)
 	a.world.Remove(key)
 	a.loose[key], e.loose = true, append(e.loose, key.Link)
@@ -164,15 +172,15 @@ func (a *account) release(e *entry) {
 	if e.names.Len() > 0 || len(e.loose) > 0 || e.id == record.Root {
 		return
 	}
-	delete(a.files, e.id)
-	delete(a.inos, e.ino)
+	a.files.Delete(e.id)
+	a.inos.Delete(e.ino)
 	a.drop(spaceInode, u64(uint64(e.ino)))
 }
 
 // node is a name as the account has it.
 func (a *account) node(e *entry, link uint64) (converge.Node, bool) {
 	s, _ := e.names.Get(link)
-	dir := a.inos[s.dir]
+	dir := a.inos.Get(s.dir)
 	if dir == nil {
 		return converge.Node{}, false
 	}
@@ -195,7 +203,7 @@ func (a *account) remake(keys map[converge.Key]bool) {
 		a.world.Remove(key)
 	}
 	for key := range keys {
-		if e := a.files[key.File]; e != nil {
+		if e := a.files.Get(key.File); e != nil {
 			if e.names.Has(key.Link) {
 				a.show(e, key.Link)
 			}
@@ -213,30 +221,30 @@ func (a *account) load(db Store) error {
 		}
 		e := newEntry(sharefs.FileID(v[:16]), sharefs.Ino(binary.BigEndian.Uint64(k)), record.Type(v[16]))
 		e.attr, e.version, e.own = record.ID(v[17:49]), record.ID(v[49:81]), binary.BigEndian.Uint64(v[81:])
-		a.files[e.id], a.inos[e.ino] = e, e
+		a.enrol(e)
 		return true
 	})
 	if err == nil && !bad {
 		err = db.Scan(spaceName, nil, nil, func(k, v []byte) bool {
-			if len(k) != 16 || len(v) < 24 || a.files[sharefs.FileID(v[:16])] == nil {
+			if len(k) != 16 || len(v) < 24 || a.files.Get(sharefs.FileID(v[:16])) == nil {
 				bad = true
 				return false
 			}
 			key := converge.Key{File: sharefs.FileID(v[:16]), Link: binary.BigEndian.Uint64(v[16:])}
 			s := spot{slot{sharefs.Ino(binary.BigEndian.Uint64(k)), binary.BigEndian.Uint64(k[8:])}, string(v[24:])}
-			a.files[key.File].names.Set(key.Link, s)
+			a.files.Get(key.File).names.Set(key.Link, s)
 			a.slots[s.slot] = key
 			return true
 		})
 	}
 	if err == nil && !bad {
 		err = db.Scan(spaceLoose, nil, nil, func(k, _ []byte) bool {
-			if len(k) != 24 || a.files[sharefs.FileID(k[:16])] == nil {
+			if len(k) != 24 || a.files.Get(sharefs.FileID(k[:16])) == nil {
 				bad = true
 				return false
 			}
 			key := converge.Key{File: sharefs.FileID(k[:16]), Link: binary.BigEndian.Uint64(k[16:])}
-			e := a.files[key.File]
+			e := a.files.Get(key.File)
 			a.loose[key], e.loose = true, append(e.loose, key.Link)
 			return true
 		})
@@ -244,7 +252,7 @@ func (a *account) load(db Store) error {
 	if err == nil && bad {
 		err = damaged("account")
 	}
-	for _, e := range a.files {
+	for e := range a.files.All() {
 		for link := range e.names.Keys() {
 			a.show(e, link)
 		}

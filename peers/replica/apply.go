@@ -33,7 +33,7 @@ func (r *Replica) Wanted(most int, skip func(*record.Record) bool) (list []*reco
 		twice[n.Live] = true
 		rec := r.tree.Record(n.Live)
 		v := rec.Body.(*record.Version)
-		if e := r.files[key.File]; e != nil && r.holds(e, rec) || v.Key != (sharefs.KeyID{}) && !r.cfg.Keys.Has(v.Key) || skip != nil && skip(rec) {
+		if e := r.files.Get(key.File); e != nil && r.holds(e, rec) || v.Key != (sharefs.KeyID{}) && !r.cfg.Keys.Has(v.Key) || skip != nil && skip(rec) {
 			continue
 		}
 		here, e := r.cfg.Tree.Here(v)
@@ -86,7 +86,7 @@ var errAgain = error(sharefs.KindAgain)
 
 // step carries out one operation. Content is what it needs, if it needs any.
 func (r *Replica) step(op *converge.Op, content Staged) error {
-	e := r.files[op.Key.File]
+	e := r.files.Get(op.Key.File)
 	r.cfg.Tree.By(r.whose(op))
 	switch op.Verb {
 	case converge.Create:
@@ -123,7 +123,7 @@ func (r *Replica) whose(op *converge.Op) sharefs.PeerID {
 	case converge.SetAttr:
 		rec = r.tree.Record(op.Node.Attr)
 	default:
-		rec = r.last[op.Key]
+		rec = r.last.Get(op.Key)
 	}
 	if rec == nil {
 		return r.cfg.Self
@@ -136,7 +136,7 @@ func (r *Replica) place(to converge.Slot) (dir sharefs.Ino, name string, err err
 	if to.Parent == converge.Limbo {
 		return sharefs.RootIno, record.LimboName + to.Name, nil
 	}
-	e := r.files[to.Parent]
+	e := r.files.Get(to.Parent)
 	if e == nil {
 		return 0, "", errAgain
 	}
@@ -158,7 +158,7 @@ func (r *Replica) entered(e *entry, link uint64, dir sharefs.Ino, name string) e
 
 // there is what the account says of a name that is to go.
 func (r *Replica) there(key converge.Key) (Name, *entry, error) {
-	e := r.files[key.File]
+	e := r.files.Get(key.File)
 	if e == nil {
 		return Name{}, nil, errAgain
 	}
@@ -186,7 +186,7 @@ func (r *Replica) create(op *converge.Op, e *entry, content Staged) error {
 			return err
 		}
 		if over == e {
-			e = r.files[op.Key.File]
+			e = r.files.Get(op.Key.File)
 		}
 	}
 	if e != nil && e.names.Len() == 0 {
@@ -195,7 +195,7 @@ func (r *Replica) create(op *converge.Op, e *entry, content Staged) error {
 			return err
 		case alive == 0: // made, and removed before the account knew its name
 			r.release(e)
-			if e = r.files[op.Key.File]; e != nil {
+			if e = r.files.Get(op.Key.File); e != nil {
 				return errAgain
 			}
 		}
@@ -264,7 +264,7 @@ func (r *Replica) move(op *converge.Op, e *entry, here spot) error {
 		return err
 	}
 	if op.Over != nil {
-		over := r.files[op.Over.File]
+		over := r.files.Get(op.Over.File)
 		r.unname(over, op.Over.Link)
 		r.release(over)
 	}

@@ -144,14 +144,14 @@ func (r *Replica) compare(list []Mark) error {
 		}
 	}
 	for _, m := range list {
-		if e := r.inos[m.Ino]; m.Cookie == 0 && e != nil {
+		if e := r.inos.Get(m.Ino); m.Cookie == 0 && e != nil {
 			if err := r.inode(e); err != nil {
 				return err
 			}
 		}
 	}
 	for _, ino := range slices.Sorted(maps.Keys(r.later)) {
-		if e := r.inos[ino]; e == nil {
+		if e := r.inos.Get(ino); e == nil {
 			delete(r.later, ino)
 		} else if err := r.inode(e); err != nil {
 			return err
@@ -186,7 +186,7 @@ func (r *Replica) slotChanged(s slot) (*came, error) {
 		there = false
 	}
 	if had {
-		e := r.files[key.File]
+		e := r.files.Get(key.File)
 		was, _ := e.names.Get(key.Link)
 		if there && d.Ino == e.ino && d.Name == was.name {
 			return nil, nil
@@ -207,7 +207,7 @@ func (r *Replica) slotChanged(s slot) (*came, error) {
 
 // takeOver has another inode be a file from now on whose inode is no more, and reports whether it does.
 func (r *Replica) takeOver(e *entry, d sharefs.Dentry) (bool, error) {
-	if e.typ != record.Regular || typeOf(d.Type) != record.Regular || r.inos[d.Ino] != nil || e.names.Len() > 1 {
+	if e.typ != record.Regular || typeOf(d.Type) != record.Regular || r.inos.Get(d.Ino) != nil || e.names.Len() > 1 {
 		return false, nil
 	}
 	alive, err := r.links(e.ino)
@@ -255,7 +255,7 @@ func typeOf(mode uint32) record.Type {
 
 // known returns the file that an inode is, which it may become just now; nil if it is gone.
 func (r *Replica) known(ino sharefs.Ino, typ record.Type) (*entry, error) {
-	if e := r.inos[ino]; e != nil {
+	if e := r.inos.Get(ino); e != nil {
 		return e, nil
 	}
 	id, err := r.cfg.Tree.FileID(ino)
@@ -265,7 +265,7 @@ func (r *Replica) known(ino sharefs.Ino, typ record.Type) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.files[id] != nil { // another inode has become that file
+	if r.files.Get(id) != nil { // another inode has become that file
 		if err := r.random(id[:]); err != nil {
 			return nil, err
 		}
@@ -276,7 +276,7 @@ func (r *Replica) known(ino sharefs.Ino, typ record.Type) (*entry, error) {
 // isEarly reports whether a name is that of a new file which somebody writes still, or whose content cannot be told yet: its mark stays, so that others do not see it
 // before it is whole.
 func (r *Replica) isEarly(c *came) (bool, error) {
-	if typeOf(c.Type) != record.Regular || r.inos[c.Ino] != nil {
+	if typeOf(c.Type) != record.Regular || r.inos.Get(c.Ino) != nil {
 		return false, nil
 	}
 	a, err := r.cfg.Tree.Getattr(c.Ino)
@@ -296,7 +296,7 @@ func (r *Replica) nameCame(c came) error {
 	if err != nil || dir == nil {
 		return err
 	}
-	before := r.inos[c.Ino]
+	before := r.inos.Get(c.Ino)
 	to := converge.Slot{Parent: dir.id, Name: c.Name}
 	if r.lost {
 		if was, err := r.wasThere(&c, to); err != nil || was {
@@ -340,7 +340,7 @@ func (r *Replica) nameCame(c came) error {
 // above returns the times of the placements of a directory and of all above it. What is put into it comes later, also after a clock went back: or in the order of all records it would
 // lie in a directory that is not where it was seen, and what is no circle would be one.
 func (r *Replica) above(dir *entry) (times []sharefs.HLC) {
-	for range r.files {
+	for range r.files.Len() {
 		key := converge.Key{File: dir.id}
 		times = append(times, r.lastAt(key))
 		if n, ok := r.tree.Node(key); ok {
@@ -349,7 +349,7 @@ func (r *Replica) above(dir *entry) (times []sharefs.HLC) {
 			}
 		}
 		s, ok := dir.names.Get(0)
-		if dir = r.inos[s.dir]; !ok || dir == nil {
+		if dir = r.inos.Get(s.dir); !ok || dir == nil {
 			break
 		}
 	}
@@ -357,7 +357,7 @@ func (r *Replica) above(dir *entry) (times []sharefs.HLC) {
 }
 
 func (r *Replica) lastAt(key converge.Key) sharefs.HLC {
-	if rec := r.last[key]; rec != nil {
+	if rec := r.last.Get(key); rec != nil {
 		return rec.HLC
 	}
 	return 0
@@ -403,7 +403,7 @@ func (r *Replica) linkFor(e *entry, to converge.Slot) (uint64, error) {
 
 // nameGone writes down that a name is gone, unless its inode has names of which nobody told yet.
 func (r *Replica) nameGone(key converge.Key) error {
-	e := r.files[key.File]
+	e := r.files.Get(key.File)
 	links, err := r.links(e.ino)
 	if err != nil {
 		return err
@@ -416,7 +416,7 @@ func (r *Replica) nameGone(key converge.Key) error {
 	}
 	node, shown := r.tree.Node(key)
 	// One that was removed before may be there: when the remover had not seen all of it.
-	if last := r.last[key]; last != nil && (shown || !last.Body.(*record.Place).Removed()) {
+	if last := r.last.Get(key); last != nil && (shown || !last.Body.(*record.Place).Removed()) {
 		keys := []converge.Key{key}
 		if shown {
 			for _, id := range node.Merged {
@@ -525,7 +525,7 @@ func (r *Replica) inode(e *entry) error {
 
 // isPlain reports whether a directory is as it was made for somebody who told nothing of it but where it is, as of one that leads to what this host may read.
 func (r *Replica) isPlain(e *entry, now *record.Attr) bool {
-	last := r.last[converge.Key{File: e.id}]
+	last := r.last.Get(converge.Key{File: e.id})
 	return e.typ == record.Directory && e.attr.IsZero() && r.attrs[e.id] == 0 && last != nil && last.Author != r.cfg.Self && now.Mode == plainMode && len(now.Xattrs) == 0
 }
 

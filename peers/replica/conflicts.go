@@ -67,7 +67,7 @@ func (r *Replica) PathOf(dir sharefs.Ino, name string) (path string, ok bool, er
 		return "", false, err
 	}
 	defer r.mu.Unlock()
-	e := r.inos[dir]
+	e := r.inos.Get(dir)
 	if e == nil {
 		return "", false, nil
 	}
@@ -217,7 +217,7 @@ func (r *Replica) choose(path string, n *converge.Node, chosen *record.Version, 
 		done[c.Key] = true
 		heads = r.cover(heads[:min(len(heads), record.MaxSeen)], record.MaxSeen)
 		typ := record.Regular
-		if last := r.last[c.Key]; last != nil {
+		if last := r.last.Get(c.Key); last != nil {
 			typ = last.Body.(*record.Place).Type
 		}
 		gone := &record.Place{File: c.Key.File, Link: c.Key.Link, Type: typ, Parent: record.Nowhere, Seen: heads}

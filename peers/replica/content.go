@@ -14,7 +14,7 @@ func (r *Replica) Having(ino sharefs.Ino, is func(v *record.Version) bool) (*rec
 		return nil, err
 	}
 	defer r.mu.Unlock()
-	e := r.inos[ino]
+	e := r.inos.Get(ino)
 	if e == nil || e.typ != record.Regular {
 		return nil, nil
 	}
@@ -51,6 +51,6 @@ func (r *Replica) IsLive(id record.ID) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	e := r.files[v.File]
+	e := r.files.Get(v.File)
 	return e != nil && e.version == id && e.names.Len() > 0, nil
 }

@@ -93,7 +93,7 @@ func (r *Replica) watches(i *Item) *watch {
 	}
 	for _, rec := range i.Records {
 		// Also what comes later in the item: a file that is saved under another name first.
-		if p, ok := rec.Says().Body.(*record.Place); ok && !p.Removed() && r.last[converge.Key{File: p.File, Link: p.Link}] == nil {
+		if p, ok := rec.Says().Body.(*record.Place); ok && !p.Removed() && r.last.Get(converge.Key{File: p.File, Link: p.Link}) == nil {
 			w.gives[slotOf(p)] = true
 		}
 	}
@@ -137,7 +137,7 @@ func (w *watch) judge(rec *record.Record) Standing {
 		return Merged
 	}
 	key := converge.Key{File: p.File, Link: p.Link}
-	last := r.last[key]
+	last := r.last.Get(key)
 	if !w.takesAway(rec, p, last) {
 		w.give(p)
 		return Merged
@@ -443,13 +443,13 @@ func (r *Replica) RejectHeld(author sharefs.PeerID) (n int, err error) {
 	for _, rec := range list {
 		p := rec.Says().Body.(*record.Place)
 		key := converge.Key{File: p.File, Link: p.Link}
-		if last := r.last[key]; last != nil && !last.Body.(*record.Place).Removed() {
+		if last := r.last.Get(key); last != nil && !last.Body.(*record.Place).Removed() {
 			back[key], after[key] = slotOf(last.Body.(*record.Place)), max(after[key], rec.HLC)
 		}
 		ids = append(ids, rec.ID())
 	}
 	for key, was := range r.bulkOf(author).names {
-		last := r.last[key]
+		last := r.last.Get(key)
 		if _, stays := back[key]; stays || !was.through || last == nil || last.Author != author || slotOf(last.Body.(*record.Place)) == was.was {
 			continue // somebody else has decided on it since
 		}
@@ -473,13 +473,13 @@ func (r *Replica) RejectHeld(author sharefs.PeerID) (n int, err error) {
 }
 
 func (r *Replica) typeOf(key converge.Key) record.Type {
-	return r.last[key].Body.(*record.Place).Type
+	return r.last.Get(key).Body.(*record.Place).Type
 }
 
 // aboveID returns the times of the placements of a directory and of those above it.
 func (r *Replica) aboveID(dir sharefs.FileID) (times []sharefs.HLC) {
-	for range r.files {
-		last := r.last[converge.Key{File: dir}]
+	for range r.files.Len() {
+		last := r.last.Get(converge.Key{File: dir})
 		if last == nil {
 			break
 		}

@@ -78,7 +78,7 @@ func (r *Replica) lookBack() *once {
 // here and that once held what this inode holds, for a file goes on in another inode where it was saved by another one renamed over it.
 func (r *Replica) wasThere(c *came, to converge.Slot) (bool, error) {
 	typ := typeOf(c.Type)
-	e := r.inos[c.Ino]
+	e := r.inos.Get(c.Ino)
 	id, err := r.cfg.Tree.FileID(c.Ino)
 	if errors.Is(err, sharefs.KindStale) {
 		return true, nil // gone, which is told of
@@ -89,7 +89,7 @@ func (r *Replica) wasThere(c *came, to converge.Slot) (bool, error) {
 	o := r.lookBack()
 	var same, like *converge.Key
 	// What is there by all that is known may be in another inode than its own: as directories are that became one, and files that were saved.
-	if n, ok := r.tree.Lookup(to.Parent, to.Name); ok && e == nil && r.files[n.Key.File] == nil && n.Type == typ {
+	if n, ok := r.tree.Lookup(to.Parent, to.Name); ok && e == nil && r.files.Get(n.Key.File) == nil && n.Type == typ {
 		if typ == record.Directory {
 			if !r.placed[id] || slices.Contains(n.Merged, id) {
 				like = &n.Key
@@ -106,7 +106,7 @@ func (r *Replica) wasThere(c *came, to converge.Slot) (bool, error) {
 			break
 		}
 		key := &o.at[to][i]
-		has := r.files[key.File]
+		has := r.files.Get(key.File)
 		switch {
 		case e != nil && has == e, e == nil && has == nil && key.File == id:
 			if _, used := r.nameOf(key); !used && same == nil {
@@ -129,7 +129,7 @@ func (r *Replica) wasThere(c *came, to converge.Slot) (bool, error) {
 	if same == nil {
 		return false, nil
 	}
-	if last := r.last[*same]; last != nil && last.Body.(*record.Place).Type != typ {
+	if last := r.last.Get(*same); last != nil && last.Body.(*record.Place).Type != typ {
 		return false, nil
 	}
 	fresh := e == nil
@@ -159,7 +159,7 @@ func (r *Replica) wasThere(c *came, to converge.Slot) (bool, error) {
 
 // unused returns one of the names that a file was said to have, and has not here: the one of that text if there is one; nil: it has all.
 func (r *Replica) unused(o *once, e *entry, id sharefs.FileID, name string) (found *converge.Key) {
-	if e == nil && r.files[id] != nil { // another inode has become that file
+	if e == nil && r.files.Get(id) != nil { // another inode has become that file
 		return nil
 	}
 	if e != nil {
@@ -204,7 +204,7 @@ func (r *Replica) wasLike(o *once, e *entry, at converge.Slot) error {
 
 // nameOf returns where the account has a name.
 func (r *Replica) nameOf(key *converge.Key) (spot, bool) {
-	if e := r.files[key.File]; e != nil {
+	if e := r.files.Get(key.File); e != nil {
 		s, ok := e.names.Get(key.Link)
 		return s, ok
 	}

@@ -58,7 +58,7 @@ func (r *Replica) liveVersion(id record.ID) (*record.Record, sharefs.Ino, error)
 	if !ok {
 		return nil, 0, nil
 	}
-	e := r.files[v.File]
+	e := r.files.Get(v.File)
 	if e == nil || e.version != id || e.names.Len() == 0 {
 		return nil, 0, nil
 	}

@@ -315,7 +315,7 @@ func (r *Replica) isNews(rec *record.Record) bool {
 	switch b := rec.Body.(type) {
 	case *record.Place:
 		key := converge.Key{File: b.File, Link: b.Link}
-		if last := r.last[key]; b.Type == record.Directory || last != nil && last.Order().Compare(rec.Order()) > 0 {
+		if last := r.last.Get(key); b.Type == record.Directory || last != nil && last.Order().Compare(rec.Order()) > 0 {
 			return false
 		}
 		n, there := r.tree.Node(key)

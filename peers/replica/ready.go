@@ -177,7 +177,7 @@ func (p *plan) list() (list []*record.Record) {
 
 // needs returns the version whose content an operation needs.
 func (p *plan) needs(op *converge.Op) *record.Record {
-	e := p.r.files[op.Key.File]
+	e := p.r.files.Get(op.Key.File)
 	switch {
 	case op.Node.Type != record.Regular || op.Node.Live.IsZero(), op.Verb != converge.Create && op.Verb != converge.Content:
 		return nil

@@ -11,6 +11,7 @@ import (
 
 	"sharefs"
 	"sharefs/peers/converge"
+	"sharefs/peers/index"
 	"sharefs/peers/record"
 )
 
@@ -71,10 +72,10 @@ type Replica struct {
 type state struct {
 	account
 	tree     *converge.Tree
-	last     map[converge.Key]*record.Record // the last placement
-	said     map[record.ID]bool              // records of others of which this host has told
-	vouched  map[record.ID]*record.Record    // records that are here by one who told of them alone: by which of his
-	attrs    map[sharefs.FileID]sharefs.HLC  // the time of the last attributes
+	last     index.Index[converge.Key, record.Record] // the last placement
+	said     map[record.ID]bool                       // records of others of which this host has told
+	vouched  map[record.ID]*record.Record             // records that are here by one who told of them alone: by which of his
+	attrs    map[sharefs.FileID]sharefs.HLC           // the time of the last attributes
 	removals map[sharefs.FileID][]*record.Record
 	due      map[converge.Key]bool   // names of which account and records may say different things
 	placed   map[sharefs.FileID]bool // files that have a record of a place
@@ -162,7 +163,7 @@ func (r *Replica) enter() error {
 // load makes memory anew from the database.
 func (r *Replica) load() error {
 	r.gen++
-	r.state = state{account: newAccount(), tree: converge.New(), last: map[converge.Key]*record.Record{}, said: map[record.ID]bool{}, vouched: map[record.ID]*record.Record{},
+	r.state = state{account: newAccount(), tree: converge.New(), last: index.New(keyOf), said: map[record.ID]bool{}, vouched: map[record.ID]*record.Record{},
 		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{}, untold: map[converge.Key]bool{},
 		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, early: map[slot]bool{}, chains: map[chainID]*record.Chain{},
 		aside: asides{}, contest: map[converge.Key]bool{}, refused: refusals{}, outlooks: map[sharefs.PeerID]*outlook{}, passed: map[sharefs.PeerID]*passed{}, written: map[sharefs.PeerID]uint64{}, beyond: map[sharefs.PeerID]beyond{},
@@ -354,14 +355,20 @@ func (r *Replica) loadRecords() error {
 	return nil
 }
 
+// keyOf returns the name that a placement is of.
+func keyOf(place *record.Record) converge.Key {
+	p := place.Body.(*record.Place)
+	return converge.Key{File: p.File, Link: p.Link}
+}
+
 // note keeps of a record what its followers are made from.
 func (r *Replica) note(rec *record.Record) {
 	switch b := rec.Body.(type) {
 	case *record.Place:
 		key := converge.Key{File: b.File, Link: b.Link}
 		r.placed[b.File] = true
-		if was := r.last[key]; was == nil || was.Order().Compare(rec.Order()) < 0 {
-			r.last[key] = rec
+		if was := r.last.Get(key); was == nil || was.Order().Compare(rec.Order()) < 0 {
+			r.last.Put(rec)
 		}
 		r.overtakes(key, rec)
 		if b.Removed() && b.Type != record.Directory {

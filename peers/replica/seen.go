@@ -8,7 +8,7 @@ import (
 // toldOf notes which versions whoever is here can see from now on, for what is written or removed then replaces them. What was written or removed before, and is not written down yet, was
 // done by somebody who could not see them: then they count as seen as soon as it is, and what is in conflict with it stays so.
 func (r *Replica) toldOf(n *converge.Node) {
-	e := r.files[n.Key.File]
+	e := r.files.Get(n.Key.File)
 	if !n.Live.IsZero() && (e == nil || n.Live == e.version) { // otherwise it has not come into the tree
 		r.told[n.Live] = true
 	}

@@ -103,7 +103,7 @@ func (r *Replica) judgePlace(rec *record.Record, p *record.Place, w Where) Stand
 func (r *Replica) followsAll(rec *record.Record, p *record.Place) bool {
 	follows := true
 	later := func(dir sharefs.FileID) bool {
-		last := r.last[converge.Key{File: dir}]
+		last := r.last.Get(converge.Key{File: dir})
 		follows = last == nil || last.Order().Compare(rec.Says().Order()) < 0
 		return follows
 	}
