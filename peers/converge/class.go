@@ -284,7 +284,7 @@ func (t *Tree) changes() map[Key]*Node {
 		s.shown = shown{t.files.Get(node.Key.File), node.Key.Link}
 		changes[node.Key] = &node
 	}
-	if root := t.rootNode(); !root.Equal(t.nodes.Get(Key{})) {
+	if root := t.rootNode(); !root.Equal(t.get(Key{})) {
 		changes[Key{}] = &root
 	}
 	return changes

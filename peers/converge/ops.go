@@ -69,6 +69,14 @@ func (w *world) node(key Key) (Node, bool) {
 	return *n, true
 }
 
+// get returns a node, not to be changed, and an empty one, below the root, where there is none: of what somebody has at the moment a directory above may be missing.
+func (w *world) get(key Key) *Node {
+	if n := w.nodes.Get(key); n != nil {
+		return n
+	}
+	return &Node{}
+}
+
 // shared returns a node, or the same one of the twin.
 func (w *world) shared(n *Node) *Node {
 	if w.twin != nil {
@@ -195,7 +203,7 @@ func (p *planner) settle(key Key) {
 			break
 		}
 		other := at.Key
-		if p.goes(other) && n.Type != record.Directory && p.nodes.Get(other).Type != record.Directory {
+		if p.goes(other) && n.Type != record.Directory && p.get(other).Type != record.Directory {
 			over = &other
 			break
 		}
@@ -247,7 +255,7 @@ func (p *planner) park(key Key) {
 	for shift := 60; shift >= 0; shift -= 4 {
 		name = append(name, digits[key.Link>>shift&15])
 	}
-	p.do(Op{Verb: Move, Key: key, To: Slot{Limbo, string(name)}, Node: *p.nodes.Get(key)})
+	p.do(Op{Verb: Move, Key: key, To: Slot{Limbo, string(name)}, Node: *p.get(key)})
 }
 
 // do carries out an operation on the structure.
@@ -278,7 +286,7 @@ func (p *planner) removeAll(all []Key) {
 	for _, key := range all {
 		if n, pending := p.changes[key]; pending && n == nil {
 			depth := 0
-			for at := p.nodes.Get(key).Parent; at != record.Root && at != Limbo; at = p.nodes.Get(Key{File: at}).Parent {
+			for at := p.get(key).Parent; at != record.Root && at != Limbo; at = p.get(Key{File: at}).Parent {
 				depth++
 			}
 			list = append(list, gone{key, depth})
@@ -286,7 +294,7 @@ func (p *planner) removeAll(all []Key) {
 	}
 	slices.SortStableFunc(list, func(a, b gone) int { return cmp.Compare(b.depth, a.depth) })
 	for _, g := range list {
-		p.do(Op{Verb: Remove, Key: g.key, Node: *p.nodes.Get(g.key)})
+		p.do(Op{Verb: Remove, Key: g.key, Node: *p.get(g.key)})
 	}
 }
 
@@ -335,7 +343,7 @@ func (w *world) result() Result {
 	path = func(id sharefs.FileID) string {
 		p, ok := paths[id]
 		if !ok {
-			n := w.nodes.Get(Key{File: id})
+			n := w.get(Key{File: id})
 			p = path(n.Parent) + n.Name + "/"
 			paths[id] = p
 		}

@@ -263,3 +263,45 @@ func randomTree(rng *rand.Rand) Result {
 	}
 	return d.result()
 }
+
+// TestWorldsThatLackDirectories goes from a tree of which some directories, and what else, are not there at the moment, though what is in them is: as where somebody took them away just now.
+func TestWorldsThatLackDirectories(t *testing.T) {
+	for seed := range uint64(rounds(500, 20000)) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		a, b := randomTree(rng), randomTree(rng)
+		w, twin := NewWorld(), newWorld()
+		for _, n := range b {
+			twin.put(&n)
+		}
+		if seed%2 == 0 {
+			w.twin = &twin
+		}
+		changes := map[Key]*Node{}
+		for path, n := range a {
+			w.Set(n)
+			if path != "" {
+				changes[n.Key] = nil
+			}
+		}
+		for key := range changes {
+			if rng.IntN(3) == 0 {
+				w.Remove(key)
+			}
+		}
+		for path, n := range b {
+			if path != "" {
+				own := n
+				changes[n.Key] = &own
+			}
+		}
+		w.Lead(changes)
+		if diff := differ(w.result(), b); diff != "" {
+			t.Fatalf("seed %d: %s", seed, diff)
+		}
+		for n := range twin.nodes.All() {
+			if w.twin != nil && n.Key != (Key{}) && n != w.nodes.Get(n.Key) {
+				t.Fatalf("seed %d: %v is held twice", seed, n)
+			}
+		}
+	}
+}

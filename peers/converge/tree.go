@@ -125,7 +125,7 @@ func (t *Tree) Children(dir sharefs.FileID, fn func(Node)) {
 	}
 	for _, s := range f.class.slots {
 		if s.shown.file != nil {
-			fn(*t.nodes.Get(s.shown.key()))
+			fn(*t.get(s.shown.key()))
 		}
 	}
 }
