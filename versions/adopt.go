@@ -1,6 +1,7 @@
 package versions
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -38,22 +39,47 @@ func (t *Tree) Latest(ino sharefs.Ino) (Latest, error) {
 	if err != nil || v == nil {
 		return Latest{}, err
 	}
-	l := Latest{Own: v.own, Kept: v.place == placeKept && !v.damaged, Torn: v.torn}
+	l := Latest{Own: v.own, Kept: v.canBeTold(), Torn: v.torn}
 	if l.Kept {
-		l.Content = Content{Size: v.size, Mtime: v.mtime, Level: v.top.level}
+		c, err := t.contentOf(v)
+		if err != nil {
+			return Latest{}, err
+		}
+		l.Content = *c
 		// The row has the time that users see: the one of the making of a file is finer than that of the disk's writes, and it may have been set since.
 		if r, err := t.row(ino); err == nil && r.nlink > 0 && !t.hot(ino) {
 			l.Content.Mtime = r.mtime
 		}
-		for _, s := range v.top.spans {
-			l.Content.Spans = append(l.Content.Spans, Span{uint64(s.len), s.hole, s.id})
-		}
-		if l.Content.Key, err = t.keyOf(v); err != nil {
-			return Latest{}, err
-		}
 	}
 	return l, nil
 }
+
+// Between lists the contents of an inode's own versions with numbers between two, the oldest first, but of those that wait for capture, are lost or may be a mixture, and of those that the
+// file never held ([Tree.Beside]). Of more than most it lists the newest.
+func (t *Tree) Between(ino sharefs.Ino, after, before uint64, most int) (list []Content, err error) {
+	if before <= after+1 {
+		return nil, nil
+	}
+	var bad error
+	err = ownVersions(t.db, ino, before-1, func(v *version) bool {
+		if v.own <= after || len(list) >= most {
+			return false
+		}
+		if !v.canBeTold() || v.torn || v.beside {
+			return true
+		}
+		var c *Content
+		if c, bad = t.contentOf(v); bad == nil {
+			list = append(list, *c)
+		}
+		return bad == nil
+	})
+	slices.Reverse(list)
+	return list, cmp.Or(err, bad)
+}
+
+// canBeTold reports whether all of the content is in packs.
+func (v *version) canBeTold() bool { return v.place == placeKept && !v.damaged }
 
 // keyOf returns the id of the share key that names chunks and nodes of a kept version; zero where there are none.
 func (t *Tree) keyOf(v *version) (sharefs.KeyID, error) {

@@ -53,7 +53,7 @@ func (t *Tree) Beside(ino sharefs.Ino, foreign Foreign) (number uint64, err erro
 	}
 	v := &version{
 		ino: ino, place: placeKept, file: r.id, mode: r.mode, uid: r.uid, gid: r.gid, author: author, size: foreign.Size, mtime: foreign.Mtime, ctime: foreign.Mtime,
-		top: top, key: key.place, merged: mergedBefore,
+		top: top, key: key.place, merged: mergedBefore, beside: true,
 	}
 	l, _, err := x.lineage(ino)
 	if err != nil {

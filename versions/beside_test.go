@@ -3,6 +3,7 @@ package versions
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,6 +58,19 @@ func TestBeside(t *testing.T) {
 			if got := versionOf(t, here, a.Ino, v.Number); got != want {
 				t.Errorf("%s: version %d holds %d bytes, not %d", name, j+1, len(got), len(want))
 			}
+		}
+		var held []uint64 // what it held before the newest version: others need not be told of what it never held
+		for _, c := range must[[]Content](t)(here.Between(a.Ino, 0, 4, 10)) {
+			held = append(held, c.Size)
+		}
+		if n := uint64(len("ours" + theirs)); !slices.Equal(held, []uint64{n, n}) {
+			t.Errorf("%s: it held %v", name, held)
+		}
+		if few := must[[]Content](t)(here.Between(a.Ino, 0, 4, 1)); len(few) != 1 {
+			t.Errorf("%s: %+v", name, few)
+		}
+		if none := must[[]Content](t)(here.Between(a.Ino, 3, 4, 10)); len(none) != 0 {
+			t.Errorf("%s: %+v", name, none)
 		}
 		if got := content(t, here, a.Ino); !strings.HasPrefix("ours again"+theirs, got) || len(got) < 10 {
 			t.Errorf("%s: the file holds other bytes", name)

@@ -15,7 +15,7 @@ import (
 // what the lineage of the inode comes to (lineage.go). Rows stay when the inode is gone.
 //
 //	1 byte    format: 2, or 3 if it has the field key
-//	1 byte    flags: bits 0–1 the place of the content, bit 2 timed, bit 3 damaged, bit 4 torn, bit 5 away
+//	1 byte    flags: bits 0–1 the place of the content, bit 2 timed, bit 3 damaged, bit 4 torn, bit 5 away, bit 6 beside
 //	8 bytes   the clock reading at which it was closed, big endian
 //	16 bytes  id of the file: rows of versions stay when that of the inode is gone
 //	uvarints  size, mode, uid, gid, index of the author in the row "authors" of the space global
@@ -39,12 +39,14 @@ type version struct {
 	torn bool
 	// away: its chunks need not be here, for others keep them; the nodes of its manifest are. Of a kept one.
 	away bool
-	at   sharefs.HLC
-	file sharefs.FileID
-	size uint64
-	mode uint32
-	uid  uint32
-	gid  uint32
+	// beside: the file never held it; see beside.go.
+	beside bool
+	at     sharefs.HLC
+	file   sharefs.FileID
+	size   uint64
+	mode   uint32
+	uid    uint32
+	gid    uint32
 	// author is an index into the row "authors", 0 for none.
 	author uint64
 	mtime  sharefs.Time
@@ -78,6 +80,7 @@ const (
 	versionDamaged = 8
 	versionTorn    = 16
 	versionAway    = 32
+	versionBeside  = 64
 
 	mergedBefore sharefs.HLC = 1
 )
@@ -114,6 +117,9 @@ func (v *version) encode() []byte {
 	}
 	if v.away {
 		flags |= versionAway
+	}
+	if v.beside {
+		flags |= versionBeside
 	}
 	format := byte(versionFormat)
 	if v.key > 0 {
@@ -156,7 +162,7 @@ func decodeVersion(key, value []byte) (*version, error) {
 	v.own = math.MaxUint64 - binary.BigEndian.Uint64(key[8:])
 	flags := d.byte()
 	v.place, v.timed, v.damaged = place8(flags&3), flags&versionTimed != 0, flags&versionDamaged != 0
-	v.torn, v.away = flags&versionTorn != 0, flags&versionAway != 0
+	v.torn, v.away, v.beside = flags&versionTorn != 0, flags&versionAway != 0, flags&versionBeside != 0
 	v.at = sharefs.HLC(d.uint64())
 	copy(v.file[:], d.take(len(v.file)))
 	v.size = d.uvarint()
@@ -194,7 +200,7 @@ func decodeVersion(key, value []byte) (*version, error) {
 		}
 		v.top.spans, d.b = spans, nil
 	}
-	if d.bad || len(d.b) > 0 || flags > 63 || v.torn && !v.timed || v.away && v.place != placeKept || v.own == 0 || v.size > math.MaxInt64 || len(v.note) > sharefs.NoteMax {
+	if d.bad || len(d.b) > 0 || flags > 127 || v.torn && !v.timed || v.away && v.place != placeKept || v.own == 0 || v.size > math.MaxInt64 || len(v.note) > sharefs.NoteMax {
 		return nil, corrupt("version row", v.ino)
 	}
 	return v, nil

@@ -571,6 +571,10 @@ func (r *Replica) version(e *entry) error {
 	default:
 		return nil
 	}
+	beside, err := r.catchUp(e, own)
+	if err != nil {
+		return err
+	}
 	if had := r.tree.Record(e.version); had != nil && had.Body.(*record.Version).Content() == v.Content() {
 		if e.own != own {
 			e.own = own
@@ -582,9 +586,8 @@ func (r *Replica) version(e *entry) error {
 	id := record.ID{}
 	if heads := r.tree.Heads(e.id); len(heads) > 0 && r.tree.Record(heads[0]).Body.(*record.Version).Content() == v.Content() {
 		id = heads[0]
-	} else {
-		v.Parents = r.parents(e)
-		var err error
+	} else if id = r.unlearned(e, v.Content(), true); id.IsZero() {
+		v.Parents = r.parents(e, beside...)
 		if id, err = r.sayID(v, r.times(v.Parents)...); err != nil || id.IsZero() {
 			return err
 		}
@@ -598,13 +601,13 @@ func (r *Replica) version(e *entry) error {
 	return nil
 }
 
-// parents lists the versions that one replaces which somebody makes here: the one that the file held, and those in conflict with it that could be seen here, for writing
-// to a file ends its conflict.
-func (r *Replica) parents(e *entry) (ids []record.ID) {
+// parents lists the versions that one replaces which somebody makes here: the one that the file held, those that it held right before, and those in conflict with it that could be seen
+// here, for writing to a file ends its conflict.
+func (r *Replica) parents(e *entry, before ...record.ID) (ids []record.ID) {
 	if e.version.IsZero() {
 		return nil
 	}
-	ids = append(ids, e.version)
+	ids = append(before[:min(len(before), record.MaxParents-1)], e.version)
 	if heads := r.tree.Heads(e.id); len(heads) > 1 && heads[0] == e.version {
 		for _, id := range heads[1:] {
 			if r.told[id] && len(ids) < record.MaxParents {

@@ -13,7 +13,8 @@
 //
 // Both are free to be interrupted anywhere. The author goes by the tree's feed, whose marks stay until what they lead to is on disk, and it writes nothing where tree
 // and records agree, so that what was applied is not written down a second time, even if the account had no time to learn of it. An operation is carried
-// out only on what the account says is there; otherwise somebody was faster, the author comes first, and the rest is planned anew.
+// out only on what the account says is there; otherwise somebody was faster, the author comes first, and the rest is planned anew. What a file held that the account had no time to learn of,
+// the tree's own versions tell: whoever wrote to it then has seen that.
 //
 // # Identity
 //

@@ -51,6 +51,8 @@ type Tree interface {
 	Xattrs(ino sharefs.Ino) ([]record.Xattr, error) // user.* alone, by name
 	// Latest returns the number of the newest version of a file, 0 for none, and its content; nil while that cannot be told.
 	Latest(ino sharefs.Ino) (own uint64, v *record.Version, err error)
+	// Between lists the contents of versions of a file between two, oldest first, as far as they can be told; of more than most the newest.
+	Between(ino sharefs.Ino, after, before uint64, most int) ([]*record.Version, error)
 
 	// By says whose changes those are that follow, until it is called again: of another host, or of this one.
 	By(author sharefs.PeerID)

@@ -386,3 +386,17 @@ func (t *tree) newID() (id sharefs.FileID) {
 	binary.BigEndian.PutUint64(id[8:], t.h.rnd.Uint64())
 	return id
 }
+
+// Between implements [replica.Tree].
+func (t *tree) Between(ino sharefs.Ino, after, before uint64, most int) (all []*record.Version, err error) {
+	n := t.nodes[ino]
+	if n == nil {
+		return nil, nil
+	}
+	for own := after + 1; own < min(before, n.own()+1); own++ {
+		if v := n.past[own-1]; v.kept {
+			all = append(all, &record.Version{Size: uint64(len(v.content)), Mtime: v.mtime, Spans: t.pack(v.content), Key: keyFor(v.content)})
+		}
+	}
+	return all[max(0, len(all)-most):], nil
+}

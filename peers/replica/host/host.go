@@ -115,11 +115,25 @@ func (t Tree) Latest(ino sharefs.Ino) (own uint64, v *record.Version, err error)
 	if err != nil || !l.Kept || l.Torn {
 		return l.Own, nil, err
 	}
-	v = &record.Version{Size: l.Content.Size, Mtime: l.Content.Mtime, Level: l.Content.Level, Key: l.Content.Key}
-	for _, s := range l.Content.Spans {
+	return l.Own, versionOf(&l.Content), nil
+}
+
+func versionOf(c *versions.Content) *record.Version {
+	v := &record.Version{Size: c.Size, Mtime: c.Mtime, Level: c.Level, Key: c.Key}
+	for _, s := range c.Spans {
 		v.Spans = append(v.Spans, record.Span(s))
 	}
-	return l.Own, v, nil
+	return v
+}
+
+// Between implements [replica.Tree].
+func (t Tree) Between(ino sharefs.Ino, after, before uint64, most int) ([]*record.Version, error) {
+	list, err := t.Tree.Between(ino, after, before, most)
+	all := make([]*record.Version, len(list))
+	for i := range list {
+		all[i] = versionOf(&list[i])
+	}
+	return all, err
 }
 
 // Put implements [replica.Tree].

@@ -1,0 +1,133 @@
+package host
+
+import (
+	"errors"
+	"testing"
+
+	"sharefs/peers/record"
+	"sharefs/versions"
+)
+
+// A host that ends, or whose database fails, after a file got another host's content and before the account says so: whoever writes to the file or removes it then has seen that content.
+func TestWhatWasSeenBeforeTheAccountKnew(t *testing.T) {
+	for name, c := range map[string]struct {
+		before func(a, b *site) // both have been told of each other's
+		news   func(a *site)
+		then   func(b *site)
+		later  string // of a, which comes before b writes down what was done; empty: nothing
+		want   string // of f; empty: it is gone
+	}{
+		"a new file is written to": {news: func(a *site) { a.write("f", "of a") }, then: func(b *site) { b.write("f", "of b") }, want: "of b"},
+		"a new file is written to twice": {news: func(a *site) { a.write("f", "of a") }, want: "of b again", then: func(b *site) {
+			b.write("f", "of b")
+			b.settle()
+			b.write("f", "of b again")
+		}},
+		"a file is written to": {before: func(a, b *site) { a.write("f", "before") }, news: func(a *site) { a.write("f", "of a") }, then: func(b *site) { b.write("f", "of b") }, want: "of b"},
+		"a file is removed":    {before: func(a, b *site) { a.write("f", "before") }, news: func(a *site) { a.write("f", "of a") }, then: func(b *site) { b.unlink("f") }},
+		"a file is saved by a rename": {before: func(a, b *site) { a.write("f", "before") }, news: func(a *site) { a.write("f", "of a") }, want: "of b", then: func(b *site) {
+			b.write("f.tmp", "of b")
+			b.settle()
+			b.rename("f.tmp", "f")
+		}},
+		"the other one wrote on": {before: func(a, b *site) { a.write("f", "before") }, news: func(a *site) { a.write("f", "of a") }, then: func(*site) {}, later: "of a again", want: "of a again"},
+		"it was in conflict": {before: func(a, b *site) { a.write("f", "before") }, want: "of both", then: func(b *site) { b.write("f", "of both") }, news: func(a *site) {
+			b := a.all[1]
+			b.write("f", "of b")
+			b.settle()
+			b.tell()
+			for _, content := range []string{"of a", "of a again"} { // which has more changes behind it, and will be live
+				a.write("f", content)
+				a.settle()
+				a.tell()
+			}
+		}},
+	} {
+		for _, again := range []bool{false, true} {
+			how := ", the database fails"
+			if again {
+				how = ", the host ends"
+			}
+			t.Run(name+how, func(t *testing.T) {
+				t.Parallel()
+				all := sites(t, 2)
+				a, b := all[0], all[1]
+				if c.before != nil {
+					c.before(a, b)
+				}
+				meet(t, all...)
+				c.news(a)
+				a.settle()
+				a.tell()
+				b.hear(a, 1<<20)
+				b.store.fail = true
+				if _, err := b.apply(); !errors.Is(err, errDisk) {
+					t.Fatal(err)
+				}
+				b.store.fail = false
+				want := a.read(a.find("f"))
+				if got := b.read(b.find("f")); got != want {
+					t.Fatalf("b shows %q, not %q", got, want)
+				}
+				if again {
+					b.reopen()
+				}
+				c.then(b)
+				b.settle()
+				if c.later != "" {
+					a.write("f", c.later)
+					a.settle()
+					a.tell()
+					b.hear(a, 1<<20)
+				}
+				meet(t, all...)
+				same(t, all...)
+				for _, s := range all {
+					if list := s.conflicts(); len(list) != 0 {
+						t.Errorf("%+v", list)
+					}
+					ino := s.find("f")
+					if c.want == "" && ino != 0 {
+						t.Errorf("it is there: %q", s.read(ino))
+					} else if c.want != "" && (ino == 0 || s.read(ino) != c.want) {
+						t.Errorf("there is\n%s", s.shows())
+					}
+					s.right()
+				}
+			})
+		}
+	}
+}
+
+// What a conflict leaves in the history of a file, which never held it, is no change of the file.
+func TestWhatIsKeptBesideWasNotHeld(t *testing.T) {
+	all := sites(t, 2)
+	a, b := all[0], all[1]
+	a.write("f", "before")
+	meet(t, all...)
+	a.write("f", "of a")
+	b.write("f", "of b")
+	meet(t, all...)
+	for _, s := range all {
+		list := s.conflicts()
+		if len(list) != 1 || len(list[0].Others) != 1 {
+			t.Fatalf("%+v", list)
+		}
+		other := list[0].Others[0].Version
+		c := content(other.Body.(*record.Version))
+		l, _, err := s.tree.Gather([]versions.Content{c}, s)
+		check(t, err)
+		_, err = s.tree.Beside(s.find("f"), versions.Foreign{Content: c, Author: other.Author})
+		check(t, err)
+		l.End()
+		if n, err := s.rep.Author(); n != 0 || err != nil {
+			t.Errorf("%d records are written down: %v", n, err)
+		}
+	}
+	meet(t, all...)
+	for _, s := range all {
+		if list := s.conflicts(); len(list) != 1 {
+			t.Errorf("%+v", list)
+		}
+	}
+}
