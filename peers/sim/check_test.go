@@ -79,6 +79,7 @@ func (w *world) quiesce() {
 // check holds what must hold when nothing changes any more.
 func (w *world) check() {
 	all := w.hosts[0].records()
+	w.replaced(all)
 	for _, h := range w.hosts {
 		h.right()
 		if w.twofold() {
@@ -99,6 +100,56 @@ func (w *world) check() {
 		}
 		if a, b := w.hosts[0].tree.shows(), h.tree.shows(); a != b {
 			w.fail("%s and %s have the same records, and other trees:\n%s\nagainst\n%s", w.hosts[0], h, a, b)
+		}
+	}
+}
+
+// wrote notes what somebody wrote who saw something else in the file.
+func (w *world) wrote(saw, content string) {
+	if _, twice := w.instead[content]; twice {
+		saw = ""
+	}
+	w.instead[content] = saw
+}
+
+// replaced holds that what somebody wrote comes from what he saw, if both were told.
+func (w *world) replaced(all []*record.Record) {
+	of, byID := map[string][]*record.Record{}, map[record.ID]*record.Record{}
+	honest := func(author sharefs.PeerID) bool {
+		return slices.ContainsFunc(w.hosts, func(h *host) bool { return h.self == author })
+	}
+	for _, r := range all {
+		if v, ok := r.Says().Body.(*record.Version); ok && honest(r.Author) && honest(r.Says().Author) { // anybody may say that others told something
+			of[v.Content()] = append(of[v.Content()], r.Says())
+			byID[r.Says().ID()] = r.Says()
+		}
+	}
+	content := func(text string) string {
+		v := record.Version{Size: uint64(len(text)), Key: keyFor(text)}
+		for _, p := range pieces(text) {
+			v.Spans = append(v.Spans, record.Span{Len: uint64(len(p)), ID: chunkID(p)})
+		}
+		return v.Content()
+	}
+	for text, saw := range w.instead {
+		if text == "" || saw == "" {
+			continue
+		}
+		for _, r := range of[content(text)] {
+			before := map[record.ID]bool{}
+			for next := []*record.Record{r}; len(next) > 0; next = next[1:] {
+				for _, id := range next[0].Body.(*record.Version).Parents {
+					if p := byID[id]; p != nil && !before[id] {
+						before[id] = true
+						next = append(next, p)
+					}
+				}
+			}
+			for _, old := range of[content(saw)] {
+				if old.Body.(*record.Version).File == r.Body.(*record.Version).File && !before[old.ID()] {
+					w.fail("%q was written by who saw %q, and does not come from that", text, saw)
+				}
+			}
 		}
 	}
 }

@@ -124,6 +124,7 @@ func (t *tree) removeAll(p path) {
 // write rewrites a file. Whoever keeps it open closes it later.
 func (t *tree) write(ino sharefs.Ino, content string, keepOpen bool) {
 	n := t.edit(ino)
+	t.h.w.wrote(n.content, content)
 	n.content, n.mtime, n.hot = content, sharefs.Time(t.h.now().UnixNano()), true
 	if keepOpen {
 		n.writers++

@@ -25,11 +25,12 @@ type world struct {
 	sessions map[[2]int]*session // from, to
 	apart    map[[2]int]bool     // cut from each other; the lower number first
 	clock    time.Time
-	latest   time.Time       // that any host's clock ever showed
-	trees    []string        // of an even world: what there is after each step
-	strange  map[[2]int]bool // on the first host nothing counts of what the second one writes
-	lines    []string        // what was done
-	trace    hash.Hash       // of that
+	latest   time.Time         // that any host's clock ever showed
+	trees    []string          // of an even world: what there is after each step
+	strange  map[[2]int]bool   // on the first host nothing counts of what the second one writes
+	instead  map[string]string // by content: what somebody saw who wrote it, empty if it cannot be told
+	lines    []string          // what was done
+	trace    hash.Hash         // of that
 }
 
 // failure is what a history that fails panics with.
@@ -47,7 +48,7 @@ func (w *world) log(format string, args ...any) {
 func (w *world) rng(n uint64) *rand.Rand { return rand.New(rand.NewPCG(w.seed, n)) }
 
 func newWorld(seed uint64, hosts int, i *intruder) *world {
-	w := &world{seed: seed, intruder: i, sessions: map[[2]int]*session{}, apart: map[[2]int]bool{}, clock: time.Unix(1_700_000_000, 0), trace: sha256.New()}
+	w := &world{seed: seed, intruder: i, sessions: map[[2]int]*session{}, apart: map[[2]int]bool{}, instead: map[string]string{}, clock: time.Unix(1_700_000_000, 0), trace: sha256.New()}
 	for i := range hosts {
 		w.hosts = append(w.hosts, newHost(w, i))
 	}
