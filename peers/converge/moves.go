@@ -30,8 +30,27 @@ func (t *Tree) redoFrom(at record.Order) {
 	}
 }
 
+// fileFresh files placements of directories of which nothing else is known. Each is in effect, wherever it stands in the order: no other is above or below such a directory, nor does
+// any other placement lead to it. So nothing has to be carried out again, and whoever tells of many new directories, each before all others, costs what they cost in order.
+func (t *Tree) fileFresh() {
+	if len(t.fresh) == 0 {
+		return
+	}
+	slices.SortFunc(t.fresh, (*move).compare)
+	end := len(t.log)
+	t.log = append(t.log, t.fresh...)
+	for n := len(t.fresh) - 1; n >= 0; n-- {
+		m := t.fresh[n]
+		at, _ := slices.BinarySearchFunc(t.log[:end], m, (*move).compare)
+		copy(t.log[at+n+1:], t.log[at:end])
+		t.log[at+n], end = m, at
+		m.dir.moved = moved{pos: m}
+	}
+}
+
 // redoMoves takes back the end of the log as far as needed, files new placements, and carries it out again. Nearly all directories are then where they were.
 func (t *Tree) redoMoves() {
+	t.fileFresh()
 	slices.SortFunc(t.moves, (*move).compare)
 	if len(t.moves) > 0 {
 		t.redoFrom(t.moves[0].order)

@@ -2,6 +2,7 @@ package converge
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -383,5 +384,37 @@ func TestNoDetours(t *testing.T) {
 		if ops := Diff(from, to); len(ops) != c.want {
 			t.Errorf("%v to %v: %d operations, want %d", c.from, c.to, len(ops), c.want)
 		}
+	}
+}
+
+// New directories cost no more when each is before all others, as a writer can say who means harm: nothing is carried out again for them.
+func TestNewDirectoriesBeforeAllOthers(t *testing.T) {
+	const n = 200
+	all := make([]Input, 0, n)
+	for i := range n {
+		parent := record.Root
+		if i%3 > 0 {
+			parent = sharefs.FileID{1, byte(i - 1)}
+		}
+		r, err := record.New(record.ShareID{}, sharefs.PeerID{1}, sharefs.HLC(1+n-i), &record.Place{File: sharefs.FileID{1, byte(i)}, Type: record.Directory, Parent: parent, Name: fmt.Sprint(i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, Input{r, Merged})
+	}
+	one, both := New(), New()
+	for i, in := range all {
+		if one.Add(in); one.redo != nil {
+			t.Fatalf("directory %d: something was carried out again", i)
+		}
+		if len(one.log) != i+1 || !slices.IsSortedFunc(one.log, (*move).compare) {
+			t.Fatalf("directory %d: the log has %d", i, len(one.log))
+		}
+	}
+	both.Add(all[:n/2]...)
+	both.Add(all[n/2:]...)
+	want, _ := Whole(all)
+	if !reflect.DeepEqual(one.Result(), want) || !reflect.DeepEqual(both.Result(), want) {
+		t.Error("it is not what is specified")
 	}
 }

@@ -20,6 +20,7 @@ type Tree struct {
 
 	// Of the change in progress:
 	moves   []*move                     // new placements of directories
+	fresh   []*move                     // those of directories of which nothing else is known, in directories
 	redo    *record.Order               // the first placement of a directory that has to be carried out again
 	dirty   []*file                     // whose names may have changed
 	moved   map[Key]spot                // where names were before that have changed
@@ -55,7 +56,7 @@ func (t *Tree) clear() {
 }
 
 func (t *Tree) begin() {
-	t.moves, t.redo, t.dirty, t.again, t.remade, t.paths = nil, nil, nil, false, false, nil
+	t.moves, t.fresh, t.redo, t.dirty, t.again, t.remade, t.paths = nil, nil, nil, nil, false, false, nil
 	t.moved, t.queued, t.renewed = map[Key]spot{}, map[sharefs.FileID]struct{}{}, map[sharefs.FileID]struct{}{}
 	t.touched, t.stale = map[*class]struct{}{}, map[*slot]struct{}{}
 }
@@ -290,8 +291,10 @@ func (t *Tree) addPlace(r *record.Record, p *record.Place, owned, again bool) {
 	if again {
 		return
 	}
+	fresh := false
 	switch {
 	case f.typ == 0:
+		fresh = p.Parent != f.id && len(t.hopes[f.id]) == 0
 		f.typ, f.first = p.Type, r
 		f.tryAll()
 		if f.typ == record.Directory {
@@ -317,6 +320,11 @@ func (t *Tree) addPlace(r *record.Record, p *record.Place, owned, again bool) {
 			t.hopes[p.Parent] = hope
 		}
 		hope[f.id] = struct{}{}
+		fresh = false
+	}
+	if f.typ == record.Directory && fresh && !p.Removed() {
+		t.fresh = append(t.fresh, &move{record: r, place: p, order: r.Order(), dir: f})
+		return
 	}
 	if f.typ == record.Directory {
 		t.moves = append(t.moves, &move{record: r, place: p, order: r.Order(), dir: f})
