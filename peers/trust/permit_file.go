@@ -7,8 +7,7 @@ import (
 	"sharefs"
 )
 
-// Whole files that are sealed, such as packs: as an [Envelope] and a [Sealed], but read from where they lie. A SealedFile is made by a [FileSealer], which has looked through all
-// of it with the key.
+// Whole files that are sealed, such as packs, read from where they lie.
 
 // FileEnvelope is a sealed file on its way to one peer.
 type FileEnvelope struct {

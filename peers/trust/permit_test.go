@@ -2,8 +2,6 @@ package trust
 
 import (
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/sha256"
 	"errors"
 	"io"
@@ -14,28 +12,12 @@ import (
 	"sharefs"
 )
 
-func testSealer(t *testing.T, key byte) *Sealer {
-	block, err := aes.NewCipher(bytes.Repeat([]byte{key}, 32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return NewSealer(aead)
-}
-
 // TestPermissionsByLevel asks for each permission at each level.
 func TestPermissionsByLevel(t *testing.T) {
-	sealed, err := testSealer(t, 1).Seal(make([]byte, 12), []byte("plain content"), []byte("share"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, l := range Levels() {
 		p := Policy{}.Grant(Rule{bob, Pattern{}, l})
 		plain, plainErr := p.Plain(bob, "a")
-		ciph, cipherErr := p.Cipher(bob)
+		_, cipherErr := p.Cipher(bob)
 		if got, want := plainErr == nil, l >= Read; got != want {
 			t.Errorf("%s: plain %v", l, plainErr)
 		}
@@ -45,10 +27,6 @@ func TestPermissionsByLevel(t *testing.T) {
 		// What was refused permits nothing.
 		e, err := plain.Envelope([]byte("plain content"))
 		if (err == nil) != (l >= Read) || err == nil && (e.To() != bob || !e.Plain() || plain.Path() != "a") || err != nil && !e.To().IsZero() {
-			t.Errorf("%s: %+v, %v", l, e, err)
-		}
-		e, err = ciph.Envelope(sealed)
-		if (err == nil) != (l >= Store) || err == nil && (e.To() != bob || e.Plain() || bytes.Contains(e.Body(), []byte("plain"))) {
 			t.Errorf("%s: %+v, %v", l, e, err)
 		}
 		for _, err := range []error{plainErr, cipherErr} {
@@ -93,7 +71,7 @@ func TestPermissionForTheWhole(t *testing.T) {
 // TestNothingElseMakesAnEnvelope: each type that takes part has no field that another package can set, so its only values are those
 // that the functions here return, and the zero value.
 func TestNothingElseMakesAnEnvelope(t *testing.T) {
-	for _, v := range []any{Envelope{}, Plain{}, Cipher{}, Sealed{}, Sealer{}, Policy{}, FileEnvelope{}, SealedFile{}, FileSealer{}} {
+	for _, v := range []any{Envelope{}, Plain{}, Cipher{}, Policy{}, FileEnvelope{}, SealedFile{}, FileSealer{}} {
 		typ := reflect.TypeOf(v)
 		for i := range typ.NumField() {
 			if typ.Field(i).IsExported() {
@@ -104,43 +82,13 @@ func TestNothingElseMakesAnEnvelope(t *testing.T) {
 	if _, err := (Plain{}).Envelope([]byte("x")); !errors.Is(err, sharefs.KindPermission) {
 		t.Error(err)
 	}
-	if _, err := (Cipher{peer: bob}).Envelope(Sealed{}); !errors.Is(err, sharefs.KindPermission) {
-		t.Error(err)
-	}
 	if _, err := (Cipher{peer: bob}).File(SealedFile{}); !errors.Is(err, sharefs.KindPermission) {
 		t.Error(err)
 	}
-	// Of a permission for cipher, there are two methods that make an envelope, and they take what is sealed.
-	m, _ := reflect.TypeFor[Cipher]().MethodByName("Envelope")
+	// Of a permission for cipher, there is one method that makes an envelope, and it takes what is sealed.
 	f, _ := reflect.TypeFor[Cipher]().MethodByName("File")
-	if reflect.TypeFor[Cipher]().NumMethod() != 2 || m.Type.In(1) != reflect.TypeFor[Sealed]() || f.Type.In(1) != reflect.TypeFor[SealedFile]() {
+	if reflect.TypeFor[Cipher]().NumMethod() != 1 || f.Type.In(1) != reflect.TypeFor[SealedFile]() {
 		t.Error("a store peer can be sent something else than sealed objects")
-	}
-}
-
-func TestOnlyWhatTheKeyMadeIsSealed(t *testing.T) {
-	s, other := testSealer(t, 1), testSealer(t, 2)
-	nonce := bytes.Repeat([]byte{7}, 12)
-	sealed, err := s.Seal(nonce, []byte("content"), []byte("pack 1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := s.Adopt(sealed.Body(), []byte("pack 1"))
-	if err != nil || again.ID() != sealed.ID() || len(sealed.Body()) != 12+7+16 {
-		t.Fatal(err)
-	}
-	for name, try := range map[string]func() (Sealed, error){
-		"plain":        func() (Sealed, error) { return s.Adopt([]byte("plain content of some length"), []byte("pack 1")) },
-		"short":        func() (Sealed, error) { return s.Adopt([]byte("x"), nil) },
-		"another key":  func() (Sealed, error) { return other.Adopt(sealed.Body(), []byte("pack 1")) },
-		"another pack": func() (Sealed, error) { return s.Adopt(sealed.Body(), []byte("pack 2")) },
-	} {
-		if got, err := try(); !errors.Is(err, sharefs.KindCorrupt) || got.Body() != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if _, err := s.Seal(nil, nil, nil); !errors.Is(err, sharefs.KindInvalid) {
-		t.Error(err)
 	}
 }
 
