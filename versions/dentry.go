@@ -34,8 +34,6 @@ const (
 	lastCookie  = 1<<63 - 1<<16
 )
 
-func (d *dent) encode() []byte { return d.appendTo(make([]byte, 0, 11+len(d.name))) }
-
 func (d *dent) appendTo(b []byte) []byte {
 	first := d.typ
 	if d.chained {

@@ -206,7 +206,7 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 	noProblems(t, tree)
 	tree.mu.Lock()
 	x := tree.begin()
-	x.b.Put(spaceDentry, dentryKey(sharefs.RootIno, 500), (&dent{name: "astray", ino: 4444, typ: 8}).encode())
+	x.b.Put(spaceDentry, dentryKey(sharefs.RootIno, 500), (&dent{name: "astray", ino: 4444, typ: 8}).appendTo(nil))
 	x.b.Put(spaceXattr, xattrKey(5555, "user.x"), nil)
 	x.b.Put(spaceMark, inoKey(d.Ino), markValue(false))
 	x.b.Put(spaceOrphan, inoKey(6666), []byte{0})

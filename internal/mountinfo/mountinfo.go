@@ -146,17 +146,6 @@ func Holding(mounts []Mount, path string) *Mount {
 	}
 }
 
-// Below lists the mounts at path and below it.
-func Below(mounts []Mount, path string) []Mount {
-	var out []Mount
-	for _, m := range mounts {
-		if Inside(m.Point, path) {
-			out = append(out, m)
-		}
-	}
-	return out
-}
-
 // Inside reports whether path is dir or lies below it; both absolute and clean.
 func Inside(path, dir string) bool {
 	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")

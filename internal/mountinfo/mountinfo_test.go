@@ -53,9 +53,6 @@ func TestWhatIsWhere(t *testing.T) {
 			t.Errorf("%s lies in %+v, want %d", path, m, id)
 		}
 	}
-	if got := Below(mounts, "/home/a b"); len(got) != 3 {
-		t.Errorf("%d mounts below", len(got))
-	}
 	if !Inside("/a", "/") || Inside("/ab", "/a") || !Inside("/a/b", "/a") {
 		t.Error("Inside errs")
 	}

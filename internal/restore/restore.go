@@ -91,17 +91,6 @@ func (r *Report) Failed() int {
 	return n
 }
 
-// Count tells how often each operation was done.
-func (r *Report) Count() map[Op]int {
-	out := map[Op]int{}
-	for i := range r.Actions {
-		if r.Actions[i].Err == nil {
-			out[r.Actions[i].Op]++
-		}
-	}
-	return out
-}
-
 // Tree makes the live directory equal to past. An error is returned only where nothing could be done at all, or with the report where the
 // context ended before all was done.
 func Tree(ctx context.Context, past, live treediff.Side, opts Options) (*Report, error) {

@@ -82,17 +82,6 @@ func (p *Progress) Show(stage string, done, total uint64, unit string) {
 	p.rate.add(p.now(), done)
 }
 
-// Add counts n more of what the stage at work counts.
-func (p *Progress) Add(n uint64) {
-	if p == nil {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.done += n
-	p.rate.add(p.now(), p.done)
-}
-
 // End wipes the line. Nothing is shown after it.
 func (p *Progress) End() {
 	if p == nil {

@@ -19,13 +19,13 @@ func TestProgressIsSilentForTwoSeconds(t *testing.T) {
 	p, out, forward := show(200)
 	p.Show("comparing", 0, 1000, "files")
 	forward(1900 * time.Millisecond)
-	p.Add(190)
+	p.Show("comparing", 190, 1000, "files")
 	p.draw()
 	if out.Len() != 0 {
 		t.Fatalf("it shows %q", out)
 	}
 	forward(100 * time.Millisecond)
-	p.Add(10)
+	p.Show("comparing", 200, 1000, "files")
 	p.draw()
 	if got, want := out.String(), "\rcomparing  [####----------------]   20 %  200 of 1,000 files  100 files/s  8 s left\x1b[K"; got != want {
 		t.Fatalf("%q, want %q", got, want)
@@ -114,7 +114,6 @@ func TestProgressOfNothing(t *testing.T) {
 		t.Fatal("it draws on what is no terminal")
 	}
 	p.Show("x", 1, 2, "files")
-	p.Add(1)
 	p.Pause()
 	p.End()
 	q, _, _ := show(80)
