@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,10 +44,6 @@ type Config struct {
 	// Waiting is told why it takes so long; may be nil.
 	Waiting func(*store.LockedError)
 }
-
-// gcPercent is how far the heap may grow before it is collected, in percent of what is in use, some 20 MB: twice Go's default. That costs
-// 20 MB more and takes a tenth off the processor time of a burst, of which the programs on a small machine get the most.
-const gcPercent = 200
 
 // Patience with others, all of them long, for a loaded machine is slow.
 const (
@@ -104,9 +99,7 @@ type Daemon struct {
 func Start(ctx context.Context, c Config) (*Daemon, error) {
 	unix.Umask(0)
 	runtime.GOMAXPROCS(max(2, runtime.NumCPU())) // one reader of /dev/fuse polls; others must get on meanwhile
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	keepHeap()
 	d := &Daemon{options: c.Options, started: time.Now(), stopNow: make(chan struct{})}
 	d.travel.d, d.vaults.d = d, d
 	d.test.Store(&selftest.Result{State: selftest.Running, Detail: "not finished yet"})
