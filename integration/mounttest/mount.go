@@ -35,6 +35,7 @@ type Mount struct {
 	done    chan struct{} // closed when the daemon has ended
 	exit    error         // how; to be read after done
 	allowed bool          // it was killed, so that its end is no failure
+	late    chan struct{} // done of one that was killed and is held up, which the next mount is to end; nil: there is none
 	checked int           // bytes of the log that were looked at
 	mu      sync.Mutex    // guards checked
 }
@@ -174,7 +175,7 @@ func (m *Mount) TryMount(extra ...string) error {
 			if m.judged {
 				m.settlePoll()
 			}
-			return nil
+			return m.endedLate()
 		}
 	case <-time.After(Patience):
 		_ = cmd.Process.Kill()
@@ -293,11 +294,35 @@ func (m *Mount) WaitKilled() {
 	m.allowed = true
 	select {
 	case <-m.done:
+		return
+	case <-time.After(Patience / 8):
+	}
+	// A thread of it can only be held up in the kernel: a notification waits there for a lock whose holder waits for a reply. Whoever mounts again ends that.
+	if strings.Contains(threads(m.PID()), "fuse_reverse_inval") {
+		m.t.Log("a daemon that was killed is held up: the next mount has to end it")
+		m.late = m.done
+		return
+	}
+	select {
+	case <-m.done:
 	case <-time.After(Patience):
-		// A thread of it can only be held up in the kernel: a notification waits there for a lock whose holder waits for a reply.
 		where := threads(m.PID())
 		_ = unix.Unmount(m.Dir, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW) // fails all requests, and with them what waits for them
 		m.t.Fatalf("the daemon was killed and does not end within %v; its threads:\n%s", Patience, where)
+	}
+}
+
+// endedLate waits until the daemon has ended that was held up when it was killed, now that another one has taken its mount away.
+func (m *Mount) endedLate() error {
+	if m.late == nil {
+		return nil
+	}
+	select {
+	case <-m.late:
+		m.late = nil
+		return nil
+	case <-time.After(Patience):
+		return fmt.Errorf("the daemon that was killed before does not end within %v", Patience)
 	}
 }
 
@@ -371,6 +396,9 @@ func (m *Mount) Closed() {
 // cleanup leaves nothing behind, step by step harder.
 func (m *Mount) cleanup() {
 	t := m.t
+	if m.late != nil { // nobody has mounted since
+		_ = unix.Unmount(m.Dir, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW)
+	}
 	if m.Alive() && Mounted(t, m.Dir) {
 		if out, err := Umount(m.Dir); err != nil {
 			t.Errorf("unmount %s: %s", m.Dir, out)

@@ -426,14 +426,14 @@ func unmounted(h store.Holder) bool {
 }
 
 // ended reports whether the daemon behind a mount, which does not answer, is known to have ended: it is the mount of the store in dir,
-// and nobody has that store.
+// and nobody has that store, or who has it was killed and ends as soon as the mount is taken away.
 func ended(m *mountinfo.Mount, dir string) bool {
 	other, err := store.Resolve(m.Source)
 	if err != nil || other != dir && m.Source != dir {
 		return false
 	}
-	_, held, err := store.HolderOf(dir)
-	return err == nil && !held
+	h, held, err := store.HolderOf(dir)
+	return err == nil && (!held || store.Killed(h.PID))
 }
 
 // Point is where the mount is, absolute and free of symbolic links.

@@ -9,13 +9,27 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"sharefs"
 	"sharefs/internal/config"
 	"sharefs/peers/identity"
 )
+
+// firstThreadEnded is a state of no daemon: the program that says so goes on without its first thread.
+const firstThreadEnded State = "without its first thread"
+
+var isFirst = os.Getenv("SHAREFS_TEST_STATE") == string(firstThreadEnded)
+
+func init() {
+	if isFirst {
+		runtime.LockOSThread() // so that TestMain is called by it
+	}
+}
 
 // TestMain lets the test program play a second daemon: with HOLD set it opens that store, says so and waits for its standard input
 // to end.
@@ -28,11 +42,18 @@ func TestMain(m *testing.M) {
 		}
 		s.Say(State(os.Getenv("SHAREFS_TEST_STATE")), "/mnt/x")
 		fmt.Println("held")
-		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
-		if err := s.Close(); err != nil {
-			os.Exit(1)
+		until := func() {
+			_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+			if err := s.Close(); err != nil {
+				os.Exit(1)
+			}
+			os.Exit(0)
 		}
-		os.Exit(0)
+		if isFirst {
+			go until()
+			_, _, _ = unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
+		}
+		until()
 	}
 	os.Exit(m.Run())
 }
