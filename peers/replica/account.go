@@ -46,13 +46,16 @@ type account struct {
 	loose map[converge.Key]bool // of all files
 	world *converge.World       // the same as a tree
 	rows  []Row                 // what is to be on disk
-	ahead bool                  // some of them tell of the tree what may not be on disk there
+	// What a process was about to make that ended meanwhile, and of which the author has not come to see what became; see made.go.
+	unsure  map[sharefs.FileID]making
+	highest sharefs.Ino // the highest inode that was a file's
+	ahead   bool        // some of them tell of the tree what may not be on disk there
 }
 
 func newAccount() account {
 	a := account{
 		files: index.New(func(e *entry) sharefs.FileID { return e.id }), inos: index.New(func(e *entry) sharefs.Ino { return e.ino }),
-		slots: map[slot]converge.Key{}, loose: map[converge.Key]bool{}, world: converge.NewWorld(),
+		slots: map[slot]converge.Key{}, loose: map[converge.Key]bool{}, world: converge.NewWorld(), unsure: map[sharefs.FileID]making{},
 	}
 	a.enrol(newEntry(record.Root, sharefs.RootIno, record.Directory))
 	return a
@@ -62,6 +65,7 @@ func newAccount() account {
 func (a *account) enrol(e *entry) {
 	a.files.Put(e)
 	a.inos.Put(e)
+	a.highest = max(a.highest, e.ino)
 }
 
 func u64(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }
@@ -94,6 +98,10 @@ func (a *account) tells(space uint8) {
 func (a *account) bind(id sharefs.FileID, ino sharefs.Ino, typ record.Type) *entry {
 	e := newEntry(id, ino, typ)
 	a.enrol(e)
+	if _, made := a.unsure[id]; made {
+		delete(a.unsure, id)
+		a.drop(spaceMaking, id[:])
+	}
 	a.saveEntry(e)
 	return e
 }
@@ -104,6 +112,7 @@ func (a *account) rebind(e *entry, ino sharefs.Ino) {
 	a.drop(spaceInode, u64(uint64(e.ino)))
 	e.ino, e.own = ino, 0
 	a.inos.Put(e)
+	a.highest = max(a.highest, ino)
 	a.saveEntry(e)
 }
 
@@ -247,6 +256,14 @@ func (a *account) load(db Store) error {
 			e := a.files.Get(key.File)
 			a.loose[key], e.loose = true, append(e.loose, key.Link)
 			return true
+		})
+	}
+	if err == nil && !bad {
+		err = db.Scan(spaceMaking, nil, nil, func(k, v []byte) bool {
+			if bad = len(k) != 16 || len(v) != 16; !bad {
+				a.unsure[sharefs.FileID(k)] = making{binary.BigEndian.Uint64(v), sharefs.Ino(binary.BigEndian.Uint64(v[8:]))}
+			}
+			return !bad
 		})
 	}
 	if err == nil && bad {

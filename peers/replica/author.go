@@ -55,6 +55,9 @@ func (r *Replica) authorPart(after *Mark) (n int, more bool, err error) {
 		}
 	}
 	list, err := r.cfg.Tree.Changes(*after, authorPiece)
+	if err == nil && len(list) == 0 {
+		err = r.madeNothing()
+	}
 	if err != nil || len(list) == 0 && (*after != (Mark{}) || len(r.later)+len(r.loose) == 0) {
 		return 0, false, err
 	}
@@ -121,6 +124,9 @@ func (r *Replica) compare(list []Mark) error {
 	var news []came
 	for _, m := range list {
 		if m.Cookie == 0 {
+			if err := r.madeAndGone(m.Ino); err != nil {
+				return err
+			}
 			continue
 		}
 		c, err := r.slotChanged(slot{m.Ino, m.Cookie})
@@ -543,6 +549,7 @@ func (r *Replica) hasAttr(id record.ID, now *record.Attr) bool {
 func (r *Replica) version(e *entry) error {
 	var own uint64
 	var v *record.Version
+	var beside []record.ID
 	switch e.typ {
 	case record.Regular:
 		var err error
@@ -556,8 +563,8 @@ func (r *Replica) version(e *entry) error {
 		} else if own == e.own {
 			return nil
 		}
-		if v == nil {
-			return nil
+		if beside, err = r.catchUp(e, own); err != nil || v == nil {
+			return err
 		}
 	case record.Symlink:
 		if !e.version.IsZero() {
@@ -570,10 +577,6 @@ func (r *Replica) version(e *entry) error {
 		v = &record.Version{Target: target}
 	default:
 		return nil
-	}
-	beside, err := r.catchUp(e, own)
-	if err != nil {
-		return err
 	}
 	if had := r.tree.Record(e.version); had != nil && had.Body.(*record.Version).Content() == v.Content() {
 		if e.own != own {
@@ -588,6 +591,7 @@ func (r *Replica) version(e *entry) error {
 		id = heads[0]
 	} else if id = r.unlearned(e, v.Content(), true); id.IsZero() {
 		v.Parents = r.parents(e, beside...)
+		var err error
 		if id, err = r.sayID(v, r.times(v.Parents)...); err != nil || id.IsZero() {
 			return err
 		}

@@ -100,6 +100,8 @@
 //	          author (32) → since when something of him is held (8)
 //	12 scope  peer (32) → id of the log of what it may read (16), the last number that was given (8);
 //	          peer (32), number (8) → id of a record (32), of a removal the path that it took away
+//	13 promise version (32) → 1
+//	14 making file (16) that is about to be made here → link (8) of its name, the highest inode before (8)
 //
 // # What is not here
 //

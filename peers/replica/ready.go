@@ -3,6 +3,7 @@ package replica
 import (
 	"fmt"
 
+	"sharefs"
 	"sharefs/peers/converge"
 	"sharefs/peers/record"
 )
@@ -27,6 +28,7 @@ type plan struct {
 	next    int                  // those before it were carried out, or failed
 	last    map[converge.Key]int // the last operation that a name takes part in
 	failed  map[converge.Key]bool
+	making  []sharefs.FileID // what may have been made
 
 	waiting int
 	err     error // the first of what failed
@@ -45,8 +47,8 @@ func (p *plan) round() (list []*record.Record, err error) {
 		return nil, err
 	}
 	defer r.mu.Unlock()
-	if len(r.loose) > 0 || r.lost {
-		p.waiting = len(r.due) // names are being moved: the author comes first
+	if len(r.loose)+len(r.unsure) > 0 || r.lost {
+		p.waiting = len(r.due) // names are being moved, or it is to be found out what was made: the author comes first
 		return nil, p.give()
 	}
 	last := p.made && p.gen != r.gen
@@ -57,6 +59,9 @@ func (p *plan) round() (list []*record.Record, err error) {
 	}
 	if !p.made {
 		p.make()
+		if err := p.announce(); err != nil {
+			return nil, err
+		}
 	}
 	for ; p.next < len(p.ops); p.next++ {
 		op := &p.ops[p.next]
@@ -153,6 +158,7 @@ func (p *plan) give() error {
 	}
 	p.r.remake(p.failed)
 	p.made = false
+	p.withdraw()
 	return p.r.commit()
 }
 

@@ -44,6 +44,7 @@ type Tree interface {
 	// NameAt tells what is in a slot of a directory, Slot what has a name.
 	NameAt(dir sharefs.Ino, cookie uint64) (sharefs.Dentry, bool, error)
 	Slot(dir sharefs.Ino, name string) (sharefs.Dentry, bool, error)
+	// FileID errors with KindStale where there is no such inode, and none that is gone and left versions.
 	FileID(ino sharefs.Ino) (sharefs.FileID, error)
 	// Getattr errors with KindStale where there is no such inode.
 	Getattr(ino sharefs.Ino) (sharefs.Attr, error)
@@ -106,7 +107,8 @@ const (
 	spaceBulk
 	spaceScope
 	spacePromise // version → somebody relies on its content being here; see promise.go
+	spaceMaking  // file → what is about to be made; see made.go
 )
 
 // Spaces names the spaces, in the order of their numbers from 1.
-var Spaces = []string{"global", "record", "log", "batch", "name", "inode", "loose", "cursor", "fork", "passed", "bulk", "scope", "promise"}
+var Spaces = []string{"global", "record", "log", "batch", "name", "inode", "loose", "cursor", "fork", "passed", "bulk", "scope", "promise", "making"}

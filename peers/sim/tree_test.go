@@ -331,6 +331,9 @@ func (t *tree) Slot(dir sharefs.Ino, name string) (sharefs.Dentry, bool, error) 
 // FileID implements [replica.Tree].
 func (t *tree) FileID(ino sharefs.Ino) (sharefs.FileID, error) {
 	n, err := t.get(ino)
+	if gone := t.nodes[ino]; err != nil && gone != nil && len(gone.past) > 0 {
+		return gone.id, nil
+	}
 	if err != nil {
 		return sharefs.FileID{}, err
 	}

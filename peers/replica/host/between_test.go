@@ -2,9 +2,11 @@ package host
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"sharefs/peers/record"
+	"sharefs/peers/replica"
 	"sharefs/versions"
 )
 
@@ -23,8 +25,23 @@ func TestWhatWasSeenBeforeTheAccountKnew(t *testing.T) {
 			b.settle()
 			b.write("f", "of b again")
 		}},
-		"a file is written to": {before: func(a, b *site) { a.write("f", "before") }, news: func(a *site) { a.write("f", "of a") }, then: func(b *site) { b.write("f", "of b") }, want: "of b"},
-		"a file is removed":    {before: func(a, b *site) { a.write("f", "before") }, news: func(a *site) { a.write("f", "of a") }, then: func(b *site) { b.unlink("f") }},
+		"a file is written to":  {before: func(a, b *site) { a.write("f", "before") }, news: func(a *site) { a.write("f", "of a") }, then: func(b *site) { b.write("f", "of b") }, want: "of b"},
+		"a file is removed":     {before: func(a, b *site) { a.write("f", "before") }, news: func(a *site) { a.write("f", "of a") }, then: func(b *site) { b.unlink("f") }},
+		"a new file is removed": {news: func(a *site) { a.write("f", "of a") }, then: func(b *site) { b.unlink("f") }},
+		"a new file is written to and removed": {news: func(a *site) { a.write("f", "of a") }, then: func(b *site) {
+			b.write("f", "of b")
+			b.settle()
+			b.unlink("f")
+		}},
+		"a new file is renamed and removed": {news: func(a *site) { a.write("f", "of a") }, then: func(b *site) {
+			b.rename("f", "g")
+			b.unlink("g")
+		}},
+		"a new file is made, and another one saved over it": {news: func(a *site) { a.write("f", "of a") }, want: "of b", then: func(b *site) {
+			b.write("g", "of b")
+			b.settle()
+			b.rename("g", "f")
+		}},
 		"a file is saved by a rename": {before: func(a, b *site) { a.write("f", "before") }, news: func(a *site) { a.write("f", "of a") }, want: "of b", then: func(b *site) {
 			b.write("f.tmp", "of b")
 			b.settle()
@@ -60,11 +77,11 @@ func TestWhatWasSeenBeforeTheAccountKnew(t *testing.T) {
 				a.settle()
 				a.tell()
 				b.hear(a, 1<<20)
-				b.store.fail = true
+				b.store.fail, b.store.only = true, uint8(slices.Index(replica.Spaces, "inode")+1)
 				if _, err := b.apply(); !errors.Is(err, errDisk) {
 					t.Fatal(err)
 				}
-				b.store.fail = false
+				b.store.fail, b.store.only = false, 0
 				want := a.read(a.find("f"))
 				if got := b.read(b.find("f")); got != want {
 					t.Fatalf("b shows %q, not %q", got, want)

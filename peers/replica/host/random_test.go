@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -362,12 +363,13 @@ func TestHostsComeToOneTree(t *testing.T) {
 type failing struct {
 	Store
 	fail bool
+	only uint8 // 0: each commit fails; otherwise those with rows of this space
 }
 
 var errDisk = errors.New("the disk failed")
 
 func (f *failing) Commit(rows []replica.Row) error {
-	if f.fail {
+	if f.fail && (f.only == 0 || slices.ContainsFunc(rows, func(r replica.Row) bool { return r.Space == f.only })) {
 		return errDisk
 	}
 	return f.Store.Commit(rows)
