@@ -104,6 +104,9 @@ func isDead(err error) bool {
 func (r *Request) detach(path string, m *mountinfo.Mount, hung bool) error {
 	if hung && r.Root {
 		_ = Abort(m.Minor)
+		if unix.Unmount(path, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW) == nil { // which aborts also where there is no filesystem of FUSE's control files
+			return nil
+		}
 	}
 	return Detach(path, r.Root)
 }

@@ -139,11 +139,24 @@ func TestAHungMountIsReplacedOnlyIfItsDaemonHasEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	request.Ended = func(m *mountinfo.Mount) bool { return m.Source == "lost" }
+	waits := make(chan error, 1)
+	go func() {
+		_, err := os.Stat(filepath.Join(dir, "x"))
+		waits <- err
+	}()
 	if _, replaced, err := Prepare(request); err != nil || !replaced {
 		t.Fatalf("%v, %v", replaced, err)
 	}
 	if mounted(t, dir) {
 		t.Error("it is still mounted")
+	}
+	select {
+	case err := <-waits:
+		if !isDead(err) && !errors.Is(err, unix.ENOENT) { // that it came before the mount was taken away cannot be told
+			t.Errorf("what waited in it: %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("what waited in it waits still")
 	}
 }
 
