@@ -20,6 +20,7 @@ const (
 type plan struct {
 	r     *Replica
 	ready map[record.ID]result // contents, as far as they were looked at: each once
+	held  []record.ID          // those of them that were made ready last
 
 	made    bool   // there is a way
 	gen     uint64 // r.gen when it was left
@@ -95,7 +96,7 @@ func (p *plan) round() (list []*record.Record, err error) {
 // make finds the way.
 func (p *plan) make() {
 	r := p.r
-	*p = plan{r: r, ready: p.ready, err: p.err, made: true, gen: r.gen, changes: map[converge.Key]*converge.Node{}, last: map[converge.Key]int{}, failed: map[converge.Key]bool{}}
+	*p = plan{r: r, ready: p.ready, held: p.held, err: p.err, made: true, gen: r.gen, changes: map[converge.Key]*converge.Node{}, last: map[converge.Key]int{}, failed: map[converge.Key]bool{}}
 	delete(r.due, converge.Key{})
 	for key := range r.due {
 		p.changes[key] = nil
@@ -209,16 +210,18 @@ func (p *plan) stage(list []*record.Record) {
 			p.ready[rec.ID()] = result{nil, errs[i]}
 		default:
 			p.ready[rec.ID()] = result{made[i], nil}
+			p.held = append(p.held, rec.ID())
 		}
 	}
 }
 
 // drop gives up what is ready.
 func (p *plan) drop() {
-	for id, it := range p.ready {
-		if it.content != nil {
+	for _, id := range p.held {
+		if it := p.ready[id]; it.content != nil {
 			it.content.Drop()
 			delete(p.ready, id)
 		}
 	}
+	p.held = p.held[:0]
 }
