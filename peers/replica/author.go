@@ -578,7 +578,8 @@ func (r *Replica) version(e *entry) error {
 	default:
 		return nil
 	}
-	if had := r.tree.Record(e.version); had != nil && had.Body.(*record.Version).Content() == v.Content() {
+	had := r.tree.Record(e.version)
+	if had != nil && had.Body.(*record.Version).Content() == v.Content() || had == nil && e.typ == record.Regular && v.Size == 0 && r.isOfAnother(e) {
 		if e.own != own {
 			e.own = own
 			r.saveEntry(e)

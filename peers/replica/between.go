@@ -39,6 +39,17 @@ func (r *Replica) catchUp(e *entry, own uint64) (beside []record.ID, err error) 
 	return beside, nil
 }
 
+// isOfAnother reports whether another host told last of a name of a file. Such a file is made here without a version, and empty, as long as its author has not told of one: that it is
+// found empty again, as where somebody had it open for writing, is nothing to tell.
+func (r *Replica) isOfAnother(e *entry) bool {
+	for link := range e.names.Keys() {
+		if rec := r.last.Get(converge.Key{File: e.id, Link: link}); rec != nil && rec.Author != r.cfg.Self {
+			return true
+		}
+	}
+	return false
+}
+
 // unlearned returns the first version of a file with a content that the one of the account does not come from; zero: there is none. Later: of those alone that come from that of the account.
 func (r *Replica) unlearned(e *entry, content string, later bool) (found record.ID) {
 	r.unknown(e, func(rec *record.Record) {

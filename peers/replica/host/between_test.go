@@ -4,7 +4,11 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
+	"golang.org/x/sys/unix"
+
+	"sharefs"
 	"sharefs/peers/record"
 	"sharefs/peers/replica"
 	"sharefs/versions"
@@ -146,5 +150,52 @@ func TestWhatIsKeptBesideWasNotHeld(t *testing.T) {
 		if list := s.conflicts(); len(list) != 1 {
 			t.Errorf("%+v", list)
 		}
+	}
+}
+
+// A file that another host made, and wrote nothing to yet, is here without a version: that somebody had it open is no version of it, and does not keep it when its author removes it.
+func TestAnEmptyFileOfAnotherHostThatWasOpen(t *testing.T) {
+	all := sites(t, 2)
+	a, b := all[0], all[1]
+	for _, name := range []string{"f", "g"} {
+		made, err := a.tree.Mknod(sharefs.RootIno, name, sharefs.ModeRegular|0o644, 0, root)
+		check(t, err)
+		a.tree.Forget(made.Ino, 1)
+	}
+	meet(t, all...)
+	if l, err := b.tree.Latest(b.find("f")); err != nil || l.Own != 0 {
+		t.Fatalf("%+v %v", l, err)
+	}
+	for _, name := range []string{"f", "g"} {
+		h, err := b.tree.Open(b.find(name), unix.O_RDWR, root)
+		check(t, err)
+		defer h.Close()
+	}
+	b.reopen() // a start looks at what was open
+	begun := func(name string) bool {
+		l, err := b.tree.Latest(b.find(name))
+		check(t, err)
+		return l.Own > 0 && l.Kept
+	}
+	for until := time.Now().Add(time.Minute); !begun("f") || !begun("g"); time.Sleep(time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("what a start finds is no version")
+		}
+	}
+	a.write("f", "of a")
+	a.write("g", "of a")
+	a.settle()
+	a.tell()
+	a.unlink("f")
+	if n, err := b.rep.Author(); n != 0 || err != nil {
+		t.Errorf("%d records are written down: %v", n, err)
+	}
+	meet(t, all...)
+	same(t, all...)
+	for _, s := range all {
+		if list := s.conflicts(); len(list) != 0 || s.find("f") != 0 || s.read(s.find("g")) != "of a" {
+			t.Errorf("%+v, and there is\n%s", list, s.shows())
+		}
+		s.right()
 	}
 }
