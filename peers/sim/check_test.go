@@ -112,8 +112,11 @@ func (w *world) wrote(saw, content string) {
 	w.instead[content] = saw
 }
 
-// replaced holds that what somebody wrote comes from what he saw, if both were told.
+// replaced holds that what somebody wrote comes from what he saw, if both were told. Where a host was put back from an image, what it has may have been told already, and is told anew.
 func (w *world) replaced(all []*record.Record) {
+	if w.back {
+		return
+	}
 	of, byID := map[string][]*record.Record{}, map[record.ID]*record.Record{}
 	honest := func(author sharefs.PeerID) bool {
 		return slices.ContainsFunc(w.hosts, func(h *host) bool { return h.self == author })

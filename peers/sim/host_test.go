@@ -136,6 +136,7 @@ func (h *host) save(calm bool) {
 // restore has the disk be as it was, but for packs: or there would be content that nobody has any more.
 func (h *host) restore() {
 	h.down(false)
+	h.w.back = true
 	packs := h.tree.chunks
 	h.tree.image = h.saved.tree.clone()
 	maps.Copy(h.tree.chunks, packs)

@@ -29,6 +29,7 @@ type world struct {
 	trees    []string          // of an even world: what there is after each step
 	strange  map[[2]int]bool   // on the first host nothing counts of what the second one writes
 	instead  map[string]string // by content: what somebody saw who wrote it, empty if it cannot be told
+	back     bool              // a host was put back from an image
 	lines    []string          // what was done
 	trace    hash.Hash         // of that
 }
