@@ -210,7 +210,7 @@ func (w *watch) give(p *record.Place) {
 	if len(held) == 0 {
 		return
 	}
-	w.r.decide(Merged, held...)
+	w.r.moot = append(w.r.moot, held...) // when the item is in the tree, of which they may be
 	w.uncount(w.r.bulkOf(w.author), n.Key)
 }
 

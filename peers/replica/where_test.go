@@ -335,6 +335,39 @@ func TestWhatComesInIsHeld(t *testing.T) {
 	}
 }
 
+// What gets the name of a file has it go that is held back from going, also where one item says both.
+func TestHeldAndGivenAtOnce(t *testing.T) {
+	w := newWard(t)
+	w.filled()
+	o := w.owner
+	w.rep.cfg.Bulk = func(sharefs.PeerID) Bulk { return Bulk{Files: 4, Percent: 50, Least: 2, Within: 10 * time.Minute} }
+	for i := range byte(30) {
+		o.place(converge.Key{File: sharefs.FileID{150 + i}}, record.Regular, fmt.Sprint("file", i))
+	}
+	w.tell(o)
+	w.clock = w.clock.Add(time.Hour)
+	o.remove(o.tree.Result()["file29"])
+	w.tell(o)
+	w.clock = w.clock.Add(time.Hour)
+	for i := range byte(10) {
+		o.remove(o.tree.Result()[fmt.Sprint("file", i)])
+	}
+	o.place(converge.Key{File: sharefs.FileID{179}}, record.Regular, "file9")
+	var ids []record.ID
+	for _, rec := range o.new {
+		ids = append(ids, rec.ID())
+	}
+	writer := record.Writer{Share: record.ShareID{1}, Head: record.Head{Author: o.author(), Incarnation: 1}}
+	batch, err := writer.Batch(o.now, ids, o.key)
+	check(t, err)
+	_, err = w.rep.Take(o.author(), []Item{{Batch: batch, Records: o.new}})
+	check(t, err)
+	n, ok := w.rep.tree.Result()["file9"]
+	if held := w.rep.holding[o.author()]; !ok || n.Key.File != (sharefs.FileID{179}) || len(n.Conflicts) > 0 || held != 5 {
+		t.Errorf("%+v, and %d are held", n, held)
+	}
+}
+
 // Moving a directory about in which something is that does not count costs no more each time.
 func TestWhatIsPassedOverIsNotJudgedForEver(t *testing.T) {
 	w := newWard(t)
