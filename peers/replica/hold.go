@@ -168,7 +168,7 @@ func (w *watch) takesAway(rec *record.Record, p *record.Place, last *record.Reco
 	old := last.Body.(*record.Place)
 	came, young := r.young.at[p.File]
 	switch {
-	case young && rec.Says().HLC < sharefs.HLCAt(came): // it had gone before it came, as in a log that is read from its beginning
+	case young && rec.Says().HLC < sharefs.HLCAt(came.Add(time.Millisecond)): // it had gone before it came, as in a log that is read from its beginning; what tells the time tells no finer one
 		return false
 	case old.Removed() || rec.Says().Order().Compare(last.Order()) < 0 && p.Type == old.Type:
 		return false

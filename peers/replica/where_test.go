@@ -368,6 +368,27 @@ func TestHeldAndGivenAtOnce(t *testing.T) {
 	}
 }
 
+// What had gone before it came is no removal, be it in the millisecond in which it came, for records tell no finer time.
+func TestWhatGoesAsItComesIsNotHeld(t *testing.T) {
+	for at, want := range map[time.Duration]int{0: 0, time.Millisecond: 26} {
+		w := newWard(t)
+		o := w.owner
+		w.rep.cfg.Bulk = func(sharefs.PeerID) Bulk { return Bulk{Files: 4, Percent: 50, Least: 2, Within: 10 * time.Minute} }
+		for i := range byte(30) {
+			o.place(converge.Key{File: sharefs.FileID{150 + i}}, record.Regular, fmt.Sprint("file", i))
+		}
+		w.tell(o)
+		for i := range byte(30) {
+			o.now = sharefs.HLCAt(w.clock.Add(at-time.Millisecond)) + sharefs.HLC(i) // before the millisecond that each record takes
+			o.remove(o.tree.Result()[fmt.Sprint("file", i)])
+		}
+		w.tell(o)
+		if held := w.rep.holding[o.author()]; held != want {
+			t.Errorf("%v after they came %d are held, not %d", at, held, want)
+		}
+	}
+}
+
 // Moving a directory about in which something is that does not count costs no more each time.
 func TestWhatIsPassedOverIsNotJudgedForEver(t *testing.T) {
 	w := newWard(t)
