@@ -323,10 +323,7 @@ func (r *Replica) nameCame(c came) error {
 	r.due[key] = true
 	node, shown := r.tree.Node(key)
 	if !isLimbo(to) && (!shown || node.Slot != to) {
-		keys := []converge.Key{key}
-		for _, id := range node.Merged {
-			keys = append(keys, converge.Key{File: id})
-		}
+		keys := append([]converge.Key{key}, r.along(node.Merged)...)
 		var above []sharefs.HLC
 		if e.typ == record.Directory {
 			above = r.above(dir)
@@ -341,6 +338,17 @@ func (r *Replica) nameCame(c came) error {
 		return r.inode(e)
 	}
 	return nil
+}
+
+// along lists those of some directories that go where another one goes with which they are one: all but those that stand by themselves here, as one that was made just now under the name that
+// the other one had.
+func (r *Replica) along(merged []sharefs.FileID) (keys []converge.Key) {
+	for _, id := range merged {
+		if e := r.files.Get(id); e == nil || e.names.Len() == 0 {
+			keys = append(keys, converge.Key{File: id})
+		}
+	}
+	return keys
 }
 
 // above returns the times of the placements of a directory and of all above it. What is put into it comes later, also after a clock went back: or in the order of all records it would
@@ -425,9 +433,7 @@ func (r *Replica) nameGone(key converge.Key) error {
 	if last := r.last.Get(key); last != nil && (shown || !last.Body.(*record.Place).Removed()) {
 		keys := []converge.Key{key}
 		if shown {
-			for _, id := range node.Merged {
-				keys = append(keys, converge.Key{File: id})
-			}
+			keys = append(keys, r.along(node.Merged)...)
 		}
 		for _, key := range keys {
 			p := &record.Place{File: key.File, Link: key.Link, Type: e.typ, Parent: record.Nowhere}

@@ -492,3 +492,30 @@ func TestAFileAppearsWhole(t *testing.T) {
 		})
 	}
 }
+
+// A directory that is made under the name of one that was renamed or removed just before is another one, and nothing happens to it.
+func TestADirectoryTakesAName(t *testing.T) {
+	all := sites(t, 2)
+	a := all[0]
+	const many = 8 // which of two is shown hangs on their ids
+	for i := range many {
+		a.mkdir(fmt.Sprint("moved", i))
+		a.write(fmt.Sprint("moved", i, "/f"), "old")
+		a.mkdir(fmt.Sprint("removed", i))
+	}
+	meet(t, all...)
+	for i := range many {
+		a.rename(fmt.Sprint("moved", i), fmt.Sprint("x", i))
+		a.mkdir(fmt.Sprint("moved", i))
+		a.write(fmt.Sprint("moved", i, "/f"), "new")
+		name := fmt.Sprint("removed", i)
+		check(t, a.tree.Rmdir(sharefs.RootIno, name))
+		a.mkdir(name)
+	}
+	before := a.shows()
+	meet(t, all...)
+	same(t, all...)
+	if after := a.shows(); after != before {
+		t.Errorf("there was\n%s\nand is\n%s", before, after)
+	}
+}
