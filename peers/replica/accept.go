@@ -254,16 +254,24 @@ func (a *acceptance) tell() error {
 	return nil
 }
 
+// along lists those of some directories that go where another one goes with which they are one here: all but those that the author has elsewhere.
+func (a *acceptance) along(merged []sharefs.FileID, with sharefs.FileID) (keys []converge.Key) {
+	for _, id := range merged {
+		as := a.shownAs(id)
+		if _, there := a.over.Node(converge.Key{File: as}); !there || as == with {
+			keys = append(keys, converge.Key{File: id})
+		}
+	}
+	return keys
+}
+
 // place tells where something is, and with it the directories that are one with it here.
 func (a *acceptance) place(ch *Change, merged []sharefs.FileID) error {
 	dir, ok := a.parent[ch.key]
 	if !ok {
 		return nil
 	}
-	keys := []converge.Key{ch.key}
-	for _, id := range merged {
-		keys = append(keys, converge.Key{File: id})
-	}
+	keys := append([]converge.Key{ch.key}, a.along(merged, ch.node.Key.File)...)
 	r := a.r
 	var above []sharefs.HLC
 	if ch.Type == record.Directory {
@@ -342,11 +350,7 @@ func (r *Replica) attrOf(key converge.Key) *record.Record {
 // remove tells that a name is gone.
 func (a *acceptance) remove(n *converge.Node) error {
 	r := a.r
-	keys := []converge.Key{n.Key}
-	for _, id := range n.Merged {
-		keys = append(keys, converge.Key{File: id})
-	}
-	for _, key := range keys {
+	for _, key := range append([]converge.Key{n.Key}, a.along(n.Merged, n.Key.File)...) {
 		p := &record.Place{File: key.File, Link: key.Link, Type: n.Type, Parent: record.Nowhere}
 		if n.Type != record.Directory {
 			p.Seen = r.seenOf(key, r.tree.Heads(key.File))

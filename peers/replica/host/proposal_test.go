@@ -279,6 +279,38 @@ func TestProposalsThatCannotBeTaken(t *testing.T) {
 	same(t, a, b)
 }
 
+// Two directories that are one here, for only a part was taken, and two with the author, go each its way.
+func TestProposedDirectoriesPart(t *testing.T) {
+	a, b := owner(t)
+	a.mkdir("e")
+	a.write("e/f", "old")
+	meet(t, a, b)
+	b.rename("e", "x")
+	b.mkdir("e")
+	b.write("e/f", "new")
+	meet(t, a, b)
+	taken, left := a.accept(b, func(c *replica.Change) bool { return c.Added && c.Path == "e" })
+	if tells(taken) != "added e\n" || len(left) > 0 {
+		t.Fatalf("%s, %+v", tells(taken), left)
+	}
+	meet(t, a, b)
+	if taken, left = a.accept(b, all); len(left) > 0 {
+		t.Fatalf("%s, %+v", tells(taken), left)
+	}
+	meet(t, a, b)
+	same(t, a, b)
+	for _, s := range []*site{a, b} {
+		if list := s.conflicts(); len(list) > 0 {
+			t.Errorf("%+v", list)
+		}
+		for path, want := range map[string]string{"x/f": "old", "e/f": "new"} {
+			if s.find(path) == 0 || s.read(s.find(path)) != want {
+				t.Errorf("%s is not there, or not %q:\n%s", path, want, s.shows())
+			}
+		}
+	}
+}
+
 // What was accepted counts on a host that knows whoever accepted it, and nothing of who proposed it.
 func TestWhatIsAcceptedCountsElsewhere(t *testing.T) {
 	three := sites(t, 3)
@@ -311,7 +343,7 @@ func TestWhatIsAcceptedCountsElsewhere(t *testing.T) {
 }
 
 // Whatever somebody does who may propose: the tree that is shown for him is his, the live one stays as it is, and when all is taken both have the same,
-// with what may be in conflict.
+// and nothing is in conflict.
 func TestProposalsAtRandom(t *testing.T) {
 	first, n := seeds(t, 2, 200)
 	for seed := first; seed < first+n; seed++ {
@@ -413,6 +445,11 @@ func TestProposalsAtRandom(t *testing.T) {
 						meet(t, a, b)
 					}
 					same(t, a, b)
+					for _, s := range []*site{a, b} {
+						if list := s.conflicts(); len(list) > 0 {
+							t.Fatalf("%s: %+v\n%s", s.self.Short(), list, s.shows())
+						}
+					}
 				}
 			}
 		})
