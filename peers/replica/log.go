@@ -156,7 +156,8 @@ func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[rec
 	return in, news, nil
 }
 
-// again judges anew what was passed over of an item that was taken before: it is asked for again when its author may do more.
+// again judges anew what was passed over of an item that was taken before: it is asked for again when its author may do more. The records that are here are kept, for nobody has looked at the
+// signatures of those that came now.
 func (r *Replica) again(i *Item, w *watch) (in []converge.Input) {
 	_, parts := r.where(i.author())
 	for _, rec := range i.Records {
@@ -164,6 +165,7 @@ func (r *Replica) again(i *Item, w *watch) (in []converge.Input) {
 		if !ok || had != PassedOver && had != Leading {
 			continue
 		}
+		rec = r.tree.Record(rec.ID())
 		j := judged{rec, r.judge(rec)}
 		if j.standing == Merged && w != nil {
 			j.standing = w.judge(rec)

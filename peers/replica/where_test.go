@@ -460,6 +460,43 @@ func TestPassedOverOneByOne(t *testing.T) {
 	}
 }
 
+// Whoever relays again what was passed over, with another signature, has not that one told on: nobody who is told of it would take it.
+func TestPassedOverKeepsItsSignature(t *testing.T) {
+	w := newWard(t)
+	w.filled()
+	b := w.bert
+	_, before, err := w.rep.Since(0, 1<<20)
+	check(t, err)
+	b.place(converge.Key{File: sharefs.FileID{100}}, record.Regular, "draft")
+	rec := b.new[0]
+	w.tell(b)
+	w.rep.cfg.Where = nil // its author may do more
+	raw := rec.Bytes()
+	raw[len(raw)-1] ^= 1
+	forged, err := record.Decode(raw)
+	check(t, err)
+	b.new = []*record.Record{forged}
+	w.tell(b)
+	if _, ok := w.rep.tree.Result()["draft"]; !ok {
+		t.Error("it does not count")
+	}
+	for _, reload := range []bool{false, true} {
+		if reload {
+			w.rep.mu.Lock()
+			check(t, w.rep.load())
+			w.rep.mu.Unlock()
+		}
+		items, _, err := w.rep.Since(before, 1<<20)
+		check(t, err)
+		if len(items) != 1 || len(items[0].Records) != 1 || items[0].Records[0].ID() != rec.ID() {
+			t.Fatalf("%v is told on", items)
+		}
+		if err := items[0].Records[0].Verify(); err != nil {
+			t.Errorf("read anew: %v: %v", reload, err)
+		}
+	}
+}
+
 // One whom a part is granted where nothing is yet brings the directories that lead there, which give way to those of others.
 func TestTheWayToAPart(t *testing.T) {
 	w := newWard(t)
