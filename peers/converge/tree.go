@@ -236,7 +236,8 @@ func (t *Tree) add(i Input) {
 	if known && had.Standing >= i.Standing {
 		return
 	}
-	if known {
+	if known { // and stays the one that it is: what comes now may lack its signature
+		r = had.Record
 		t.records[had.Standing].Delete(r.ID())
 	}
 	t.records[i.Standing].Put(r)

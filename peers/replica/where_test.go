@@ -497,6 +497,44 @@ func TestPassedOverKeepsItsSignature(t *testing.T) {
 	}
 }
 
+// What was passed over and is told by somebody who counts is told on as its author signed it.
+func TestPassedOverAndToldKeepsItsSignature(t *testing.T) {
+	w := newWard(t)
+	w.filled()
+	b := w.bert
+	_, before, err := w.rep.Since(0, 1<<20)
+	check(t, err)
+	b.place(converge.Key{File: sharefs.FileID{100}}, record.Regular, "draft")
+	rec := b.new[0]
+	w.tell(b)
+	w.owner.now = max(w.owner.now, b.now)
+	w.owner.say(&record.Told{Record: rec})
+	told, err := record.Decode(w.owner.new[0].Bytes()) // as it comes: the signature stays behind
+	check(t, err)
+	w.owner.new = []*record.Record{told}
+	w.tell(w.owner)
+	if _, ok := w.rep.tree.Result()["draft"]; !ok {
+		t.Error("it does not count")
+	}
+	for _, reload := range []bool{false, true} {
+		if reload {
+			w.rep.mu.Lock()
+			check(t, w.rep.load())
+			w.rep.mu.Unlock()
+		}
+		items, _, err := w.rep.Since(before, 1<<20)
+		check(t, err)
+		if len(items) != 2 {
+			t.Fatalf("%v are told on", items)
+		}
+		for _, item := range items {
+			if err := item.Records[0].Verify(); err != nil {
+				t.Errorf("read anew: %v: kind %d: %v", reload, item.Records[0].Body.Kind(), err)
+			}
+		}
+	}
+}
+
 // One whom a part is granted where nothing is yet brings the directories that lead there, which give way to those of others.
 func TestTheWayToAPart(t *testing.T) {
 	w := newWard(t)
