@@ -2,9 +2,15 @@ package main
 
 import (
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"sharefs"
+	"sharefs/internal/client"
+	"sharefs/internal/store"
+	"sharefs/internal/term"
 )
 
 func (a *app) recovery() *cobra.Command {
@@ -20,18 +26,67 @@ for the bucket if it comes from there, "sharefs recover" makes the store on any
 machine, with its history.
 
 Whoever has the sheet can fetch what peers keep, and with it all of the store, so only the owner of the store may print it, and the store notes when that was
-done. STORE is the name of a store or its path, mounted or not; without it the
-store "default" is meant.`,
-		Example: `  sharefs recovery photos | lpr        On paper, and on no disk
+done. STORE is the name of a store or its path, mounted or not, or where it is
+mounted. Without it the store is meant that is mounted where the working directory
+(or -C) is; outside of all mounts the store "default".`,
+		Example: `  sharefs recovery | lpr               In a mount: of its store. On paper, and on no disk
+  sharefs recovery photos | lpr        On paper, and on no disk
   sharefs recovery --store /srv/photos  The store in that directory`,
 		Args: between(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !cmd.Flags().Changed("store") {
+				dir, err := a.mountedStore(args)
+				if err != nil {
+					return err
+				}
+				if dir != "" {
+					if err := cmd.Flags().Set("store", dir); err != nil {
+						return err
+					}
+					args = nil
+				}
+			}
 			return a.mounter(cmd, "--recovery", store, []flagSet{{noCode, "--no-code"}}, args)
 		},
 	}
 	cmd.Flags().StringVar(&store, "store", "", "The store in `DIR`")
 	cmd.Flags().BoolVar(&noCode, "no-code", false, "Without the QR code")
 	return cmd
+}
+
+// mountedStore is the directory of the store that is mounted where the argument says or, without one, where the working directory is; empty where no mount
+// is meant.
+func (a *app) mountedStore(args []string) (string, error) {
+	var m *client.Mount
+	var err error
+	if len(args) > 0 {
+		m, err = client.At(args[0])
+	} else if m, err = client.Around(); m == nil && err == nil && a.dir != "" {
+		m, err = client.Here(a.dir) // which says that there is none
+	}
+	if err == nil && m != nil {
+		m, err = alive(m)
+	}
+	if m == nil || err != nil {
+		return "", err
+	}
+	s, err := m.Status()
+	if err != nil {
+		return "", err
+	}
+	if len(args) > 0 && !strings.ContainsRune(args[0], '/') { // it may be the name of another store as well
+		named, err := store.Resolve(args[0])
+		if err != nil {
+			return "", err
+		}
+		other, err1 := os.Stat(named)
+		mounted, err2 := os.Stat(s.Mount.Store)
+		if err1 == nil && (err2 != nil || !os.SameFile(other, mounted)) && named != s.Mount.Store {
+			return "", &sharefs.Error{Path: term.Quote(args[0]), Kind: sharefs.KindInvalid,
+				Detail: "is the name of a store, and another one is mounted in the directory of that name: --store " + term.Quote(named) + " or --store " + term.Quote(s.Mount.Store)}
+		}
+	}
+	return s.Mount.Store, nil
 }
 
 func (a *app) recover() *cobra.Command {

@@ -93,6 +93,11 @@ func (a *app) here() (*client.Mount, error) {
 	if err != nil {
 		return nil, err
 	}
+	return alive(m)
+}
+
+// alive returns a mount that answers.
+func alive(m *client.Mount) (*client.Mount, error) {
 	if err := mountpoint.Alive(m.Point, mountpoint.DefaultPatience); err != nil {
 		detail := "does not answer: sharefs doctor says more"
 		if !errors.Is(err, mountpoint.ErrHung) {

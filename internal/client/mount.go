@@ -73,13 +73,41 @@ func holding(real string) (*Mount, error) {
 	return &out, nil
 }
 
+// Around returns the mount that the working directory lies in, nil where it lies in none. It touches nothing but the table.
+func Around() (*Mount, error) {
+	dir, err := unix.Getwd() // of the kernel's own knowledge; os.Getwd looks at the directory
+	if err != nil {
+		return nil, nil
+	}
+	return holding(dir)
+}
+
+// At returns the mount whose point a path names, nil where it names none. A symbolic link is no mount point, and the last name of the path is not
+// looked at: a mount that hangs does not hang the caller.
+func At(path string) (*Mount, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, pathError(path, err)
+	}
+	if abs != "/" {
+		dir, err := filepath.EvalSymlinks(filepath.Dir(abs))
+		if err != nil {
+			return nil, nil // what is not there is no mount
+		}
+		abs = filepath.Join(dir, filepath.Base(abs))
+	}
+	m, err := holding(abs)
+	if err != nil || m == nil || m.Point != abs {
+		return nil, err
+	}
+	return m, nil
+}
+
 // Here returns the mount that the working directory lies in or, where it lies in none and the user has exactly one or there is but one, that one. Named is the
 // directory that the user named as the working one, which is to lie in a mount; empty: none. A mount that hangs does not hang the caller.
 func Here(named string) (*Mount, error) {
-	if dir, err := unix.Getwd(); err == nil { // of the kernel's own knowledge; os.Getwd looks at the directory
-		if m, err := holding(dir); m != nil || err != nil {
-			return m, err
-		}
+	if m, err := Around(); m != nil || err != nil {
+		return m, err
 	}
 	all, err := Mounts()
 	if err != nil {
