@@ -61,12 +61,19 @@ func LookHere(path string) (h Presence, err error) {
 }
 
 // EachFile calls fn for each regular file of some paths, below directories too, and dir for each directory before what is in it; dir may be nil. Symlinks are left alone.
+// A directory is to lie in a mount; whoever is given a file says so of it.
 func EachFile(paths []string, dir, fn func(path string) error) error {
 	for _, top := range paths {
 		err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
 				return PathError("read", path, err)
+			case path == top && d.IsDir():
+				if _, err := MountOf(path); err != nil {
+					return err
+				}
+			}
+			switch {
 			case d.Type().IsRegular():
 				return fn(path)
 			case d.IsDir() && dir != nil:

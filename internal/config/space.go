@@ -31,7 +31,7 @@ const (
 const spaceFile = `
 # How much of the share is kept here; the rest comes from peers when it is read.
 [space]
-budget      = "0"        # bytes that content may take, such as "1GB": what was used last stays; "0": all is kept
+budget      = "0"        # bytes that content may take, from "16MiB", such as "1GB": what was used last stays; "0": all is kept
 copies      = 2          # what others promise to keep so many copies of goes first,
 min         = 1          # and nothing of which they promise fewer than so many
 wait        = "15s"      # for a peer that has what is not here
