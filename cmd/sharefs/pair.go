@@ -205,7 +205,7 @@ func (a *app) pairWait(m *client.Mount, asked string, in *bufio.Reader) error {
 		}
 		switch w.State {
 		case report.Done:
-			return a.tellPaired(w.Paired)
+			return a.tellPaired(m, w.Paired)
 		case report.Open:
 		default:
 			return errors.New("pair: " + strings.TrimPrefix(w.Error, "pair: "))
@@ -270,11 +270,14 @@ func (a *app) compare(ctx context.Context, m *client.Mount, asked string, c *rep
 }
 
 // tellPaired says what pairing made.
-func (a *app) tellPaired(p *report.Paired) error {
+func (a *app) tellPaired(m *client.Mount, p *report.Paired) error {
 	if a.json {
 		return a.writeJSON(p)
 	}
 	name := term.Clean(p.Name)
+	if p.Waits {
+		return a.tellWaits(m, p)
+	}
 	if p.Again {
 		verb := "was paired before"
 		if p.Freed {
@@ -299,4 +302,18 @@ revokes the old key and gives this one its name. What the old one was granted do
 not pass on: grant it anew. If you expected no second %[1]s, somebody may claim to be
 it: sharefs peers forget %[2]s.
 `, twin, name)
+}
+
+// tellWaits says of a peer whose id was typed here what is to be done on the other host.
+func (a *app) tellWaits(m *client.Mount, p *report.Paired) error {
+	self := "ID"
+	if r, err := m.Pairing(); err == nil {
+		self = term.Clean(r.ID)
+	}
+	name, id := term.Clean(p.Name), term.Clean(p.ID)
+	return a.printf(`%[1]s (%[2]s) is taken up here, with the level %[3]s.
+The two are paired once the other host does the same: sharefs pair %[4]s, there.
+Behind the id may stand an ADDRESS at which the other one is looked for (sharefs pair --id
+tells it, there), and --name NAME says what to call it. sharefs grant %[1]s LEVEL gives it more.
+`, name, id, term.Clean(p.Level), self)
 }

@@ -424,7 +424,9 @@ func TestBeaconsAndJunk(t *testing.T) {
 			lan.Send(beacon)
 		}
 	}()
-	a.must("pair", b.id(), "--name", "bert")
+	if out := a.must("pair", b.id(), "--name", "bert"); strings.Contains(out, "Paired") || !strings.Contains(out, "once the other host does the same: sharefs pair "+a.id()+", there") {
+		t.Errorf("nobody did the same there: %s", out)
+	}
 	b.must("pair", a.id(), "--name", "anna")
 	connected(t, a, b)
 	close(stop)

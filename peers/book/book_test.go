@@ -154,6 +154,18 @@ func TestAddresses(t *testing.T) {
 	if len(p.Found) > maxFound || p.Found[0] != "h:111" || p.Found[1] != "192.0.2.1:1" || !p.Seen.Equal(now) {
 		t.Errorf("%+v", p)
 	}
+	for _, c := range []struct{ at, want time.Time }{{now.Add(time.Hour), now.Add(time.Hour)}, {now.Add(time.Minute), now.Add(time.Hour)}} {
+		if err := b.Left(id(1), c.at); err != nil {
+			t.Fatal(err)
+		}
+		b.again(t)
+		if q, _ := b.Peer(id(1)); !q.Seen.Equal(c.want) || q.Calls != p.Calls || !slices.Equal(q.Found, p.Found) {
+			t.Errorf("gone at %v: %+v", c.at, q)
+		}
+	}
+	if err := b.Left(id(9), now); err != nil || len(b.Peers()) != 1 {
+		t.Error("the end of who is not known was noted")
+	}
 	if err := b.Met(id(9), "nobody", nil, now); err != nil || len(b.Peers()) != 1 {
 		t.Error("who is not known was noted")
 	}

@@ -74,6 +74,18 @@ func (b *Book) Met(id sharefs.PeerID, calls string, found []string, now time.Tim
 	})
 }
 
+// Left notes that a connection with a peer has ended.
+func (b *Book) Left(id sharefs.PeerID, now time.Time) error {
+	return b.change(func(n *Book) error {
+		if i := n.index(id); i >= 0 {
+			if now = now.UTC().Truncate(time.Second); now.After(n.peers[i].Seen) {
+				n.peers[i].Seen = now
+			}
+		}
+		return nil
+	})
+}
+
 // Rename gives a peer another name.
 func (b *Book) Rename(word, name string) (Peer, error) {
 	return b.alter(word, func(n *Book, p *Peer) error {

@@ -214,6 +214,9 @@ func TestByHand(t *testing.T) {
 	if err := a.AddByHand("1", b.key.ID, "bert", at); err != nil {
 		t.Fatal(err)
 	}
+	if w := a.window("1"); w.Paired == nil || !w.Paired.Waits {
+		t.Errorf("nobody did the same on the other side: %+v", w.Paired)
+	}
 	wait(t, "a word that the other side lacks us", func() bool { return strings.Contains(a.Peers()[0].Error, "pair there as well") })
 	if err := b.AddByHand("1", a.key.ID, "anna", nil); err != nil { // it has no address: it is dialed
 		t.Fatal(err)
@@ -224,6 +227,20 @@ func TestByHand(t *testing.T) {
 	}
 	if p := a.Peers()[0]; p.How != "hand" || p.Calls != "" || p.Name != "bert" {
 		t.Errorf("%+v", p)
+	}
+}
+
+// Whoever is not let in, and is not told so, reads what that may mean.
+func TestAnEndInsteadOfAHello(t *testing.T) {
+	for _, ended := range []error{io.EOF, io.ErrUnexpectedEOF} {
+		if err := unanswered(ended); !errors.Is(err, sharefs.KindAgain) || !strings.Contains(err.Error(), "no longer let it in") || strings.Contains(err.Error(), "EOF") {
+			t.Errorf("%v: %v", ended, err)
+		}
+	}
+	for _, other := range []error{nil, net.ErrClosed} {
+		if err := unanswered(other); err != other {
+			t.Errorf("%v: %v", other, err)
+		}
 	}
 }
 
@@ -252,8 +269,12 @@ func TestRevokedForgottenAndBack(t *testing.T) {
 func TestRestart(t *testing.T) {
 	a, b := newHost(t, "anna"), newHost(t, "bert")
 	b.pairWith(a)
+	began, _ := b.cfg.Book.Peer(a.key.ID)
+	var ended time.Time // in another second than it began
+	wait(t, "the next second", func() bool { ended = time.Now().Truncate(time.Second); return ended.After(began.Seen) })
 	a.Close()
 	wait(t, "a word of the end", func() bool { return !b.Peers()[0].Connected })
+	wait(t, "the time of the end", func() bool { p, _ := b.cfg.Book.Peer(a.key.ID); return !p.Seen.Before(ended) })
 	a.start("127.0.0.1:0")
 	a.connected(b)
 }

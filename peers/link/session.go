@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"slices"
 	"time"
@@ -104,7 +105,7 @@ func (h *Hub) greet(ctx context.Context, p *peer, s *esp.Session) error {
 	var theirs hello
 	err = frame.Write(c, mine)
 	if err == nil {
-		err = frame.Read(c, &theirs)
+		err = unanswered(frame.Read(c, &theirs))
 	}
 	if err == nil {
 		err = theirs.check(p, s)
@@ -116,6 +117,14 @@ func (h *Hub) greet(ctx context.Context, p *peer, s *esp.Session) error {
 	}
 	h.adopt(p, s, c, &mine, &theirs)
 	return nil
+}
+
+// unanswered says what it may mean that a peer ends the stream of the hello instead of answering: whom it does not let in need not be told so.
+func unanswered(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return &sharefs.Error{Op: "connect", Kind: sharefs.KindAgain, Detail: "the other side ended the connection: it may not know this host, or no longer let it in (sharefs peers, there)"}
+	}
+	return err
 }
 
 // answer takes the hello of a peer that dialed, on its goroutine, and serves the session.
@@ -312,6 +321,9 @@ func (l *link) listen() {
 	closed := h.closed
 	h.mu.Unlock()
 	h.cfg.Log.Info("peer gone", "peer", l.p.id.Short(), "error", err)
+	if err := h.cfg.Book.Left(l.p.id, time.Now()); err != nil {
+		h.cfg.Log.Warn("peers could not be kept", "error", err)
+	}
 	if !closed {
 		h.meet()
 		poke(h.kick)

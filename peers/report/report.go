@@ -132,6 +132,7 @@ type Paired struct {
 	Level string `json:"level"`
 	Again bool   `json:"again"`           // it was a peer already
 	Freed bool   `json:"freed,omitempty"` // it was revoked before
+	Waits bool   `json:"waits,omitempty"` // for the other host to do the same, as far as is known: the id was typed here
 	Twin  string `json:"twin,omitempty"`  // a peer with another key has the name that it calls itself by
 }
 
