@@ -303,25 +303,38 @@ What a peer with propose writes is listed by sharefs proposed. Not there yet: me
 	return cmd
 }
 
+// grantPatience is how long a connected peer that was just granted something may take to begin sending its files, or to refuse.
+const grantPatience = time.Second
+
 // sayWhatIsMissing says what the other host has to do before its files come here.
 func (a *app) sayWhatIsMissing(m *client.Mount, name, level string) error {
 	l, err := trust.ParseLevel(level)
 	if err != nil || l.Rights().Out < trust.OutPlain {
 		return nil
 	}
-	all, err := m.Peers()
-	if err != nil {
-		return nil
-	}
-	p := findPeer(all, name)
-	if p == nil || p.Files != nil && p.Files.Receives {
-		return nil
+	var p *report.Peer
+	for end := time.Now().Add(grantPatience); ; time.Sleep(20 * time.Millisecond) {
+		all, err := m.Peers()
+		if err != nil {
+			return nil
+		}
+		p = findPeer(all, name)
+		if p == nil || p.Files != nil && p.Files.Receives {
+			return nil
+		}
+		if !p.Connected || p.Files != nil && p.Files.Refused || time.Now().After(end) {
+			break
+		}
 	}
 	self := "THIS-HOST"
 	if r, err := m.Pairing(); err == nil {
 		self = r.Name
 	}
-	return a.printf("It has to grant this host something, too, before its files come here: sharefs grant %s LEVEL, there.\n", term.Quote(self))
+	there := "sharefs grant " + term.Quote(self) + " LEVEL, there.\n"
+	if p.Files != nil && p.Files.Refused {
+		return a.printf("It has to grant this host something, too, before its files come here: %s", there)
+	}
+	return a.printf("Its files come here once it has granted this host read or more, too: if it has not, %s", there)
 }
 
 func (a *app) revoke() *cobra.Command {

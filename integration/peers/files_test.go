@@ -148,7 +148,9 @@ func TestTheSameFilesBeforeTheyMet(t *testing.T) {
 		h.Settled()
 	}
 	pairByLink(t, a, b)
-	a.must("grant", "bert", "write")
+	if out := a.must("grant", "bert", "write"); !strings.Contains(out, "sharefs grant anna LEVEL, there.") {
+		t.Errorf("nothing was granted there: %s", out)
+	}
 	b.must("grant", "anna", "write")
 	written := func(h *host, name string) time.Time {
 		info, err := os.Stat(h.Path(name))
@@ -316,6 +318,9 @@ func TestChangesApartAndConflict(t *testing.T) {
 	}
 	loser := a.whose(got[0][0].Sides[1].Author)
 	b.must("resolve", b.Path("both"), "--take", loser)
+	if text, err := os.ReadFile(b.Path("both")); err != nil || string(text) != "by "+b.whose(loser) {
+		t.Errorf("%s was taken, and the file is %q, %v", loser, text, err)
+	}
 	alike(t, "the choice", hs, func(tree map[string]string) bool { return has(tree, "both", "by "+loser) })
 	for _, h := range hs {
 		mounttest.WaitFor(t, "no conflict on "+h.name, func() bool { return len(h.conflicts()) == 0 })

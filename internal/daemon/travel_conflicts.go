@@ -154,7 +154,35 @@ func (t *travel) resolve(path, take, of string) error {
 	if err := t.takesNothing(); err != nil {
 		return err
 	}
-	return t.take(r, path, ids[0], ids[1:]...)
+	if err := t.take(r, path, ids[0], ids[1:]...); err != nil {
+		return err
+	}
+	return t.settled(r, path)
+}
+
+// Of who resolves a conflict: how long he waits for the file to be the version that he chose, whose content may be elsewhere, and between two looks.
+const (
+	settlePatience = 30 * time.Second
+	settlePause    = 5 * time.Millisecond
+)
+
+// settled waits until the tree is as the records say at a path. Errors: KindAgain: it is not yet.
+func (t *travel) settled(r *replica.Replica, path string) error {
+	end := time.After(settlePatience)
+	for {
+		done, err := r.Settled(path)
+		if done || err != nil {
+			return err
+		}
+		select {
+		case <-time.After(settlePause):
+			continue
+		case <-t.stop:
+		case <-end:
+		}
+		return &sharefs.Error{Op: "resolve", Path: path, Kind: sharefs.KindAgain,
+			Detail: "it is decided, and the file is not yet as was chosen: it will be when it comes to rest and that content is here (sharefs peers)"}
+	}
 }
 
 // take resolves a conflict, and has peers told.

@@ -178,6 +178,17 @@ func (r *Replica) Resolve(path string, take record.ID, of ...record.ID) error {
 	return r.sync()
 }
 
+// Settled reports whether the tree is as the records say of the name at a path: what [Replica.Resolve] or [Replica.Accept] wrote down about it has been done by [Replica.Apply].
+// Where they know of no such name it is.
+func (r *Replica) Settled(path string) (bool, error) {
+	if err := r.enter(); err != nil {
+		return false, err
+	}
+	defer r.mu.Unlock()
+	n, ok := r.lookup(path)
+	return !ok || !r.due[n.Key], nil
+}
+
 // sameAs tells which versions hold what one of some holds: of several that do, one stands for all in a conflict.
 func (r *Replica) sameAs(ids []record.ID) func(record.ID) bool {
 	contents := map[string]bool{}

@@ -77,7 +77,15 @@ func TestConflicts(t *testing.T) {
 	want["new"] = a.read(a.find("new"))
 	check(t, a.rep.Resolve("d/f", list[0].Others[0].Version.ID()))
 	check(t, b.rep.Resolve("new", list[1].Live.ID()))
+	if done, err := a.rep.Settled("d/f"); done || err != nil || a.read(a.find("d/f")) == want["d/f"] {
+		t.Errorf("nobody put it there yet: %v, %v", done, err)
+	}
 	meet(t, all...)
+	for _, path := range []string{"d/f", "nowhere/at/all"} {
+		if done, err := a.rep.Settled(path); !done || err != nil {
+			t.Errorf("%s: %v, %v", path, done, err)
+		}
+	}
 	same(t, all...)
 	for _, s := range all {
 		if list := s.conflicts(); len(list) != 0 {
