@@ -19,8 +19,9 @@ import (
 // a version younger than the settle time: new files of the directories it was in settle as they do when nobody follows for one settle time from then on, and
 // those that are gone by then leave no version. What many files at once would cost is bounded as well: beyond maxEarly of them in a settle time the others settle as usual.
 //
-// Empty files settle as usual, which are locks, or what an editor finds out by whether it may make files. So do large ones: one that is opened again a moment after its
-// version began has to be copied before it may change (aside.go).
+// Empty files settle as usual, which are locks, or what an editor finds out by whether it may make files. A large one that is opened again a moment after its version began has
+// to be copied before it may change (aside.go). So its first close waits for some of the time that would take, which is when most of those that open it again have done so, and is not captured
+// before what waits.
 type edge struct {
 	h *history
 
@@ -33,7 +34,8 @@ type edge struct {
 }
 
 const (
-	edgeSize     = 8 << 20     // bytes of the largest file whose version comes at once
+	edgeSize     = 8 << 20     // bytes of the largest file whose version comes at once, and which is captured before its turn
+	edgeRate     = 4 << 30     // bytes for each second that the first close of a larger one waits
 	maxEarly     = 64          // versions in a span that come at once, and as many that are captured at once
 	maxEdges     = 4096        // remembered, of each kind
 	shortestEdge = time.Second // stands for the settle time where there is none
@@ -59,7 +61,7 @@ func (e *edge) due(f *file) time.Time {
 	if err == nil {
 		st, err = t.live.stat(ino)
 	}
-	if err != nil || r.nlink == 0 || st.Size == 0 || st.Size > edgeSize {
+	if err != nil || r.nlink == 0 || st.Size == 0 {
 		return time.Time{}
 	}
 	if b := e.h.beginning(ino); bytes.HasPrefix(b, []byte(journalMagic)) || bytes.HasPrefix(b, []byte(walMagic)) {
@@ -68,20 +70,28 @@ func (e *edge) due(f *file) time.Time {
 	f.mu.Lock()
 	dir := f.born
 	f.mu.Unlock()
-	return e.when(ino, dir, time.Now())
+	return e.when(ino, dir, edgePause(st.Size), time.Now())
 }
 
-// when is due for a file that is closed at an instant.
-func (e *edge) when(ino, dir sharefs.Ino, now time.Time) time.Time {
+// edgePause returns how long the first close of a file of some bytes waits.
+func edgePause(size int64) time.Duration {
+	if size <= edgeSize {
+		return 0
+	}
+	return time.Duration(float64(size) / edgeRate * float64(time.Second))
+}
+
+// when is due for a file that is closed at an instant and waits for a while if that is its first close.
+func (e *edge) when(ino, dir sharefs.Ino, pause time.Duration, now time.Time) time.Time {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if at, ok := e.made[ino]; ok && now.Sub(at) < e.span() {
 		return at.Add(e.span())
 	}
-	if dir != 0 && now.Before(e.calm[dir]) || !e.spend(&e.early, now) {
+	if pause >= e.span() || dir != 0 && now.Before(e.calm[dir]) || !e.spend(&e.early, now) {
 		return time.Time{}
 	}
-	return now
+	return now.Add(pause)
 }
 
 // spend takes one of those that there are in a span, if one is left. e.mu is held.

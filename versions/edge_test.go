@@ -68,6 +68,29 @@ func TestFirstCloseIsAVersionAtOnce(t *testing.T) {
 	settles(t, tree, write(t, tree, "c", "nobody follows"), 0)
 }
 
+// A large file waits as long as it would cost to copy it if it were opened again, and no longer; one that would cost a settle time settles as usual.
+func TestFirstCloseOfALargeFile(t *testing.T) {
+	tree := followed(t)
+	save := func(ino sharefs.Ino, size int64) {
+		h := must[*Handle](t)(tree.Open(ino, unix.O_RDWR, root))
+		must[int](t)(h.WriteAt([]byte("end"), size-3))
+		check(t, h.Close())
+	}
+	ino := create(t, tree, sharefs.RootIno, "large", "").Ino
+	save(ino, edgeSize+1)
+	isKept(t, tree, ino, 1)
+	save(ino, 2*edgeSize)
+	settles(t, tree, ino, 1)
+
+	e, now := &tree.past.edge, time.Unix(1e9, 0)
+	if by, want := e.when(1000, 0, edgePause(1<<30), now), now.Add(250*time.Millisecond); !by.Equal(want) {
+		t.Errorf("1 GiB is due at %v, want %v", by, want)
+	}
+	if by := e.when(1001, 0, time.Hour, now); !by.IsZero() {
+		t.Errorf("what costs a settle time to copy is due at %v", by)
+	}
+}
+
 // With its settle time over, what was closed within it is one version.
 func TestClosesWithinTheSettleTimeJoin(t *testing.T) {
 	tree := followed(t, func(c *Config) { c.Settle = 300 * time.Millisecond })
@@ -182,7 +205,7 @@ func TestEdgeAgainstAModel(t *testing.T) {
 				if old[ino] {
 					dir = 0 // the file was forgotten meanwhile, and with it where it was made
 				}
-				by := e.when(ino, dir, now)
+				by := e.when(ino, dir, 0, now)
 				n := len(made[ino])
 				switch {
 				case n > 0 && now.Sub(made[ino][n-1]) < span:
@@ -225,7 +248,7 @@ func TestEdgeIsBounded(t *testing.T) {
 		early, quick := 0, 0
 		for i := range 6_000 {
 			ino := sharefs.Ino(round*100_000 + i + 1)
-			if !e.when(ino, 1, now).IsZero() {
+			if !e.when(ino, 1, 0, now).IsZero() {
 				early++
 			}
 			if e.began(ino, 1, now) {
