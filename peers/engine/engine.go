@@ -82,7 +82,9 @@ type Engine struct {
 	replica Replica
 	retry   *time.Timer
 	pause   time.Duration // before the last turn that nobody asked for; 0: somebody did
-	next    time.Time     // when the first content is to be tried again that could not be had; zero: there is none
+	applied time.Time     // when Apply ended last, and what it took
+	took    time.Duration
+	next    time.Time // when the first content is to be tried again that could not be had; zero: there is none
 
 	mu       sync.Mutex // guards what follows; nothing waits under it
 	closed   bool

@@ -254,6 +254,40 @@ func TestOneContentHoldsUpNoOther(t *testing.T) {
 	}
 }
 
+// After a long Apply what comes is put into the tree together, and at once when nothing more is on its way or its time has come.
+func TestWhatComesIsAppliedTogether(t *testing.T) {
+	w := newWorld(t)
+	e := &Engine{cfg: Config{Open: w.open, Gather: w.gather, Exchange: w, Log: slog.New(slog.DiscardHandler)}, wake: make(chan struct{}, 1), running: map[record.ID]bool{}, failed: map[record.ID]failure{}, troubles: map[string]error{}}
+	e.ctx, e.cancel = context.WithCancel(t.Context())
+	w.hangs[w.arrive(1, 1, true)] = true
+	if e.turn(); e.took >= applyLong {
+		e.took = 0
+	}
+	next := func() record.ID {
+		id := w.arrive(byte(len(w.wanted)+1), 1, true)
+		w.packs[id] = true
+		return id
+	}
+	if id := next(); e.turn() || !w.applied[id] {
+		t.Error("after a short one that came waits")
+	}
+	e.took, e.applied = time.Hour, time.Now()
+	id := next()
+	if e.turn() || w.applied[id] {
+		t.Error("after a long one that came does not wait")
+	}
+	e.applied = e.applied.Add(-applyShare * time.Hour)
+	if e.turn() || !w.applied[id] {
+		t.Error("what came waits for ever")
+	}
+	e.took, e.applied = time.Hour, time.Now()
+	e.cancel() // the one that hangs fails
+	e.wg.Wait()
+	if id := next(); e.turn() || !w.applied[id] {
+		t.Error("what came waits though nothing is on its way")
+	}
+}
+
 // What is due while all are at work is no reason to look again and again: the end of one of them is.
 func TestWhatIsDueWaitsForWhoIsAtWork(t *testing.T) {
 	w := newWorld(t)

@@ -16,6 +16,13 @@ const (
 	turnShare    = 50
 )
 
+// While contents come, what is here is put into the tree no sooner than so many times what that took last, if it took long: each time all names that wait are gone through, which
+// for a hundred thousand takes seconds, in which nothing new is fetched.
+const (
+	applyShare = 3
+	applyLong  = 100 * time.Millisecond
+)
+
 // What a turn does, as it is told where it fails.
 const (
 	opening   = "open the records of peers"
@@ -61,7 +68,13 @@ func (e *Engine) turn() bool {
 	}
 	done := e.author()
 	done = e.note(looking, e.fetch()) && done
+	if e.gathers(time.Now()) {
+		return false
+	}
+	began := time.Now()
 	waiting, err := e.replica.Apply()
+	e.applied = time.Now()
+	e.took = e.applied.Sub(began)
 	done = e.note(applying, err) && done
 	e.mu.Lock()
 	e.names = waiting
@@ -70,6 +83,13 @@ func (e *Engine) turn() bool {
 		e.endLeases()
 	}
 	return done && waiting == 0
+}
+
+// gathers reports whether this turn is to do no more than fetch, since more comes to be applied together with what is here.
+func (e *Engine) gathers(now time.Time) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.running) > 0 && e.names > 0 && e.took >= applyLong && now.Sub(e.applied) < applyShare*e.took
 }
 
 // open opens the replica.
