@@ -14,6 +14,7 @@ import (
 //
 // A file that comes into the scope, and a directory with all below it, is told with its whole past, directories first. One that leaves it is not told of any more, not even what
 // had not been sent: the peer keeps what it has. But a name that is removed while the peer may read it is told to be removed.
+// That holds for a directory that it may read also where something in it that it may not read keeps the directory here: to keep the removal back would tell of that.
 //
 // The rows are kept beside the records, in the same commits, so that a peer goes on from where it was.
 

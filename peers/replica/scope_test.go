@@ -516,28 +516,6 @@ func TestScope(t *testing.T) {
 	})
 }
 
-// converges holds that somebody who is told all of it now has the tree that the peer may read.
-func (p *partial) converges() {
-	p.t.Helper()
-	list, _ := p.since(0)
-	theirs := converge.New()
-	for _, rec := range list {
-		theirs.Add(converge.Input{Record: rec, Standing: converge.Merged})
-	}
-	show := func(tree *converge.Tree) (s string) {
-		all := tree.Result()
-		for _, path := range slices.Sorted(maps.Keys(all)) {
-			if n := all[path]; path != "" && p.rules.reads(path) {
-				s += fmt.Sprintln(path, n.Type, n.Live, n.Attr, len(n.Conflicts), len(n.Merged))
-			}
-		}
-		return s
-	}
-	if got, want := show(theirs), show(p.rep.tree); got != want {
-		p.t.Fatalf("the peer has\n%s\nnot\n%s", got, want)
-	}
-}
-
 // TestScopeTellsNothingOfTheRest compares two worlds, in one of which more happens outside of what a peer may read: names, times, contents and attributes there, also of the
 // directories that lead to what it reads, and in the same portions. What it is told is the same to the byte, after each step.
 func TestScopeTellsNothingOfTheRest(t *testing.T) {

@@ -1,0 +1,127 @@
+package replica
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"sharefs"
+	"sharefs/peers/converge"
+	"sharefs/peers/record"
+)
+
+// converges holds that somebody who is told all of it now has the tree that the peer may read.
+func (p *partial) converges() {
+	p.t.Helper()
+	list, _ := p.since(0)
+	theirs := converge.New()
+	for _, rec := range list {
+		theirs.Add(converge.Input{Record: rec, Standing: converge.Merged})
+	}
+	show := func(tree *converge.Tree) (s string) {
+		all := tree.Result()
+		for _, path := range slices.Sorted(maps.Keys(all)) {
+			if n := all[path]; path != "" && !strings.HasPrefix(path, away) && p.rules.reads(path) {
+				s += fmt.Sprintln(path, n.Type, n.Live, n.Attr, len(n.Conflicts), len(n.Merged))
+			}
+		}
+		return s
+	}
+	if got, want := show(theirs), show(p.cleared()); got != want {
+		p.t.Fatalf("the peer has\n%s\nnot\n%s", got, want)
+	}
+}
+
+// away is how names begin that cleared puts elsewhere.
+const away = "~"
+
+// cleared returns the host's tree as it were if what the peer may not read, and does not lead to what it may, had been put elsewhere: a removed directory that nothing else keeps is removed
+// there.
+func (p *partial) cleared() *converge.Tree {
+	files, paths := map[sharefs.FileID]bool{}, map[record.ID]string{}
+	p.rep.tree.Inputs(func(i converge.Input) { files[fileOf(i.Record)] = true })
+	for id := range files {
+		p.rep.tree.Spots(id, func(at converge.Spot) { paths[at.Place] = at.Path })
+	}
+	tree := converge.New()
+	p.rep.tree.Inputs(func(i converge.Input) {
+		path, placed := paths[i.Record.ID()]
+		b, _ := i.Record.Says().Body.(*record.Place)
+		if !placed || p.rules.reads(path) || b.Type == record.Directory && p.leads(paths, path) {
+			tree.Add(i)
+			return
+		}
+		moved := *b // at the same time, so that removals of the name, and what came after them, are what they were
+		moved.Parent, moved.Name = record.Root, away+i.Record.ID().String()
+		rec, err := record.New(i.Record.Share, i.Record.Author, i.Record.HLC, &moved)
+		p.check(err)
+		tree.Add(converge.Input{Record: rec, Standing: i.Standing})
+	})
+	return tree
+}
+
+// leads reports whether one of some paths is below another one, and may be read.
+func (p *partial) leads(paths map[record.ID]string, dir string) bool {
+	for _, path := range paths {
+		if strings.HasPrefix(path, dir+"/") && p.rules.reads(path) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestScopeDirectoryThatTheRestKeeps removes a directory in which something stays that a peer may not read. Nothing tells the peer of that: it has the directory no more, and has it again
+// as soon as something is in it that it may read.
+func TestScopeDirectoryThatTheRestKeeps(t *testing.T) {
+	dir, secret, open := sharefs.FileID{1}, sharefs.FileID{2}, sharefs.FileID{3}
+	told := map[bool][]string{} // by whether the host keeps the directory
+	for _, kept := range []bool{false, true} {
+		p, w := newPartial(t, scopeRules{"": true, "*.key": false}), newPen()
+		has := func(path string, there, here bool) {
+			t.Helper()
+			p.converges()
+			list, _ := p.since(0)
+			theirs := converge.New()
+			for _, rec := range list {
+				theirs.Add(converge.Input{Record: rec, Standing: converge.Merged})
+			}
+			_, got := theirs.Result()[path]
+			if _, at := p.rep.tree.Result()[path]; got != there || at != here {
+				t.Fatalf("kept %v: %s is there %v, not %v, and here %v, not %v", kept, path, got, there, at, here)
+			}
+		}
+		w.place(converge.Key{File: dir}, record.Directory, "a")
+		w.place(converge.Key{File: secret}, record.Regular, "a/k.key")
+		w.version(secret)
+		p.take(w.new...)
+		has("a", true, true)
+		has("a/k.key", false, true)
+		_, last := p.since(0)
+
+		seen := w.tree.Heads(secret)
+		w.new = nil
+		if kept {
+			w.version(secret) // which nobody saw who removed it
+		}
+		p.take(w.new...)
+		w.new, w.now = nil, 1<<30
+		w.say(&record.Place{File: secret, Type: record.Regular, Parent: record.Nowhere, Seen: seen})
+		w.say(&record.Place{File: dir, Type: record.Directory, Parent: record.Nowhere})
+		p.take(w.new...)
+		has("a", false, kept)
+		list, _ := p.since(last)
+		for _, rec := range list {
+			told[kept] = append(told[kept], string(rec.Bytes()))
+		}
+
+		w.new = nil
+		w.say(&record.Place{File: open, Type: record.Regular, Parent: dir, Name: "b"})
+		p.take(w.new...)
+		has("a/b", true, true)
+	}
+	if len(told[true]) != 1 || !slices.Equal(told[true], told[false]) {
+		t.Fatalf("the peer is told\n%q where the directory is kept, and otherwise\n%q", told[true], told[false])
+	}
+}
