@@ -44,4 +44,12 @@ func TestPurge(t *testing.T) {
 	for _, h := range []*host{a, c} {
 		mounttest.WaitFor(t, "no conflict on "+h.name, func() bool { return len(h.conflicts()) == 0 })
 	}
+	// What the revoked one does since comes by others, and is no problem: it was chosen.
+	b.write("since", "by bert")
+	mounttest.WaitFor(t, "word of what is left out", func() bool { return strings.Contains(a.must("peers"), "by bert, which is revoked here, came by cleo") })
+	for _, p := range a.Status().Problems {
+		if strings.Contains(p, "bert") || strings.Contains(p, "sharefs pair") {
+			t.Error(p)
+		}
+	}
 }
