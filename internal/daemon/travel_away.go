@@ -85,10 +85,21 @@ func (a *away) Drop() {
 
 var errAwayInterrupted = &sharefs.Error{Op: "read", Kind: sharefs.KindOther, Err: unix.EINTR}
 
-// Get implements [versions.Remote]. It waits for space.wait while nobody has it; when that has passed in vain, nobody else waits until a peer comes, or has something new.
+// Get implements [versions.Remote]. It waits for space.wait while nobody has it, and for who has it beyond that; when that has passed in vain, nobody else waits until a peer comes, or has
+// something new.
 func (a *away) Get(cancel <-chan struct{}, id sharefs.ChunkID) ([]byte, error) {
 	wait := time.Duration(a.t.d.store.Config.Space.Wait)
-	ctx, end := context.WithTimeout(context.Background(), wait+sendPatience)
+	return a.get(cancel, wait, wait+sendPatience, func(ctx context.Context) ([]byte, error) {
+		if ex, rec := a.exchange(); ex != nil {
+			return ex.Get(ctx, rec, id)
+		}
+		return nil, &sharefs.Error{Op: "read", Kind: sharefs.KindUnreachable, Detail: "the content is on other hosts, and none is connected"}
+	})
+}
+
+// get asks until there is an answer: again for so long while nobody has it, and not longer than most.
+func (a *away) get(cancel <-chan struct{}, wait, most time.Duration, ask func(context.Context) ([]byte, error)) ([]byte, error) {
+	ctx, end := context.WithTimeout(context.Background(), most)
 	defer end()
 	done := make(chan struct{})
 	defer close(done)
@@ -101,17 +112,14 @@ func (a *away) Get(cancel <-chan struct{}, id sharefs.ChunkID) ([]byte, error) {
 	}()
 	last := time.Now().Add(wait)
 	for {
-		var data []byte
-		err := error(&sharefs.Error{Op: "read", Kind: sharefs.KindUnreachable, Detail: "the content is on other hosts, and none is connected"})
-		if ex, rec := a.exchange(); ex != nil {
-			data, err = ex.Get(ctx, rec, id)
-		}
+		data, err := ask(ctx)
 		switch {
 		case err == nil:
 			return data, nil
 		case errors.Is(err, context.Canceled):
 			return nil, errAwayInterrupted
 		case errors.Is(err, context.DeadlineExceeded):
+			a.t.nobody.Store(true) // the kernel asks once more, for the page alone that is read
 			return nil, &sharefs.Error{Op: "read", Kind: sharefs.KindUnreachable, Detail: "no peer has sent it in time"}
 		case !errors.Is(err, sharefs.KindUnreachable):
 			return nil, err
