@@ -2,7 +2,10 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -245,7 +248,7 @@ func (a *app) grant() *cobra.Command {
 		fmt.Fprintf(&table, "  %-8s receives %s; what it writes %s\n", l, r.Receives, r.Does)
 	}
 	cmd := &cobra.Command{
-		Use:   "grant PEER LEVEL [PATH]",
+		Use:   "grant PEER LEVEL|inherit [PATH]",
 		Short: "Say what a peer receives, and what its changes do here",
 		Long: `Say what a peer receives, and what its changes do here: for the whole share, or
 for PATH from its root, which may have wildcards. The rule for the deepest place wins
@@ -256,7 +259,8 @@ Files travel between two hosts that have granted each other read or more. By a r
 a PATH the peer is sent the files there and the names of the directories that lead to
 them, and nothing else; what leaves the PATH stays with it as it was. What it writes
 counts there alone. The share keys go along with read: what a peer could read once it
-may know for ever.
+may know for ever. The word inherit in place of a LEVEL removes the rule for PATH: what
+counts around it counts there again.
 
 What a peer with propose writes is listed by sharefs proposed. Not there yet: meta files
 (manage is as write, and not held).
@@ -270,8 +274,12 @@ What a peer with propose writes is listed by sharefs proposed. Not there yet: me
 		},
 		ValidArgsFunction: a.completePeers,
 		RunE: func(_ *cobra.Command, args []string) error {
-			if _, err := trust.ParseLevel(args[1]); err != nil {
-				return usage("%s is no level; there are %s", term.Quote(args[1]), levelNames())
+			inherit := args[1] == trust.Inherit
+			if _, err := trust.ParseLevel(args[1]); err != nil && !inherit {
+				return usage("%s is no level; there are %s; %s removes the rule for a PATH", term.Quote(args[1]), levelNames(), trust.Inherit)
+			}
+			if inherit && len(args) < 3 {
+				return usage("%s removes the rule for a PATH, which is missing", trust.Inherit)
 			}
 			m, err := a.here()
 			if err != nil {
@@ -293,8 +301,18 @@ What a peer with propose writes is listed by sharefs proposed. Not there yet: me
 			if a.json {
 				return a.writePeer(m, "", args[0])
 			}
+			if inherit {
+				return a.printf("%s has no rule %s any more; what counts there: sharefs trust explain %s PATH\n", term.Quote(args[0]), where, term.Quote(args[0]))
+			}
 			if err := a.printf("%s has the level %s %s.\n", term.Quote(args[0]), args[1], where); err != nil {
 				return err
+			}
+			if path := ask["path"]; !strings.ContainsAny(path, `*?[\`) {
+				if _, err := os.Lstat(filepath.Join(m.Point, path)); errors.Is(err, os.ErrNotExist) {
+					if err := a.printf("Nothing is there yet.\n"); err != nil {
+						return err
+					}
+				}
 			}
 			return a.sayWhatIsMissing(m, args[0], args[1])
 		},

@@ -95,6 +95,30 @@ func TestReadAPart(t *testing.T) {
 	if err := unix.Access(b.Path("photos/five"), unix.F_OK); err == nil {
 		t.Error("more than it may read")
 	}
+
+	// A rule is removed: what is granted around it counts there.
+	rules := a.ctl("peers/bert/rules")
+	if out := a.must("grant", "bert", "read", "nowhere/yet"); !strings.Contains(out, "Nothing is there yet.\n") {
+		t.Errorf("%s", out)
+	}
+	epoch = a.Status().Keys.Epoch
+	if out := a.must("grant", "bert", "inherit", "nowhere/yet"); !strings.Contains(out, "bert has no rule at nowhere/yet any more") || a.ctl("peers/bert/rules") != rules {
+		t.Errorf("%s, %s", out, a.ctl("peers/bert/rules"))
+	}
+	if k := a.Status().Keys; k.Epoch != epoch+1 || k.Due != 0 {
+		t.Errorf("%+v after epoch %d", k, epoch)
+	}
+	for _, c := range [][]string{{"grant", "bert", "inherit", "nowhere/yet"}, {"grant", "bert", "inherit", "/"}, {"grant", "bert", "inherit"}, {"grant", "bert", "none", "photos"}} {
+		if out, err := a.tool(c...); err == nil {
+			t.Errorf("%q: %s", c, out)
+		}
+	}
+	a.must("grant", "bert", "read")
+	a.must("grant", "bert", "inherit", "photos")
+	mounttest.WaitFor(t, "what it may read again", func() bool {
+		text, err := os.ReadFile(b.Path("photos/five"))
+		return err == nil && string(text) == "5"
+	})
 }
 
 // A peer that may write a part writes there and nowhere else, also where it may read more; both may grant a part only.

@@ -230,10 +230,14 @@ func (d *Daemon) rulesChanged() {
 	d.vaults.rulesChanged()
 }
 
+// grant gives a peer a level at a path, or takes the rule for the path away ([trust.Inherit]).
 func (d *Daemon) grant(peer, level, path string) (book.Peer, error) {
-	l, err := trust.ParseLevel(level)
-	if err != nil {
-		return book.Peer{}, err
+	var l trust.Level
+	var err error
+	if level != trust.Inherit {
+		if l, err = trust.ParseLevel(level); err != nil {
+			return book.Peer{}, err
+		}
 	}
 	pattern, err := trust.ParsePattern(path)
 	if err != nil {
@@ -242,7 +246,12 @@ func (d *Daemon) grant(peer, level, path string) (book.Peer, error) {
 	if d.peers.hub == nil {
 		return book.Peer{}, d.peers.err
 	}
-	p, err := d.peers.book.Grant(peer, l, pattern)
+	var p book.Peer
+	if level == trust.Inherit {
+		p, err = d.peers.book.Inherit(peer, pattern)
+	} else {
+		p, err = d.peers.book.Grant(peer, l, pattern)
+	}
 	d.rulesChanged()
 	if err == nil {
 		err = d.beginEpoch()

@@ -2,6 +2,7 @@ package book
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -118,6 +119,23 @@ func (b *Book) Forget(word string) (p Peer, err error) {
 func (b *Book) Grant(word string, level trust.Level, pattern trust.Pattern) (Peer, error) {
 	return b.alter(word, func(n *Book, p *Peer) error {
 		n.policy = n.policy.Grant(trust.Rule{Peer: p.ID, Pattern: pattern, Level: level})
+		return nil
+	})
+}
+
+// Inherit removes the rule of a peer for what a pattern names, which is not the whole share: how far a peer is trusted with that is always said.
+func (b *Book) Inherit(word string, pattern trust.Pattern) (Peer, error) {
+	return b.alter(word, func(n *Book, p *Peer) error {
+		fail := func(kind sharefs.Kind, detail string) error {
+			return &sharefs.Error{Op: "rule of", Path: strconv.Quote(p.Name), Kind: kind, Detail: detail}
+		}
+		if pattern == (trust.Pattern{}) {
+			return fail(sharefs.KindInvalid, "that for the whole share cannot go: grant another level, or revoke the peer")
+		}
+		if !slices.ContainsFunc(n.policy.Rules(p.ID), func(r trust.Rule) bool { return r.Pattern == pattern }) {
+			return fail(sharefs.KindNotExist, "there is none for "+strconv.Quote(pattern.String()))
+		}
+		n.policy = n.policy.Revoke(p.ID, pattern)
 		return nil
 	})
 }

@@ -32,6 +32,10 @@ func TestEpochsDue(t *testing.T) {
 		{func() error { _, err := b.Revoke("b"); return err }, 1},
 		{grant("b", trust.Write, trust.Pattern{}), 0},
 		{grant("b", trust.Paired, part), 1},
+		{grant("b", trust.Write, part), 0},
+		{func() error { _, err := b.Inherit("b", part); return err }, 1},
+		{grant("b", trust.Paired, part), 1},
+		{func() error { _, err := b.Inherit("b", part); return err }, 0},
 		{grant("c", trust.Propose, trust.Pattern{}), 0},
 		{func() error { _, err := b.Forget("c"); return err }, 1},
 		{grant("d", trust.Manage, trust.Pattern{}), 0},
@@ -48,7 +52,12 @@ func TestEpochsDue(t *testing.T) {
 		}
 		b.again(t)
 	}
-	if b.EpochsDue() != 5 {
+	for _, pattern := range []trust.Pattern{part, {}} { // there is no such rule any more, or always one
+		if _, err := b.Inherit("b", pattern); err == nil {
+			t.Errorf("the rule for %s is removed", pattern)
+		}
+	}
+	if b.EpochsDue() != 7 {
 		t.Fatalf("%d are due", b.EpochsDue())
 	}
 	// One more while an epoch is begun for the others is not taken for one of them.
@@ -59,11 +68,11 @@ func TestEpochsDue(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.fail = errors.New("no room")
-	if err := b.EpochBegun(5); err == nil || b.EpochsDue() != 6 {
+	if err := b.EpochBegun(7); err == nil || b.EpochsDue() != 8 {
 		t.Errorf("%d are due, %v", b.EpochsDue(), err)
 	}
 	b.fail = nil
-	if err := b.EpochBegun(5); err != nil || b.EpochsDue() != 1 {
+	if err := b.EpochBegun(7); err != nil || b.EpochsDue() != 1 {
 		t.Errorf("%d are due, %v", b.EpochsDue(), err)
 	}
 	b.again(t)

@@ -108,6 +108,9 @@ func Levels() []Level {
 	return all
 }
 
+// Inherit stands for a level where a rule is to go: what else speaks of the place counts there again. It is the name of none.
+const Inherit = "inherit"
+
 // ParseLevel reads the name of a level. The error is of [sharefs.KindInvalid] and names all of them.
 func ParseLevel(s string) (Level, error) {
 	for i, name := range levelNames {
