@@ -44,6 +44,11 @@ them; writing to the file, once the conflict is listed here, ends it too.`,
 					out = append(out, c)
 				}
 			}
+			if len(out) == 0 && below != "" {
+				if err := there(args[0]); err != nil {
+					return err
+				}
+			}
 			if a.json {
 				return a.writeJSON(out)
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"sharefs/internal/client"
 	"sharefs/internal/term"
 )
 
@@ -42,6 +43,14 @@ func sortedKeys(all ...map[string]string) []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(keys))
+}
+
+// there fails unless something has a name.
+func there(name string) error {
+	if _, err := os.Lstat(name); err != nil {
+		return client.PathError("", name, err)
+	}
+	return nil
 }
 
 // alsoShort gives a flag of a command another letter, which its help does not name.

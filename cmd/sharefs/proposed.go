@@ -59,6 +59,11 @@ until it is accepted. .share/peers/PEER is the tree as that peer has it:
 					out = append(out, *p)
 				}
 			}
+			if len(out) == 0 && below != "" { // what the peer has alone would be listed
+				if err := there(args[1]); err != nil {
+					return err
+				}
+			}
 			if a.json {
 				return a.writeJSON(out)
 			}

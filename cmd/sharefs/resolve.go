@@ -105,6 +105,9 @@ func conflictOf(m *client.Mount, given, path string) (*report.Conflict, error) {
 			return &all[i], nil
 		}
 	}
+	if err := there(given); err != nil {
+		return nil, err
+	}
 	return nil, &sharefs.Error{Path: term.Quote(given), Kind: sharefs.KindNotExist, Detail: "has no conflict; sharefs conflicts lists those that there are"}
 }
 

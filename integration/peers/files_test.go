@@ -313,6 +313,18 @@ func TestChangesApartAndConflict(t *testing.T) {
 			t.Errorf("%s: %v", h.name, err)
 		}
 	}
+	for _, c := range []struct {
+		says string
+		args []string
+	}{
+		{"the name of a peer may stand there whose version is in conflict or proposed: there are bert", []string{"diff", "both", "both@@nobody"}},
+		{"nope: no such file or directory", []string{"resolve", "nope", "--take", "here"}},
+		{"nope: no such file or directory", []string{"conflicts", "nope"}},
+	} {
+		if out, err := a.tool(c.args...); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%q: %s, %v", c.args, out, err)
+		}
+	}
 	if out, err := a.tool("resolve", a.Path("both"), "--take", "nobody"); err == nil || !strings.Contains(err.Error(), "here") {
 		t.Errorf("%s, %v", out, err)
 	}

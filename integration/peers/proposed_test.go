@@ -93,6 +93,9 @@ func TestProposed(t *testing.T) {
 	if out, err := exec.Command("diff", "-rq", "--no-dereference", a.Dir, a.Path(".share/peers/bert")).CombinedOutput(); err == nil || strings.Count(string(out), "\n") != 5 {
 		t.Errorf("%s, %v", out, err)
 	}
+	if out, err := a.tool("proposed", "bert", "nope"); err == nil || !strings.Contains(err.Error(), "nope: no such file or directory") {
+		t.Errorf("%s, %v", out, err)
+	}
 	if out, err := a.tool("diff", a.Path("d/edited"), a.Path("d/edited@@bert")); err == nil || !strings.Contains(out, "\n+after, on bert\n") {
 		t.Errorf("%s, %v", out, err)
 	}

@@ -196,7 +196,7 @@ func (f *File) noSuch(h *History) error {
 		e.Detail = term.Quote(f.Given) + " has no versions yet: one is made when it is closed and has been quiet for a moment"
 	case !isNumber(f.Select) && !f.Mount.isTime(f.Select):
 		e.Detail = fmt.Sprintf("%s is no number of a version, no tag and no time since the first one (%s); times are written %s", term.Quote(f.Select),
-			term.Time(h.Versions[0].Time), TimeForms)
+			term.Time(h.Versions[0].Time), TimeForms) + f.peersThere()
 	case !isNumber(f.Select):
 		e.Detail = fmt.Sprintf("no such version; the first is of %s", term.Time(h.Versions[0].Time))
 	case n == 1:
@@ -205,6 +205,21 @@ func (f *File) noSuch(h *History) error {
 		e.Detail = fmt.Sprintf("no such version; there are %d to %d, and times such as %s", h.Versions[0].Number, h.Versions[n-1].Number, TimeForms)
 	}
 	return e
+}
+
+// peersThere says of the names of peers, which may be selections as well, what has to be said where this one leads nowhere.
+func (f *File) peersThere() string {
+	all, err := f.Mount.Peers()
+	if err != nil || len(all) == 0 {
+		return ""
+	}
+	names := make([]string, len(all))
+	for i := range all {
+		if names[i] = term.Quote(all[i].Name); strings.EqualFold(all[i].Name, f.Select) {
+			return "; no version of this file by " + names[i] + " is in conflict or proposed"
+		}
+	}
+	return "; the name of a peer may stand there whose version is in conflict or proposed: there are " + strings.Join(names, ", ")
 }
 
 // isNumber reports whether a selection has the form of a version's number: no sign, no zero before it.
