@@ -66,6 +66,11 @@ type was struct {
 	names []partName
 }
 
+// reads reports whether a name was where the peer may read.
+func (w was) reads(link uint64) bool {
+	return slices.ContainsFunc(w.names, func(n partName) bool { return n.link == link && n.reads })
+}
+
 // look looks at files again, some of whose records came just now; check: also at what was told of them before.
 func (r *Replica) look(s *scope, list []sharefs.FileID, came map[sharefs.FileID][]*record.Record, check bool) {
 	before := map[sharefs.FileID]was{}
@@ -143,8 +148,11 @@ func (r *Replica) tell(s *scope, id sharefs.FileID, old was, came []*record.Reco
 	}
 	reads := slices.ContainsFunc(p.names, func(n partName) bool { return n.reads })
 	if reads || old.all {
-		if !old.all {
+		switch {
+		case !old.all:
 			came = r.about[id]
+		case slices.ContainsFunc(p.names, func(n partName) bool { return n.reads && !old.reads(n.link) }):
+			came = append(slices.Clip(came), r.removalsOf(id)...) // it may have come back: what removed it came when the peer knew nothing of it
 		}
 		has := p.has(len(came))
 		for _, n := range p.names {
@@ -184,6 +192,16 @@ func (r *Replica) tell(s *scope, id sharefs.FileID, old was, came []*record.Reco
 		delete(s.files, id)
 	}
 	return fresh
+}
+
+// removalsOf returns all removals of names of a file.
+func (r *Replica) removalsOf(id sharefs.FileID) (list []*record.Record) {
+	for _, rec := range r.about[id] {
+		if b, ok := rec.Says().Body.(*record.Place); ok && b.Removed() {
+			list = append(list, rec)
+		}
+	}
+	return list
 }
 
 // has returns what tells of as many records, one after the other, whether they have a row; those that have none get one then.

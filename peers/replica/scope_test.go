@@ -269,6 +269,12 @@ func (o *told) step(all, news []*record.Record) {
 		}
 		return false
 	}
+	fresh := map[sharefs.FileID]bool{} // files with a name that came, or came back
+	for key := range names {
+		if _, old := o.names[key]; !old {
+			fresh[key.File] = true
+		}
+	}
 	for id := range of {
 		if o.log[id] == nil {
 			o.log[id] = map[record.ID]bool{}
@@ -279,7 +285,7 @@ func (o *told) step(all, news []*record.Record) {
 			}
 		}
 		for _, rec := range of[id] {
-			came := o.all[id] && slices.Contains(news, rec) || !o.all[id] && files[id]
+			came := o.all[id] && slices.Contains(news, rec) || !o.all[id] && files[id] || fresh[id] && isRemoval(rec)
 			if _, gone := o.gone[rec.ID()]; came && !gone && tells(id, rec) {
 				o.log[id][rec.ID()] = true
 			}
@@ -508,6 +514,7 @@ func TestScope(t *testing.T) {
 				for id := range slow.all { // directories are looked at as if they came into the scope
 					slow.all[id] = slow.all[id] && !isDirectory(placeOf(all, id))
 				}
+				clear(slow.names) // and names as if they came
 				slow.check(all)
 			}
 			p.is(slow)
@@ -619,6 +626,11 @@ func (p *pen) within(choice uint64, in func(path string) bool) {
 			p.place(tree[from].Key, tree[from].Type, to)
 		}
 	}
+}
+
+func isRemoval(rec *record.Record) bool {
+	b, ok := rec.Body.(*record.Place)
+	return ok && b.Removed()
 }
 
 func placeOf(all []*record.Record, id sharefs.FileID) *record.Record {

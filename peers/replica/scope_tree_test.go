@@ -125,3 +125,33 @@ func TestScopeDirectoryThatTheRestKeeps(t *testing.T) {
 		t.Fatalf("the peer is told\n%q where the directory is kept, and otherwise\n%q", told[true], told[false])
 	}
 }
+
+// TestScopeNameThatComesBack has a name come and go at once, so that the peer is told nothing of it, and come back in place of the other one of the file, since nobody who removed the two
+// knew of the other removal. The peer has to know that it was removed: otherwise the file is there by that name, and a version that brings both back brings nothing.
+func TestScopeNameThatComesBack(t *testing.T) {
+	p, w, file := newPartial(t, scopeRules{"": true}), newPen(), sharefs.FileID{1}
+	p.since(0) // from here on there is a log
+	has := func(names ...string) {
+		t.Helper()
+		p.take(w.new...)
+		w.new = nil
+		p.converges()
+		if got := slices.Sorted(maps.Keys(p.rep.tree.Result())); !slices.Equal(got, append([]string{""}, names...)) {
+			t.Fatalf("%q are there, not %q", got, names)
+		}
+	}
+	gone := func(link uint64) {
+		w.say(&record.Place{File: file, Link: link, Type: record.Regular, Parent: record.Nowhere, Seen: w.tree.Heads(file)})
+	}
+	w.place(converge.Key{File: file}, record.Regular, "a")
+	w.version(file)
+	has("a")
+	w.place(converge.Key{File: file, Link: 1}, record.Regular, "b")
+	gone(1)
+	has("a")
+	w.version(file)
+	gone(0)
+	has("b")
+	w.version(file)
+	has("a", "b")
+}
