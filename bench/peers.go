@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sharefs/integration/linkem"
 )
 
@@ -116,7 +118,7 @@ func peerRound(ctx context.Context, o options, l peerLink, out *table) error {
 	if err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context, *peerNet, synced, *table) error{data.saves, data.first, data.change, data.rename, data.remove, data.join} {
+	for _, step := range []func(context.Context, *peerNet, synced, *table) error{data.saves, data.firstSmall, data.firstLarge, data.change, data.rename, data.remove, data.join} {
 		for _, p := range []synced{syncthing, share} {
 			if err := step(ctx, n, p, out); err != nil {
 				return fmt.Errorf("%s: %w", p.name(), err)
@@ -277,37 +279,40 @@ func (d *peerData) saves(ctx context.Context, n *peerNet, p synced, t *table) er
 // saveGoal is 100 ms on a LAN, and two times there and back more where that counts.
 func saveGoal(l linkem.Conditions) float64 { return 100 + 4*ms(l.Delay) }
 
-// first measures the first sync: the second host comes when all lies on the first.
-func (d *peerData) first(ctx context.Context, n *peerNet, p synced, t *table) error {
-	for _, part := range []struct {
-		row   string
-		glob  string
-		facts func(root string) []fact
-	}{
-		{fmt.Sprintf("first sync, %d small files", d.small), "[ab]", func(root string) []fact { return d.everything(root)[:d.small] }},
-		{largeRow, "large*", func(root string) []fact { return d.everything(root)[d.small:] }},
-	} {
-		p.stop(1)
-		if err := command(ctx, d.dir, nil, "sh", "-c", "cp -r "+part.glob+` "$1"`, "sh", p.root(0)); err != nil {
-			return err
-		}
-		if err := p.taken(ctx, 0); err != nil {
-			return err
-		}
-		began := time.Now()
-		if err := p.start(ctx, 1); err != nil {
-			return err
-		}
-		if err := wait(ctx, 20*time.Millisecond, part.facts(p.root(1))); err != nil {
-			return err
-		}
-		gates := threeTimes
-		if part.row == largeRow {
-			gates = append(slices.Clip(gates), gate{against: espAlone, atLeast: 0.8})
-		}
-		t.row(part.row, "s", false, gates...).add(p.name(), time.Since(began).Seconds())
+// firstSmall and firstLarge measure the first sync: the second host comes when all lies on the first.
+func (d *peerData) firstSmall(ctx context.Context, n *peerNet, p synced, t *table) error {
+	r := t.row(fmt.Sprintf("first sync, %d small files", d.small), "s", false, threeTimes...)
+	return d.first(ctx, p, r, "[ab]", d.everything(p.root(1))[:d.small])
+}
+
+func (d *peerData) firstLarge(ctx context.Context, n *peerNet, p synced, t *table) error {
+	r := t.row(largeRow, "s", false, append(slices.Clip(threeTimes), gate{against: espAlone, atLeast: 0.8})...)
+	return d.first(ctx, p, r, "large*", d.everything(p.root(1))[d.small:])
+}
+
+func (d *peerData) first(ctx context.Context, p synced, r *row, glob string, facts []fact) error {
+	p.stop(1)
+	if err := command(ctx, d.dir, nil, "sh", "-c", "cp -r "+glob+` "$1"`, "sh", p.root(0)); err != nil {
+		return err
 	}
+	if err := p.taken(ctx, 0); err != nil {
+		return err
+	}
+	began := fromRest()
+	if err := p.start(ctx, 1); err != nil {
+		return err
+	}
+	if err := wait(ctx, 20*time.Millisecond, facts); err != nil {
+		return err
+	}
+	r.add(p.name(), time.Since(began).Seconds())
 	return nil
+}
+
+// fromRest returns when the time of a step begins: once the disk has all that was written before, by whichever program.
+func fromRest() time.Time {
+	unix.Sync()
+	return time.Now()
 }
 
 const largeRow = "first sync, large files"
@@ -317,6 +322,7 @@ var threeTimes = []gate{{against: "Syncthing", atLeast: 3}}
 // change writes 1 % of a large file anew, in pieces of 64 KiB all over it.
 func (d *peerData) change(ctx context.Context, n *peerNet, p synced, t *table) error {
 	const piece = 64 << 10
+	fromRest()
 	path := filepath.Join(p.root(0), largeName(0))
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
@@ -368,6 +374,7 @@ func (d *peerData) rename(ctx context.Context, n *peerNet, p synced, t *table) e
 		})
 	}
 	facts = append(facts, gone(filepath.Join(p.root(1), "a")))
+	fromRest()
 	sent := n.sent(1)
 	if err := os.Rename(filepath.Join(p.root(0), "a"), filepath.Join(p.root(0), "renamed")); err != nil {
 		return err
@@ -386,6 +393,7 @@ func (d *peerData) remove(ctx context.Context, n *peerNet, p synced, t *table) e
 	if err := p.taken(ctx, 0); err != nil {
 		return err
 	}
+	fromRest()
 	if err := command(ctx, "", nil, "rm", "-r", filepath.Join(p.root(0), "b")); err != nil {
 		return err
 	}
@@ -422,7 +430,7 @@ func (d *peerData) join(ctx context.Context, n *peerNet, p synced, t *table) err
 	for k := range 2 {
 		before[k] = n.links[[2]int{k, 2}].Stats(n.hosts[2]).Bytes
 	}
-	began := time.Now()
+	began := fromRest()
 	if err := p.start(ctx, 2); err != nil {
 		return err
 	}

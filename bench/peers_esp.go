@@ -28,7 +28,7 @@ func (d *peerData) alone(ctx context.Context, n *peerNet, s *peerShare, t *table
 	}}); err != nil {
 		return fmt.Errorf("%s: it does not listen: %w", espAlone, err)
 	}
-	began := time.Now()
+	began := fromRest()
 	sender, err := n.run(0, log, "sh", "-c", `cd "$1" && cat large* | "$2" esp dial "$3"`, "sh", d.dir, tool, n.addr(0, 1)+":"+port)
 	if err != nil {
 		return err
