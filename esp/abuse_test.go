@@ -344,6 +344,14 @@ func TestBadPeer(t *testing.T) {
 		},
 		"a key exchange out of turn": func(s *Session) { s.sendCtrl(&ctrl{typ: frameKeyEx, a: 17, b: 1, data: make([]byte, 32)}) },
 		"a key of low order":         func(s *Session) { s.sendCtrl(&ctrl{typ: frameKeyEx, a: 1, b: 1, data: make([]byte, 32)}) },
+		"more bytes than it may send before OPEN": func(s *Session) {
+			c := s.newConn(streamID(s.nextStream, true), s.firstWindow(0), 1<<40)
+			c.early, c.opened = true, make(chan struct{})
+			s.nextStream++
+			s.addStream(c)
+			c.sq.pushBytes(make([]byte, earlyWindow+1))
+			s.queue(c)
+		},
 		"more bytes than it has credit": func(s *Session) {
 			for _, c := range s.streams {
 				c.peerMax, s.peerMaxData = 1<<40, 1<<40

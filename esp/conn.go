@@ -51,10 +51,12 @@ type Conn struct {
 	state     connState
 	opened    chan struct{} // closed when the peer has answered OPEN
 	openErr   error
-	closed    bool // Close was called
-	removed   bool // the session has forgotten the stream
-	doneWrite bool // the write half is over: FIN or RESET acknowledged
-	doneRead  bool // the read half is over: the length is known and nothing is missing, or it was reset
+	early     bool   // what was written may leave before the peer has answered
+	stop      *frame // STOP_SENDING that came before OPEN
+	closed    bool   // Close was called
+	removed   bool   // the session has forgotten the stream
+	doneWrite bool   // the write half is over: FIN or RESET acknowledged
+	doneRead  bool   // the read half is over: the length is known and nothing is missing, or it was reset
 
 	rq         recvQueue
 	rerr       error // what Read returns after the bytes in rq
@@ -84,8 +86,10 @@ type Conn struct {
 type connState uint8
 
 const (
-	connOpening connState = iota
-	connOpen
+	connOpening  connState = iota // we have asked for it
+	connOpen                      // the acceptor has taken it
+	connRefused                   // it has not
+	connUnopened                  // something of it came before the peer's OPEN
 )
 
 // newConn makes the stream; s.mu is held. window is what we grant the peer, peerMax what it grants us.

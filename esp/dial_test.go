@@ -252,6 +252,7 @@ func TestNobodyListens(t *testing.T) {
 		if _, err := l.Accept(); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(time.Second) // until the refused ones are over at both ends
 		if st := c.Stats(); st.Streams != 1 || st.Opened != 4 {
 			t.Fatalf("%+v", st)
 		}

@@ -57,6 +57,7 @@ type Endpoint struct {
 	resets   bucket       // of stateless resets
 	addrs    []netip.Addr // of this host, as of addrsAt
 	addrsAt  time.Time
+	began    time.Time // from then on, sessions keep themselves alive together
 }
 
 // socket is one UDP socket of an endpoint.
@@ -79,7 +80,7 @@ func New(cfg Config) (*Endpoint, error) {
 		return nil, err
 	}
 	e := &Endpoint{
-		cfg: cfg, public: cfg.Key.Public(), codec: record.NewCodec(),
+		cfg: cfg, public: cfg.Key.Public(), codec: record.NewCodec(), began: time.Now(),
 		stop:     make(chan struct{}),
 		inits:    make(chan incomingInit, handshakeQueue),
 		sessions: make(map[*Session]struct{}),
@@ -390,7 +391,7 @@ func (e *Endpoint) newController(mtu int) cc.Controller {
 func (e *Endpoint) params(cid uint64) params {
 	p := params{
 		maxData: 2 * uint64(e.cfg.Limits.SessionWindow), maxStreams: uint64(e.cfg.Limits.Streams),
-		idleTimeout: e.cfg.IdleTimeout, ackDelay: defaultAckDelay, hasToken: true,
+		idleTimeout: e.cfg.IdleTimeout, ackDelay: defaultAckDelay, earlyWindow: earlyWindow, hasToken: true,
 	}
 	p.resetToken = e.resetToken(cid)
 	return p

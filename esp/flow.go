@@ -5,10 +5,10 @@ package esp
 // what it holds is within its own window, and that was set aside for it. Only the floor of minStreamWindow for each stream is given without
 // asking. MAX_DATA follows what is consumed and thus never binds a peer that keeps to the limits of the streams.
 
-// firstWindow is the window of a new stream: large while few are open. s.mu is held.
-func (s *Session) firstWindow() uint64 {
+// firstWindow is the window of a new stream, which has so much already: large while few are open. s.mu is held.
+func (s *Session) firstWindow(has int) uint64 {
 	l := &s.e.cfg.Limits
-	left := min(l.SessionWindow-s.windows, l.Memory-int(s.e.memory.Load()))
+	left := has + min(l.SessionWindow-s.windows, l.Memory-int(s.e.memory.Load()))
 	return uint64(max(min(left/4, firstWindow, l.StreamWindow), minStreamWindow))
 }
 
@@ -86,7 +86,7 @@ func (s *Session) discard(c *Conn) {
 	}
 	s.consumed += c.rq.high - c.consumed
 	c.consumed = c.rq.high
-	if !c.rq.hasFinal && c.granted-c.consumed < c.window/2 {
+	if !c.rq.hasFinal && c.state != connRefused && c.granted-c.consumed < c.window/2 {
 		c.granted = c.consumed + c.window
 		s.wantCredit(c)
 	}

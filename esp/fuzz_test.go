@@ -162,7 +162,7 @@ func (fuzzSocket) Stats() udpio.Stats                                 { return u
 func fuzzSession(t testing.TB, so *socket, token [resetTokSize]byte) *Session {
 	t.Helper()
 	res := &handshakeResult{suite: suiteAESGCM, peer: PrivateKey{0, 1}.Public(), send: secret{1}, recv: secret{2}, cid: 0x0102030405060708, peerCID: 5,
-		params: params{hasToken: true, resetToken: token, maxData: 1 << 20, maxStreams: 5}}
+		params: params{hasToken: true, resetToken: token, maxData: 1 << 20, maxStreams: 5, earlyWindow: 100}}
 	s := newSession(so.e, res, false)
 	s.firstPath(pathUDP, so, nil, netip.Addr{}, netip.MustParseAddrPort("127.0.0.1:9"))
 	if err := so.e.publish(s); err != nil {

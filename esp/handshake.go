@@ -50,6 +50,7 @@ const (
 	paramIdleTimeout = 5 // varint: ms after which silence ends the session
 	paramAckDelay    = 6 // varint: µs that an ACK may wait
 	paramStatus      = 7 // varint code, then text: the responder refuses
+	paramEarlyWindow = 8 // varint: bytes of a stream that the peer may send before OPEN_ACK; absent: 0
 )
 
 // params are what each side tells the other in the handshake.
@@ -61,6 +62,7 @@ type params struct {
 	maxStreams  uint64
 	idleTimeout time.Duration
 	ackDelay    time.Duration
+	earlyWindow uint64
 	refused     bool
 	reason      string
 }
@@ -86,6 +88,9 @@ func (p *params) append(b []byte) []byte {
 	number(paramMaxStreams, p.maxStreams)
 	number(paramIdleTimeout, uint64(p.idleTimeout/time.Millisecond))
 	number(paramAckDelay, uint64(p.ackDelay/time.Microsecond))
+	if p.earlyWindow != 0 {
+		number(paramEarlyWindow, p.earlyWindow)
+	}
 	return b
 }
 
@@ -114,6 +119,8 @@ func parseParams(b []byte) (p params, err error) {
 			p.idleTimeout = time.Duration(min(v.varint(), 1<<32)) * time.Millisecond
 		case paramAckDelay:
 			p.ackDelay = time.Duration(min(v.varint(), 1<<20)) * time.Microsecond
+		case paramEarlyWindow:
+			p.earlyWindow = v.varint()
 		case paramStatus:
 			p.refused = v.varint() != 0
 			p.reason = printable(v.take(min(len(v.b), maxReason)))

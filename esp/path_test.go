@@ -592,3 +592,38 @@ func TestPatience(t *testing.T) {
 		}
 	}
 }
+
+// TestCandidatesThatLeadNowhere: they are tried ever more rarely while all is well, and at once when the path in use falls silent.
+func TestCandidatesThatLeadNowhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTwoPaths(t, simConfig{}, simnet.Link{Delay: 5 * time.Millisecond}, simnet.Link{Delay: 5 * time.Millisecond})
+		defer s.close()
+		c, _ := s.dialTwo()
+		sess := c.Session()
+		tried := func() (most int, last time.Duration) {
+			sess.mu.Lock()
+			defer sess.mu.Unlock()
+			if len(sess.pathsets.tried) == 0 {
+				t.Fatal("nothing leads from one net to the other, and it was not tried")
+			}
+			for _, a := range sess.pathsets.tried {
+				most, last = max(most, a.inVain), max(last, a.at)
+			}
+			return most, last
+		}
+		time.Sleep(4 * time.Hour)
+		if n, _ := tried(); n < 8 || n > 16 {
+			t.Errorf("tried %d times in 4 hours", n)
+		}
+		s.setPath(0, simnet.Link{Down: true})
+		s.setPath(1, simnet.Link{Down: true})
+		began := sess.now()
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Second)
+		if _, last := tried(); last < began {
+			t.Error("not tried when nothing else leads there")
+		}
+	})
+}

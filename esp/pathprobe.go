@@ -59,6 +59,7 @@ func (s *Session) onPathResponse(p *path, f *frame, now time.Duration) {
 	q.validated = true
 	q.oldRemote = netip.AddrPort{}
 	if first {
+		delete(s.pathsets.tried, addrPair{q.local, q.remote})
 		s.trace(Event{Kind: EventPath, Path: q.id, Detail: "the other end answers"})
 		s.tellObserved(q)
 	}
@@ -236,7 +237,7 @@ func (s *Session) challengeAll(p *path, now time.Duration) {
 			q.ctrlq = append(q.ctrlq, &ctrl{typ: framePing})
 		}
 	}
-	s.tryCandidates(now, heartbeat)
+	s.tryCandidates(now, heartbeat, false)
 	if s.confirmed {
 		s.pathsets.settleAt = now + 100*time.Millisecond
 	}
@@ -405,10 +406,10 @@ func (ps *pathsets) tick(now time.Duration) {
 		switch a := s.active; {
 		case a == nil:
 		case a.link != nil:
-			s.tryCandidates(now, linkUpgrade/2)
+			s.tryCandidates(now, linkUpgrade/2, false)
 			ps.probeAt = now + linkUpgrade // UDP may come back any moment
 		case s.client || now > fullProbe:
-			s.tryCandidates(now, fullProbe/2)
+			s.tryCandidates(now, fullProbe/2, true)
 		}
 	}
 	if ps.settleAt != 0 && now >= ps.settleAt {

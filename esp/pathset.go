@@ -26,7 +26,7 @@ type pathsets struct {
 	peerAddrs []candidateAddr // where the peer may be reached
 	advert    []byte          // what we sent last
 
-	tried      map[addrPair]time.Duration // when a candidate was last tried
+	tried      map[addrPair]attempt // of candidates
 	deadAddrs  map[netip.Addr]time.Duration
 	probeAt    time.Duration // when candidates are looked at again; 0: never
 	linkAt     time.Duration // when TCP may be tried again
@@ -54,7 +54,14 @@ type addrPair struct {
 	remote netip.AddrPort
 }
 
+// attempt is when a candidate was tried last, and how often in vain since it answered.
+type attempt struct {
+	at     time.Duration
+	inVain int
+}
+
 const (
+	mostInVain    = 6 // times that the pause between two attempts doubles
 	spareCIDs     = 4 // path ids of each parity that are provided for, beyond those in use
 	retireDelay   = 10 * time.Second
 	heartbeat     = 3 * time.Second
@@ -72,7 +79,7 @@ func (ps *pathsets) init(s *Session) {
 	ps.s = s
 	ps.ours = make(map[uint32]uint64)
 	ps.theirs = make(map[uint32]peerCID)
-	ps.tried = make(map[addrPair]time.Duration)
+	ps.tried = make(map[addrPair]attempt)
 	ps.deadAddrs = make(map[netip.Addr]time.Duration)
 	ps.nextPath = firstPath
 	if !s.client {
@@ -335,8 +342,9 @@ type candidate struct {
 	shares int // paths that end at the same addresses
 }
 
-// tryCandidates opens paths to candidates that were not tried for a while. s.mu is held.
-func (s *Session) tryCandidates(now time.Duration, again time.Duration) {
+// tryCandidates opens paths to candidates that were not tried for a while. Rarely: the while doubles each time that one does not answer, so that a host at rest is not woken
+// again and again for addresses that lead nowhere from here. s.mu is held.
+func (s *Session) tryCandidates(now time.Duration, again time.Duration, rarely bool) {
 	ps := &s.pathsets
 	if !s.confirmed || s.e.cfg.DisableUDP {
 		return
@@ -347,13 +355,18 @@ func (s *Session) tryCandidates(now time.Duration, again time.Duration) {
 			return
 		}
 		pair := addrPair{c.addr, c.remote}
-		if t, ok := ps.tried[pair]; ok && now-t < again {
+		was, ok := ps.tried[pair]
+		wait := again
+		if rarely {
+			wait <<= min(was.inVain, mostInVain)
+		}
+		if ok && now-was.at < wait {
 			continue
 		}
 		if len(ps.tried) > 4*maxAddrs {
 			clear(ps.tried)
 		}
-		ps.tried[pair] = now
+		ps.tried[pair] = attempt{now, was.inVain + 1}
 		if s.openPath(c.sock, c.addr, c.remote, "candidate") == nil {
 			return
 		}

@@ -129,6 +129,7 @@ func (s *Session) frames(p *path, in *inPacket, own bool, now time.Duration) (el
 	fr.reset(in.body)
 	f := &s.frame
 	ok = true
+	asks, ping := 0, false
 	for s.err == nil {
 		more, err := fr.next(f)
 		if err != nil {
@@ -140,7 +141,8 @@ func (s *Session) frames(p *path, in *inPacket, own bool, now time.Duration) (el
 			break
 		}
 		if f.typ != frameAck && f.typ != frameClose {
-			elic = true
+			asks++
+			ping = ping || f.typ == framePing
 		}
 		switch {
 		case f.typ&^3 == frameStream:
@@ -153,7 +155,10 @@ func (s *Session) frames(p *path, in *inPacket, own bool, now time.Duration) (el
 			s.onControl(p, f, in, now)
 		}
 	}
-	return elic, ok
+	if ping && asks == 1 { // nothing will come of it but the acknowledgement: no timer is to wake us for that
+		p.acker.Ask()
+	}
+	return asks > 0, ok
 }
 
 // stream finds the stream that a frame names. It ends the session when the peer cannot mean any that ever was. nil:
@@ -170,7 +175,7 @@ func (s *Session) stream(id uint64) *Conn {
 }
 
 func (s *Session) onStream(f *frame, buf *rbuf, own bool) (ok bool) {
-	c := s.stream(f.id)
+	c := s.mayBegin(f.id)
 	if c == nil {
 		return true
 	}
@@ -217,6 +222,14 @@ func (s *Session) onStream(f *frame, buf *rbuf, own bool) (ok bool) {
 		if err := c.rq.setFinal(end); err != nil {
 			s.violation(CodeProtocol, "stream %d: %v", c.id, err)
 			return false
+		}
+		if end > c.rq.high { // the end alone was faster: what is missing counts by now, for the stream may be closed before it comes
+			grown := end - c.rq.high
+			c.rq.high = end
+			if !s.received(c, grown) {
+				s.overrun(c)
+				return false
+			}
 		}
 	}
 	if c.rq.next != before || c.rq.eof() {
@@ -418,54 +431,6 @@ func (s *Session) onControl(p *path, f *frame, in *inPacket, now time.Duration) 
 	}
 }
 
-func (s *Session) onOpen(f *frame) {
-	n := f.id >> 1
-	if s.ours(f.id) || n >= s.peerLimit {
-		s.violation(CodeProtocol, "stream %d opened by the wrong side or beyond the limit of %d", f.id, s.peerLimit)
-		return
-	}
-	if s.peerOpened.Add(n, n+1) == 0 {
-		return // the frame came twice
-	}
-	c := s.newConn(f.id, s.firstWindow(), f.off)
-	c.accepted, c.state = true, connOpen
-	l := s.listener
-	if l == nil {
-		l = s.e.mainListener()
-	}
-	s.addStream(c)
-	if code := l.offer(c); code != CodeNone {
-		s.stats.refused++
-		s.refuse(c, code)
-		return
-	}
-	s.stats.accepted++
-	s.sendCtrl(&ctrl{typ: frameOpenAck, id: c.id, a: c.window})
-}
-
-// refuse answers OPEN with RESET. The stream stays until that was acknowledged. s.mu is held.
-func (s *Session) refuse(c *Conn, code CloseCode) {
-	c.closed, c.wclosed, c.rclosed = true, true, true
-	c.rq.final, c.rq.hasFinal = 0, true
-	c.doneRead = true
-	s.resetStream(c, code)
-}
-
-func (s *Session) onOpenAck(f *frame) {
-	c := s.stream(f.id)
-	if c == nil || c.state == connOpen {
-		return
-	}
-	if c.opened == nil {
-		s.violation(CodeProtocol, "OPEN_ACK for stream %d", f.id)
-		return
-	}
-	c.state = connOpen
-	c.peerMax = max(c.peerMax, f.off)
-	close(c.opened)
-	s.queue(c)
-}
-
 // resetStream ends the writing half at once: what was not delivered is dropped. s.mu is held.
 func (s *Session) resetStream(c *Conn, code CloseCode) {
 	if c.reset || c.doneWrite {
@@ -481,21 +446,8 @@ func (s *Session) resetStream(c *Conn, code CloseCode) {
 }
 
 func (s *Session) onReset(f *frame) {
-	c := s.stream(f.id)
+	c := s.mayBegin(f.id)
 	if c == nil || c.doneRead {
-		return
-	}
-	if c.state == connOpening { // the answer to OPEN
-		err := error(syscall.ECONNREFUSED)
-		if CloseCode(f.code) != CodeRefused {
-			err = newSessionError(CloseCode(f.code), true, "stream")
-		}
-		c.openErr = err
-		c.werr, c.rerr = err, err
-		c.doneRead, c.doneWrite = true, true
-		c.rq.hasFinal = true
-		close(c.opened)
-		s.settle(c)
 		return
 	}
 	if f.off < c.rq.high || c.rq.hasFinal && c.rq.final != f.off {
@@ -509,8 +461,12 @@ func (s *Session) onReset(f *frame) {
 		return
 	}
 	c.rq.final, c.rq.hasFinal = f.off, true
-	if c.rerr == nil {
-		c.rerr = resetError(CloseCode(f.code))
+	code := CloseCode(f.code)
+	switch {
+	case c.state == connOpening && (!c.early || code == CodeRefused || code == CodeLimit):
+		s.refused(c, code)
+	case c.rerr == nil:
+		c.rerr = resetError(code)
 	}
 	c.doneRead = true
 	s.discard(c)
@@ -527,8 +483,12 @@ func resetError(code CloseCode) error {
 }
 
 func (s *Session) onStopSending(f *frame) {
-	c := s.stream(f.id)
+	c := s.mayBegin(f.id)
 	if c == nil || c.reset || c.doneWrite {
+		return
+	}
+	if c.state == connUnopened { // the answer to OPEN comes first
+		c.stop = &frame{typ: frameStopSending, id: f.id, code: f.code}
 		return
 	}
 	if c.sq.finSent && c.sq.next == c.sq.end && c.wclosed {

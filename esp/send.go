@@ -24,7 +24,7 @@ import (
 
 // queue notes that a stream may have something to send. s.mu is held.
 func (s *Session) queue(c *Conn) {
-	if !c.queued && !c.removed && c.state == connOpen && (c.sq.pending(c.peerMax)) {
+	if !c.queued && !c.removed && (c.state == connOpen || c.mayEarly()) && c.sq.pending(c.peerMax) {
 		c.queued = true
 		s.sendq.push(c)
 	}

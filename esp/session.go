@@ -220,6 +220,20 @@ func (s *Session) opErr(op string, err error) error {
 }
 
 func (s *Session) open(ctx context.Context) (*Conn, error) {
+	c, err := s.request(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.flushUnlock()
+	if err := c.waitOpen(ctx); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// request makes a stream and queues its OPEN, as soon as the peer permits another one. The caller sends it.
+func (s *Session) request(ctx context.Context, early bool) (*Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -234,22 +248,20 @@ func (s *Session) open(ctx context.Context) (*Conn, error) {
 		}
 		s.mu.Lock()
 	}
+	defer s.mu.Unlock()
 	if s.err != nil {
-		err := s.err
-		s.mu.Unlock()
-		return nil, err
+		return nil, s.err
 	}
 	id := streamID(s.nextStream, s.client)
 	s.nextStream++
 	s.stats.opened++
-	c := s.newConn(id, s.firstWindow(), 0)
+	c := s.newConn(id, s.firstWindow(0), 0)
 	c.opened = make(chan struct{})
+	if c.early = early; early {
+		c.peerMax = s.peerParams.earlyWindow
+	}
 	s.addStream(c)
 	s.sendCtrl(&ctrl{typ: frameOpen, id: id, a: c.window})
-	s.flushUnlock()
-	if err := c.waitOpen(ctx); err != nil {
-		return nil, err
-	}
 	return c, nil
 }
 
@@ -267,7 +279,7 @@ func (s *Session) settle(c *Conn) {
 	if c.removed {
 		return
 	}
-	if !c.doneWrite && (c.sq.done() || c.state == connOpening && c.openErr != nil) {
+	if !c.doneWrite && c.sq.done() {
 		c.doneWrite = true
 	}
 	if !c.doneRead && (c.rq.eof() || c.rclosed && c.rq.hasFinal) {

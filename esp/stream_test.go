@@ -424,3 +424,29 @@ func TestSessionListener(t *testing.T) {
 		exchange(t, e, f)
 	})
 }
+
+// TestKeepAliveTogether: the sessions of an endpoint at rest send at the same moments, and one end of each alone.
+func TestKeepAliveTogether(t *testing.T) {
+	bothCarriages(t, func(t *testing.T, base Config) {
+		s := newSim(t, simConfig{client: base, server: base, link: simnet.Link{Delay: 5 * time.Millisecond}})
+		defer s.close()
+		s.dial()
+		time.Sleep(2 * time.Minute) // in which it looks for other paths and larger packets
+		sess := s.client.Sessions()[0]
+		step := s.client.cfg.KeepAlive / 3
+		for range 20 {
+			before := sess.Stats()
+			time.Sleep(3 * step)
+			after := sess.Stats()
+			if n := after.PacketsSent - before.PacketsSent; n > 4 {
+				t.Fatalf("%d packets in %v of rest", n, 3*step)
+			}
+			sess.mu.Lock()
+			at := sess.origin.Sub(s.client.began) + sess.keepAliveAt()
+			sess.mu.Unlock()
+			if at%step != 0 {
+				t.Fatalf("the next one is %v after a common moment", at%step)
+			}
+		}
+	})
+}

@@ -260,11 +260,30 @@ func FuzzPacket(f *testing.F) {
 	})
 }
 
+// TestParamsOnWire pins the parameters of the handshake.
+func TestParamsOnWire(t *testing.T) {
+	for _, c := range []struct {
+		p    params
+		want string
+	}{
+		{params{cid: 1, maxData: 63, maxStreams: 64, idleTimeout: time.Second, ackDelay: time.Millisecond, earlyWindow: 16 << 10},
+			"01080000000000000001" + "03013f" + "04024040" + "050243e8" + "060243e8" + "080480004000"},
+		{params{maxData: 1, maxStreams: 2}, "030101" + "040102" + "050100" + "060100"},
+		{params{hasToken: true, resetToken: [16]byte{15: 7}, earlyWindow: 5, refused: true, reason: "no"},
+			"0210" + "00000000000000000000000000000007" + "0703016e6f"},
+	} {
+		if got := hex.EncodeToString(c.p.append(nil)); got != c.want {
+			t.Errorf("%+v is\n%s, not\n%s", c.p, got, c.want)
+		}
+	}
+}
+
 // FuzzParams parses handshake parameters.
 func FuzzParams(f *testing.F) {
-	p := params{cid: 1, hasToken: true, maxData: 1 << 20, maxStreams: 10, idleTimeout: time.Second, ackDelay: time.Millisecond}
+	p := params{cid: 1, hasToken: true, maxData: 1 << 20, maxStreams: 10, idleTimeout: time.Second, ackDelay: time.Millisecond, earlyWindow: 16 << 10}
 	f.Add(p.append(nil))
 	f.Add((&params{refused: true, reason: "no"}).append(nil))
+	f.Add([]byte{paramEarlyWindow, 1, 0x40}) // a varint of two bytes in one
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := parseParams(b)
 		if err != nil {
@@ -274,7 +293,7 @@ func FuzzParams(f *testing.F) {
 			t.Fatal("endless reason")
 		}
 		q, err := parseParams(p.append(nil))
-		if err != nil || p.maxData != q.maxData && !p.refused {
+		if err != nil || !p.refused && (p.maxData != q.maxData || p.earlyWindow != q.earlyWindow) {
 			t.Fatalf("%+v became %+v: %v", p, q, err)
 		}
 	})

@@ -75,7 +75,8 @@ const unbounded = math.MaxInt64
 // Other than BBRv1 it takes loss above 2 % in a round for a full queue.
 //
 // It differs from the draft in that cwnd is not cut to what was delivered in the first round of a recovery (packet
-// conservation): packets are paced anyway, and at 1 % random loss every round is one with loss.
+// conservation): packets are paced anyway, and at 1 % random loss every round is one with loss; and in what a round says
+// in which the program sent little (updateLoss).
 type BBR struct {
 	rand *rand.Rand
 	mtu  int64
@@ -118,6 +119,7 @@ type BBR struct {
 	roundLost      int64
 	roundAcked     int64
 	roundMinRTT    time.Duration
+	roundLimited   bool // a packet acknowledged in it was all that the program had to send
 	undo           bbrUndo
 
 	// Round-trip time.

@@ -51,13 +51,17 @@ func (b *BBR) updateMaxBw(a *Ack) {
 }
 
 // updateLoss lowers the short-term bounds at the end of a round with loss: to what was delivered in it if it lost too
-// much, else to what was sent, so that a path which always loses a little is not given less and less.
+// much, else to what was sent, so that a path which always loses a little is not given less and less. Other than in the
+// draft, a round in which the program had little to send says nothing of what the path carries, unless a queue stood in
+// it or it lost too much in too many places: or the few packets of a dialogue, of which one is lost now and then, would
+// leave a tenth of the rate to what is sent after them.
 func (b *BBR) updateLoss(a *Ack) {
 	if a.RTT > 0 && (b.roundMinRTT == 0 || a.RTT < b.roundMinRTT) {
 		b.roundMinRTT = a.RTT
 	}
 	b.roundLost += a.Lost
 	b.roundAcked += a.Acked
+	b.roundLimited = b.roundLimited || a.Packet.AppLimited
 	if a.Lost > 0 {
 		b.lossInRound = true
 		b.lossEvents++
@@ -65,7 +69,9 @@ func (b *BBR) updateLoss(a *Ack) {
 	if !b.lossRoundStart {
 		return
 	}
-	if b.lossInRound && b.state != bbrRefill && b.state != bbrUp && b.state != bbrStartup {
+	lost := float64(b.roundLost) / float64(max(b.roundLost+b.roundAcked, 1))
+	says := !b.roundLimited || b.queued() || lost > lossThresh && b.lossEvents >= startupLossCount
+	if b.lossInRound && says && b.state != bbrRefill && b.state != bbrUp && b.state != bbrStartup {
 		if math.IsInf(b.bwLo, 1) {
 			b.bwLo = b.highestBw()
 		}
@@ -73,13 +79,13 @@ func (b *BBR) updateLoss(a *Ack) {
 			b.inflightLo = b.cwnd
 		}
 		sent := 1.0 // over delivered
-		if lost := float64(b.roundLost) / float64(max(b.roundLost+b.roundAcked, 1)); lost <= lossThresh && !b.queued() {
+		if lost <= lossThresh && !b.queued() {
 			sent = 1 / ((1 - lost) * (1 - pacingMargin))
 		}
 		b.bwLo = max(b.bwLatest*sent, beta*b.bwLo)
 		b.inflightLo = max(int64(float64(b.inflightLatest)*sent), int64(beta*float64(b.inflightLo)))
 	}
-	b.roundLost, b.roundAcked, b.roundMinRTT = 0, 0, 0
+	b.roundLost, b.roundAcked, b.roundMinRTT, b.roundLimited = 0, 0, 0, false
 	if b.state != bbrStartup { // there the losses of a round are counted until checkStartupDone has seen them
 		b.lossInRound, b.lossEvents = false, 0
 	}

@@ -59,6 +59,9 @@ func (a *Acker) Received(now time.Duration, pn uint64, ackEliciting bool) {
 	}
 }
 
+// Ask makes an acknowledgement of what is received next due at once.
+func (a *Acker) Ask() { a.asked = true }
+
 // Due reports whether an acknowledgement should be sent now. Asked once for each batch of packets, it gives one for all.
 func (a *Acker) Due(now time.Duration) bool {
 	return a.waiting > 0 && (a.asked || now >= a.at)

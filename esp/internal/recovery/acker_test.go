@@ -58,6 +58,20 @@ func TestAckerAtOnce(t *testing.T) {
 	}
 }
 
+func TestAckerAsked(t *testing.T) {
+	a := NewAcker(0, 0)
+	if a.Ask(); a.Due(time.Hour) {
+		t.Error("it is due though nothing was received")
+	}
+	if a.Received(ms, 0, true); !a.Due(ms) {
+		t.Error("it waits though it was asked for")
+	}
+	a.Sent()
+	if a.Received(2*ms, 1, true); a.Due(2 * ms) {
+		t.Error("it is asked for still")
+	}
+}
+
 func TestAckerForgets(t *testing.T) {
 	a := NewAcker(4, 0)
 	for pn := uint64(0); pn < 20; pn += 2 {

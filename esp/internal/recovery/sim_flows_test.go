@@ -169,3 +169,32 @@ func TestApplicationLimited(t *testing.T) {
 		t.Errorf("%.2f of the rate after it", got)
 	}
 }
+
+// TestDialogueOnALossyLink: a few packets now and then, of which some are lost, must not make the path look narrow to what is sent after them.
+func TestDialogueOnALossyLink(t *testing.T) {
+	for seed := range uint64(8) {
+		s := newSim(t, seed)
+		l := testLink(s)
+		l.loss = 0.01
+		f := newFlow(t, s, l, rtt/2, bbr(seed), seed).start(0)
+		s.run(3 * time.Second)
+		f.idle = true
+		s.run(s.now + 2*rtt)
+		l.loss = 0.2
+		for i := range 12 {
+			s.at(s.now+time.Duration(i)*rtt, func() {
+				for range 4 {
+					f.transmit()
+				}
+				f.pump()
+			})
+		}
+		s.run(s.now + 14*rtt)
+		l.loss = 0.01
+		f.idle = false
+		s.at(s.now, f.pump)
+		if got := f.goodput(s.now+rtt, s.now+5*rtt) / rate; got < 0.6 {
+			t.Errorf("seed %d: %.2f of the rate in the first rounds after it", seed, got)
+		}
+	}
+}
