@@ -234,6 +234,7 @@ func (s *Staged) becomeVersion(f *file, base uint64) (*version, error) {
 	if err := s.claim(x, v); err != nil {
 		return nil, err
 	}
+	h.replaced(x, ino)
 	x.unmark(f)
 	s.used = true
 	return v, x.commit()

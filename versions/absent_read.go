@@ -198,17 +198,8 @@ func (p *partial) pread(b []byte, off int64) (n int, err error) {
 		return 0, failed("read", err)
 	}
 	defer unix.Close(fd)
-	for n < len(b) {
-		m, err := ignoringEINTR(func() (int, error) { return unix.Pread(fd, b[n:], off+int64(n)) })
-		if err != nil {
-			return n, failed("read", err)
-		}
-		if m == 0 {
-			break
-		}
-		n += m
-	}
-	return n, nil
+	n, err = preadFull(fd, b, off)
+	return n, failed("read", err)
 }
 
 // good reports whether bytes are what a name stands for.

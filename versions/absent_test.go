@@ -110,7 +110,7 @@ func arrive(t testing.TB, here *Tree, f *faraway, name string, c Content) sharef
 
 func absentStage(t testing.TB, here *Tree, f *faraway, c Content) *Staged {
 	t.Helper()
-	l, errs, err := here.GatherSome([]Content{c}, func(int) bool { return true }, farSource{f})
+	l, errs, err := here.GatherSome([]Content{c}, func(int) bool { return true }, nil, farSource{f})
 	check(t, err)
 	check(t, errs[0])
 	defer l.End()

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"sharefs"
-	"sharefs/versions/writers"
 )
 
 // Span is a part of a content: a chunk, a hole, or, above level 0, a node that is itself a list of spans (manifest.go).
@@ -123,11 +122,13 @@ func (c *Content) manifest() (top manifest, ok bool) {
 type Foreign struct {
 	Content
 	Author sharefs.PeerID
+	Onto   sharefs.Ino // the file that it is to be that of, if there is one: what that holds already need not be written; 0: none
 }
 
 // Adopt gives a file the content of a version that another host made, and makes it a version of its own here. Base is the number of the newest of the inode's own
 // versions that the caller knows, 0 for none: what the file held then stays a version. It returns the number of the new version, which survives power loss after the
-// next [Tree.Sync]. Whoever opens the file sees the old content or the new one; who has it open for reading sees it change as if a program had rewritten it.
+// next [Tree.Sync]. Whoever opens the file sees the old content or the new one, which he may have to wait for; who has it open for reading sees it change as if a program had rewritten it (inplace.go). After an error
+// the file holds what it did before, unless the log says otherwise.
 //
 // What is staged to stay elsewhere makes the file absent, which errors with KindBusy where somebody has it open and it is not absent.
 //
@@ -181,6 +182,7 @@ func (h *history) adopt(f *file, s *Staged, base uint64) (own uint64, err error)
 	t := h.t
 	f.content.Lock()
 	defer f.content.Unlock()
+	broken := h.finish(f) // a mixture, which may be replaced as anything else
 	if err := t.restNow(f); err != nil {
 		return 0, err
 	}
@@ -191,7 +193,7 @@ func (h *history) adopt(f *file, s *Staged, base uint64) (own uint64, err error)
 	if newest != nil && newest.own != base || newest == nil && base != 0 {
 		return 0, again("it has another version")
 	}
-	if newest == nil || newest.place == placeLost || newest.timed {
+	if broken == nil && (newest == nil || newest.place == placeLost || newest.timed) {
 		st, err := t.statBacking(f.ino)
 		if err != nil {
 			return 0, err
@@ -203,15 +205,22 @@ func (h *history) adopt(f *file, s *Staged, base uint64) (own uint64, err error)
 			return 0, again("what it holds is no version yet")
 		}
 	}
-	s.used = true
-	staged, err := t.live.stat(s.ino)
+	r, err := t.row(f.ino)
 	if err != nil {
-		return 0, failed("read a backing file", err)
+		return 0, err
 	}
-	atime, mtime, _ := timesOf(&staged)
-	err = t.arm(f, changeAll, false, func(x *tx, r *row) error {
+	s.used = true
+	known, err := h.holdsVersion(f, r, newest)
+	if err == nil && s.patch != nil && (broken != nil || !known || newest.own != s.patch.base) {
+		err = s.whole()
+	}
+	if err != nil {
+		return 0, err
+	}
+	a := &adoption{adopting: adopting{base: base, was: r.mtime, author: s.author, size: s.size, mtime: s.mtime, key: s.key.place, top: s.top}}
+	err = t.armNow(f, changeAll, false, func(x *tx, r *row) error {
 		x.killPriv(r, Caller{}) // what another host wrote runs with nobody's rights
-		r.mtime = mtime
+		r.mtime = s.mtime
 		return nil
 	})
 	if err != nil {
@@ -221,63 +230,53 @@ func (h *history) adopt(f *file, s *Staged, base uint64) (own uint64, err error)
 	err = func() error {
 		defer t.disarm(f)
 		f.noteChange(0, endless)
-		if s.swap(f) {
+		if broken == nil && s.patch == nil && s.swap(f) {
+			a.holds = holdsTarget
+			h.stand(f.ino, a)
 			return nil
 		}
-		d, err := t.files.use(f, true)
-		if err != nil {
-			return err
-		}
-		defer t.files.done(f, d)
-		src := s.open()
-		defer src.Close()
-		if err := fill(d.fd, src); err != nil {
-			return err
-		}
-		return failed("set times", t.live.setTimes(f.ino, atime, mtime))
+		return h.overwriteLive(f, a, known && broken == nil)
 	}()
-	if err != nil {
-		return 0, err
+	return h.adopted(f, a, err)
+}
+
+// adopted has a file come to rest that was given another content, or was to be: cause says why it was not.
+func (h *history) adopted(f *file, a *adoption, cause error) (own uint64, err error) {
+	if !a.row { // nothing finds it out later
+		defer h.ended(f.ino, a)
 	}
-	h.edge.adopting(f.ino, true)
-	rests, err := t.settleNow(f)
-	h.edge.adopting(f.ino, false)
-	if err != nil {
-		return 0, err
+	if cause != nil && h.standing(f.ino) != a {
+		return 0, cause // nothing was done
 	}
-	if !rests { // somebody opened it for writing meanwhile: what he leaves is a version of this host
+	rests, err := h.rested(f, a)
+	switch {
+	case cause != nil:
+		return 0, cause
+	case err != nil:
+		return 0, err
+	case !rests: // somebody opened it for writing meanwhile: what he leaves is a version of this host
+		if err := h.withdraw(f, a); err != nil {
+			return 0, err
+		}
 		return 0, again("somebody opened it for writing meanwhile")
+	case a.own == 0:
+		return 0, again("it has no name any more")
 	}
-	st, err := t.statBacking(f.ino)
-	if err != nil {
-		return 0, err
+	return a.own, nil // from then on the live file may change freely, as after a capture
+}
+
+// holdsVersion reports whether a file at rest holds just what a version in packs is, as its stamp tells. f.content is held.
+func (h *history) holdsVersion(f *file, r *row, v *version) (bool, error) {
+	if v == nil || v.place != placeKept || v.timed || v.damaged || v.away || r.isAbsent() {
+		return false, nil
 	}
-	// From then on the live file may change freely, as after a capture.
-	return s.commit(versionID{f.ino, base}, stampOf(&st))
+	st, err := h.t.statBacking(f.ino)
+	return err == nil && stampOf(&st) == v.stamp(), err
 }
 
 // again is the error of what is not as the caller of Adopt knows it to be.
 func again(why string) error {
 	return &sharefs.Error{Op: "adopt", Kind: sharefs.KindAgain, Detail: why}
-}
-
-// commit says of the version that a file has just become, which follows another one, where its content is, and who made it.
-func (s *Staged) commit(before versionID, stamp writers.Stamp) (own uint64, err error) {
-	t := s.t
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	v, err := newestVersion(t.db, before.ino, noLimit)
-	if err != nil {
-		return 0, err
-	}
-	if v == nil || v.own == before.own || v.stamp() != stamp {
-		return 0, again("its version is another one than that which was made")
-	}
-	x := t.begin()
-	if err := s.claim(x, v); err != nil {
-		return 0, err
-	}
-	return v.own, x.commit()
 }
 
 // foreignAt notes up to which commit the journal has to be synced before an inode may change, and forgets those for which it is. Tree.mu is held.

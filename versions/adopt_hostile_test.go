@@ -98,7 +98,7 @@ func TestAdoptDropsRights(t *testing.T) {
 	mode := uint32(sharefs.ModeSetuid | sharefs.ModeSetgid | 0o755)
 	must[sharefs.Attr](t)(here.Setattr(a.Ino, &SetAttr{Mode: &mode}, root))
 	check(t, here.Setxattr(a.Ino, xattrCaps, []byte("all of them"), 0))
-	must[uint64](t)(here.Adopt(a.Ino, staged(t, here, Foreign{c, there.cfg.Peer}), own))
+	must[uint64](t)(here.Adopt(a.Ino, staged(t, here, Foreign{Content: c, Author: there.cfg.Peer}), own))
 	if now := must[sharefs.Attr](t)(here.Getattr(a.Ino)); now.Mode&sharefs.ModePerm != 0o755 {
 		t.Errorf("mode %o", now.Mode)
 	}

@@ -119,7 +119,7 @@ func TestAdopt(t *testing.T) {
 			settle(t, here, a.Ino)
 			base = must[Latest](t)(here.Latest(a.Ino)).Own
 		}
-		own, err := here.Adopt(a.Ino, staged(t, here, Foreign{list[i], there.cfg.Peer}), base)
+		own, err := here.Adopt(a.Ino, staged(t, here, Foreign{Content: list[i], Author: there.cfg.Peer}), base)
 		check(t, err)
 		if own == base {
 			t.Errorf("%d: no version was made", i)
@@ -171,7 +171,7 @@ func TestAdoptOnlyWhatIsAsExpected(t *testing.T) {
 	c := newestKept(t, there.Tree, create(t, there.Tree, sharefs.RootIno, "f", "theirs").Ino).Content
 	a := create(t, here, sharefs.RootIno, "f", "ours")
 	own := newestKept(t, here, a.Ino).Own
-	theirs := Foreign{c, there.cfg.Peer}
+	theirs := Foreign{Content: c, Author: there.cfg.Peer}
 	for _, bad := range []struct {
 		change func(f *Foreign)
 		kind   sharefs.Kind
@@ -247,6 +247,30 @@ func TestGatherPassesOverWhatCannotBeHad(t *testing.T) {
 	gathered(t, here, there, list[:6]...).End()
 }
 
+// What had come of a large content when the daemon was killed need not come again.
+func TestGatherGoesOnBehindAKill(t *testing.T) {
+	here, there := pair(t)
+	here.past.gatherFlush = 1 << 20
+	c := newestKept(t, there.Tree, create(t, there.Tree, sharefs.RootIno, "f", blob(1, 6<<20)).Ino).Content
+	var image string
+	came := 0
+	there.change = func(_ int, data []byte) ([]byte, error) {
+		if came += len(data); image == "" && came > 4<<20 {
+			image = killed(t, here)
+		}
+		return data, nil
+	}
+	gathered(t, here, there, c).End()
+	all := there.got
+	clear(there.wanted)
+	there.got, there.change = 0, nil
+	again := testTree(t, image, byHand, func(c *Config) { c.Peer = sharefs.PeerID{1} })
+	gathered(t, again, there, c).End()
+	if there.got == 0 || there.got > all*2/3 {
+		t.Errorf("%d of %d chunks came again, of which two thirds had come", there.got, all)
+	}
+}
+
 // Who has the file open sees it change, and who opens it after that sees the new content alone; no file is left behind.
 func TestAdoptUnderAReader(t *testing.T) {
 	for name, hold := range map[string]bool{"open": true, "not open": false} {
@@ -262,7 +286,7 @@ func TestAdoptUnderAReader(t *testing.T) {
 				defer h.Close()
 			}
 			before := must[unix.Stat_t](t)(here.live.stat(ino))
-			must[uint64](t)(here.Adopt(ino, staged(t, here, Foreign{c, there.cfg.Peer}), base))
+			must[uint64](t)(here.Adopt(ino, staged(t, here, Foreign{Content: c, Author: there.cfg.Peer}), base))
 			after := must[unix.Stat_t](t)(here.live.stat(ino))
 			if (before.Ino == after.Ino) != hold {
 				t.Errorf("the backing file was %d and is %d", before.Ino, after.Ino)
@@ -291,7 +315,7 @@ func TestPutWithContent(t *testing.T) {
 	here, there := pair(t)
 	c := newestKept(t, there.Tree, create(t, there.Tree, sharefs.RootIno, "f", blob(1, 300_000)).Ino).Content
 	l := gathered(t, here, there, c)
-	s := staged(t, here, Foreign{c, there.cfg.Peer})
+	s := staged(t, here, Foreign{Content: c, Author: there.cfg.Peer})
 	l.End()
 	collect(t, here, GCOptions{}) // what is staged keeps its chunks
 	create(t, here, sharefs.RootIno, "taken", "")

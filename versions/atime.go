@@ -14,14 +14,15 @@ import (
 // some, as the mount option lazytime of ext4 would. Those of regular files are moved by the disk under the store, as it is
 // mounted, and have only to be asked for.
 type atimes struct {
-	n       atomic.Int64 // len(moved), to be read without mu
-	writing sync.Mutex   // held while they are collected or written; comes before Tree.mu
+	n       atomic.Int64  // len(moved), to be read without mu
+	writing sync.Mutex    // held while they are collected or written; comes before Tree.mu
+	wake    chan struct{} // 1 deep: there is something to be seen to earlier than was known
 
 	mu      sync.Mutex // guards all below; taken after Tree.mu
 	moved   map[sharefs.Ino]sharefs.Time
 	readers []*file   // pinned; file.readers is set
 	given   uint64    // counts times that were given by utimensat(2)
-	written time.Time // when all were; zero: at the start
+	since   time.Time // when the first of moved was noted, or all were written last
 }
 
 const (
@@ -30,6 +31,7 @@ const (
 
 	manyAtimes  = 1 << 16 // about 5 MB
 	atimesDelay = time.Hour
+	learnDelay  = time.Second // after which the disk is asked about files that were read
 )
 
 func (t *Tree) now() sharefs.Time { return sharefs.Time(time.Now().UnixNano()) }
@@ -68,6 +70,12 @@ func (a *atimes) add(times map[sharefs.Ino]sharefs.Time) {
 	if a.moved == nil {
 		a.moved = map[sharefs.Ino]sharefs.Time{}
 	}
+	if before := len(a.moved); before == 0 && len(times) > 0 {
+		a.since = time.Now()
+		defer a.rouse()
+	} else if before < manyAtimes && before+len(times) >= manyAtimes {
+		defer a.rouse()
+	}
 	for ino, at := range times {
 		a.moved[ino] = max(a.moved[ino], at)
 	}
@@ -97,10 +105,31 @@ func (a *atimes) forget(ino sharefs.Ino) {
 func (a *atimes) due() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.written.IsZero() {
-		a.written = time.Now()
+	return len(a.moved) >= manyAtimes || len(a.moved) > 0 && time.Since(a.since) >= atimesDelay
+}
+
+// next returns when there is something to do; zero while nothing was read. A host at rest is not to be woken for nothing.
+func (a *atimes) next(now time.Time) (at time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	soon := now.Add(learnDelay)
+	switch {
+	case len(a.readers) > 0 || len(a.moved) >= manyAtimes:
+		return soon
+	case len(a.moved) > 0:
+		if at = a.since.Add(atimesDelay); at.Before(soon) {
+			at = soon
+		}
 	}
-	return len(a.moved) >= manyAtimes || time.Since(a.written) >= atimesDelay
+	return at
+}
+
+// rouse has the settler ask for next.
+func (a *atimes) rouse() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
 }
 
 // accessed tells that a directory or symlink was read.
@@ -137,7 +166,11 @@ func (t *Tree) read(f *file) {
 	a := &t.atimes
 	a.mu.Lock()
 	a.readers = append(a.readers, f)
+	first := len(a.readers) == 1
 	a.mu.Unlock()
+	if first {
+		a.rouse()
+	}
 }
 
 // learnAtimes asks the disk about the files that were read.
@@ -197,7 +230,7 @@ func (t *Tree) writeAtimes() error {
 		inos = inos[n:]
 	}
 	a.mu.Lock()
-	a.written = time.Now()
+	a.since = time.Now()
 	a.mu.Unlock()
 	return nil
 }

@@ -18,7 +18,7 @@ func TestBeside(t *testing.T) {
 		name := string(rune('a' + i))
 		c := newestKept(t, there.Tree, create(t, there.Tree, sharefs.RootIno, name, theirs).Ino).Content
 		a := create(t, here, sharefs.RootIno, name, "ours"+theirs)
-		f := Foreign{c, there.cfg.Peer}
+		f := Foreign{Content: c, Author: there.cfg.Peer}
 		settle(t, here, a.Ino)
 		if _, err := here.Beside(a.Ino, f); !errors.Is(err, sharefs.KindAgain) {
 			t.Errorf("%s: not captured, not here: %v", name, err)
@@ -33,10 +33,10 @@ func TestBeside(t *testing.T) {
 		if n := must[uint64](t)(here.Numbered(a.Ino, f)); n != number {
 			t.Errorf("%s: it is found as version %d", name, n)
 		}
-		if n := must[uint64](t)(here.Numbered(a.Ino, Foreign{newestKept(t, here, a.Ino).Content, here.cfg.Peer})); n != 3 {
+		if n := must[uint64](t)(here.Numbered(a.Ino, Foreign{Content: newestKept(t, here, a.Ino).Content, Author: here.cfg.Peer})); n != 3 {
 			t.Errorf("%s: what the file holds is found as version %d", name, n)
 		}
-		if n := must[uint64](t)(here.Numbered(a.Ino, Foreign{c, sharefs.PeerID{77}})); n != 0 {
+		if n := must[uint64](t)(here.Numbered(a.Ino, Foreign{Content: c, Author: sharefs.PeerID{77}})); n != 0 {
 			t.Errorf("%s: of nobody it is found as version %d", name, n)
 		}
 		l.End()
@@ -79,6 +79,54 @@ func TestBeside(t *testing.T) {
 	wantClean(t, here, FsckScrub)
 }
 
+// What a file held before it was saved by another one that was renamed over it is found in its history, up to where the file continues that of the other one.
+func TestNumberedBeforeASave(t *testing.T) {
+	here, there := pair(t)
+	c := newestKept(t, there.Tree, create(t, there.Tree, sharefs.RootIno, "f", "theirs").Ino).Content
+	a := create(t, here, sharefs.RootIno, "f", "first")
+	held := []Foreign{{Content: newestKept(t, here, a.Ino).Content, Author: here.cfg.Peer}}
+	l := gathered(t, here, there, c)
+	defer l.End()
+	theirs := Foreign{Content: c, Author: there.cfg.Peer}
+	if n := must[uint64](t)(here.Beside(a.Ino, theirs)); n != 2 {
+		t.Fatalf("version %d", n)
+	}
+	for _, text := range []string{"saved", "saved again"} {
+		a = create(t, here, sharefs.RootIno, "temp", text)
+		check(t, here.Rename(sharefs.RootIno, "temp", sharefs.RootIno, "f", 0))
+		held = append(held, Foreign{Content: newestKept(t, here, a.Ino).Content, Author: here.cfg.Peer})
+	}
+	for i, f := range append(held, theirs) {
+		want := []uint64{3, 4, 5, 2}[i] // the first was entered once more behind theirs
+		if n := must[uint64](t)(here.Numbered(a.Ino, f)); n != want {
+			t.Errorf("content %d is found as version %d, not %d", i, n, want)
+		}
+		if got, want := versionOf(t, here, a.Ino, want), []string{"first", "saved", "saved again", "theirs"}[i]; got != want {
+			t.Errorf("it holds %q, not %q", got, want)
+		}
+	}
+	if n := must[uint64](t)(here.Numbered(a.Ino, Foreign{Content: held[0].Content, Author: there.cfg.Peer})); n != 0 {
+		t.Errorf("of who did not write it, it is found as version %d", n)
+	}
+	// What the other one got after that is no part of the history.
+	must[sharefs.Attr](t)(here.Link(a.Ino, sharefs.RootIno, "other"))
+	old := a.Ino
+	a = create(t, here, sharefs.RootIno, "temp", "over it")
+	check(t, here.Rename(sharefs.RootIno, "temp", sharefs.RootIno, "f", 0))
+	newestKept(t, here, a.Ino)
+	rewrite(t, here, old, "under the other name")
+	later := Foreign{Content: newestKept(t, here, old).Content, Author: here.cfg.Peer}
+	if n := must[uint64](t)(here.Numbered(old, later)); n != 6 {
+		t.Errorf("under its other name it is found as version %d", n)
+	}
+	if n := must[uint64](t)(here.Numbered(a.Ino, later)); n != 0 {
+		t.Errorf("what another file held later is found as version %d", n)
+	}
+	if n := must[uint64](t)(here.Numbered(a.Ino, held[0])); n != 3 {
+		t.Errorf("the first is found as version %d", n)
+	}
+}
+
 func versionOf(t *testing.T, tree *Tree, ino sharefs.Ino, number uint64) string {
 	t.Helper()
 	r := must[VersionReader](t)(tree.OpenVersion(ino, number))
@@ -93,7 +141,7 @@ func TestBesideNothing(t *testing.T) {
 	here, there := pair(t)
 	c := newestKept(t, there.Tree, create(t, there.Tree, sharefs.RootIno, "f", "theirs").Ino).Content
 	defer gathered(t, here, there, c).End()
-	f := Foreign{c, there.cfg.Peer}
+	f := Foreign{Content: c, Author: there.cfg.Peer}
 	if _, err := here.Beside(sharefs.RootIno, f); !errors.Is(err, sharefs.KindInvalid) {
 		t.Errorf("a directory: %v", err)
 	}

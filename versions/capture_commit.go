@@ -115,7 +115,7 @@ func (h *history) commitVersions(list []captured) error {
 // a file that a start found marked and unchanged. Tree.mu is held.
 func (h *history) join(x *tx, v *version) (bool, error) {
 	newest, err := newestVersion(h.t.db, v.ino, noLimit)
-	if err != nil || newest == nil || newest.own != v.own {
+	if err != nil || newest == nil || newest.own != v.own || h.standing(v.ino) != nil { // an adoption goes back to the version of that number
 		return false, err
 	}
 	if l, _, err := loadLineage(h.t.db, v.ino); err != nil || l.continued {

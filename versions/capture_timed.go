@@ -294,6 +294,12 @@ func (h *history) timedVersion(c *heldContent) (v *version, fresh bool, err erro
 	if err != nil {
 		return nil, false, err
 	}
+	if h.standing(c.ino) != nil { // it came to rest since, and what was read may be parts of two versions
+		if last == nil {
+			err = stale(c.ino)
+		}
+		return last, false, err
+	}
 	v = &version{
 		ino: c.ino, own: 1, place: placeKept, timed: true, torn: c.torn, file: r.id, mode: r.mode, uid: r.uid, gid: r.gid, author: h.self, top: c.top, key: c.key,
 	}
@@ -304,8 +310,8 @@ func (h *history) timedVersion(c *heldContent) (v *version, fresh bool, err erro
 			return last, false, nil // it has come to rest since
 		case last.place == placeKept && last.same(v):
 			return last, false, nil
-		case (c.newest == nil || c.newest.own != last.own || c.newest.timed && !last.timed) && last.ctime >= v.ctime:
-			return last, false, nil // it was made meanwhile, of the same state or of a later one
+		case (c.newest == nil || c.newest.own != last.own || c.newest.stamp() != last.stamp() || c.newest.timed && !last.timed) && last.ctime >= v.ctime:
+			return last, false, nil // it was made meanwhile, of the same state or of a later one, or the file went back to it
 		}
 		v.own = last.own + 1
 		v.at = last.at + 1

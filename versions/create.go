@@ -90,11 +90,12 @@ type newInode struct {
 	target     string
 	who        Caller
 	staged     *Staged // nil, or what it holds from the first
+	over       *Name   // nil, or who has the name until then
 	mark       bool    // with a mark: it is being opened for writing
 	file       *file   // nil, or the pinned file to be made hot
 }
 
-// makeNamed makes an inode under a name that must be vacant, with a reference on it.
+// makeNamed makes an inode under a name that must be vacant, but for whom it is taken from, with a reference on it.
 func (t *Tree) makeNamed(parent sharefs.Ino, name string, n *newInode) (*row, error) {
 	const op = "make"
 	t.mu.Lock()
@@ -108,8 +109,22 @@ func (t *Tree) makeNamed(parent sharefs.Ino, name string, n *newInode) (*row, er
 	switch {
 	case err != nil:
 		return nil, err
-	case p.found():
+	case p.found() && n.over == nil:
 		return nil, fail(op, sharefs.KindExist)
+	case !p.found() && n.over != nil:
+		return nil, fail(op, sharefs.KindNotExist)
+	}
+	var old *row
+	if n.over != nil {
+		if old, err = x.edit(p.ino); err == nil {
+			err = t.stands(*n.over, old)
+		}
+		if err == nil && old.isDir() {
+			err = fail(op, sharefs.KindIsDir)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	r, err := x.newRow(dir, n)
 	if err != nil {
@@ -120,10 +135,19 @@ func (t *Tree) makeNamed(parent sharefs.Ino, name string, n *newInode) (*row, er
 		r.nlink, r.parent = 2, parent
 		dir.nlink++
 	}
-	dir.entries++
+	if old == nil {
+		dir.entries++
+	} else {
+		dir.flags |= rowShed
+	}
 	x.bind(parent, p, name, r)
-	if err := t.hooks.named(x, parent, p.cookie, name, r, nil); err != nil {
+	if err := t.hooks.named(x, parent, p.cookie, name, r, old); err != nil {
 		return nil, err
+	}
+	if old != nil {
+		if err := x.unname(old); err != nil {
+			return nil, err
+		}
 	}
 	if n.staged != nil {
 		if err := n.staged.begin(x, r); err != nil {

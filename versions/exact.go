@@ -16,21 +16,31 @@ type New struct {
 	Target string // of a symlink
 	// Staged is what a regular file holds from the first; nil: it is empty.
 	Staged *Staged
+	// Over is who has the name until then, a file or symlink that goes in the same instant, as by rename(2); nil: the name is vacant. No directory takes a name so.
+	Over *Name
 }
 
-// Put makes a file under a name that is vacant.
+// Put makes a file under a name that is vacant, or has it take the name from another one.
 func (t *Tree) Put(parent sharefs.Ino, name string, n New, who Caller) (sharefs.Attr, error) {
 	const op = "make"
 	switch kind := n.Mode & sharefs.ModeType; {
-	case kind != sharefs.ModeDir && kind != sharefs.ModeRegular && kind != sharefs.ModeSymlink, (kind == sharefs.ModeSymlink) != (n.Target != ""), name == "", n.Staged != nil && (kind != sharefs.ModeRegular || n.Staged.used):
+	case kind != sharefs.ModeDir && kind != sharefs.ModeRegular && kind != sharefs.ModeSymlink, (kind == sharefs.ModeSymlink) != (n.Target != ""), name == "", n.Staged != nil && (kind != sharefs.ModeRegular || n.Staged.used), n.Over != nil && kind == sharefs.ModeDir:
 		return sharefs.Attr{}, fail(op, sharefs.KindInvalid)
 	case len(n.Target) > sharefs.SymlinkMax:
 		return sharefs.Attr{}, fail(op, sharefs.KindNameTooLong)
 	}
-	a, err := t.makeAs(parent, name, &newInode{id: n.ID, mode: n.Mode, target: n.Target, who: who, staged: n.Staged})
+	if n.Staged != nil {
+		if err := n.Staged.whole(); err != nil {
+			return sharefs.Attr{}, err
+		}
+	}
+	a, err := t.makeAs(parent, name, &newInode{id: n.ID, mode: n.Mode, target: n.Target, who: who, staged: n.Staged, over: n.Over})
 	if err == nil {
 		t.Forget(a.Ino, 1)
 		t.forgetEntry(parent, name)
+		if n.Over != nil {
+			t.forgetAttr(n.Over.Ino)
+		}
 	}
 	return a, outrun(op, err)
 }

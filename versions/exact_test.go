@@ -161,3 +161,63 @@ func TestPass(t *testing.T) {
 		return tree.Pass(Name{Parent: sharefs.RootIno, Name: "d", Ino: d}, Name{Parent: lookup(t, tree, d, "e").Ino, Name: "d"})
 	})
 }
+
+// A file takes a name from another one in one instant, and continues its past; what is not as it was said to be is left alone.
+func TestPutOver(t *testing.T) {
+	tree, k, f := exactTree(t)
+	n := New{ID: sharefs.FileID{9}, Mode: sharefs.ModeRegular | 0o640, Over: &f}
+	refused(t, tree, "another version", func() error {
+		over := f
+		over.Own++
+		m := n
+		m.Over = &over
+		return second(tree.Put(sharefs.RootIno, "f", m, root))
+	})
+	refused(t, tree, "a vacant name", func() error { return second(tree.Put(sharefs.RootIno, "vacant", n, root)) })
+	refused(t, tree, "another inode", func() error { return second(tree.Put(sharefs.RootIno, "d", n, root)) })
+	wantKind(t, second(tree.Put(sharefs.RootIno, "f", New{ID: n.ID, Mode: sharefs.ModeDir | 0o755, Over: &f}, root)), sharefs.KindInvalid)
+	wantKind(t, second(tree.Put(sharefs.RootIno, "f", New{ID: n.ID, Mode: n.Mode}, root)), sharefs.KindExist)
+	k.names = nil
+	before := must[sharefs.Attr](t)(tree.Getattr(sharefs.RootIno))
+	h := must[*Handle](t)(tree.Open(f.Ino, unix.O_RDONLY, root))
+	stop, done := make(chan struct{}), make(chan error)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			a, err := tree.Lookup(sharefs.RootIno, "f")
+			if err != nil {
+				done <- err
+				return
+			}
+			tree.Forget(a.Ino, 1)
+		}
+	}()
+	a := must[sharefs.Attr](t)(tree.Put(sharefs.RootIno, "f", n, root))
+	close(stop)
+	check(t, <-done)
+	k.want(t, "f")
+	if got := readHandle(t, h); got != "one" {
+		t.Errorf("who has the old one open reads %q", got)
+	}
+	check(t, h.Close())
+	if now := lookup(t, tree, sharefs.RootIno, "f"); now.Ino != a.Ino || now.Ino == f.Ino || now.Size != 0 {
+		t.Errorf("%+v", now)
+	}
+	if after := must[sharefs.Attr](t)(tree.Getattr(sharefs.RootIno)); after.Nlink != before.Nlink || len(names(t, tree, sharefs.RootIno)) != 3 {
+		t.Errorf("%+v became %+v", before, after)
+	}
+	rewrite(t, tree, a.Ino, "two")
+	settle(t, tree, a.Ino)
+	wantHistory(t, tree, a.Ino, "one", "two")
+	over := Name{sharefs.RootIno, "f", a.Ino, must[Latest](t)(tree.Latest(a.Ino)).Own}
+	must[sharefs.Attr](t)(tree.Put(sharefs.RootIno, "f", New{ID: sharefs.FileID{10}, Mode: sharefs.ModeSymlink | 0o777, Target: "d", Over: &over}, root))
+	if target := must[string](t)(tree.Readlink(lookup(t, tree, sharefs.RootIno, "f").Ino)); target != "d" {
+		t.Errorf("it leads to %q", target)
+	}
+	noProblems(t, tree)
+}

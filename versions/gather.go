@@ -39,20 +39,21 @@ func (l *Lease) End() {
 // what the source said, KindInvalid for what is no content, KindAccess where its share key is not here, or KindCorrupt for a node that leads nowhere. What was put into packs of it stays there
 // for the next time, as long as the lease lasts. Err tells of a failure of the store; then the contents have to be gathered again.
 func (t *Tree) Gather(list []Content, src Source) (l *Lease, errs []error, err error) {
-	return t.gather(list, src, false, nil)
+	return t.gather(list, src, false, nil, nil)
 }
 
 // GatherToStage is Gather for contents that [Tree.Stage] will be asked for: it fills the files of large ones with what comes, so that Stage finds them made. The lease keeps them.
 func (t *Tree) GatherToStage(list []Content, src Source) (l *Lease, errs []error, err error) {
-	return t.gather(list, src, true, nil)
+	return t.gather(list, src, true, nil, nil)
 }
 
-// GatherSome is GatherToStage that leaves the chunks of some contents where they are, and brings the nodes alone that lead to them.
-func (t *Tree) GatherSome(list []Content, shell func(i int) bool, src Source) (l *Lease, errs []error, err error) {
-	return t.gather(list, src, true, shell)
+// GatherSome is GatherToStage that leaves the chunks of some contents where they are, and brings the nodes alone that lead to them. Of those that are to replace what a file here holds it
+// fills the file only as long as all is new: what is here already is most likely what that file has, and then Stage does with less. Shell and instead may be nil.
+func (t *Tree) GatherSome(list []Content, shell, instead func(i int) bool, src Source) (l *Lease, errs []error, err error) {
+	return t.gather(list, src, true, shell, instead)
 }
 
-func (t *Tree) gather(list []Content, src Source, stage bool, shell func(i int) bool) (l *Lease, errs []error, err error) {
+func (t *Tree) gather(list []Content, src Source, stage bool, shell, instead func(i int) bool) (l *Lease, errs []error, err error) {
 	const op = "fetch"
 	if err := t.writable(op); err != nil {
 		return nil, nil, err
@@ -72,7 +73,9 @@ func (t *Tree) gather(list []Content, src Source, stage bool, shell func(i int) 
 		g.keys[i], g.errs[i] = t.keyFor(&list[i])
 		g.shell[i] = shell != nil && shell(i)
 		if g.errs[i] == nil && stage && !g.shell[i] {
-			g.files[i] = t.fillAhead(top, g.keys[i], int64(list[i].Size))
+			if g.files[i] = t.fillAhead(top, g.keys[i], int64(list[i].Size)); g.files[i] != nil && instead != nil && instead(i) {
+				g.files[i].most = 0
+			}
 		}
 	}
 	err = g.run()

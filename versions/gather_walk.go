@@ -1,6 +1,8 @@
 package versions
 
 import (
+	"cmp"
+
 	"sharefs"
 	"sharefs/versions/pack"
 )
@@ -9,8 +11,9 @@ import (
 const (
 	gatherChunks = 4096
 	gatherBytes  = 32 << 20
-	gatherNodes  = 16 // of a list of nodes: each leads to some megabytes
-	gatherTops   = 64 // contents whose first nodes the source is told of
+	gatherNodes  = 16       // of a list of nodes: each leads to some megabytes
+	gatherTops   = 64       // contents whose first nodes the source is told of
+	gatherFlush  = 64 << 20 // bytes after which what came survives power loss, so that it need not come again
 )
 
 // gathering fetches what is missing of some contents, in one walk over all of them in their order: it goes ahead to the chunks of which the source is to be told, and
@@ -33,6 +36,7 @@ type gathering struct {
 	at       []inside // where the walk is: lists, each below one of the nodes of that before it
 	due      []needed // chunks that the walk has passed, in order
 	dueBytes int64
+	unsynced int64 // bytes that came since the last sync
 }
 
 // visit is a branch of one of the contents that was gone through.
@@ -189,7 +193,14 @@ func (g *gathering) chunk(n *needed) error {
 		return nil
 	}
 	file.put(n.off, data)
-	return g.keepUnder(g.keys[n.of], pack.TypeChunk, n.id, data)
+	if err := g.keepUnder(g.keys[n.of], pack.TypeChunk, n.id, data); err != nil {
+		return err
+	}
+	if g.unsynced += n.len; g.unsynced < cmp.Or(g.h.gatherFlush, gatherFlush) {
+		return nil
+	}
+	g.unsynced = 0
+	return g.flush()
 }
 
 // get has the source send a chunk, or a node, and looks whether it is that; nil: the content cannot be had.

@@ -13,6 +13,9 @@ func (c *collector) mark() error {
 	c.marks.common = c.common
 	c.report.Passes++
 	c.report.Versions = 0
+	if err := c.adopting(); err != nil {
+		return err
+	}
 	var bad error
 	rows := uint64(0)
 	err := c.h.t.db.Scan(spaceVersion, nil, nil, func(key, value []byte) bool {
@@ -48,6 +51,24 @@ func (c *collector) mark() error {
 		}
 	}
 	return c.place("marked")
+}
+
+// adopting marks what files are to hold that are being given it in place. It comes before the versions: what is no such file any more then has the row of its version.
+func (c *collector) adopting() error {
+	var bad error
+	err := c.h.t.db.Scan(spaceAdopting, nil, nil, func(key, value []byte) bool {
+		a, err := decodeAdopting(keyIno(key), value)
+		if err != nil {
+			c.hide(keyIno(key), 0, err)
+			return true
+		}
+		bad = c.manifest(a.top, versionID{}, false)
+		return bad == nil
+	})
+	if err == nil {
+		err = bad
+	}
+	return failed("read what is being adopted", err)
 }
 
 // nextRange goes on to the names behind those that are done; false: there are none.

@@ -35,6 +35,8 @@ type history struct {
 	edge   edge
 	filled fillings
 
+	gatherFlush int64 // as the constant; 0 stands for that
+
 	heldCount atomic.Uint64 // names clones that live while they are read
 	spoilt    spoilt        // chunks that do not read
 	cache     *near.FS      // packs that a bucket alone has; nil: the packs are on another disk than that of the store
@@ -72,6 +74,9 @@ type history struct {
 	// lastLost names the file of which a version was lost last.
 	lastLost string
 	naming   atomic.Bool // a search for that name is under way
+
+	adopts    map[sharefs.Ino]*adoption // files into which contents of other hosts are being put (inplace.go); guarded by mu
+	adoptions atomic.Int64              // how many
 
 	homes   map[sharefs.Ino]home // of databases and their logs (sqlite_find.go); guarded by mu
 	holding *turns
@@ -217,6 +222,9 @@ func (h *history) author(i uint64) sharefs.PeerID {
 // settled is the hook by which versions begin: the file is at rest, with its content and Tree.mu held. What it holds becomes a version if it has
 // changed, and also if its newest version does not say what it holds: one that is timed or lost.
 func (h *history) settled(x *tx, f *file, r *row, ev writers.Event) error {
+	if a := h.standing(r.ino); a != nil {
+		return h.conclude(x, f, r, ev, a)
+	}
 	if r.nlink == 0 {
 		x.t.ops.rested(r.ino, 0)
 		return nil // nobody can come to it by a name, unless it gets one (linked)
@@ -401,6 +409,7 @@ func (h *history) keepOrphan(ino sharefs.Ino) bool {
 // whoever continues it continues its predecessor.
 func (h *history) reaped(x *tx, ino sharefs.Ino) {
 	x.t.ops.rested(ino, 0)
+	h.replaced(x, ino)
 	x.after(func(uint64) { h.refs.forget(ino) })
 	v, err := newestVersion(x.t.db, ino, noLimit)
 	if err == nil && v == nil {

@@ -191,3 +191,15 @@ func ignoringEINTR(fn func() (int, error)) (int, error) {
 		}
 	}
 }
+
+// preadFull reads until b is full or the file ends (n < len(b)).
+func preadFull(fd int, b []byte, off int64) (n int, err error) {
+	for n < len(b) {
+		m, err := ignoringEINTR(func() (int, error) { return unix.Pread(fd, b[n:], off+int64(n)) })
+		if err != nil || m == 0 {
+			return n, err
+		}
+		n += m
+	}
+	return n, nil
+}

@@ -41,6 +41,14 @@ const (
 //
 // An absent file is made empty if all of its content goes; otherwise it errors with errAbsent, and has to be brought here before.
 func (t *Tree) arm(f *file, c change, mappable bool, edit func(*tx, *row) error) error {
+	if err := t.past.finish(f); err != nil {
+		return err
+	}
+	return t.armNow(f, c, mappable, edit)
+}
+
+// armNow is arm for who is giving the file another host's content, or takes that back.
+func (t *Tree) armNow(f *file, c change, mappable bool, edit func(*tx, *row) error) error {
 	var absent *version
 	if t.absentNow(f.ino) {
 		if c != changeAll {
@@ -258,6 +266,10 @@ func (t *Tree) loadMarks() error {
 		}
 		f := t.files.pin(m.ino)
 		t.setMarked(f, m.fresh)
+		if t.past.standing(m.ino) != nil { // nobody here wrote to it
+			t.files.unpin(f)
+			continue
+		}
 		f.hot, f.fresh, f.adopted = true, m.fresh, true
 		if t.track != nil {
 			f.base = t.hooks.marked(m.ino)
@@ -268,11 +280,16 @@ func (t *Tree) loadMarks() error {
 	if len(orphaned) == 0 || t.cfg.ReadOnly {
 		return nil
 	}
+	return t.dropRows(spaceMark, orphaned)
+}
+
+// dropRows removes the rows that some inodes have in a space.
+func (t *Tree) dropRows(space uint8, inos []sharefs.Ino) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	x := t.begin()
-	for _, ino := range orphaned {
-		x.b.Delete(spaceMark, inoKey(ino))
+	for _, ino := range inos {
+		x.b.Delete(space, inoKey(ino))
 	}
 	return x.commit()
 }

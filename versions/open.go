@@ -34,6 +34,10 @@ func (t *Tree) Open(ino sharefs.Ino, flags uint32, who Caller) (*Handle, error) 
 		return nil, fail("open", sharefs.KindNoDevice)
 	}
 	h.f = t.files.pin(ino)
+	if err := t.finished(h.f); err != nil {
+		t.files.unpin(h.f)
+		return nil, err
+	}
 	defer t.enter(h, r, false)()
 	if !h.CanWrite() && flags&unix.O_TRUNC == 0 {
 		t.opened(h)

@@ -61,10 +61,17 @@ func (t *Tree) finishRebuild() error {
 	for _, s := range f.lost {
 		t.log.Error("lost before the rebuild", "what", s)
 	}
+	over, err := t.past.adoptedSince()
+	if err != nil {
+		return failed("look at what was being adopted", err)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	x := t.begin()
 	x.b.Delete(spaceGlobal, globalRebuilt)
+	for _, ino := range over {
+		x.b.Delete(spaceAdopting, inoKey(ino))
+	}
 	return x.commit()
 }
 

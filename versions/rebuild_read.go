@@ -143,7 +143,7 @@ func rowName(space uint8, past bool, key []byte) string {
 	switch space {
 	case spaceGlobal:
 		return fmt.Sprintf("%s %q", name, key)
-	case spaceDentry, spaceInode, spaceXattr, spaceMark, spaceOrphan, spaceVersion, spaceLineage, spacePending, spaceMoment:
+	case spaceDentry, spaceInode, spaceXattr, spaceMark, spaceOrphan, spaceVersion, spaceLineage, spacePending, spaceMoment, spaceAdopting:
 		return fmt.Sprintf("%s %d", name, keyIno(key))
 	}
 	return name + " " + hex.EncodeToString(key)

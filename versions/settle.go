@@ -47,7 +47,7 @@ func (s *settler) notify(ev writers.Event) {
 // loop works on events as they come, and sees to access times from time to time.
 func (s *settler) loop(t *Tree) func() {
 	return func() {
-		tick := time.NewTicker(time.Second)
+		tick, at := time.NewTimer(learnDelay), time.Now().Add(learnDelay)
 		defer tick.Stop()
 		for {
 			select {
@@ -67,18 +67,28 @@ func (s *settler) loop(t *Tree) func() {
 					return
 				}
 				s.retry()
+			case <-t.atimes.wake:
+				if then := t.atimes.next(time.Now()); sooner(then, at) {
+					at = then
+					tick.Reset(time.Until(at))
+				}
 			case <-tick.C:
 				t.learnAtimes()
-				if !t.atimes.due() {
-					continue
+				if t.atimes.due() {
+					if err := t.writeAtimes(); err != nil {
+						t.log.Warn("access times wait to be written", "err", err)
+					}
 				}
-				if err := t.writeAtimes(); err != nil {
-					t.log.Warn("access times wait to be written", "err", err)
+				if at = t.atimes.next(time.Now()); !at.IsZero() {
+					tick.Reset(time.Until(at))
 				}
 			}
 		}
 	}
 }
+
+// sooner reports whether a time comes before another one; zero: never.
+func sooner(a, b time.Time) bool { return !a.IsZero() && (b.IsZero() || a.Before(b)) }
 
 func (s *settler) retry() {
 	select {

@@ -10,22 +10,23 @@ import (
 // The spaces of the store. Rows of the first four keep their past (a row that is replaced in a later epoch leaves a history
 // row), those of the others do not. The numbers are on disk.
 const (
-	spaceGlobal  uint8 = 1 + iota // what there is once for each store, by name
-	spaceDentry                   // parent, cookie → one name; see dentry.go
-	spaceInode                    // inode → its attributes; see inode.go
-	spaceXattr                    // inode, name → the value of an extended attribute
-	spaceMark                     // inode → its row does not tell the attributes, the backing file does; see mark.go
-	spaceOrphan                   // inode → it has no name left; see orphan.go
-	spaceVersion                  // inode, number → one settled state of a regular file
-	spaceChunk                    // chunk → where it is kept
-	spaceExtent                   // pack, offset → what is kept there
-	spaceLineage                  // inode → whose past it continues
-	spacePending                  // inode, number → a version whose content is still to be captured
-	spaceMoment                   // inode, kind, name → a moment that has a name
-	spaceOp                       // clock reading, part → what one program changed
-	spaceTrash                    // clock reading, inode → what was removed
-	spaceTier                     // pack → where else it is
-	spaceFeed                     // inode or name → it changed since somebody who follows dealt with it; see feed.go
+	spaceGlobal   uint8 = 1 + iota // what there is once for each store, by name
+	spaceDentry                    // parent, cookie → one name; see dentry.go
+	spaceInode                     // inode → its attributes; see inode.go
+	spaceXattr                     // inode, name → the value of an extended attribute
+	spaceMark                      // inode → its row does not tell the attributes, the backing file does; see mark.go
+	spaceOrphan                    // inode → it has no name left; see orphan.go
+	spaceVersion                   // inode, number → one settled state of a regular file
+	spaceChunk                     // chunk → where it is kept
+	spaceExtent                    // pack, offset → what is kept there
+	spaceLineage                   // inode → whose past it continues
+	spacePending                   // inode, number → a version whose content is still to be captured
+	spaceMoment                    // inode, kind, name → a moment that has a name
+	spaceOp                        // clock reading, part → what one program changed
+	spaceTrash                     // clock reading, inode → what was removed
+	spaceTier                      // pack → where else it is
+	spaceFeed                      // inode or name → it changed since somebody who follows dealt with it; see feed.go
+	spaceAdopting                  // inode → its backing file may hold parts of two versions; see inplace_row.go
 )
 
 func spaceDefs() []kv.SpaceDef {
@@ -46,6 +47,7 @@ func spaceDefs() []kv.SpaceDef {
 		{ID: spaceTrash, Name: "trash"},
 		{ID: spaceTier, Name: "tier"},
 		{ID: spaceFeed, Name: "feed"},
+		{ID: spaceAdopting, Name: "adopting"},
 	}
 }
 

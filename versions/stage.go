@@ -10,18 +10,21 @@ import (
 )
 
 // Staged is a version of another host whose content stands in a file of its own, whole and safe from power loss, and which is to be that of a live file: by [Tree.Put] or
-// [Tree.Adopt], at once for whoever looks. Drop must follow.
+// [Tree.Adopt], at once for whoever looks. Of one that differs little from what the file holds there may be none: then Adopt writes what differs, and whoever looks waits (stage_patch.go). Drop must
+// follow.
 type Staged struct {
 	t      *Tree
 	author sharefs.PeerID
 	top    manifest
 	key    *shareKey
 	size   int64
+	mtime  sharefs.Time
 	lease  *lease      // on all chunks, so that the row of the version can lead to them
 	ino    sharefs.Ino // of the backing file; 0: it has passed to a live file
 	used   bool        // it is a version here, or was to be one
 	by     Op          // that it is used in
 	absent bool        // the content stays elsewhere
+	patch  *patch      // there is no backing file, for the content is to go into a live one in place; nil: there is
 }
 
 // By says which operation it is a part of to give it to a file that is there.
@@ -79,7 +82,7 @@ func (t *Tree) stageSome(foreign *Foreign, sync, absent bool) (*Staged, error) {
 		return nil, err
 	}
 	h := &t.past
-	s := &Staged{t: t, author: foreign.Author, top: top, key: key, size: int64(foreign.Size), lease: h.leases.take(), absent: absent}
+	s := &Staged{t: t, author: foreign.Author, top: top, key: key, size: int64(foreign.Size), mtime: foreign.Mtime, lease: h.leases.take(), absent: absent}
 	under := keptUnder{h: h, shell: absent}
 	need, err := under.all(op, top, key, s.lease)
 	if absent {
@@ -87,13 +90,26 @@ func (t *Tree) stageSome(foreign *Foreign, sync, absent bool) (*Staged, error) {
 	} else if err == nil {
 		s.ino = h.filled.take(top, key)
 	}
-	if room := uint64(t.reserve.room()); err == nil && s.ino == 0 && need > room {
+	ahead := s.ino != 0
+	var base *version
+	if err == nil && !absent && !ahead {
+		if v, differ := s.patchOf(foreign.Onto); v != nil {
+			base, need = v, differ
+		}
+	}
+	if room := uint64(t.reserve.room()); err == nil && !ahead && need > room {
 		err = &sharefs.Error{Op: op, Kind: sharefs.KindNoSpace, Detail: fmt.Sprintf("the file has %d bytes, and there is room for %d", need, room)}
 	}
 	if err == nil && absent {
 		err = s.stageAbsent(foreign.Mtime)
+	} else if err == nil && base != nil && h.aside.clones {
+		if !s.clone(foreign.Onto, base) {
+			err = s.make(sync)
+		}
+	} else if err == nil && base != nil {
+		s.patch = &patch{base.own}
 	} else if err == nil {
-		err = s.make(foreign.Mtime, sync)
+		err = s.make(sync)
 	}
 	if err != nil {
 		s.Drop()
@@ -103,7 +119,7 @@ func (t *Tree) stageSome(foreign *Foreign, sync, absent bool) (*Staged, error) {
 }
 
 // make fills the file, unless it was filled ahead.
-func (s *Staged) make(mtime sharefs.Time, sync bool) error {
+func (s *Staged) make(sync bool) error {
 	t := s.t
 	ahead := s.ino != 0
 	if !ahead {
@@ -133,7 +149,7 @@ func (s *Staged) make(mtime sharefs.Time, sync bool) error {
 	if err != nil {
 		return err
 	}
-	return failed("set times", t.live.setTimes(s.ino, sharefs.Time(time.Now().UnixNano()), mtime))
+	return failed("set times", t.live.setTimes(s.ino, sharefs.Time(time.Now().UnixNano()), s.mtime))
 }
 
 // open reads the content from packs.
@@ -179,12 +195,16 @@ func (s *Staged) begin(x *tx, r *row) error {
 }
 
 // claim says of a version that it is the one that is staged. Tree.mu is held.
-func (s *Staged) claim(x *tx, v *version) (err error) {
-	h := &s.t.past
-	if v.author, err = h.enter(x, s.author); err != nil {
+func (s *Staged) claim(x *tx, v *version) error {
+	return s.t.past.claim(x, v, s.author, s.top, s.key.place, s.absent)
+}
+
+// claim says of a version where its content is, and who made it. Tree.mu is held.
+func (h *history) claim(x *tx, v *version, author sharefs.PeerID, top manifest, key uint64, away bool) (err error) {
+	if v.author, err = h.enter(x, author); err != nil {
 		return err
 	}
-	v.place, v.top, v.key, v.away = placeKept, s.top, s.key.place, s.absent
+	v.place, v.top, v.key, v.away = placeKept, top, key, away
 	v.put(&x.b)
 	x.after(func(seq uint64) { h.foreignAt(v.ino, seq) })
 	return nil

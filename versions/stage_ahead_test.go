@@ -55,7 +55,7 @@ func TestFilledAhead(t *testing.T) {
 			c.ahead = len(here.past.filled.of)
 		}
 		wantPrepared(t, here, c.ahead, c.ahead)
-		s := staged(t, here, Foreign{list[0], there.cfg.Peer})
+		s := staged(t, here, Foreign{Content: list[0], Author: there.cfg.Peer})
 		wantPrepared(t, here, 0, 1)
 		a := must[sharefs.Attr](t)(here.Put(sharefs.RootIno, name, New{ID: sharefs.FileID{byte(i + 1)}, Mode: sharefs.ModeRegular | 0o640, Staged: s}, root))
 		l.End()

@@ -56,10 +56,11 @@ type Config struct {
 	// Hold has a program of its own keep everybody from changing the SQLite database at a path below the root (sqlite.go); nil: nobody does.
 	Hold func(path string) (Hold, error)
 	// KeepKeys makes a ring of more keys survive the loss of power before any is used; nil: further keys are refused.
-	KeepKeys func(keyring.Ring) error
-	byHand   bool  // nothing is captured in the background: a test does it
-	packSize int64 // at which packs are sealed; 0: as package pack has it
-	partSize int64 // in tests: in place of the constant
+	KeepKeys  func(keyring.Ring) error
+	byHand    bool  // nothing is captured in the background: a test does it
+	packSize  int64 // at which packs are sealed; 0: as package pack has it
+	partSize  int64 // in tests: in place of the constant, as the next one
+	patchSize int64
 	// tell is told what a start behind a rebuild does, and ends that by an error; nil: nobody.
 	tell func(Progress) error
 
@@ -70,6 +71,7 @@ type Config struct {
 	holdFor      time.Duration
 	within       time.Duration // snapshotWithin
 	closesWithin time.Duration
+	adopts       func(place string) error // is called at places of an adoption in place, and may end it
 }
 
 // Sizes of what is kept in memory; each cached inode or name is about 200 bytes.
@@ -165,6 +167,7 @@ func Open(cfg Config) (*Tree, error) {
 	t.orphans.waiting = map[sharefs.Ino]orphan{}
 	t.orphans.wake = make(chan struct{}, 1)
 	t.settler.wake = make(chan struct{}, 1)
+	t.atimes.wake = make(chan struct{}, 1)
 	t.instant.wake = make(chan struct{}, 1)
 	t.ops.open(t)
 	if err := t.open(); err != nil {
@@ -248,6 +251,9 @@ func (t *Tree) open() (err error) {
 	if err := t.finishRebuild(); err != nil {
 		return err
 	}
+	if err := t.past.loadAdopting(); err != nil {
+		return err
+	}
 	if t.cfg.ReadOnly {
 		t.hooks.defaults()
 		return t.loadMarks()
@@ -265,6 +271,7 @@ func (t *Tree) open() (err error) {
 	if err := t.loadOrphans(); err != nil {
 		return err
 	}
+	t.past.finishAdopting()
 	// What a killed daemon had acknowledged may not have reached the disk: from here on it counts as synced.
 	return failed("open the store", t.db.Sync())
 }

@@ -66,6 +66,9 @@ func (h *history) commitNow(f *file, note string) (*version, bool, error) {
 // done, where somebody may write to it. f.content is held.
 func (h *history) settleVersion(f *file, note string) (v *version, fresh, rests bool, err error) {
 	t := h.t
+	if err := h.finish(f); err != nil {
+		return nil, false, false, err
+	}
 	before, err := newestVersion(t.db, f.ino, noLimit)
 	if err != nil {
 		return nil, false, false, err

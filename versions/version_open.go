@@ -126,15 +126,8 @@ func (r *looseReader) try(p []byte, off int64) (n int, sure bool, err error) {
 	if r.fd < 0 {
 		return 0, false, failed("read a version", unix.EBADF)
 	}
-	for n < len(p) {
-		m, err := ignoringEINTR(func() (int, error) { return unix.Pread(r.fd, p[n:], off+int64(n)) })
-		if err != nil {
-			return n, false, failed("read a version", err)
-		}
-		if m == 0 {
-			break
-		}
-		n += m
+	if n, err = preadFull(r.fd, p, off); err != nil {
+		return n, false, failed("read a version", err)
 	}
 	v, err := loadVersion(r.h.t.db, r.id.ino, r.id.own)
 	if err != nil {

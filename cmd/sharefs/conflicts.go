@@ -78,8 +78,8 @@ func (a *app) listConflicts(m *client.Mount, all []report.Conflict) error {
 				where = term.Quote(fmt.Sprintf("%s@@%d", c.Path, s.Number))
 			case s.ID == "":
 				where = "has not come yet"
-			default:
-				where = "cannot be read here yet"
+			default: // it is no version of what has the name, or its content has not come
+				where = term.Quote(c.Path+"@@"+s.Take) + ", which peers send when it is read"
 			}
 			size, changed, live := "", "", ""
 			if s.Type == "file" && s.ID != "" {

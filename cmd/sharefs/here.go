@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sharefs"
 	"sharefs/internal/client"
 	"sharefs/internal/term"
 )
@@ -23,31 +25,51 @@ files are shown. du shows the same bytes.`,
 		Args: between(mostPaths, "PATH"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			list := []client.Presence{}
-			if err := client.EachFile(args, nil, func(path string) error {
-				h, err := client.LookHere(path)
-				list = append(list, h)
-				return err
-			}); err != nil {
-				return err
-			}
-			if a.json {
-				return a.writeJSON(list)
-			}
-			var b strings.Builder
-			w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-			for _, h := range list {
-				pinned := ""
-				if h.Pinned {
-					pinned = "pinned"
+			var bad []error
+			for _, arg := range args {
+				if err := client.EachFile([]string{arg}, nil, func(path string) error {
+					h, err := client.LookHere(path)
+					if err == nil {
+						list = append(list, h)
+					}
+					return err
+				}); err != nil {
+					bad = append(bad, err)
 				}
-				fmt.Fprintf(w, "%s\t%s of %s\t%s\t%s\n", h.State, term.Size(min(h.Here, h.Size)), term.Size(h.Size), pinned, term.Clean(h.Path))
 			}
-			if err := w.Flush(); err != nil {
+			var err error
+			switch {
+			case a.json && (len(list) > 0 || len(bad) == 0):
+				err = a.writeJSON(list)
+			case len(list) > 0:
+				err = a.listHere(list)
+			}
+			if err != nil || len(bad) == 0 {
 				return err
 			}
-			return a.printf("%s", b.String())
+			for _, err := range bad[:len(bad)-1] {
+				fmt.Fprintln(os.Stderr, "sharefs: "+message(err))
+			}
+			return bad[len(bad)-1]
 		},
 	}
+}
+
+// listHere writes how much of some files is here.
+func (a *app) listHere(list []client.Presence) error {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, h := range list {
+		pinned := ""
+		if h.Pinned {
+			pinned = "pinned"
+		}
+		fmt.Fprintf(w, "%s\t%s of %s\t%s\t%s\n", h.State, term.Size(min(h.Here, h.Size)), term.Size(h.Size), pinned, term.Clean(h.Path))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return a.printf("%s", b.String())
 }
 
 // mostPaths bounds the paths of a command: there is no bound but that of the system.
@@ -64,7 +86,9 @@ func (a *app) pin() *cobra.Command {
 		Use:   "pin PATH...",
 		Short: "Keep files on this host, and bring them here",
 		Long: `Keep files on this host whatever the budget says, and bring here what is not.
-A directory is pinned with all that is in it and comes into it later.`,
+A directory is pinned with all that is in it and comes into it later. What no host that
+is connected has stays pinned; it comes when pin is asked for again, or when it is read,
+and so do large files that other hosts make in a pinned directory.`,
 		Args: between(mostPaths, "PATH"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			var done moved
@@ -85,18 +109,33 @@ A directory is pinned with all that is in it and comes into it later.`,
 			}
 			progress := term.NewProgress(os.Stderr)
 			defer progress.End()
+			lost := 0
+			var first error
 			for _, h := range lack {
-				if err := client.Bring(h.Path, func(n uint64) { progress.Show("bring here", done.Bytes+n, total, "bytes") }); err != nil {
+				err := client.Bring(h.Path, func(n uint64) { progress.Show("bring here", done.Bytes+n, total, "bytes") })
+				if errors.Is(err, sharefs.KindUnreachable) { // another one may be had
+					if lost++; first == nil {
+						first = err
+					}
+					continue
+				}
+				if err != nil {
 					return err
 				}
 				done.Bytes += h.Size
 				progress.Show("bring here", done.Bytes, total, "bytes")
 			}
 			progress.End()
+			var err error
 			if a.json {
-				return a.writeJSON(done)
+				err = a.writeJSON(done)
+			} else {
+				err = a.printf("Pinned %s; %s came.\n", term.Of(uint64(done.Files), "file"), term.Size(done.Bytes))
 			}
-			return a.printf("%d files are pinned; %s came.\n", done.Files, term.Size(done.Bytes))
+			if err == nil && lost > 0 {
+				err = fmt.Errorf("not all here yet, and pinned all the same: %s; sharefs pin again brings what lacks when a host that has it is connected; the first: %w", term.Of(uint64(lost), "file"), first)
+			}
+			return err
 		},
 	}
 }
@@ -124,7 +163,7 @@ func (a *app) unpin() *cobra.Command {
 			if a.json {
 				return a.writeJSON(done)
 			}
-			return a.printf("%d files are no longer pinned.\n", done.Files)
+			return a.printf("Unpinned %s.\n", term.Of(uint64(done.Files), "file"))
 		},
 	}
 }
@@ -164,7 +203,7 @@ has it open, and it is not pinned; which is told of those that stay.`,
 					return err
 				}
 			} else if done.Files > 0 || first == nil {
-				if err := a.printf("%d files are freed, %s.\n", done.Files, term.Size(done.Bytes)); err != nil {
+				if err := a.printf("Freed %s, %s.\n", term.Of(uint64(done.Files), "file"), term.Size(done.Bytes)); err != nil {
 					return err
 				}
 			}

@@ -188,7 +188,25 @@ func (a *app) runUndo(m *client.Mount, id string, style undoStyle) error {
 		from, to = to, from
 	}
 	u := undoing{a: a, m: m, o: o, verb: verb, style: style}
-	return u.run(from, to)
+	if err := u.run(from, to); err != nil || a.json || a.exit != 0 || style.dry || style.redo || style.by == "" {
+		return err
+	}
+	if n := left(own, id); n > 0 {
+		return a.printf("Still there: %s that came from %s before. The same command takes back the last one; sharefs op log lists all.\n", term.Of(uint64(n), "operation"), term.Quote(style.by))
+	}
+	return nil
+}
+
+// left counts what is not undone of a list of operations but for one.
+func left(list []client.Operation, but string) (n int) {
+	state := undone(list)
+	for i := range list {
+		o := &list[i]
+		if o.ID != but && !state[o.ID] && !strings.HasPrefix(o.Label, undoLabel) && !strings.HasPrefix(o.Label, redoLabel) {
+			n++
+		}
+	}
+	return n
 }
 
 // next returns the moment before the operation that came after one, or now where none did.

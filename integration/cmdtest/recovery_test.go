@@ -55,3 +55,17 @@ func TestFilesOfADirectoryThatLiesInNoMount(t *testing.T) {
 		must(t, m.Dir, verb, ".")
 	}
 }
+
+// A wrong path keeps here from telling of no other one, and is still an error.
+func TestHereGoesOnBehindAWrongPath(t *testing.T) {
+	m := mounttest.Start(t, mounttest.Modes(t)[0])
+	for _, name := range []string{"first", "last"} {
+		if err := os.WriteFile(m.Path(name), []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := tool(t, m.Dir, "here", "first", "missing", "none", "last")
+	if a.exit != 1 || !strings.Contains(a.out, "first") || !strings.Contains(a.out, "last") || !strings.Contains(a.err, "read missing: no such") || !strings.Contains(a.err, "read none: no such") {
+		t.Errorf("exit %d: %s%s", a.exit, a.err, a.out)
+	}
+}

@@ -22,6 +22,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(stuckStore) != "" {
+		serveStuck()
+		return
+	}
 	failpoint.Main()
 	mounttest.Main(m)
 }

@@ -81,11 +81,17 @@ func TestBulkRemovalsAreHeld(t *testing.T) {
 
 	all = fill("two")
 	alike(t, "150 files again", hs, all)
+	a.write("meanwhile.tmp", "is saved")
+	alike(t, "what is to be saved", hs, func(tree map[string]string) bool { return has(tree, "meanwhile.tmp", "is saved") })
+	a.do(os.Rename(a.Path("meanwhile.tmp"), a.Path("meanwhile")))
+	alike(t, "what is saved", hs, func(tree map[string]string) bool { return len(tree) == 152 && has(tree, "meanwhile", "is saved") })
 	a.do(os.RemoveAll(a.Path("two")))
 	alike(t, "their removal where it is not held", []*host{a, c}, func(tree map[string]string) bool { return len(tree) == 1 })
 	b.holds(131)
 	b.must("held", "reject", "anna")
-	alike(t, "what is put back", hs, func(tree map[string]string) bool { return len(tree) == 152 && all(tree) })
+	alike(t, "what is put back", hs, func(tree map[string]string) bool {
+		return len(tree) == 152 && all(tree) && has(tree, "meanwhile", "is saved")
+	})
 	for _, h := range hs {
 		mounttest.WaitFor(t, "nothing to be left to do on "+h.name, func() bool {
 			return len(h.Status().Problems)+len(h.held())+len(h.conflicts()) == 0

@@ -38,23 +38,32 @@ func apart(t *testing.T, a, b *host, conflicts int, onA, onB func()) {
 	}
 }
 
+// save writes a file as editors do: another one is renamed over it.
+func (h *host) save(name, content string) {
+	h.t.Helper()
+	h.do(os.WriteFile(h.Path(name+".tmp"), []byte(content), 0o644))
+	h.do(os.Rename(h.Path(name+".tmp"), h.Path(name)))
+}
+
 // What was changed in two places of a text is merged, and what was changed in two ways is for the user to choose; who wrote what is told on both hosts alike.
 func TestMerge(t *testing.T) {
 	hs := sharing(t, "anna", "bert")
 	a, b := hs[0], hs[1]
 	const before = "one\ntwo\nthree\nfour\nfive\nsix\n"
-	for _, name := range []string{"clean", "both", "edited", "binary"} {
+	for _, name := range []string{"clean", "saved", "both", "edited", "binary"} {
 		a.write(name, before)
 	}
-	alike(t, "the beginning", hs, func(tree map[string]string) bool { return len(tree) == 4 && has(tree, "binary", before) })
-	apart(t, a, b, 5, func() {
+	alike(t, "the beginning", hs, func(tree map[string]string) bool { return len(tree) == 5 && has(tree, "binary", before) })
+	apart(t, a, b, 6, func() {
 		a.write("clean", strings.Replace(before, "one", "ONE", 1))
+		a.save("saved", strings.Replace(before, "one", "ONE", 1))
 		a.write("both", strings.Replace(before, "three", "by anna", 1))
 		a.write("edited", strings.Replace(before, "three", "by anna", 1))
 		a.write("binary", "\x00 of anna")
 		a.write("new", "first\n")
 	}, func() {
 		b.write("clean", strings.Replace(before, "six", "SIX", 1))
+		b.write("saved", strings.Replace(before, "six", "SIX", 1))
 		b.write("both", strings.Replace(before, "three", "by bert", 1))
 		b.write("edited", strings.Replace(before, "three", "by bert", 1))
 		b.write("binary", "\x00 of bert")
@@ -66,11 +75,20 @@ func TestMerge(t *testing.T) {
 			t.Errorf("%s:\n%s", h.name, out)
 		}
 	}
-	if out := a.must("resolve", a.Path("clean"), "--merge"); !strings.Contains(out, "has the changes of") {
-		t.Errorf("%s", out)
+	for _, name := range []string{"clean", "saved"} {
+		for _, h := range hs {
+			for _, c := range h.conflicts() {
+				if c.Path == name && (c.Sides[1].Base == 0 || h.whose(c.Sides[0].Author) != "bert") { // who wrote later
+					t.Errorf("%s: %+v", h.name, c)
+				}
+			}
+		}
+		if out := a.must("resolve", a.Path(name), "--merge"); !strings.Contains(out, "has the changes of") {
+			t.Errorf("%s", out)
+		}
 	}
 	merged := "ONE\ntwo\nthree\nfour\nfive\nSIX\n"
-	alike(t, "what merges", hs, func(tree map[string]string) bool { return has(tree, "clean", merged) })
+	alike(t, "what merges", hs, func(tree map[string]string) bool { return has(tree, "clean", merged) && has(tree, "saved", merged) })
 	for i, h := range hs {
 		mounttest.WaitFor(t, "who wrote what on "+h.name, func() bool {
 			var told struct {
@@ -123,7 +141,7 @@ func TestMerge(t *testing.T) {
 	alike(t, "what was chosen", hs, func(tree map[string]string) bool {
 		edited := tree["edited"]
 		return has(tree, "both", chosen) && has(tree, "binary", "\x00 of anna") && has(tree, "new", "first\nsecond\n") &&
-			strings.Contains(edited, "by anna\n") && strings.Contains(edited, "by bert\n") && !strings.Contains(edited, "three") && len(tree) == 5
+			strings.Contains(edited, "by anna\n") && strings.Contains(edited, "by bert\n") && !strings.Contains(edited, "three") && len(tree) == 6
 	})
 	for _, h := range hs {
 		mounttest.WaitFor(t, "no conflict on "+h.name, func() bool { return len(h.conflicts()) == 0 })

@@ -125,6 +125,11 @@ func TestProposed(t *testing.T) {
 	mounttest.WaitFor(t, "a file that is there again", func() bool {
 		return strings.Contains(whats(a.proposed()), "changed d/removed") || strings.Contains(whats(a.proposed()), "added d/removed")
 	})
+	for _, verb := range []string{"accept", "reject"} {
+		if out, err := a.tool(verb, "bert", a.Path("nowhere")); err == nil || !strings.Contains(out+err.Error(), "bert proposes nothing of that name, and there is nothing of it here") {
+			t.Errorf("%s: %s, %v", verb, out, err)
+		}
+	}
 	for _, c := range [][]string{{"accept", "bert"}, {"accept", "nobody", "--all"}, {"accept", "bert", a.Path("kept")}, {"reject", "bert", "--all", "x"}} {
 		if out, err := a.tool(c...); err == nil {
 			t.Errorf("%q: %s", c, out)

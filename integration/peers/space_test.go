@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -195,6 +196,9 @@ func testBudget(t *testing.T, passthrough bool) {
 	if _, err := os.OpenFile(b.Path("large2"), os.O_RDWR, 0); !errors.Is(err, unix.EHOSTUNREACH) {
 		t.Errorf("open: %v", err)
 	}
+	if out, err := b.tool("pin", "large2", "large0"); err == nil || !strings.Contains(err.Error(), "sharefs pin again") || !strings.Contains(out, "Pinned 2 files") || !b.here("large2").Pinned {
+		t.Errorf("pin: %q, %v", out, err)
+	}
 	b.holdsFile("large0", want["large0"])
 	b.do(os.WriteFile(b.Path("alone"), []byte("alone"), 0o644))
 	b.do(os.Rename(b.Path("large2"), b.Path("moved")))
@@ -209,10 +213,41 @@ func testBudget(t *testing.T, passthrough bool) {
 			h.holdsFile(name, text)
 		}
 	}
-	b.must("unpin", "large0")
+	mounttest.WaitFor(t, "pin again", func() bool {
+		out, err := b.tool("pin", "moved")
+		return err == nil && strings.Contains(out, "Pinned 1 file;") && b.here("moved").State == where.HereFull
+	})
+	b.must("unpin", "large0", "moved")
 	mounttest.WaitFor(t, "the budget again", func() bool { return b.taken() <= budget+1<<20 })
 	mounttest.WaitFor(t, "fsck", func() bool {
 		out, err := b.tool("fsck")
 		return err == nil && strings.Contains(out, "all is well")
 	})
+}
+
+// What a host has that has stopped, though it is connected, is as what nobody has, until it goes on.
+func TestTheHolderStops(t *testing.T) {
+	a, b := spacious(t, "16MiB", true)
+	want := random(1, 2<<20)
+	a.do(os.WriteFile(a.Path("large"), want, 0o644))
+	mounttest.WaitFor(t, "its name", func() bool {
+		info, err := os.Stat(b.Path("large"))
+		return err == nil && info.Size() == int64(len(want))
+	})
+	if p := b.here("large"); p.State != where.HereAbsent {
+		t.Errorf("%+v", p)
+	}
+	goOn := func() { _ = unix.Kill(a.PID(), unix.SIGCONT) }
+	t.Cleanup(goOn)
+	b.do(unix.Kill(a.PID(), unix.SIGSTOP))
+	began := time.Now()
+	if _, err := os.ReadFile(b.Path("large")); !errors.Is(err, unix.EHOSTUNREACH) {
+		t.Errorf("read: %v", err)
+	}
+	t.Logf("after %v", time.Since(began).Round(time.Second/10))
+	if _, err := os.OpenFile(b.Path("large"), os.O_RDWR, 0); !errors.Is(err, unix.EHOSTUNREACH) {
+		t.Errorf("open: %v", err)
+	}
+	goOn()
+	b.holdsFile("large", want)
 }

@@ -124,7 +124,7 @@ func (d *Daemon) start(ctx context.Context, c Config) error {
 	}
 	wait, cancel := context.WithTimeout(ctx, storePatience)
 	defer cancel()
-	if d.store, err = store.OpenWait(wait, dir, unmounted, c.Waiting); err != nil {
+	if d.store, err = store.OpenWait(wait, dir, func(h store.Holder) bool { return d.unmounted(dir, h) }, c.Waiting); err != nil {
 		return besides(err, c.Options.View)
 	}
 	sealed, err := d.store.Unlock(c.Options.Passphrase)
@@ -415,25 +415,37 @@ func (d *Daemon) Wait() error {
 	return err
 }
 
-// unmounted reports whether the mount of a store's holder is gone, so that the holder is about to end.
-func unmounted(h store.Holder) bool {
+// unmounted reports whether the mount of a store's holder is gone, so that the holder is about to end. That of one who was killed is taken away.
+func (d *Daemon) unmounted(dir string, h store.Holder) bool {
 	table, err := mountinfo.Read()
 	if err != nil {
 		return false
 	}
 	m := mountinfo.At(table, h.Mount)
-	return m == nil || m.Type != mountinfo.Type
+	switch {
+	case m == nil || m.Type != mountinfo.Type:
+		return true
+	case !shows(m, dir) || !store.Killed(h) || mountpoint.TakeAway(h.Mount, m, os.Geteuid() == 0) != nil:
+		return false
+	}
+	d.warn("the mount of a daemon that was killed was taken away from " + term.Quote(h.Mount))
+	return true
+}
+
+// shows reports whether a mount is that of the store in dir.
+func shows(m *mountinfo.Mount, dir string) bool {
+	other, err := store.Resolve(m.Source)
+	return err == nil && (other == dir || m.Source == dir)
 }
 
 // ended reports whether the daemon behind a mount, which does not answer, is known to have ended: it is the mount of the store in dir,
 // and nobody has that store, or who has it was killed and ends as soon as the mount is taken away.
 func ended(m *mountinfo.Mount, dir string) bool {
-	other, err := store.Resolve(m.Source)
-	if err != nil || other != dir && m.Source != dir {
+	if !shows(m, dir) {
 		return false
 	}
 	h, held, err := store.HolderOf(dir)
-	return err == nil && (!held || store.Killed(h.PID))
+	return err == nil && (!held || store.Killed(h))
 }
 
 // Point is where the mount is, absolute and free of symbolic links.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"sharefs"
-	"sharefs/internal/keyring"
 	"sharefs/internal/store"
 	"sharefs/peers/engine"
 	"sharefs/peers/exchange"
@@ -106,7 +105,7 @@ func (t *travel) begin() error {
 		Self: d.store.Keys.Peer(), Policy: d.peers.book.Policy, Most: d.peers.book.Records, Took: t.wake, Passed: t.askWho, Anew: t.anew, Stop: t.takesNothing,
 	}
 	t.ex = exchange.New(exchange.Config{
-		Self: d.store.Keys.Peer(), Policy: d.peers.book.Policy, Log: t.log, Chunks: chunks{d.tree}, Rings: rings{d.tree}, Pace: d.peers.pace, Logger: log,
+		Self: d.store.Keys.Peer(), Policy: d.peers.book.Policy, Log: t.log, Chunks: chunks{d.tree}, Rings: &rings{tree: d.tree, book: d.peers.book}, Pace: d.peers.pace, Logger: log,
 		Changed: func(sharefs.PeerID) { t.retry() },
 		Here:    func(_ sharefs.PeerID, versions []record.ID) { t.retry(versions...) },
 		Keep:    d.space.promise,
@@ -158,6 +157,7 @@ func (t *travel) openReplica() (r *replica.Replica, err error) {
 		r, err = replica.Open(replica.Config{
 			Tree: host.Tree{Tree: d.tree, Owner: versions.Caller{UID: root.UID, GID: root.GID}, Author: new(sharefs.PeerID), Absence: d.space.absence}, Store: db, Self: d.store.Keys.Peer(), Key: d.store.Keys.Identity.Private(),
 			Keys: host.Keys{Tree: d.tree}, Log: d.log.With("part", "travel"),
+			Ending:   t.stop,
 			Most:     d.peers.book.Records,
 			Wrote:    t.wrote,
 			Counts:   func(author sharefs.PeerID) bool { return t.standing(author) != replica.PassedOver },
@@ -294,7 +294,10 @@ func (t *travel) gather(list []*record.Record, src engine.Source, live bool) (en
 	var err error
 	if all := host.Contents(list); live {
 		stays := t.d.space.absence.Stays
-		lease, errs, err = t.d.tree.GatherSome(all, func(i int) bool { return stays(list[i].Body.(*record.Version)) }, src)
+		lease, errs, err = t.d.tree.GatherSome(all, func(i int) bool { return stays(list[i].Body.(*record.Version)) }, func(i int) bool {
+			r := t.records()
+			return r != nil && r.Held(list[i].Body.(*record.Version)) != 0
+		}, src)
 	} else {
 		lease, errs, err = t.d.tree.Gather(all, src)
 	}
@@ -337,20 +340,6 @@ func (t *travel) deliver() {
 			return
 		}
 	}
-}
-
-// rings gives share keys to peers and takes theirs.
-type rings struct{ tree *versions.Tree }
-
-func (r rings) Ring() []byte { return r.tree.Keys().Encode() }
-
-func (r rings) TakeRing(_ sharefs.PeerID, ring []byte) error {
-	keys, err := keyring.Decode(ring)
-	if err != nil {
-		return err
-	}
-	_, err = r.tree.AdoptKeys(keys)
-	return err
 }
 
 // chunks is the content of this host as peers ask for it, who may have the version.

@@ -32,8 +32,8 @@ type away struct {
 // awayPause is between two questions while nobody has a chunk, for a peer may be about to connect.
 const awayPause = 100 * time.Millisecond
 
-// sendPatience is how long a peer that has a chunk may take to send it, beyond space.wait.
-const sendPatience = 30 * time.Second
+// sendPatience is how long a peer may take to send a chunk, however slowly. One from which nothing comes is given up by the exchange, long before ([exchange.Limits]).
+const sendPatience = 10 * time.Minute
 
 // exchange returns the exchange and the record of the version; nil: nobody can be asked at present.
 func (a *away) exchange() (*exchange.Exchange, *record.Record) {
@@ -85,8 +85,8 @@ func (a *away) Drop() {
 
 var errAwayInterrupted = &sharefs.Error{Op: "read", Kind: sharefs.KindOther, Err: unix.EINTR}
 
-// Get implements [versions.Remote]. It waits for space.wait while nobody has it, and for who has it beyond that; when that has passed in vain, nobody else waits until a peer comes, or has
-// something new.
+// Get implements [versions.Remote]. It waits for space.wait while nobody has it, or who has it does not answer, and for who sends it beyond that; when that has passed in vain, nobody else
+// waits until a peer comes, answers again, or has something new.
 func (a *away) Get(cancel <-chan struct{}, id sharefs.ChunkID) ([]byte, error) {
 	wait := time.Duration(a.t.d.store.Config.Space.Wait)
 	return a.get(cancel, wait, wait+sendPatience, func(ctx context.Context) ([]byte, error) {

@@ -252,7 +252,13 @@ func (t *travel) decidable(op, peer string, p picked) (r *replica.Replica, id sh
 	}
 	for _, path := range p.paths {
 		if !slices.ContainsFunc(all, func(c replica.Change) bool { return c.Covers(path) }) {
-			return nil, id, "", nil, fail(path, who.Name+" proposes nothing here; sharefs proposed "+who.Name+" lists what it does")
+			detail := "proposes nothing here"
+			if _, there, err := r.Find(who.ID, path); err == nil && !there {
+				if ino, _ := t.find(path); ino == 0 {
+					detail = "proposes nothing of that name, and there is nothing of it here"
+				}
+			}
+			return nil, id, "", nil, fail(path, who.Name+" "+detail+"; sharefs proposed "+who.Name+" lists what it does")
 		}
 	}
 	if len(list) == 0 {

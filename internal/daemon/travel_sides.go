@@ -17,9 +17,9 @@ import (
 	"sharefs/versions"
 )
 
-// Patience of who reads content that is elsewhere: with a peer that has it and does not send it, and while no peer that is connected has it, for one may be about to connect.
+// Patience of who reads content that is elsewhere: with a peer that sends it slowly, which no signal ends, and while no peer that is connected has it, for one may be about to connect.
 const (
-	readPatience   = 30 * time.Second
+	readPatience   = 2 * time.Minute
 	nobodyPatience = 5 * time.Second
 	nobodyPause    = 100 * time.Millisecond
 )

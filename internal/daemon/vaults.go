@@ -177,8 +177,9 @@ func fetcherKey(share [32]byte, id string) esp.PrivateKey {
 // sessionESP is a session of package esp.
 type sessionESP struct{ *esp.Session }
 
+// Open does not wait for the peer, whose answer to the first message says more.
 func (s sessionESP) Open(ctx context.Context) (net.Conn, error) {
-	c, err := s.Session.Open(ctx)
+	c, err := s.Session.OpenEarly(ctx, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@
 // A [Ring] is a set of keys, one of them the first. It only ever grows, and what it says follows from the set: rings that hold the same keys say the
 // same key is in use, in whatever order the keys came. Two hosts that begin an epoch of one share without knowing of each other have two keys of one
 // epoch: both are kept, and one of them is used by both as soon as they meet. So a key is named by its [sharefs.KeyID], and the epoch puts keys in order.
+// The id of a later key follows from its share and its epoch too, so that it is no other key's, whatever somebody says of the secret that it has.
 //
 // The package does no I/O; it says what share.key holds (file.go).
 package keyring
@@ -13,6 +14,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -30,6 +32,10 @@ const (
 	MaxKeys  = 1024
 	MaxTaken = 768 // of which at most so many may have come from other hosts: the rest is for the epochs that this one begins
 	MaxEpoch = MaxKeys
+
+	// Of which one host may bring at most so many that were not here: one that may write, whose ring has what all that it knows brought it, and one that may propose.
+	MaxOfWriter   = 512
+	MaxOfProposer = 64
 )
 
 // ShareID names a share: the id of the key that it began with.
@@ -42,14 +48,24 @@ type Key struct {
 	Secret [32]byte
 }
 
-// IDOf returns the id of a share key.
+// IDOf returns the id of a key that a share begins with, which is that of the share.
 func IDOf(secret *[32]byte) (id sharefs.KeyID) {
 	blake3.DeriveKey("sharefs 2026-11 id of a share key", secret[:], id[:])
 	return id
 }
 
-// ID returns the id of the key.
-func (k Key) ID() sharefs.KeyID { return IDOf(&k.Secret) }
+// ID returns the id of the key: BLAKE3's derive_key of its secret, and of share, epoch (32 bits, big endian) and secret from the second epoch on.
+func (k Key) ID() (id sharefs.KeyID) {
+	if k.Epoch <= FirstEpoch {
+		return IDOf(&k.Secret)
+	}
+	b := make([]byte, 0, keyLen)
+	b = append(b, k.Share[:]...)
+	b = binary.BigEndian.AppendUint32(b, k.Epoch)
+	b = append(b, k.Secret[:]...)
+	blake3.DeriveKey("sharefs 2026-11 id of a later share key", b, id[:])
+	return id
+}
 
 // entry is a key of a ring.
 type entry struct {
@@ -148,17 +164,20 @@ func (r Ring) ByID(id sharefs.KeyID) (Key, bool) {
 }
 
 // Has reports whether all keys of another ring are in this one.
-func (r Ring) Has(other Ring) bool {
+func (r Ring) Has(other Ring) bool { return r.Lacks(other) == 0 }
+
+// Lacks returns how many keys of another ring are not in this one.
+func (r Ring) Lacks(other Ring) (n int) {
 	for _, k := range other.Keys() {
-		if mine, ok := r.ByID(k.ID()); !ok || mine != k {
-			return false
+		if _, ok := r.ByID(k.ID()); !ok {
+			n++
 		}
 	}
-	return true
+	return n
 }
 
-// Add returns the ring with further keys, those of another store's ring say. It errors with KindInvalid if one of them is no key of its share and epoch, is
-// known as another one's, or is of an epoch whose share has no key of the epoch before; and with KindTooBig if they are more than MaxKeys.
+// Add returns the ring with further keys, those of another store's ring say. It errors with KindInvalid if one of them is no key of its share and epoch, or
+// is of an epoch whose share has no key of the epoch before; and with KindTooBig if they are more than MaxKeys.
 func (r Ring) Add(keys ...Key) (Ring, error) {
 	out := Ring{first: r.first, more: slices.Clone(r.more)}
 	for _, k := range keys {
@@ -166,10 +185,7 @@ func (r Ring) Add(keys ...Key) (Ring, error) {
 		if err := k.check(id); err != nil {
 			return r, err
 		}
-		if mine, ok := out.ByID(id); ok {
-			if mine != k {
-				return r, invalid(fmt.Sprintf("the key %v is of share %v and epoch %d, not of share %v and epoch %d", id, mine.Share, mine.Epoch, k.Share, k.Epoch))
-			}
+		if _, ok := out.ByID(id); ok {
 			continue
 		}
 		if out.IsZero() {

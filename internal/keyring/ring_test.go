@@ -115,10 +115,6 @@ func TestAddRefuses(t *testing.T) {
 		"an epoch with none before it":     later(a, 4, 3),
 		"a later epoch of another share":   later(New(secretOf(7)), 2, 3),
 		"another first key":                later(a, FirstEpoch, 3),
-		"a first key that is a later one":  {a.Share(), 2, secretOf(1)},
-		"a first key in another share":     {a.Share(), 2, secretOf(2)},
-		"a key that has another epoch":     later(a, 3, 9),
-		"a key that is of another share":   later(b, 2, 9),
 		"a first key with another's share": {b.Share(), 1, secretOf(1)},
 	} {
 		ring := must2(t)(a.Add(b.First(), later(a, 2, 9)))
@@ -141,6 +137,37 @@ func TestAddRefuses(t *testing.T) {
 	}
 }
 
+// Whoever has a key can say that it is another share's, or of another epoch. That is another key, and whoever has the right one is not refused for it.
+func TestASecretOfSeveralKeys(t *testing.T) {
+	a, b := New(secretOf(1)), New(secretOf(2))
+	honest := must2(t)(a.Add(later(a, 2, 9)))
+	for name, lie := range map[string]Key{
+		"another epoch":                   later(a, 3, 9),
+		"another share":                   later(b, 2, 9),
+		"a first key that is a later one": {a.Share(), 2, secretOf(1)},
+		"a first key in another share":    {a.Share(), 2, secretOf(2)},
+		"a later key that is a first one": New(secretOf(9)).First(),
+	} {
+		evil := must2(t)(b.Add(a.First(), later(a, 2, 7), lie))
+		one := must2(t)(must2(t)(b.Add(evil.Keys()...)).Add(honest.Keys()...))
+		other := must2(t)(must2(t)(b.Add(honest.Keys()...)).Add(evil.Keys()...))
+		if !one.Has(honest) || one.Use() != other.Use() || !bytes.Equal(one.Encode(), other.Encode()) {
+			t.Errorf("%s: %v, %v", name, one.Keys(), other.Keys())
+		}
+		for _, k := range append(honest.Keys(), lie) {
+			if got, ok := one.ByID(k.ID()); !ok || got != k {
+				t.Errorf("%s: %v is %v", name, k, got)
+			}
+		}
+		if back := must2(t)(Decode(one.Encode())); back.Sum() != one.Sum() {
+			t.Errorf("%s: %v", name, back.Keys())
+		}
+		if back := must2(t)(Parse(one.Text())); back.Sum() != one.Sum() {
+			t.Errorf("%s: %v", name, back.Keys())
+		}
+	}
+}
+
 // share.key, byte for byte.
 func TestTextIsPinned(t *testing.T) {
 	one := New(secretOf(0x41))
@@ -153,6 +180,9 @@ func TestTextIsPinned(t *testing.T) {
 		if got := hex.EncodeToString(id[:]); got != want {
 			t.Errorf("%s", got)
 		}
+	}
+	if got := later(one, 2, 0x43).ID().String(); got != id43 {
+		t.Errorf("%s", got)
 	}
 	two := must2(t)(one.Add(New(secretOf(0x42)).First(), later(one, 2, 0x43)))
 	if got := string(two.Text()); got != pinned {
@@ -222,6 +252,7 @@ func FuzzParse(f *testing.F) {
 const (
 	id41   = "fc15d13b8b2715ffb41152194f0955a2"
 	id42   = "d818d1e1787de0eec35644398d689e2b"
+	id43   = "182b362d41ccad4b1dc0ef183402efc6"
 	pinned = `sharefs-share-2
 key fc15d13b8b2715ffb41152194f0955a2 1 QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=
 key d818d1e1787de0eec35644398d689e2b 1 QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI=

@@ -30,8 +30,12 @@ type Request struct {
 	Ended func(*mountinfo.Mount) bool
 }
 
-// DefaultPatience is long, because a machine under load is slow and a mount that is taken for hung is a false alarm.
-const DefaultPatience = 20 * time.Second
+// DefaultPatience is long, because a machine under load is slow and a mount that is taken for hung is a false alarm. Where the daemon is known to have ended endedPatience will do: nobody's
+// answer is to be had then.
+const (
+	DefaultPatience = 20 * time.Second
+	endedPatience   = 2 * time.Second
+)
 
 // Prepare returns the path in its absolute form without symbolic links, once a mount can go there. The mount of a daemon that
 // ended without unmounting is taken away, and replaced is true. Errors are [sharefs.Error], one line each with the way out.
@@ -74,14 +78,18 @@ func (r *Request) clear(path string, m *mountinfo.Mount) (gone bool, err error) 
 	if ours {
 		what = "ShareFS store " + term.Quote(m.Source)
 	}
-	err = Alive(path, r.Patience)
+	patience := r.Patience
+	if ours && r.Ended != nil && r.Ended(m) {
+		patience = min(patience, endedPatience)
+	}
+	err = Alive(path, patience)
 	switch {
 	case err == nil && ours:
 		return false, fail(path, sharefs.KindBusy, what+" is mounted there already: umount it first, or choose another place")
 	case err == nil:
 		return false, nil // another filesystem; what it holds decides
 	case isDead(err) && ours, errors.Is(err, ErrHung) && ours && r.Ended != nil && r.Ended(m):
-		if err := r.detach(path, m, errors.Is(err, ErrHung)); err != nil {
+		if err := detach(path, m, r.Root, errors.Is(err, ErrHung)); err != nil {
 			return false, fail(path, sharefs.KindBusy, what+" is mounted there, its daemon has ended, and it cannot be taken away ("+err.Error()+
 				"): try umount -l "+term.Quote(path)+" as root")
 		}
@@ -100,15 +108,18 @@ func isDead(err error) bool {
 	return errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED)
 }
 
-// detach takes a mount out of the tree of names, and fails what still waits in it.
-func (r *Request) detach(path string, m *mountinfo.Mount, hung bool) error {
-	if hung && r.Root {
+// TakeAway takes the mount at path away, whose daemon was killed and cannot end before that, and fails what still waits in it.
+func TakeAway(path string, m *mountinfo.Mount, root bool) error { return detach(path, m, root, true) }
+
+// detach takes a mount out of the tree of names, and fails what still waits in it. Others than root can do so for their own mounts where FUSE's control files are mounted (systemd does).
+func detach(path string, m *mountinfo.Mount, root, hung bool) error {
+	if hung {
 		_ = Abort(m.Minor)
-		if unix.Unmount(path, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW) == nil { // which aborts also where there is no filesystem of FUSE's control files
+		if root && unix.Unmount(path, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW) == nil { // which aborts also where there are none
 			return nil
 		}
 	}
-	return Detach(path, r.Root)
+	return Detach(path, root)
 }
 
 // Detach takes the mount at path away at once, though files in it may be open (umount -l): as root by itself, else by

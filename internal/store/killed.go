@@ -7,10 +7,14 @@ import (
 	"strconv"
 )
 
-// Killed reports whether a process was killed and a thread of it is held up in the kernel, so that it is not gone: as a daemon's is that was telling the kernel of a name while a program, which
-// waits for the daemon's answer, has the directory locked. Neither goes on before the connection is aborted.
-func Killed(pid int) bool {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+// Killed reports whether who has a store was killed and a thread of it is held up in the kernel, so that it is not gone: as a daemon's is that was telling the kernel of a name while a program,
+// which waits for the daemon's answer, has the directory locked. Neither goes on before the connection is aborted. A holder of another pid namespace is not known to be killed: who has its pid
+// in this one is somebody else.
+func Killed(h Holder) bool {
+	if !h.here() {
+		return false
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.PID))
 	return err == nil && killed(status)
 }
 

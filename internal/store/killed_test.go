@@ -1,7 +1,7 @@
 package store
 
 import (
-	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -20,21 +20,50 @@ func TestKilled(t *testing.T) {
 			t.Errorf("%q: %v", status, got)
 		}
 	}
-	if Killed(os.Getpid()) {
+	if Killed(self(Mounted, "")) {
 		t.Error("this process")
+	}
+}
+
+// A pid that counts in another namespace, or nobody knows in which, is nobody's here.
+func TestAPidOfAnotherNamespace(t *testing.T) {
+	dir := t.TempDir()
+	_, _ = hold(t, dir, firstThreadEnded)
+	h, held, err := HolderOf(dir)
+	if err != nil || !held || h.Space == 0 {
+		t.Fatalf("%+v, %v, %v", h, held, err)
+	}
+	for until := time.Now().Add(time.Minute); !Killed(h); time.Sleep(time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("its first thread does not end")
+		}
+	}
+	for _, space := range []uint64{0, h.Space + 1} {
+		other := h
+		if other.Space = space; Killed(other) {
+			t.Errorf("of namespace %d", space)
+		}
+	}
+	other := &LockedError{dir, Holder{PID: h.PID, Space: h.Space + 1, State: Mounted}}
+	if text := other.Error(); !strings.Contains(text, "of another pid namespace") {
+		t.Error(text)
 	}
 }
 
 // A process of which the first thread has ended and another has not, as one that was killed and cannot end, is told from one that is at work.
 func TestAProcessWhoseFirstThreadHasEnded(t *testing.T) {
 	dir := t.TempDir()
-	pid, end := hold(t, dir, Mounted)
-	if Killed(pid) {
+	killed := func() bool {
+		h, _, err := HolderOf(dir)
+		return err == nil && Killed(h)
+	}
+	_, end := hold(t, dir, Mounted)
+	if killed() {
 		t.Error("it is at work")
 	}
 	end()
-	pid, _ = hold(t, dir, firstThreadEnded)
-	for until := time.Now().Add(time.Minute); !Killed(pid); time.Sleep(time.Millisecond) {
+	_, _ = hold(t, dir, firstThreadEnded)
+	for until := time.Now().Add(time.Minute); !killed(); time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatal("its first thread does not end")
 		}

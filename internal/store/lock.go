@@ -17,12 +17,34 @@ import (
 // Holder says who has a store. It is the text of the lock file, a line "key value" each, written by the one that holds the lock:
 //
 //	pid 1234
+//	pidns 4026531836
 //	state mounted
 //	mount /home/alice/Share
 type Holder struct {
 	PID   int
+	Space uint64 // the pid namespace (pid_namespaces(7)) in which PID counts; 0: it is not known
 	State State
 	Mount string // the mount point; empty before it is known
+}
+
+// here reports whether the holder's pid is one of those that /proc shows.
+func (h Holder) here() bool { return h.PID > 0 && h.Space != 0 && h.Space == pidSpace() }
+
+// pidSpace returns the inode of the pid namespace of this process, 0 where there is no /proc that shows the processes of it.
+func pidSpace() uint64 {
+	if self, err := os.Readlink("/proc/self"); err != nil || self != strconv.Itoa(os.Getpid()) {
+		return 0
+	}
+	var st unix.Stat_t
+	if unix.Stat("/proc/self/ns/pid", &st) != nil {
+		return 0
+	}
+	return st.Ino
+}
+
+// self is this process as a holder.
+func self(state State, mount string) Holder {
+	return Holder{PID: os.Getpid(), Space: pidSpace(), State: state, Mount: mount}
 }
 
 // State is where a daemon is in its life.
@@ -47,6 +69,9 @@ func (e *LockedError) Error() string {
 	who := "another process"
 	if e.Holder.PID > 0 {
 		who = fmt.Sprintf("process %d", e.Holder.PID)
+		if e.Holder.Space != 0 && !e.Holder.here() {
+			who += " of another pid namespace, such as a container's"
+		}
 	}
 	var more string
 	switch {
@@ -90,7 +115,7 @@ func takeLock(path string) (l *lock, readOnly bool, err error) {
 		return nil, false, (&Store{Dir: dirOf(path)}).fail("lock", err)
 	}
 	l = &lock{f: f, readOnly: readOnly}
-	l.write(Holder{PID: os.Getpid(), State: Starting})
+	l.write(self(Starting, ""))
 	return l, readOnly, nil
 }
 
@@ -101,7 +126,7 @@ func (l *lock) write(h Holder) {
 	if l.readOnly {
 		return
 	}
-	text := fmt.Sprintf("pid %d\nstate %s\n", h.PID, h.State)
+	text := fmt.Sprintf("pid %d\npidns %d\nstate %s\n", h.PID, h.Space, h.State)
 	if h.Mount != "" && !strings.Contains(h.Mount, "\n") {
 		text += "mount " + h.Mount + "\n"
 	}
@@ -124,7 +149,7 @@ func (l *lock) release() error {
 
 // Say records where the daemon is in its life, for whoever finds the store locked.
 func (s *Store) Say(state State, mount string) {
-	s.lock.write(Holder{PID: os.Getpid(), State: state, Mount: mount})
+	s.lock.write(self(state, mount))
 }
 
 // HolderOf returns who has the store in dir. Held tells whether the lock is really taken: the text alone may be left over.
@@ -163,6 +188,10 @@ func parseHolder(text string) (h Holder) {
 		case "pid":
 			if pid, err := strconv.ParseUint(value, 10, 31); err == nil {
 				h.PID = int(pid)
+			}
+		case "pidns":
+			if space, err := strconv.ParseUint(value, 10, 64); err == nil {
+				h.Space = space
 			}
 		case "state":
 			h.State = State(value)

@@ -221,7 +221,7 @@ func TestASecondDaemonIsToldWhoHasTheStore(t *testing.T) {
 	pid, end := hold(t, dir, Mounted)
 	_, err := Open(dir)
 	var locked *LockedError
-	if !errors.As(err, &locked) || locked.Holder != (Holder{pid, Mounted, "/mnt/x"}) || !errors.Is(err, sharefs.KindBusy) {
+	if !errors.As(err, &locked) || locked.Holder != (Holder{pid, pidSpace(), Mounted, "/mnt/x"}) || !errors.Is(err, sharefs.KindBusy) {
 		t.Fatalf("%v", err)
 	}
 	want := fmt.Sprintf(`store %s is in use by process %d, mounted at "/mnt/x": unmount that first, or name another store`, dir, pid)
@@ -341,7 +341,7 @@ func TestNamesAndPathsOfStores(t *testing.T) {
 
 // FuzzParseHolder holds that any text of a lock file is read.
 func FuzzParseHolder(f *testing.F) {
-	f.Add("pid 12\nstate mounted\nmount /somewhere\n")
+	f.Add("pid 12\npidns 4026531836\nstate mounted\nmount /somewhere\n")
 	f.Add("x")
 	f.Fuzz(func(t *testing.T, text string) {
 		if h := parseHolder(text); h.PID < 0 {

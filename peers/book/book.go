@@ -36,6 +36,7 @@ type Peer struct {
 	Found  []string       `json:"found,omitempty"` // addresses that worked, or that it named, the latest first
 	Lost   bool           `json:"lost,omitempty"`  // revoked in favour of another key
 	Limits Limits         `json:"limits,omitzero"`
+	Keys   int            `json:"keys,omitempty"` // share keys that it was the first to bring here
 }
 
 // Bounds of the book.

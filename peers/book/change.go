@@ -87,6 +87,16 @@ func (b *Book) Left(id sharefs.PeerID, now time.Time) error {
 	})
 }
 
+// Brought notes that a peer was the first to bring so many further share keys.
+func (b *Book) Brought(id sharefs.PeerID, keys int) error {
+	return b.change(func(n *Book) error {
+		if i := n.index(id); i >= 0 {
+			n.peers[i].Keys += keys
+		}
+		return nil
+	})
+}
+
 // Rename gives a peer another name.
 func (b *Book) Rename(word, name string) (Peer, error) {
 	return b.alter(word, func(n *Book, p *Peer) error {

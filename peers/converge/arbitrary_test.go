@@ -49,7 +49,7 @@ func arbitrary(rng *rand.Rand, before []*record.Record) *record.Record {
 		if f[0] > 5 {
 			typ = record.Directory
 		}
-		if rng.IntN(60) == 0 {
+		if rng.IntN(20) == 0 {
 			typ = record.Type(1 + rng.IntN(3))
 		}
 		link := uint64(0)

@@ -95,7 +95,7 @@ func (t *Tree) arrange() {
 		if old.place == nil {
 			continue
 		}
-		if f.typ == record.Directory {
+		if old.typ() == record.Directory {
 			t.take(f)
 			continue
 		}
@@ -121,6 +121,7 @@ func (t *Tree) arrange() {
 	for c := range t.touched {
 		t.check(c)
 	}
+	t.declass()
 }
 
 // take makes a directory the only member of a class that is nowhere, with all that has its place in it.

@@ -62,5 +62,5 @@
 // # Cost
 //
 // A record of a file costs what its own names and heads cost. The first placement of a directory costs about the same, whatever its time. Any later one carries out anew all placements of
-// directories that come after it in order, which are none as long as clocks agree. Directories that become one or two cost what is in the smaller one. A file whose type a late record changes makes the whole tree anew.
+// directories that come after it in order, which are none as long as clocks agree. Directories that become one or two cost what is in the smaller one. A file whose type a late record changes costs a look at all records, and what was in it.
 package converge

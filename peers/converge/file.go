@@ -40,6 +40,8 @@ type spot struct {
 
 func (s spot) parent() sharefs.FileID { return s.place.Body.(*record.Place).Parent }
 
+func (s spot) typ() record.Type { return s.place.Body.(*record.Place).Type }
+
 func (s spot) name() string { return s.place.Body.(*record.Place).Name }
 
 // version is a node of a file's graph.

@@ -30,6 +30,13 @@ func (t *Tree) redoFrom(at record.Order) {
 	}
 }
 
+// redoOf has the log carried out again from the first placement that is one of some.
+func (t *Tree) redoOf(is func(m *move) bool) {
+	if i := slices.IndexFunc(t.log, is); i >= 0 {
+		t.redoFrom(t.log[i].order)
+	}
+}
+
 // fileFresh files placements of directories of which nothing else is known. Each is in effect, wherever it stands in the order: no other is above or below such a directory, nor does
 // any other placement lead to it. So nothing has to be carried out again, and whoever tells of many new directories, each before all others, costs what they cost in order.
 func (t *Tree) fileFresh() {
@@ -59,14 +66,20 @@ func (t *Tree) redoMoves() {
 		return
 	}
 	from, _ := slices.BinarySearchFunc(t.log, *t.redo, func(m *move, at record.Order) int { return m.order.Compare(at) })
+	for _, list := range [][]*move{t.log[from:], t.moves} {
+		for _, m := range list {
+			m.dir.was = m.dir.moved
+		}
+	}
+	for _, m := range slices.Backward(t.log[from:]) {
+		m.dir.moved = m.before
+	}
+	if len(t.retyped) > 0 { // which are not in the log before that
+		t.log = slices.DeleteFunc(t.log, t.isOfRetyped)
+	}
 	old := len(t.log)
 	t.log = append(t.log, t.moves...)
-	for _, m := range t.log[from:] {
-		m.dir.was = m.dir.moved
-	}
-	for i := old - 1; i >= from; i-- {
-		t.log[i].dir.moved = t.log[i].before
-	}
+	t.redone += uint64(old - from)
 	if from < old {
 		slices.SortFunc(t.log[from:], (*move).compare)
 	}
@@ -114,7 +127,7 @@ func (t *Tree) place() {
 		}
 		now := t.where(f)
 		for link, old := range f.spots.All() {
-			if s, ok := now.Get(link); !ok || s.parent() != old.parent() || s.name() != old.name() {
+			if s, ok := now.Get(link); !ok || s.parent() != old.parent() || s.name() != old.name() || s.typ() != old.typ() {
 				t.note(Key{f.id, link}, old)
 				f.spots.Delete(link)
 				t.count(old, -1)

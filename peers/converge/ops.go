@@ -132,6 +132,10 @@ func (w *world) change(changes map[Key]*Node) []Op {
 				continue
 			}
 			first[key] = nil
+		} else if old == nil && n != nil && n.Type != record.Directory {
+			if dir := w.nodes.Get(Key{File: key.File}); dir != nil && dir.Type == record.Directory {
+				last[key] = n // another name of what is a directory until then
+			}
 		}
 	}
 	var ops []Op

@@ -152,12 +152,6 @@ func (t *Tree) pathOf(c *class) string {
 // Touched calls fn once for each file of which a name may have another path since the last call of Add, or the same by another placement, may have come or may be gone. It costs as
 // much as what was moved holds.
 func (t *Tree) Touched(fn func(sharefs.FileID)) {
-	if t.remade {
-		for f := range t.files.All() {
-			fn(f.id)
-		}
-		return
-	}
 	told := map[sharefs.FileID]struct{}{}
 	tell := func(id sharefs.FileID) {
 		if _, ok := told[id]; !ok {

@@ -18,6 +18,8 @@ type Tree struct {
 	hopes map[sharefs.FileID]map[sharefs.FileID]struct{}
 	world // what was last told to be the live tree
 
+	redone uint64 // see Redone
+
 	// Of the change in progress:
 	moves   []*move                     // new placements of directories
 	fresh   []*move                     // those of directories of which nothing else is known, in directories
@@ -26,9 +28,8 @@ type Tree struct {
 	moved   map[Key]spot                // where names were before that have changed
 	touched map[*class]struct{}         // classes whose members or place may have changed
 	stale   map[*slot]struct{}          // slots whose node may have changed
-	again   bool                        // the type of a file has changed: everything has to be made anew
 	queued  map[sharefs.FileID]struct{} // files in dirty
-	remade  bool                        // everything was made anew
+	retyped map[sharefs.FileID]struct{} // files whose type is another one by an earlier placement
 	renewed map[sharefs.FileID]struct{} // files of which a name is where it was by another placement
 	paths   map[*class]string           // that were asked for since
 }
@@ -36,16 +37,9 @@ type Tree struct {
 // New returns the tree without records: an empty root.
 func New() *Tree {
 	t := &Tree{}
-	t.clear()
 	t.world = newWorld()
-	return t
-}
-
-// clear forgets all but what was told.
-func (t *Tree) clear() {
 	root := &file{typ: record.Directory}
 	root.class = &class{members: []member{{root, record.Nowhere}}, attached: true}
-	t.log = nil
 	for s := range t.records {
 		t.records[s] = index.New((*record.Record).ID)
 	}
@@ -53,11 +47,12 @@ func (t *Tree) clear() {
 	t.files.Put(root)
 	t.hopes = map[sharefs.FileID]map[sharefs.FileID]struct{}{}
 	t.begin()
+	return t
 }
 
 func (t *Tree) begin() {
-	t.moves, t.fresh, t.redo, t.dirty, t.again, t.remade, t.paths = nil, nil, nil, nil, false, false, nil
-	t.moved, t.queued, t.renewed = map[Key]spot{}, map[sharefs.FileID]struct{}{}, map[sharefs.FileID]struct{}{}
+	t.moves, t.fresh, t.redo, t.dirty, t.paths = nil, nil, nil, nil, nil
+	t.moved, t.queued, t.renewed, t.retyped = map[Key]spot{}, map[sharefs.FileID]struct{}{}, map[sharefs.FileID]struct{}{}, map[sharefs.FileID]struct{}{}
 	t.touched, t.stale = map[*class]struct{}{}, map[*slot]struct{}{}
 }
 
@@ -68,46 +63,16 @@ func (t *Tree) Add(in ...Input) []Op {
 	for _, i := range in {
 		t.add(i)
 	}
-	if t.again {
-		return t.remake()
-	}
-	return t.settle()
-}
-
-// settle brings all that follows from what was added up to date.
-func (t *Tree) settle() []Op {
+	// And all that follows from what was added.
+	t.retype()
 	t.redoMoves()
 	t.place()
 	t.arrange()
 	return t.world.change(t.changes())
 }
 
-// remake makes everything anew from the records.
-func (t *Tree) remake() []Op {
-	var all []Input
-	t.Inputs(func(i Input) { all = append(all, i) })
-	slices.SortFunc(all, func(a, b Input) int { return a.Record.Compare(b.Record) })
-	t.clear()
-	t.remade = true
-	for _, i := range all {
-		t.add(i)
-	}
-	t.redoMoves()
-	t.place()
-	t.arrange()
-	// What was told may not be in any slot now.
-	changes := t.changes()
-	for n := range t.nodes.All() {
-		if _, ok := changes[n.Key]; !ok {
-			changes[n.Key] = nil
-		}
-	}
-	if root := (Key{}); changes[root] == nil {
-		node := t.rootNode()
-		changes[root] = &node
-	}
-	return t.world.change(changes)
-}
+// Redone counts the records that were carried out or looked through again since the beginning, because others came that come before them in order: none, as long as clocks agree.
+func (t *Tree) Redone() uint64 { return t.redone }
 
 // Lookup returns the node of a name in a directory that is shown.
 func (t *Tree) Lookup(parent sharefs.FileID, name string) (Node, bool) {
@@ -293,7 +258,13 @@ func (t *Tree) addPlace(r *record.Record, p *record.Place, owned, again bool) {
 		return
 	}
 	fresh := false
+	_, retyped := t.retyped[f.id]
 	switch {
+	case retyped:
+		if r.Compare(f.first) < 0 {
+			f.first = r
+		}
+		return
 	case f.typ == 0:
 		fresh = p.Parent != f.id && len(t.hopes[f.id]) == 0
 		f.typ, f.first = p.Type, r
@@ -302,25 +273,25 @@ func (t *Tree) addPlace(r *record.Record, p *record.Place, owned, again bool) {
 			t.hopesFulfilled(f.id)
 		}
 	case r.Compare(f.first) < 0:
+		f.first = r
 		if f.typ != p.Type {
-			t.again = true
+			t.retyped[f.id] = struct{}{}
 			return
 		}
-		f.first = r
 		if f.class != nil {
 			t.touched[f.class] = struct{}{}
 		}
 	case f.typ != p.Type:
 		return
 	}
+	t.enter(f, r, p, fresh)
+}
+
+// enter files a placement that fits its file. Fresh: nothing else is known of it, nor of anything in it.
+func (t *Tree) enter(f *file, r *record.Record, p *record.Place, fresh bool) {
 	t.soil(f)
 	if parent := t.files.Get(p.Parent); !p.Removed() && (parent == nil || parent.typ != record.Directory) {
-		hope := t.hopes[p.Parent]
-		if hope == nil {
-			hope = map[sharefs.FileID]struct{}{}
-			t.hopes[p.Parent] = hope
-		}
-		hope[f.id] = struct{}{}
+		t.hope(f, p.Parent)
 		fresh = false
 	}
 	if f.typ == record.Directory && fresh && !p.Removed() {
@@ -334,20 +305,26 @@ func (t *Tree) addPlace(r *record.Record, p *record.Place, owned, again bool) {
 	f.insert(r, p)
 }
 
+// hope notes that a file has a placement into what is not known to be a directory.
+func (t *Tree) hope(f *file, parent sharefs.FileID) {
+	all := t.hopes[parent]
+	if all == nil {
+		all = map[sharefs.FileID]struct{}{}
+		t.hopes[parent] = all
+	}
+	all[f.id] = struct{}{}
+}
+
 // hopesFulfilled takes up what was placed into a directory before it was known.
 func (t *Tree) hopesFulfilled(dir sharefs.FileID) {
+	dirs := false
 	for id := range t.hopes[dir] {
 		f := t.files.Get(id)
 		t.soil(f)
-		if f.typ != record.Directory {
-			continue
-		}
-		for _, m := range t.log {
-			if m.dir == f && m.place.Parent == dir {
-				t.redoFrom(m.order)
-				break
-			}
-		}
+		dirs = dirs || f.typ == record.Directory
 	}
 	delete(t.hopes, dir)
+	if dirs {
+		t.redoOf(func(m *move) bool { return m.place.Parent == dir })
+	}
 }

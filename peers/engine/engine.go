@@ -89,6 +89,7 @@ type Engine struct {
 	mu       sync.Mutex // guards what follows; nothing waits under it
 	closed   bool
 	running  map[record.ID]bool // being fetched
+	listed   [][]*record.Record // small contents to be fetched by whoever is free next
 	small    int                // who fetch small contents, and large ones
 	large    int
 	failed   map[record.ID]failure

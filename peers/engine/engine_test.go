@@ -288,6 +288,30 @@ func TestWhatComesIsAppliedTogether(t *testing.T) {
 	}
 }
 
+// While a turn is busy applying, whoever ends takes what was listed for him next.
+func TestFetchingGoesOnWhileATurnIsBusy(t *testing.T) {
+	w := newWorld(t)
+	e := &Engine{cfg: Config{Gather: w.gather, Exchange: w, Log: slog.New(slog.DiscardHandler)}, wake: make(chan struct{}, 1), replica: w, running: map[record.ID]bool{}, failed: map[record.ID]failure{}, troubles: map[string]error{}}
+	e.ctx, e.cancel = context.WithCancel(t.Context())
+	defer e.cancel()
+	const all = (mostSmall+2)*batchFiles + 1
+	for i := range all {
+		r, err := record.New(record.ShareID{1}, sharefs.PeerID{2}, 7, &record.Version{File: sharefs.FileID{byte(i), byte(i >> 8), 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.wanted = append(w.wanted, r)
+		w.elsewhere[r.ID()] = true
+	}
+	if err := e.fetch(); err != nil { // once
+		t.Fatal(err)
+	}
+	e.wg.Wait()
+	if n := len(w.packs); n != all || w.leases != mostSmall+3 {
+		t.Errorf("%d of %d contents are here, in %d batches", n, all, w.leases)
+	}
+}
+
 // What is due while all are at work is no reason to look again and again: the end of one of them is.
 func TestWhatIsDueWaitsForWhoIsAtWork(t *testing.T) {
 	w := newWorld(t)
@@ -378,4 +402,21 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	w.wait("all of it", func() bool { return len(w.applied) == 3*batchFiles && w.told == 3*batchFiles })
 	w.wait("no lease", func() bool { return w.leases == 0 })
+}
+
+// What waits is looked at every two seconds, and more rarely the longer nobody asked for it, or the more that costs.
+func TestPauses(t *testing.T) {
+	for _, c := range []struct{ took, since, want time.Duration }{
+		{0, 0, 2 * time.Second},
+		{time.Millisecond, 30 * time.Second, 2 * time.Second},
+		{time.Millisecond, 8 * time.Minute, 30 * time.Second},
+		{time.Millisecond, 48 * time.Hour, time.Minute},
+		{time.Second, 0, 50 * time.Second},
+		{time.Second, 48 * time.Hour, time.Minute},
+		{time.Minute, 0, 5 * time.Minute},
+	} {
+		if got := longest(c.took, c.since); got != c.want {
+			t.Errorf("after a turn of %v, and %v: %v, not %v", c.took, c.since, got, c.want)
+		}
+	}
 }

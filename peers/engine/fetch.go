@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"sharefs"
@@ -10,14 +11,15 @@ import (
 )
 
 // Bounds of what is fetched at a time: who fetch, and what each takes on. Small contents go together, for a sync of the packs serves all of them; a large one goes by itself,
-// and two at most at a time, so that they hold up neither small ones nor the turn in which these become visible.
+// and two at most at a time, so that they hold up neither small ones nor the turn in which these become visible. Of the small ones a turn lists more than are begun: whoever
+// ends takes the next of them at once, for the turn may be busy applying, and peers would have nothing to send meanwhile.
 const (
-	mostSmall    = 2
+	mostSmall    = 6
 	mostLarge    = 2
 	largeBytes   = 4 << 20
 	batchFiles   = 256
 	batchBytes   = 32 << 20
-	mostWanted   = 2 * mostSmall * batchFiles
+	mostWanted   = 16 * batchFiles
 	mostLeases   = 256
 	failurePause = time.Second // before a content is tried again that could not be had; it doubles, up to longestPause
 	fewFailures  = 100         // below so many, up to fewPause, for they cost little
@@ -67,6 +69,7 @@ func (e *Engine) fetch() error {
 	})
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.listed = nil
 	var batch []*record.Record
 	var bytes uint64
 	for _, v := range list {
@@ -77,12 +80,12 @@ func (e *Engine) fetch() error {
 			continue
 		}
 		if len(batch) == batchFiles || bytes+size > batchBytes {
-			e.begin(&e.small, mostSmall, batch)
+			e.beginSmall(batch)
 			batch, bytes = nil, 0
 		}
 		batch, bytes = append(batch, v), bytes+size
 	}
-	e.begin(&e.small, mostSmall, batch)
+	e.beginSmall(batch)
 	e.missing = all
 	e.next = time.Time{}
 	for id, f := range e.failed {
@@ -95,8 +98,18 @@ func (e *Engine) fetch() error {
 	return err
 }
 
-// begin has somebody fetch some contents, if there is one to spare of most; at is how many are at work. e.mu is held.
+// beginSmall has somebody fetch small contents, now or when there is one to spare. e.mu is held.
+func (e *Engine) beginSmall(list []*record.Record) {
+	if e.small >= mostSmall {
+		e.listed = append(e.listed, list)
+		return
+	}
+	e.begin(&e.small, mostSmall, list)
+}
+
+// begin has somebody fetch those of some contents that nobody is at, if there is one to spare of most; at is how many are at work. e.mu is held.
 func (e *Engine) begin(at *int, most int, list []*record.Record) {
+	list = slices.DeleteFunc(list, func(v *record.Record) bool { return e.running[v.ID()] })
 	if e.closed || len(list) == 0 || *at >= most {
 		return
 	}
@@ -138,6 +151,11 @@ func (e *Engine) gather(at *int, list []*record.Record) {
 		e.failed[id] = f
 	}
 	*at--
+	for len(e.listed) > 0 && e.small < mostSmall {
+		next := e.listed[0]
+		e.listed = e.listed[1:]
+		e.beginSmall(next)
+	}
 	var old Lease
 	if lease != nil {
 		e.leases = append(e.leases, lease)

@@ -72,7 +72,9 @@ type Log struct {
 
 	takes sync.Mutex // guards what follows
 	// early holds peers of whose log something came that is later than now: where it was before that, the cursor stays until it is asked for again.
-	early map[sharefs.PeerID]bool
+	early    map[sharefs.PeerID]bool
+	unsigned bool      // some records are left out of the logs of parts, and were not asked for again yet
+	resigned time.Time // when that was done last
 	// anew holds logs that were begun with once more because something was missing. What is missing still the peer does not have either.
 	anew map[taken]bool
 }
@@ -185,10 +187,8 @@ func (l *Log) Since(peer sharefs.PeerID, log exchange.LogID, after uint64, most 
 		}
 		return err
 	})
-	if part { // one that came in a batch was signed by that
-		for i := range out {
-			out[i].Records = slices.DeleteFunc(out[i].Records, func(rec *record.Record) bool { return rec.Verify() != nil })
-		}
+	if part {
+		l.leaveUnsigned(out)
 	}
 	return out, err
 }

@@ -229,3 +229,102 @@ func TestManyLogsAreNotRemembered(t *testing.T) {
 		t.Errorf("%d logs are remembered", n)
 	}
 }
+
+// Whoever relays a batch may give its records other signatures, at which nobody looks. Who may read a part is told of such a record as soon as somebody brings it with the right one, for which
+// all is asked for again.
+func TestARecordWithAnotherSignatureIsAskedForAgain(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
+	author, relay, reader := sharefs.PeerID(key.Public().(ed25519.PublicKey)), sharefs.PeerID{1}, sharefs.PeerID{2}
+	part, err := trust.ParsePattern("part")
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := trust.Policy{}.Grant(trust.Rule{Peer: author, Level: trust.Write}).Grant(trust.Rule{Peer: relay, Level: trust.Read}).Grant(trust.Rule{Peer: reader, Level: trust.Read, Pattern: part})
+	var db rows
+	took, anew := 0, 0
+	log := Log{Policy: func() trust.Policy { return policy }, Took: func() { took++ }, Anew: func(time.Duration) { anew++ }, Stop: func() error { return nil }}
+	open := func() {
+		r, err := replica.Open(replica.Config{Tree: noTree{}, Store: &db, Self: sharefs.PeerID{9}, Keys: oneShare{}, Counts: everybody, Standing: merged,
+			Scope: func(peer sharefs.PeerID) (replica.Scope, bool) { return Scope(policy, peer) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Use(r)
+	}
+	open()
+	var ids []record.ID
+	var good, forged []*record.Record
+	for i := range byte(3) {
+		rec, err := record.New(record.ShareID{1}, author, sharefs.HLC(5+i), &record.Place{File: sharefs.FileID{i + 1}, Type: record.Regular, Name: []string{"a", "part", "c"}[i]})
+		if err == nil {
+			err = rec.Sign(key)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw := bytes.Clone(rec.Bytes())
+		raw[len(raw)-1] ^= 1
+		other, err := record.Decode(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids, good, forged = append(ids, rec.ID()), append(good, rec), append(forged, other)
+	}
+	w := record.Writer{Share: record.ShareID{1}, Head: record.Head{Author: author, Incarnation: 1}}
+	batch, err := w.Batch(9, ids, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, at := exchange.LogID{1}, uint64(0)
+	take := func(from sharefs.PeerID, list []*record.Record) {
+		t.Helper()
+		if err := log.Take(from, name, []exchange.Item{{Batch: batch, Records: list}}, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := func() (list []record.ID) {
+		t.Helper()
+		items, err := log.Since(reader, log.ID(reader), at, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range items {
+			at = i.Next
+			for _, rec := range i.Records {
+				list = append(list, rec.ID())
+			}
+		}
+		return list
+	}
+	asked := func(want bool) {
+		t.Helper()
+		if n, err := log.Have(relay, name); err != nil || (n == 0) != want {
+			t.Errorf("asked for again: %d %v", n, err)
+		}
+	}
+	take(relay, forged)
+	asked(false)
+	if list := told(); len(list) != 0 || anew != 1 {
+		t.Fatalf("%v are told, and asked for again %d times", list, anew)
+	}
+	take(relay, forged) // what was under way
+	asked(true)
+	open()
+	was := took
+	take(relay, forged)
+	if list := told(); len(list) != 0 || anew != 1 || took != was {
+		t.Fatalf("%v are told, and asked for again %d times", list, anew)
+	}
+	take(relay, good)
+	if list := told(); !slices.Equal(list, ids[1:2]) || took != was+1 {
+		t.Fatalf("%v are told", list)
+	}
+	if list := told(); len(list) != 0 || anew != 1 {
+		t.Fatalf("%v are told again", list)
+	}
+	open()
+	at = 0
+	if list := told(); !slices.Equal(list, ids[1:2]) || anew != 1 {
+		t.Fatalf("%v are told to one who has nothing", list)
+	}
+}

@@ -7,14 +7,22 @@ import (
 	"sharefs"
 )
 
-// Pauses before what did not come off is tried again without anybody asking for it: the first; the longest after a turn that cost nothing, for not everything that is waited for is told
-// of, such as room on a disk, or a file that was closed unchanged; and the longest ever. A turn that cost something is followed by so many times what it took.
+// Pauses before what did not come off is tried again without anybody asking for it, for not everything that is waited for is told of, such as room on a disk, or a file that was closed
+// unchanged: the first; the longest soon after somebody asked; then a part of the time since, up to a bound; and the longest ever. A turn that cost something is followed by so many times what
+// it took.
 const (
 	firstPause   = 20 * time.Millisecond
 	usualPause   = 2 * time.Second
+	quietShare   = 16
+	quietPause   = time.Minute
 	longestPause = 5 * time.Minute
 	turnShare    = 50
 )
+
+// longest returns the longest pause after a turn that took some time, a while after somebody asked for one.
+func longest(took, since time.Duration) time.Duration {
+	return min(max(usualPause, min(since/quietShare, quietPause), turnShare*took), longestPause)
+}
 
 // While contents come, what is here is put into the tree no sooner than so many times what that took last, if it took long: each time all names that wait are gone through, which
 // for a hundred thousand takes seconds, in which nothing new is fetched.
@@ -34,15 +42,16 @@ const (
 
 // work carries out turns until the end.
 func (e *Engine) work() {
+	asked := time.Now()
 	for {
 		select {
 		case <-e.ending:
 			e.last()
 			return
 		case <-e.cfg.Changed:
-			e.pause = 0
+			e.pause, asked = 0, time.Now()
 		case <-e.wake:
-			e.pause = 0
+			e.pause, asked = 0, time.Now()
 		case <-e.retry.C:
 		}
 		e.retry.Stop()
@@ -51,8 +60,7 @@ func (e *Engine) work() {
 			e.pause = 0
 			continue
 		}
-		most := min(max(usualPause, turnShare*time.Since(began)), longestPause)
-		e.pause = min(max(2*e.pause, firstPause), most)
+		e.pause = min(max(2*e.pause, firstPause), longest(time.Since(began), began.Sub(asked)))
 		wait := e.pause
 		if !e.next.IsZero() {
 			wait = min(wait, max(time.Until(e.next), firstPause))

@@ -22,6 +22,11 @@
 // it lacks. A log that begins anew has another name, and is taken from its beginning. Items come as the log grows: whoever makes it grow says so ([Exchange.Grown]), and nobody
 // asks or waits for a time to pass.
 //
+// # The beginning
+//
+// Whoever dialed a session opens the control stream behind the hello of the session, and both ends say at once what they grant, so that the first items are there as soon as a question and
+// its answer can be. A session that is not to be the one with the peer after all ends for the exchange when that one is known.
+//
 // # Grants
 //
 // What goes out is decided by the rules of the moment, asked for each message, and is written in an envelope of package trust, without which nothing of a share can be
@@ -32,4 +37,8 @@
 // A chunk is asked for as a part of a version, and whoever serves it makes sure that the peer may have that version and that the chunk is part of it. What is not is answered
 // as what does not exist. Several peers are asked at once, the one first that will have answered first; one that lacks a chunk is passed over, one that sends a wrong one is asked for
 // nothing more for a while, which doubles, and reported by name.
+//
+// A peer need not be fast, but bytes have to come. Where none has for [Limits].Stall, or somebody has waited for a chunk that long, others are asked for it too. One that has been silent
+// for [Limits].Silence counts as one that has nothing: whoever waits is told so at once, until it answers. Its streams stay open meanwhile, for what it answers late is an answer, and
+// says that it can be asked again.
 package exchange

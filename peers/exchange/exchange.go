@@ -97,7 +97,8 @@ type Limits struct {
 	Again      time.Duration // before a log is asked for again that this host could not take; it doubles, up to 5 minutes: 1 s
 	Blame      time.Duration // for which a peer is left out that misbehaved; it doubles each time, up to a day: 1 minute
 	Stall      time.Duration // without an answer, after which others are asked too: 3 s
-	GiveUp     time.Duration // without an answer, after which a stream is given up; and without room to write: 60 s
+	Silence    time.Duration // without a byte of an answer, after which a peer counts as one that has nothing of what it was asked for, until it answers: 10 s
+	GiveUp     time.Duration // without a byte of an answer, after which its streams are given up; and without room to write: 60 s
 }
 
 func (l *Limits) fill() {
@@ -120,6 +121,9 @@ func (l *Limits) fill() {
 	}
 	if l.Stall <= 0 {
 		l.Stall = 3 * time.Second
+	}
+	if l.Silence <= 0 {
+		l.Silence = 10 * time.Second
 	}
 	if l.GiveUp <= 0 {
 		l.GiveUp = time.Minute
@@ -288,7 +292,7 @@ func (x *Exchange) join(id sharefs.PeerID, s session) *peer {
 	if x.closed {
 		return nil
 	}
-	if p := x.peers[s]; p != nil {
+	if p := x.peers[s]; p != nil && p.ctx.Err() == nil {
 		return p
 	}
 	if x.common[id] == nil {
@@ -304,7 +308,9 @@ func (x *Exchange) join(id sharefs.PeerID, s session) *peer {
 		p.end()
 		x.fetch.remove(p.source)
 		x.mu.Lock()
-		delete(x.peers, s)
+		if x.peers[s] == p {
+			delete(x.peers, s)
+		}
 		x.mu.Unlock()
 		x.changed(id)
 	})
@@ -354,6 +360,12 @@ func (t *Traffic) count(data []byte) {
 func (x *Exchange) Peers() []Status {
 	by := map[sharefs.PeerID]Status{}
 	for _, p := range x.all() {
+		p.mu.Lock()
+		led := p.led()
+		p.mu.Unlock()
+		if led {
+			continue
+		}
 		st := p.status()
 		if other, ok := by[p.id]; ok && (other.Since.After(st.Since) || other.Sends && !st.Sends) {
 			continue

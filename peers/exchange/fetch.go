@@ -277,11 +277,16 @@ func (f *fetcher) nextVersion(w *want) bool {
 	return true
 }
 
-// notHere is the error for a chunk that no peer has.
-func notHere(w *want, peers int) error {
+// notHere is the error for a chunk that no peer has. f.mu is held.
+func (f *fetcher) notHere(w *want) error {
 	detail := "no peer that is connected has it"
-	if peers == 0 {
+	if len(f.sources) == 0 {
 		detail = "no peer is connected that would send it"
+	}
+	for s := range f.sources {
+		if s.silent {
+			detail = "a peer that is connected and may have it does not answer"
+		}
 	}
 	return &sharefs.Error{Op: "fetch", Path: w.id.String(), Kind: sharefs.KindUnreachable, Detail: detail}
 }

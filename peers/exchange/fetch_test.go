@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -336,13 +337,18 @@ func TestAPeerThatDoesNotAnswer(t *testing.T) {
 	a.idle(t)
 	a.Exchange.Close()
 
-	b := newAlone(t, Limits{Stall: 5 * time.Millisecond, GiveUp: 20 * time.Millisecond})
+	b := newAlone(t, Limits{Stall: 5 * time.Millisecond, Silence: 10 * time.Millisecond, GiveUp: 20 * time.Millisecond})
 	b.meet(far, trust.Write).silent(m)
 	b.sources(1)
+	var s *source
+	b.wait("it is there", func(f *fetcher) bool { s = f.of1(far); return s != nil })
 	if _, err := b.Get(t.Context(), r, ids[0]); !isKind(err, sharefs.KindUnreachable) {
 		t.Error(err)
 	}
-	b.sources(0)
+	b.wait("its streams are given up, and it is asked again later", func(*fetcher) bool {
+		return s.tries > 0 && !slices.ContainsFunc(s.streams, func(st *stream) bool { return st.turn == 1 })
+	})
+	b.sources(1)
 	b.idle(t)
 }
 
@@ -460,6 +466,38 @@ func TestTheNearestIsAskedFirst(t *testing.T) {
 	}
 	if n := asked.Load(); n > 0 {
 		t.Errorf("the far one was asked %d times", n)
+	}
+}
+
+// The end of a transfer, when little is asked for, says nothing of the rate of a peer.
+func TestTheEndSaysNothingOfTheRate(t *testing.T) {
+	a := newAlone(t, Limits{})
+	s := newSource(a.join(far, newFake(false)))
+	s.f = a.Exchange.fetch
+	now := time.Now()
+	s.fresh = now
+	for range 20 { // 10 MB/s, while the window is full
+		now = now.Add(100 * time.Millisecond)
+		s.asks = 1
+		s.measure(now, 1<<20, s.window())
+	}
+	speed := s.speed()
+	if speed < 10<<20-1 || speed > 10<<20+1 {
+		t.Fatalf("10 MiB/s seem to be %.0f bytes/s", speed)
+	}
+	for range 20 { // a last chunk now and then
+		now = now.Add(time.Second)
+		s.measure(now, 1<<10, 1<<10)
+	}
+	if s.speed() != speed {
+		t.Errorf("%.0f bytes/s became %.0f", speed, s.speed())
+	}
+	for range 20 { // and a peer that has become slow is found out
+		now = now.Add(time.Second)
+		s.measure(now, 1<<20, s.window())
+	}
+	if s.speed() > 2<<20 {
+		t.Errorf("a slow peer seems to give %.0f bytes/s", s.speed())
 	}
 }
 

@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -90,7 +91,36 @@ func TestOneBeginsLater(t *testing.T) {
 	}
 }
 
-// Both ends open the control stream at once: one of them is left, and it is that of whoever dialed.
+// Of two sessions with a peer the one that has taken the place of the other is left, in whichever order they are told of.
+func TestASessionInThePlaceOfAnother(t *testing.T) {
+	leakCheck(t)
+	for _, newFirst := range []bool{false, true} {
+		a := newAlone(t, Limits{})
+		a.set(far, trust.Read)
+		before, now := newFake(true), newFake(true)
+		defer before.end()
+		defer now.end()
+		current := func() (session, bool) { return now, true }
+		a.connected(far, before)
+		a.leave(far, current) // the other one is not served yet
+		old := <-before.control
+		if len(a.all()) != 1 {
+			t.Fatal("a session is left though there is no other")
+		}
+		a.connected(far, now)
+		a.leave(far, current)
+		<-now.control
+		if newFirst {
+			a.leave(far, current) // by the one that was replaced
+		}
+		if _, err := io.Copy(io.Discard, old); err != nil && !errors.Is(err, io.ErrClosedPipe) {
+			t.Error(err)
+		}
+		wait(t, "the new session alone", func() bool { list := a.all(); return len(list) == 1 && list[0].s == now && list[0].controlled() != nil })
+	}
+}
+
+// Both ends have opened the control stream: one of them is left, and it is that of whoever dialed.
 func TestTwoControlStreams(t *testing.T) {
 	leakCheck(t)
 	a := newAlone(t, Limits{})
@@ -99,7 +129,7 @@ func TestTwoControlStreams(t *testing.T) {
 	s := newFake(false)
 	defer s.end()
 	a.connected(far, s)
-	ours := <-s.control // it opened one, although we dialed
+	ours := <-s.control // it opened one, although we dialed, because none came
 	o := &other{t: t, a: a, id: far, s: s, got: make(chan wire.Message, 1000)}
 	o.open()
 	o.hello()
@@ -411,19 +441,27 @@ func TestLogsThatWereLost(t *testing.T) {
 	b.has(third...)
 }
 
+// loses has a host lose its state after another one got what it authored, of which it returns the last.
+func (h *host) loses(has *host) *record.Batch {
+	h.t.Helper()
+	r, _ := h.version(h.t, []byte("lost"))
+	last := h.author(h.t, r)
+	has.memory.mu.Lock()
+	has.last[h.key.ID] = last
+	has.memory.mu.Unlock()
+	h.memory.mu.Lock()
+	defer h.memory.mu.Unlock()
+	h.writer = record.Writer{Share: share, Head: record.Head{Author: h.key.ID, Incarnation: 1}}
+	h.items = nil
+	return last
+}
+
 // A host that lost its state learns of what it authored before it is asked for more.
 func TestAHostLearnsThatItLostItsState(t *testing.T) {
 	leakCheck(t)
 	a, b := newHost(t, "anna"), newHost(t, "bert")
 	a.memory.write(t, "one")
-	old := a.author(t, func() *record.Record { r, _ := a.version(t, []byte("two")); return r }())
-	b.memory.mu.Lock()
-	b.last[a.key.ID] = old
-	b.memory.mu.Unlock()
-	a.memory.mu.Lock()
-	a.writer = record.Writer{Share: share, Head: record.Head{Author: a.key.ID, Incarnation: 1}}
-	a.items = nil
-	a.memory.mu.Unlock()
+	old := a.loses(b)
 	pair(t, a, b, trust.Write, trust.Write)
 	wait(t, "anna knows", func() bool {
 		a.memory.mu.Lock()
@@ -436,14 +474,7 @@ func TestAHostLearnsThatItLostItsState(t *testing.T) {
 func TestAHostThatLostItsStateOffersAnotherLog(t *testing.T) {
 	leakCheck(t)
 	a, b, c := newHost(t, "anna"), newHost(t, "bert"), newHost(t, "cleo")
-	old := a.author(t, func() *record.Record { r, _ := a.version(t, []byte("lost")); return r }())
-	b.memory.mu.Lock()
-	b.last[a.key.ID] = old
-	b.memory.mu.Unlock()
-	a.memory.mu.Lock()
-	a.writer = record.Writer{Share: share, Head: record.Head{Author: a.key.ID, Incarnation: 1}}
-	a.items = nil
-	a.memory.mu.Unlock()
+	a.loses(b)
 	offered := func() bool {
 		id := a.ID(c.key.ID)
 		for _, p := range c.Exchange.all() {

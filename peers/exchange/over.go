@@ -32,7 +32,30 @@ func (x *Exchange) Over(hub *link.Hub) {
 	hub.Handle(purposeChunks, func(id sharefs.PeerID, c *esp.Conn, _ json.RawMessage) {
 		x.serve(id, overESP{c.Session()}, c, (*peer).chunkStream)
 	})
-	hub.Follow(func(id sharefs.PeerID, s *esp.Session) { x.connected(id, overESP{s}) })
+	hub.Lead(func(id sharefs.PeerID, s *esp.Session) { x.dialing(id, overESP{s}) })
+	hub.Follow(func(id sharefs.PeerID, s *esp.Session) {
+		x.connected(id, overESP{s})
+		x.leave(id, func() (session, bool) {
+			now, ok := hub.Connected(id)
+			return overESP{now}, ok
+		})
+	})
+}
+
+// leave ends what goes over sessions with a peer that another one has taken the place of, or that was dialed and has not become the one: what was under way goes on over that one, and nothing goes twice. Current tells which
+// one that is; it is asked with the lock held, for of two sessions the first may be told of last.
+func (x *Exchange) leave(id sharefs.PeerID, current func() (session, bool)) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	now, ok := current()
+	if !ok || x.peers[now] == nil { // it is not served yet: whoever has it served calls again
+		return
+	}
+	for s, p := range x.peers {
+		if p.id == id && s != now {
+			p.cancel()
+		}
+	}
 }
 
 // Pauses before a control stream that ended is opened again; the first one after one that lasted.
@@ -42,14 +65,60 @@ const (
 	lasted       = 10 * time.Second
 )
 
-// connected serves a session from now on. Both ends open the control stream, for neither knows which of them begins first; from then on whoever dialed the session opens it
-// again if it ends before the session does.
+// dialing begins with a session that may become the one with a peer, if there is no other.
+func (x *Exchange) dialing(id sharefs.PeerID, s session) {
+	for _, o := range x.all() {
+		if o.id == id && o.isMet() {
+			return
+		}
+	}
+	if p := x.join(id, s); p != nil {
+		p.tend()
+	}
+}
+
+// connected serves a session from now on.
 func (x *Exchange) connected(id sharefs.PeerID, s session) {
 	p := x.join(id, s)
+	for p != nil && !p.meet() {
+		p = x.join(id, s)
+	}
 	if p == nil {
 		return
 	}
-	x.spawn(func() {
+	p.tend()
+}
+
+// meet notes that the session is the one with the peer. It is false if the peer has ended meanwhile.
+func (p *peer) meet() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.met = p.ctx.Err() == nil
+	return p.met
+}
+
+func (p *peer) isMet() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.met && p.ctx.Err() == nil
+}
+
+// led reports whether this end has begun with the session, and it is not the one with the peer yet. p.mu is held.
+func (p *peer) led() bool { return p.tended && !p.met }
+
+// tend sees to it that there is a control stream. Whoever dialed the session opens it, and again if it ends before the session does; the other end does so once, if there is none after a while.
+func (p *peer) tend() {
+	p.mu.Lock()
+	tended := p.tended
+	p.tended = true
+	p.mu.Unlock()
+	if tended {
+		return
+	}
+	p.x.spawn(func() {
+		if !p.s.dialed() && pace.Sleep(p.ctx, firstPause) != nil {
+			return
+		}
 		for pause := firstPause; ; pause = min(2*pause, longestPause) {
 			if ended := p.controlled(); ended != nil {
 				select {
@@ -60,10 +129,10 @@ func (x *Exchange) connected(id sharefs.PeerID, s session) {
 			} else if p.openControl() {
 				pause = firstPause
 			}
-			if !s.dialed() || pace.Sleep(p.ctx, pause) != nil {
+			if !p.s.dialed() || pace.Sleep(p.ctx, pause) != nil {
 				return
 			}
-			if b := x.blamed(id); b != nil {
+			if b := p.x.blamed(p.id); b != nil {
 				select {
 				case <-b.ended:
 				case <-p.ctx.Done():
@@ -100,14 +169,14 @@ func (x *Exchange) serve(id sharefs.PeerID, s session, c net.Conn, fn func(*peer
 // overESP is a session of package esp.
 type overESP struct{ s *esp.Session }
 
+// open does not wait for the peer: what it says to a stream that it does not take comes with the first Read.
 func (o overESP) open(ctx context.Context, name string) (net.Conn, error) {
-	c, err := o.s.Open(ctx)
+	first, err := frame.Encode(purpose{name})
 	if err != nil {
 		return nil, err
 	}
-	_ = c.SetWriteDeadline(time.Now().Add(helloTime))
-	if err := frame.Write(c, purpose{name}); err != nil {
-		c.Close()
+	c, err := o.s.OpenEarly(ctx, first)
+	if err != nil {
 		return nil, err
 	}
 	return c, nil

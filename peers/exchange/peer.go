@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"sharefs"
@@ -31,6 +32,8 @@ type peer struct {
 	rings  sync.Mutex // held while its keys are taken
 
 	mu      sync.Mutex    // guards what follows
+	tended  bool          // this end sees to it that there is a control stream
+	met     bool          // the session is, or was, the one with the peer
 	control net.Conn      // nil: there is none
 	ours    bool          // opened by this end
 	ended   chan struct{} // closed when it has ended
@@ -214,10 +217,13 @@ func farewell(err error) *wire.Bye {
 	return nil
 }
 
+// left reports whether an error is no more than that the peer ended a stream, or did not take it.
+func left(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNREFUSED) }
+
 // closed puts back what the control stream stood for.
 func (p *peer) closed(err error) {
 	p.mu.Lock()
-	p.refused = !p.greeted && errors.Is(err, io.EOF)
+	p.refused = !p.greeted && left(err)
 	p.greeted = false
 	p.offered, p.ring, p.seen, p.sending = false, nil, false, false
 	p.offer, p.began, p.stop, p.ack = nil, false, false, false
@@ -225,7 +231,7 @@ func (p *peer) closed(err error) {
 	p.keeps.over()
 	asked := p.asking
 	p.asking = false
-	if err != nil && p.ctx.Err() == nil && !errors.Is(err, io.EOF) { // which is no more than that the peer ended it
+	if err != nil && p.ctx.Err() == nil && !left(err) {
 		p.err = err.Error()
 	}
 	p.mu.Unlock()

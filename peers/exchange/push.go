@@ -49,14 +49,12 @@ func (p *peer) turn(ctx context.Context, w *wire.Writer) (did bool, err error) {
 	case bye != nil:
 		_ = w.Bye(*bye)
 		return false, errBye
-	case !greeted:
-		return false, nil
 	case ctx.Err() != nil:
 		return false, ctx.Err()
 	}
 	policy := p.x.cfg.Policy()
 	g, plain, refused := p.granted(policy)
-	if did, err = p.pushGrant(w, g, plain, refused == nil); did || err != nil {
+	if did, err = p.pushGrant(w, g, plain, refused == nil); did || err != nil || !greeted {
 		return did, err
 	}
 	if did, err = p.pushTaking(w, policy.Most(p.id).Rights()); did || err != nil {

@@ -10,8 +10,8 @@ import (
 // more is to be given away, what slow peers were asked for last is asked of faster ones too; the first answer counts.
 
 const (
-	windowTime   = 200 * time.Millisecond // of work that a peer is given ahead, beside two round trips
-	windowFirst  = 1 << 20                // bytes, while its rate is not known
+	windowTime   = 400 * time.Millisecond // of work that a peer is given ahead, beside two round trips
+	windowFirst  = 4 << 20                // bytes, while its rate is not known
 	windowLeast  = 1 << 20
 	rateFirst    = 10 << 20 // bytes/s
 	rateLeast    = 1 << 10
@@ -63,7 +63,7 @@ func (f *fetcher) deal(q *queue, urgent bool) (full bool) {
 		case f.nextVersion(w):
 			q.addFirst(w)
 		default:
-			f.settle(w, nil, notHere(w, len(f.sources)))
+			f.settle(w, nil, f.notHere(w))
 		}
 	}
 	for _, w := range slices.Backward(kept) {
@@ -83,12 +83,12 @@ func (f *fetcher) roomy() bool {
 }
 
 // choose returns the peer that will have answered first, of those that have room and are not asked; may: there is one that may have it. One that has stopped answering is
-// asked only where there is no other. f.mu is held.
+// asked only where there is no other, and not at all once it was silent for long. f.mu is held.
 func (f *fetcher) choose(w *want) (best *source, may bool) {
 	var first time.Duration
 	lively := false
 	for s := range f.sources {
-		if _, no := w.missing[s]; no || slices.Contains(w.at, s) {
+		if _, no := w.missing[s]; no || s.silent || slices.Contains(w.at, s) {
 			continue
 		}
 		may, lively = true, lively || !s.stalled

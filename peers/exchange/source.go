@@ -34,7 +34,8 @@ type source struct {
 	tries    int // how often in a row it was given up
 	turn     int // counts how often the source was added
 
-	stalled bool
+	stalled bool         // it has not answered for Limits.Stall
+	silent  bool         // nor for Limits.Silence: it is asked for nothing until it answers
 	last    time.Time    // of an answer, or when there was nothing to answer before
 	moved   atomic.Int64 // when something of an answer came last, or was waited for to hold to the rate of the peer: nanoseconds since 1970; of no lock
 	watch   *time.Timer  // while something is not answered
@@ -50,7 +51,8 @@ type ask struct {
 	w        *want
 	version  record.ID
 	size     int // that was assumed
-	answered bool
+	since    time.Time
+	answered bool // or nobody waits for the answer
 	doubled  bool // somebody else is asked too
 }
 
@@ -64,6 +66,14 @@ type stream struct {
 	sent     []*ask // and not answered, in order
 	inFlight int    // bytes of these
 	answers  uint64
+	stuck    bool         // it is being closed, for it does not answer while others of the source do
+	last     time.Time    // of an answer, or when there was nothing to answer before
+	moved    atomic.Int64 // as that of the source
+}
+
+// quiet returns for how long nothing came, of what was waited for since some time.
+func quiet(since time.Time, moved *atomic.Int64) time.Duration {
+	return min(time.Since(since), time.Since(time.Unix(0, moved.Load())))
 }
 
 // Bounds of streams.
@@ -86,12 +96,10 @@ func (f *fetcher) add(s *source) {
 		return
 	}
 	f.sources[s] = struct{}{}
-	s.failures, s.stalled = 0, false
+	s.failures, s.stalled, s.silent = 0, false, false
 	s.turn++
 	for o := range f.sources {
-		if o.stalled {
-			f.rescue(o)
-		}
+		f.rescue(o)
 	}
 	s.open()
 	f.dispatch()
@@ -182,9 +190,9 @@ func (s *source) left() time.Duration {
 
 // ask asks the source for a want.
 func (s *source) ask(w *want) {
-	a := &ask{w: w, version: w.versions[0].ID(), size: w.size}
+	a := &ask{w: w, version: w.versions[0].ID(), size: w.size, since: time.Now()}
 	if s.asks == 0 {
-		s.last = time.Now()
+		s.last = a.since
 		if s.watch == nil {
 			s.watch = time.AfterFunc(s.f.x.cfg.Limits.Stall, s.look)
 		} else {
@@ -235,24 +243,54 @@ func (s *source) look() {
 	f, l := s.f, &s.f.x.cfg.Limits
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, ok := f.sources[s]; !ok || s.watch == nil || s.asks == 0 {
+	if _, ok := f.sources[s]; !ok || s.watch == nil || s.asks == 0 && !s.silent {
 		return
 	}
-	quiet := min(time.Since(s.last), time.Since(time.Unix(0, s.moved.Load())))
+	quiet := quiet(s.last, &s.moved)
 	switch {
 	case quiet >= l.GiveUp:
 		s.fail()
 		f.giveUp(s)
-	case quiet >= l.Stall:
+		s.comeBack()
+	case quiet >= l.Silence:
 		s.watch.Reset(l.GiveUp - quiet)
-		if !s.stalled {
-			s.stalled = true
-			f.rescue(s)
-		}
+		s.silence()
+	case quiet >= l.Stall:
+		s.watch.Reset(l.Silence - quiet)
+		s.stalled = true
 	default:
 		s.watch.Reset(l.Stall - quiet)
 	}
+	f.rescue(s)
+	s.unstick()
 	f.dispatch()
+}
+
+// silence has nobody wait for a source any more from which nothing has come for long. What it answers yet counts for whoever wants it then.
+func (s *source) silence() {
+	s.stalled, s.silent = true, true
+	for _, a := range s.openAsks() {
+		if !a.answered {
+			s.lacks(a.w)
+			s.finish(a)
+			s.f.requeue(a.w)
+		}
+	}
+	s.pending = nil
+}
+
+// unstick closes streams that do not answer while others of the source do.
+func (s *source) unstick() {
+	for _, st := range s.streams {
+		if s.silent || st.stuck || len(st.sent) == 0 || quiet(st.last, &st.moved) < s.f.x.cfg.Limits.Silence {
+			continue
+		}
+		st.stuck = true
+		for _, a := range st.sent {
+			s.lacks(a.w)
+		}
+		_ = st.c.Close() // its reader puts back what is not answered
+	}
 }
 
 // openAsks are those that are not answered, the last ones first.
@@ -265,15 +303,19 @@ func (s *source) openAsks() (list []*ask) {
 	return list
 }
 
-// rescue has others asked for what a source that has stopped answering was asked for. f.mu is held.
+// rescue has others asked for what a source was asked for: all of it, if it has stopped answering, or what somebody has waited for long. f.mu is held.
 func (f *fetcher) rescue(s *source) {
 	for _, a := range s.openAsks() {
-		if w := a.w; !a.answered && !w.settled() && !w.queued && len(w.at) == 1 && f.wants[w.id] == w {
+		w := a.w
+		if a.answered || !s.stalled && (!w.urgent || time.Since(a.since) < f.x.cfg.Limits.Stall) {
+			continue
+		}
+		if !w.settled() && !w.queued && len(w.at) == 1 && f.wants[w.id] == w {
 			f.enqueueFirst(w)
 		}
 		s.double(a)
 	}
-	s.tail = nil
+	s.tail = slices.DeleteFunc(s.tail, func(a *ask) bool { return a.doubled })
 }
 
 // fail says of what the source is asked for that it does not have it.
@@ -439,7 +481,10 @@ func (st *stream) pull() (m wire.Want, some bool) {
 	defer f.mu.Unlock()
 	most := max(s.window()/max(len(s.streams), 1), streamFull)
 	n := 0
-	for len(s.pending) > 0 && n < pullMost && st.inFlight < most {
+	if len(st.sent) == 0 {
+		st.last = time.Now()
+	}
+	for len(s.pending) > 0 && n < pullMost && st.inFlight < most && !st.stuck {
 		a := s.pending[0]
 		s.pending = s.pending[1:]
 		if a.answered {
@@ -467,7 +512,11 @@ func (st *stream) pull() (m wire.Want, some bool) {
 // read takes the answers of the stream.
 func (st *stream) read(ctx context.Context) error {
 	x, f := st.s.p.x, st.s.f
-	moved := func() { st.s.moved.Store(time.Now().UnixNano()) }
+	moved := func() {
+		now := time.Now().UnixNano()
+		st.s.moved.Store(now)
+		st.moved.Store(now)
+	}
 	r := wire.NewReader(bufio.NewReaderSize(x.cfg.Pace.Reader(ctx, st.s.p.id, st.c, moved), 64<<10))
 	for {
 		m, err := r.Next()
@@ -491,8 +540,8 @@ func (st *stream) read(ctx context.Context) error {
 		asks := st.sent[:len(answers):len(answers)]
 		versions := make([]*record.Record, len(asks)) // nil: it is not wanted any more
 		for i, a := range asks {
-			if !a.w.settled() && f.wants[a.w.id] == a.w {
-				versions[i] = a.w.versionOf(a.version)
+			if w := f.wants[a.w.id]; w != nil && !w.settled() { // be it another one than that for which it was asked, of which nobody waits any more
+				versions[i] = w.versionOf(a.version)
 			}
 		}
 		f.mu.Unlock()
@@ -508,12 +557,16 @@ func (st *stream) read(ctx context.Context) error {
 			}
 		}
 		f.mu.Lock()
+		woke := st.s.silent
 		st.take(asks, versions, answers, errs)
 		f.dispatch()
 		if st.s.asks > 0 {
 			poke(st.poke)
 		}
 		f.mu.Unlock()
+		if woke {
+			x.changed(st.s.p.id)
+		}
 	}
 }
 
@@ -531,7 +584,7 @@ func (w *want) versionOf(id record.ID) *record.Record {
 func (st *stream) take(asks []*ask, versions []*record.Record, answers [][]byte, errs []error) {
 	s, f := st.s, st.s.f
 	now := time.Now()
-	got := 0
+	got, before := 0, s.inFlight
 	st.sent = st.sent[len(asks):]
 	common := s.p.common
 	common.mu.Lock()
@@ -539,32 +592,35 @@ func (st *stream) take(asks []*ask, versions []*record.Record, answers [][]byte,
 	for i, a := range asks {
 		st.inFlight -= a.size
 		s.finish(a)
-		data := answers[i]
+		data, w := answers[i], f.wants[a.w.id]
 		got += len(data)
 		common.in.count(data)
 		switch {
 		case data == nil:
 			s.lacks(a.w)
 			f.requeue(a.w)
-		case errs[i] != nil:
-			f.settle(a.w, nil, errs[i])
-		case versions[i] == nil || f.wants[a.w.id] != a.w: // nobody looked at it
+		case versions[i] == nil || w == nil: // nobody looked at it
 			f.requeue(a.w)
+		case errs[i] != nil:
+			f.settle(w, nil, errs[i])
 		default:
-			f.settle(a.w, data, nil)
+			f.settle(w, data, nil)
 		}
 	}
 	st.answers += uint64(len(asks))
-	s.failures, s.tries, s.stalled, s.last = 0, 0, false, now
-	s.measure(now, got)
+	st.last = now
+	s.failures, s.tries, s.stalled, s.silent, s.last = 0, 0, false, false, now
+	s.measure(now, got, before)
 }
 
 // rateMemory is for how long a rate counts, in seconds of work.
 const rateMemory = 1.0
 
-// measure notes bytes that came. The time before the first message after a pause says nothing of the rate.
-func (s *source) measure(now time.Time, got int) {
-	if !s.fresh.IsZero() && got > 0 {
+// measure notes bytes that came while so many were asked for. The time before the first message after a pause says nothing of the rate, nor does that in which the peer was
+// asked for less than is on the way at its rate: the last chunks of a file would make any peer seem slow.
+func (s *source) measure(now time.Time, got, asked int) {
+	enough := min(float64(s.window()/2), s.speed()*s.rtt().Seconds()+serveBytes)
+	if !s.fresh.IsZero() && got > 0 && float64(asked) >= enough {
 		d := max(now.Sub(s.fresh).Seconds(), 1e-6)
 		keep := math.Exp(-d / rateMemory)
 		s.bytes, s.seconds = s.bytes*keep+float64(got), s.seconds*keep+d

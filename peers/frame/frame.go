@@ -14,16 +14,24 @@ import (
 // Max is the longest message, in bytes.
 const Max = 64 << 10
 
-// Write sends one message in one write.
-func Write(w io.Writer, v any) error {
+// Encode returns one message as it is sent.
+func Encode(v any) ([]byte, error) {
 	text, err := json.Marshal(v)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(text) > Max {
-		return &sharefs.Error{Op: "send message", Kind: sharefs.KindTooBig}
+		return nil, &sharefs.Error{Op: "send message", Kind: sharefs.KindTooBig}
 	}
-	_, err = w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(text))), text...))
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(text))), text...), nil
+}
+
+// Write sends one message in one write.
+func Write(w io.Writer, v any) error {
+	b, err := Encode(v)
+	if err == nil {
+		_, err = w.Write(b)
+	}
 	return err
 }
 

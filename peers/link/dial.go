@@ -111,8 +111,12 @@ func (h *Hub) reach(ctx context.Context, p *peer, addrs []string) error {
 		}
 		h.mu.Lock()
 		aside, leaving := h.aside[s], p.leaving[s] != nil
+		connected := p.link != nil && p.link.sess != s
 		h.mu.Unlock()
 		switch {
+		case connected && !leaving: // a second session would have a part of what is under way in the first
+			h.spare(s)
+			return errConnected
 		case aside:
 			return errors.New("pairing is being finished")
 		case !leaving:
@@ -121,6 +125,8 @@ func (h *Hub) reach(ctx context.Context, p *peer, addrs []string) error {
 		_ = s.Close() // which makes room for one that stays
 	}
 }
+
+var errConnected = errors.New("it has connected by itself meanwhile")
 
 // connect dials a key.
 func (h *Hub) connect(ctx context.Context, key esp.PublicKey, addrs []string) (*esp.Session, error) {

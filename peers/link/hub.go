@@ -13,7 +13,7 @@
 // # Who is who
 //
 // A session proves an X25519 key, which belongs to an Ed25519 key of either sign; the hello proves the Ed25519 key, bound to the session. Nothing else is
-// said before. A peer that is blocked is refused in the handshake.
+// said before, but for what [Hub.Lead] is for. A peer that is blocked is refused in the handshake.
 //
 // # No polling
 //
@@ -89,6 +89,7 @@ type Hub struct {
 	servingOf map[esp.PublicKey]int // likewise, of each peer; of all others together under the zero key
 	handlers  map[string]Handler
 	followers []func(sharefs.PeerID, *esp.Session)
+	leaders   []func(sharefs.PeerID, *esp.Session)
 	changed   chan struct{}         // closed, and made anew, when a session becomes the one with a peer, or one that leaves
 	heardOf   map[uint64]followed   // nonces of pairing beacons that were followed up
 	aside     map[*esp.Session]bool // in which hosts pair; they end with that

@@ -3,7 +3,6 @@ package link
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +32,7 @@ type host struct {
 	t    *testing.T
 	key  identity.Key
 	name string
+	log  slog.Handler // nil: none
 	mu   sync.Mutex
 	text []byte
 }
@@ -59,7 +59,11 @@ func (o *host) start(listen string) {
 		o.t.Fatal(err)
 	}
 	o.mu.Unlock()
-	o.Hub, err = Start(Config{Key: o.key.Private(), Name: o.name, Listen: listen, Book: b, Log: slog.New(slog.DiscardHandler)})
+	log := o.log
+	if log == nil {
+		log = slog.DiscardHandler
+	}
+	o.Hub, err = Start(Config{Key: o.key.Private(), Name: o.name, Listen: listen, Book: b, Log: slog.New(log)})
 	o.mu.Lock()
 	if err != nil {
 		o.t.Fatal(err)
@@ -263,102 +267,6 @@ func TestRevokedForgottenAndBack(t *testing.T) {
 	a.Sync()
 	wait(t, "word that it is forgotten", func() bool { return strings.Contains(b.Peers()[0].Error, "pair there as well") })
 	b.pairWith(a)
-}
-
-// A host that restarts at the same place is found; at another place it finds the others.
-func TestRestart(t *testing.T) {
-	a, b := newHost(t, "anna"), newHost(t, "bert")
-	b.pairWith(a)
-	began, _ := b.cfg.Book.Peer(a.key.ID)
-	var ended time.Time // in another second than it began
-	wait(t, "the next second", func() bool { ended = time.Now().Truncate(time.Second); return ended.After(began.Seen) })
-	a.Close()
-	wait(t, "a word of the end", func() bool { return !b.Peers()[0].Connected })
-	wait(t, "the time of the end", func() bool { p, _ := b.cfg.Book.Peer(a.key.ID); return !p.Seen.Before(ended) })
-	a.start("127.0.0.1:0")
-	a.connected(b)
-}
-
-// Two that dial each other at once end with one session.
-func TestBothDial(t *testing.T) {
-	for range 5 {
-		a, b := newHost(t, "anna"), newHost(t, "bert")
-		atA, atB := a.addresses(), b.addresses()
-		var wg sync.WaitGroup
-		wg.Go(func() { _ = a.AddByHand("1", b.key.ID, "bert", atB) })
-		wg.Go(func() { _ = b.AddByHand("1", a.key.ID, "anna", atA) })
-		wg.Wait()
-		a.connected(b)
-		a.Close()
-		b.Close()
-	}
-}
-
-// What is under way in a session goes on when another one takes its place, but not for who is revoked.
-func TestASessionThatIsReplacedGoesOn(t *testing.T) {
-	a := newHost(t, "anna")
-	a.Handle("echo", func(_ sharefs.PeerID, c *esp.Conn, _ json.RawMessage) {
-		_, _ = io.Copy(c, c)
-		c.Close()
-	})
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	key := identity.New()
-	if err := a.AddByHand("1", key.ID, "bert", nil); err != nil {
-		t.Fatal(err)
-	}
-	open := func(s *esp.Session) (*esp.Conn, error) {
-		c, err := s.Open(ctx)
-		if err == nil {
-			err = frame.Write(c, map[string]string{"purpose": "echo"})
-		}
-		return c, err
-	}
-	echo := func(c *esp.Conn) error {
-		b := make([]byte, 5)
-		_ = c.SetDeadline(time.Now().Add(patience))
-		if _, err := c.Write([]byte("hello")); err != nil {
-			return err
-		}
-		_, err := io.ReadFull(c, b)
-		return err
-	}
-	anew := func(s *esp.Session) error {
-		c, err := open(s)
-		if err == nil {
-			err = echo(c)
-		}
-		return err
-	}
-	old := a.greetedBy(ctx, key)
-	c, err := open(old)
-	if err == nil {
-		err = echo(c)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	begun := time.Now()
-	late := a.greetedBy(ctx, key)
-	for what, err := range map[string]error{"a stream of before": echo(c), "a stream that is opened late": anew(old)} {
-		if err != nil && time.Since(begun) < leaveTime { // on a machine that stood still the session may be over
-			t.Errorf("%s: %v", what, err)
-		}
-	}
-	if err := anew(late); err != nil {
-		t.Error(err)
-	}
-	if _, err := a.cfg.Book.Revoke("bert"); err != nil {
-		t.Fatal(err)
-	}
-	a.Sync()
-	for _, s := range []*esp.Session{old, late} {
-		select {
-		case <-s.Done():
-		case <-time.After(patience):
-			t.Error("a session with a peer that is revoked goes on")
-		}
-	}
 }
 
 // Addresses are told to who does not know them, and to nobody else.

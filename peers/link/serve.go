@@ -118,6 +118,27 @@ func (h *Hub) Follow(fn func(peer sharefs.PeerID, s *esp.Session)) {
 	}
 }
 
+// Lead has fn called, as [Hub.Follow] does, with each session that this host has dialed, when its hello is on the way and that of the peer has not come: what fn opens there needs not wait a round
+// trip. The peer serves it when it has checked the hello, whichever comes first. The session may yet not become the one with the peer; if it does, who follows is told besides.
+// That the session proves the X25519 key of the peer is all that is known: whoever has it has an Ed25519 key of one sign or the other, and the secret of both.
+func (h *Hub) Lead(fn func(peer sharefs.PeerID, s *esp.Session)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.leaders = append(h.leaders, fn)
+}
+
+// lead tells of a session whose hello is on the way.
+func (h *Hub) lead(p *peer, s *esp.Session) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !p.missing() || !s.Dialed() {
+		return
+	}
+	for _, fn := range h.leaders {
+		h.spawn(func() { fn(p.id, s) })
+	}
+}
+
 // joined waits until a session is the one with a peer, or was and leaves, and reports whether it came to that: of both ends one knows first, and opens streams at once.
 func (h *Hub) joined(p *peer, s *esp.Session) bool {
 	timer := time.NewTimer(helloTimeout)

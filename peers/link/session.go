@@ -95,19 +95,21 @@ func (m *hello) check(p *peer, s *esp.Session) error {
 func (h *Hub) greet(ctx context.Context, p *peer, s *esp.Session) error {
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
-	c, err := s.Open(ctx)
+	mine := h.hello(p, s)
+	mine.Purpose = purposeHello
+	first, err := frame.Encode(mine)
 	if err != nil {
 		return err
 	}
-	_ = c.SetDeadline(time.Now().Add(helloTimeout))
-	mine := h.hello(p, s)
-	mine.Purpose = purposeHello
-	var theirs hello
-	err = frame.Write(c, mine)
-	if err == nil {
-		err = unanswered(frame.Read(c, &theirs))
+	c, err := s.OpenEarly(ctx, first)
+	if err != nil {
+		h.spare(s)
+		return err
 	}
-	if err == nil {
+	_ = c.SetDeadline(time.Now().Add(helloTimeout))
+	h.lead(p, s)
+	var theirs hello
+	if err = unanswered(frame.Read(c, &theirs)); err == nil {
 		err = theirs.check(p, s)
 	}
 	if err != nil {

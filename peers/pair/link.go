@@ -66,11 +66,21 @@ type Link struct {
 
 // The text of a link is one line without a character that a shell or a QR code of letters and digits (ISO/IEC 18004, section 7.4.4) would mind, whatever its case:
 //
-//	sharefs:ID/TOKEN/HOST:PORT/HOST:PORT…
+//	sharefs:ID/TOKEN/HOST:PORT/HOST:PORT…/CHECK
+//
+// CHECK is the beginning of the SHA-256 of all before it in lower case, up to the last slash, in the letters of the token: a link that was cut when it was copied leads nowhere otherwise, and
+// nobody could say why.
 const linkScheme = "sharefs:"
+
+// checkOf returns the last part of a link.
+func checkOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return tokenEncoding.EncodeToString(sum[:])[:lenCheck]
+}
 
 // Limits of a link.
 const (
+	lenCheck     = 4    // characters, each of 5 bits
 	maxLink      = 2048 // bytes
 	maxAddresses = 16
 	maxAddress   = 255 + 6
@@ -84,7 +94,8 @@ func (l Link) String() string {
 	for i, a := range parts[2:] {
 		parts[2+i] = strings.NewReplacer("[", "", "]", "").Replace(a)
 	}
-	return strings.Join(parts, "/")
+	text := strings.ToLower(strings.Join(parts, "/"))
+	return text + "/" + checkOf(text)
 }
 
 // ParseLink reads a link. The error is of KindInvalid.
@@ -97,9 +108,12 @@ func ParseLink(text string) (l Link, err error) {
 	if !ok || len(text) > maxLink {
 		return bad("a link begins with sharefs: and is one line")
 	}
+	if end := strings.LastIndexByte(text, '/'); end < 0 || text[end+1:] != checkOf(text[:end]) {
+		return bad("it is not whole, or not as it was shown: copy all of it, to the last character")
+	}
 	parts := strings.Split(rest, "/")
-	if len(parts) < 2 {
-		return bad("it is cut: an id, a token and addresses belong there")
+	if parts = parts[:len(parts)-1]; len(parts) < 2 {
+		return bad("an id, a token and addresses belong in it")
 	}
 	if l.ID, err = sharefs.ParsePeerID(parts[0]); err != nil {
 		return Link{}, &sharefs.Error{Op: "link", Kind: sharefs.KindInvalid, Err: err}

@@ -24,6 +24,23 @@ func TestLinkText(t *testing.T) {
 		t.Errorf("a shell minds %q", text)
 	}
 	id, token := l.ID.Plain(), strings.Split(text, "/")[1]
+	for n := range text {
+		if _, err := ParseLink(text[:n]); !errors.Is(err, sharefs.KindInvalid) || n > len("sharefs:") && !strings.Contains(err.Error(), "it is not whole") {
+			t.Errorf("%q: %v", text[:n], err)
+		}
+	}
+	swapped := strings.Replace(text, "192.0.2.1", "192.0.1.2", 1)
+	if _, err := ParseLink(swapped); !errors.Is(err, sharefs.KindInvalid) || !strings.Contains(err.Error(), "not as it was shown") {
+		t.Error(err)
+	}
+	for _, s := range []string{
+		"sharefs:", "sharefs:" + id, "sharefs:" + id + "/", "sharefs:" + id + "/" + token[1:], "sharefs:" + id[1:] + "/" + token,
+		text + "/", text + "/x", text + "/0.0.0.0:1", text + "/host:0", text + "/\x1b[31m:1", "sharefs:" + id + "/" + token + strings.Repeat("/a:1", maxAddresses+1),
+	} {
+		if _, err := ParseLink(s + "/" + checkOf(s)); !errors.Is(err, sharefs.KindInvalid) || strings.Contains(err.Error(), "whole,") {
+			t.Errorf("%q, with a check: %v", s, err)
+		}
+	}
 	for _, s := range []string{
 		"", "sharefs:", "http://x", "sharefs:" + id, "sharefs:" + id + "/", "sharefs:" + id + "/" + token[1:], "sharefs:" + id[1:] + "/" + token,
 		text + "/", text + "/x", text + "/0.0.0.0:1", text + "/host:0", text + "/\x1b[31m:1", "sharefs:" + id + "/" + token + strings.Repeat("/a:1", maxAddresses+1),
@@ -52,6 +69,7 @@ func TestAddresses(t *testing.T) {
 func FuzzParseLink(f *testing.F) {
 	f.Add(Link{ID: sharefs.PeerID{1}, Addrs: []string{"a:1", "[::1]:2"}}.String())
 	f.Add("sharefs:a/b/c:1")
+	f.Add("sharefs:a/b/c:1/" + checkOf("sharefs:a/b/c:1"))
 	f.Fuzz(func(t *testing.T, text string) {
 		l, err := ParseLink(text)
 		if err != nil {

@@ -184,7 +184,7 @@ func (w *Writer) Batch(at sharefs.HLC, ids []ID, key ed25519.PrivateKey) (*Batch
 }
 
 // Saw tells the writer of a batch of its own chain that a peer has, of which it has made sure. If it is not among those that this host knows to have authored, state was lost
-// or restored here: the writer begins a new incarnation, and Saw returns true.
+// or restored here: the writer begins a new incarnation, and Saw returns true. It knows its last batch alone: one of a lower number passes for its own.
 func (w *Writer) Saw(b *Batch) bool {
 	h := w.Head
 	if b.Author != h.Author || b.Incarnation < h.Incarnation {

@@ -62,15 +62,27 @@ func (r *Replica) Apply() (waiting int, err error) {
 	p := plan{r: r, ready: map[record.ID]result{}}
 	defer p.drop()
 	for {
-		list, err := p.round()
+		list, onto, err := p.round()
 		if err != nil {
 			return p.waiting, err
 		}
 		if len(list) == 0 {
 			return p.waiting, p.err
 		}
-		p.stage(list)
+		p.stage(list, onto)
 	}
+}
+
+// Held returns the inode of the file that a version is one of; 0: there is none in the tree.
+func (r *Replica) Held(v *record.Version) sharefs.Ino {
+	if r.enter() != nil {
+		return 0
+	}
+	defer r.mu.Unlock()
+	if e := r.files.Get(v.File); e != nil {
+		return e.ino
+	}
+	return 0
 }
 
 // overtaken reports whether an error says that something is gone since, or came since: the feed tells of that.
@@ -177,15 +189,17 @@ func (r *Replica) create(op *converge.Op, e *entry, content Staged) error {
 	if err != nil {
 		return err
 	}
+	var gives *Name // who has the name until the file is made
 	if op.Over != nil {
-		_, over, err := r.there(*op.Over)
+		here, over, err := r.there(*op.Over)
 		if err != nil {
 			return err
 		}
-		if err := r.remove(over, op.Over.Link); err != nil {
+		if e == nil && over.typ != record.Directory && op.Node.Type != record.Directory && here.Parent == dir && here.Name == name {
+			gives = &here
+		} else if err := r.remove(over, op.Over.Link); err != nil {
 			return err
-		}
-		if over == e {
+		} else if over == e {
 			e = r.files.Get(op.Key.File)
 		}
 	}
@@ -212,7 +226,7 @@ func (r *Replica) create(op *converge.Op, e *entry, content Staged) error {
 		}
 		return r.entered(e, op.Key.Link, dir, name)
 	}
-	n := New{ID: op.Key.File, Type: op.Node.Type, Mode: 0o644, Content: content}
+	n := New{ID: op.Key.File, Type: op.Node.Type, Mode: 0o644, Content: content, Over: gives}
 	if n.Type == record.Directory {
 		n.Mode = plainMode
 	}
@@ -229,6 +243,11 @@ func (r *Replica) create(op *converge.Op, e *entry, content Staged) error {
 	ino, err := r.cfg.Tree.Put(dir, name, n)
 	if err != nil {
 		return err
+	}
+	if gives != nil {
+		over := r.files.Get(op.Over.File)
+		r.unname(over, op.Over.Link)
+		r.release(over)
 	}
 	e = r.bind(n.ID, ino, n.Type)
 	if n.Target != "" || content != nil {

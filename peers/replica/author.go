@@ -613,15 +613,24 @@ func (r *Replica) version(e *entry) error {
 }
 
 // parents lists the versions that one replaces which somebody makes here: the one that the file held, those that it held right before, and those in conflict with it that could be seen
-// here, for writing to a file ends its conflict.
+// here, for writing to a file ends its conflict. Of several that hold the same one stands for all.
 func (r *Replica) parents(e *entry, before ...record.ID) (ids []record.ID) {
 	if e.version.IsZero() {
 		return nil
 	}
 	ids = append(before[:min(len(before), record.MaxParents-1)], e.version)
-	if heads := r.tree.Heads(e.id); len(heads) > 1 && heads[0] == e.version {
+	heads := r.tree.Heads(e.id)
+	if len(heads) > 1 && heads[0] == e.version {
 		for _, id := range heads[1:] {
 			if r.told[id] && len(ids) < record.MaxParents {
+				ids = append(ids, id)
+			}
+		}
+	}
+	if len(heads) > 1 || len(heads) == 1 && heads[0] != e.version {
+		same := r.sameAs(ids)
+		for _, id := range heads {
+			if len(ids) < record.MaxParents && !slices.Contains(ids, id) && same(id) {
 				ids = append(ids, id)
 			}
 		}

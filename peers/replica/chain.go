@@ -3,6 +3,7 @@ package replica
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"sharefs"
 	"sharefs/peers/record"
@@ -85,8 +86,10 @@ func (r *Replica) held(b *record.Batch) func(number uint64) (*record.Batch, erro
 // batchUp makes batches of what this host has authored.
 func (r *Replica) batchUp() error {
 	var again []*record.Record
+	twice := map[record.ID]bool{}
 	for _, id := range r.anew {
-		if rec := r.tree.Record(id); rec != nil {
+		if rec := r.tree.Record(id); rec != nil && !twice[id] {
+			twice[id] = true
 			again = append(again, rec)
 		}
 	}
@@ -166,33 +169,78 @@ func (r *Replica) link(b *record.Batch) (fresh bool, err error) {
 		r.cfg.Log.Warn("a host has signed two histories: it was restored from a copy, or somebody else has its key", "author", b.Author.String(), "batch", b.Number)
 	}
 	if b.Author == r.cfg.Self {
-		if err := r.saw(b, err); err != nil {
+		if err := r.saw(b, err, c.Fork() != nil && !forked); err != nil {
 			return false, err
 		}
 	}
 	return err == nil && c.Head().Number > had, err
 }
 
-// saw is told of a batch of this host's own chain that a peer has, and of whether it could be taken.
-func (r *Replica) saw(b *record.Batch, refused error) error {
+// saw is told of a batch of this host's own chain that a peer has, of whether it could be taken, and whether it is the first that tells of another history than the one here.
+func (r *Replica) saw(b *record.Batch, refused error, first bool) error {
 	h := r.writer.Head
-	switch {
-	case errors.Is(refused, sharefs.KindPermission) && b.Incarnation == h.Incarnation:
-		// This host went on from a copy of its state. Others have what the state held that was lost, and take nothing of what it wrote instead: that is told
-		// anew.
-		for n := b.Number; n <= h.Number; n++ {
-			own, err := r.held(b)(n)
+	forked := errors.Is(refused, sharefs.KindPermission) && b.Incarnation == h.Incarnation
+	if forked || first {
+		// This host went on from a copy of its state, be it until it was shown a later batch. Others have what the state held that was lost, and take nothing of what it wrote instead:
+		// that is told anew.
+		for n := b.Number; ; n++ {
+			own, err := r.own(b.Incarnation, n)
 			if err != nil {
 				return err
 			}
+			if own == nil {
+				break
+			}
 			r.anew = append(r.anew, own.Records...)
 		}
+	}
+	switch {
+	case forked:
 	case refused != nil || !r.writer.Saw(b):
 		return nil
 	}
+	return r.beginAfter(b)
+}
+
+// beginAfter begins a new incarnation after a batch of this host's own that it has lost.
+func (r *Replica) beginAfter(b *record.Batch) error {
 	r.cfg.Log.Warn("peers have records of this host that it has lost: it begins a new chain", "incarnation", b.Incarnation, "batch", b.Number)
+	r.writer.Head.Incarnation = max(r.writer.Head.Incarnation, b.Incarnation)
 	r.begin()
 	return r.newLog()
+}
+
+// own returns a batch of this host, nil where there is none.
+func (r *Replica) own(incarnation, number uint64) (*record.Batch, error) {
+	raw, ok, err := r.cfg.Store.Get(spaceBatch, batchKey(r.cfg.Self, incarnation, number))
+	if err != nil || !ok {
+		return nil, err
+	}
+	return record.DecodeBatch(raw)
+}
+
+// insteadOf has told anew what this host wrote instead of a batch that it does not know: what has its number or a higher one in the same chain, and what is later. Whoever sends it single records
+// alone does not send it the batches that it lost, of which the first that is another one here would tell that exactly. If the batch is ahead of the clock, time does not tell what is later, and
+// all is told anew.
+func (r *Replica) insteadOf(b *record.Batch) error {
+	h := r.writer.Head
+	ahead := b.HLC > sharefs.HLCAt(r.cfg.Now())
+	var later [][]record.ID // the last batch first
+	for n := h.Number; n > 0; n-- {
+		own, err := r.own(h.Incarnation, n)
+		if err != nil {
+			return err
+		}
+		other := b.Incarnation == h.Incarnation && n >= b.Number
+		if own == nil || !other && !ahead && own.HLC < b.HLC {
+			break
+		}
+		later = append(later, own.Records)
+	}
+	for _, ids := range slices.Backward(later) {
+		r.anew = append(r.anew, ids...)
+	}
+	return nil
 }
 
 // Own returns how far this host's own chain goes.

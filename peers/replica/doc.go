@@ -26,7 +26,7 @@
 // One file after the other, each record later than what it replaces, and the place of a directory later than those of the directories that it is put into: so what happened one
 // after the other is in that order for everybody, whatever clocks say. New names first, then what changed in inodes, then names that are gone, so that a removal names the
 // versions that its author knew. A name that is gone while the inode has names of which nobody told yet is loose: it waits for them, across restarts, for then it was
-// moved. Only what differs is written: a mark that leads to nothing new is dropped. A new file is not told of before somebody has written it and its content is kept, so that
+// moved. Until then nothing is done to it for others, nor what hangs on that ([converge.World.Leave]); all else goes on. Only what differs is written: a mark that leads to nothing new is dropped. A new file is not told of before somebody has written it and its content is kept, so that
 // nobody sees it empty; its mark stays until then.
 //
 // # Where not all authors count everywhere
@@ -96,12 +96,14 @@
 //	9 fork    author (32), incarnation (8) → a batch that the author signed beside one that was taken
 //	10 passed author (32), incarnation (8) → the last batch of which was counted, how many records (8 each), who brought it (32); or author (32), id (32) of a single
 //	          record → who brought it (32)
-//	11 bulk   author (32), file (16), link (8) of a name that he removed or renamed lately → when (8, nanoseconds), and if that counted 1, the directory (16) and name that it had;
+//	11 bulk   author (32), file (16), link (8) of a name that he removed or renamed lately → when (8, nanoseconds), and if that counted 1, or if something that counted was renamed
+//	          over it 2, then the directory (16) and name that it had;
 //	          author (32) → since when something of him is held (8)
 //	12 scope  peer (32) → id of the log of what it may read (16), the last number that was given (8);
 //	          peer (32), number (8) → id of a record (32), of a removal the path that it took away
 //	13 promise version (32) → 1
 //	14 making file (16) that is about to be made here → link (8) of its name, the highest inode before (8)
+//	15 unsigned record (32) whose signature is not its author's → nothing
 //
 // # What is not here
 //

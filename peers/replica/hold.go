@@ -2,6 +2,7 @@ package replica
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"maps"
 	"slices"
@@ -29,21 +30,24 @@ type bulk struct {
 	since time.Time // when the first one was held that waits still; zero: none
 	// aside are names that got another place while something else got theirs, as a file has that an editor keeps until it has saved. In memory alone.
 	aside map[converge.Key]time.Time
+	// temps are names that he gave lately to what was new, where nothing was, and which has taken the name of nothing else since. In memory alone: after a restart they count.
+	temps young[converge.Key]
 }
 
 type bulkName struct {
 	at      time.Time
 	was     converge.Slot
 	through bool // it counted
+	over    bool // it did not count, since something that counted was renamed over it: with that it comes back
 }
 
-// young are files that came lately. Of these it is known whether they had gone before they came.
-type young struct {
-	at    map[sharefs.FileID]time.Time
-	order []sharefs.FileID
+// young are those that came lately. Of young files it is known whether they had gone before they came.
+type young[K comparable] struct {
+	at    map[K]time.Time
+	order []K
 }
 
-func (y *young) add(id sharefs.FileID, now time.Time) {
+func (y *young[K]) add(id K, now time.Time) {
 	if _, ok := y.at[id]; !ok {
 		y.at[id] = now
 		y.order = append(y.order, id)
@@ -54,7 +58,7 @@ func (y *young) add(id sharefs.FileID, now time.Time) {
 const youngFor = 10 * time.Minute
 
 // prune forgets those that came before a time.
-func (y *young) prune(before time.Time) {
+func (y *young[K]) prune(before time.Time) {
 	for len(y.order) > 0 && y.at[y.order[0]].Before(before) {
 		delete(y.at, y.order[0])
 		y.order = y.order[1:]
@@ -70,7 +74,7 @@ func unixRow(t time.Time) []byte { return u64(uint64(t.UnixNano())) }
 func (r *Replica) bulkOf(author sharefs.PeerID) *bulk {
 	b := r.bulks[author]
 	if b == nil {
-		b = &bulk{names: map[converge.Key]bulkName{}, aside: map[converge.Key]time.Time{}}
+		b = &bulk{names: map[converge.Key]bulkName{}, aside: map[converge.Key]time.Time{}, temps: young[converge.Key]{at: map[converge.Key]time.Time{}}}
 		r.bulks[author] = b
 	}
 	return b
@@ -117,6 +121,7 @@ func (r *Replica) watchOf(author sharefs.PeerID) *watch {
 	}
 	if b != nil {
 		maps.DeleteFunc(b.aside, func(_ converge.Key, at time.Time) bool { return w.now.Sub(at) >= limit.Within })
+		b.temps.prune(w.now.Add(-limit.Within))
 	}
 	if b != nil && b.since.IsZero() {
 		for key, n := range b.names {
@@ -136,23 +141,44 @@ func (w *watch) judge(rec *record.Record) Standing {
 	if !ok {
 		return Merged
 	}
+	if r.tree.Retypes(rec.Says()) { // with it all goes that is below a directory
+		return w.hold()
+	}
 	key := converge.Key{File: p.File, Link: p.Link}
 	last := r.last.Get(key)
+	if last == nil && p.Type != record.Directory {
+		w.begins(key, p)
+	}
 	if !w.takesAway(rec, p, last) {
+		if last != nil {
+			delete(r.bulkOf(w.author).temps.at, key)
+		}
 		w.give(p)
 		return Merged
 	}
 	was := slotOf(last.Body.(*record.Place))
 	b := r.bulkOf(w.author)
 	through := !w.full(b, key) && len(r.heldFrom(w.author, key)) == 0
-	w.count(b, key, bulkName{w.now, was, through})
+	if had := b.names[key]; had.through && last.Author == w.author {
+		was = had.was // where it was before all
+	}
+	w.count(b, key, bulkName{at: w.now, was: was, through: through})
 	if through {
+		over, replaced := w.other(p)
 		w.give(p)
+		if replaced {
+			w.replaces(b, over, slotOf(p))
+		}
 		return Merged
 	}
-	if b.since.IsZero() {
+	return w.hold()
+}
+
+// hold notes since when something of the author is held.
+func (w *watch) hold() Standing {
+	if b := w.r.bulkOf(w.author); b.since.IsZero() {
 		b.since = w.now
-		r.put(spaceBulk, append([]byte(nil), w.author[:]...), unixRow(w.now))
+		w.r.put(spaceBulk, append([]byte(nil), w.author[:]...), unixRow(w.now))
 	}
 	return Held
 }
@@ -177,6 +203,9 @@ func (w *watch) takesAway(rec *record.Record, p *record.Place, last *record.Reco
 	}
 	b := r.bulkOf(w.author)
 	key := converge.Key{File: p.File, Link: p.Link}
+	if w.saves(b, key, p) {
+		return false
+	}
 	if _, saved := b.aside[key]; saved && p.Removed() {
 		return false
 	}
@@ -185,6 +214,45 @@ func (w *watch) takesAway(rec *record.Record, p *record.Place, last *record.Reco
 		b.aside[key] = w.now
 	}
 	return !stays
+}
+
+// begins notes a name that is given to what is new, where nothing is. Those that were noted longest ago go where it would be too many.
+func (w *watch) begins(key converge.Key, p *record.Place) {
+	t := &w.r.bulkOf(w.author).temps
+	if _, taken := w.r.tree.Lookup(p.Parent, p.Name); taken || p.Removed() {
+		delete(t.at, key)
+		return
+	}
+	t.add(key, w.now)
+	for len(t.order) > mostBulk {
+		delete(t.at, t.order[0])
+		t.order = t.order[1:]
+	}
+}
+
+// other returns what else has the name that a placement gives, and is no directory.
+func (w *watch) other(p *record.Place) (key converge.Key, ok bool) {
+	n, ok := w.r.tree.Lookup(p.Parent, p.Name)
+	return n.Key, ok && !p.Removed() && n.Key.File != p.File && n.Type != record.Directory
+}
+
+// saves reports whether a placement renames what its author made lately over something else, as most programs do that save: no name goes that was here for long. With that it is what has the
+// name, and neither it nor a rename of it before is to be taken back.
+func (w *watch) saves(b *bulk, key converge.Key, p *record.Place) bool {
+	at, made := b.temps.at[key]
+	if _, over := w.other(p); !made || !over || w.now.Sub(at) >= w.limit.Within {
+		return false
+	}
+	delete(b.temps.at, key)
+	w.uncount(b, key)
+	return true
+}
+
+// replaces notes what a rename that counts took a name of, so that both come back together.
+func (w *watch) replaces(b *bulk, over converge.Key, at converge.Slot) {
+	if !b.names[over].through && len(b.names) < mostBulk {
+		w.set(b, over, bulkName{at: w.now, was: at, over: true})
+	}
 }
 
 // stays reports whether something else has a name, so that it is no removal if a file loses it: somebody saved.
@@ -206,7 +274,7 @@ func (w *watch) give(p *record.Place) {
 	if !ok || n.Key.File == p.File {
 		return
 	}
-	held := w.r.heldFrom(w.author, n.Key)
+	held := slices.DeleteFunc(w.r.heldFrom(w.author, n.Key), w.r.retypes)
 	if len(held) == 0 {
 		return
 	}
@@ -218,7 +286,7 @@ func (w *watch) give(p *record.Place) {
 func (w *watch) full(b *bulk, key converge.Key) bool {
 	n, gone := 1, 0
 	for k, v := range b.names {
-		if w.now.Sub(v.at) >= w.limit.Within {
+		if v.over || w.now.Sub(v.at) >= w.limit.Within {
 			continue
 		}
 		if v.through {
@@ -244,10 +312,18 @@ func (w *watch) count(b *bulk, key converge.Key, n bulkName) {
 		}
 		w.uncount(b, oldest)
 	}
+	w.set(b, key, n)
+}
+
+// set notes what became of a name.
+func (w *watch) set(b *bulk, key converge.Key, n bulkName) {
 	b.names[key] = n
-	row := unixRow(n.at)
-	if n.through {
-		row = append(append(append(row, 1), n.was.Parent[:]...), n.was.Name...)
+	row, how := unixRow(n.at), byte(1)
+	if n.over {
+		how = 2
+	}
+	if n.through || n.over {
+		row = append(append(append(row, how), n.was.Parent[:]...), n.was.Name...)
 	}
 	w.r.put(spaceBulk, bulkKey(w.author, key), row)
 }
@@ -269,10 +345,17 @@ func (r *Replica) heldFrom(author sharefs.PeerID, key converge.Key) (ids []recor
 	return ids
 }
 
+// retypes reports whether a record says that a file is something else than is known, by an earlier placement. No honest author is the cause. It takes no name from a file, but all that is
+// below a directory, and is never moot.
+func (r *Replica) retypes(id record.ID) bool {
+	rec := r.tree.Record(id)
+	return rec != nil && r.tree.Retypes(rec.Says())
+}
+
 // overtakes notes held placements of a name where one counts that comes later: they change nothing any more, and so may count, as they do on hosts that hold nothing.
 func (r *Replica) overtakes(key converge.Key, rec *record.Record) {
 	for id, held := range r.heldAt[key] {
-		if held.Says().Order().Compare(rec.Order()) < 0 {
+		if !r.retypes(id) && held.Says().Order().Compare(rec.Order()) < 0 {
 			r.moot = append(r.moot, id)
 		}
 	}
@@ -282,7 +365,7 @@ func (r *Replica) overtakes(key converge.Key, rec *record.Record) {
 func (r *Replica) loadBulks() error {
 	bad := false
 	err := r.cfg.Store.Scan(spaceBulk, nil, nil, func(k, v []byte) bool {
-		if len(v) < 8 || len(k) != 32 && len(k) != 56 || len(v) > 8 && len(v) < 8+1+16 {
+		if len(v) < 8 || len(k) != 32 && len(k) != 56 || len(v) > 8 && (len(v) < 8+1+16 || v[8] != 1 && v[8] != 2) {
 			bad = true
 			return false
 		}
@@ -294,7 +377,7 @@ func (r *Replica) loadBulks() error {
 		}
 		n := bulkName{at: at}
 		if len(v) > 8 {
-			n.through, n.was = true, converge.Slot{Parent: sharefs.FileID(v[9:25]), Name: string(v[25:])}
+			n.through, n.over, n.was = v[8] == 1, v[8] == 2, converge.Slot{Parent: sharefs.FileID(v[9:25]), Name: string(v[25:])}
 		}
 		b.names[converge.Key{File: sharefs.FileID(k[32:48]), Link: binary.BigEndian.Uint64(k[48:])}] = n
 		return true
@@ -448,15 +531,7 @@ func (r *Replica) RejectHeld(author sharefs.PeerID) (n int, err error) {
 		}
 		ids = append(ids, rec.ID())
 	}
-	for key, was := range r.bulkOf(author).names {
-		last := r.last.Get(key)
-		if _, stays := back[key]; stays || !was.through || last == nil || last.Author != author || slotOf(last.Body.(*record.Place)) == was.was {
-			continue // somebody else has decided on it since
-		}
-		if _, taken := r.tree.Lookup(was.was.Parent, was.was.Name); !taken {
-			back[key] = was.was
-		}
-	}
+	r.backCounted(author, back)
 	keys := slices.SortedFunc(maps.Keys(back), converge.Key.Compare)
 	// Directories first, so that what is in them is put into something.
 	slices.SortStableFunc(keys, func(a, b converge.Key) int { return int(r.typeOf(a)) - int(r.typeOf(b)) })
@@ -467,9 +542,41 @@ func (r *Replica) RejectHeld(author sharefs.PeerID) (n int, err error) {
 			return 0, err
 		}
 	}
-	r.decide(Merged, ids...) // each before what takes it back
+	others := slices.DeleteFunc(slices.Clone(ids), func(id record.ID) bool { return !r.retypes(id) })
+	r.decide(Known, others...)                             // what nothing takes back
+	r.decide(Merged, slices.DeleteFunc(ids, r.retypes)...) // the others, each before what takes it back
 	r.settleBulk(author)
 	return len(keys), r.sync()
+}
+
+// backCounted adds to what is put back, by name, what an author had removed and renamed before it was too much.
+func (r *Replica) backCounted(author sharefs.PeerID, back map[converge.Key]converge.Slot) {
+	names := r.bulkOf(author).names
+	keys := slices.SortedFunc(maps.Keys(names), func(a, b converge.Key) int { // of two that had one name, the one that had it last
+		return cmp.Or(names[b].at.Compare(names[a].at), a.Compare(b))
+	})
+	given := map[converge.Slot]bool{}
+	for _, s := range back {
+		given[s] = true
+	}
+	for again := true; again; { // a name may be free once another file goes back
+		again = false
+		for _, key := range keys {
+			n, last := names[key], r.last.Get(key)
+			if !n.through && !n.over || back[key] == n.was || given[n.was] || last == nil || last.Author != author || slotOf(last.Body.(*record.Place)) == n.was {
+				continue // somebody else has decided on it since
+			}
+			if node, taken := r.tree.Lookup(n.was.Parent, n.was.Name); taken {
+				if to, goes := back[node.Key]; !goes || to == n.was {
+					continue
+				}
+			}
+			if s, had := back[key]; had {
+				delete(given, s)
+			}
+			back[key], given[n.was], again = n.was, true, true
+		}
+	}
 }
 
 func (r *Replica) typeOf(key converge.Key) record.Type {

@@ -3,6 +3,8 @@ package replica
 import (
 	"encoding/binary"
 	"errors"
+	"net"
+	"time"
 
 	"sharefs"
 	"sharefs/peers/converge"
@@ -34,22 +36,63 @@ func (r *Replica) Arrived() uint64 {
 //
 // Items of authors that do not count here are passed over and counted ([Replica.PassedOver]). So are, without being counted, those of one that signed two histories, from the first on
 // that the other history has too, or one in two shares.
+//
+// What costs more than its own taking, as a directory that somebody says to have moved before many others did, is taken a part at a time, with pauses in which others get on, so that
+// nobody has this host do no more than that.
 func (r *Replica) Take(from sharefs.PeerID, items []Item) (fresh int, err error) {
+	for {
+		began := r.cfg.Now()
+		n, news, end, e := r.takeSome(from, items)
+		if e != nil && (end || err == nil) {
+			err = e
+		}
+		if fresh += news; end || n == len(items) {
+			return fresh, err
+		}
+		items = items[n:]
+		r.rest(min(r.cfg.Now().Sub(began), longestRest))
+		select {
+		case <-r.cfg.Ending:
+			return fresh, net.ErrClosed
+		default:
+		}
+	}
+}
+
+// sleep rests, or until the host is to end.
+func (r *Replica) sleep(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-r.cfg.Ending:
+	}
+}
+
+// Bounds of what is done anew at a time for what a peer sends: records and names, about a microsecond each; and of the pause after it, which is as long as that took.
+const (
+	mostRedone  = 1 << 18
+	longestRest = 10 * time.Second
+)
+
+// takeSome takes the first items, as many as are not too much at a time; end: none after them is to be taken.
+func (r *Replica) takeSome(from sharefs.PeerID, items []Item) (n, fresh int, end bool, err error) {
 	if err := r.enter(); err != nil {
-		return 0, err
+		return 0, 0, true, err
 	}
 	defer r.mu.Unlock()
 	var in []converge.Input
 	twice := map[record.ID]bool{}
 	r.young.prune(r.cfg.Now().Add(-youngFor))
-	for i := range items {
-		w := r.watches(&items[i])
-		_, parts := r.where(items[i].author())
+	before := r.tree.Redone() + r.looked
+	for n < len(items) && !end && r.tree.Redone()+r.looked-before < mostRedone {
+		i := &items[n]
+		n++
+		w := r.watches(i)
+		_, parts := r.where(i.author())
 		if (w != nil || parts) && len(in) > 0 { // what is there is looked at
 			r.add(in...)
 			in = nil
 		}
-		come, news, e := r.takeItem(from, &items[i], w, twice)
+		come, news, e := r.takeItem(from, i, w, twice)
 		in, fresh = append(in, come...), fresh+news
 		if parts {
 			in = nil // it was added
@@ -58,15 +101,14 @@ func (r *Replica) Take(from sharefs.PeerID, items []Item) (fresh int, err error)
 			err = e
 		}
 		if e != nil && !errors.Is(e, sharefs.KindAgain) && !errors.Is(e, sharefs.KindBusy) {
-			err = e
-			break
+			err, end = e, true
 		}
 	}
 	r.add(in...) // before the commit, which makes batches of what is in the tree
 	if e := r.sync(); e != nil {
-		return 0, e
+		return n, 0, true, e
 	}
-	return fresh, err
+	return n, fresh, end, err
 }
 
 // takeItem checks an item and puts what is new of it into the database. What is judged by where it is in the tree is added to it, one record after the other; all else the caller adds.
@@ -83,8 +125,8 @@ func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[rec
 		return nil, 0, nil
 	}
 	if i.Batch == nil && r.have(i.Records[0].ID()) || i.Batch != nil && r.taken(i.Batch) {
-		in := r.again(i, w)
-		return in, len(in), nil
+		in, news := r.again(i, w)
+		return in, news, nil
 	}
 	if err := r.acceptable(i); err != nil {
 		return nil, 0, err
@@ -157,10 +199,13 @@ func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[rec
 }
 
 // again judges anew what was passed over of an item that was taken before: it is asked for again when its author may do more. The records that are here are kept, for nobody has looked at the
-// signatures of those that came now.
-func (r *Replica) again(i *Item, w *watch) (in []converge.Input) {
+// signatures of those that came now, but where that of one here is known to be wrong.
+func (r *Replica) again(i *Item, w *watch) (in []converge.Input, news int) {
 	_, parts := r.where(i.author())
 	for _, rec := range i.Records {
+		if r.resign(rec) {
+			news++
+		}
 		had, ok := r.standingOf(rec.ID())
 		if !ok || had != PassedOver && had != Leading {
 			continue
@@ -174,12 +219,13 @@ func (r *Replica) again(i *Item, w *watch) (in []converge.Input) {
 			continue
 		}
 		in = append(in, j.inputs()...)
+		news++
 		r.keep(j)
 		if parts {
 			r.addPart(j, w)
 		}
 	}
-	return in
+	return in, news
 }
 
 // taken reports whether a batch is in its chain already.

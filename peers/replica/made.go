@@ -33,10 +33,12 @@ func (p *plan) announce() error {
 	return r.commit()
 }
 
-// withdraw says that what was announced is made, and in the account, or is not.
+// withdraw says that what was announced is made, and in the account, or is not. If the account was read anew since, it is not known which: then the author comes to see.
 func (p *plan) withdraw() {
 	for _, id := range p.making {
-		p.r.drop(spaceMaking, id[:])
+		if _, unsure := p.r.unsure[id]; !unsure {
+			p.r.drop(spaceMaking, id[:])
+		}
 	}
 	p.making = nil
 }

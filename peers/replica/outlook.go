@@ -16,16 +16,20 @@ import (
 type outlook struct {
 	// Guarded by Replica.mu:
 	pending []converge.Input // to be added
+	records int              // in the tree and in pending
 	used    time.Time
+	leaving *time.Timer // of leave; it holds the tree as long as it runs
 
 	mu   sync.Mutex // guards what follows; comes before Replica.mu
 	tree *converge.Tree
 }
 
-// Bounds of what is kept of such trees: how many there are, and for how long one is kept after somebody looked.
+// Bounds of what is kept of such trees: how many records are in all of them, each of which takes 0.3 kB of memory there; how many trees there may be in any case, so that two can be
+// looked at in turn, for one is made at 20 to 60 thousand records a second; and for how long one is kept after somebody looked.
 const (
-	mostOutlooks = 4
-	outlookFor   = time.Minute
+	mostInOutlooks = 800_000
+	leastOutlooks  = 2
+	outlookFor     = time.Minute
 )
 
 // proposes reports whether anything of an author waits.
@@ -42,15 +46,6 @@ func (r *Replica) proposes(author sharefs.PeerID) bool {
 func (r *Replica) outlook(author sharefs.PeerID) *outlook {
 	o := r.outlooks[author]
 	if o == nil {
-		if len(r.outlooks) >= mostOutlooks {
-			var oldest sharefs.PeerID
-			for id, other := range r.outlooks {
-				if at := r.outlooks[oldest]; at == nil || other.used.Before(at.used) {
-					oldest = id
-				}
-			}
-			delete(r.outlooks, oldest)
-		}
 		o = &outlook{tree: converge.New()}
 		r.tree.Inputs(func(i converge.Input) {
 			if r.aside[author][i.Record.ID()].waits() {
@@ -59,11 +54,36 @@ func (r *Replica) outlook(author sharefs.PeerID) *outlook {
 			}
 			o.pending = append(o.pending, i)
 		})
+		o.records = len(o.pending)
+		r.makeRoom(o.records)
 		r.outlooks[author] = o
-		time.AfterFunc(outlookFor, func() { r.leave(author, o) })
+		o.leaving = time.AfterFunc(outlookFor, func() { r.leave(author, o) })
 	}
 	o.used = time.Now()
 	return o
+}
+
+// makeRoom gives trees up, those first at which nobody has looked for longest, until there is room for one more of so many records. r.mu is held.
+func (r *Replica) makeRoom(records int) {
+	for _, o := range r.outlooks {
+		records += o.records
+	}
+	for records > mostInOutlooks && len(r.outlooks) >= leastOutlooks {
+		var oldest sharefs.PeerID
+		for id, other := range r.outlooks {
+			if at := r.outlooks[oldest]; at == nil || other.used.Before(at.used) {
+				oldest = id
+			}
+		}
+		records -= r.outlooks[oldest].records
+		r.giveUp(oldest)
+	}
+}
+
+// giveUp gives the tree of an author up. r.mu is held.
+func (r *Replica) giveUp(author sharefs.PeerID) {
+	r.outlooks[author].leaving.Stop()
+	delete(r.outlooks, author)
 }
 
 // leave gives an author's tree up that nobody has looked at for a while.
@@ -74,16 +94,17 @@ func (r *Replica) leave(author sharefs.PeerID, o *outlook) {
 		return
 	}
 	if rest := outlookFor - time.Since(o.used); rest > 0 {
-		time.AfterFunc(rest, func() { r.leave(author, o) })
+		o.leaving.Reset(rest)
 		return
 	}
-	delete(r.outlooks, author)
+	r.giveUp(author)
 }
 
 // follow has the trees of authors know of records that came.
 func (r *Replica) follow(in ...converge.Input) {
 	for _, o := range r.outlooks {
 		o.pending = append(o.pending, in...)
+		o.records += len(in)
 	}
 }
 

@@ -37,10 +37,14 @@ func (r *Replica) Saw(b *record.Batch) error {
 		return err
 	}
 	defer r.mu.Unlock()
-	if r.taken(b) {
+	if r.taken(b) || b.Incarnation < r.writer.Head.Incarnation {
 		return nil
 	}
-	if err := r.saw(b, nil); err != nil {
+	if err := r.insteadOf(b); err != nil {
+		return err
+	}
+	// Also where this host's own chain goes further than the number of the batch: then it wrote more since than it lost.
+	if err := r.beginAfter(b); err != nil {
 		return err
 	}
 	return r.commit()

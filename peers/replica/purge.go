@@ -36,11 +36,15 @@ type purge struct {
 	attrs  map[sharefs.FileID]bool // whose attributes it set
 	hollow map[sharefs.FileID]bool // directories that it made, in which nothing of others is
 	first  map[sharefs.FileID]*record.Record
+	told   map[record.ID]bool // what it told of others, for which nobody else stands
 	list   []Purged
 }
 
+// by reports whether a record is the author's, or rests on his word.
+func (p *purge) by(rec *record.Record) bool { return rec.Author == p.author || p.told[rec.ID()] }
+
 // Purge takes back what an author did to the live tree: what it removed is there again, what it moved is where it was, what it wrote to others' files is as the newest version of others has it, and
-// what it made is removed, but for files that others have written to since, and directories in which there is something of others. This host says so itself, in records
+// what it made is removed, but for files that others have written to since, and directories in which there is something of others. What it alone told of others, and they did not sign, is its own. This host says so itself, in records
 // of its own, so that all hosts follow who trust it; [Replica.Apply] does it, and nothing is lost from any history. It returns what changes, by path; dry: and changes nothing.
 func (r *Replica) Purge(author sharefs.PeerID, dry bool) ([]Purged, error) {
 	if author == r.cfg.Self {
@@ -51,7 +55,8 @@ func (r *Replica) Purge(author sharefs.PeerID, dry bool) ([]Purged, error) {
 	}
 	defer r.mu.Unlock()
 	p := purge{r: r, author: author, keys: map[converge.Key]bool{}, files: map[sharefs.FileID]bool{}, attrs: map[sharefs.FileID]bool{}, hollow: map[sharefs.FileID]bool{},
-		first: map[sharefs.FileID]*record.Record{}}
+		first: map[sharefs.FileID]*record.Record{}, told: map[record.ID]bool{}}
+	p.findTold()
 	p.without()
 	p.findHollow()
 	say := func(body record.Body, before ...sharefs.HLC) error { return r.say(body, before...) }
@@ -70,6 +75,23 @@ func (r *Replica) Purge(author sharefs.PeerID, dry bool) ([]Purged, error) {
 	return p.list, r.sync()
 }
 
+// findTold finds what the author alone told of others: it has no signature here, so that whoever is said to have written it may know nothing of it. What others signed is their own,
+// also where it came by the author.
+func (p *purge) findTold() {
+	others := map[record.ID]bool{} // what somebody else told
+	p.r.tree.Inputs(func(i converge.Input) {
+		inner := i.Record.Says()
+		switch {
+		case inner == i.Record || i.Standing != converge.Merged:
+		case i.Record.Author != p.author:
+			others[inner.ID()] = true
+		case p.r.vouched[inner.ID()] != nil && inner.Author != p.r.cfg.Self:
+			p.told[inner.ID()] = true
+		}
+	})
+	maps.DeleteFunc(p.told, func(id record.ID, _ bool) bool { return others[id] })
+}
+
 // without makes the tree without the author's records. Versions stay as what lies between others; of what it made the first place stays where somebody else had a part in it.
 func (p *purge) without() {
 	others := map[sharefs.FileID]bool{} // who wrote to it
@@ -83,12 +105,12 @@ func (p *purge) without() {
 				p.first[b.File] = i.Record
 			}
 		case *record.Version:
-			others[b.File] = others[b.File] || i.Record.Author != p.author
+			others[b.File] = others[b.File] || !p.by(i.Record)
 		}
 	})
 	var in []converge.Input
 	p.r.tree.Inputs(func(i converge.Input) {
-		if i.Record.Author != p.author || i.Standing != converge.Merged {
+		if !p.by(i.Record) || i.Standing != converge.Merged {
 			in = append(in, i)
 			return
 		}
@@ -113,10 +135,10 @@ func (p *purge) without() {
 func (p *purge) findHollow() {
 	var hollow func(dir sharefs.FileID) bool
 	hollow = func(dir sharefs.FileID) bool {
-		own := dir != record.Root && p.first[dir] != nil && p.first[dir].Author == p.author
+		own := dir != record.Root && p.first[dir] != nil && p.by(p.first[dir])
 		if n, ok := p.tree.Node(converge.Key{File: dir}); ok {
 			for _, id := range n.Merged {
-				own = own && p.first[id] != nil && p.first[id].Author == p.author
+				own = own && p.first[id] != nil && p.by(p.first[id])
 			}
 		}
 		p.tree.Children(dir, func(n converge.Node) {
@@ -214,7 +236,7 @@ func (p *purge) contents(say func(record.Body, ...sharefs.HLC) error) error {
 		heads, rest := r.tree.Heads(file), p.tree.Heads(file)
 		var parents []record.ID
 		for _, id := range heads {
-			if r.tree.Record(id).Author == p.author {
+			if p.by(r.tree.Record(id)) {
 				parents = append(parents, id)
 			}
 		}
@@ -244,7 +266,7 @@ func (p *purge) attributes(say func(record.Body, ...sharefs.HLC) error) error {
 		is, _ := r.tree.Node(key)
 		was, _ := p.tree.Node(key)
 		now, old := r.tree.Record(is.Attr), r.tree.Record(was.Attr)
-		if !ok || now == nil || now.Author != p.author || old == nil {
+		if !ok || now == nil || !p.by(now) || old == nil {
 			continue
 		}
 		a := *old.Body.(*record.Attr)

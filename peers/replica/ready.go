@@ -42,26 +42,26 @@ type result struct {
 }
 
 // round goes on until contents are needed, which it returns: none at the end.
-func (p *plan) round() (list []*record.Record, err error) {
+func (p *plan) round() (list []*record.Record, onto []sharefs.Ino, err error) {
 	r := p.r
 	if err := r.enter(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer r.mu.Unlock()
-	if len(r.loose)+len(r.unsure) > 0 || r.lost {
-		p.waiting = len(r.due) // names are being moved, or it is to be found out what was made: the author comes first
-		return nil, p.give()
+	if r.lost { // what the tree has is to be looked at first
+		p.waiting = len(r.due)
+		return nil, nil, p.give()
 	}
 	last := p.made && p.gen != r.gen
 	if last {
 		if err := p.give(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if !p.made {
 		p.make()
 		if err := p.announce(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	for ; p.next < len(p.ops); p.next++ {
@@ -73,7 +73,8 @@ func (p *plan) round() (list []*record.Record, err error) {
 			if it, looked = p.ready[rec.ID()]; !looked {
 				if !last {
 					p.gen = r.gen
-					return p.list(), nil
+					list, onto = p.list()
+					return list, onto, nil
 				}
 				it.err = errAgain // whoever did something has this looked at again
 			}
@@ -90,13 +91,14 @@ func (p *plan) round() (list []*record.Record, err error) {
 	if p.waiting = len(r.due); p.waiting == 0 {
 		r.due = map[converge.Key]bool{} // a map keeps the room of the most that was in it
 	}
-	return nil, p.give()
+	return nil, nil, p.give()
 }
 
 // make finds the way.
 func (p *plan) make() {
 	r := p.r
 	*p = plan{r: r, ready: p.ready, held: p.held, err: p.err, made: true, gen: r.gen, changes: map[converge.Key]*converge.Node{}, last: map[converge.Key]int{}, failed: map[converge.Key]bool{}}
+	away := r.away()
 	delete(r.due, converge.Key{})
 	for key := range r.due {
 		p.changes[key] = nil
@@ -104,6 +106,9 @@ func (p *plan) make() {
 		if _, here := r.world.Node(key); shown && (here || n.Type != record.Symlink || !n.Live.IsZero()) {
 			p.changes[key] = &n
 		}
+	}
+	if len(away) > 0 {
+		r.world.Leave(p.changes, away)
 	}
 	p.ops = r.world.Lead(p.changes)
 	for i := range p.ops {
@@ -117,6 +122,19 @@ func (p *plan) make() {
 			p.done(key)
 		}
 	}
+}
+
+// away lists the files of which nobody knows at the moment where they are, or whether they are here: somebody moves them, or it is to be found out what was made. The author comes first, and
+// nothing is done that hangs on them.
+func (r *Replica) away() map[sharefs.FileID]bool {
+	files := map[sharefs.FileID]bool{}
+	for key := range r.loose {
+		files[key.File], r.due[key] = true, true
+	}
+	for id := range r.unsure {
+		files[id] = true
+	}
+	return files
 }
 
 // did notes how an operation ended.
@@ -163,8 +181,8 @@ func (p *plan) give() error {
 	return p.r.commit()
 }
 
-// list returns the versions whose contents the next operations need.
-func (p *plan) list() (list []*record.Record) {
+// list returns the versions whose contents the next operations need, and the files that are to have them, as far as there are any.
+func (p *plan) list() (list []*record.Record, onto []sharefs.Ino) {
 	twice := map[record.ID]bool{}
 	size := uint64(0)
 	for i := p.next; i < len(p.ops) && len(list) < readyFiles && size < readyBytes; i++ {
@@ -177,9 +195,14 @@ func (p *plan) list() (list []*record.Record) {
 		}
 		twice[rec.ID()] = true
 		list = append(list, rec)
+		ino := sharefs.Ino(0)
+		if e := p.r.files.Get(p.ops[i].Key.File); e != nil && p.ops[i].Verb == converge.Content {
+			ino = e.ino
+		}
+		onto = append(onto, ino)
 		size += rec.Body.(*record.Version).Size
 	}
-	return list
+	return list, onto
 }
 
 // needs returns the version whose content an operation needs.
@@ -199,9 +222,9 @@ func (p *plan) needs(op *converge.Op) *record.Record {
 }
 
 // stage makes contents ready, without the lock.
-func (p *plan) stage(list []*record.Record) {
+func (p *plan) stage(list []*record.Record, onto []sharefs.Ino) {
 	p.drop() // what nobody needed
-	made, errs, err := p.r.cfg.Tree.Stage(list)
+	made, errs, err := p.r.cfg.Tree.Stage(list, onto)
 	for i, rec := range list {
 		switch {
 		case err != nil:

@@ -25,6 +25,8 @@ type Config struct {
 	Now   func() time.Time // nil: time.Now
 	Rand  io.Reader        // of what has to be unlike anything else; nil: crypto/rand.Reader
 	Log   *slog.Logger     // nil: nowhere
+	// Ending is closed when the host is to end: a Take that rests then gives up, and what it has not taken comes again. Nil: it never is.
+	Ending <-chan struct{}
 	// Counts reports whether anything of an author other than this host counts. Of whom nothing does nothing is kept: it is counted ([Replica.PassedOver]).
 	Counts func(author sharefs.PeerID) bool
 	// Wrote is called, without locks but that of Author, when that has written a part; nil: nobody wants to know.
@@ -61,6 +63,7 @@ type Replica struct {
 
 	authoring sync.Mutex // held while what changed is written down; before mu
 	applying  sync.Mutex // held while the tree is led to what the records say; before mu
+	rest      func(time.Duration)
 	promised  promises
 
 	mu  sync.Mutex // guards all below
@@ -74,6 +77,7 @@ type state struct {
 	tree     *converge.Tree
 	last     index.Index[converge.Key, record.Record] // the last placement
 	said     map[record.ID]bool                       // records of others of which this host has told
+	unsigned map[record.ID]bool                       // records of which the signature is not their author's
 	vouched  map[record.ID]*record.Record             // records that are here by one who told of them alone: by which of his
 	attrs    map[sharefs.FileID]sharefs.HLC           // the time of the last attributes
 	removals map[sharefs.FileID][]*record.Record
@@ -92,7 +96,7 @@ type state struct {
 	holding map[sharefs.PeerID]int                        // how many of an author
 	bulks   map[sharefs.PeerID]*bulk
 	moot    []record.ID // what is held for nothing
-	young   young
+	young   young[sharefs.FileID]
 
 	written       map[sharefs.PeerID]uint64  // how many records of each author are here
 	beyond        map[sharefs.PeerID]beyond  // what went beyond what an author may have here
@@ -101,6 +105,7 @@ type state struct {
 	passedSingles int
 
 	outside outside
+	looked  uint64 // names below directories that were moved
 	scopes  map[sharefs.PeerID]*scope
 	about   map[sharefs.FileID][]*record.Record // all records by file; nil while nobody needs it
 
@@ -135,6 +140,7 @@ func Open(cfg Config) (*Replica, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &Replica{cfg: cfg}
+	r.rest = r.sleep
 	// Before anything is done here, and so put into the account, that somebody may undo.
 	var err error
 	if r.followed, err = cfg.Tree.Follow(); err != nil {
@@ -163,13 +169,13 @@ func (r *Replica) enter() error {
 // load makes memory anew from the database.
 func (r *Replica) load() error {
 	r.gen++
-	r.state = state{account: newAccount(), tree: converge.New(), last: index.New(keyOf), said: map[record.ID]bool{}, vouched: map[record.ID]*record.Record{},
+	r.state = state{account: newAccount(), tree: converge.New(), last: index.New(keyOf), said: map[record.ID]bool{}, unsigned: map[record.ID]bool{}, vouched: map[record.ID]*record.Record{},
 		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{}, untold: map[converge.Key]bool{},
 		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, early: map[slot]bool{}, chains: map[chainID]*record.Chain{},
 		aside: asides{}, contest: map[converge.Key]bool{}, refused: refusals{}, outlooks: map[sharefs.PeerID]*outlook{}, passed: map[sharefs.PeerID]*passed{}, written: map[sharefs.PeerID]uint64{}, beyond: map[sharefs.PeerID]beyond{},
 		scopes: map[sharefs.PeerID]*scope{}, outside: outside{},
 		heldAt: map[converge.Key]map[record.ID]*record.Record{}, holding: map[sharefs.PeerID]int{}, bulks: map[sharefs.PeerID]*bulk{},
-		young:    young{at: map[sharefs.FileID]time.Time{}},
+		young:    young[sharefs.FileID]{at: map[sharefs.FileID]time.Time{}},
 		unsynced: true} // a process before may not have come to it
 	r.world.Like(r.tree)
 	if err := r.account.load(r.cfg.Store); err != nil {
@@ -185,6 +191,9 @@ func (r *Replica) load() error {
 		return err
 	}
 	if err := r.loadBulks(); err != nil {
+		return err
+	}
+	if err := r.loadUnsigned(); err != nil {
 		return err
 	}
 	if err := r.loadRecords(); err != nil {

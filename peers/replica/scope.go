@@ -13,7 +13,8 @@ import (
 //   - of each directory in which such a name lies, and that the peer may not read itself, the placement that is in effect, and nothing else.
 //
 // A file that comes into the scope, and a directory with all below it, is told with its whole past, directories first. One that leaves it is not told of any more, not even what
-// had not been sent: the peer keeps what it has. But a name that is removed while the peer may read it is told to be removed.
+// had not been sent: the peer keeps what it has. But a name that is removed while the peer may read it is told to be removed, with the versions that its removal
+// has seen: whoever lacks one of them does not know that the removal speaks of what he has.
 // That holds for a directory that it may read also where something in it that it may not read keeps the directory here: to keep the removal back would tell of that.
 //
 // The rows are kept beside the records, in the same commits, so that a peer goes on from where it was.
@@ -33,7 +34,7 @@ type scope struct {
 	saved uint64 // as it is in the database
 	files map[sharefs.FileID]*part
 	kids  map[sharefs.FileID]int // how many names that are told each directory has
-	gone  map[record.ID]*row     // removals of what was in it
+	gone  map[record.ID]*row     // removals of what was in it, and the versions that they have seen of files that are not in it any more
 }
 
 // part is a file of a scope.
@@ -148,7 +149,8 @@ func (r *Replica) ScopeBehind(peer sharefs.PeerID, after uint64, most int) (n in
 	return n, err
 }
 
-// ScopeVersion returns a version that a peer may read at present; nil: there is none, or it is none of those.
+// ScopeVersion returns a version that a peer may read at present, or is told because a removal has seen it, for the peer may have the file under a name of its own; nil: there is none, or it
+// is none of those.
 func (r *Replica) ScopeVersion(peer sharefs.PeerID, id record.ID) (*record.Record, error) {
 	if err := r.enter(); err != nil {
 		return nil, err
@@ -160,7 +162,7 @@ func (r *Replica) ScopeVersion(peer sharefs.PeerID, id record.ID) (*record.Recor
 	}
 	rec := r.tree.Record(id)
 	p := s.files[fileOf(rec)] // whether there is such a record or not
-	if p == nil || !p.all {
+	if (p == nil || !p.all) && s.gone[id] == nil {
 		return nil, nil
 	}
 	if _, ok := rec.Body.(*record.Version); !ok {

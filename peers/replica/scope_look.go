@@ -39,7 +39,7 @@ func (r *Replica) scoped(in []converge.Input, news []*record.Record) {
 	r.tree.Touched(func(id sharefs.FileID) { files[id] = struct{}{} })
 	list := slices.Collect(maps.Keys(files))
 	for _, s := range r.scopes {
-		r.look(s, list, came, false)
+		r.look(s, slices.Clone(list), came, false) // each look uses its list up
 	}
 }
 
@@ -161,6 +161,12 @@ func (r *Replica) tell(s *scope, id sharefs.FileID, old was, came []*record.Reco
 			}
 		}
 		for _, rec := range slices.SortedFunc(slices.Values(came), byOrder) {
+			if w := s.gone[rec.ID()]; w != nil && reads && rec.Body.Kind() == record.KindVersion { // it is one of a file that is told again
+				delete(s.gone, w.id)
+				w.path, p.rows = "", append(p.rows, w)
+				r.write(s, w)
+				continue
+			}
 			if s.gone[rec.ID()] == nil && r.picks(s, p, rec) && !has(rec.ID()) {
 				add(rec.ID())
 			}
@@ -188,10 +194,45 @@ func (r *Replica) tell(s *scope, id sharefs.FileID, old was, came []*record.Reco
 			add(p.names[0].place)
 		}
 	default:
+		r.keepSeen(s, p, id)
 		r.eraseAll(s, p, nil)
 		delete(s.files, id)
 	}
 	return fresh
+}
+
+// keepSeen has the versions that removals have seen be told as long as those are: a peer that lacks one of them would not know that what it has was removed.
+func (r *Replica) keepSeen(s *scope, p *part, id sharefs.FileID) {
+	var versions map[record.ID]*row
+	for _, rec := range slices.SortedFunc(slices.Values(r.removalsOf(id)), byOrder) {
+		gone := s.gone[rec.ID()]
+		if gone == nil {
+			continue
+		}
+		if versions == nil {
+			versions = map[record.ID]*row{}
+			for _, w := range p.rows {
+				if r.tree.Record(w.id).Body.Kind() == record.KindVersion {
+					versions[w.id] = w
+				}
+			}
+		}
+		for todo := slices.Clone(rec.Says().Body.(*record.Place).Seen); len(todo) > 0; {
+			id := todo[len(todo)-1]
+			todo = todo[:len(todo)-1]
+			w := versions[id]
+			if w == nil {
+				continue
+			}
+			delete(versions, id)
+			w.path, s.gone[id] = gone.path, w
+			if w.number > 0 {
+				r.write(s, w)
+			}
+			todo = append(todo, r.tree.Record(id).Body.(*record.Version).Parents...)
+		}
+	}
+	p.rows = slices.DeleteFunc(p.rows, func(w *row) bool { return s.gone[w.id] == w })
 }
 
 // removalsOf returns all removals of names of a file.

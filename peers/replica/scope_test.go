@@ -213,7 +213,7 @@ type told struct {
 	all   map[sharefs.FileID]bool               // files of which all is told
 	names map[converge.Key]string               // names that may be read, and where they were
 	log   map[sharefs.FileID]map[record.ID]bool // what is told of each file
-	gone  map[record.ID]string                  // removals, and of what
+	gone  map[record.ID]string                  // removals, and of what; and the versions that they have seen of files of which nothing else is told
 }
 
 func newTold(rules scopeRules) *told {
@@ -285,7 +285,12 @@ func (o *told) step(all, news []*record.Record) {
 		}
 		for _, rec := range of[id] {
 			came := o.all[id] && slices.Contains(news, rec) || !o.all[id] && files[id] || fresh[id] && isRemoval(rec)
-			if _, gone := o.gone[rec.ID()]; came && !gone && tells(id, rec) {
+			_, gone := o.gone[rec.ID()]
+			if _, version := rec.Body.(*record.Version); came && gone && version && files[id] {
+				delete(o.gone, rec.ID())
+				gone = false
+			}
+			if came && !gone && tells(id, rec) {
 				o.log[id][rec.ID()] = true
 			}
 		}
@@ -317,12 +322,30 @@ func (o *told) step(all, news []*record.Record) {
 		if place, ok := leads[id]; ok {
 			o.log[id] = map[record.ID]bool{place: true}
 		} else if !files[id] {
+			for _, rec := range of[id] {
+				if path, ok := o.gone[rec.ID()]; ok && isRemoval(rec) {
+					o.keep(tree, o.log[id], rec.Body.(*record.Place).Seen, path)
+				}
+			}
 			delete(o.log, id)
 		}
 	}
 	o.all, o.names = files, map[converge.Key]string{}
 	for key, at := range names {
 		o.names[key] = at.Path
+	}
+}
+
+// keep has versions of a file be told with a removal that has seen them.
+func (o *told) keep(tree *converge.Tree, log map[record.ID]bool, seen []record.ID, path string) {
+	for _, id := range seen {
+		if rec := tree.Record(id); rec != nil && log[id] {
+			if v, ok := rec.Body.(*record.Version); ok {
+				delete(log, id)
+				o.gone[id] = path
+				o.keep(tree, log, v.Parents, path)
+			}
+		}
 	}
 }
 
@@ -440,7 +463,7 @@ func (p *partial) since(after uint64) (list []*record.Record, last uint64) {
 	return list, last
 }
 
-// is holds that the peer is told what it is by the slow scope.
+// is holds that the peer is told what it is by the slow scope, and given the contents of the versions that it is told, and of no others.
 func (p *partial) is(o *told) {
 	p.t.Helper()
 	list, _ := p.since(0)
@@ -448,6 +471,14 @@ func (p *partial) is(o *told) {
 	for _, rec := range list {
 		got = append(got, rec.ID())
 	}
+	p.rep.tree.Inputs(func(i converge.Input) {
+		if i.Record.Body.Kind() == record.KindVersion {
+			v, err := p.rep.ScopeVersion(reader, i.Record.ID())
+			if p.check(err); (v != nil) != slices.Contains(got, i.Record.ID()) {
+				p.t.Fatalf("its content is given: %v, which is not whether it is told: %+v", v != nil, i.Record.Body)
+			}
+		}
+	})
 	slices.SortFunc(got, record.ID.Compare)
 	want := o.ids()
 	if slices.Equal(got, want) {

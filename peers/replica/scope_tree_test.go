@@ -3,6 +3,7 @@ package replica
 import (
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -154,4 +155,80 @@ func TestScopeNameThatComesBack(t *testing.T) {
 	has("b")
 	w.version(file)
 	has("a", "b")
+}
+
+// TestScopesOfSeveralPeers has several peers read the same part: all are told the same.
+func TestScopesOfSeveralPeers(t *testing.T) {
+	for seed := range uint64(10) {
+		p, w := newPartial(t, scopeRules{"": true, "b": false}), newPen()
+		cfg := p.rep.cfg
+		cfg.Scope = func(sharefs.PeerID) (Scope, bool) { return p.rules.scope(), true }
+		var err error
+		p.rep, err = Open(cfg)
+		check(t, err)
+		rnd := rand.New(rand.NewPCG(seed, 6))
+		for step := range 40 {
+			var first []string
+			for peer := range byte(3) {
+				id := sharefs.PeerID{1 + peer}
+				log, _, err := p.rep.ScopeLog(id)
+				check(t, err)
+				items, err := p.rep.ScopeSince(id, log, 0, 1<<20)
+				check(t, err)
+				told := []string{}
+				for _, it := range items {
+					for _, rec := range it.Records {
+						told = append(told, fmt.Sprintf("%d %+v", it.Number, rec.Body))
+					}
+				}
+				if first == nil {
+					first = told
+				} else if !slices.Equal(first, told) {
+					t.Fatalf("seed %d, step %d: one is told\n%s\nand another one\n%s", seed, step, strings.Join(first, "\n"), strings.Join(told, "\n"))
+				}
+			}
+			w.work(rnd.IntN)
+			p.take(w.new...)
+			w.new = nil
+		}
+	}
+}
+
+// TestScopeRemovalOfALaterVersion has a file changed and removed before the peer is told of the change, and be there again after that: the removal has seen a version that the peer lacks, and
+// speaks of what it has all the same.
+func TestScopeRemovalOfALaterVersion(t *testing.T) {
+	for _, atOnce := range []bool{true, false} {
+		p, w, file := newPartial(t, scopeRules{"a": true}), newPen(), sharefs.FileID{1}
+		theirs, last := converge.New(), uint64(0)
+		has := func(want bool) {
+			t.Helper()
+			p.take(w.new...)
+			w.new = nil
+			var list []*record.Record
+			list, last = p.since(last)
+			for _, rec := range list {
+				theirs.Add(converge.Input{Record: rec, Standing: converge.Merged})
+			}
+			if _, got := theirs.Result()["a"]; got != want {
+				t.Fatalf("at once %v: the peer has it: %v", atOnce, got)
+			}
+			p.converges()
+		}
+		w.place(converge.Key{File: file}, record.Regular, "a")
+		w.version(file)
+		has(true)
+		w.version(file)
+		if !atOnce { // it is here, and the peer is told later
+			p.take(w.new...)
+			w.new = nil
+		}
+		w.remove(w.tree.Result()["a"])
+		has(false)
+		p.open()
+		has(false)
+		w.place(converge.Key{File: file, Link: 1}, record.Regular, "a")
+		has(true)
+		w.version(file)
+		has(true)
+	}
 }

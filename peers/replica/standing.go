@@ -102,9 +102,10 @@ func (r *Replica) keep(j judged) {
 	r.indexHeld(j.Record, j.standing)
 	r.refused.set(j)
 	if o := r.outlooks[j.Author]; o != nil && j.standing.waits() {
-		o.pending = append(o.pending, judged{j.Record, Merged}.inputs()...)
+		more := judged{j.Record, Merged}.inputs()
+		o.pending, o.records = append(o.pending, more...), o.records+len(more)
 	} else if o != nil && waited && j.standing != Merged { // a tree gives nothing up that it has
-		delete(r.outlooks, j.Author)
+		r.giveUp(j.Author)
 	}
 	if j.standing == Proposed {
 		r.reopen(j.Record)

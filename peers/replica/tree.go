@@ -27,6 +27,7 @@ type New struct {
 	Mode    uint16
 	Target  string // of a symlink
 	Content Staged // of a regular file, whose version it is then; nil: it is empty and has none
+	Over    *Name  // what has the name until then, no directory, and goes in the same instant; nil: the name is vacant
 }
 
 // Tree is the live tree, as package versions has it. Errors of KindAgain mean that something is not as the caller says; then nothing was done.
@@ -57,7 +58,7 @@ type Tree interface {
 
 	// By says whose changes those are that follow, until it is called again: of another host, or of this one.
 	By(author sharefs.PeerID)
-	// Put makes a file under a name that is vacant.
+	// Put makes a file under a name that is vacant, or taken by Over.
 	Put(dir sharefs.Ino, name string, n New) (sharefs.Ino, error)
 	Link(ino, dir sharefs.Ino, name string) error
 	Take(n Name) error
@@ -68,8 +69,9 @@ type Tree interface {
 	SetXattrs(ino sharefs.Ino, all []record.Xattr) error
 	// Here reports whether all of the content of a version is here.
 	Here(v *record.Version) (bool, error)
-	// Stage readies contents of versions for Put and Adopt, so that they survive power loss. Errs tells of each; of one that is not all here KindAgain.
-	Stage(list []*record.Record) (staged []Staged, errs []error, err error)
+	// Stage readies contents of versions for Put and Adopt, so that they survive power loss. Onto says which file each is to be that of, 0 for one that is to be made: what that holds need not be
+	// put together again. Errs tells of each; of one that is not all here KindAgain.
+	Stage(list []*record.Record, onto []sharefs.Ino) (staged []Staged, errs []error, err error)
 	// Adopt gives a file a content if its newest version is base, and returns the number of the version that this makes.
 	Adopt(ino sharefs.Ino, content Staged, base uint64) (own uint64, err error)
 }
@@ -108,7 +110,8 @@ const (
 	spaceScope
 	spacePromise // version → somebody relies on its content being here; see promise.go
 	spaceMaking  // file → what is about to be made; see made.go
+	spaceUnsigned
 )
 
 // Spaces names the spaces, in the order of their numbers from 1.
-var Spaces = []string{"global", "record", "log", "batch", "name", "inode", "loose", "cursor", "fork", "passed", "bulk", "scope", "promise", "making"}
+var Spaces = []string{"global", "record", "log", "batch", "name", "inode", "loose", "cursor", "fork", "passed", "bulk", "scope", "promise", "making", "unsigned"}

@@ -90,6 +90,7 @@ func (r *Replica) judgePlace(rec *record.Record, p *record.Place, w Where) Stand
 	}
 	if moved && p.Type == record.Directory && from != to {
 		r.tree.Below(p.File, func(at converge.Spot) {
+			r.looked++
 			if rest, ok := strings.CutPrefix(at.Path, from+"/"); ok && s != PassedOver {
 				s = lower(s, lower(w.Standing(at.Path), w.Standing(converge.Join(to, rest))))
 			}

@@ -55,6 +55,14 @@ func newWard(t *testing.T) *ward {
 	return w
 }
 
+// load has the host read everything anew.
+func (w *ward) load() {
+	w.t.Helper()
+	w.rep.mu.Lock()
+	defer w.rep.mu.Unlock()
+	check(w.t, w.rep.load())
+}
+
 // tell has the host take what somebody wrote since.
 func (w *ward) tell(p *pen) {
 	w.t.Helper()
@@ -65,6 +73,28 @@ func (w *ward) tell(p *pen) {
 	p.new = nil
 	_, err := w.rep.Take(sharefs.PeerID{1}, items)
 	check(w.t, err)
+}
+
+// toldOn holds that after a number of arrival some single records are told on as they were signed, also when all is read anew.
+func (w *ward) toldOn(after uint64, want ...record.ID) {
+	w.t.Helper()
+	for _, how := range []string{"at once", "read anew"} {
+		items, _, err := w.rep.Since(after, 1<<20)
+		check(w.t, err)
+		var got []record.ID
+		for _, item := range items {
+			for _, rec := range item.Records {
+				got = append(got, rec.ID())
+				if err := rec.Verify(); err != nil {
+					w.t.Errorf("%s: kind %d: %v", how, rec.Body.Kind(), err)
+				}
+			}
+		}
+		if !slices.Equal(got, want) {
+			w.t.Errorf("%s: %v are told on, not %v", how, got, want)
+		}
+		w.load()
+	}
 }
 
 // outside describes what is where bert may not write.
@@ -285,9 +315,7 @@ func testMovedIntoAPart(t *testing.T, together bool) {
 		t.Fatalf("outside there is\n%s\nnot\n%s", after, before)
 	}
 	for range 2 { // also in another life
-		w.rep.mu.Lock()
-		check(t, w.rep.load())
-		w.rep.mu.Unlock()
+		w.load()
 	}
 	b.place(converge.Key{File: sharefs.FileID{100}}, record.Regular, "top/in/draft")
 	b.place(converge.Key{File: sharefs.FileID{101}}, record.Directory, "top/in/mine")
@@ -443,9 +471,7 @@ func TestPassedOverOneByOne(t *testing.T) {
 	}
 	w.rep.cfg.Where = nil
 	for range 2 {
-		w.rep.mu.Lock()
-		check(t, w.rep.load())
-		w.rep.mu.Unlock()
+		w.load()
 	}
 	if _, ok := w.rep.tree.Result()["draft"]; ok {
 		t.Error("it counts without having come again")
@@ -460,54 +486,39 @@ func TestPassedOverOneByOne(t *testing.T) {
 	}
 }
 
-// Whoever relays again what was passed over, with another signature, has not that one told on: nobody who is told of it would take it.
-func TestPassedOverKeepsItsSignature(t *testing.T) {
-	w := newWard(t)
+// passedOverDraft has a file of bert be passed over, and returns its record and how far the log went before.
+func passedOverDraft(t *testing.T) (w *ward, rec *record.Record, before uint64) {
+	t.Helper()
+	w = newWard(t)
 	w.filled()
-	b := w.bert
 	_, before, err := w.rep.Since(0, 1<<20)
 	check(t, err)
-	b.place(converge.Key{File: sharefs.FileID{100}}, record.Regular, "draft")
-	rec := b.new[0]
-	w.tell(b)
+	w.bert.place(converge.Key{File: sharefs.FileID{100}}, record.Regular, "draft")
+	rec = w.bert.new[0]
+	w.tell(w.bert)
+	return w, rec, before
+}
+
+// Whoever relays again what was passed over, with another signature, has not that one told on: nobody who is told of it would take it.
+func TestPassedOverKeepsItsSignature(t *testing.T) {
+	w, rec, before := passedOverDraft(t)
 	w.rep.cfg.Where = nil // its author may do more
 	raw := rec.Bytes()
 	raw[len(raw)-1] ^= 1
 	forged, err := record.Decode(raw)
 	check(t, err)
-	b.new = []*record.Record{forged}
-	w.tell(b)
+	w.bert.new = []*record.Record{forged}
+	w.tell(w.bert)
 	if _, ok := w.rep.tree.Result()["draft"]; !ok {
 		t.Error("it does not count")
 	}
-	for _, reload := range []bool{false, true} {
-		if reload {
-			w.rep.mu.Lock()
-			check(t, w.rep.load())
-			w.rep.mu.Unlock()
-		}
-		items, _, err := w.rep.Since(before, 1<<20)
-		check(t, err)
-		if len(items) != 1 || len(items[0].Records) != 1 || items[0].Records[0].ID() != rec.ID() {
-			t.Fatalf("%v is told on", items)
-		}
-		if err := items[0].Records[0].Verify(); err != nil {
-			t.Errorf("read anew: %v: %v", reload, err)
-		}
-	}
+	w.toldOn(before, rec.ID())
 }
 
 // What was passed over and is told by somebody who counts is told on as its author signed it.
 func TestPassedOverAndToldKeepsItsSignature(t *testing.T) {
-	w := newWard(t)
-	w.filled()
-	b := w.bert
-	_, before, err := w.rep.Since(0, 1<<20)
-	check(t, err)
-	b.place(converge.Key{File: sharefs.FileID{100}}, record.Regular, "draft")
-	rec := b.new[0]
-	w.tell(b)
-	w.owner.now = max(w.owner.now, b.now)
+	w, rec, before := passedOverDraft(t)
+	w.owner.now = max(w.owner.now, w.bert.now)
 	w.owner.say(&record.Told{Record: rec})
 	told, err := record.Decode(w.owner.new[0].Bytes()) // as it comes: the signature stays behind
 	check(t, err)
@@ -516,23 +527,7 @@ func TestPassedOverAndToldKeepsItsSignature(t *testing.T) {
 	if _, ok := w.rep.tree.Result()["draft"]; !ok {
 		t.Error("it does not count")
 	}
-	for _, reload := range []bool{false, true} {
-		if reload {
-			w.rep.mu.Lock()
-			check(t, w.rep.load())
-			w.rep.mu.Unlock()
-		}
-		items, _, err := w.rep.Since(before, 1<<20)
-		check(t, err)
-		if len(items) != 2 {
-			t.Fatalf("%v are told on", items)
-		}
-		for _, item := range items {
-			if err := item.Records[0].Verify(); err != nil {
-				t.Errorf("read anew: %v: kind %d: %v", reload, item.Records[0].Body.Kind(), err)
-			}
-		}
-	}
+	w.toldOn(before, rec.ID(), told.ID())
 }
 
 // One whom a part is granted where nothing is yet brings the directories that lead there, which give way to those of others.
@@ -558,9 +553,7 @@ func TestTheWayToAPart(t *testing.T) {
 		t.Error("it is gone")
 	}
 	// A host that begins again knows that it only leads.
-	w.rep.mu.Lock()
-	check(t, w.rep.load())
-	w.rep.mu.Unlock()
+	w.load()
 	if n := w.rep.tree.Result()["top"]; n.Key.File != (sharefs.FileID{1}) {
 		t.Errorf("%+v", n)
 	}

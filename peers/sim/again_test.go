@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/peers/converge"
 )
 
 // What came back, because somebody changed it of whom the remover did not know, can be removed again.
@@ -52,5 +53,36 @@ func TestRemovedAgain(t *testing.T) {
 				t.Fatal(why)
 			}
 		})
+	}
+}
+
+// What two hosts wrote alike, neither knowing of the other, is no conflict, and neither is what somebody makes of it: he saw what both wrote.
+func TestChangedAfterTwoWroteTheSame(t *testing.T) {
+	onOneGoroutine(t)
+	for by := range 3 {
+		w := newWorld(1, 3, nil)
+		if why := w.guard(func() {
+			write := func(h *host, text string) {
+				for _, p := range h.tree.walk() {
+					h.tree.write(p.ino, text, false)
+				}
+				h.restAll()
+				h.author()
+			}
+			w.hosts[0].tree.makeFile(sharefs.RootIno, "x", "first", false)
+			w.quiesce()
+			write(w.hosts[0], "the same")
+			write(w.hosts[1], "the same")
+			w.quiesce()
+			write(w.hosts[by], "another")
+			w.quiesce()
+			w.check()
+			shown, _ := converge.Whole(w.hosts[0].counting())
+			if n := shown["x"]; len(n.Conflicts) > 0 {
+				w.fail("changed by %s: %d versions wait for a choice", w.hosts[by], len(n.Conflicts))
+			}
+		}); why != "" {
+			t.Error(why)
+		}
 	}
 }

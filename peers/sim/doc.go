@@ -23,6 +23,7 @@
 //
 //   - all hosts have the same records and the same tree (1, 4), which is that of the specification, converge.Whole (2, 9), with no circle, and without orphans where nobody is
 //     hostile;
+//   - a version comes from what its author saw in the file, if his host had a record of that, whoever told it and however often;
 //   - nothing that no record told was taken away by one, at any step (2);
 //   - it came to an end (10), and nothing changes when all of it comes again, when a host is put back from an image that was made when all had been told, or when it loses power
 //     (3, 10);
@@ -32,8 +33,11 @@
 // In other histories hosts know each other in part, and some hold what others remove in bulk: then each has the tree that the specification makes of what counts there, without orphans; and
 // one tree with the others, once all know each other and have decided.
 //
+// And in others some hosts read or write a part of the tree: each record that they are told is of that part, as the tree of the teller is, what they are told makes the part as it is there, and
+// they have all of it; the parts are the same on all hosts where nothing is moved over their borders, and the whole is on those that have it.
+//
 // Not held here, as there is no such thing to hold yet, or because the model has no way to break it: 5 (the model adopts in one piece; the tests of package versions crash in it),
-// 6 of what is sent to a peer with a scope, 7 (cuts are not honoured yet), 8 (copies), 11 (undo).
+// 7 (cuts are not honoured yet), 8 (copies), 11 (undo).
 //
 // Not true: an image that was made before something was told tells it again as new, so what others removed since comes back; so does what others removed while a host
 // was away that lost its database. Such hosts come to one tree all the same, and that is held. Of two histories that somebody tells who may write, each host counts the one that came first,

@@ -14,8 +14,18 @@ func (t *tree) Put(dir sharefs.Ino, name string, made replica.New) (sharefs.Ino,
 	if n, err := t.get(dir); err != nil || !n.isDir() || n.names == 0 {
 		return 0, again("the directory is gone")
 	}
-	if _, taken := t.lookup(dir, name); taken {
+	d, taken := t.lookup(dir, name)
+	switch {
+	case taken && made.Over == nil:
 		return 0, kindOf("make", sharefs.KindExist)
+	case !taken && made.Over != nil:
+		return 0, again("the name is gone")
+	case taken:
+		if err := t.stands(*made.Over, t.nodes[d.Ino]); err != nil {
+			return 0, err
+		}
+		t.unbind(dir, name)
+		t.unlinked(d.Ino)
 	}
 	kind := map[record.Type]uint32{record.Directory: sharefs.ModeDir, record.Regular: sharefs.ModeRegular, record.Symlink: sharefs.ModeSymlink}[made.Type]
 	if made.Type == record.Symlink {
@@ -29,6 +39,9 @@ func (t *tree) Put(dir sharefs.Ino, name string, made replica.New) (sharefs.Ino,
 	}
 	ino := t.create(dir, name, f)
 	t.committed()
+	if t.h.w.few {
+		t.h.mayCrash(8)
+	}
 	return ino, nil
 }
 
@@ -186,7 +199,7 @@ type staged struct {
 func (staged) Drop() {}
 
 // Stage implements [replica.Tree].
-func (t *tree) Stage(list []*record.Record) (all []replica.Staged, errs []error, err error) {
+func (t *tree) Stage(list []*record.Record, _ []sharefs.Ino) (all []replica.Staged, errs []error, err error) {
 	t.h.tick()
 	t.h.meanwhile()
 	all, errs = make([]replica.Staged, len(list)), make([]error, len(list))

@@ -13,6 +13,7 @@ import (
 
 	"sharefs"
 	"sharefs/peers/converge"
+	"sharefs/peers/engine"
 	"sharefs/peers/record"
 	"sharefs/peers/replica"
 )
@@ -75,15 +76,27 @@ func (h *host) tick() {
 	}
 }
 
+// mayCrash has the host crash once in n times, unless all is to come to rest.
+func (h *host) mayCrash(n int) {
+	if !h.w.still && h.chance(n) {
+		panic(crashed{h})
+	}
+}
+
 // open starts the replica.
 func (h *host) open() {
 	h.run(func() {
-		rep, err := replica.Open(replica.Config{
+		config := replica.Config{
 			Tree: h.tree, Store: h.disk, Keys: keys{}, Self: h.self, Key: h.key, Now: h.now, Rand: h,
 			Counts:   func(author sharefs.PeerID) bool { return h.w.standing(h, author) != replica.PassedOver },
 			Bulk:     func(sharefs.PeerID) replica.Bulk { return h.bulk },
 			Standing: func(rec *record.Record) replica.Standing { return h.w.standing(h, rec.Author) },
-		})
+		}
+		if p := h.w.parts; p != nil {
+			config.Where = func(author sharefs.PeerID) (replica.Where, bool) { return engine.Where(p.policy(h), author) }
+			config.Scope = func(peer sharefs.PeerID) (replica.Scope, bool) { return engine.Scope(p.policy(h), peer) }
+		}
+		rep, err := replica.Open(config)
 		if err != nil && !errors.Is(err, errDisk) {
 			h.w.fail("%s does not open: %v", h, err)
 		}
@@ -136,7 +149,12 @@ func (h *host) save(calm bool) {
 // restore has the disk be as it was, but for packs: or there would be content that nobody has any more.
 func (h *host) restore() {
 	h.down(false)
-	h.w.back = true
+	if w := h.w; w.before == nil {
+		w.before = map[record.ID]bool{}
+		for _, o := range w.hosts {
+			maps.Copy(w.before, o.has())
+		}
+	}
 	packs := h.tree.chunks
 	h.tree.image = h.saved.tree.clone()
 	maps.Copy(h.tree.chunks, packs)
@@ -165,6 +183,17 @@ func (h *host) up() bool {
 
 // author writes down what changed. If the records were lost, that has to wait until another host has told all that it knows.
 func (h *host) author() (n int) {
+	if h.w.before != nil {
+		before := h.has()
+		defer func() {
+			had := h.has()
+			for id := range had {
+				if !before[id] {
+					h.w.had[id] = had
+				}
+			}
+		}()
+	}
 	h.run(func() {
 		if h.rep.Lost() {
 			if !h.w.heard(h) {
@@ -200,7 +229,7 @@ func (h *host) apply() (waiting int) {
 		list, err := h.rep.Wanted(1<<20, nil)
 		h.recover("wanted", err)
 		for _, r := range list {
-			h.gather(r.Body.(*record.Version))
+			h.gather(r)
 		}
 		if h.rep == nil {
 			return
@@ -231,10 +260,10 @@ func (h *host) recover(what string, err error, kinds ...sharefs.Kind) {
 }
 
 // gather gets the chunks of a version from those who have them and can be reached.
-func (h *host) gather(v *record.Version) {
-	for _, s := range v.Spans {
+func (h *host) gather(r *record.Record) {
+	for _, s := range r.Body.(*record.Version).Spans {
 		for _, o := range h.w.hosts {
-			if p, ok := o.tree.chunks[s.ID]; ok && o.rep != nil && h.w.linked(h, o) {
+			if p, ok := o.tree.chunks[s.ID]; ok && o.rep != nil && h.w.linked(h, o) && h.w.parts.gives(o, h, r.ID()) {
 				h.tree.chunks[s.ID] = p
 			}
 		}
@@ -291,6 +320,17 @@ func (h *host) records() (all []*record.Record) {
 	return all
 }
 
+// has returns the ids of the versions that the host has.
+func (h *host) has() map[record.ID]bool {
+	all := map[record.ID]bool{}
+	for _, r := range h.records() {
+		if r = r.Says(); r.Body.Kind() == record.KindVersion {
+			all[r.ID()] = true
+		}
+	}
+	return all
+}
+
 // counting returns the records that count for the tree of the host, and the others that it has, by what it has decided.
 func (h *host) counting() (all []converge.Input) {
 	_ = h.disk.Scan(spaceRecord, nil, nil, func(_, v []byte) bool {
@@ -299,8 +339,11 @@ func (h *host) counting() (all []converge.Input) {
 			h.w.fail("%s: a record on disk: %v", h, err)
 		}
 		in := converge.Input{Record: r, Standing: converge.Known}
-		if replica.Standing(v[0]) == replica.Merged {
+		switch replica.Standing(v[0]) {
+		case replica.Merged:
 			in.Standing = converge.Merged
+		case replica.Leading:
+			in.Standing = converge.Leads
 		}
 		all = append(all, in)
 		return true

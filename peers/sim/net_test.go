@@ -30,17 +30,39 @@ func (w *world) session(from, to *host) *session {
 	}
 	at := [2]int{from.index, to.index}
 	if w.sessions[at] == nil {
+		if !w.meet(from, to) {
+			return nil
+		}
 		log, sent, err := to.rep.Cursor(from.self)
 		if err != nil {
 			w.fail("%s: cursor: %v", to, err)
 		}
-		s := &session{log: from.rep.Log()}
-		if log == s.log && sent <= from.rep.Arrived() {
+		id, last, ok := w.logOf(from, to)
+		if !ok {
+			return nil
+		}
+		s := &session{log: id}
+		if log == w.parts.named(s.log) && sent <= last {
 			s.sent = sent
 		}
 		w.sessions[at] = s
 	}
 	return w.sessions[at]
+}
+
+// meet shows a host the last batch that another one has of it, as an exchange does when it begins, and reports whether it runs still. Hosts that have parts exchange nothing.
+func (w *world) meet(from, to *host) bool {
+	if w.parts.partly(from) && w.parts.partly(to) {
+		return false
+	}
+	b, err := from.rep.Newest(to.self)
+	if err != nil {
+		w.fail("%s: newest: %v", from, err)
+	}
+	if b != nil {
+		to.run(func() { to.recover("look at a batch", to.rep.Saw(b)) })
+	}
+	return to.rep != nil
 }
 
 // send puts under way what the other host lacks, and returns how many items that are.
@@ -49,11 +71,11 @@ func (w *world) send(from, to *host, most int) int {
 	if s == nil {
 		return 0
 	}
-	list, next, err := from.rep.Since(s.sent, most)
+	list, next, err := w.since(from, to, s, most)
 	if err != nil {
 		w.fail("%s: since: %v", from, err)
 	}
-	if len(list) == 0 {
+	if len(list) == 0 && next == s.sent {
 		return 0
 	}
 	s.sent = next
@@ -85,7 +107,7 @@ func (w *world) deliver(from, to *host) bool {
 			return false
 		}
 		if !s.again {
-			to.run(func() { to.recover("cursor", to.rep.SetCursor(from.self, s.log, m.next)) })
+			to.run(func() { to.recover("cursor", to.rep.SetCursor(from.self, w.parts.named(s.log), m.next)) })
 		}
 	}
 	return true
@@ -117,11 +139,15 @@ func (w *world) gossip(from, to *host, rnd *rand.Rand) {
 	if from.rep == nil || to.rep == nil {
 		return
 	}
-	list, _, err := from.rep.Since(0, 1<<20)
+	id, _, ok := w.logOf(from, to)
+	if !ok {
+		return
+	}
+	list, _, err := w.since(from, to, &session{log: id}, 1<<20)
 	if err != nil {
 		w.fail("%s: since: %v", from, err)
 	}
-	if w.even {
+	if w.even && w.intruder != nil {
 		list = slices.DeleteFunc(list, func(i replica.Item) bool { return i.Records[0].Author == w.intruder.self })
 	}
 	if len(list) == 0 {
@@ -140,8 +166,9 @@ func (w *world) heard(h *host) bool {
 		if o == h || o.rep == nil {
 			return false
 		}
+		id, last, ok := w.logOf(o, h)
 		log, taken, err := h.rep.Cursor(o.self)
-		return err == nil && log == o.rep.Log() && taken >= o.rep.Arrived()
+		return ok && err == nil && log == w.parts.named(id) && taken >= last
 	})
 }
 

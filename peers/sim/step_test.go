@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -175,13 +176,25 @@ func (h *host) work(rnd *rand.Rand, text string) string {
 	t := h.tree
 	all := t.walk()
 	dirs := []path{{ino: sharefs.RootIno}}
+	within := h.w.parts.within(h, rnd)
+	if within != nil && !within("a") {
+		dirs = nil
+	}
 	var files []path
 	for _, p := range all {
 		switch n := t.nodes[p.ino]; {
-		case n.isDir():
+		case n.isDir() && (within == nil || within(p.text+"/a")):
 			dirs = append(dirs, p)
+		case n.isDir():
 		case n.isRegular():
 			files = append(files, p)
+		}
+	}
+	if within != nil {
+		outside := func(p path) bool { return !within(p.text) }
+		all, files = slices.DeleteFunc(all, outside), slices.DeleteFunc(files, outside)
+		if len(dirs) == 0 {
+			return ""
 		}
 	}
 	pick := func(list []path) (path, bool) {
@@ -248,13 +261,13 @@ func (h *host) work(rnd *rand.Rand, text string) string {
 			return did(true, "save %s with a backup", p.text)
 		}
 	case verb < 21:
-		if p, ok := pick(all); ok {
+		if p, ok := pick(all); ok && h.w.parts.mayMove(h, p) {
 			to, _ := free()
 			return did(t.rename(p.dir, p.name, to.dir, to.name) == nil, "rename %s %s", p.text, to.text)
 		}
 	case verb < 22:
 		p, ok := pick(all)
-		if q, _ := pick(all); ok && p != q {
+		if q, _ := pick(all); ok && p != q && h.w.parts.mayMove(h, p) && h.w.parts.mayMove(h, q) {
 			return did(t.exchange(p, q), "exchange %s %s", p.text, q.text)
 		}
 	case verb < 24:

@@ -274,6 +274,12 @@ func (t *tree) Changes(after replica.Mark, most int) ([]replica.Mark, error) {
 		m.Count = count
 		all = append(all, m)
 	}
+	if t.h.w.few {
+		most = min(most, 1+int(t.count%3))
+		if after != (replica.Mark{}) {
+			t.h.mayCrash(16)
+		}
+	}
 	return firstMarks(all, after, most), nil
 }
 

@@ -124,7 +124,11 @@ func (t *tree) removeAll(p path) {
 // write rewrites a file. Whoever keeps it open closes it later.
 func (t *tree) write(ino sharefs.Ino, content string, keepOpen bool) {
 	n := t.edit(ino)
-	t.h.w.wrote(n.content, content)
+	saw := "" // the last that came to rest: what did not is no version of anybody's
+	if n.own() > 0 {
+		saw = n.past[n.own()-1].content
+	}
+	t.h.w.wrote(saw, content)
 	n.content, n.mtime, n.hot = content, sharefs.Time(t.h.now().UnixNano()), true
 	if keepOpen {
 		n.writers++

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sharefs"
+	"sharefs/peers/engine"
 	"sharefs/peers/record"
 	"sharefs/peers/replica"
 )
@@ -22,16 +23,19 @@ type world struct {
 	silent   bool                // it says nothing
 	still    bool                // nobody does anything by himself
 	even     bool                // nobody crashes, and all that is under way arrives at once: so what somebody says who does not count changes no other step
+	few      bool                // marks are listed few at a time, so that an author may be cut off between two of them
 	sessions map[[2]int]*session // from, to
 	apart    map[[2]int]bool     // cut from each other; the lower number first
 	clock    time.Time
-	latest   time.Time         // that any host's clock ever showed
-	trees    []string          // of an even world: what there is after each step
-	strange  map[[2]int]bool   // on the first host nothing counts of what the second one writes
-	instead  map[string]string // by content: what somebody saw who wrote it, empty if it cannot be told
-	back     bool              // a host was put back from an image
-	lines    []string          // what was done
-	trace    hash.Hash         // of that
+	latest   time.Time                        // that any host's clock ever showed
+	trees    []string                         // of an even world: what there is after each step
+	strange  map[[2]int]bool                  // on the first host nothing counts of what the second one writes
+	instead  map[string]string                // by content: what somebody saw who wrote it, empty if it cannot be told
+	before   map[record.ID]bool               // what was told before a host was put back from an image; nil: none was
+	had      map[record.ID]map[record.ID]bool // by what was told since then: what its author had, and told with it
+	parts    *parts                           // some hosts have a part of the tree; nil: none has
+	lines    []string                         // what was done
+	trace    hash.Hash                        // of that
 }
 
 // failure is what a history that fails panics with.
@@ -49,7 +53,7 @@ func (w *world) log(format string, args ...any) {
 func (w *world) rng(n uint64) *rand.Rand { return rand.New(rand.NewPCG(w.seed, n)) }
 
 func newWorld(seed uint64, hosts int, i *intruder) *world {
-	w := &world{seed: seed, intruder: i, sessions: map[[2]int]*session{}, apart: map[[2]int]bool{}, instead: map[string]string{}, clock: time.Unix(1_700_000_000, 0), trace: sha256.New()}
+	w := emptyWorld(seed, i)
 	for i := range hosts {
 		w.hosts = append(w.hosts, newHost(w, i))
 	}
@@ -59,8 +63,16 @@ func newWorld(seed uint64, hosts int, i *intruder) *world {
 	return w
 }
 
+// emptyWorld has no hosts yet.
+func emptyWorld(seed uint64, i *intruder) *world {
+	return &world{seed: seed, intruder: i, sessions: map[[2]int]*session{}, apart: map[[2]int]bool{}, instead: map[string]string{}, had: map[record.ID]map[record.ID]bool{}, clock: time.Unix(1_700_000_000, 0), trace: sha256.New()}
+}
+
 // standing tells what records of an author count on a host.
 func (w *world) standing(at *host, author sharefs.PeerID) replica.Standing {
+	if w.parts != nil {
+		return engine.Standing(w.parts.policy(at), author)
+	}
 	for _, h := range w.hosts {
 		if w.strange[[2]int{at.index, h.index}] && h.self == author {
 			return replica.PassedOver

@@ -57,13 +57,13 @@ func (t Tree) Here(v *record.Version) (bool, error) {
 }
 
 // Stage implements [replica.Tree].
-func (t Tree) Stage(list []*record.Record) ([]replica.Staged, []error, error) {
+func (t Tree) Stage(list []*record.Record, onto []sharefs.Ino) ([]replica.Staged, []error, error) {
 	staged, errs := make([]replica.Staged, len(list)), make([]error, len(list))
 	var all []versions.Foreign
 	var at []int
 	for i, rec := range list {
 		v := rec.Body.(*record.Version)
-		f := versions.Foreign{Content: content(v), Author: rec.Author}
+		f := versions.Foreign{Content: content(v), Author: rec.Author, Onto: onto[i]}
 		if !t.Absence.Stays(v) {
 			all, at = append(all, f), append(at, i)
 			continue

@@ -3,10 +3,13 @@ package host
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"sharefs"
 	"sharefs/peers/record"
+	"sharefs/peers/replica"
 )
 
 // While contents are made ready nothing else waits, and whatever happens meanwhile is done right.
@@ -142,6 +145,94 @@ func TestManyContentsInParts(t *testing.T) {
 	}
 	meet(t, all...)
 	same(t, all...)
+}
+
+// Somebody moves something, and the author is cut off before it is known where it went: all else goes on, and what hangs on that waits.
+func TestOneNameThatIsAwayHoldsUpNothingElse(t *testing.T) {
+	for name, c := range map[string]struct {
+		fill  func(a *site)
+		news  func(a *site) // of what hangs on d
+		stays []string      // on b; D is the new name of d
+	}{
+		"a file": {fill: func(a *site) { a.write("d", "of d") }, news: func(a *site) { a.write("d", "more of d") }, stays: []string{"D"}},
+		"a file that goes elsewhere": {fill: func(a *site) { a.write("d", "of d"); a.write("x", "of x") }, stays: []string{"D", "x"}, news: func(a *site) {
+			a.rename("d", "x") // over another one
+		}},
+		"a directory": {fill: func(a *site) { a.mkdir("d"); a.mkdir("d/s"); a.write("d/s/f", "of f") }, stays: []string{"D/s/f"}, news: func(a *site) {
+			a.mkdir("d/t")
+			a.write("d/t/g", "of g")
+			a.write("h", "of h")
+			a.settle()
+			a.rename("h", "d/h")
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			all := sites(t, 2)
+			a, b := all[0], all[1]
+			c.fill(a)
+			a.mkdir("old")
+			a.write("old/f", "old")
+			meet(t, all...)
+			away := func() (some bool) {
+				check(t, b.store.Scan(uint8(slices.Index(replica.Spaces, "loose")+1), nil, nil, func(_, _ []byte) bool { some = true; return false }))
+				return some
+			}
+			b.listing = func(int) int {
+				b.store.fail = away()
+				return 1
+			}
+			to := "d"
+			for i := range 20 { // until the old name comes before the new one in the order of marks
+				from := to
+				to = fmt.Sprint("moved", i)
+				b.rename(from, to)
+				if _, err := b.rep.Author(); err == nil {
+					continue
+				} else if !errors.Is(err, errDisk) {
+					t.Fatal(err)
+				}
+				break
+			}
+			if !away() {
+				t.Fatal("nothing is away")
+			}
+			b.listing, b.store.fail = nil, false
+			before := map[string]string{}
+			for _, path := range c.stays {
+				path = strings.Replace(path, "D", to, 1)
+				before[path] = b.read(b.find(path))
+			}
+			c.news(a)
+			a.write("new", "of a")
+			a.unlink("old/f")
+			check(t, a.tree.Rmdir(sharefs.RootIno, "old"))
+			a.settle()
+			a.tell()
+			b.hear(a, 1<<20)
+			for range 2 {
+				if n, err := b.apply(); n == 0 || err != nil {
+					t.Errorf("%d names wait: %v", n, err)
+				}
+			}
+			if b.find("new") == 0 || b.find("old") != 0 || b.find("d") != 0 {
+				t.Errorf("there is\n%s", b.shows())
+			}
+			for path, want := range before {
+				if ino := b.find(path); ino == 0 || b.read(ino) != want {
+					t.Errorf("%s is not as it was:\n%s", path, b.shows())
+				}
+			}
+			meet(t, all...)
+			same(t, all...)
+			if away() {
+				t.Error("it is away still")
+			}
+			for _, s := range all {
+				s.right()
+			}
+		})
+	}
 }
 
 // What cannot be told of one content keeps no other from being fetched.

@@ -16,6 +16,16 @@ func (s *site) conflicts() []replica.Conflict {
 	return list
 }
 
+// noConflicts holds that nothing is in conflict on any host.
+func noConflicts(t testing.TB, all ...*site) {
+	t.Helper()
+	for _, s := range all {
+		if list := s.conflicts(); len(list) > 0 {
+			t.Errorf("%s: %+v\n%s", s.self.Short(), list, s.shows())
+		}
+	}
+}
+
 func (s *site) bases(c *replica.Conflict) [][]*record.Record {
 	s.t.Helper()
 	list, err := s.rep.Bases(c)
@@ -87,10 +97,8 @@ func TestConflicts(t *testing.T) {
 		}
 	}
 	same(t, all...)
+	noConflicts(t, all...)
 	for _, s := range all {
-		if list := s.conflicts(); len(list) != 0 {
-			t.Errorf("%+v", list)
-		}
 		for path, content := range want {
 			if got := s.read(s.find(path)); got != content {
 				t.Errorf("%s holds %q, not %q", path, got, content)
@@ -234,11 +242,7 @@ func TestWhatCouldNotBeSeenStays(t *testing.T) {
 			b.write("f", "of both")
 			meet(t, all...)
 			same(t, all...)
-			for _, s := range all {
-				if list := s.conflicts(); len(list) != 0 {
-					t.Errorf("%+v", list)
-				}
-			}
+			noConflicts(t, all...)
 		})
 	}
 }

@@ -192,6 +192,112 @@ func TestWhatCountsAsARemoval(t *testing.T) {
 	}
 }
 
+// A file that is saved by another one that is renamed over it loses no name, however long the other one was there before: it is not counted, and not taken back.
+func TestWhatIsSavedBeforeAHoldStays(t *testing.T) {
+	for _, way := range []string{"told apart", "told at once", "told apart, heard at once"} {
+		for _, accept := range []bool{true, false} {
+			if accept && way != "told apart" {
+				continue
+			}
+			t.Run(fmt.Sprint(way, ", accept ", accept), func(t *testing.T) {
+				all := guarded(t, 2, 30)
+				a, b := all[0], all[1]
+				a.write("note", "one")
+				a.write("other", "three")
+				meet(t, all...)
+				a.write("note.tmp", "one, two")
+				a.write("other.1", "three, four")
+				meet(t, all...)
+				nextMilli() // records tell no finer time: the file is not new when it is renamed
+				a.rename("other.1", "other.2")
+				switch way {
+				case "told apart":
+					meet(t, all...)
+				case "told apart, heard at once":
+					a.tell()
+				}
+				a.rename("note.tmp", "note")
+				a.rename("other.2", "other")
+				switch way {
+				case "told apart":
+					meet(t, all...)
+				case "told apart, heard at once":
+					a.tell()
+				}
+				a.removeAll(0, 25)
+				meet(t, all...)
+				h := b.holds()
+				if h.Removals != 15 || h.Renames != 0 || h.Before != 10 {
+					t.Fatalf("%+v", h)
+				}
+				a.write("note.tmp", "one, two, five")
+				meet(t, all...)
+				nextMilli()
+				a.rename("note.tmp", "note")
+				meet(t, all...)
+				if h := b.holds(); h.Removals != 15 || h.Renames != 0 || b.read(b.find("note")) != "one, two, five" {
+					t.Fatalf("what is saved is held: %+v", h)
+				}
+				want := 5 + 2
+				if accept {
+					_, err := b.rep.AcceptHeld(a.self)
+					check(t, err)
+				} else {
+					want = 30 + 2
+					n, err := b.rep.RejectHeld(a.self)
+					check(t, err)
+					if n != 25 {
+						t.Errorf("%d names are put back", n)
+					}
+				}
+				meet(t, all...)
+				same(t, all...)
+				if note, other := b.read(b.find("note")), b.read(b.find("other")); note != "one, two, five" || other != "three, four" || b.count() != want {
+					t.Errorf("%q, %q\n%s", note, other, b.shows())
+				}
+			})
+		}
+	}
+}
+
+// nextMilli waits until the clock shows another millisecond.
+func nextMilli() {
+	for now := time.Now().UnixMilli(); time.Now().UnixMilli() == now; {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// A rename of what was here for long over something else takes its name away, and counts. Put back, it gives the name back to what had it, also over a restart.
+func TestWhatIsRenamedOverComesBackWithIt(t *testing.T) {
+	all := guarded(t, 2, 30)
+	a, b := all[0], all[1]
+	before := b.shows()
+	a.rename("f00", "f01") // as a move goes wrong whose target is no directory
+	meet(t, all...)
+	a.rename("f01", "f02")
+	meet(t, all...)
+	a.rename("f03", "f02")
+	meet(t, all...)
+	b.reopen()
+	a.removeAll(4, 29)
+	meet(t, all...)
+	if h := b.holds(); h.Before != 10 || h.Removals != 17 {
+		t.Fatalf("%+v", h)
+	}
+	a.rename("f02", "f29")
+	meet(t, all...)
+	if h := b.holds(); h.Removals != 18 || h.Renames != 1 {
+		t.Fatalf("%+v", h)
+	}
+	_, err := b.rep.RejectHeld(a.self)
+	check(t, err)
+	meet(t, all...)
+	same(t, all...)
+	if after := b.shows(); after != before {
+		t.Errorf("%s\nagainst\n%s", after, before)
+	}
+}
+
 // Who reads a log from its beginning misses nothing of what had gone before.
 func TestRemovalsOfThePastAreNotHeld(t *testing.T) {
 	all := sites(t, 2)
@@ -213,9 +319,7 @@ func TestRemovalsOfThePastAreNotHeld(t *testing.T) {
 	if h := b.holds(); h.Removals > 0 || b.count() != 5 {
 		t.Fatalf("%+v\n%s", h, b.shows())
 	}
-	for came := time.Now().UnixMilli(); time.Now().UnixMilli() == came; { // records tell no finer time
-		time.Sleep(time.Millisecond)
-	}
+	nextMilli() // records tell no finer time
 	a.removeAll(25, 30)
 	meet(t, all...)
 	if h := b.holds(); h.Removals != 1 { // four may go in any tree

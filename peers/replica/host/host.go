@@ -150,9 +150,14 @@ func (t Tree) Put(dir sharefs.Ino, name string, n replica.New) (sharefs.Ino, err
 	if n.Content != nil {
 		v.Staged = stagedOf(n.Content)
 	}
+	var noted []versions.OpChange
+	if n.Over != nil {
+		v.Over = (*versions.Name)(n.Over)
+		noted = append(noted, versions.OpChange{Verb: versions.OpRemoved, Parent: dir, Name: name})
+	}
 	op := t.operate()
 	a, err := t.Tree.Put(dir, name, v, t.Owner)
-	op.End(err, versions.OpChange{Verb: versions.OpMade, Ino: a.Ino, Parent: dir, Name: name, Dir: n.Type == record.Directory})
+	op.End(err, append(noted, versions.OpChange{Verb: versions.OpMade, Ino: a.Ino, Parent: dir, Name: name, Dir: n.Type == record.Directory})...)
 	return a.Ino, err
 }
 

@@ -44,6 +44,7 @@ type site struct {
 	most     uint64                                // records of another host
 	wrote    func()                                // is told of each part that was written down; nil: nobody is
 	staging  func()                                // happens while contents are made ready; nil: nothing
+	listing  func(most int) int                    // how many marks are listed at a time; nil: as many as are asked for
 	damaged  string                                // content of which it cannot be told whether it is here
 }
 
@@ -123,11 +124,18 @@ type eventful struct {
 	s *site
 }
 
-func (e eventful) Stage(list []*record.Record) ([]replica.Staged, []error, error) {
+func (e eventful) Stage(list []*record.Record, onto []sharefs.Ino) ([]replica.Staged, []error, error) {
 	if e.s.staging != nil {
 		e.s.staging()
 	}
-	return e.Tree.Stage(list)
+	return e.Tree.Stage(list, onto)
+}
+
+func (e eventful) Changes(after replica.Mark, most int) ([]replica.Mark, error) {
+	if e.s.listing != nil {
+		most = e.s.listing(most)
+	}
+	return e.Tree.Changes(after, most)
 }
 
 func (e eventful) Here(v *record.Version) (bool, error) {

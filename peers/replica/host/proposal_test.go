@@ -195,11 +195,7 @@ func TestProposal(t *testing.T) {
 	if list := a.changes(b); len(list) > 0 {
 		t.Errorf("%s", tells(list))
 	}
-	for _, s := range []*site{a, b} {
-		if list := s.conflicts(); len(list) > 0 {
-			t.Errorf("%+v", list)
-		}
-	}
+	noConflicts(t, a, b)
 	if n, err := a.rep.Proposing(); err != nil || len(n) != 0 {
 		t.Errorf("%v, %v", n, err)
 	}
@@ -241,11 +237,7 @@ func TestProposalsBesideChanges(t *testing.T) {
 	if f, g := a.read(a.find("f")), a.read(a.find("g")); f != "of b" || g != "b's own" {
 		t.Errorf("%q, %q", f, g)
 	}
-	for _, s := range []*site{a, b} {
-		if list := s.conflicts(); len(list) > 0 {
-			t.Errorf("%+v", list)
-		}
-	}
+	noConflicts(t, a, b)
 	if v, err := a.tree.Versions(a.find("f")); err != nil || len(v) != 3 {
 		t.Errorf("%d versions, %v", len(v), err)
 	}
@@ -299,10 +291,8 @@ func TestProposedDirectoriesPart(t *testing.T) {
 	}
 	meet(t, a, b)
 	same(t, a, b)
+	noConflicts(t, a, b)
 	for _, s := range []*site{a, b} {
-		if list := s.conflicts(); len(list) > 0 {
-			t.Errorf("%+v", list)
-		}
 		for path, want := range map[string]string{"x/f": "old", "e/f": "new"} {
 			if s.find(path) == 0 || s.read(s.find(path)) != want {
 				t.Errorf("%s is not there, or not %q:\n%s", path, want, s.shows())
@@ -445,11 +435,7 @@ func TestProposalsAtRandom(t *testing.T) {
 						meet(t, a, b)
 					}
 					same(t, a, b)
-					for _, s := range []*site{a, b} {
-						if list := s.conflicts(); len(list) > 0 {
-							t.Fatalf("%s: %+v\n%s", s.self.Short(), list, s.shows())
-						}
-					}
+					noConflicts(t, a, b)
 				}
 			}
 		})

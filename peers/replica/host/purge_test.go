@@ -5,7 +5,10 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
+	"sharefs"
+	"sharefs/peers/record"
 	"sharefs/peers/replica"
 )
 
@@ -55,11 +58,9 @@ func TestPurge(t *testing.T) {
 				t.Errorf("%s holds %q, not %q", path, got, content)
 			}
 		}
-		if got := s.conflicts(); len(got) != 0 {
-			t.Errorf("%+v", got)
-		}
 		s.right()
 	}
+	noConflicts(t, all...)
 	if again, err := a.rep.Purge(b.self, false); err != nil || len(again) != 0 {
 		t.Errorf("a second time: %+v, %v", again, err)
 	}
@@ -96,5 +97,65 @@ func TestPurgeAfterAnything(t *testing.T) {
 				t.Errorf("%+v, %v", again, err)
 			}
 		})
+	}
+}
+
+// What a host told of others who did not sign it goes with what it did itself, in their names as well. What they signed stays, though it came by that host.
+func TestPurgeOfWhatWasTold(t *testing.T) {
+	all := sites(t, 4)
+	a, evil, honest, nobody := all[0], all[1], all[2], all[3]
+	a.mkdir("d")
+	a.write("d/f", "of a")
+	a.write("g", "of a")
+	honest.write("of honest", "of honest")
+	meet(t, a, honest)
+	meet(t, evil, honest)
+	before := a.shows()
+	var f, g *record.Record
+	for _, rec := range a.records() {
+		if p, ok := rec.Body.(*record.Place); ok && p.Name == "f" {
+			f = rec
+		} else if ok && p.Name == "g" {
+			g = rec
+		}
+	}
+	var head []record.ID
+	for _, rec := range a.records() {
+		if v, ok := rec.Body.(*record.Version); ok && v.File == f.Body.(*record.Place).File {
+			head = append(head, rec.ID())
+		}
+	}
+	n := 0
+	tell := func(body record.Body) record.ID {
+		n++
+		inner, err := record.New(share, nobody.self, sharefs.HLCAt(time.Now())+sharefs.HLC(n), body)
+		check(t, err)
+		rec, err := record.New(share, evil.self, inner.HLC+1, &record.Told{Record: inner})
+		check(t, err)
+		check(t, rec.Sign(evil.key))
+		_, err = a.rep.Take(evil.self, []replica.Item{{Records: []*record.Record{rec}}})
+		check(t, err)
+		return inner.ID()
+	}
+	dir, junk := sharefs.FileID{1}, sharefs.FileID{2}
+	tell(&record.Place{File: dir, Type: record.Directory, Name: "dir"})
+	tell(&record.Place{File: junk, Type: record.Regular, Parent: dir, Name: "junk"})
+	tell(&record.Version{File: junk})
+	tell(&record.Version{File: f.Body.(*record.Place).File, Parents: head})
+	tell(&record.Place{File: g.Body.(*record.Place).File, Type: record.Regular, Parent: dir, Name: "taken"})
+	tell(&record.Attr{File: f.Body.(*record.Place).File, Mode: 0o777})
+	check(t, must2(a.apply()))
+	if a.read(a.find("d/f")) != "" || a.find("dir/taken") == 0 || a.find("dir/junk") == 0 {
+		t.Fatal(a.shows())
+	}
+	for range 2 {
+		list, err := a.rep.Purge(evil.self, false)
+		check(t, err)
+		a.reopen()
+		check(t, must2(a.apply()))
+		if got := a.shows(); got != before {
+			t.Errorf("%+v\n%s\nnot\n%s", list, got, before)
+		}
+		a.right()
 	}
 }

@@ -1,0 +1,82 @@
+package daemon
+
+import (
+	"testing"
+	"time"
+
+	"sharefs"
+	"sharefs/internal/keyring"
+	"sharefs/peers/book"
+	"sharefs/peers/trust"
+)
+
+// keyTree is a tree that has keys.
+type keyTree struct{ ring keyring.Ring }
+
+func (t *keyTree) Keys() keyring.Ring { return t.ring }
+
+func (t *keyTree) AdoptKeys(more keyring.Ring) (bool, error) {
+	next, err := t.ring.Add(more.Keys()...)
+	if err == nil {
+		t.ring = next
+	}
+	return err == nil, err
+}
+
+// One peer cannot fill the ring, in however many steps and over however many starts, and another one has room.
+func TestRoomForTheKeysOfOthers(t *testing.T) {
+	var kept []byte
+	open := func() *book.Book {
+		b, err := book.Open(kept, func(text []byte) error { kept = text; return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	b := open()
+	level := map[sharefs.PeerID]trust.Level{{1}: trust.Propose, {2}: trust.Write, {3}: trust.Write}
+	for id, l := range level {
+		if _, err := b.Add(id, "peer", book.ByHand, nil, nil, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Grant(id.String(), l, trust.Pattern{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tree := &keyTree{keyring.New([32]byte{})}
+	n := 0
+	ring := func(keys int) keyring.Ring { // of keys that nobody has
+		out := keyring.New([32]byte{1, byte(n), byte(n >> 8)})
+		for range keys - 1 {
+			n++
+			next, err := out.Add(keyring.New([32]byte{1, byte(n), byte(n >> 8)}).First())
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = next
+		}
+		n++
+		return out
+	}
+	for id, most := range map[sharefs.PeerID]int{{1}: keyring.MaxOfProposer, {2}: keyring.MaxOfWriter} {
+		if err := (&rings{tree: tree, book: b}).TakeRing(id, ring(most+1).Encode()); sharefs.KindOf(err) != sharefs.KindTooBig {
+			t.Errorf("all at once: %v", err)
+		}
+		before, step := tree.ring.Len(), most/4
+		for range 4 {
+			b = open() // as after a start
+			more := ring(step)
+			for range 2 { // what it brings again does not count again
+				if err := (&rings{tree: tree, book: b}).TakeRing(id, more.Encode()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := (&rings{tree: tree, book: b}).TakeRing(id, ring(1).Encode()); sharefs.KindOf(err) != sharefs.KindTooBig || tree.ring.Len() != before+most {
+			t.Errorf("%d keys of %v: %v", tree.ring.Len()-before, id, err)
+		}
+	}
+	if err := (&rings{tree: tree, book: b}).TakeRing(sharefs.PeerID{3}, ring(100).Encode()); err != nil {
+		t.Errorf("another one: %v", err)
+	}
+}

@@ -1,0 +1,402 @@
+package versions
+
+import (
+	"errors"
+	"time"
+
+	"sharefs"
+	"sharefs/versions/writers"
+)
+
+// A content of another host goes into a backing file in place where somebody has that open, who is to see it change, or where little of it differs (stage_patch.go). It goes
+// through these stages, with file.content held:
+//
+//  1. rest     nobody can write to the file, and what it holds is its newest version, the base
+//  2. mark     it is armed as for any change (mark.go)
+//  3. row      what it is to hold (inplace_row.go) is written down, and synced. From then on garbage collection keeps its chunks (gc_mark.go), and whoever
+//     opens the file waits
+//  4. write    what differs, then holes, then the size (overwrite.go); then the times; all of it is synced
+//  5. settle   one change makes it a version with the author that it has, and takes the row away. Whoever writes to the file next syncs the journal first (keptSafely)
+//
+// A start that finds the row (finishAdopting) does 4 again, by comparing the whole file with the names of the chunks: what reached the disk of it before
+// does not matter. That cannot meet what somebody wrote here since: nobody can before 5, nor before that is synced.
+//
+// What goes wrong at 4 (a full disk, one that fails, a chunk that is lost) leads back to the base, which is in packs or set aside, and the row goes: the file is what
+// it was, and whoever wants it changed tries again. If that fails too the file holds a mixture. It stays so, with its row: nobody opens it (KindCorrupt, or
+// the disk's error) and it makes no version, until one of the two can be had again, which is tried whenever it is opened and at each start, or until another content of another host takes
+// its place, or it is removed.
+//
+// Whoever has the file open for reading or mapped while this goes on sees parts of both, as if a program had rewritten it. Views, tags and versions
+// read the base from packs until 5.
+type adoption struct {
+	adopting
+	row   bool // there is one
+	holds holds
+	own   uint64 // the version that it became
+}
+
+// holds says what a file holds that is being adopted. It changes with file.content held.
+type holds uint8
+
+const (
+	holdsMixture holds = iota // or may
+	holdsTarget               // safe from power loss
+	holdsBase                 // likewise
+)
+
+// standing returns the adoption that a file is in the middle of; nil: there is none.
+func (h *history) standing(ino sharefs.Ino) *adoption {
+	if h.adoptions.Load() == 0 {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.adopts[ino]
+}
+
+// stand enters an adoption in place of one that there is.
+func (h *history) stand(ino sharefs.Ino, a *adoption) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.adopts == nil {
+		h.adopts = map[sharefs.Ino]*adoption{}
+	}
+	h.adopts[ino] = a
+	h.adoptions.Store(int64(len(h.adopts)))
+}
+
+// ended takes an adoption out again, unless another one has its place.
+func (h *history) ended(ino sharefs.Ino, a *adoption) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.adopts[ino] == a {
+		delete(h.adopts, ino)
+		h.adoptions.Store(int64(len(h.adopts)))
+	}
+}
+
+// place is a place that tests look in at, or end the adoption.
+func (h *history) place(name string) error {
+	if at := h.t.cfg.adopts; at != nil {
+		return at(name)
+	}
+	return nil
+}
+
+// overwriteLive does stages 3 and 4 with a file that is armed. Known tells that the file holds its base, so that what both have need not be looked at. After an error a.holds tells
+// what there is: the base, or a mixture.
+func (h *history) overwriteLive(f *file, a *adoption, known bool) error {
+	t := h.t
+	t.mu.Lock()
+	base, err := newestVersion(t.db, f.ino, noLimit)
+	if err != nil {
+		t.mu.Unlock()
+		return err
+	}
+	if base != nil && base.own != a.base { // since the file was armed a capture has joined two of the same content, or has read this one as a timed version
+		a.base, known = base.own, false
+	}
+	a.holds = holdsBase
+	if old := h.standing(f.ino); old != nil {
+		a.holds = old.holds
+	} else if base != nil && base.place == placeAside {
+		a.holds = holdsMixture // the file may be empty, for what it held was moved there
+	}
+	x := t.begin()
+	x.b.Put(spaceAdopting, inoKey(f.ino), a.encode())
+	a.row = true
+	x.after(func(uint64) { h.stand(f.ino, a) })
+	err = x.commit()
+	t.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := h.place("row"); err != nil {
+		return err
+	}
+	if err := t.db.Sync(); err != nil {
+		return failed("sync the journal", err)
+	}
+	if err := h.place("row synced"); err != nil {
+		return err
+	}
+	return h.bringTo(f, a, base, known)
+}
+
+// bringTo does stage 4, and goes back where that fails. An error tells that the file holds its base, or a mixture, as a.holds says. The file is armed, and f.content held.
+func (h *history) bringTo(f *file, a *adoption, base *version, known bool) error {
+	o := overwriting{h: h, ino: f.ino}
+	err := o.open()
+	if err != nil {
+		return err
+	}
+	defer o.close()
+	first := a.holds != holdsMixture
+	a.holds = holdsMixture
+	if known {
+		err = h.apart(base.top, int64(base.size), a.top, a.size, o.put)
+	} else {
+		err = o.compare(a.top, a.size, a.key)
+	}
+	if err == nil {
+		err = o.finish(a.size, a.mtime)
+	}
+	if err == nil {
+		a.holds = holdsTarget
+		return nil
+	}
+	if err2 := h.goBack(f, &o, a, base); err2 != nil && !first {
+		return err
+	} else if err2 != nil {
+		h.t.log.Error("a file holds parts of two versions, and cannot be opened until one of them can be read and written", "inode", uint64(f.ino), "file", h.t.nameOf(f.ino),
+			"err", err, "version_before", err2)
+		return err
+	}
+	a.holds = holdsBase
+	h.t.log.Warn("a file holds what it held before, for what another host wrote could not be put in its place", "inode", uint64(f.ino), "err", err)
+	return err
+}
+
+// errNoWayBack says that what a file held is nowhere.
+var errNoWayBack = errors.New("its content is nowhere else")
+
+// goBack brings a file to its base.
+func (h *history) goBack(f *file, o *overwriting, a *adoption, base *version) error {
+	if err := h.place("back"); err != nil {
+		return err
+	}
+	if err := o.measure(); err != nil { // a hole reaches as far as it was written to on the way
+		return err
+	}
+	o.holes = nil
+	switch {
+	case a.base == 0: // it was empty
+		return o.finish(0, a.was)
+	case base == nil || base.own != a.base:
+		return errNoWayBack
+	case base.away: // it becomes absent again, and what its backing file holds is nothing then
+		return nil
+	case base.place == placeKept:
+		if err := o.compare(base.top, int64(base.size), base.key); err != nil {
+			return err
+		}
+		return o.finish(int64(base.size), base.mtime)
+	case base.place == placeAside:
+		src, err := h.openVersion(base)
+		if err != nil {
+			return err
+		}
+		defer src.Close()
+		if err := fill(o.fd, src); err != nil {
+			return err
+		}
+		return o.finish(int64(base.size), base.mtime)
+	}
+	return errNoWayBack
+}
+
+// conclude is what becomes of a file that is being adopted and has come to rest. Tree.mu and the file's content are held; r may be changed.
+func (h *history) conclude(x *tx, f *file, r *row, ev writers.Event, a *adoption) error {
+	own := uint64(0)
+	switch {
+	case r.nlink == 0: // nobody comes to it by a name any more
+	case a.holds == holdsMixture:
+		x.t.ops.rested(r.ino, 0)
+		return nil
+	case a.holds == holdsBase:
+		if err := h.concludeBase(x, f, r, ev.Stamp, a); err != nil {
+			return err
+		}
+	default:
+		h.edge.adopting(r.ino, true)
+		v, err := h.begin(x, r, ev.Stamp, ev.At, "")
+		h.edge.adopting(r.ino, false)
+		if err == nil {
+			err = h.claim(x, v, a.author, a.top, a.key, false)
+		}
+		if err != nil {
+			return err
+		}
+		own = v.own
+		x.t.ops.rested(r.ino, v.at)
+	}
+	if own == 0 {
+		x.t.ops.rested(r.ino, 0)
+	}
+	if a.row {
+		x.b.Delete(spaceAdopting, inoKey(r.ino))
+	}
+	x.after(func(seq uint64) {
+		a.own = own
+		h.foreignAt(r.ino, seq) // nobody writes before it is synced that the row is gone
+		h.ended(r.ino, a)
+	})
+	return nil
+}
+
+// concludeBase is conclude of a file that went back to what it held.
+func (h *history) concludeBase(x *tx, f *file, r *row, stamp writers.Stamp, a *adoption) error {
+	r.mtime = a.was
+	base, err := newestVersion(x.t.db, r.ino, noLimit)
+	if err != nil || base == nil || base.own != a.base {
+		return err
+	}
+	if base.away {
+		r.flags |= rowAbsent
+		r.size, r.blocks = base.size, 0
+		x.unmark(f)
+		return nil
+	}
+	base.setStamp(stamp)
+	base.put(&x.b)
+	return nil
+}
+
+// replaced notes in a change that what an adoption was about has another content, or is gone.
+func (h *history) replaced(x *tx, ino sharefs.Ino) {
+	if a := h.standing(ino); a != nil {
+		x.b.Delete(spaceAdopting, inoKey(ino))
+		x.after(func(uint64) { h.ended(ino, a) })
+	}
+}
+
+// rested ends an adoption whose file is armed no longer: it comes to rest, and becomes a version or what it was. An error, or that it does not come to rest, leaves it standing. f.content is held.
+func (h *history) rested(f *file, a *adoption) (rests bool, err error) {
+	if rests, err = h.t.settleNow(f); err != nil || !rests {
+		return rests, err
+	}
+	if a.holds != holdsBase || !a.row {
+		return true, nil
+	}
+	if err := h.t.db.Sync(); err != nil {
+		return true, failed("sync the journal", err)
+	}
+	if v, err := newestVersion(h.t.db, f.ino, noLimit); err == nil && v != nil && v.away && h.t.absentNow(f.ino) {
+		return true, h.t.hollow(f.ino, int64(v.size), true)
+	}
+	return true, nil
+}
+
+// withdraw takes the row away of an adoption whose file somebody may write to. What it holds is whole, and nobody else's from now on.
+func (h *history) withdraw(f *file, a *adoption) error {
+	t := h.t
+	t.mu.Lock()
+	x := t.begin()
+	h.replaced(x, f.ino)
+	err := x.commit()
+	t.mu.Unlock()
+	if err == nil && a.row {
+		err = failed("sync the journal", t.db.Sync())
+	}
+	return err
+}
+
+// finish brings a file that is in the middle of an adoption out of it; it does nothing with any other. Whoever opens one has that done first. An error says that it holds a mixture.
+// f.content is held.
+func (h *history) finish(f *file) error {
+	a := h.standing(f.ino)
+	if a == nil {
+		return nil
+	}
+	t := h.t
+	if err := t.writable("finish taking over what another host wrote"); err != nil {
+		return err
+	}
+	if a.holds == holdsMixture {
+		base, err := newestVersion(t.db, f.ino, noLimit)
+		if err != nil {
+			return err
+		}
+		if err := t.armNow(f, changeAll, false, nil); err != nil {
+			return err
+		}
+		err = h.bringTo(f, a, base, false)
+		t.disarm(f)
+		if a.holds == holdsMixture {
+			_, _ = h.rested(f, a) // no version comes of it
+			return mixed(f.ino, err)
+		}
+	}
+	rests, err := h.rested(f, a)
+	if err == nil && !rests {
+		err = h.withdraw(f, a)
+	}
+	return err
+}
+
+// mixed is the error of a file that holds parts of two versions.
+func mixed(ino sharefs.Ino, cause error) error {
+	e := corrupt("a file into which a version of another host was being put when something failed: the log says what", ino)
+	return errors.Join(e, cause)
+}
+
+// finished has whoever opens a file wait for the end of an adoption.
+func (t *Tree) finished(f *file) error {
+	if t.past.standing(f.ino) == nil {
+		return nil
+	}
+	f.content.Lock()
+	defer f.content.Unlock()
+	return t.past.finish(f)
+}
+
+// loadAdopting finds the files that were being adopted when the daemon ended. Nothing has been done with any file yet.
+func (h *history) loadAdopting() error {
+	t := h.t
+	var gone []sharefs.Ino
+	var bad error
+	err := t.db.Scan(spaceAdopting, nil, nil, func(key, value []byte) bool {
+		ino := keyIno(key)
+		a, err := decodeAdopting(ino, value)
+		var r *row
+		if err == nil {
+			r, err = t.row(ino)
+		}
+		var newest *version
+		if err == nil {
+			newest, err = newestVersion(t.db, ino, noLimit)
+		}
+		switch {
+		case errors.Is(err, sharefs.KindStale) || errors.Is(err, sharefs.KindCorrupt):
+			gone = append(gone, ino)
+		case err != nil:
+			bad = err
+		case r.nlink == 0 || !r.isRegular() || r.isAbsent() || newest == nil && a.base != 0 || newest != nil && newest.own != a.base:
+			gone = append(gone, ino)
+		default:
+			h.stand(ino, &adoption{adopting: a, row: true})
+		}
+		return bad == nil
+	})
+	if err = errors.Join(err, bad); err != nil || len(gone) == 0 || t.cfg.ReadOnly {
+		return failed("read what was being adopted", err)
+	}
+	return t.dropRows(spaceAdopting, gone)
+}
+
+// finishAdopting brings the files that loadAdopting found to what they are to hold. One that cannot be stays closed.
+func (h *history) finishAdopting() {
+	h.mu.Lock()
+	var all []sharefs.Ino
+	for ino := range h.adopts {
+		all = append(all, ino)
+	}
+	h.mu.Unlock()
+	if len(all) > 0 { // a killed daemon may have ended between stage 3 and its sync
+		if err := h.t.db.Sync(); err != nil {
+			h.t.log.Error("files that were being taken over from another host stay closed", "err", err)
+			return
+		}
+	}
+	for _, ino := range all {
+		began := time.Now()
+		f := h.t.files.pin(ino)
+		err := h.t.finished(f)
+		h.t.files.unpin(f)
+		if err == nil {
+			h.t.log.Info("a file that was being taken over from another host when the daemon was ended is whole", "inode", uint64(ino), "took", time.Since(began).Round(time.Millisecond))
+		} else {
+			h.t.log.Error("a file that was being taken over from another host when the daemon was ended cannot be opened", "inode", uint64(ino), "err", err)
+		}
+	}
+}
