@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,21 +40,23 @@ type peerLink struct {
 	third        bool
 }
 
+var peerLinks = []peerLink{
+	{"Peers on a LAN", "three hosts, links of about 1 Gbit/s and 0.2 ms", linkem.Conditions{}, 11, 10_000, []int{1024, 256, 256, 256, 256}, true},
+	{"Peers far apart", "two hosts, a link of 100 Mbit/s and 50 ms there and back, which loses 1 % of the packets", linkem.Conditions{Delay: 25 * time.Millisecond, Loss: 0.01, Rate: 12.5e6}, 5, 2000, []int{64}, false},
+}
+
 // peerRows measures Syncthing and ShareFS between hosts of their own, which are network namespaces with the same links, on the same data, in turn.
 func peerRows(ctx context.Context, o options, _ []*subject, t *tables) error {
-	if !o.match.MatchString("peers") {
+	links := slices.DeleteFunc(slices.Clone(peerLinks), func(l peerLink) bool { return !o.match.MatchString(strings.ToLower(l.title)) })
+	if len(links) == 0 {
 		return nil
 	}
 	if _, err := exec.LookPath("syncthing"); err != nil {
 		return errors.New("syncthing is missing: apt install syncthing")
 	}
-	links := []peerLink{
-		{"Peers on a LAN", "three hosts, links of about 1 Gbit/s and 0.2 ms", linkem.Conditions{}, 11, 10_000, []int{1024, 256, 256, 256, 256}, true},
-		{"Peers far apart", "two hosts, a link of 100 Mbit/s and 50 ms there and back, which loses 1 % of the packets", linkem.Conditions{Delay: 25 * time.Millisecond, Loss: 0.01, Rate: 12.5e6}, 5, 2000, []int{64}, false},
-	}
 	for _, l := range links {
 		if o.quick {
-			l.saves, l.small = 3, l.small/10
+			l.saves, l.small, l.large = 3, l.small/10, slices.Clone(l.large)
 			for i := range l.large {
 				l.large[i] /= 8
 			}
