@@ -48,6 +48,7 @@ func (d *Daemon) startPeers() {
 		p.book, p.err = book.Open(text, func(text []byte) error { return d.store.WriteFile(store.PeersFile, text) })
 	}
 	if p.err == nil {
+		p.book.Reserve(d.reservedName)
 		p.pace = pace.New(p.book.Rates)
 		c := &d.store.Config.Peers
 		listen := c.Listen

@@ -36,7 +36,7 @@ func TestRoomForTheKeysOfOthers(t *testing.T) {
 	b := open()
 	level := map[sharefs.PeerID]trust.Level{{1}: trust.Propose, {2}: trust.Write, {3}: trust.Write}
 	for id, l := range level {
-		if _, err := b.Add(id, "peer", book.ByHand, nil, nil, time.Now()); err != nil {
+		if _, err := b.Add(id, "", book.ByHand, nil, nil, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := b.Grant(id.String(), l, trust.Pattern{}); err != nil {

@@ -63,6 +63,9 @@ func (t *travel) leftOut() []report.LeftOut {
 			l.Name, l.Level = known.Name, policy.Most(p.Author).String()
 		} else if i, ok := t.d.peers.hub.Introduced(p.Author); ok {
 			l.Via, l.Calls, l.Addresses = t.author(i.Via), i.Name, i.Addrs
+			if i.Name != "" {
+				l.MayBe = t.d.peers.book.FreeName(i.Name)
+			}
 		}
 		out = append(out, l)
 	}

@@ -57,7 +57,8 @@ type file struct {
 
 // Book is open. All methods may be called by several goroutines at once.
 type Book struct {
-	save func([]byte) error
+	save     func([]byte) error
+	reserved func(name string) string // see Reserve
 
 	mu     sync.Mutex // guards what follows; held while saving, so that what is kept is never older than what is told
 	peers  []Peer     // by name
@@ -70,7 +71,7 @@ type Book struct {
 
 // Open reads a book; nothing is an empty one. Save replaces what is kept. The error is of KindCorrupt.
 func Open(text []byte, save func([]byte) error) (*Book, error) {
-	b := &Book{save: save}
+	b := &Book{save: save, reserved: func(string) string { return "" }}
 	b.limits.Store(&map[sharefs.PeerID]Limits{})
 	if len(text) == 0 {
 		return b, nil
@@ -108,6 +109,10 @@ func Open(text []byte, save func([]byte) error) (*Book, error) {
 	b.noteLimits()
 	return b, nil
 }
+
+// Reserve has peers not be given names for which why returns a reason, such as words that mean something else where names of peers stand. A peer that has one keeps it.
+// To be called before other methods; why is called without a lock.
+func (b *Book) Reserve(why func(name string) string) { b.reserved = why }
 
 // change does fn on a copy and keeps it, or leaves all as it is.
 func (b *Book) change(fn func(n *Book) error) error {
@@ -211,5 +216,5 @@ func (b *Book) find(word string) (Peer, error) {
 	if len(names) == 0 {
 		detail = "no peer has this name: this store is paired with nobody yet (sharefs pair)"
 	}
-	return Peer{}, &sharefs.Error{Op: "peer", Path: CleanName(word), Kind: sharefs.KindNotExist, Detail: detail}
+	return Peer{}, &sharefs.Error{Op: "peer", Path: quoted(word), Kind: sharefs.KindNotExist, Detail: detail}
 }

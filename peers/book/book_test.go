@@ -46,6 +46,7 @@ func (k *kept) again(t *testing.T) {
 	if got, want := b.names(), k.names(); got != want || b.Port() != k.Port() || b.EpochsDue() != k.EpochsDue() || b.Policy().Format(sharefs.PeerID.String) != k.Policy().Format(sharefs.PeerID.String) {
 		t.Fatalf("%s, want %s", got, want)
 	}
+	b.Reserve(k.reserved)
 	k.Book = b
 }
 
@@ -122,6 +123,63 @@ func TestTheLifeOfPeers(t *testing.T) {
 	}
 	if err := b.SetPort(7000); err != nil {
 		t.Fatal(err)
+	}
+	b.again(t)
+}
+
+// A name that means something else here is not given, neither by a peer nor by the user; what a user calls a host is not what it calls itself.
+func TestReservedNames(t *testing.T) {
+	b := newBook(t)
+	b.Reserve(func(name string) string {
+		if strings.EqualFold(name, "now") {
+			return "it is a time"
+		}
+		return ""
+	})
+	if a := b.add(t, 1, "now"); a.Peer.Name != "peer-now" || a.Peer.Calls != "now" || a.Reserved != "it is a time" || a.Twin != "" {
+		t.Errorf("%+v", a)
+	}
+	if a := b.add(t, 2, "NOW"); a.Peer.Name != "peer-NOW-2" || a.Reserved == "" || a.Twin != "peer-NOW" {
+		t.Errorf("%+v", a)
+	}
+	if a := b.add(t, 3, "laptop"); a.Peer.Name != "laptop" || a.Reserved != "" {
+		t.Errorf("%+v", a)
+	}
+	if got := b.FreeName("now") + " " + b.FreeName("LAPTOP") + " " + b.FreeName("bert"); got != "peer-now-3 LAPTOP-2 bert" {
+		t.Error(got)
+	}
+	before := b.names()
+	for name, kind := range map[string]sharefs.Kind{
+		"": sharefs.KindInvalid, "now": sharefs.KindInvalid, "be rt": sharefs.KindInvalid, ".x": sharefs.KindInvalid, "Laptop": sharefs.KindExist,
+		id(3).Plain()[:7]: sharefs.KindExist, id(3).Plain()[:12]: sharefs.KindExist,
+	} {
+		if err := b.MayName(id(9), name); !errors.Is(err, kind) {
+			t.Errorf("%q: %v", name, err)
+		}
+		if _, err := b.Rename("peer-now", name); !errors.Is(err, kind) {
+			t.Errorf("rename to %q: %v", name, err)
+		}
+		if _, err := b.Add(id(9), name, ByHand, nil, nil, now); name != "" && !errors.Is(err, kind) {
+			t.Errorf("add %q: %v", name, err)
+		}
+		_, _ = b.Forget(id(9).String()) // one without a name is added
+	}
+	if got := b.names(); got != before {
+		t.Errorf("%s, not %s", got, before)
+	}
+	// By hand: what it calls itself is not known until it says so.
+	a, err := b.Add(id(4), "studio", ByHand, nil, nil, now)
+	if err != nil || a.Peer.Name != "studio" || a.Peer.Calls != "" || a.Twin != "" {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if _, err := b.Add(id(4), "other", ByHand, nil, nil, now); !errors.Is(err, sharefs.KindExist) || !strings.Contains(err.Error(), "called studio") {
+		t.Error(err)
+	}
+	if a, err = b.Add(id(4), "Studio", ByHand, nil, nil, now); err != nil || !a.Again || a.Peer.Name != "studio" {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if a, err = b.Add(id(3), "", ByHand, nil, nil, now); err != nil || a.Peer.Calls != "laptop" {
+		t.Errorf("%+v, %v", a, err)
 	}
 	b.again(t)
 }

@@ -12,35 +12,48 @@ import (
 
 // Added tells what pairing made of a peer.
 type Added struct {
-	Peer  Peer
-	Again bool        // it was known, and keeps its name
-	Level trust.Level // the highest that it has anywhere
-	Freed bool        // it was revoked and is trusted as a new one now
-	Twin  string      // another peer, with another key, that has the name which this one calls itself by
+	Peer     Peer
+	Again    bool        // it was known, and keeps its name
+	Level    trust.Level // the highest that it has anywhere
+	Freed    bool        // it was revoked and is trusted as a new one now
+	Twin     string      // another peer, with another key, that has the name which this one calls itself by
+	Reserved string      // why it is not called here as it calls itself, where that is not for a twin
 }
 
-// Add takes a peer up, or notes that it was paired again: then its name and what it may stay as they are, but that one who was revoked is as a new one.
-func (b *Book) Add(id sharefs.PeerID, calls, how string, given, found []string, now time.Time) (a Added, err error) {
-	calls = CleanName(calls)
+// Add takes a peer up, or notes that it was paired again: then its name and what it may stay as they are, but that one who was revoked is as a new one. Name is what it calls itself
+// or, of one that is added by hand, what the user calls it, empty where he leaves that open.
+func (b *Book) Add(id sharefs.PeerID, name, how string, given, found []string, now time.Time) (a Added, err error) {
+	calls, word := CleanName(name), b.reserved(CleanName(name))
 	err = b.change(func(n *Book) error {
 		i := n.index(id)
 		a.Again = i >= 0
+		if how == ByHand && name != "" {
+			if a.Again && !strings.EqualFold(n.peers[i].Name, name) {
+				return &sharefs.Error{Op: "pair", Path: quoted(name), Kind: sharefs.KindExist, Detail: "the host is a peer already, called " + n.peers[i].Name +
+					": sharefs peers rename " + n.peers[i].Name + " NEW calls it otherwise"}
+			}
+			if !a.Again {
+				if err := n.mayName(id, name, word); err != nil {
+					return err
+				}
+			}
+		}
 		if !a.Again {
 			if len(n.peers) >= MaxPeers {
 				return &sharefs.Error{Op: "pair", Kind: sharefs.KindNoSpace, Detail: "there are 1000 peers: forget one first (sharefs peers forget NAME)"}
 			}
-			// Nor may a peer call itself by what another one's key begins with: who grants that one something would grant it to this one.
-			name := free(calls, func(s string) bool {
-				return named(n.peers, s) || slices.ContainsFunc(n.peers, func(p Peer) bool { return p.ID.Begins(s) })
-			})
-			if name != calls {
-				a.Twin = calls
+			want, name := n.freeName(calls, word)
+			if a.Reserved = word; name != want && how != ByHand {
+				a.Twin = want
 			}
 			n.peers = append(n.peers, Peer{ID: id, Name: name})
 			i = len(n.peers) - 1
 		}
 		p := &n.peers[i]
-		p.Calls, p.How, p.Paired, p.Lost = calls, how, now.UTC().Truncate(time.Second), false
+		p.How, p.Paired, p.Lost = how, now.UTC().Truncate(time.Second), false
+		if how != ByHand {
+			p.Calls = calls
+		}
 		p.Given = merge(given, p.Given)
 		p.Found = merge(found, p.Found)
 		if n.policy.Most(id) == trust.Blocked {
@@ -99,13 +112,13 @@ func (b *Book) Brought(id sharefs.PeerID, keys int) error {
 
 // Rename gives a peer another name.
 func (b *Book) Rename(word, name string) (Peer, error) {
+	why := b.reserved(name)
 	return b.alter(word, func(n *Book, p *Peer) error {
-		if name != CleanName(name) {
-			return &sharefs.Error{Op: "rename", Path: CleanName(name), Kind: sharefs.KindInvalid,
-				Detail: "a name has letters, digits, dots, _ and - and is at most 48 bytes long"}
+		if name == p.Name {
+			return nil
 		}
-		if other, err := n.find(name); err == nil && other.ID != p.ID && strings.EqualFold(other.Name, name) {
-			return &sharefs.Error{Op: "rename", Path: name, Kind: sharefs.KindExist, Detail: "another peer has this name: give that one another first"}
+		if err := n.mayName(p.ID, name, why); err != nil {
+			return err
 		}
 		p.Name = name
 		return nil

@@ -111,6 +111,10 @@ func (h *Hub) takeIntroduced(l *link, hosts []whois) {
 		if h.introduced == nil {
 			h.introduced = map[sharefs.PeerID]Introduced{}
 		}
-		h.introduced[id] = Introduced{Via: l.p.id, Name: book.CleanName(w.Name), Addrs: pair.Addresses(w.Addrs)}
+		name := w.Name
+		if name != "" {
+			name = book.CleanName(name)
+		}
+		h.introduced[id] = Introduced{Via: l.p.id, Name: name, Addrs: pair.Addresses(w.Addrs)}
 	}
 }

@@ -527,6 +527,11 @@ func (h *Hub) AddByHand(asked string, id sharefs.PeerID, name string, given []st
 	if _, err := esp.PublicKeyFromEd25519(id[:]); err != nil {
 		return &sharefs.Error{Op: "pair", Kind: sharefs.KindInvalid, Err: err}
 	}
+	if _, known := h.cfg.Book.Peer(id); name != "" && !known { // before anything is opened for it
+		if err := h.cfg.Book.MayName(id, name); err != nil {
+			return err
+		}
+	}
 	if err := h.open(); err != nil {
 		return err
 	}
@@ -545,7 +550,7 @@ func (h *Hub) finish(w *window, other pair.Other, how string, given []string) er
 	}
 	h.cfg.Log.Info("paired", "peer", other.ID.Short(), "name", a.Peer.Name, "by", how, "again", a.Again)
 	h.mu.Lock()
-	w.paired = &report.Paired{Name: a.Peer.Name, ID: a.Peer.ID.String(), Level: a.Level.String(), Again: a.Again, Freed: a.Freed, Twin: a.Twin}
+	w.paired = &report.Paired{Name: a.Peer.Name, ID: a.Peer.ID.String(), Level: a.Level.String(), Again: a.Again, Freed: a.Freed, Twin: a.Twin, Calls: a.Peer.Calls, Reserved: a.Reserved}
 	if how == book.ByHand {
 		p := h.peers[a.Peer.ID]
 		w.paired.Waits = p == nil || p.link == nil

@@ -15,6 +15,8 @@ type LeftOut struct {
 	// What Via says of a host that this one is not paired with; none: nothing, as long as it is not connected, or does not know the other by itself.
 	Calls     string   `json:"via_calls_it,omitempty"`
 	Addresses []string `json:"addresses,omitempty"`
+	// MayBe is a name that it can have here.
+	MayBe string `json:"may_be_called,omitempty"`
 }
 
 // Stranger reports whether nobody here has ever decided about the host.
@@ -40,8 +42,8 @@ func (l *LeftOut) Text() string {
 		who += ", which came by " + l.Via + ","
 	}
 	pair := "sharefs pair " + strings.Join(append([]string{l.ID}, l.Addresses...), " ")
-	if l.Calls != "" {
-		pair += " --name " + l.Calls
+	if l.MayBe != "" {
+		pair += " --name " + l.MayBe
 	}
 	return fmt.Sprintf("%d change%s by %s %s left out, so that files are here as they were without them. To have them: %s; on that host the same with this one's id (sharefs pair --id); and sharefs grant on both",
 		l.Changes, was, who, are(l.Changes), pair)

@@ -134,6 +134,9 @@ type Paired struct {
 	Freed bool   `json:"freed,omitempty"` // it was revoked before
 	Waits bool   `json:"waits,omitempty"` // for the other host to do the same, as far as is known: the id was typed here
 	Twin  string `json:"twin,omitempty"`  // a peer with another key has the name that it calls itself by
+	Calls string `json:"calls_itself,omitempty"`
+	// Reserved is why it is not called here as it calls itself, where that is for the name and not for a twin.
+	Reserved string `json:"reserved,omitempty"`
 }
 
 // Text tells of a peer in lines for people.
