@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,6 +22,7 @@ import (
 type resolving struct {
 	take, output, with string
 	merge, edit        bool
+	editor             string // a command of the shell, that is there; with edit
 }
 
 func (a *app) resolve() *cobra.Command {
@@ -37,9 +37,9 @@ file is so on all hosts; the versions stay in its history.
   --merge                Text: the changes of all are merged, line by line, with the
                          version before them. If nothing was changed in two ways, the
                          result is the file. Otherwise nothing is done, unless with:
-  --merge --edit         $VISUAL or $EDITOR opens what was merged, conflicts between
-                         markers (<<<<<<<, |||||||, =======, >>>>>>>). When it ends and no
-                         markers are left, the result is the file
+  --merge --edit         $VISUAL or $EDITOR (vi, if neither is set) opens what was merged,
+                         conflicts between markers (<<<<<<<, |||||||, =======, >>>>>>>).
+                         When it ends and no markers are left, the result is the file
   --merge --output OTHER What was merged is written to OTHER, with markers
   --with OTHER           What OTHER holds is the file
 
@@ -53,14 +53,20 @@ Exit status: 0 the conflict is ended, 1 it is not, 2 wrongly called.`,
 				}
 			}
 			switch {
+			case !how.merge && (how.edit || how.output != ""):
+				return usage("--edit and --output go with --merge")
 			case n == 0:
 				return usage("--take NAME, --merge or --with OTHER is missing; sharefs conflicts lists who wrote what")
 			case n > 1:
 				return usage("--take, --merge and --with exclude each other")
-			case !how.merge && (how.edit || how.output != ""):
-				return usage("--edit and --output go with --merge")
 			case how.edit && how.output != "":
 				return usage("--edit and --output exclude each other")
+			}
+			if how.edit {
+				var err error
+				if how.editor, err = findEditor(); err != nil {
+					return err
+				}
 			}
 			m, path, err := client.NameInMount(args[0])
 			if err != nil {
@@ -177,7 +183,7 @@ func (a *app) resolveText(m *client.Mount, c *report.Conflict, given string, how
 		}
 		return a.printf("%s has %s. Edit it, then: sharefs resolve %s --with %s\n", term.Quote(how.output), inTwoWays(conflicts), term.Quote(given), term.Quote(how.output))
 	case how.edit:
-		return a.editMerge(&x, text, conflicts)
+		return a.editMerge(&x, text, conflicts, how.editor)
 	case a.json:
 		a.exit = exitFailed
 		return a.writeJSON(x.told(false, conflicts, ""))
@@ -214,42 +220,6 @@ func writeNew(name, text string) error {
 		return client.PathError("write", name, err)
 	}
 	return nil
-}
-
-// editMerge has the user choose in an editor.
-func (a *app) editMerge(x *merging, text string, conflicts int) error {
-	dir, err := os.MkdirTemp("", "sharefs-merge-")
-	if err != nil {
-		return err
-	}
-	name := filepath.Join(dir, filepath.Base(x.f.Path)) // so that the editor knows what it is
-	if err := writeNew(name, text); err != nil {
-		return err
-	}
-	editor := "vi"
-	for _, v := range []string{"VISUAL", "EDITOR"} {
-		if given := os.Getenv(v); given != "" {
-			editor = given
-			break
-		}
-	}
-	cmd := exec.Command("/bin/sh", "-c", editor+` "$@"`, editor, name) // it may have arguments
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	kept := "what was merged is in " + term.Quote(name) + "; when it is right: sharefs resolve " + term.Quote(x.f.Given) + " --with " + term.Quote(name)
-	if err := cmd.Run(); err != nil {
-		return &sharefs.Error{Path: term.Quote(editor), Kind: sharefs.KindOther, Detail: kept, Err: err}
-	}
-	edited, err := os.ReadFile(name)
-	if err != nil {
-		return client.PathError("read", name, err)
-	}
-	if err := a.unmarked(name, edited); err != nil {
-		return fmt.Errorf("%w; %s", err, kept)
-	}
-	if err := a.endMerge(x, string(edited), conflicts, ""); err != nil {
-		return fmt.Errorf("%w; %s", err, kept)
-	}
-	return os.RemoveAll(dir)
 }
 
 // endMerge makes a text the file, which ends the conflict between the sides that were read.

@@ -127,7 +127,31 @@ func TestMerge(t *testing.T) {
 	chosen := strings.Replace(before, "three", "by both", 1)
 	b.do(os.WriteFile(marked, []byte(chosen), 0o600))
 	b.must("resolve", b.Path("both"), "--with", marked)
-	// An editor.
+	// An editor that fails, leaves all as it was, or leaves a marker: the conflict stays, and so does what the user wrote, but nothing else.
+	temp := t.TempDir()
+	for _, c := range []struct{ editor, want, kept string }{
+		{"false", "the editor failed", ""},
+		{"true", "left 1 place that was changed in two ways as it was", ""},
+		{"rm", "no such file", ""},
+		{"sed -i s/by.anna/by.hand/", "a conflict is marked in line 3", "by.hand"},
+		{"f() { sed -i s/by.bert/by.hand/ \"$1\"; kill -9 $$; }; f", "signal: killed", "by.hand"},
+	} {
+		text, exit := a.attempt([]string{"TMPDIR=" + temp, "VISUAL=" + c.editor}, "resolve", a.Path("edited"), "--merge", "--edit")
+		left, err := filepath.Glob(filepath.Join(temp, "*", "*"))
+		if err != nil || exit != 1 || !strings.Contains(text, c.want) || len(left) != strings.Count(text, "; what you wrote is in "+temp) || (len(left) > 0) != (c.kept != "") {
+			t.Errorf("%s: status %d, %s: %q, %v", c.editor, exit, text, left, err)
+		}
+		for _, name := range left {
+			if got, err := os.ReadFile(name); err != nil || !strings.Contains(string(got), c.kept) || !strings.Contains(text, " --with "+name) {
+				t.Errorf("%s: %s, %q, %v", c.editor, text, got, err)
+			}
+			a.do(os.RemoveAll(filepath.Dir(name)))
+		}
+		if dirs, err := os.ReadDir(temp); err != nil || len(dirs) > 0 {
+			t.Errorf("%s: %v, %v", c.editor, dirs, err)
+		}
+	}
+	// One that does it.
 	t.Setenv("VISUAL", "sed -i -e '/^[<|=>]\\{7\\}/d' -e /^three/d")
 	a.must("resolve", a.Path("edited"), "--merge", "--edit")
 	if _, err := a.tool("resolve", a.Path("binary"), "--merge"); err == nil || !strings.Contains(err.Error(), "is no text") {

@@ -63,6 +63,11 @@ func LookHere(path string) (h Presence, err error) {
 // EachFile calls fn for each regular file of some paths, below directories too, and dir for each directory before what is in it; dir may be nil. Symlinks are left alone.
 // A directory is to lie in a mount; whoever is given a file says so of it.
 func EachFile(paths []string, dir, fn func(path string) error) error {
+	for _, path := range paths { // before anything is done to one of them
+		if _, err := os.Lstat(path); err != nil {
+			return PathError("read", path, err)
+		}
+	}
 	for _, top := range paths {
 		err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 			switch {
@@ -101,10 +106,7 @@ func Unpin(path string) (bool, error) {
 	if errors.Is(err, unix.ENODATA) {
 		return false, nil
 	}
-	if err != nil {
-		return false, PathError("unpin", path, err)
-	}
-	return true, nil
+	return err == nil, setError("unpin", path, err)
 }
 
 // Bring brings all of a file here. While that goes on progress is called with how many bytes are here.
@@ -156,11 +158,17 @@ func setOwn(op, path, attr, value string) error {
 	return setError(op, path, unix.Lsetxattr(path, attr, []byte(value), 0))
 }
 
+// inLiveTree reports whether a file or directory is of the live tree of a mount: what is made by the mount, and what stands for the past, can be read alone.
+func inLiveTree(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && !isVirtual(info)
+}
+
 func setError(op, path string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, unix.ENOTSUP):
+	case errors.Is(err, unix.ENOTSUP), errors.Is(err, unix.EROFS) && !inLiveTree(path):
 		return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: sharefs.KindNotSupported, Err: errNoMount}
 	case errors.Is(err, unix.EHOSTUNREACH):
 		return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: sharefs.KindUnreachable, Detail: "no host that is connected has it: sharefs peers shows who is"}
