@@ -138,6 +138,10 @@ func findHeld(m *client.Mount, word string) (*report.Held, error) {
 	if err != nil {
 		return nil, err
 	}
+	peers, err := m.Peers()
+	if err != nil {
+		return nil, err
+	}
 	var names []string
 	for i := range all {
 		h := &all[i]
@@ -145,6 +149,9 @@ func findHeld(m *client.Mount, word string) (*report.Held, error) {
 			return h, nil
 		}
 		names = append(names, h.Peer)
+	}
+	if findPeer(peers, word) == nil {
+		return nil, noPeer(word, peers)
 	}
 	detail := "nothing is held"
 	if len(names) > 0 {

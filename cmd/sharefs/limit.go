@@ -32,8 +32,8 @@ func (a *app) limitPeer() *cobra.Command {
 "none" lifts a bound. Without any, those that it has are shown, as the command takes
 them. Bounds count at once; names and changes never wait behind content.`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return exactly("NAME")(nil, args)
+			if len(args) == 0 || args[0] == "" {
+				return exactly("NAME")(nil, args[:min(1, len(args))])
 			}
 			for _, w := range args[1:] {
 				if name, value, ok := strings.Cut(w, "="); !ok || value == "" || !slices.Contains(limitNames, name) {
@@ -72,7 +72,7 @@ them. Bounds count at once; names and changes never wait behind content.`,
 			}
 			p := findPeer(all, args[0])
 			if p == nil {
-				return noPeer(args[0])
+				return noPeer(args[0], all)
 			}
 			limits := p.Limits
 			if limits == nil {
@@ -92,6 +92,15 @@ them. Bounds count at once; names and changes never wait behind content.`,
 	}
 }
 
-func noPeer(word string) error {
-	return &sharefs.Error{Op: "peer", Path: term.Quote(word), Kind: sharefs.KindNotExist, Detail: "no peer has this name; sharefs peers lists them"}
+// noPeer says that none is called by a word, and which there are.
+func noPeer(word string, all []report.Peer) error {
+	names := make([]string, len(all))
+	for i := range all {
+		names[i] = term.Clean(all[i].Name)
+	}
+	detail := "no peer has this name; known are " + strings.Join(names, ", ")
+	if len(names) == 0 {
+		detail = "no peer has this name: this store is paired with nobody yet (sharefs pair)"
+	}
+	return &sharefs.Error{Op: "peer", Path: term.Quote(word), Kind: sharefs.KindNotExist, Detail: detail}
 }

@@ -243,9 +243,9 @@ func commands(cmd *cobra.Command, args []string) error {
 		of = " of " + cmd.CommandPath()
 	}
 	cmd.SuggestionsMinimumDistance = 2
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 && args[0] != "" {
 		best := near[0]
-		if i := slices.IndexFunc(near, func(name string) bool { return args[0] != "" && name[0] == args[0][0] }); i >= 0 {
+		if i := slices.IndexFunc(near, func(name string) bool { return name[0] == args[0][0] }); i >= 0 {
 			best = near[i] // few mistype the first letter
 		}
 		hint = "; did you mean " + best + "?"
@@ -265,8 +265,21 @@ func between(most int, names ...string) cobra.PositionalArgs {
 		if len(args) > most {
 			return usage("too many arguments: %s", term.Quote(args[most]))
 		}
+		return noneEmpty(args, names...)
+	}
+}
+
+// noneEmpty refuses arguments without a letter, as of a variable of a script that nobody has set: a path that is empty would be the working directory, or the whole share.
+func noneEmpty(args []string, names ...string) error {
+	i := slices.Index(args, "")
+	if i < 0 {
 		return nil
 	}
+	name := fmt.Sprintf("argument %d", i+1)
+	if i < len(names) {
+		name = names[i]
+	}
+	return usage("%s is empty", name)
 }
 
 // writeJSON writes one value, indented.

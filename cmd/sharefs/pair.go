@@ -47,11 +47,18 @@ more, and what one writes counts on the other with write.`,
   sharefs pair --link               Write the link alone, for a script
   sharefs pair sharefs:cw2f…        Take the link that the other host has shown
   sharefs pair - <link.txt          Take one that stands in a file`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 && (link || id) {
+		Args: func(cmd *cobra.Command, args []string) error {
+			switch byID := len(args) > 0 && args[0] != "-" && !isLink(args[0]); {
+			case link && id:
+				return usage("--link and --id exclude each other")
+			case len(args) > 0 && (link || id):
 				return usage("--link and --id take no arguments")
+			case cmd.Flags().Changed("name") && !byID:
+				return usage("--name goes with the ID of a host; one that is paired otherwise has the name that it says itself, and sharefs peers rename NAME NEW changes that")
+			case cmd.Flags().Changed("name") && name == "":
+				return usage("--name is empty")
 			}
-			return nil
+			return noneEmpty(args, "LINK or ID")
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -287,6 +294,11 @@ func (a *app) tellPaired(m *client.Mount, p *report.Paired) error {
 	}
 	if err := a.printf("Paired with %s (%s).\nIts level is %s: it learns this host's name and nothing else. sharefs grant %s LEVEL gives it more.\n", name, term.Clean(p.ID), term.Clean(p.Level), name); err != nil {
 		return err
+	}
+	if p.Reserved != "" {
+		if err := a.printf("It calls itself %s, and is called %s here: %s.\n", term.Clean(p.Calls), name, term.Clean(p.Reserved)); err != nil {
+			return err
+		}
 	}
 	if p.Twin == "" {
 		return nil

@@ -63,8 +63,7 @@ why; and other hosts whose changes came with those of peers, and do not count he
 		a.checkBackup(),
 		a.peerCommand("drop NAME", "Remove the sealed backup that this host keeps for a peer",
 			"Remove the sealed backup that this host keeps for a peer. As long as it has a quota\n(sharefs peers limit NAME quota=none ends that) it gives its backup anew.", "peer-drop", "", "What was kept for %s is removed.\n"),
-		a.peerCommand("replace LOST NEW", "Revoke a peer whose key is lost, and give its name to another",
-			"Revoke a peer whose key is lost, as after a machine was set up anew, and give its\nname to another one, which was paired since. What the lost one was granted does not\npass on: grant it anew.", "peer-replace", "by", "The key of %s is revoked; %s has its name now, and is granted nothing of what it was.\n"),
+		a.replacePeer(),
 	)
 	return cmd
 }
@@ -91,15 +90,15 @@ again. The same is asked by itself now and then, for a few files.`,
 			if _, err := m.AskPeers("peer-check", ask); err != nil {
 				return err
 			}
-			all, err := m.Peers()
+			peers, err := m.Peers()
 			if err != nil {
 				return err
 			}
-			all = slices.DeleteFunc(all, func(p report.Peer) bool { return p.Backup == nil })
+			all := slices.DeleteFunc(slices.Clone(peers), func(p report.Peer) bool { return p.Backup == nil })
 			if len(args) > 0 {
 				p := findPeer(all, args[0])
 				if p == nil {
-					return noPeer(args[0])
+					return noPeer(args[0], peers)
 				}
 				all = []report.Peer{*p}
 			}
@@ -112,6 +111,54 @@ again. The same is asked by itself now and then, for a few files.`,
 				}
 			}
 			return nil
+		},
+	}
+}
+
+// replacePeer revokes a peer in favour of another one.
+func (a *app) replacePeer() *cobra.Command {
+	return &cobra.Command{
+		Use: "replace LOST NEW", Short: "Revoke a peer whose key is lost, and give its name to another",
+		Long: `Revoke a peer whose key is lost, as after a machine was set up anew, and give its
+name to another one, which was paired since. What the lost one was granted does not
+pass on: grant it anew. The lost one stays, as NAME-lost: sharefs peers drop removes the
+backup that is kept for it, sharefs peers forget removes it.`,
+		Args: exactly("LOST", "NEW"), ValidArgsFunction: a.completePeers,
+		RunE: func(_ *cobra.Command, args []string) error {
+			m, err := a.here()
+			if err != nil {
+				return err
+			}
+			before, err := m.Peers()
+			if err != nil {
+				return err
+			}
+			if _, err := m.AskPeers("peer-replace", map[string]string{"peer": args[0], "by": args[1]}); err != nil {
+				return err
+			}
+			after, err := m.Peers()
+			if err != nil {
+				return err
+			}
+			now := func(word string) (was, is *report.Peer) {
+				if was = findPeer(before, word); was != nil {
+					is = findPeer(after, was.ID)
+				}
+				return was, is
+			}
+			lost, kept := now(args[0])
+			_, fresh := now(args[1])
+			if kept == nil || fresh == nil {
+				return &sharefs.Error{Op: "replace", Path: term.Quote(args[0]), Kind: sharefs.KindStale, Detail: "it is done, and the peers were changed again since: sharefs peers shows how they are"}
+			}
+			if a.json {
+				return a.writeJSON(struct {
+					*report.Peer
+					Replaced string `json:"replaced"`
+				}{fresh, kept.Name})
+			}
+			return a.printf("The key of %s is revoked, and it is called %s from now on; %s has its name now, with the level %s: what the lost one was granted does not pass on.\n",
+				term.Clean(lost.Name), term.Clean(kept.Name), term.Quote(args[1]), term.Clean(fresh.Level))
 		},
 	}
 }
@@ -267,10 +314,10 @@ What a peer with propose writes is listed by sharefs proposed. Not there yet: me
 
 ` + purgeHelp,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 3 {
-				args = args[:2]
+			if err := noneEmpty(args, "PEER", "LEVEL", "PATH"); err != nil {
+				return err
 			}
-			return exactly("PEER", "LEVEL")(nil, args)
+			return between(3, "PEER", "LEVEL")(nil, args)
 		},
 		ValidArgsFunction: a.completePeers,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -306,6 +353,11 @@ What a peer with propose writes is listed by sharefs proposed. Not there yet: me
 			}
 			if err := a.printf("%s has the level %s %s.\n", term.Quote(args[0]), args[1], where); err != nil {
 				return err
+			}
+			if args[1] == trust.Manage.String() {
+				if err := a.printf("What it removes in bulk counts at once, too, and does not wait for you (sharefs held): this is for devices of your own.\n"); err != nil {
+					return err
+				}
 			}
 			if path := ask["path"]; !strings.ContainsAny(path, `*?[\`) {
 				if _, err := os.Lstat(filepath.Join(m.Point, path)); errors.Is(err, os.ErrNotExist) {
@@ -364,7 +416,7 @@ func (a *app) revoke() *cobra.Command {
 
 func (a *app) trust() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "trust COMMAND", Short: "Explain what peers may",
+		Use: "trust", Short: "Explain what peers may",
 		Args: commands, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(&cobra.Command{
@@ -422,7 +474,7 @@ func explain(m *client.Mount, peer, path string) (x trust.Explanation, err error
 	}
 	p := findPeer(all, peer)
 	if p == nil {
-		return x, noPeer(peer)
+		return x, noPeer(peer, all)
 	}
 	id, err := sharefs.ParsePeerID(p.ID)
 	if err != nil {

@@ -39,7 +39,7 @@ until it is accepted. .share/peers/PEER is the tree as that peer has it:
 			if len(args) > 0 {
 				p := findPeer(peers, args[0])
 				if p == nil {
-					return noPeer(args[0])
+					return noPeer(args[0], peers)
 				}
 				peers = []report.Peer{*p}
 			}
@@ -188,7 +188,7 @@ func (a *app) decideProposed(use, short, long, done string) *cobra.Command {
 			if all != (len(args) == 1) {
 				return usage("name PATHs to %s, or --all and none", verb)
 			}
-			return nil
+			return noneEmpty(args, "PEER")
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			ask := map[string]string{"peer": args[0], "all": "yes"}

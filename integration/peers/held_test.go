@@ -101,3 +101,36 @@ func TestBulkRemovalsAreHeld(t *testing.T) {
 		t.Error(out)
 	}
 }
+
+// What a peer with the level manage removes waits for nobody, and is brought back as a whole, on all hosts, by undoing what came from it.
+func TestManageIsNotHeld(t *testing.T) {
+	hs := sharing(t, "anna", "bert")
+	a, b := hs[0], hs[1]
+	if out := b.must("grant", "anna", "manage"); !strings.Contains(out, "does not wait for you (sharefs held)") {
+		t.Errorf("%s", out)
+	}
+	a.do(os.Mkdir(a.Path("d"), 0o755))
+	for i := range 150 {
+		a.write(fmt.Sprintf("d/%03d", i), "of anna")
+	}
+	whole := func(tree map[string]string) bool {
+		for i := range 150 {
+			if !has(tree, fmt.Sprintf("d/%03d", i), "of anna") {
+				return false
+			}
+		}
+		return true
+	}
+	alike(t, "150 files", hs, whole)
+	_, made := b.cameFrom("anna", "")
+	a.do(os.RemoveAll(a.Path("d")))
+	alike(t, "their removal on both", hs, func(tree map[string]string) bool { return len(tree) == 0 })
+	if all := b.held(); len(all) != 0 {
+		t.Errorf("%+v", all)
+	}
+	n, _ := b.cameFrom("anna", made)
+	for range n {
+		b.must("undo", "--by", "anna")
+	}
+	alike(t, "what was removed", hs, whole)
+}

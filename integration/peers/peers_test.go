@@ -466,6 +466,17 @@ func TestALostHost(t *testing.T) {
 	}
 	a.must("peers", "forget", "31mBERT")
 	other.Unmount()
+	// What it calls itself is a word that means something else: bert@@now would be no version of its.
+	if err := os.WriteFile(filepath.Join(other.Store, "share.toml"), []byte("[peers]\nname = \"now\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other.Mount.Mount()
+	out = a.must("pair", strings.TrimSpace(other.must("pair", "--link")))
+	if !strings.Contains(out, "Paired with peer-now (") || !strings.Contains(out, "It calls itself now, and is called peer-now here: the name can be read as a time.") || strings.Contains(out, "another key") {
+		t.Errorf("%s", out)
+	}
+	a.must("peers", "forget", "peer-now")
+	other.Unmount()
 	if err := os.WriteFile(filepath.Join(other.Store, "share.toml"), []byte("[peers]\nname = \"bert\"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -477,7 +488,9 @@ func TestALostHost(t *testing.T) {
 	if p := a.peer("bert"); p.ID != b.id() || p.Level != "write" {
 		t.Errorf("%+v", p)
 	}
-	a.must("peers", "replace", "bert", "bert-2")
+	if out := a.must("peers", "replace", "bert", "bert-2"); !strings.Contains(out, "The key of bert is revoked, and it is called bert-lost from now on; bert-2 has its name now, with the level paired") {
+		t.Errorf("%s", out)
+	}
 	if p := a.peer("bert"); p.ID != other.id() || p.Level != "paired" {
 		t.Errorf("%+v", p)
 	}

@@ -10,6 +10,33 @@ import (
 	"sharefs/integration/mounttest"
 )
 
+// cameFrom waits until the last operation of a peer has ended, and returns how many there are since one, and the last. On a slow machine what a peer does in a moment may come in several.
+func (h *host) cameFrom(peer, since string) (n int, last string) {
+	h.t.Helper()
+	mounttest.WaitFor(h.t, "the end of what "+peer+" did", func() bool {
+		var all []struct {
+			ID, Author string
+			Ended      bool
+		}
+		h.do(json.Unmarshal([]byte(h.must("op", "log", "--json")), &all))
+		n, last = 0, ""
+		ended := false
+		for _, o := range all {
+			if o.Author != peer {
+				continue
+			}
+			if o.ID == since {
+				break
+			}
+			if n++; n == 1 {
+				last, ended = o.ID, o.Ended
+			}
+		}
+		return ended
+	})
+	return n, last
+}
+
 // What a peer changed is an operation of that peer, which can be undone: the tree is as it was before, on both hosts.
 func TestUndoWhatAPeerDid(t *testing.T) {
 	hs := sharing(t, "anna", "bert")
@@ -21,36 +48,7 @@ func TestUndoWhatAPeerDid(t *testing.T) {
 	alike(t, "the beginning", hs, func(tree map[string]string) bool {
 		return has(tree, "d/one", "1") && has(tree, "d/two", "2") && has(tree, "kept", "by bert")
 	})
-	type operation struct {
-		ID, Author string
-		Ended      bool
-	}
-	operations := func() (all []operation) {
-		b.do(json.Unmarshal([]byte(b.must("op", "log", "--json")), &all))
-		return all
-	}
-	// since returns how many operations of anna came after one, when the last of them has ended; and that last one. On a slow machine what anna does in a moment may come in several.
-	since := func(what, first string) (n int, last string) {
-		t.Helper()
-		mounttest.WaitFor(t, what, func() bool {
-			n, last = 0, ""
-			ended := false
-			for _, o := range operations() {
-				if o.Author != "anna" {
-					continue
-				}
-				if o.ID == first {
-					break
-				}
-				if n++; n == 1 {
-					last, ended = o.ID, o.Ended
-				}
-			}
-			return ended
-		})
-		return n, last
-	}
-	_, first := since("the end of what anna did first", "")
+	_, first := b.cameFrom("anna", "")
 	before, err := b.tree()
 	b.do(err)
 	a.do(os.RemoveAll(a.Path("d")))
@@ -59,7 +57,7 @@ func TestUndoWhatAPeerDid(t *testing.T) {
 	alike(t, "what anna did", hs, func(tree map[string]string) bool {
 		return has(tree, "kept", "by anna") && has(tree, "new", "by anna") && len(tree) == 2
 	})
-	n, _ := since("the end of what anna did", first)
+	n, _ := b.cameFrom("anna", first)
 	if out := b.must("op", "log"); !strings.Contains(out, "  by anna  ") {
 		t.Errorf("%s", out)
 	}

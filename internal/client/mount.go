@@ -169,6 +169,8 @@ func PathError(op, path string, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOTCONN), errors.Is(err, unix.ECONNABORTED):
 		return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: sharefs.KindBusy, Detail: "the ShareFS mounted there has ended: sharefs-mount mounts it again"}
+	case kind == sharefs.KindAccess && closed(path):
+		return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: kind, Detail: "it is in a mount of another user, which nobody else may enter: mounted with -o allow_other it is open to those whom the permissions let in"}
 	case kind == sharefs.KindUnreachable:
 		return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: kind, Detail: outage(path)}
 	case kind != sharefs.KindOther:
@@ -179,6 +181,24 @@ func PathError(op, path string, err error) error {
 		err = inner.Err
 	}
 	return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: kind, Err: err}
+}
+
+// closed reports whether a path lies in a mount that only another user may enter (allow_other of mount.fuse(8)).
+func closed(path string) bool {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return false
+	}
+	table, err := mountinfo.Read()
+	if err != nil {
+		return false
+	}
+	m := mountinfo.Holding(table, abs)
+	if m == nil || m.Type != mountinfo.Type || m.Has("allow_other") {
+		return false
+	}
+	uid, known := m.Owner()
+	return known && uid != os.Geteuid()
 }
 
 // outage says which bucket it is that has what cannot be read at a path, FILE@@N or a path in the live tree, as far as the mount tells that.
@@ -230,6 +250,9 @@ func (m *Mount) Tell(line string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if errors.Is(err, unix.EACCES) {
 		return &sharefs.Error{Path: term.Quote(m.Point), Kind: sharefs.KindAccess, Detail: "only root and whoever mounted it may do that"}
+	}
+	if errors.Is(err, unix.EROFS) {
+		return &sharefs.Error{Path: term.Quote(m.Point), Kind: sharefs.KindReadOnly, Detail: "is mounted read-only, so nothing is changed about it: unmount it, and mount it without -o ro"}
 	}
 	if err != nil {
 		return pathError(path, err)

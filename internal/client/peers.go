@@ -120,6 +120,9 @@ func (m *Mount) PeerRules(name string) (string, error) {
 // FromRoot makes a path, which may begin with the mount point, one from the root of the mount. A path from the root of this host that is there and lies
 // outside of the mount is refused, unless the mount has one of that name as well: whoever wrote it means that one.
 func (m *Mount) FromRoot(path string) (string, error) {
+	if slices.ContainsFunc(strings.Split(path, "/"), func(part string) bool { return part == "." || part == ".." }) {
+		return "", &sharefs.Error{Path: term.Quote(path), Kind: sharefs.KindInvalid, Detail: "is to go from the root of the mount down, without . and ..; the root itself is /"}
+	}
 	rest, ok := strings.CutPrefix(path, m.Point)
 	if ok && (rest == "" || rest[0] == '/') {
 		return strings.Trim(rest, "/"), nil

@@ -285,7 +285,12 @@ func (v *vaults) checkNow(word string) error {
 	}
 	v.mu.Unlock()
 	if len(list) == 0 {
-		return &sharefs.Error{Op: "ask for proofs", Kind: sharefs.KindNotExist, Detail: "no backup is given to it: sharefs grant NAME store, and there sharefs peers limit NAME quota=50GB"}
+		e := &sharefs.Error{Op: "ask for proofs", Kind: sharefs.KindNotExist, Detail: "no peer keeps a backup of this host: sharefs grant NAME store, and there sharefs peers limit NAME quota=50GB"}
+		if word != "" {
+			p, _ := v.d.peers.book.Peer(of)
+			e.Path, e.Detail = p.Name, "it keeps no backup of this host: sharefs grant "+p.Name+" store, and there sharefs peers limit NAME quota=50GB"
+		}
+		return e
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), checkPatience)
 	defer cancel()

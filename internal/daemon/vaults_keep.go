@@ -94,8 +94,20 @@ func (d *Daemon) dropKept(word string) error {
 	if err != nil {
 		return err
 	}
-	if k := &d.vaults.keeper; k.store != nil {
-		return k.store.Drop(p.ID)
+	nothing := &sharefs.Error{Op: "drop the backup of", Path: p.Name, Kind: sharefs.KindNotExist, Detail: "nothing is kept for it; sharefs peers shows for whom something is"}
+	k := &d.vaults.keeper
+	switch {
+	case k.err != nil:
+		return k.err
+	case k.store == nil:
+		return nothing
 	}
-	return d.vaults.keeper.err
+	kept, ok := k.store.Kept(p.ID)
+	if err := k.store.Drop(p.ID); err != nil { // also what is no object, after a disk failed
+		return err
+	}
+	if !ok || kept.Objects == 0 && kept.Damaged == 0 {
+		return nothing
+	}
+	return nil
 }
