@@ -373,8 +373,16 @@ What a peer with propose writes is listed by sharefs proposed. Not there yet: me
 	return cmd
 }
 
-// grantPatience is how long a connected peer that was just granted something may take to begin sending its files, or to refuse.
-const grantPatience = time.Second
+// grantPatience is how long a connected peer that was just granted something may take to begin sending its files, or to refuse; and firstPatience how long the connection
+// may take, and that, of one that was paired no longer than lately ago.
+const (
+	grantPatience = 5 * time.Second
+	firstPatience = 10 * time.Second
+	lately        = time.Minute
+)
+
+// byHand is how a peer was paired that is connected only once the other host has done the same.
+const byHand = "hand"
 
 // sayWhatIsMissing says what the other host has to do before its files come here.
 func (a *app) sayWhatIsMissing(m *client.Mount, name, level string) error {
@@ -383,7 +391,8 @@ func (a *app) sayWhatIsMissing(m *client.Mount, name, level string) error {
 		return nil
 	}
 	var p *report.Peer
-	for end := time.Now().Add(grantPatience); ; time.Sleep(20 * time.Millisecond) {
+	patience := grantPatience
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		all, err := m.Peers()
 		if err != nil {
 			return nil
@@ -392,7 +401,11 @@ func (a *app) sayWhatIsMissing(m *client.Mount, name, level string) error {
 		if p == nil || p.Files != nil && p.Files.Receives {
 			return nil
 		}
-		if !p.Connected || p.Files != nil && p.Files.Refused || time.Now().After(end) {
+		first := p.Seen.Before(p.Paired) && time.Since(p.Paired) < lately && p.How != byHand
+		if first {
+			patience = firstPatience
+		}
+		if !p.Connected && !first || p.Files != nil && p.Files.Refused || time.Since(began) > patience {
 			break
 		}
 	}
@@ -404,7 +417,11 @@ func (a *app) sayWhatIsMissing(m *client.Mount, name, level string) error {
 	if p.Files != nil && p.Files.Refused {
 		return a.printf("It has to grant this host something, too, before its files come here: %s", there)
 	}
-	return a.printf("Its files come here once it has granted this host read or more, too: if it has not, %s", there)
+	when := "Its files come here once it has"
+	if !p.Connected {
+		when = "It is not connected at present. Its files come here once it is, and has"
+	}
+	return a.printf("%s granted this host read or more, too: if it has not, %s", when, there)
 }
 
 func (a *app) revoke() *cobra.Command {

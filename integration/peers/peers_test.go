@@ -258,6 +258,29 @@ func TestPairByLinkAndWhatFollows(t *testing.T) {
 	mounttest.WaitFor(t, "word of that", func() bool { return strings.Contains(b.peer("anna").Error, "does not know this host") })
 }
 
+// Whoever grants as soon as a pairing is made is told what the other host has yet to do, and nothing that it has done.
+func TestGrantsRightBehindAPairing(t *testing.T) {
+	hs := hosts(t, "", "anna", "bert")
+	a, b := hs[0], hs[1]
+	b.must("pair", strings.TrimSpace(a.must("pair", "--link")))
+	if out := b.must("grant", "anna", "write"); out != "anna has the level write everywhere.\nIt has to grant this host something, too, before its files come here: sharefs grant bert LEVEL, there.\n" {
+		t.Errorf("%s", out)
+	}
+	if out := a.must("grant", "bert", "write"); out != "bert has the level write everywhere.\n" {
+		t.Errorf("%s", out)
+	}
+	b.Unmount()
+	mounttest.WaitFor(t, "the end of the connection", func() bool { return !a.peer("bert").Connected })
+	for _, c := range []struct{ level, more string }{
+		{"read", "It is not connected at present. Its files come here once it is, and has granted this host read or more, too: if it has not, sharefs grant anna LEVEL, there.\n"},
+		{"paired", ""},
+	} {
+		if out := a.must("grant", "bert", c.level); out != "bert has the level "+c.level+" everywhere.\n"+c.more {
+			t.Errorf("%s", out)
+		}
+	}
+}
+
 // A link is good once, and not for who has changed it.
 func TestLinksThatAreNotGood(t *testing.T) {
 	hs := hosts(t, "", "anna", "bert", "cleo")
