@@ -211,33 +211,6 @@ func (r *Replica) slotChanged(s slot) (*came, error) {
 	return &came{s, d}, nil
 }
 
-// takeOver has another inode be a file from now on whose inode is no more, and reports whether it does.
-func (r *Replica) takeOver(e *entry, d sharefs.Dentry) (bool, error) {
-	if e.typ != record.Regular || typeOf(d.Type) != record.Regular || r.inos.Get(d.Ino) != nil || e.names.Len() > 1 {
-		return false, nil
-	}
-	alive, err := r.links(e.ino)
-	if err != nil || alive > 0 {
-		return false, err
-	}
-	if len(e.loose) > 0 {
-		return false, nil
-	}
-	// One that was made for a file of another host is that file, even if the account does not know it yet.
-	if id, err := r.cfg.Tree.FileID(d.Ino); err != nil || r.placed[id] {
-		if errors.Is(err, sharefs.KindStale) {
-			err = nil
-		}
-		return false, err
-	}
-	// What the inode before held at last is a version of the file too.
-	if err := r.version(e); err != nil {
-		return false, err
-	}
-	r.rebind(e, d.Ino)
-	return true, r.inode(e)
-}
-
 // links returns how many names an inode has, 0 if there is none.
 func (r *Replica) links(ino sharefs.Ino) (uint32, error) {
 	a, err := r.cfg.Tree.Getattr(ino)
@@ -313,11 +286,15 @@ func (r *Replica) nameCame(c came) error {
 	if err != nil || e == nil {
 		return err
 	}
+	if before == nil && !r.placed[e.id] {
+		r.began(e.id, r.cfg.Now())
+	}
 	link, err := r.linkFor(e, to)
 	if err != nil {
 		return err
 	}
 	key := converge.Key{File: e.id, Link: link}
+	r.leaves(e, link, to)
 	r.name(e, link, spot{c.slot, c.Name})
 	r.show(e, link)
 	r.due[key] = true
@@ -425,9 +402,17 @@ func (r *Replica) nameGone(key converge.Key) error {
 	if e.typ == record.Directory && links > 0 || int(links) > e.names.Len() {
 		return nil
 	}
+	if back, err := r.takeBack(e, key); err != nil || back {
+		return err
+	}
 	if err := r.version(e); err != nil {
 		return err
 	}
+	return r.sayGone(e, key)
+}
+
+// sayGone writes down that a name of a file is removed.
+func (r *Replica) sayGone(e *entry, key converge.Key) error {
 	node, shown := r.tree.Node(key)
 	// One that was removed before may be there: when the remover had not seen all of it.
 	if last := r.last.Get(key); last != nil && (shown || !last.Body.(*record.Place).Removed()) {

@@ -29,9 +29,15 @@ type bulk struct {
 	names map[converge.Key]bulkName
 	since time.Time // when the first one was held that waits still; zero: none
 	// aside are names that got another place while something else got theirs, as a file has that an editor keeps until it has saved. In memory alone.
-	aside map[converge.Key]time.Time
+	aside map[converge.Key]asideName
 	// temps are names that he gave lately to what was new, where nothing was, and which has taken the name of nothing else since. In memory alone: after a restart they count.
 	temps young[converge.Key]
+}
+
+// asideName is the name that something had which somebody saves, until he began.
+type asideName struct {
+	converge.Slot
+	at time.Time
 }
 
 type bulkName struct {
@@ -74,7 +80,7 @@ func unixRow(t time.Time) []byte { return u64(uint64(t.UnixNano())) }
 func (r *Replica) bulkOf(author sharefs.PeerID) *bulk {
 	b := r.bulks[author]
 	if b == nil {
-		b = &bulk{names: map[converge.Key]bulkName{}, aside: map[converge.Key]time.Time{}, temps: young[converge.Key]{at: map[converge.Key]time.Time{}}}
+		b = &bulk{names: map[converge.Key]bulkName{}, aside: map[converge.Key]asideName{}, temps: young[converge.Key]{at: map[converge.Key]time.Time{}}}
 		r.bulks[author] = b
 	}
 	return b
@@ -87,6 +93,7 @@ type watch struct {
 	limit  Bulk
 	now    time.Time
 	gives  map[converge.Slot]bool // names that the item gives to something
+	saved  map[string]bool        // contents that the item says files have from now on which were there before
 }
 
 // watches returns the watch of an item; nil if its author may remove as much as he likes.
@@ -97,8 +104,15 @@ func (r *Replica) watches(i *Item) *watch {
 	}
 	for _, rec := range i.Records {
 		// Also what comes later in the item: a file that is saved under another name first.
-		if p, ok := rec.Says().Body.(*record.Place); ok && !p.Removed() && r.last.Get(converge.Key{File: p.File, Link: p.Link}) == nil {
-			w.gives[slotOf(p)] = true
+		switch b := rec.Says().Body.(type) {
+		case *record.Place:
+			if !b.Removed() && r.last.Get(converge.Key{File: b.File, Link: b.Link}) == nil {
+				w.gives[slotOf(b)] = true
+			}
+		case *record.Version:
+			if r.placed[b.File] {
+				w.saved[b.Content()] = true
+			}
 		}
 	}
 	return w
@@ -113,14 +127,14 @@ func (r *Replica) watchOf(author sharefs.PeerID) *watch {
 	if limit.Files == 0 {
 		return nil
 	}
-	w := &watch{r: r, author: author, limit: limit, now: r.cfg.Now(), gives: map[converge.Slot]bool{}}
+	w := &watch{r: r, author: author, limit: limit, now: r.cfg.Now(), gives: map[converge.Slot]bool{}, saved: map[string]bool{}}
 	b := r.bulks[author]
 	if b != nil && !b.since.IsZero() && r.holding[author] == 0 {
 		b.since = time.Time{}
 		r.drop(spaceBulk, append([]byte(nil), author[:]...))
 	}
 	if b != nil {
-		maps.DeleteFunc(b.aside, func(_ converge.Key, at time.Time) bool { return w.now.Sub(at) >= limit.Within })
+		maps.DeleteFunc(b.aside, func(_ converge.Key, n asideName) bool { return w.now.Sub(n.at) >= limit.Within })
 		b.temps.prune(w.now.Add(-limit.Within))
 	}
 	if b != nil && b.since.IsZero() {
@@ -206,14 +220,24 @@ func (w *watch) takesAway(rec *record.Record, p *record.Place, last *record.Reco
 	if w.saves(b, key, p) {
 		return false
 	}
-	if _, saved := b.aside[key]; saved && p.Removed() {
+	if n, aside := b.aside[key]; aside && (p.Removed() || slotOf(p) == n.Slot) {
+		return false
+	}
+	if young && p.Removed() && w.holds(p.File) {
+		w.uncount(b, key)
 		return false
 	}
 	stays := w.stays(slotOf(old), p.File)
 	if stays && len(b.aside) < mostBulk {
-		b.aside[key] = w.now
+		b.aside[key] = asideName{slotOf(old), w.now}
 	}
 	return !stays
+}
+
+// holds reports whether the item says of a file that was there before that it holds from now on what another one does: that one was made to save it.
+func (w *watch) holds(id sharefs.FileID) bool {
+	heads := w.r.tree.Heads(id)
+	return len(heads) > 0 && !slices.ContainsFunc(heads, func(id record.ID) bool { return !w.saved[w.r.tree.Record(id).Body.(*record.Version).Content()] })
 }
 
 // begins notes a name that is given to what is new, where nothing is. Those that were noted longest ago go where it would be too many.

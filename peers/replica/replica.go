@@ -97,6 +97,7 @@ type state struct {
 	bulks   map[sharefs.PeerID]*bulk
 	moot    []record.ID // what is held for nothing
 	young   young[sharefs.FileID]
+	saving
 
 	written       map[sharefs.PeerID]uint64  // how many records of each author are here
 	beyond        map[sharefs.PeerID]beyond  // what went beyond what an author may have here
@@ -175,7 +176,7 @@ func (r *Replica) load() error {
 		aside: asides{}, contest: map[converge.Key]bool{}, refused: refusals{}, outlooks: map[sharefs.PeerID]*outlook{}, passed: map[sharefs.PeerID]*passed{}, written: map[sharefs.PeerID]uint64{}, beyond: map[sharefs.PeerID]beyond{},
 		scopes: map[sharefs.PeerID]*scope{}, outside: outside{},
 		heldAt: map[converge.Key]map[record.ID]*record.Record{}, holding: map[sharefs.PeerID]int{}, bulks: map[sharefs.PeerID]*bulk{},
-		young:    young[sharefs.FileID]{at: map[sharefs.FileID]time.Time{}},
+		young: young[sharefs.FileID]{at: map[sharefs.FileID]time.Time{}}, saving: newSaving(),
 		unsynced: true} // a process before may not have come to it
 	r.world.Like(r.tree)
 	if err := r.account.load(r.cfg.Store); err != nil {

@@ -130,6 +130,10 @@ func TestWhatCountsAsARemoval(t *testing.T) {
 		switch i % 3 {
 		case 0:
 			a.write("tmp", "saved by a rename")
+			if i%2 == 0 {
+				a.settle()
+				a.tell()
+			}
 			a.rename("tmp", name)
 		case 1:
 			a.unlink(name)
@@ -272,6 +276,7 @@ func TestWhatIsRenamedOverComesBackWithIt(t *testing.T) {
 	all := guarded(t, 2, 30)
 	a, b := all[0], all[1]
 	before := b.shows()
+	a.reopen()             // what it made is not made to save something
 	a.rename("f00", "f01") // as a move goes wrong whose target is no directory
 	meet(t, all...)
 	a.rename("f01", "f02")
