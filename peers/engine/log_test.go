@@ -22,7 +22,7 @@ func (noTree) Follow() (bool, error) { return false, nil }
 func (noTree) Sync() error           { return nil }
 
 // rows is a database in memory.
-type rows [16]map[string][]byte
+type rows [1 << 8]map[string][]byte
 
 func (r *rows) Get(space uint8, key []byte) ([]byte, bool, error) {
 	v, ok := r[space][string(key)]

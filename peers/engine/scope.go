@@ -12,7 +12,10 @@ import (
 // Scope is what a peer may read of a tree under a policy, if that is a part of it.
 func Scope(p trust.Policy, peer sharefs.PeerID) (replica.Scope, bool) {
 	if _, err := p.Some(peer); err != nil {
-		return replica.Scope{}, false
+		if p.Most(peer) == trust.Blocked {
+			return replica.Scope{}, false
+		}
+		return replica.Scope{Reads: func(string) bool { return false }}, false // it may come to read again what it was told
 	}
 	if _, err := p.Whole(peer); err == nil {
 		return replica.Scope{}, false

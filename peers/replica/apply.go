@@ -181,9 +181,6 @@ func (r *Replica) there(key converge.Key) (Name, *entry, error) {
 	return Name{s.dir, s.name, e.ino, e.own}, e, nil
 }
 
-// plainMode is that of a directory of which nobody has told another one.
-const plainMode = 0o755
-
 func (r *Replica) create(op *converge.Op, e *entry, content Staged) error {
 	dir, name, err := r.place(op.To)
 	if err != nil {
@@ -226,10 +223,7 @@ func (r *Replica) create(op *converge.Op, e *entry, content Staged) error {
 		}
 		return r.entered(e, op.Key.Link, dir, name)
 	}
-	n := New{ID: op.Key.File, Type: op.Node.Type, Mode: 0o644, Content: content, Over: gives}
-	if n.Type == record.Directory {
-		n.Mode = plainMode
-	}
+	n := New{ID: op.Key.File, Type: op.Node.Type, Mode: plainMode(op.Node.Type), Content: content, Over: gives}
 	if rec := r.tree.Record(op.Node.Attr); rec != nil {
 		n.Mode = rec.Body.(*record.Attr).Mode
 	}

@@ -56,6 +56,7 @@ func (r *Replica) authorPart(after *Mark) (n int, more bool, err error) {
 	}
 	list, err := r.cfg.Tree.Changes(*after, authorPiece)
 	if err == nil && len(list) == 0 {
+		r.unseen = false
 		err = r.madeNothing()
 	}
 	if err != nil || len(list) == 0 && (*after != (Mark{}) || len(r.later)+len(r.loose) == 0) {
@@ -415,7 +416,7 @@ func (r *Replica) nameGone(key converge.Key) error {
 func (r *Replica) sayGone(e *entry, key converge.Key) error {
 	node, shown := r.tree.Node(key)
 	// One that was removed before may be there: when the remover had not seen all of it.
-	if last := r.last.Get(key); last != nil && (shown || !last.Body.(*record.Place).Removed()) {
+	if last := r.last.Get(key); last != nil && (shown || !last.Body.(*record.Place).Removed() && !r.gaveWay(last)) {
 		keys := []converge.Key{key}
 		if shown {
 			keys = append(keys, r.along(node.Merged)...)
@@ -484,7 +485,10 @@ func (r *Replica) seenOf(key converge.Key, versions []record.ID) []record.ID {
 }
 
 // inode writes down what an inode is like and what it holds.
-func (r *Replica) inode(e *entry) error {
+func (r *Replica) inode(e *entry) error { return r.inodeUnless(e, r.isPlain) }
+
+// inodeUnless does so, but for what it is like where plain says so.
+func (r *Replica) inodeUnless(e *entry, plain func(*entry, *record.Attr) bool) error {
 	if e.id == record.Root {
 		return nil
 	}
@@ -502,7 +506,7 @@ func (r *Replica) inode(e *entry) error {
 	if now.Xattrs, err = r.cfg.Tree.Xattrs(e.ino); err != nil {
 		return err
 	}
-	if r.hasAttr(e.attr, now) || r.isPlain(e, now) {
+	if r.hasAttr(e.attr, now) || plain(e, now) {
 		return nil
 	}
 	for link := range e.names.Keys() {
@@ -518,12 +522,6 @@ func (r *Replica) inode(e *entry) error {
 		r.saveEntry(e)
 	}
 	return err
-}
-
-// isPlain reports whether a directory is as it was made for somebody who told nothing of it but where it is, as of one that leads to what this host may read.
-func (r *Replica) isPlain(e *entry, now *record.Attr) bool {
-	last := r.last.Get(converge.Key{File: e.id})
-	return e.typ == record.Directory && e.attr.IsZero() && r.attrs[e.id] == 0 && last != nil && last.Author != r.cfg.Self && now.Mode == plainMode && len(now.Xattrs) == 0
 }
 
 // hasAttr reports whether a record says that a file is as it is.

@@ -104,6 +104,7 @@
 //	13 promise version (32) → 1
 //	14 making file (16) that is about to be made here → link (8) of its name, the highest inode before (8)
 //	15 unsigned record (32) whose signature is not its author's → nothing
+//	16 away   peer (32), file (16), link (8) of a name that it was told and may not read where it is now → the path of that when it went, or when it was removed
 //
 // # What is not here
 //

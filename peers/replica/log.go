@@ -40,6 +40,9 @@ func (r *Replica) Arrived() uint64 {
 // What costs more than its own taking, as a directory that somebody says to have moved before many others did, is taken a part at a time, with pauses in which others get on, so that
 // nobody has this host do no more than that.
 func (r *Replica) Take(from sharefs.PeerID, items []Item) (fresh int, err error) {
+	if err := r.catchUpHere(); err != nil {
+		return 0, err
+	}
 	for {
 		began := r.cfg.Now()
 		n, news, end, e := r.takeSome(from, items)

@@ -199,7 +199,7 @@ func (r *Replica) wasLike(o *once, e *entry, at converge.Slot) error {
 		e.attr = said[i]
 		r.saveEntry(e)
 	}
-	return r.inode(e)
+	return r.inodeUnless(e, r.leads)
 }
 
 // nameOf returns where the account has a name.

@@ -39,7 +39,8 @@ type Config struct {
 	Where func(author sharefs.PeerID) (Where, bool)
 	// Bulk bounds the removals and renames of an author that count without the owner's yes. Nil: nothing does. It, Counts, Standing and Where are called with a lock of the replica held.
 	Bulk func(author sharefs.PeerID) Bulk
-	// Scope tells what a peer may read, by the rules of the moment; false: nothing, or all of the tree. Nil: there are no such peers. It is called with a lock of the replica held.
+	// Scope tells what a peer may read, by the rules of the moment; false: nothing, or all of the tree. What it was told is remembered then over a restart, for a rule that returns, only if Reads is
+	// there. Nil: there are no such peers. It is called with a lock of the replica held.
 	Scope func(peer sharefs.PeerID) (Scope, bool)
 }
 
@@ -124,6 +125,7 @@ type state struct {
 	walk     Mark             // and otherwise what up to
 	unsynced bool             // something was committed since the last sync
 	broken   error            // the database failed: memory says more than is on disk
+	unseen   bool             // memory was read anew, and the tree may go beyond the account: nobody has looked at what changed there since
 }
 
 // LogID names the log of a database: 128 random bits, made with it. A number of arrival means something within one log only.
@@ -178,6 +180,7 @@ func (r *Replica) load() error {
 		heldAt: map[converge.Key]map[record.ID]*record.Record{}, holding: map[sharefs.PeerID]int{}, bulks: map[sharefs.PeerID]*bulk{},
 		young: young[sharefs.FileID]{at: map[sharefs.FileID]time.Time{}}, saving: newSaving(),
 		unsynced: true} // a process before may not have come to it
+	r.unseen = true
 	r.world.Like(r.tree)
 	if err := r.account.load(r.cfg.Store); err != nil {
 		return err

@@ -15,6 +15,8 @@ import (
 // A file that comes into the scope, and a directory with all below it, is told with its whole past, directories first. One that leaves it is not told of any more, not even what
 // had not been sent: the peer keeps what it has. But a name that is removed while the peer may read it is told to be removed, with the versions that its removal
 // has seen: whoever lacks one of them does not know that the removal speaks of what he has.
+// A name that was told and is where the peer may not read now, because it moved there or the rules changed, is remembered, and where it is. If it is removed there, and the peer may read that place
+// later, it is told of the removal then: it would wait for the content for ever otherwise.
 // That holds for a directory that it may read also where something in it that it may not read keeps the directory here: to keep the removal back would tell of that.
 //
 // The rows are kept beside the records, in the same commits, so that a peer goes on from where it was.
@@ -33,13 +35,20 @@ type scope struct {
 	last  uint64 // the last number that was given
 	saved uint64 // as it is in the database
 	files map[sharefs.FileID]*part
-	kids  map[sharefs.FileID]int // how many names that are told each directory has
-	gone  map[record.ID]*row     // removals of what was in it, and the versions that they have seen of files that are not in it any more
+	kids  map[sharefs.FileID]int               // how many names that are told each directory has
+	gone  map[record.ID]*row                   // removals of what was in it, and the versions that they have seen of files that are not in it any more
+	away  map[sharefs.FileID]map[uint64]string // names that were told, by link, and where they are, or were when they were removed: where the peer may not read
+}
+
+func newScope(now Scope, peer sharefs.PeerID) *scope {
+	return &scope{Scope: now, peer: peer, files: map[sharefs.FileID]*part{}, kids: map[sharefs.FileID]int{}, gone: map[record.ID]*row{},
+		away: map[sharefs.FileID]map[uint64]string{}}
 }
 
 // part is a file of a scope.
 type part struct {
 	all   bool // all of it is told; otherwise it is a directory on the way to what is
+	read  bool // from the database, and not looked at since: its names are those of which rows tell, and whether all of a directory was told nobody knows
 	names []partName
 	rows  []*row
 }
@@ -82,7 +91,7 @@ func (r *Replica) scope(peer sharefs.PeerID) (*scope, error) {
 	s := r.scopes[peer]
 	switch {
 	case s == nil:
-		s = &scope{Scope: now, peer: peer, files: map[sharefs.FileID]*part{}, kids: map[sharefs.FileID]int{}, gone: map[record.ID]*row{}}
+		s = newScope(now, peer)
 		if err := r.random(s.log[:]); err != nil {
 			return nil, err
 		}
@@ -242,14 +251,14 @@ func (r *Replica) renew() error {
 	return nil
 }
 
-// loadScopes reads the logs of scopes. Those of peers that have none any more go.
+// loadScopes reads the logs of scopes. Those of peers that have none any more, and are not to be remembered, go.
 func (r *Replica) loadScopes() error {
 	type head struct {
 		log  LogID
 		last uint64
 	}
 	heads := map[sharefs.PeerID]head{}
-	rules := map[sharefs.PeerID]*Scope{} // asked for once, for they may change meanwhile; nil: none
+	rules := map[sharefs.PeerID]*Scope{} // asked for once, for they may change meanwhile; nil: nothing of it is kept
 	var off [][]byte
 	bad := false
 	err := r.cfg.Store.Scan(spaceScope, nil, nil, func(k, v []byte) bool {
@@ -261,7 +270,7 @@ func (r *Replica) loadScopes() error {
 		if _, asked := rules[peer]; !asked {
 			rules[peer] = nil
 			if r.cfg.Scope != nil {
-				if now, ok := r.cfg.Scope(peer); ok {
+				if now, ok := r.cfg.Scope(peer); ok || now.Reads != nil {
 					rules[peer] = &now
 				}
 			}
@@ -284,7 +293,8 @@ func (r *Replica) loadScopes() error {
 		r.drop(spaceScope, k)
 	}
 	for peer, h := range heads {
-		s := &scope{Scope: *rules[peer], peer: peer, log: h.log, last: h.last, saved: h.last, files: map[sharefs.FileID]*part{}, kids: map[sharefs.FileID]int{}, gone: map[record.ID]*row{}}
+		s := newScope(*rules[peer], peer)
+		s.log, s.last, s.saved = h.log, h.last, h.last
 		err := r.scopeRows(peer, 0, func(n uint64, id record.ID, path string) bool {
 			rec := r.tree.Record(id)
 			if bad = rec == nil; bad {
@@ -297,7 +307,7 @@ func (r *Replica) loadScopes() error {
 			}
 			p := s.files[fileOf(rec)]
 			if p == nil {
-				p = &part{}
+				p = &part{read: true}
 				s.files[fileOf(rec)] = p
 			}
 			p.rows = append(p.rows, w)
@@ -319,8 +329,8 @@ func (r *Replica) loadScopes() error {
 		}
 		r.scopes[peer] = s
 	}
-	if len(r.scopes) == 0 {
-		return nil
+	if err := r.loadAway(); err != nil || len(r.scopes) == 0 {
+		return err
 	}
 	r.index()
 	for _, s := range r.scopes {

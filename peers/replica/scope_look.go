@@ -51,12 +51,7 @@ func (r *Replica) survey(s *scope) {
 			list = append(list, id)
 		}
 	}
-	for id, w := range s.gone {
-		if !s.Reads(w.path) {
-			r.erase(s, w)
-			delete(s.gone, id)
-		}
-	}
+	r.withdraw(s)
 	r.look(s, list, nil, true)
 }
 
@@ -84,7 +79,11 @@ func (r *Replica) look(s *scope, list []sharefs.FileID, came map[sharefs.FileID]
 	var fresh []*row
 	ids := slices.SortedFunc(maps.Keys(before), func(a, b sharefs.FileID) int { return bytes.Compare(a[:], b[:]) })
 	for _, id := range ids {
+		r.stray(s, id, before[id])
 		fresh = r.tell(s, id, before[id], came[id], check, fresh)
+	}
+	if check {
+		fresh = r.tellEnded(s, fresh)
 	}
 	r.number(s, fresh)
 }

@@ -111,7 +111,8 @@ const (
 	spacePromise // version → somebody relies on its content being here; see promise.go
 	spaceMaking  // file → what is about to be made; see made.go
 	spaceUnsigned
+	spaceAway // names that peers were told and may not read; see scope_away.go
 )
 
 // Spaces names the spaces, in the order of their numbers from 1.
-var Spaces = []string{"global", "record", "log", "batch", "name", "inode", "loose", "cursor", "fork", "passed", "bulk", "scope", "promise", "making", "unsigned"}
+var Spaces = []string{"global", "record", "log", "batch", "name", "inode", "loose", "cursor", "fork", "passed", "bulk", "scope", "promise", "making", "unsigned", "away"}

@@ -1,10 +1,14 @@
 package sim
 
 import (
+	"slices"
 	"testing"
 
 	"sharefs"
 	"sharefs/peers/converge"
+	"sharefs/peers/record"
+	"sharefs/peers/replica"
+	"sharefs/peers/trust"
 )
 
 // What came back, because somebody changed it of whom the remover did not know, can be removed again.
@@ -83,6 +87,58 @@ func TestChangedAfterTwoWroteTheSame(t *testing.T) {
 			}
 		}); why != "" {
 			t.Error(why)
+		}
+	}
+}
+
+// What somebody says a file or directory to be like may come after it, and after it was made here: nobody says then that it is as it was made.
+func TestAttributesThatComeLater(t *testing.T) {
+	onOneGoroutine(t)
+	for _, between := range []bool{false, true} { // whether the host looks at what it made before they come
+		w := partWorld(history{seed: 1}, trust.Write)
+		if why := w.guard(func() {
+			w.parts.begin()
+			one, other := w.hosts[0], w.hosts[1]
+			p, _ := one.tree.lookup(sharefs.RootIno, "p")
+			file := one.tree.makeFile(p.Ino, "f", "private", false)
+			one.tree.edit(file).mode = sharefs.ModeRegular | 0o600
+			one.tree.create(p.Ino, "d", inode{id: one.tree.newID(), mode: sharefs.ModeDir | 0o700})
+			one.restAll()
+			one.author()
+			id, _, _ := w.logOf(one, other)
+			list, _, err := w.since(one, other, &session{log: id}, 1<<20)
+			if err != nil {
+				w.fail("%v", err)
+			}
+			var attrs []replica.Item
+			list = slices.DeleteFunc(list, func(i replica.Item) bool {
+				if i.Records[0].Says().Body.Kind() != record.KindAttr {
+					return false
+				}
+				attrs = append(attrs, i)
+				return true
+			})
+			if len(attrs) < 2 {
+				w.fail("%d attributes are told", len(attrs))
+			}
+			other.take(encode(list))
+			other.apply()
+			if between {
+				other.author()
+			}
+			other.take(encode(attrs))
+			other.author()
+			w.quiesce()
+			w.parts.check()
+			for _, h := range w.hosts {
+				for _, at := range h.tree.walk() {
+					if mode := h.tree.nodes[at.ino].mode &^ sharefs.ModeType; at.text == "p/f" && mode != 0o600 || at.text == "p/d" && mode != 0o700 {
+						w.fail("%s: %s has mode %o", h, at.text, mode)
+					}
+				}
+			}
+		}); why != "" {
+			t.Errorf("between %v: %s", between, why)
 		}
 	}
 }

@@ -34,7 +34,7 @@
 // one tree with the others, once all know each other and have decided.
 //
 // And in others some hosts read or write a part of the tree: each record that they are told is of that part, as the tree of the teller is, what they are told makes the part as it is there, and
-// they have all of it; the parts are the same on all hosts where nothing is moved over their borders, and the whole is on those that have it.
+// they have all of it, also after rules were taken away and given again; the parts are the same on all hosts where nothing is moved over their borders, and the whole is on those that have it.
 //
 // Not held here, as there is no such thing to hold yet, or because the model has no way to break it: 5 (the model adopts in one piece; the tests of package versions crash in it),
 // 7 (cuts are not honoured yet), 8 (copies), 11 (undo).

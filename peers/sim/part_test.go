@@ -23,6 +23,7 @@ type parts struct {
 	rules map[int]map[string]bool // by host: the parts that it has at present
 	wild  bool                    // what is done crosses the borders, and the parts change; otherwise each name stays on its side
 	calm  bool                    // and the parts stay
+	idle  bool                    // nobody does anything on hosts that have parts
 	turn  uint64                  // counts the changes of rules
 }
 
@@ -305,8 +306,8 @@ func (p *parts) check() {
 		for _, o := range w.hosts[:p.full] {
 			p.checkPart(o, h)
 		}
-		if !p.calm {
-			continue // it keeps what left its part
+		if !p.calm && !p.idle {
+			continue // it keeps what left its part, or what is done there counts there alone
 		}
 		if a, b := part(first), part(h); a != b {
 			w.fail("the parts of %s and %s differ:\n%s\nagainst\n%s", first, h, a, b)
@@ -382,14 +383,25 @@ func partHistory(h history) (string, *world) {
 	return w.parts.play(h.steps), w
 }
 
+// testIdle plays a history of hosts that have parts and do nothing there, whose rules come and go, and shows a smaller one that fails in the same way.
+func (h history) testIdle(t *testing.T) {
+	h.testParts(t, func(h history) (string, *world) {
+		w := partWorld(h, trust.Read)
+		w.parts.idle = true
+		return w.parts.play(h.steps), w
+	})
+}
+
 // testPart plays a history of hosts with parts, and shows a smaller one that fails in the same way.
-func (h history) testPart(t *testing.T) {
-	text, _ := partHistory(h)
+func (h history) testPart(t *testing.T) { h.testParts(t, partHistory) }
+
+func (h history) testParts(t *testing.T, play func(history) (string, *world)) {
+	text, _ := play(h)
 	if text == "" {
 		return
 	}
-	small := h.smallerBy(text, func(less history) string { text, _ := partHistory(less); return text })
-	why, w := partHistory(small)
+	small := h.smallerBy(text, func(less history) string { text, _ := play(less); return text })
+	why, w := play(small)
 	t.Fatalf("seed %d: %s\n%d steps are enough for: %s\n%s", h.seed, text, len(small.steps), why, strings.Join(w.lines, "\n"))
 }
 
@@ -406,13 +418,35 @@ func TestHostsWithAPart(t *testing.T) {
 	}
 }
 
+// TestReadersWhoseRulesComeAndGo has some hosts read a part of the tree, and do nothing themselves: whatever was done while they might not read it, they come to have the part as it is when they
+// may again.
+func TestReadersWhoseRulesComeAndGo(t *testing.T) {
+	onOneGoroutine(t)
+	seeds, most := uint64(24), short
+	if soak() {
+		seeds, most = 2000, long
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint(seed), historyOf(seed, most).testIdle)
+	}
+}
+
 // Histories of hosts with parts that failed once, and by what.
 func TestPartSeedsThatFailed(t *testing.T) {
 	runFailed(t, history.testPart, []failedOnce{
 		{13, short, "of two peers with a part one was not told that a file was removed"},
 		{137, short, "a file that was changed and removed at once stayed on a host with a part"},
+		{712, long, "a file was removed while a rule was away, and its name waited for the content for ever when the rule was back"},
 		{204, long, "what a restored host wrote before it was shown a later batch of its own was told nobody"},
 		{1220, long, "a file that was changed and removed, and had a name of its own on a host with a part, waited for its content for ever"},
 		{1253, long, "a restored host that had written more than it had lost went on with a chain that others refused"},
+	})
+}
+
+// Those of readers whose rules come and go that failed once.
+func TestReaderSeedsThatFailed(t *testing.T) {
+	runFailed(t, history.testIdle, []failedOnce{
+		{224, long, "a host that made a directory before its attributes came said that it is as it was made"},
+		{1270, long, "a file that gave way to another one just before a crash was taken for removed"},
 	})
 }

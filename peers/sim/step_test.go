@@ -174,6 +174,9 @@ func (h *host) restAll() {
 // work does one thing that somebody could do on a host, and says what.
 func (h *host) work(rnd *rand.Rand, text string) string {
 	t := h.tree
+	if p := h.w.parts; p.partly(h) && p.idle {
+		return ""
+	}
 	all := t.walk()
 	dirs := []path{{ino: sharefs.RootIno}}
 	within := h.w.parts.within(h, rnd)

@@ -179,8 +179,10 @@ func TestOneNameThatIsAwayHoldsUpNothingElse(t *testing.T) {
 				check(t, b.store.Scan(uint8(slices.Index(replica.Spaces, "loose")+1), nil, nil, func(_, _ []byte) bool { some = true; return false }))
 				return some
 			}
-			b.listing = func(int) int {
-				b.store.fail = away()
+			b.listing = func(int) int { // one mark at a time, and none once the name is away: as where others get a turn between two parts of what changed
+				if away() {
+					return 0
+				}
 				return 1
 			}
 			to := "d"
@@ -188,17 +190,16 @@ func TestOneNameThatIsAwayHoldsUpNothingElse(t *testing.T) {
 				from := to
 				to = fmt.Sprint("moved", i)
 				b.rename(from, to)
-				if _, err := b.rep.Author(); err == nil {
-					continue
-				} else if !errors.Is(err, errDisk) {
+				if _, err := b.rep.Author(); err != nil {
 					t.Fatal(err)
 				}
-				break
+				if away() {
+					break
+				}
 			}
 			if !away() {
 				t.Fatal("nothing is away")
 			}
-			b.listing, b.store.fail = nil, false
 			before := map[string]string{}
 			for _, path := range c.stays {
 				path = strings.Replace(path, "D", to, 1)
@@ -224,6 +225,7 @@ func TestOneNameThatIsAwayHoldsUpNothingElse(t *testing.T) {
 					t.Errorf("%s is not as it was:\n%s", path, b.shows())
 				}
 			}
+			b.listing = nil
 			meet(t, all...)
 			same(t, all...)
 			if away() {

@@ -133,7 +133,9 @@ func (e eventful) Stage(list []*record.Record, onto []sharefs.Ino) ([]replica.St
 
 func (e eventful) Changes(after replica.Mark, most int) ([]replica.Mark, error) {
 	if e.s.listing != nil {
-		most = e.s.listing(most)
+		if most = e.s.listing(most); most == 0 {
+			return nil, nil
+		}
 	}
 	return e.Tree.Changes(after, most)
 }
