@@ -30,7 +30,8 @@ import (
 // read the base from packs until 5.
 type adoption struct {
 	adopting
-	row   bool // there is one
+	row   bool  // there is one
+	lost  error // why what it was to hold is not known; nil: it is
 	holds holds
 	own   uint64 // the version that it became
 }
@@ -133,7 +134,9 @@ func (h *history) bringTo(f *file, a *adoption, base *version, known bool) error
 	defer o.close()
 	first := a.holds != holdsMixture
 	a.holds = holdsMixture
-	if known {
+	if a.lost != nil {
+		err = a.lost
+	} else if known {
 		err = h.apart(base.top, int64(base.size), a.top, a.size, o.put)
 	} else {
 		err = o.compare(a.top, a.size, a.key)
@@ -340,38 +343,61 @@ func (t *Tree) finished(f *file) error {
 	return t.past.finish(f)
 }
 
-// loadAdopting finds the files that were being adopted when the daemon ended. Nothing has been done with any file yet.
+// loadAdopting finds the files that were being adopted when the daemon ended. Nothing has been done with any file yet. No version comes of such a file but together with the end of
+// its row, so the newest one is the base. Where it is not, or the row cannot be read, the row does not go for that: the file may hold a mixture, which would be taken for what
+// somebody wrote. Then what it holds decides; and without the target there is only the way back.
 func (h *history) loadAdopting() error {
 	t := h.t
 	var gone []sharefs.Ino
+	changed := map[sharefs.Ino]*adopting{}
 	var bad error
 	err := t.db.Scan(spaceAdopting, nil, nil, func(key, value []byte) bool {
 		ino := keyIno(key)
-		a, err := decodeAdopting(ino, value)
-		var r *row
-		if err == nil {
-			r, err = t.row(ino)
-		}
+		r, err := t.row(ino)
 		var newest *version
 		if err == nil {
 			newest, err = newestVersion(t.db, ino, noLimit)
 		}
 		switch {
-		case errors.Is(err, sharefs.KindStale) || errors.Is(err, sharefs.KindCorrupt):
+		case errors.Is(err, sharefs.KindStale) || err == nil && (r.nlink == 0 || !r.isRegular() || r.isAbsent()):
 			gone = append(gone, ino)
-		case err != nil:
+			return true
+		case err != nil && !errors.Is(err, sharefs.KindCorrupt): // else nobody can open it
 			bad = err
-		case r.nlink == 0 || !r.isRegular() || r.isAbsent() || newest == nil && a.base != 0 || newest != nil && newest.own != a.base:
-			gone = append(gone, ino)
-		default:
-			h.stand(ino, &adoption{adopting: a, row: true})
+			return false
 		}
-		return bad == nil
+		unread := err
+		a := &adoption{row: true}
+		if a.adopting, err = decodeAdopting(ino, value); err != nil {
+			t.log.Error("a row that tells what was being put into a file cannot be read: the file becomes what it was before", "inode", uint64(ino), "file", t.nameOf(ino), "err", err)
+			if a.lost = err; r != nil {
+				a.was = r.mtime
+			}
+			if newest != nil {
+				a.base, a.was = newest.own, newest.mtime
+			}
+		} else if unread == nil && (newest == nil && a.base != 0 || newest != nil && newest.own != a.base) {
+			t.log.Error("a file that was being taken over from another host has another version than before that", "inode", uint64(ino), "file", t.nameOf(ino))
+			var stays bool
+			if stays, bad = h.stillAdopted(ino, &a.adopting); bad == nil && !stays {
+				gone = append(gone, ino)
+			}
+			if bad != nil || !stays {
+				return bad == nil
+			}
+			changed[ino] = &a.adopting
+		}
+		h.stand(ino, a)
+		return true
 	})
-	if err = errors.Join(err, bad); err != nil || len(gone) == 0 || t.cfg.ReadOnly {
+	if err = errors.Join(err, bad); err != nil || len(gone)+len(changed) == 0 || t.cfg.ReadOnly {
 		return failed("read what was being adopted", err)
 	}
-	return t.dropRows(spaceAdopting, gone)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	x := t.begin()
+	settleAdopting(x, gone, changed)
+	return x.commit()
 }
 
 // finishAdopting brings the files that loadAdopting found to what they are to hold. One that cannot be stays closed.

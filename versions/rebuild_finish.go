@@ -61,7 +61,7 @@ func (t *Tree) finishRebuild() error {
 	for _, s := range f.lost {
 		t.log.Error("lost before the rebuild", "what", s)
 	}
-	over, err := t.past.adoptedSince()
+	gone, changed, err := t.past.doubted()
 	if err != nil {
 		return failed("look at what was being adopted", err)
 	}
@@ -69,9 +69,7 @@ func (t *Tree) finishRebuild() error {
 	defer t.mu.Unlock()
 	x := t.begin()
 	x.b.Delete(spaceGlobal, globalRebuilt)
-	for _, ino := range over {
-		x.b.Delete(spaceAdopting, inoKey(ino))
-	}
+	settleAdopting(x, gone, changed)
 	return x.commit()
 }
 
