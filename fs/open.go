@@ -29,7 +29,7 @@ func (e *edge) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) 
 }
 
 // Create implements [fuse.RawFileSystem].
-func (e *edge) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+func (e *edge) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	if virtual(in.NodeId) {
 		return frozen
 	}
@@ -37,7 +37,7 @@ func (e *edge) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fu
 		return fuse.EISDIR
 	}
 	who := caller(&in.InHeader)
-	who.Umask = in.Umask
+	who.Umask, who.Cancel = in.Umask, cancel
 	op := e.tree.Operate(who)
 	a, h, err := e.tree.Create(ino(in.NodeId), name, in.Flags, in.Mode, who)
 	op.End(err, versions.OpChange{Verb: versions.OpMade, Ino: a.Ino, Parent: ino(in.NodeId), Name: name})

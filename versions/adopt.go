@@ -46,7 +46,7 @@ func (t *Tree) Latest(ino sharefs.Ino) (Latest, error) {
 		}
 		l.Content = *c
 		// The row has the time that users see: the one of the making of a file is finer than that of the disk's writes, and it may have been set since.
-		if r, err := t.row(ino); err == nil && r.nlink > 0 && !t.hot(ino) {
+		if r, err := t.row(ino); err == nil && r.nlink > 0 && !t.hot(ino) && t.past.standing(ino) == nil {
 			l.Content.Mtime = r.mtime
 		}
 	}
@@ -230,8 +230,12 @@ func (h *history) adopt(f *file, s *Staged, base uint64) (own uint64, err error)
 	err = func() error {
 		defer t.disarm(f)
 		f.noteChange(0, endless)
-		if broken == nil && s.patch == nil && s.swap(f) {
-			a.holds = holdsTarget
+		if s.patch == nil && s.swap(f) {
+			if a.holds, a.row = holdsTarget, broken != nil; a.row { // that goes, and no mixture may be there then
+				if err := t.live.sync(); err != nil {
+					return failed("sync", err)
+				}
+			}
 			h.stand(f.ino, a)
 			return nil
 		}

@@ -11,7 +11,7 @@ import (
 type Caller struct {
 	UID, GID, PID uint32
 	Umask         uint32 // for the tree to apply to the mode of what is made, unless the parent has a default ACL
-	// Cancel is closed when the caller waits no longer; what is elsewhere is waited for until then. nil: never.
+	// Cancel is closed when the caller waits no longer; what is elsewhere, or at work on the file, is waited for until then. nil: never.
 	Cancel <-chan struct{}
 }
 

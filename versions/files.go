@@ -54,6 +54,32 @@ type file struct {
 	rd, wr  descriptor
 }
 
+// lock locks f.content; EINTR: cancel was closed before.
+func (f *file) lock(cancel <-chan struct{}) error {
+	if cancel == nil {
+		f.content.Lock()
+		return nil
+	}
+	if f.content.TryLock() {
+		return nil
+	}
+	has := make(chan struct{})
+	go func() {
+		f.content.Lock()
+		select {
+		case has <- struct{}{}:
+		case <-cancel:
+			f.content.Unlock()
+		}
+	}()
+	select {
+	case <-has:
+		return nil
+	case <-cancel:
+		return failed("wait for a file", unix.EINTR)
+	}
+}
+
 // descriptor is a descriptor of a backing file that all handles of the inode share.
 type descriptor struct {
 	fd    int // -1: closed

@@ -43,6 +43,7 @@ func (c *fsck) confirmBacking(ino sharefs.Ino) error {
 		}
 		st, err := c.t.live.stat(ino)
 		switch {
+		case c.t.past.standing(ino) != nil: // checkAdopting tells
 		case r.isAbsent(): // whoever opens it makes what is missing
 			if v, err := newestVersion(c.t.db, ino, noLimit); err == nil && (v == nil || v.place != placeKept || !v.away || v.size != r.size) {
 				c.badBacking(ino, "its content is said to be elsewhere, and its newest version is not")
@@ -91,6 +92,7 @@ func (c *fsck) checkLive() error {
 			return err
 		}
 	}
+	c.checkAdopting()
 	for i := range liveSubdirs {
 		if err := c.goOn(); err != nil {
 			return err
@@ -101,6 +103,27 @@ func (c *fsck) checkLive() error {
 		}
 	}
 	return nil
+}
+
+// checkAdopting names the files that hold parts of two versions and cannot be opened. Of those into which another host's content is being put just now there is nothing to be said.
+func (c *fsck) checkAdopting() {
+	h := &c.t.past
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for ino, a := range h.adopts {
+		f := Finding{Kind: FoundLive, Severity: SeverityDamage, Ino: ino, Where: "live/" + c.t.live.name(ino), inos: map[sharefs.Ino]bool{ino: true}}
+		switch {
+		case c.t.cfg.ReadOnly:
+			f.Severity, f.Detail = SeverityNote, "a daemon was ended while it put into it what another host wrote: it cannot be opened"
+			f.Repair = "the next mount finishes that"
+		case a.failed != nil:
+			f.Detail = "it holds parts of two versions and cannot be opened, for what another host wrote could not be put into it whole, nor taken out again: " + a.failed.Error()
+			f.Repair = "opening it tries again; another host's newer content or removing the file ends it, and sharefs log FILE names the version before, which can be read"
+		default:
+			continue
+		}
+		c.found(f)
+	}
 }
 
 func (c *fsck) confirmMark(ino sharefs.Ino) error {

@@ -76,6 +76,7 @@ type history struct {
 	naming   atomic.Bool // a search for that name is under way
 
 	adopts    map[sharefs.Ino]*adoption // files into which contents of other hosts are being put (inplace.go); guarded by mu
+	endings   map[sharefs.Ino]*ending   // of those, which somebody waits for; guarded by mu
 	adoptions atomic.Int64              // how many
 
 	homes   map[sharefs.Ino]home // of databases and their logs (sqlite_find.go); guarded by mu

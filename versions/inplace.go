@@ -2,7 +2,7 @@ package versions
 
 import (
 	"errors"
-	"time"
+	"sync/atomic"
 
 	"sharefs"
 	"sharefs/versions/writers"
@@ -18,7 +18,7 @@ import (
 //  4. write    what differs, then holes, then the size (overwrite.go); then the times; all of it is synced
 //  5. settle   one change makes it a version with the author that it has, and takes the row away. Whoever writes to the file next syncs the journal first (keptSafely)
 //
-// A start that finds the row (finishAdopting) does 4 again, by comparing the whole file with the names of the chunks: what reached the disk of it before
+// Behind a start that finds the row (inplace_end.go) 4 is done again, by comparing the whole file with the names of the chunks: what reached the disk of it before
 // does not matter. That cannot meet what somebody wrote here since: nobody can before 5, nor before that is synced.
 //
 // What goes wrong at 4 (a full disk, one that fails, a chunk that is lost) leads back to the base, which is in packs or set aside, and the row goes: the file is what
@@ -30,10 +30,12 @@ import (
 // read the base from packs until 5.
 type adoption struct {
 	adopting
-	row   bool  // there is one
-	lost  error // why what it was to hold is not known; nil: it is
-	holds holds
-	own   uint64 // the version that it became
+	row    bool          // there is one
+	lost   error         // why what it was to hold is not known; nil: it is
+	steps  atomic.Uint64 // chunks that were looked at or written: whether it gets on
+	holds  holds
+	own    uint64 // the version that it became
+	failed error  // why it could not be ended when that was tried last; guarded by history.mu
 }
 
 // holds says what a file holds that is being adopted. It changes with file.content held.
@@ -125,10 +127,16 @@ func (h *history) overwriteLive(f *file, a *adoption, known bool) error {
 }
 
 // bringTo does stage 4, and goes back where that fails. An error tells that the file holds its base, or a mixture, as a.holds says. The file is armed, and f.content held.
-func (h *history) bringTo(f *file, a *adoption, base *version, known bool) error {
-	o := overwriting{h: h, ino: f.ino}
-	err := o.open()
-	if err != nil {
+func (h *history) bringTo(f *file, a *adoption, base *version, known bool) (err error) {
+	defer func() {
+		if a.holds == holdsMixture && !errors.Is(err, errStopped) {
+			h.mu.Lock()
+			a.failed = err
+			h.mu.Unlock()
+		}
+	}()
+	o := overwriting{h: h, ino: f.ino, steps: &a.steps}
+	if err = o.open(); err != nil {
 		return err
 	}
 	defer o.close()
@@ -148,7 +156,12 @@ func (h *history) bringTo(f *file, a *adoption, base *version, known bool) error
 		a.holds = holdsTarget
 		return nil
 	}
-	if err2 := h.goBack(f, &o, a, base); err2 != nil && !first {
+	if errors.Is(err, errStopped) {
+		return err
+	}
+	if err2 := h.goBack(f, &o, a, base); errors.Is(err2, errStopped) {
+		return err2
+	} else if err2 != nil && !first {
 		return err
 	} else if err2 != nil {
 		h.t.log.Error("a file holds parts of two versions, and cannot be opened until one of them can be read and written", "inode", uint64(f.ino), "file", h.t.nameOf(f.ino),
@@ -292,137 +305,4 @@ func (h *history) withdraw(f *file, a *adoption) error {
 		err = failed("sync the journal", t.db.Sync())
 	}
 	return err
-}
-
-// finish brings a file that is in the middle of an adoption out of it; it does nothing with any other. Whoever opens one has that done first. An error says that it holds a mixture.
-// f.content is held.
-func (h *history) finish(f *file) error {
-	a := h.standing(f.ino)
-	if a == nil {
-		return nil
-	}
-	t := h.t
-	if err := t.writable("finish taking over what another host wrote"); err != nil {
-		return err
-	}
-	if a.holds == holdsMixture {
-		base, err := newestVersion(t.db, f.ino, noLimit)
-		if err != nil {
-			return err
-		}
-		if err := t.armNow(f, changeAll, false, nil); err != nil {
-			return err
-		}
-		err = h.bringTo(f, a, base, false)
-		t.disarm(f)
-		if a.holds == holdsMixture {
-			_, _ = h.rested(f, a) // no version comes of it
-			return mixed(f.ino, err)
-		}
-	}
-	rests, err := h.rested(f, a)
-	if err == nil && !rests {
-		err = h.withdraw(f, a)
-	}
-	return err
-}
-
-// mixed is the error of a file that holds parts of two versions.
-func mixed(ino sharefs.Ino, cause error) error {
-	e := corrupt("a file into which a version of another host was being put when something failed: the log says what", ino)
-	return errors.Join(e, cause)
-}
-
-// finished has whoever opens a file wait for the end of an adoption.
-func (t *Tree) finished(f *file) error {
-	if t.past.standing(f.ino) == nil {
-		return nil
-	}
-	f.content.Lock()
-	defer f.content.Unlock()
-	return t.past.finish(f)
-}
-
-// loadAdopting finds the files that were being adopted when the daemon ended. Nothing has been done with any file yet. No version comes of such a file but together with the end of
-// its row, so the newest one is the base. Where it is not, or the row cannot be read, the row does not go for that: the file may hold a mixture, which would be taken for what
-// somebody wrote. Then what it holds decides; and without the target there is only the way back.
-func (h *history) loadAdopting() error {
-	t := h.t
-	var gone []sharefs.Ino
-	changed := map[sharefs.Ino]*adopting{}
-	var bad error
-	err := t.db.Scan(spaceAdopting, nil, nil, func(key, value []byte) bool {
-		ino := keyIno(key)
-		r, err := t.row(ino)
-		var newest *version
-		if err == nil {
-			newest, err = newestVersion(t.db, ino, noLimit)
-		}
-		switch {
-		case errors.Is(err, sharefs.KindStale) || err == nil && (r.nlink == 0 || !r.isRegular() || r.isAbsent()):
-			gone = append(gone, ino)
-			return true
-		case err != nil && !errors.Is(err, sharefs.KindCorrupt): // else nobody can open it
-			bad = err
-			return false
-		}
-		unread := err
-		a := &adoption{row: true}
-		if a.adopting, err = decodeAdopting(ino, value); err != nil {
-			t.log.Error("a row that tells what was being put into a file cannot be read: the file becomes what it was before", "inode", uint64(ino), "file", t.nameOf(ino), "err", err)
-			if a.lost = err; r != nil {
-				a.was = r.mtime
-			}
-			if newest != nil {
-				a.base, a.was = newest.own, newest.mtime
-			}
-		} else if unread == nil && (newest == nil && a.base != 0 || newest != nil && newest.own != a.base) {
-			t.log.Error("a file that was being taken over from another host has another version than before that", "inode", uint64(ino), "file", t.nameOf(ino))
-			var stays bool
-			if stays, bad = h.stillAdopted(ino, &a.adopting); bad == nil && !stays {
-				gone = append(gone, ino)
-			}
-			if bad != nil || !stays {
-				return bad == nil
-			}
-			changed[ino] = &a.adopting
-		}
-		h.stand(ino, a)
-		return true
-	})
-	if err = errors.Join(err, bad); err != nil || len(gone)+len(changed) == 0 || t.cfg.ReadOnly {
-		return failed("read what was being adopted", err)
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	x := t.begin()
-	settleAdopting(x, gone, changed)
-	return x.commit()
-}
-
-// finishAdopting brings the files that loadAdopting found to what they are to hold. One that cannot be stays closed.
-func (h *history) finishAdopting() {
-	h.mu.Lock()
-	var all []sharefs.Ino
-	for ino := range h.adopts {
-		all = append(all, ino)
-	}
-	h.mu.Unlock()
-	if len(all) > 0 { // a killed daemon may have ended between stage 3 and its sync
-		if err := h.t.db.Sync(); err != nil {
-			h.t.log.Error("files that were being taken over from another host stay closed", "err", err)
-			return
-		}
-	}
-	for _, ino := range all {
-		began := time.Now()
-		f := h.t.files.pin(ino)
-		err := h.t.finished(f)
-		h.t.files.unpin(f)
-		if err == nil {
-			h.t.log.Info("a file that was being taken over from another host when the daemon was ended is whole", "inode", uint64(ino), "took", time.Since(began).Round(time.Millisecond))
-		} else {
-			h.t.log.Error("a file that was being taken over from another host when the daemon was ended cannot be opened", "inode", uint64(ino), "err", err)
-		}
-	}
 }

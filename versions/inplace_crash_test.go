@@ -4,6 +4,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -162,11 +164,11 @@ func TestAdoptInPlaceFails(t *testing.T) {
 // What can be finished neither way stays closed, across starts, and makes no version; another content may take its place, and it opens when the disk is well again.
 func TestAdoptInPlaceFailsBothWays(t *testing.T) {
 	change := changesInPlace()["a part"]
-	for _, then := range []string{"well", "killed", "replaced", "removed"} {
+	for _, then := range []string{"well", "killed", "replaced", "replaced by a rename", "removed"} {
 		t.Run(then, func(t *testing.T) {
 			p := inPlacePair(t, change)
 			h := must[*Handle](t)(p.here.Open(p.ino, unix.O_RDONLY, root))
-			defer h.Close()
+			defer func() { _ = h.Close() }()
 			writes := 0
 			bad := func(place string) error {
 				if place == "write" {
@@ -184,7 +186,14 @@ func TestAdoptInPlaceFailsBothWays(t *testing.T) {
 				t.Fatal(err)
 			}
 			collect(t, p.here, GCOptions{})
+			before := newestKept(t, p.here, p.ino)
+			if now := must[Latest](t)(p.here.Latest(p.ino)); now.Own != p.own || now.Content.Mtime != before.Content.Mtime || now.Content.Mtime == p.target.Mtime {
+				t.Errorf("others are told of %+v", now)
+			}
 			for range 2 {
+				if r := fsckNow(t, p.here, FsckFast, false); r.Outcome != OutcomeDamage || len(r.Findings) != 1 || !slices.Equal(r.Findings[0].Paths, []string{"/f"}) || !strings.Contains(r.Text(), "cannot be opened") {
+					t.Errorf("%s", r.Text())
+				}
 				for _, flags := range []uint32{unix.O_RDONLY, unix.O_RDWR, unix.O_WRONLY | unix.O_TRUNC} {
 					if _, err := p.here.Open(p.ino, flags, root); !errors.Is(err, sharefs.KindCorrupt) || !errors.Is(err, unix.EIO) {
 						t.Fatal(flags, err)
@@ -220,9 +229,16 @@ func TestAdoptInPlaceFailsBothWays(t *testing.T) {
 				if _, err := ro.Open(p.ino, unix.O_RDONLY, root); !errors.Is(err, sharefs.KindReadOnly) {
 					t.Error(err)
 				}
+				if r := fsckNow(t, ro, FsckFast, false); r.Outcome != OutcomeClean || len(r.Findings) != 1 || !slices.Equal(r.Findings[0].Paths, []string{"/f"}) {
+					t.Errorf("%s", r.Text())
+				}
 				check(t, ro.Close())
 				tree = testTree(t, to, byHand, func(c *Config) { c.Peer = sharefs.PeerID{1} })
-			case "replaced":
+			case "replaced", "replaced by a rename":
+				if then != "replaced" {
+					check(t, h.Close())
+				}
+				was := must[unix.Stat_t](t)(p.here.live.stat(p.ino))
 				newer := holed(blob(9, 60_000))
 				c := newestKept(t, p.there.Tree, saveSparse(t, p.there.Tree, "f", newer)).Content
 				defer gathered(t, tree, p.there, c).End()
@@ -234,6 +250,9 @@ func TestAdoptInPlaceFailsBothWays(t *testing.T) {
 				}
 				tree.past.standing(p.ino).top.spans[0].id[0] ^= 1
 				must[uint64](t)(tree.Adopt(p.ino, staged(t, tree, Foreign{Content: c, Author: p.there.cfg.Peer, Onto: p.ino}), p.own))
+				if is := must[unix.Stat_t](t)(p.here.live.stat(p.ino)); (is.Ino == was.Ino) != (then == "replaced") {
+					t.Errorf("the backing file was %d and is %d", was.Ino, is.Ino)
+				}
 				change[1] = newer
 			case "removed":
 				unlink(t, tree, "f")

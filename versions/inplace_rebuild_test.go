@@ -37,7 +37,6 @@ func TestAdoptInPlaceCutShortAndRebuild(t *testing.T) {
 				continue
 			}
 			t.Run(where+", "+name, func(t *testing.T) {
-				t.Parallel()
 				p := inPlacePair(t, change)
 				p.here.checkpoint.room = func() int64 { return 1 << 40 }
 				base(t, p, change)

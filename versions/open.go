@@ -34,7 +34,7 @@ func (t *Tree) Open(ino sharefs.Ino, flags uint32, who Caller) (*Handle, error) 
 		return nil, fail("open", sharefs.KindNoDevice)
 	}
 	h.f = t.files.pin(ino)
-	if err := t.finished(h.f); err != nil {
+	if err := t.finished(h.f, who.Cancel); err != nil {
 		t.files.unpin(h.f)
 		return nil, err
 	}
@@ -74,7 +74,9 @@ func (t *Tree) readySync(h *Handle) error {
 // openChange opens a file for writing, or cuts it, or both.
 func (t *Tree) openChange(h *Handle, who Caller) error {
 	f := h.f
-	f.content.Lock()
+	if err := f.lock(who.Cancel); err != nil {
+		return err
+	}
 	locked := true
 	unlock := func() {
 		if locked {

@@ -2,6 +2,7 @@ package versions
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,8 +17,9 @@ type overwriting struct {
 	h     *history
 	ino   sharefs.Ino
 	fd    int
-	had   int64 // bytes of the file before, and so of what holes are made in
-	holes []run // that are still to be made
+	had   int64          // bytes of the file before, and so of what holes are made in
+	holes []run          // that are still to be made
+	steps *atomic.Uint64 // counts chunks; nil: nobody asks
 }
 
 func (o *overwriting) open() (err error) {
@@ -41,8 +43,22 @@ func (o *overwriting) measure() error {
 
 func (o *overwriting) close() { unix.Close(o.fd) }
 
+// step tells that it gets on; errStopped: the tree is being closed.
+func (o *overwriting) step() error {
+	if o.steps != nil {
+		o.steps.Add(1)
+	}
+	if o.h.t.closed.Load() {
+		return errStopped
+	}
+	return nil
+}
+
 // put gives the file a chunk or a hole of the content.
 func (o *overwriting) put(l located) error {
+	if err := o.step(); err != nil {
+		return err
+	}
 	if l.hole {
 		if n := len(o.holes); n > 0 && o.holes[n-1].to == l.off {
 			o.holes[n-1].to += l.len
@@ -86,6 +102,9 @@ func (o *overwriting) compare(top manifest, size int64, place uint64) error {
 	walk := walker{top: top, size: size, load: o.h.loadNode}
 	buf := make([]byte, chunk.MaxLen)
 	for off := int64(0); off < size; {
+		if err := o.step(); err != nil {
+			return err
+		}
 		l, err := walk.at(off)
 		if err != nil {
 			return err

@@ -56,7 +56,12 @@ func (t *Tree) setContentAttr(ino sharefs.Ino, set *SetAttr, who Caller) error {
 }
 
 func (t *Tree) setContentAttrOf(f *file, set *SetAttr, who Caller) error {
-	f.content.Lock()
+	if err := t.finished(f, who.Cancel); err != nil {
+		return err
+	}
+	if err := f.lock(who.Cancel); err != nil {
+		return err
+	}
 	defer f.content.Unlock()
 	ino := f.ino
 	if set.Size != nil {

@@ -64,14 +64,15 @@ type Config struct {
 	// tell is told what a start behind a rebuild does, and ends that by an error; nil: nobody.
 	tell func(Progress) error
 
-	keyPlace     func(name string) error  // in tests: what interrupts AdoptKeys
-	hash         func(name string) uint64 // in tests: in place of the keyed one
-	descriptors  int64                    // in tests: that are kept open; 0: as many as the process's limit allows
-	closingWait  time.Duration            // in tests: in place of the constants, as the next three
-	holdFor      time.Duration
-	within       time.Duration // snapshotWithin
-	closesWithin time.Duration
-	adopts       func(place string) error // is called at places of an adoption in place, and may end it
+	keyPlace       func(name string) error  // in tests: what interrupts AdoptKeys
+	hash           func(name string) uint64 // in tests: in place of the keyed one
+	descriptors    int64                    // in tests: that are kept open; 0: as many as the process's limit allows
+	closingWait    time.Duration            // in tests: in place of the constants, as the next three
+	holdFor        time.Duration
+	within         time.Duration // snapshotWithin
+	closesWithin   time.Duration
+	adopts         func(place string) error // is called at places of an adoption in place, and may end it
+	adoptionStalls time.Duration            // as the constant; 0 stands for that
 }
 
 // Sizes of what is kept in memory; each cached inode or name is about 200 bytes.
@@ -183,7 +184,10 @@ func Open(cfg Config) (*Tree, error) {
 		t.ended.Go(t.ops.run)
 		t.reserve.refuses.Store(true)
 		t.ended.Go(t.reserve.run)
-		if !cfg.byHand {
+		if cfg.byHand {
+			t.past.finishAdopting()
+		} else {
+			t.ended.Go(t.past.finishAdopting)
 			t.ended.Go(t.past.run)
 			if cfg.Scrub > 0 {
 				t.ended.Go(t.scrub)
@@ -271,7 +275,6 @@ func (t *Tree) open() (err error) {
 	if err := t.loadOrphans(); err != nil {
 		return err
 	}
-	t.past.finishAdopting()
 	// What a killed daemon had acknowledged may not have reached the disk: from here on it counts as synced.
 	return failed("open the store", t.db.Sync())
 }
