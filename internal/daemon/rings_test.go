@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -11,14 +12,23 @@ import (
 )
 
 // keyTree is a tree that has keys.
-type keyTree struct{ ring keyring.Ring }
+type keyTree struct {
+	ring   keyring.Ring
+	killed func(taken bool) error // is called before and after keys are taken; an error ends that
+}
 
 func (t *keyTree) Keys() keyring.Ring { return t.ring }
 
 func (t *keyTree) AdoptKeys(more keyring.Ring) (bool, error) {
 	next, err := t.ring.Add(more.Keys()...)
+	if err == nil && t.killed != nil {
+		err = t.killed(false)
+	}
 	if err == nil {
 		t.ring = next
+		if t.killed != nil {
+			err = t.killed(true)
+		}
 	}
 	return err == nil, err
 }
@@ -43,7 +53,7 @@ func TestRoomForTheKeysOfOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	tree := &keyTree{keyring.New([32]byte{})}
+	tree := &keyTree{ring: keyring.New([32]byte{})}
 	n := 0
 	ring := func(keys int) keyring.Ring { // of keys that nobody has
 		out := keyring.New([32]byte{1, byte(n), byte(n >> 8)})
@@ -78,5 +88,46 @@ func TestRoomForTheKeysOfOthers(t *testing.T) {
 	}
 	if err := (&rings{tree: tree, book: b}).TakeRing(sharefs.PeerID{3}, ring(100).Encode()); err != nil {
 		t.Errorf("another one: %v", err)
+	}
+}
+
+// Whenever the daemon is killed while it takes keys of a peer, each counts once for that peer, and one that was not taken does not.
+func TestKeysOfOthersCountOnce(t *testing.T) {
+	killed := errors.New("killed")
+	from := sharefs.PeerID{1}
+	for _, taken := range []bool{false, true} {
+		var kept []byte
+		open := func() *book.Book {
+			b, err := book.Open(kept, func(text []byte) error { kept = text; return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		if _, err := open().Add(from, "peer", book.ByHand, nil, nil, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		tree := &keyTree{ring: keyring.New([32]byte{}), killed: func(now bool) error {
+			if now == taken {
+				return killed
+			}
+			return nil
+		}}
+		ring := keyring.New([32]byte{1})
+		if err := (&rings{tree: tree, book: open()}).TakeRing(from, ring.Encode()); !errors.Is(err, killed) {
+			t.Fatal(err)
+		}
+		tree.killed = nil
+		if had := tree.ring.Has(ring); had != taken {
+			t.Fatalf("the keys are there: %v", had)
+		}
+		for range 2 {
+			if err := (&rings{tree: tree, book: open()}).TakeRing(from, ring.Encode()); err != nil {
+				t.Fatal(err)
+			}
+			if p, _ := open().Peer(from); p.Keys != 1 || len(p.Bringing) > 0 || !tree.ring.Has(ring) {
+				t.Errorf("killed with the keys taken: %v: %d keys count, %q", taken, p.Keys, p.Bringing)
+			}
+		}
 	}
 }

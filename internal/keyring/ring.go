@@ -164,16 +164,17 @@ func (r Ring) ByID(id sharefs.KeyID) (Key, bool) {
 }
 
 // Has reports whether all keys of another ring are in this one.
-func (r Ring) Has(other Ring) bool { return r.Lacks(other) == 0 }
+func (r Ring) Has(other Ring) bool { return len(r.Lacks(other)) == 0 }
 
-// Lacks returns how many keys of another ring are not in this one.
-func (r Ring) Lacks(other Ring) (n int) {
+// Lacks lists the keys of another ring that are not in this one.
+func (r Ring) Lacks(other Ring) (ids []sharefs.KeyID) {
 	for _, k := range other.Keys() {
-		if _, ok := r.ByID(k.ID()); !ok {
-			n++
+		id := k.ID()
+		if _, ok := r.ByID(id); !ok {
+			ids = append(ids, id)
 		}
 	}
-	return n
+	return ids
 }
 
 // Add returns the ring with further keys, those of another store's ring say. It errors with KindInvalid if one of them is no key of its share and epoch, or

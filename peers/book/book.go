@@ -37,6 +37,8 @@ type Peer struct {
 	Lost   bool           `json:"lost,omitempty"`  // revoked in favour of another key
 	Limits Limits         `json:"limits,omitzero"`
 	Keys   int            `json:"keys,omitempty"` // share keys that it was the first to bring here
+
+	Bringing []string `json:"bringing,omitempty"` // ids of share keys that are being taken from it: those of them that are here do not count in Keys yet
 }
 
 // Bounds of the book.

@@ -100,11 +100,33 @@ func (b *Book) Left(id sharefs.PeerID, now time.Time) error {
 	})
 }
 
-// Brought notes that a peer was the first to bring so many further share keys.
-func (b *Book) Brought(id sharefs.PeerID, keys int) error {
+// Bringing notes that share keys which nobody brought before are about to be taken from a peer. Brought must follow.
+func (b *Book) Bringing(id sharefs.PeerID, keys []sharefs.KeyID) error {
 	return b.change(func(n *Book) error {
 		if i := n.index(id); i >= 0 {
-			n.peers[i].Keys += keys
+			n.peers[i].Bringing = nil
+			for _, k := range keys {
+				n.peers[i].Bringing = append(n.peers[i].Bringing, k.String())
+			}
+		}
+		return nil
+	})
+}
+
+// Brought counts those of the keys that were about to be taken which are here now, for the peers that brought them. It may be called at any time, also after a kill right behind Bringing.
+func (b *Book) Brought(here func(id string) bool) error {
+	if !slices.ContainsFunc(b.Peers(), func(p Peer) bool { return len(p.Bringing) > 0 }) {
+		return nil
+	}
+	return b.change(func(n *Book) error {
+		for i := range n.peers {
+			p := &n.peers[i]
+			for _, id := range p.Bringing {
+				if here(id) {
+					p.Keys++
+				}
+			}
+			p.Bringing = nil
 		}
 		return nil
 	})
