@@ -32,6 +32,7 @@ func (t *travel) sync() report.Sync {
 			s.Troubles = append(s.Troubles, fmt.Sprintf("%s has written %d changes that are kept here, and may not have more: what is beyond waits (sharefs peers limit %s records=%d)", name, f.Most, name, 2*f.Most))
 		}
 	}
+	s.Troubles = append(s.Troubles, t.unread()...)
 	for _, n := range t.holding() {
 		s.Held += n
 	}
@@ -40,6 +41,28 @@ func (t *travel) sync() report.Sync {
 		s.Proposed += n
 	}
 	return s
+}
+
+// mostUnread is how many files are named that cannot be read.
+const mostUnread = 8
+
+// unread tells of what no peer is told, for it cannot be read.
+func (t *travel) unread() (troubles []string) {
+	r := t.records()
+	if r == nil {
+		return nil
+	}
+	list, _ := r.Unread() // without a database the engine says so
+	for i, u := range list {
+		if i == mostUnread {
+			return append(troubles, fmt.Sprintf("%d more files cannot be read, and no peer is told what changes with them", len(list)-i))
+		}
+		if u.Path == "" {
+			u.Path = fmt.Sprintf("inode %d", uint64(u.Ino))
+		}
+		troubles = append(troubles, fmt.Sprintf("%s cannot be read, and no peer is told what changes with it (sharefs fsck tells what is damaged): %v", u.Path, u.Err))
+	}
+	return troubles
 }
 
 // mostLeftOut is of how many hosts it is told that what they write does not count here.

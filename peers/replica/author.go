@@ -55,6 +55,9 @@ func (r *Replica) authorPart(after *Mark) (n int, more bool, err error) {
 		}
 	}
 	list, err := r.cfg.Tree.Changes(*after, authorPiece)
+	if *after == (Mark{}) {
+		r.unread, r.hidden = nil, false // what is so still has its marks
+	}
 	if err == nil && len(list) == 0 {
 		r.unseen = false
 		err = r.madeNothing()
@@ -67,7 +70,7 @@ func (r *Replica) authorPart(after *Mark) (n int, more bool, err error) {
 		return n, false, err
 	}
 	*after = list[len(list)-1]
-	return n, true, r.cfg.Tree.Dealt(slices.DeleteFunc(list, func(m Mark) bool { return r.early[slot{m.Ino, m.Cookie}] }))
+	return n, true, r.cfg.Tree.Dealt(slices.DeleteFunc(list, r.stays))
 }
 
 // walkPart writes down a part of the whole tree. Where it ends before all is written it goes on the next time.
@@ -107,10 +110,16 @@ func (r *Replica) Walking() (bool, error) {
 
 // piece deals with some marks.
 func (r *Replica) piece(list []Mark) (n int, err error) {
+	r.blind = blind{map[sharefs.Ino]error{}, map[slot]bool{}, nil}
 	err = r.compare(list)
+	marks := r.blind.more
 	if err == nil && !r.walked { // nothing has marked what is listed then
-		err = r.cfg.Tree.Mark(slices.DeleteFunc(slices.Clone(list), func(m Mark) bool { return !r.early[slot{m.Ino, m.Cookie}] }))
+		marks = append(marks, slices.DeleteFunc(slices.Clone(list), func(m Mark) bool { return !r.stays(m) })...)
 	}
+	if err == nil && len(marks) > 0 {
+		err = r.cfg.Tree.Mark(marks)
+	}
+	r.noteUnread()
 	if err != nil { // what is in memory goes beyond what was compared: it has to be read anew
 		r.broken = err
 		return 0, err
@@ -130,8 +139,9 @@ func (r *Replica) compare(list []Mark) error {
 			}
 			continue
 		}
-		c, err := r.slotChanged(slot{m.Ino, m.Cookie})
-		if err != nil {
+		at := slot{m.Ino, m.Cookie}
+		c, err := r.slotChanged(at)
+		if err := r.blind.passName(at, err); err != nil {
 			return err
 		}
 		if c != nil {
@@ -140,19 +150,25 @@ func (r *Replica) compare(list []Mark) error {
 	}
 	clear(r.early)
 	for _, c := range news {
-		if early, err := r.isEarly(&c); err != nil {
-			return err
-		} else if early {
+		early, err := r.isEarly(&c)
+		if err == nil && early {
 			r.early[c.slot] = true
 			continue
 		}
-		if err := r.nameCame(c); err != nil {
+		if err == nil {
+			err = r.nameCame(c)
+		}
+		if _, said := r.slots[c.slot]; said && err != nil { // what the inode holds is not
+			r.blind.more = append(r.blind.more, Mark{Ino: c.Ino})
+			err = r.blind.pass(err)
+		}
+		if err := r.blind.passName(c.slot, err); err != nil {
 			return err
 		}
 	}
 	for _, m := range list {
 		if e := r.inos.Get(m.Ino); m.Cookie == 0 && e != nil {
-			if err := r.inode(e); err != nil {
+			if err := r.blind.pass(r.inode(e)); err != nil {
 				return err
 			}
 		}
@@ -160,12 +176,14 @@ func (r *Replica) compare(list []Mark) error {
 	for _, ino := range slices.Sorted(maps.Keys(r.later)) {
 		if e := r.inos.Get(ino); e == nil {
 			delete(r.later, ino)
-		} else if err := r.inode(e); err != nil {
+		} else if err := r.blind.pass(r.inode(e)); err != nil {
 			return err
+		} else if r.blind.inos[ino] != nil {
+			r.later[ino] = true
 		}
 	}
 	for _, key := range sortedKeys(r.loose) {
-		if err := r.nameGone(key); err != nil {
+		if err := r.blind.pass(r.nameGone(key)); err != nil {
 			return err
 		}
 	}
@@ -400,7 +418,7 @@ func (r *Replica) nameGone(key converge.Key) error {
 	if err != nil {
 		return err
 	}
-	if e.typ == record.Directory && links > 0 || int(links) > e.names.Len() {
+	if e.typ == record.Directory && links > 0 || int(links) > e.names.Len() || links > 0 && (r.hidden || len(r.blind.slots) > 0) {
 		return nil
 	}
 	if back, err := r.takeBack(e, key); err != nil || back {

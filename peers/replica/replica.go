@@ -67,8 +67,9 @@ type Replica struct {
 	rest      func(time.Duration)
 	promised  promises
 
-	mu  sync.Mutex // guards all below
-	gen uint64     // counts the times that something was done, or memory was made anew
+	mu     sync.Mutex           // guards all below
+	warned map[sharefs.Ino]bool // inodes of which the log says that they cannot be read
+	gen    uint64               // counts the times that something was done, or memory was made anew
 	state
 }
 
@@ -86,6 +87,9 @@ type state struct {
 	placed   map[sharefs.FileID]bool // files that have a record of a place
 	early    map[slot]bool           // names of which the author says nothing yet, of the marks that it deals with
 	later    map[sharefs.Ino]bool    // inodes to be looked at again without a mark
+	blind    blind                   // what cannot be read, of the marks that the author deals with
+	unread   map[sharefs.Ino]error   // the same, since it began with them
+	hidden   bool                    // names are among it: what seems to be gone may have another one
 	told     map[record.ID]bool      // versions that whoever is here can see, or could
 	untold   map[converge.Key]bool   // names whose conflicts cannot be seen by those who made what is still to be written down
 	aside    asides                  // records that are neither known nor merged
@@ -142,6 +146,7 @@ func Open(cfg Config) (*Replica, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	cfg.Tree = telling{cfg.Tree}
 	r := &Replica{cfg: cfg}
 	r.rest = r.sleep
 	// Before anything is done here, and so put into the account, that somebody may undo.

@@ -46,6 +46,7 @@ type site struct {
 	staging  func()                                // happens while contents are made ready; nil: nothing
 	listing  func(most int) int                    // how many marks are listed at a time; nil: as many as are asked for
 	damaged  string                                // content of which it cannot be told whether it is here
+	unread   map[sharefs.Ino]string                // inodes of which something cannot be read: "attr", "content" or "names"
 }
 
 func sites(t testing.TB, n int) []*site {
@@ -138,6 +139,35 @@ func (e eventful) Changes(after replica.Mark, most int) ([]replica.Mark, error) 
 		}
 	}
 	return e.Tree.Changes(after, most)
+}
+
+// spoilt is the error of an inode of which something cannot be read.
+func (e eventful) spoilt(ino sharefs.Ino, what string) error {
+	if e.s.unread[ino] == what {
+		return &sharefs.Error{Op: "read a backing file", Kind: sharefs.KindOther, Err: unix.EIO}
+	}
+	return nil
+}
+
+func (e eventful) Getattr(ino sharefs.Ino) (sharefs.Attr, error) {
+	if err := e.spoilt(ino, "attr"); err != nil {
+		return sharefs.Attr{}, err
+	}
+	return e.Tree.Getattr(ino)
+}
+
+func (e eventful) Latest(ino sharefs.Ino) (uint64, *record.Version, error) {
+	if err := e.spoilt(ino, "content"); err != nil {
+		return 0, nil, err
+	}
+	return e.Tree.Latest(ino)
+}
+
+func (e eventful) NameAt(dir sharefs.Ino, cookie uint64) (sharefs.Dentry, bool, error) {
+	if err := e.spoilt(dir, "names"); err != nil {
+		return sharefs.Dentry{}, false, err
+	}
+	return e.Tree.NameAt(dir, cookie)
 }
 
 func (e eventful) Here(v *record.Version) (bool, error) {
