@@ -61,6 +61,18 @@ func waitsFor(tree *Tree, ino sharefs.Ino, name string) map[string]func(Caller) 
 	}
 }
 
+// wantGivenUp holds that a call which waits ends when its caller gives up.
+func wantGivenUp(t *testing.T, name string, call func(Caller) error) {
+	t.Helper()
+	who, cancel, ended := root, make(chan struct{}), make(chan error)
+	who.Cancel = cancel
+	go func() { ended <- call(who) }()
+	close(cancel)
+	if err := <-ended; !errors.Is(err, unix.EINTR) {
+		t.Errorf("%s that is given up: %v", name, err)
+	}
+}
+
 // Whoever waits for an adoption may give up, and does not wait for one that does not get on.
 func TestWaitingForAnAdoption(t *testing.T) {
 	change := changesInPlace()["a part"]
@@ -77,14 +89,7 @@ func TestWaitingForAnAdoption(t *testing.T) {
 	}()
 	<-there
 	for name, call := range waitsFor(p.here, p.ino, "f") {
-		who, ended := root, make(chan error)
-		cancel := make(chan struct{})
-		who.Cancel = cancel
-		go func() { ended <- call(who) }()
-		close(cancel)
-		if err := <-ended; !errors.Is(err, unix.EINTR) {
-			t.Errorf("%s that is given up: %v", name, err)
-		}
+		wantGivenUp(t, name, call)
 		if err := call(root); !errors.Is(err, sharefs.KindBusy) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -102,16 +107,9 @@ func TestWaitingForAnAdoption(t *testing.T) {
 			continue
 		}
 		f.content.Lock()
-		who, ended := root, make(chan error)
-		cancel := make(chan struct{})
-		who.Cancel = cancel
-		go func() { ended <- call(who) }()
-		close(cancel)
-		if err := <-ended; !errors.Is(err, unix.EINTR) {
-			t.Errorf("%s that is given up: %v", name, err)
-		}
+		wantGivenUp(t, name, call)
 		f.content.Unlock()
-		f.content.Lock() // nobody has it who gave up
+		check(t, f.lock(nil)) // nobody has it who gave up
 		f.content.Unlock()
 	}
 	if !wantOneOf(t, p.here, p.ino, change) {
@@ -154,16 +152,7 @@ func TestAStartFinishesAnAdoptionBehindIt(t *testing.T) {
 	if r := fsckNow(t, tree, FsckFast, false); r.Outcome != OutcomeClean || len(r.Findings) > 0 {
 		t.Errorf("%s", r.Text())
 	}
-	who, cancel, opened := root, make(chan struct{}), make(chan error)
-	who.Cancel = cancel
-	go func() {
-		_, err := tree.Open(ino, unix.O_RDONLY, who)
-		opened <- err
-	}()
-	close(cancel)
-	if err := <-opened; !errors.Is(err, unix.EINTR) {
-		t.Errorf("opened by one who gave up: %v", err)
-	}
+	wantGivenUp(t, "open", waitsFor(tree, ino, "f")["read"])
 	var wg sync.WaitGroup
 	for range 3 {
 		wg.Go(func() {

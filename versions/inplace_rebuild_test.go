@@ -95,19 +95,7 @@ func wantWholeRebuilt(t *testing.T, dir string, ino sharefs.Ino, change [2]spars
 // A row of an adoption that does not fit the file's versions, or cannot be read, has no mixture taken for what somebody wrote.
 func TestAdoptingRowThatDoesNotFit(t *testing.T) {
 	change := changesInPlace()["a part"]
-	p := inPlacePair(t, change)
-	h := must[*Handle](t)(p.here.Open(p.ino, unix.O_RDONLY, root))
-	defer h.Close()
-	writes, mixture := 0, ""
-	p.here.cfg.adopts = func(place string) error {
-		if place == "write" {
-			if writes++; writes == 2 {
-				mixture = storeAsKilled(t, p.here.cfg.Dir)
-			}
-		}
-		return nil
-	}
-	must[uint64](t)(p.here.Adopt(p.ino, staged(t, p.here, p.target), p.own))
+	mixture, ino := cutShort(t, change)
 	bad := func(place string) error {
 		if place == "written" || place == "back" {
 			return unix.EIO
@@ -123,19 +111,19 @@ func TestAdoptingRowThatDoesNotFit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := storeAsKilled(t, mixture)
 			tree := testTree(t, dir, byHand, func(c *Config) { c.Peer, c.adopts = sharefs.PeerID{1}, bad })
-			a := tree.past.standing(p.ino)
+			a := tree.past.standing(ino)
 			tree.mu.Lock()
 			x := tree.begin()
-			x.b.Put(spaceAdopting, inoKey(p.ino), row(a.adopting))
+			x.b.Put(spaceAdopting, inoKey(ino), row(a.adopting))
 			check(t, x.commit())
 			tree.mu.Unlock()
 			to := killed(t, tree)
 			ro := testTree(t, storeAsKilled(t, to), func(c *Config) { c.ReadOnly = true })
-			if _, err := ro.Open(p.ino, unix.O_RDONLY, root); !errors.Is(err, sharefs.KindReadOnly) {
+			if _, err := ro.Open(ino, unix.O_RDONLY, root); !errors.Is(err, sharefs.KindReadOnly) {
 				t.Errorf("of a store that is read only: %v", err)
 			}
 			after := testTree(t, to, byHand, func(c *Config) { c.Peer = sharefs.PeerID{1} })
-			if done := wantOneOf(t, after, p.ino, change); done != (name == "none" || name == "another version") {
+			if done := wantOneOf(t, after, ino, change); done != (name == "none" || name == "another version") {
 				t.Errorf("the target is there: %v", done)
 			}
 			wantClean(t, after, FsckScrub)

@@ -33,16 +33,22 @@ func (t *keyTree) AdoptKeys(more keyring.Ring) (bool, error) {
 	return err == nil, err
 }
 
-// One peer cannot fill the ring, in however many steps and over however many starts, and another one has room.
-func TestRoomForTheKeysOfOthers(t *testing.T) {
-	var kept []byte
-	open := func() *book.Book {
-		b, err := book.Open(kept, func(text []byte) error { kept = text; return nil })
+// keptBook opens a book as it was kept last.
+func keptBook(t *testing.T, kept *[]byte) func() *book.Book {
+	return func() *book.Book {
+		t.Helper()
+		b, err := book.Open(*kept, func(text []byte) error { *kept = text; return nil })
 		if err != nil {
 			t.Fatal(err)
 		}
 		return b
 	}
+}
+
+// One peer cannot fill the ring, in however many steps and over however many starts, and another one has room.
+func TestRoomForTheKeysOfOthers(t *testing.T) {
+	var kept []byte
+	open := keptBook(t, &kept)
 	b := open()
 	level := map[sharefs.PeerID]trust.Level{{1}: trust.Propose, {2}: trust.Write, {3}: trust.Write}
 	for id, l := range level {
@@ -97,13 +103,7 @@ func TestKeysOfOthersCountOnce(t *testing.T) {
 	from := sharefs.PeerID{1}
 	for _, taken := range []bool{false, true} {
 		var kept []byte
-		open := func() *book.Book {
-			b, err := book.Open(kept, func(text []byte) error { kept = text; return nil })
-			if err != nil {
-				t.Fatal(err)
-			}
-			return b
-		}
+		open := keptBook(t, &kept)
 		if _, err := open().Add(from, "peer", book.ByHand, nil, nil, time.Now()); err != nil {
 			t.Fatal(err)
 		}
