@@ -143,8 +143,8 @@ read them, and ls FILE@@/ lists them.`,
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "Write JSON")
 	root.AddCommand(a.status(), a.log(), a.cat(), a.diff(), a.restore(), a.commit(), a.describe(), a.snapshot(), a.tag(), a.untag(), a.tags(), a.branch(), a.switchTo(), a.findDeleted(), a.undo(), a.redo(), a.op(), a.jobs(), a.gc(), a.retain(), a.fsck(), a.doctor(), a.rebuild(), a.recovery(), a.recover(), a.pair(), a.peers(), a.whereIs(), a.pin(), a.unpin(), a.free(), a.conflicts(), a.resolve(), a.held(), a.proposed(), a.accept(), a.reject(), a.grant(), a.revoke(), a.trust(), a.version(), withoutJSON(espcmd.New(), root))
 	root.SetHelpCommand(&cobra.Command{Use: "help [COMMAND]", Short: "Show help for a command", RunE: func(cmd *cobra.Command, args []string) error {
-		target, _, err := root.Find(args)
-		if err != nil || target == root && len(args) > 0 {
+		target, rest, err := root.Find(args)
+		if err != nil || len(rest) > 0 {
 			return usage("%s is not a command", term.Quote(strings.Join(args, " ")))
 		}
 		return target.Help()
@@ -177,7 +177,12 @@ func checkAddress(cmd *cobra.Command, args []string) error {
 	if cmd.Name() == "key" || len(args) != 1 {
 		return nil
 	}
-	address := args[0][strings.LastIndexByte(args[0], '@')+1:]
+	address := args[0]
+	if cmd.Name() != "listen" {
+		address = address[strings.LastIndexByte(address, '@')+1:]
+	} else if strings.ContainsRune(address, '@') {
+		return usage("%s is no address to listen at: [HOST]:PORT is wanted, without a KEY; --peer KEY says who is let in", term.Quote(address))
+	}
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return usage("%s is no address: HOST:PORT is wanted, [HOST]:PORT where HOST has colons in it", term.Quote(address))

@@ -57,7 +57,8 @@ why; and other hosts whose changes came with those of peers, and do not count he
 	}
 	cmd.AddCommand(
 		a.limitPeer(),
-		a.peerCommand("rename NAME NEW", "Call a peer by another name", "", "peer-rename", "name", "%s is called %s now.\n"),
+		a.peerCommand("rename NAME NEW", "Call a peer by another name",
+			"Call a peer by another name, on this host alone. A name has letters, digits, \".\", \"_\" and\n\"-\". It stands where versions of a file are chosen from (FILE@@NAME), so it cannot be a\nnumber, a time, \"here\" or a snapshot.", "peer-rename", "name", "%s is called %s now.\n"),
 		a.peerCommand("forget NAME", "Remove a peer and all that it may",
 			"Remove a peer and all that it may. It is not blocked: it is unknown, as before the\npairing. To keep it out although a link is given away, revoke it instead.", "peer-forget", "", "%s is forgotten.\n"),
 		a.checkBackup(),

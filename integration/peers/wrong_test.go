@@ -185,7 +185,13 @@ func TestCalledWrongly(t *testing.T) {
 		{2, much, call("recovery", "bert", "x")},
 		{32, "there is no such store", call("recovery", "nobody")},
 		{32, "grant a peer the level store", call("recovery")},
+		{32, "it is no store", call("recovery", outside)},
+		{32, "it is no directory, so it is no store", call("recovery", "/proc/self/comm")},
 		{2, "x is not a command", call("esp", "x")},
+		{2, "is missing", call("esp", "dial")},
+		{2, "HOST:PORT is wanted", call("esp", "trace", "x")},
+		{2, "without a KEY", call("esp", "listen", "x@127.0.0.1:1")},
+		{2, "'peers x' is not a command", call("help", "peers", "x")},
 	}...)
 	a.refused(calls)
 

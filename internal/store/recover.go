@@ -128,8 +128,22 @@ func Recovering(dir string) (note []byte, ok bool, err error) {
 func Peek(dir string) (ring keyring.Ring, c config.Config, err error) {
 	path := filepath.Join(dir, shareFile)
 	var st unix.Stat_t
-	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-		return ring, c, &sharefs.Error{Op: "read key", Path: dir, Kind: sharefs.KindNotExist, Detail: "there is no such store: name it by its name or its path"}
+	refuse := func(kind sharefs.Kind, detail string) error {
+		return &sharefs.Error{Op: "read key", Path: dir, Kind: kind, Detail: detail}
+	}
+	const name = "name a store by its name or its path"
+	entries, err := os.ReadDir(dir)
+	switch kind := sharefs.KindOf(err); {
+	case err == nil && !slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		return e.Name() == shareFile || e.Name() == "meta.db" || e.Name() == "checkpoints"
+	}):
+		return ring, c, refuse(sharefs.KindNotExist, "it is no store, for it has neither "+shareFile+" nor meta.db: "+name)
+	case errors.Is(err, os.ErrNotExist):
+		return ring, c, refuse(kind, "there is no such store: "+name)
+	case kind == sharefs.KindNotDir:
+		return ring, c, refuse(kind, "it is no directory, so it is no store: "+name)
+	case kind == sharefs.KindAccess:
+		return ring, c, refuse(kind, "only its owner may")
 	}
 	if err := unix.Stat(path, &st); err == nil && int(st.Uid) != os.Geteuid() {
 		return ring, c, &sharefs.Error{Op: "read key", Path: path, Kind: sharefs.KindAccess, Detail: fmt.Sprintf("only its owner may, who is user %d", st.Uid)}
