@@ -36,8 +36,23 @@
 // And in others some hosts read or write a part of the tree: each record that they are told is of that part, as the tree of the teller is, what they are told makes the part as it is there, and
 // they have all of it, also after rules were taken away and given again; the parts are the same on all hosts where nothing is moved over their borders, and the whole is on those that have it.
 //
-// Not held here, as there is no such thing to hold yet, or because the model has no way to break it: 5 (the model adopts in one piece; the tests of package versions crash in it),
-// 7 (cuts are not honoured yet), 8 (copies), 11 (undo).
+// A host that counts nowhere from some moment on changes nothing after it (7): two worlds, in one of which nobody does anything there from then on, have the same trees on all others.
+//
+// # Where each property is checked
+//
+// By the numbers of the design of peers; what this package cannot break is checked where it can be broken.
+//
+//	 1 equal records, equal trees        check, at each rest of each history; package converge at random, against its slow whole
+//	 2 what is acknowledged stays        told, at each step (host_test.go); replaced (check_test.go); retention: package versions
+//	 3 nothing removed comes back        aftermath; TestLostRecordsBringNothingBack; TestCrashBetweenTreeAndAccount; TestReadersWhoseRulesComeAndGo; an empty directory: package replica/host
+//	 4 equal conflict heads              check, by the records that all have; no host comes to rest that authors (quiesce); which version is live: right
+//	 5 whole old or whole new content    not here, for the model adopts in one piece: TestAdoptInPlaceCutShort and TestAdoptionModel in package versions, TestKilledAtAdoption on real mounts
+//	 6 noninterference                   TestLowTrustChangesNothing (trees); bytes to a peer with a part: mayTell here, TestScopeTellsNothingOfTheRest in package replica
+//	 7 nothing is accepted after a cut   TestNothingCountsAfterARevocation; there is no signed cut: each host takes the level away by itself
+//	 8 the minimum of copies             not here, for nothing is dropped in the model: TestDropsLeaveCopies in package replica/host, TestFreeIsOfWhatWasPromised in package versions
+//	 9 no circles, no orphans            right, and walk at each step
+//	10 again, in any order, and it ends  gossip at any step; aftermath; quiesce
+//	11 undo restores the view            not here: TestUndoWhatAPeerDid on real mounts, integration/cmdtest, package internal/restore
 //
 // Not true: an image that was made before something was told tells it again as new, so what others removed since comes back; so does what others removed while a host
 // was away that lost its database. Such hosts come to one tree all the same, and that is held. Of two histories that somebody tells who may write, each host counts the one that came first,

@@ -174,7 +174,7 @@ func (h *host) restAll() {
 // work does one thing that somebody could do on a host, and says what.
 func (h *host) work(rnd *rand.Rand, text string) string {
 	t := h.tree
-	if p := h.w.parts; p.partly(h) && p.idle {
+	if p := h.w.parts; h == h.w.mute || p.partly(h) && p.idle {
 		return ""
 	}
 	all := t.walk()
