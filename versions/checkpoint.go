@@ -35,7 +35,10 @@ type checkpoints struct {
 	t             *Tree
 	rows, changes *pack.Store
 	wake          chan struct{} // 1 deep: segments of the journal wait
+	news          chan struct{} // 1 deep: there is something to copy, for who rests
+	resting       atomic.Bool   // there was nothing left to do
 	delay         time.Duration
+	turns         atomic.Uint64 // how often it has looked, for tests
 
 	work    sync.Mutex            // held by whoever archives, exports or seals; guards what follows; no other lock may be held when it is taken
 	files   map[pack.ID]*contents // of changes, but for those that have nothing whole in them
@@ -112,7 +115,7 @@ var uncopied = []uint8{spaceChunk, spaceExtent}
 // open opens the stores and looks through them. It comes before the rows can be read.
 func (c *checkpoints) open(t *Tree) (err error) {
 	c.t = t
-	c.wake = make(chan struct{}, 1)
+	c.wake, c.news = make(chan struct{}, 1), make(chan struct{}, 1)
 	c.delay = t.cfg.ArchiveDelay
 	if c.delay <= 0 {
 		c.delay = archiveDelay
@@ -277,7 +280,25 @@ func (c *checkpoints) applied() {
 	}
 }
 
-// run copies what has come together, and sees to exports, until the tree is closed.
+// synced is told when there may be more to copy.
+func (c *checkpoints) synced() {
+	if !c.resting.Load() {
+		return // it looks by itself
+	}
+	select {
+	case c.news <- struct{}{}:
+	default:
+	}
+}
+
+// rests reports whether there is nothing to do until more commits survive the loss of power.
+func (c *checkpoints) rests() bool {
+	c.work.Lock()
+	defer c.work.Unlock()
+	return c.going == nil && !c.due() && c.arc.Seq() >= c.t.db.Synced()
+}
+
+// run copies what has come together, and sees to exports, until the tree is closed. While nothing changes it does not wake.
 func (c *checkpoints) run() {
 	tick := time.NewTimer(0) // a store without a checkpoint gets its first at once
 	defer tick.Stop()
@@ -287,8 +308,13 @@ func (c *checkpoints) run() {
 		case <-c.t.stop:
 			return
 		case <-c.wake:
+		case <-c.news:
+			c.resting.Store(false)
+			tick.Reset(c.delay) // more will follow
+			continue
 		case <-tick.C:
 		}
+		c.turns.Add(1)
 		err := c.turn()
 		text := ""
 		if err != nil {
@@ -298,6 +324,12 @@ func (c *checkpoints) run() {
 			c.t.log.Warn("the checkpoint does not get on", "err", err)
 		}
 		said = text
+		c.resting.Store(err == nil) // before it looks, so that nothing is missed
+		if err == nil && c.rests() {
+			tick.Stop()
+			continue
+		}
+		c.resting.Store(false)
 		tick.Reset(c.delay)
 	}
 }

@@ -117,6 +117,26 @@ func TestCheckpointsByThemselves(t *testing.T) {
 	}
 }
 
+// A tree in which nothing changes does not look for work, and finds it again when there is some.
+func TestRest(t *testing.T) {
+	tree := testTree(t, t.TempDir(), func(c *Config) {
+		c.ArchiveDelay, c.MaxDelay, c.unmarkDelay = time.Millisecond, time.Millisecond, time.Millisecond
+	})
+	looks := func() [2]uint64 { return [2]uint64{tree.checkpoint.turns.Load(), tree.unmarked.Load()} }
+	for i := range 3 {
+		create(t, tree, sharefs.RootIno, fmt.Sprint(i), "content")
+		eventually(t, "all is copied and no file is marked", func() bool {
+			s := tree.CheckpointStats()
+			return s.LagCommits == 0 && s.Archived >= tree.lastSeq.Load() && tree.marked.Load() == 0
+		})
+		eventually(t, "nobody looks for more", func() bool {
+			before := looks()
+			time.Sleep(300 * time.Millisecond)
+			return looks() == before
+		})
+	}
+}
+
 // checkpointDisks are disks that fail.
 type checkpointDisks struct{ rows, changes *memdisk.Disk }
 

@@ -1,6 +1,7 @@
 package versions
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -308,13 +309,32 @@ func (t *Tree) recreate(r *row) error {
 	return failed("make a backing file", unix.Close(fd))
 }
 
-// unmarker removes marks in the background. The disk may take long over it, and nobody waits.
+// unmarker removes marks in the background. The disk may take long over it, and nobody waits. It also sees to references, as long as there are any. While there is neither it does not wake.
 func (t *Tree) unmarker() {
-	for t.sleep(unmarkDelay) {
+	for {
+		if !t.settler.cools() && !t.past.refs.any() {
+			select {
+			case <-t.stop:
+				return
+			case <-t.unmarks:
+			}
+		}
+		if !t.sleep(cmp.Or(t.cfg.unmarkDelay, unmarkDelay)) {
+			return
+		}
+		t.unmarked.Add(1)
 		t.past.boundReferences()
 		if err := t.unmark(); err != nil {
 			t.log.Warn("marks of closed files stay", "err", err)
 		}
+	}
+}
+
+// unmarkSoon tells unmarker that there is something to do.
+func (t *Tree) unmarkSoon() {
+	select {
+	case t.unmarks <- struct{}{}:
+	default:
 	}
 }
 

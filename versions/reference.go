@@ -157,6 +157,7 @@ func (h *history) keepReference(id versionID, mark string) error {
 	ref.used = r.tick
 	r.kept[id.ino] = ref
 	r.mu.Unlock()
+	h.t.unmarkSoon()
 	if old != nil && old.name() != ref.name() {
 		return h.aside.remove(old.name())
 	}
@@ -212,6 +213,13 @@ func (r *references) forget(ino sharefs.Ino) {
 		r.gone = append(r.gone, ref.name())
 		delete(r.kept, ino)
 	}
+}
+
+// any reports whether there is something for boundReferences to look at, which others may bring about who fill the disk.
+func (r *references) any() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.kept)+len(r.gone) > 0
 }
 
 // count returns how many references there are and what they could take at most, in bytes.

@@ -90,6 +90,13 @@ func (s *settler) loop(t *Tree) func() {
 // sooner reports whether a time comes before another one; zero: never.
 func sooner(a, b time.Time) bool { return !a.IsZero() && (b.IsZero() || a.Before(b)) }
 
+// cools reports whether marks of files wait to be removed.
+func (s *settler) cools() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.cool) > 0
+}
+
 func (s *settler) retry() {
 	select {
 	case s.wake <- struct{}{}:
@@ -305,6 +312,7 @@ func (t *Tree) cooled(f *file, ev writers.Event) {
 	s.mu.Lock()
 	s.cool = append(s.cool, cooled{f, gen})
 	s.mu.Unlock()
+	t.unmarkSoon()
 	if t.past.passed.Swap(false) {
 		t.past.roused(time.Now())
 	}

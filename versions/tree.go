@@ -67,6 +67,7 @@ type Config struct {
 	keyPlace       func(name string) error  // in tests: what interrupts AdoptKeys
 	hash           func(name string) uint64 // in tests: in place of the keyed one
 	descriptors    int64                    // in tests: that are kept open; 0: as many as the process's limit allows
+	unmarkDelay    time.Duration            // in tests: in place of the constant
 	closingWait    time.Duration            // in tests: in place of the constants, as the next three
 	holdFor        time.Duration
 	within         time.Duration // snapshotWithin
@@ -112,6 +113,8 @@ type Tree struct {
 	stock     *stock
 	track     *writers.Tracker // nil in a tree that is read only
 	settler   settler
+	unmarks   chan struct{} // 1 deep: unmarker has something to do
+	unmarked  atomic.Uint64 // how often it has looked, for tests
 	atimes    atimes
 	instant   instant
 	feed      feed
@@ -168,6 +171,7 @@ func Open(cfg Config) (*Tree, error) {
 	t.orphans.waiting = map[sharefs.Ino]orphan{}
 	t.orphans.wake = make(chan struct{}, 1)
 	t.settler.wake = make(chan struct{}, 1)
+	t.unmarks = make(chan struct{}, 1)
 	t.atimes.wake = make(chan struct{}, 1)
 	t.instant.wake = make(chan struct{}, 1)
 	t.ops.open(t)
@@ -218,7 +222,8 @@ func (t *Tree) open() (err error) {
 	}
 	t.db, err = kv.Open(kv.Config{
 		Dir: t.cfg.Dir, Spaces: spaceDefs(), Clock: t.clock, MaxDelay: t.cfg.MaxDelay, FS: t.cfg.Journal, ReadOnly: t.cfg.ReadOnly,
-		Archive: !t.cfg.ReadOnly, Copied: t.checkpoint.copied, Applied: t.checkpoint.applied, Room: t.reserve.give,
+		Archive: !t.cfg.ReadOnly, Copied: t.checkpoint.copied, Applied: t.checkpoint.applied, Synced: t.checkpoint.synced,
+		Room: t.reserve.give,
 	})
 	if err != nil {
 		return err

@@ -35,10 +35,11 @@ type Config struct {
 	MemtableSize int
 	// Archive keeps each segment of the journal until [DB.Archived] says that what is in it has been copied elsewhere ([DB.Changes]).
 	// Copied is the number of the last commit that was copied in an earlier life. Applied, where not nil, is called when a table was applied,
-	// so that segments could go; it must return at once.
+	// so that segments could go; it must return at once. So must Synced, which, where not nil, is called when commits survive the loss of power.
 	Archive bool
 	Copied  uint64
 	Applied func()
+	Synced  func()
 
 	// Room, where not nil, is called when the disk has no room for what is to be written; true says that there is more by now. It takes no lock of
 	// whoever calls the database.

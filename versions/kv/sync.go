@@ -22,6 +22,9 @@ func (db *DB) SyncTo(seq uint64) error {
 	if err != nil && sharefs.KindOf(err) != sharefs.KindStale {
 		db.fail(err)
 	}
+	if err == nil && db.cfg.Synced != nil {
+		db.cfg.Synced()
+	}
 	return err
 }
 
