@@ -57,7 +57,6 @@ type Endpoint struct {
 	resets   bucket       // of stateless resets
 	addrs    []netip.Addr // of this host, as of addrsAt
 	addrsAt  time.Time
-	began    time.Time // from then on, sessions keep themselves alive together
 }
 
 // socket is one UDP socket of an endpoint.
@@ -80,7 +79,7 @@ func New(cfg Config) (*Endpoint, error) {
 		return nil, err
 	}
 	e := &Endpoint{
-		cfg: cfg, public: cfg.Key.Public(), codec: record.NewCodec(), began: time.Now(),
+		cfg: cfg, public: cfg.Key.Public(), codec: record.NewCodec(),
 		stop:     make(chan struct{}),
 		inits:    make(chan incomingInit, handshakeQueue),
 		sessions: make(map[*Session]struct{}),

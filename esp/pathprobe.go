@@ -401,15 +401,15 @@ func (ps *pathsets) tick(now time.Duration) {
 		ps.retired = ps.retired[1:]
 	}
 	if ps.probeAt != 0 && now >= ps.probeAt {
-		ps.probeAt = now + fullProbe
+		ps.probeAt = s.common(now+fullProbe, fullProbe)
 		s.advertise()
 		switch a := s.active; {
-		case a == nil:
+		case a == nil || s.e.cfg.DisableUDP:
 		case a.link != nil:
 			s.tryCandidates(now, linkUpgrade/2, false)
-			ps.probeAt = now + linkUpgrade // UDP may come back any moment
+			ps.probeAt = s.common(now+linkUpgrade, linkUpgrade) // UDP may come back any moment
 		case s.client || now > fullProbe:
-			s.tryCandidates(now, fullProbe/2, true)
+			s.tryCandidates(now, rarelyProbe, true)
 		}
 	}
 	if ps.settleAt != 0 && now >= ps.settleAt {

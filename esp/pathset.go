@@ -67,7 +67,8 @@ const (
 	heartbeat     = 3 * time.Second
 	trustedFor    = 6500 * time.Millisecond
 	fullProbe     = 60 * time.Second
-	firstProbe    = time.Second // after the session was confirmed, so that short ones leave others in peace
+	rarelyProbe   = fullProbe/2 - time.Second // doubled with each attempt in vain, so that the first one comes with the next full probe
+	firstProbe    = time.Second               // after the session was confirmed, so that short ones leave others in peace
 	linkUpgrade   = 5 * time.Second
 	challengeWait = 200 * time.Millisecond // first pause between challenges of a new path, doubled each time
 	challengeMax  = 6

@@ -43,6 +43,7 @@ func (s *Session) receive(pkts []inPacket) {
 		return
 	}
 	now := s.now()
+	s.dialog = false
 	total := 0
 	for i := range pkts {
 		total += pkts[i].size
@@ -175,6 +176,7 @@ func (s *Session) stream(id uint64) *Conn {
 }
 
 func (s *Session) onStream(f *frame, buf *rbuf, own bool) (ok bool) {
+	s.dialog = true
 	c := s.mayBegin(f.id)
 	if c == nil {
 		return true

@@ -94,6 +94,8 @@ type Session struct {
 
 	timer   *time.Timer
 	timerAt time.Duration // 0: not armed
+	wall    time.Duration // what the clock said when the session began, as it was set last: nanoseconds since 1970
+	dialog  bool          // what came last had data
 
 	stats sessionCounters
 }
@@ -106,6 +108,7 @@ type sessionCounters struct {
 	rekeys, exchanges                        uint64
 	migrations, lost                         uint64 // lost: on paths that are gone
 	opened, accepted, refused                uint64
+	wakes                                    uint64 // times that the timer fired
 }
 
 // newSession builds a session without a path. Nobody else knows it until the endpoint publishes it.
@@ -120,6 +123,7 @@ func newSession(e *Endpoint, res *handshakeResult, client bool) *Session {
 
 		handshakeCID: res.cid, handshakePeer: res.peerCID,
 	}
+	s.lookAtClock()
 	s.recvKeys.Store(newRecvKeys(res.suite, res.recv))
 	s.streamLimit = res.params.maxStreams
 	s.peerMaxData = res.params.maxData

@@ -6,7 +6,8 @@ import (
 )
 
 // The timer of a session serves all its deadlines. It is moved only when something becomes due earlier than it is set
-// for; when it fires too early it is set anew. So a stream of packets costs no timer operations.
+// for; when it fires too early it is set anew. So a stream of packets costs no timer operations. A session that comes to rest
+// has it put off, for each time that it fires in vain wakes a process that has nothing to do.
 
 // minTimer is the least the timer waits. What is due now was done by the flush before; what could not be done then
 // must not make a busy loop.
@@ -17,11 +18,12 @@ func (s *Session) arm(now time.Duration) {
 	if s.err != nil {
 		return
 	}
-	if s.timerAt != 0 && s.timerAt-now <= s.unhurried() {
+	rests := s.rests()
+	if s.timerAt != 0 && !rests && s.timerAt-now <= s.unhurried() {
 		return
 	}
 	at := s.nextDeadline()
-	if at == 0 || s.timerAt != 0 && s.timerAt <= at {
+	if at == 0 || s.timerAt != 0 && s.timerAt <= at && (!rests || at-s.timerAt < worthSleep) {
 		return
 	}
 	s.timerAt = at
@@ -42,6 +44,22 @@ func (s *Session) unhurried() time.Duration {
 		}
 	}
 	return min(defaultAckDelay, s.peerParams.ackDelay) // a probe timeout is longer than what the peer's ACKs may take
+}
+
+// worthSleep is how much longer a session at rest must be able to sleep for its timer to be put off.
+const worthSleep = 100 * time.Millisecond
+
+// rests reports whether nothing is under way, and what came last was no data, which somebody may be about to answer. s.mu is held.
+func (s *Session) rests() bool {
+	if s.dialog {
+		return false
+	}
+	for _, p := range s.paths {
+		if p.sending || p.rec.Outstanding() > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *Session) stopTimer() {
@@ -92,8 +110,8 @@ func (s *Session) nextDeadline() (at time.Duration) {
 }
 
 // keepAliveAt is when something must be sent so that the peer, and the boxes between, know of us. One PING and its acknowledgement serve both ends: it is sent by whoever dialed,
-// behind whose box the path is to be kept open, and by the other end where nothing comes. The sessions of an endpoint send theirs together, up to a third earlier, so that a host at
-// rest wakes once for all.
+// behind whose box the path is to be kept open, and by the other end where nothing comes. It is sent up to a third earlier, at a common moment, so that a host at rest wakes once for
+// all its sessions, those included that others have dialed.
 func (s *Session) keepAliveAt() time.Duration {
 	if !s.confirmed || len(s.streams) == 0 && !s.kept {
 		return 0
@@ -102,9 +120,14 @@ func (s *Session) keepAliveAt() time.Duration {
 	if !s.client {
 		wait += 2 * step
 	}
-	at := max(s.sentAny, s.heard) + wait
-	return at - (s.origin.Sub(s.e.began)+at)%step
+	return s.common(max(s.sentAny, s.heard)+wait, step)
 }
+
+// common returns the last moment up to at that is a multiple of step by the clock of this host, and so by those of all hosts whose clocks are right.
+func (s *Session) common(at, step time.Duration) time.Duration { return at - (s.wall+at)%step }
+
+// lookAtClock notes what the clock of this host, which may be set at any time, says now.
+func (s *Session) lookAtClock() { s.wall = time.Duration(time.Now().UnixNano()) - s.now() }
 
 // idleAt is when the peer is given up, or an unused session is closed.
 func (s *Session) idleAt() time.Duration {
@@ -131,6 +154,8 @@ func (s *Session) onTimer() {
 		return
 	}
 	s.timerAt = 0
+	s.stats.wakes++
+	s.lookAtClock()
 	now := s.now()
 	for _, p := range s.paths {
 		if !p.usable() || p.link != nil {
