@@ -21,6 +21,17 @@ type Network interface {
 	Addrs() ([]netip.Addr, error)
 }
 
+// reacher is a Network that can tell whether anything sent from one of its addresses to another one would leave this host.
+type reacher interface {
+	Reaches(local netip.Addr, remote netip.AddrPort) bool
+}
+
+// reaches reports whether a path between two addresses is worth a packet, as far as that is known.
+func (e *Endpoint) reaches(local netip.Addr, remote netip.AddrPort) bool {
+	r, ok := e.cfg.Net.(reacher)
+	return !ok || r.Reaches(local, remote)
+}
+
 // systemNet is the operating system's net. Its UDP sockets are opened by openPackets, several on one port.
 type systemNet struct{}
 
@@ -38,6 +49,16 @@ func (systemNet) Dial(ctx context.Context, local netip.Addr, remote netip.AddrPo
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
 	}
 	return d.DialContext(ctx, "tcp", remote.String())
+}
+
+// Reaches implements reacher: to connect a UDP socket sends nothing, and looks for a route.
+func (systemNet) Reaches(local netip.Addr, remote netip.AddrPort) bool {
+	c, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)), net.UDPAddrFromAddrPort(remote))
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
 }
 
 func (systemNet) Addrs() ([]netip.Addr, error) {

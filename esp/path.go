@@ -65,6 +65,7 @@ type path struct {
 	challenged   time.Duration // when the challenge was last sent; 0: none is out
 	probed       time.Duration // when it was sent at all
 	tries        int
+	mayTry       int  // how many challenges without an answer end it while nothing has come yet
 	echoes       int  // answers that came
 	sayActive    bool // PATH_STATUS is to be sent
 	suspect      bool // an episode of silence is under way
@@ -154,7 +155,7 @@ func (t *sent) each(fn func(*sentFrame)) {
 // newPath makes a path; exactly one of sock and link is set.
 func (s *Session) newPath(id uint32, sock *socket, ln *link, local netip.Addr, remote netip.AddrPort) *path {
 	now := s.now()
-	p := &path{s: s, id: id, sock: sock, link: ln, local: local, remote: remote, born: now, heard: now}
+	p := &path{s: s, id: id, sock: sock, link: ln, local: local, remote: remote, born: now, heard: now, mayTry: challengeMax}
 	p.acker = recovery.NewAcker(maxAckRanges, defaultAckDelay)
 	p.initSending()
 	return p

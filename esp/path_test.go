@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -590,6 +591,50 @@ func TestPatience(t *testing.T) {
 		if d := fail - now; d > c.fails || d < c.after || suspect >= fail {
 			t.Errorf("%s: suspect after %v, left after %v", c.name, suspect-now, d)
 		}
+	}
+}
+
+// TestNoRoute: addresses that one end cannot send to cost a host at rest next to nothing: the end that knows does not try them, and of those that the other end tries it says so.
+func TestNoRoute(t *testing.T) {
+	for _, refused := range []struct {
+		name  string
+		links [][2]string // in one direction
+		most  int         // packets between the hosts in which a path was looked for
+	}{
+		{"by both", [][2]string{{"10.0.1.1", "10.0.2.2"}, {"10.0.2.1", "10.0.1.2"}, {"10.0.1.2", "10.0.2.1"}, {"10.0.2.2", "10.0.1.1"}}, 0},
+		{"by who was dialed", [][2]string{{"10.0.1.2", "10.0.2.1"}, {"10.0.2.2", "10.0.1.1"}}, 2 * 2 * 8},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newTwoPaths(t, simConfig{}, simnet.Link{Delay: 5 * time.Millisecond}, simnet.Link{Delay: 5 * time.Millisecond})
+			defer s.close()
+			for _, cross := range [][2]string{{"10.0.1.1", "10.0.2.2"}, {"10.0.2.1", "10.0.1.2"}} {
+				s.n.Link(cross[0], cross[1], simnet.Link{Delay: 5 * time.Millisecond})
+			}
+			for _, l := range refused.links {
+				s.n.OneWay(l[0], l[1], simnet.Link{NoRoute: true})
+			}
+			var across atomic.Int64
+			s.n.Tap(func(from, to netip.AddrPort, b []byte) {
+				if from.Addr().As4()[2] != to.Addr().As4()[2] {
+					across.Add(1)
+				}
+			})
+			c, d := s.dialTwo()
+			time.Sleep(3 * time.Hour)
+			if n := across.Load(); n > int64(refused.most) {
+				t.Errorf("refused %s: %d packets on the way to nowhere", refused.name, n)
+			}
+			for _, sess := range []*Session{c.Session(), d.Session()} {
+				if n := len(sess.Paths()); n != 2 {
+					t.Errorf("refused %s: %d paths", refused.name, n)
+				}
+			}
+			for _, l := range refused.links { // routes that come up are found by themselves
+				s.n.OneWay(l[0], l[1], simnet.Link{Delay: 5 * time.Millisecond})
+			}
+			time.Sleep(33 * time.Minute)
+			s.waitPaths(c.Session(), 3) // in the simulation the path of the handshake does not tell its local end, and so counts for another pair as well
+		})
 	}
 }
 

@@ -385,7 +385,7 @@ func (ps *pathsets) tick(now time.Duration) {
 			continue
 		}
 		switch {
-		case p.state == pathProbing && p.tries >= challengeMax, p.state == pathReady && p != s.active && now-p.heard > deadAfter:
+		case p.state == pathProbing && p.tries >= p.mayTry, p.state == pathReady && p != s.active && now-p.heard > deadAfter:
 			s.dropPath(p, "no answer", true)
 		case !p.validated && p.tries >= challengeMax && p.oldRemote.IsValid():
 			p.remote, p.validated, p.oldRemote = p.oldRemote, true, netip.AddrPort{} // the move was forged, or did not last
@@ -408,7 +408,7 @@ func (ps *pathsets) tick(now time.Duration) {
 		case a.link != nil:
 			s.tryCandidates(now, linkUpgrade/2, false)
 			ps.probeAt = s.common(now+linkUpgrade, linkUpgrade) // UDP may come back any moment
-		case s.client || now > fullProbe:
+		case s.client || now > fullProbe/2: // at the first common moment that leaves the client the time
 			s.tryCandidates(now, rarelyProbe, true)
 		}
 	}

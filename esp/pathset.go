@@ -72,6 +72,7 @@ const (
 	linkUpgrade   = 5 * time.Second
 	challengeWait = 200 * time.Millisecond // first pause between challenges of a new path, doubled each time
 	challengeMax  = 6
+	againMax      = 3                // the same, of a candidate that was tried in vain before
 	deadAfter     = 30 * time.Second // a standby that says nothing for so long is given up
 	addrsLife     = 2 * time.Second  // how long the list of our addresses is held to be true
 )
@@ -368,8 +369,15 @@ func (s *Session) tryCandidates(now time.Duration, again time.Duration, rarely b
 			clear(ps.tried)
 		}
 		ps.tried[pair] = attempt{now, was.inVain + 1}
-		if s.openPath(c.sock, c.addr, c.remote, "candidate") == nil {
+		if !s.e.reaches(c.addr, c.remote) {
+			continue
+		}
+		p := s.openPath(c.sock, c.addr, c.remote, "candidate")
+		if p == nil {
 			return
+		}
+		if rarely && was.inVain > 0 {
+			p.mayTry = againMax
 		}
 	}
 }

@@ -144,6 +144,9 @@ func (s *Session) sendResult(p *path, b *sendBatch, err error) {
 			p.why = "send: " + err.Error()
 			s.pathBroken(p)
 		}
+		if p.state == pathProbing && p != s.active { // the peer, who may have opened it, need not ask again
+			s.dropPath(p, p.why, true)
+		}
 	}
 }
 

@@ -35,6 +35,7 @@ type Link struct {
 	Queue   int           // bytes that may wait for the rate; 0: 256 KiB
 	MTU     int           // larger datagrams vanish; 0: no limit
 	Down    bool          // nothing passes
+	NoRoute bool          // what is sent as a datagram is refused
 	NoUDP   bool
 	NoTCP   bool // connections are not answered and streams stand still
 }
@@ -176,6 +177,13 @@ func (h *Host) Addrs() ([]netip.Addr, error) {
 	return append([]netip.Addr(nil), h.addrs...), nil
 }
 
+// Reaches reports whether there is a route between two addresses.
+func (h *Host) Reaches(local netip.Addr, remote netip.AddrPort) bool {
+	h.n.mu.Lock()
+	defer h.n.mu.Unlock()
+	return !h.n.link(local, remote.Addr()).NoRoute
+}
+
 // bound makes a local address concrete. n.mu is held.
 func (h *Host) bound(a netip.AddrPort, taken func(netip.AddrPort) bool) (netip.AddrPort, error) {
 	ip := a.Addr()
@@ -287,6 +295,9 @@ func (c *packetConn) WriteTo(p []byte, to net.Addr) (int, error) {
 		ap = in
 	}
 	st := n.link(c.addr.Addr(), ap.Addr())
+	if st.NoRoute {
+		return 0, syscall.ENETUNREACH
+	}
 	copies := 1
 	if st.Dup > 0 && n.rng.Float64() < st.Dup {
 		copies = 2
