@@ -638,6 +638,57 @@ func TestNoRoute(t *testing.T) {
 	}
 }
 
+// TestPathsAtRest: of a session at rest all paths are kept open by few packets that go at the same moments, and one that breaks meanwhile costs the next data no more than at work.
+func TestPathsAtRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := simnet.Link{Delay: 5 * time.Millisecond}
+		s := newTwoPaths(t, simConfig{}, link, link)
+		defer s.close()
+		c, d := s.dialTwo()
+		exchange(t, c, d)
+		time.Sleep(5 * time.Minute) // in which larger packets are looked for, and other paths
+		var mu sync.Mutex
+		last, longest, packets := map[netip.Addr]time.Time{}, map[netip.Addr]time.Duration{}, 0
+		s.n.Tap(func(from, to netip.AddrPort, b []byte) {
+			mu.Lock()
+			defer mu.Unlock()
+			packets++
+			if at, ok := last[from.Addr()]; ok {
+				longest[from.Addr()] = max(longest[from.Addr()], time.Since(at))
+			}
+			last[from.Addr()] = time.Now()
+		})
+		wakes := func(c *Conn) uint64 {
+			c.s.mu.Lock()
+			defer c.s.mu.Unlock()
+			return c.s.stats.wakes
+		}
+		before := [2]uint64{wakes(c), wakes(d)}
+		const periods = 120
+		keep := s.client.cfg.KeepAlive
+		time.Sleep(periods * keep)
+		s.n.Tap(nil)
+		// A PING and a challenge, their answers, and the acknowledgement of one of these; each minute, or seldomer, something in vain.
+		if packets > periods*6 {
+			t.Errorf("%d packets in %d times %v", packets, periods, keep)
+		}
+		if a, b := wakes(c)-before[0], wakes(d)-before[1]; a > periods*2 || b > periods {
+			t.Errorf("the timers fired %d and %d times in %d times %v", a, b, periods, keep)
+		}
+		for _, a := range twoClient {
+			if gap := longest[netip.MustParseAddr(a)]; gap == 0 || gap > keep+time.Second {
+				t.Errorf("nothing left %s for %v, so that a box on the way may have forgotten it", a, gap)
+			}
+		}
+		s.setPath(0, simnet.Link{Down: true})
+		began := time.Now()
+		exchange(t, c, d)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("after a path broke at rest the first data took %v", took)
+		}
+	})
+}
+
 // TestCandidatesThatLeadNowhere: they are tried ever more rarely while all is well, and at once when the path in use falls silent.
 func TestCandidatesThatLeadNowhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -31,14 +31,24 @@ func (p *path) nextChallenge() time.Duration {
 		return p.challenged + challengeWait<<min(p.tries-1, 5)
 	case p.challenged != 0:
 		return p.challenged + heartbeat
-	case p.s.heartbeats():
+	case !p.s.heartbeats():
+		return 0
+	case p.s.busy():
 		return p.probed + heartbeat
+	case p == p.s.active: // which has the PINGs
+		return 0
 	}
-	return 0
+	return p.s.keptAlive(max(p.probed, p.heard))
 }
 
 // heartbeats reports whether the paths are kept warm: there is more than one, and somebody who uses them.
 func (s *Session) heartbeats() bool { return len(s.paths) > 1 && len(s.streams) > 0 }
+
+// busyFor is how long after the last data a session does not count as at rest. At rest its paths are only kept open, as the PINGs do it, and the first data find out at once which
+// of them are worth anything.
+const busyFor = 10 * time.Second
+
+func (s *Session) busy() bool { return s.dataAt != 0 && s.now() < s.dataAt+busyFor }
 
 // onPathResponse takes the answer to a challenge.
 func (s *Session) onPathResponse(p *path, f *frame, now time.Duration) {
@@ -368,7 +378,7 @@ func (ps *pathsets) deadline() (at time.Duration) {
 			earliest(&at, fail)
 		}
 	}
-	if s.heartbeats() {
+	if s.heartbeats() && s.busy() {
 		earliest(&at, ps.compareAt)
 	}
 	return at

@@ -77,6 +77,9 @@ func (s *Session) receive(pkts []inPacket) {
 			}
 		}
 	}
+	if s.dialog {
+		s.dataAt = now
+	}
 	s.checkDrained()
 	s.flushAt(now)
 	s.unlock()
@@ -130,7 +133,7 @@ func (s *Session) frames(p *path, in *inPacket, own bool, now time.Duration) (el
 	fr.reset(in.body)
 	f := &s.frame
 	ok = true
-	asks, ping := 0, false
+	asks, only := 0, false
 	for s.err == nil {
 		more, err := fr.next(f)
 		if err != nil {
@@ -143,7 +146,7 @@ func (s *Session) frames(p *path, in *inPacket, own bool, now time.Duration) (el
 		}
 		if f.typ != frameAck && f.typ != frameClose {
 			asks++
-			ping = ping || f.typ == framePing
+			only = f.typ == framePing || f.typ == framePathResponse
 		}
 		switch {
 		case f.typ&^3 == frameStream:
@@ -156,7 +159,7 @@ func (s *Session) frames(p *path, in *inPacket, own bool, now time.Duration) (el
 			s.onControl(p, f, in, now)
 		}
 	}
-	if ping && asks == 1 { // nothing will come of it but the acknowledgement: no timer is to wake us for that
+	if only && asks == 1 { // nothing will come of it but the acknowledgement: no timer is to wake us for that
 		p.acker.Ask()
 	}
 	return asks > 0, ok

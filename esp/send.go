@@ -243,11 +243,15 @@ func (s *Session) build(p *path, now time.Duration) *sendBatch {
 	}
 	hasCtrl := len(p.ctrlq) > 0 || control && (len(s.ctrlq) > 0 || len(s.creditq) > 0 || s.wantData || s.wantStream) || p.probes > 0 || p.sayActive
 	hasData := data && s.sendq.len() > 0
+	if hasData {
+		s.dataAt = now
+	}
 	ackDue := p.ackDue(now)
 	if !hasCtrl && !hasData && !ackDue {
 		if data && !p.rec.AppLimited() && p.room(now) > 0 {
 			p.rec.SetAppLimited()
 		}
+		p.paceUntil = 0 // nothing waits for it
 		return nil
 	}
 	var room int64

@@ -46,6 +46,7 @@ type Session struct {
 	peerParams params
 	heard      time.Duration // when a packet last authenticated
 	sentAny    time.Duration // when an eliciting packet was last sent
+	pinged     time.Duration // when the last PING was, that nothing but silence had asked for
 	confirmed  bool          // the peer has proven that it holds the keys
 	finishMsg  []byte        // FINISH, until the peer has confirmed
 	address    string        // under which it was dialed
@@ -96,6 +97,7 @@ type Session struct {
 	timerAt time.Duration // 0: not armed
 	wall    time.Duration // what the clock said when the session began, as it was set last: nanoseconds since 1970
 	dialog  bool          // what came last had data
+	dataAt  time.Duration // when data were sent or came last; 0: never
 
 	stats sessionCounters
 }

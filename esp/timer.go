@@ -110,17 +110,45 @@ func (s *Session) nextDeadline() (at time.Duration) {
 }
 
 // keepAliveAt is when something must be sent so that the peer, and the boxes between, know of us. One PING and its acknowledgement serve both ends: it is sent by whoever dialed,
-// behind whose box the path is to be kept open, and by the other end where nothing comes. It is sent up to a third earlier, at a common moment, so that a host at rest wakes once for
-// all its sessions, those included that others have dialed.
+// behind whose box the path is to be kept open, and by the other end where nothing comes. It is sent earlier, at a common moment, so that a host at rest wakes once for all its
+// sessions, those included that others have dialed.
 func (s *Session) keepAliveAt() time.Duration {
 	if !s.confirmed || len(s.streams) == 0 && !s.kept {
 		return 0
 	}
-	wait, step := s.e.cfg.KeepAlive, max(s.e.cfg.KeepAlive/3, 1)
-	if !s.client {
-		wait += 2 * step
+	since := max(s.sentAny, s.heard)
+	if a := s.active; a != nil && len(s.paths) > 1 { // what the others carry keeps no box open for this one
+		since = max(s.pinged, a.heard)
 	}
-	return s.common(max(s.sentAny, s.heard)+wait, step)
+	return s.keptAlive(since)
+}
+
+// keptAlive is until when a path where something was sent or came at a time is held to be known of: whoever dialed sends then, after a sixth of KeepAlive at the earliest, and
+// the other end where that does not come.
+func (s *Session) keptAlive(since time.Duration) time.Duration {
+	wait := s.e.cfg.KeepAlive
+	step := max(wait/3, 1)
+	if !s.client {
+		return s.common(since+wait+2*step, step)
+	}
+	if at := s.common(since+wait, wait); at >= since+step/2 {
+		return at
+	}
+	return s.common(since+wait, step)
+}
+
+// ping sends a PING on the active path, and sees to those besides that will want one soon, so that they are kept open together. s.mu is held.
+func (s *Session) ping(now time.Duration) {
+	s.sentAny, s.pinged = now, now // also where nothing can be sent, so that the timer does not spin
+	s.sendCtrl(&ctrl{typ: framePing})
+	if !s.client || !s.heartbeats() {
+		return
+	}
+	for _, p := range s.paths {
+		if p != s.active && p.usable() && p.link == nil && p.challenged == 0 && now-max(p.probed, p.heard) >= s.e.cfg.KeepAlive/6 {
+			s.sendChallenge(p)
+		}
+	}
 }
 
 // common returns the last moment up to at that is a multiple of step by the clock of this host, and so by those of all hosts whose clocks are right.
@@ -166,8 +194,7 @@ func (s *Session) onTimer() {
 		}
 	}
 	if t := s.keepAliveAt(); t != 0 && now >= t {
-		s.sentAny = now // also where nothing can be sent, so that the timer does not spin
-		s.sendCtrl(&ctrl{typ: framePing})
+		s.ping(now)
 	}
 	switch {
 	case !s.confirmed && now >= s.idleAt():
