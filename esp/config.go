@@ -77,7 +77,7 @@ type Config struct {
 
 	Limits Limits
 
-	// KeepAlive is the pause after which a session with open streams that was dialed from here sends something, or up to a third of it earlier, together with others. 0: 15 s.
+	// KeepAlive is the pause after which a session with open streams that was dialed from here sends something, or earlier, together with others at a multiple of it by the clock. 0: 15 s.
 	KeepAlive time.Duration
 
 	// IdleTimeout is the silence after which a peer is given up with ETIMEDOUT. 0: 45 s. At least 2·KeepAlive is used.
