@@ -152,7 +152,9 @@ func (s *Session) ping(now time.Duration) {
 }
 
 // common returns the last moment up to at that is a multiple of step by the clock of this host, and so by those of all hosts whose clocks are right.
-func (s *Session) common(at, step time.Duration) time.Duration { return at - (s.wall+at)%step }
+func (s *Session) common(at, step time.Duration) time.Duration {
+	return at - time.Duration(uint64(s.wall+at)%uint64(step)) // unsigned, for a clock may be set to before 1970
+}
 
 // lookAtClock notes what the clock of this host, which may be set at any time, says now.
 func (s *Session) lookAtClock() { s.wall = time.Duration(time.Now().UnixNano()) - s.now() }
