@@ -41,15 +41,6 @@ func (p *path) nextChallenge() time.Duration {
 	return p.s.keptAlive(max(p.probed, p.heard))
 }
 
-// heartbeats reports whether the paths are kept warm: there is more than one, and somebody who uses them.
-func (s *Session) heartbeats() bool { return len(s.paths) > 1 && len(s.streams) > 0 }
-
-// busyFor is how long after the last data a session does not count as at rest. At rest its paths are only kept open, as the PINGs do it, and the first data find out at once which
-// of them are worth anything.
-const busyFor = 10 * time.Second
-
-func (s *Session) busy() bool { return s.dataAt != 0 && s.now() < s.dataAt+busyFor }
-
 // onPathResponse takes the answer to a challenge.
 func (s *Session) onPathResponse(p *path, f *frame, now time.Duration) {
 	var q *path

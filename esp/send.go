@@ -3,6 +3,7 @@ package esp
 import (
 	"errors"
 	"net"
+	"syscall"
 	"time"
 
 	"sharefs/esp/internal/recovery"
@@ -144,10 +145,20 @@ func (s *Session) sendResult(p *path, b *sendBatch, err error) {
 			p.why = "send: " + err.Error()
 			s.pathBroken(p)
 		}
-		if p.state == pathProbing && p != s.active { // the peer, who may have opened it, need not ask again
+		if p.state == pathProbing && p != s.active && noRoute(err) { // the peer, who may have opened it, need not ask again
 			s.dropPath(p, p.why, true)
 		}
 	}
+}
+
+// noRoute reports whether an error says that nothing leads to an address from here, rather than that it is not the time for it.
+func noRoute(err error) bool {
+	for _, e := range []error{syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EADDRNOTAVAIL} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // seal encrypts all packets of the batch in place.
