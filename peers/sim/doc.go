@@ -44,7 +44,7 @@
 //
 //	 1 equal records, equal trees        check, at each rest of each history; package converge at random, against its slow whole
 //	 2 what is acknowledged stays        told, at each step (host_test.go); replaced (check_test.go); retention: package versions
-//	 3 nothing removed comes back        aftermath; TestLostRecordsBringNothingBack; TestCrashBetweenTreeAndAccount; TestReadersWhoseRulesComeAndGo; an empty directory: package replica/host
+//	 3 nothing removed comes back        aftermath; TestLostRecordsBringNothingBack; TestCrashBetweenTreeAndAccount; TestReadersWhoseRulesComeAndGo; that a directory is empty tells of no removal: only what the tree has marked does (replica, slotChanged)
 //	 4 equal conflict heads              check, by the records that all have; no host comes to rest that authors (quiesce); which version is live: right
 //	 5 whole old or whole new content    not here, for the model adopts in one piece: TestAdoptInPlaceCutShort and TestAdoptionModel in package versions, TestKilledAtAdoption on real mounts
 //	 6 noninterference                   TestLowTrustChangesNothing (trees); bytes to a peer with a part: mayTell here, TestScopeTellsNothingOfTheRest in package replica
