@@ -17,6 +17,12 @@ type Source interface {
 	Get(of int, id sharefs.ChunkID, good func(data []byte) bool) ([]byte, error)
 }
 
+// Watcher is a [Source] that is told how far contents are.
+type Watcher interface {
+	// Reached says that all of a content is here up to some byte.
+	Reached(of int, upTo uint64)
+}
+
 // Lease keeps chunks that no version leads to yet, and files that were filled ahead, until End.
 type Lease struct {
 	x     *lease
@@ -63,6 +69,7 @@ func (t *Tree) gather(list []Content, src Source, stage bool, shell, instead fun
 		batch: h.newBatch(&tools{}), src: src, under: keptUnder{h: h}, names: t.keys.namers(),
 		tops: make([]manifest, len(list)), errs: make([]error, len(list)), keys: make([]*shareKey, len(list)), files: make([]*filling, len(list)), shell: make([]bool, len(list)),
 	}
+	g.watcher, _ = src.(Watcher)
 	for i := range list {
 		top, ok := list[i].manifest()
 		if !ok {

@@ -20,16 +20,17 @@ const (
 // takes those that are due behind it. It stops only for nodes, of which the source was told long before; so the source has something to send at any moment.
 type gathering struct {
 	*batch
-	src   Source
-	under keptUnder
-	names *namers
-	tops  []manifest  // of each content
-	errs  []error     // of each content
-	keys  []*shareKey // of each content
-	files []*filling  // of each content: that is filled with it; nil: none
-	shell []bool      // of each content: its chunks stay where they are
-	told  idSet       // chunks of which the source was told
-	been  map[visit]struct{}
+	src     Source
+	watcher Watcher // nil: nobody wants to know
+	under   keptUnder
+	names   *namers
+	tops    []manifest  // of each content
+	errs    []error     // of each content
+	keys    []*shareKey // of each content
+	files   []*filling  // of each content: that is filled with it; nil: none
+	shell   []bool      // of each content: its chunks stay where they are
+	told    idSet       // chunks of which the source was told
+	been    map[visit]struct{}
 
 	next     int      // the content that the walk comes to next
 	topsTold int      // contents of whose first nodes the source was told
@@ -79,6 +80,9 @@ func (g *gathering) run() error {
 		g.dueBytes -= n.len
 		if err := g.chunk(&n); err != nil {
 			return err
+		}
+		if g.watcher != nil && g.errs[n.of] == nil {
+			g.watcher.Reached(n.of, uint64(n.off+n.len))
 		}
 	}
 }

@@ -88,9 +88,10 @@ type Engine struct {
 
 	mu       sync.Mutex // guards what follows; nothing waits under it
 	closed   bool
-	running  map[record.ID]bool // being fetched
-	listed   [][]*record.Record // small contents to be fetched by whoever is free next
-	small    int                // who fetch small contents, and large ones
+	running  map[record.ID]bool   // being fetched
+	reached  map[record.ID]uint64 // up to which byte all of those is here
+	listed   [][]*record.Record   // small contents to be fetched by whoever is free next
+	small    int                  // who fetch small contents, and large ones
 	large    int
 	failed   map[record.ID]failure
 	missing  missing
@@ -101,7 +102,7 @@ type Engine struct {
 
 // Start begins. The first turn comes at once.
 func Start(cfg Config) *Engine {
-	e := &Engine{cfg: cfg, wake: make(chan struct{}, 1), ending: make(chan struct{}), running: map[record.ID]bool{}, failed: map[record.ID]failure{}, troubles: map[string]error{}}
+	e := &Engine{cfg: cfg, wake: make(chan struct{}, 1), ending: make(chan struct{}), running: map[record.ID]bool{}, reached: map[record.ID]uint64{}, failed: map[record.ID]failure{}, troubles: map[string]error{}}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.retry = time.NewTimer(time.Hour)
 	e.retry.Stop()

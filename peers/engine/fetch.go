@@ -128,6 +128,7 @@ func (e *Engine) gather(at *int, list []*record.Record) {
 	for i, v := range list {
 		id := v.ID()
 		delete(e.running, id)
+		delete(e.reached, id)
 		why := err
 		if why == nil {
 			why = errs[i]
@@ -221,6 +222,15 @@ type source struct {
 }
 
 func (s source) Want(of int, ids ...sharefs.ChunkID) { s.e.cfg.Exchange.Want(s.list[of], ids...) }
+
+// Reached notes how far a content is (versions.Watcher).
+func (s source) Reached(of int, upTo uint64) {
+	s.e.mu.Lock()
+	defer s.e.mu.Unlock()
+	if id := s.list[of].ID(); s.e.running[id] {
+		s.e.reached[id] = upTo
+	}
+}
 
 // Get takes what the exchange has checked already.
 func (s source) Get(of int, id sharefs.ChunkID, _ func([]byte) bool) ([]byte, error) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"sharefs"
+	"sharefs/peers/record"
 )
 
 // Status tells how far it is.
@@ -45,6 +46,13 @@ func (e *Engine) Status() Status {
 	}
 	s.Waits = append([]string{}, slices.Sorted(maps.Keys(reasons))...)
 	return s
+}
+
+// Reached returns up to which byte all of a content is here that is being fetched for the tree; ok is false for any other.
+func (e *Engine) Reached(id record.ID) (upTo uint64, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.reached[id], e.running[id]
 }
 
 const fullDisk = "the disk below the store is full; it goes on when there is room"

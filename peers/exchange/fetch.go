@@ -22,6 +22,7 @@ type fetcher struct {
 	sources  map[*source]struct{}
 	inFlight int // bytes asked for and not answered
 	held     int // bytes that came and were not got
+	coming   map[record.ID]*comes
 }
 
 // want is a chunk, or a node of a manifest, that is wanted. Guarded by the fetcher.
@@ -67,7 +68,7 @@ func (q *queue) next() (w *want) {
 }
 
 func newFetcher(x *Exchange) *fetcher {
-	return &fetcher{x: x, wants: map[sharefs.ChunkID]*want{}, of: map[record.ID]map[*want]struct{}{}, sources: map[*source]struct{}{}}
+	return &fetcher{x: x, wants: map[sharefs.ChunkID]*want{}, of: map[record.ID]map[*want]struct{}{}, sources: map[*source]struct{}{}, coming: map[record.ID]*comes{}}
 }
 
 // Sizes that are assumed where they are not known, in bytes: the averages of the two classes of chunks.
@@ -236,6 +237,7 @@ func (f *fetcher) enqueueFirst(w *want) {
 func (f *fetcher) drop(v record.ID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	delete(f.coming, v)
 	for w := range f.of[v] {
 		if w.waiters > 0 {
 			continue

@@ -604,6 +604,7 @@ func (st *stream) take(asks []*ask, versions []*record.Record, answers [][]byte,
 		case errs[i] != nil:
 			f.settle(w, nil, errs[i])
 		default:
+			f.count(versions[i], s.p.id, len(data))
 			f.settle(w, data, nil)
 		}
 	}

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"sharefs"
+	"sharefs/peers/converge"
 	"sharefs/peers/record"
 )
 
@@ -53,4 +54,18 @@ func (r *Replica) IsLive(id record.ID) (bool, error) {
 	}
 	e := r.files.Get(v.File)
 	return e != nil && e.version == id && e.names.Len() > 0, nil
+}
+
+// PathOfFile returns a path that a file has in the tree which the records make; ok is false where it has none.
+func (r *Replica) PathOfFile(file sharefs.FileID) (path string, ok bool) {
+	if r.enter() != nil {
+		return "", false
+	}
+	defer r.mu.Unlock()
+	r.tree.Spots(file, func(s converge.Spot) {
+		if !ok || s.Path < path {
+			path, ok = s.Path, true
+		}
+	})
+	return path, ok
 }
