@@ -35,7 +35,10 @@ func (e *edge) command(cancel <-chan struct{}, in *fuse.SetXAttrIn, attr, value 
 		op.End(err)
 		return status(err)
 	case attrBring:
-		return status(e.tree.Bring(cancel, ino, nil))
+		if e.bring == nil {
+			return fuse.Status(unix.EOPNOTSUPP)
+		}
+		return status(e.bring(cancel, ino))
 	case attrFree:
 		if e.free == nil {
 			return fuse.Status(unix.EOPNOTSUPP)

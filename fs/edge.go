@@ -36,12 +36,13 @@ type edge struct {
 	others   []Hierarchy
 	side     func(dir sharefs.Ino, name, suffix string) (Entry, error)
 	free     func(sharefs.Ino) error
+	bring    func(<-chan struct{}, sharefs.Ino) error
 }
 
 func newEdge(cfg *Config) *edge {
 	e := &edge{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(), tree: cfg.Tree, log: cfg.Log, ctl: cfg.Ctl, ctlDirs: cfg.CtlDirs, owner: *fuse.CurrentOwner(),
-		others: cfg.Hierarchies, side: cfg.Side, free: cfg.Free,
+		others: cfg.Hierarchies, side: cfg.Side, free: cfg.Free, bring: cfg.Bring,
 	}
 	e.nodes.init()
 	e.viewers.owner = e.owner.Uid

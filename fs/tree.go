@@ -50,9 +50,10 @@ type Tree interface {
 	Create(parent sharefs.Ino, name string, flags, mode uint32, who versions.Caller) (sharefs.Attr, *versions.Handle, error)
 	Tmpfile(parent sharefs.Ino, flags, mode uint32, who versions.Caller) (sharefs.Attr, *versions.Handle, error)
 
-	// Presence tells how much of a file is here, Bring has all of it come, and waits for that until cancel is closed.
+	// Presence tells how much of a file is here.
 	Presence(ino sharefs.Ino) (versions.Presence, error)
-	Bring(cancel <-chan struct{}, ino sharefs.Ino, progress func(bytes uint64)) error
+	// PinsSettled waits until it is known of all files whether they are pinned, or cancel is closed.
+	PinsSettled(cancel <-chan struct{}) error
 
 	// SetServed says, before any file is opened, that all reads and writes of live files come through handles.
 	SetServed()

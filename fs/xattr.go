@@ -123,6 +123,9 @@ func (e *edge) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, attr string
 		return status(err)
 	}
 	e.modeMoved(in.NodeId, attr)
+	if attr == versions.XattrPin {
+		return status(e.tree.PinsSettled(cancel))
+	}
 	if attr == aclAccess && in.SetXAttrFlags&fuse.SETXATTR_ACL_KILL_SGID != 0 {
 		return e.killSetgid(in)
 	}
@@ -143,7 +146,7 @@ func (e *edge) killSetgid(in *fuse.SetXAttrIn) fuse.Status {
 }
 
 // RemoveXAttr implements [fuse.RawFileSystem].
-func (e *edge) RemoveXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string) fuse.Status {
+func (e *edge) RemoveXAttr(cancel <-chan struct{}, h *fuse.InHeader, attr string) fuse.Status {
 	if virtual(h.NodeId) {
 		return frozen
 	}
@@ -154,6 +157,9 @@ func (e *edge) RemoveXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string) fus
 	err := e.tree.Removexattr(ino(h.NodeId), attr)
 	op.End(err, versions.OpChange{Verb: versions.OpAttributes, Ino: ino(h.NodeId)})
 	e.modeMoved(h.NodeId, attr)
+	if err == nil && attr == versions.XattrPin {
+		err = e.tree.PinsSettled(cancel)
+	}
 	return status(err)
 }
 

@@ -39,8 +39,8 @@ type Elsewhere interface {
 type Remote interface {
 	// Want tells of chunks that Get will be asked for soon, in their order. It does not wait.
 	Want(ids ...sharefs.ChunkID)
-	// Get returns a chunk. KindUnreachable: nobody has it; EINTR: cancel was closed.
-	Get(cancel <-chan struct{}, id sharefs.ChunkID) ([]byte, error)
+	// Get returns a chunk. KindUnreachable: nobody has it, and, for who is patient, nobody came who does; EINTR: cancel was closed.
+	Get(cancel <-chan struct{}, id sharefs.ChunkID, patient bool) ([]byte, error)
 	// Drop says that nothing more is wanted for now.
 	Drop()
 }
@@ -73,8 +73,8 @@ func (t *Tree) Shell(c *Content) (bool, error) {
 	return t.isHere(c, keptUnder{h: &t.past, shell: true})
 }
 
-// stageAbsent makes the file of a content that stays elsewhere.
-func (s *Staged) stageAbsent(mtime sharefs.Time) error {
+// stageAbsent makes the file of a content that stays elsewhere. Where it is to be that of a pinned file, all of which is to be here soon, what that holds is taken over: most of it is, as a rule, what is wanted.
+func (s *Staged) stageAbsent(onto sharefs.Ino, mtime sharefs.Time) error {
 	t := s.t
 	p, err := t.stock.take()
 	if err != nil {
@@ -85,7 +85,30 @@ func (s *Staged) stageAbsent(mtime sharefs.Time) error {
 	if err := t.hollow(s.ino, s.size, false); err != nil {
 		return err
 	}
+	if onto != 0 && t.Pinned(onto) {
+		if err := s.takeOver(onto); err != nil {
+			t.log.Debug("nothing is taken over of what a file holds", "inode", uint64(onto), "err", err)
+		}
+	}
 	return failed("set times", t.live.setTimes(s.ino, sharefs.Time(time.Now().UnixNano()), mtime))
+}
+
+// takeOver puts what a file holds into the staged one, which is a cache: what of it is not right does no harm.
+func (s *Staged) takeOver(onto sharefs.Ino) error {
+	t := s.t
+	from, err := t.live.openProbe(onto)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(from)
+	to, err := t.live.open(s.ino, unix.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(to)
+	_, err = cloneOrCopy(to, from, t.reserve.room)
+	_, err2 := ignoringEINTR(func() (int, error) { return 0, unix.Ftruncate(to, s.size) })
+	return errors.Join(err, err2)
 }
 
 // hollow makes a backing file one of an absent file: nothing but a hole of a size. With make it is made if need be.
@@ -446,7 +469,7 @@ func (t *Tree) hollowOut(f *file, v *version) (uint64, error) {
 	atime, mtime, _ := timesOf(&st)
 	s := &Staged{t: t, size: int64(v.size), lease: t.past.leases.take()}
 	defer s.Drop()
-	if err := s.stageAbsent(mtime); err != nil {
+	if err := s.stageAbsent(0, mtime); err != nil {
 		return 0, err
 	}
 	if err := t.live.setTimes(s.ino, atime, mtime); err != nil {

@@ -6,9 +6,10 @@ import (
 	"sharefs"
 )
 
-// Bring brings all of an absent file here, and makes it full. Progress, if there is any, is called with how many bytes of it are here. It does nothing for a file that is full.
+// Bring brings all of an absent file here, and makes it full. Progress, if there is any, is called with how many bytes of it are here. It does nothing for a file that is full. Who is patient waits for
+// somebody who has it to come.
 // Errors: KindUnreachable, KindNoSpace, and EINTR where cancel was closed.
-func (t *Tree) Bring(cancel <-chan struct{}, ino sharefs.Ino, progress func(bytes uint64)) error {
+func (t *Tree) Bring(cancel <-chan struct{}, ino sharefs.Ino, patient bool, progress func(bytes uint64)) error {
 	const op = "bring here"
 	if err := t.writable(op); err != nil {
 		return err
@@ -28,11 +29,11 @@ func (t *Tree) Bring(cancel <-chan struct{}, ino sharefs.Ino, progress func(byte
 		f.mu.Unlock()
 		t.restedPartial(f)
 	}()
-	return t.bring(cancel, f, progress)
+	return t.bring(cancel, f, patient, progress)
 }
 
 // bring is Bring of a file that is pinned and entered; f.content is not held.
-func (t *Tree) bring(cancel <-chan struct{}, f *file, progress func(uint64)) error {
+func (t *Tree) bring(cancel <-chan struct{}, f *file, patient bool, progress func(uint64)) error {
 	for t.absentNow(f.ino) {
 		p, err := t.openPartial(f)
 		if err != nil {
@@ -41,7 +42,7 @@ func (t *Tree) bring(cancel <-chan struct{}, f *file, progress func(uint64)) err
 		if p == nil {
 			return nil
 		}
-		if err = p.bring(cancel, progress); err == nil {
+		if err = p.bring(cancel, patient, progress); err == nil {
 			err = t.becomeFull(f, p)
 		}
 		if err == errRetired {
@@ -55,14 +56,14 @@ func (t *Tree) bring(cancel <-chan struct{}, f *file, progress func(uint64)) err
 }
 
 // bring gets all chunks.
-func (p *partial) bring(cancel <-chan struct{}, progress func(uint64)) error {
+func (p *partial) bring(cancel <-chan struct{}, patient bool, progress func(uint64)) error {
 	for off := int64(0); off < int64(p.v.size); {
 		l, err := p.at(off)
 		if err != nil {
 			return err
 		}
 		if !l.hole && !p.isHere(l.off) {
-			if _, err := p.chunk(cancel, l, true); err != nil {
+			if _, err := p.chunk(cancel, l, true, patient); err != nil {
 				return err
 			}
 		}

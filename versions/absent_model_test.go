@@ -126,7 +126,7 @@ func (m *absentModel) step() string {
 		}
 		return fmt.Sprintf("adopt inode %d: %v", ino, err)
 	case 12:
-		check(t, m.tree.Bring(nil, ino, nil))
+		check(t, m.tree.Bring(nil, ino, true, nil))
 		if isAbsent(m.tree, ino) {
 			t.Fatal("it is absent still")
 		}
@@ -233,7 +233,7 @@ func TestAbsentAtOnce(t *testing.T) {
 			default:
 			}
 			here.Free([]sharefs.Ino{ino}, func(_ sharefs.Ino, c *Content) error { return nil })
-			if err := here.Bring(nil, ino, nil); err != nil {
+			if err := here.Bring(nil, ino, true, nil); err != nil {
 				t.Error(err)
 			}
 		}

@@ -30,7 +30,7 @@ func (a *awayChunks) read(id sharefs.ChunkID) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := remote.Get(a.cut, id)
+	data, err := remote.Get(a.cut, id, true)
 	if err != nil {
 		return nil, err
 	}

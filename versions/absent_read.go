@@ -47,7 +47,7 @@ type flight struct {
 	done   chan struct{} // closed with what follows
 	data   []byte
 	err    error
-	gaveUp bool // who was getting it was told to end, which is no news for others
+	gaveUp bool // who was getting it was told to end, or not patient, which is no news for others
 }
 
 // Bounds of what is asked for ahead of who reads from front to back, in bytes.
@@ -163,7 +163,7 @@ func (p *partial) readAt(cancel <-chan struct{}, b []byte, off int64) (n int, er
 				return n, corrupt("a backing file", p.ino)
 			}
 		default:
-			data, err := p.chunk(cancel, l, false)
+			data, err := p.chunk(cancel, l, false, true)
 			if err != nil {
 				return n, err
 			}
@@ -212,8 +212,8 @@ func (p *partial) good(l *located, data []byte) bool {
 	return p.names.of(p.key).ID(data) == l.id
 }
 
-// chunk returns a chunk that is not known to be in the backing file, and puts it there; whoever wants it kept is told if that fails.
-func (p *partial) chunk(cancel <-chan struct{}, l located, keep bool) ([]byte, error) {
+// chunk returns a chunk that is not known to be in the backing file, and puts it there; whoever wants it kept is told if that fails. Who is patient waits for somebody who has it to come.
+func (p *partial) chunk(cancel <-chan struct{}, l located, keep, patient bool) ([]byte, error) {
 	for {
 		p.mu.Lock()
 		fl := p.flight[l.off]
@@ -222,8 +222,9 @@ func (p *partial) chunk(cancel <-chan struct{}, l located, keep bool) ([]byte, e
 			p.flight[l.off] = fl
 			p.mu.Unlock()
 			var saved error
-			fl.data, saved, fl.err = p.get(cancel, &l, keep)
+			fl.data, saved, fl.err = p.get(cancel, &l, keep, patient)
 			if fl.err != nil {
+				fl.gaveUp = !patient
 				select {
 				case <-cancel:
 					fl.gaveUp = true
@@ -259,7 +260,7 @@ func (p *partial) chunk(cancel <-chan struct{}, l located, keep bool) ([]byte, e
 }
 
 // get finds a chunk: in the backing file, in packs, or elsewhere. Saved tells why it is not in the backing file now.
-func (p *partial) get(cancel <-chan struct{}, l *located, keep bool) (data []byte, saved, err error) {
+func (p *partial) get(cancel <-chan struct{}, l *located, keep, patient bool) (data []byte, saved, err error) {
 	if p.bad != nil {
 		return nil, nil, p.bad
 	}
@@ -281,7 +282,7 @@ func (p *partial) get(cancel <-chan struct{}, l *located, keep bool) (data []byt
 	if err != nil {
 		return nil, nil, err
 	}
-	b, err := remote.Get(cancel, l.id)
+	b, err := remote.Get(cancel, l.id, patient)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -368,7 +369,7 @@ func (p *partial) save(l *located, data []byte, keep bool) error {
 	if p.retired {
 		return errRetired
 	}
-	if admit := p.t.admit.Load(); admit != nil && !(*admit)(uint64(len(data))) && !keep {
+	if admit := p.t.admit.Load(); admit != nil && !(*admit)(uint64(len(data)), keep) && !keep {
 		return errOverBudget
 	}
 	if err := p.t.reserve.refuse("read"); err != nil { // the room that is left is for what is written here

@@ -30,7 +30,7 @@ func (f *faraway) Find(sharefs.Ino, *Content) (Remote, error) { return f, nil }
 func (f *faraway) Want(...sharefs.ChunkID)                    {}
 func (f *faraway) Drop()                                      {}
 
-func (f *faraway) Get(_ <-chan struct{}, id sharefs.ChunkID) ([]byte, error) {
+func (f *faraway) Get(_ <-chan struct{}, id sharefs.ChunkID, _ bool) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	data, ok := f.data[id]
@@ -87,7 +87,7 @@ type farSource struct{ f *faraway }
 
 func (s farSource) Want(int, ...sharefs.ChunkID) {}
 func (s farSource) Get(_ int, id sharefs.ChunkID, _ func([]byte) bool) ([]byte, error) {
-	return s.f.Get(nil, id)
+	return s.f.Get(nil, id, true)
 }
 
 // all reads a whole file.
@@ -232,7 +232,7 @@ type waiting struct {
 
 func (w *waiting) Find(sharefs.Ino, *Content) (Remote, error) { return w, nil }
 
-func (w *waiting) Get(cancel <-chan struct{}, id sharefs.ChunkID) (data []byte, err error) {
+func (w *waiting) Get(cancel <-chan struct{}, id sharefs.ChunkID, patient bool) (data []byte, err error) {
 	w.once.Do(func() {
 		close(w.asked)
 		<-cancel
@@ -241,7 +241,7 @@ func (w *waiting) Get(cancel <-chan struct{}, id sharefs.ChunkID) (data []byte, 
 	if err != nil {
 		return nil, err
 	}
-	return w.faraway.Get(cancel, id)
+	return w.faraway.Get(cancel, id, patient)
 }
 
 // Of several who read one chunk, the one who is told to end ends, and the others get it.

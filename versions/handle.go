@@ -310,6 +310,9 @@ func (h *Handle) Close() error {
 		f.mu.Unlock()
 	}
 	if last {
+		if t.admit.Load() != nil {
+			t.opens.note(f.ino)
+		}
 		if h.flags&unix.O_ACCMODE != unix.O_WRONLY {
 			t.read(f)
 		}

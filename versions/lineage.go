@@ -397,6 +397,11 @@ func (h *history) inherit(x *tx, ino sharefs.Ino, from bearer) error {
 	}
 	p, err := x.row(pred)
 	lives := err == nil && p.nlink > 0
+	if err == nil {
+		if err := x.pinAs(ino, p); err != nil {
+			return err
+		}
+	}
 	last, err := newestVersion(x.t.db, pred, noLimit)
 	if err != nil {
 		return err

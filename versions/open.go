@@ -47,7 +47,7 @@ func (t *Tree) Open(ino sharefs.Ino, flags uint32, who Caller) (*Handle, error) 
 		if err = t.openChange(h, who); err != errAbsent {
 			break
 		}
-		if err = t.bring(who.Cancel, h.f, nil); err != nil {
+		if err = t.bring(who.Cancel, h.f, true, nil); err != nil {
 			break
 		}
 	}

@@ -306,6 +306,7 @@ func (t *Tree) erase(dead []sharefs.Ino) error {
 		x.kill(ino)
 		t.hooks.reaped(x, ino)
 	}
+	x.loosens()
 	if err := x.commit(); err != nil {
 		return err
 	}

@@ -70,6 +70,7 @@ func (t *Tree) finishRebuild() error {
 	x := t.begin()
 	x.b.Delete(spaceGlobal, globalRebuilt)
 	settleAdopting(x, gone, changed)
+	x.b.Put(spaceGlobal, globalPins, pinsToMake)
 	return x.commit()
 }
 

@@ -49,7 +49,7 @@ func (t *Tree) setContentAttr(ino sharefs.Ino, set *SetAttr, who Caller) error {
 		if err != errAbsent {
 			return err
 		}
-		if err := t.Bring(who.Cancel, ino, nil); err != nil {
+		if err := t.Bring(who.Cancel, ino, true, nil); err != nil {
 			return err
 		}
 	}

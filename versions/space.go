@@ -3,6 +3,7 @@ package versions
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sharefs"
@@ -13,24 +14,30 @@ import (
 type Here struct {
 	Ino   sharefs.Ino
 	Bytes uint64       // that its backing file takes on the disk
-	Used  sharefs.Time // when it was opened last, as far as that is known
+	Used  sharefs.Time // when it was opened or closed last, as far as that is known
 	// Kept: its newest version is in packs as well; otherwise it is away, and what is here is a cache.
 	Kept bool
 	Part bool // not all of it is here, or it is not known that all is
+	// Rests: nobody has it open or may write to it, so that it could be freed.
+	Rests bool
+	Size  uint64 // as stat(2) tells
 }
 
-// EachHere calls fn for each file of the tree that takes room, until it returns false. It looks at every backing file, some 1 µs for each.
+// EachHere calls fn for each file of the tree that takes room, or is absent, until it returns false. It looks at every backing file, some 1 µs for each.
 func (t *Tree) EachHere(fn func(Here) bool) error {
 	err := t.live.each(func(ino sharefs.Ino) error {
 		st, err := t.live.stat(ino)
-		if err != nil || st.Blocks == 0 {
-			return nil // removed meanwhile
+		if err != nil || st.Size == 0 && st.Blocks == 0 {
+			return nil // removed meanwhile, or empty
 		}
 		r, err := t.row(ino)
 		if err != nil || !r.isRegular() || r.nlink == 0 {
 			return nil
 		}
-		h := Here{Ino: ino, Bytes: uint64(st.Blocks) * 512, Part: r.isAbsent()}
+		if st.Blocks == 0 && !r.isAbsent() {
+			return nil
+		}
+		h := Here{Ino: ino, Bytes: uint64(st.Blocks) * 512, Part: r.isAbsent(), Size: r.size, Rests: t.rests(ino)}
 		atime, mtime, _ := timesOf(&st)
 		h.Used = max(atime, r.atime, min(mtime, r.mtime))
 		if used, ok := t.opens.get(ino); ok {
@@ -50,6 +57,24 @@ func (t *Tree) EachHere(fn func(Here) bool) error {
 	return err
 }
 
+// rests reports whether nobody has a file open, as far as handles tell, and it has come to rest.
+func (t *Tree) rests(ino sharefs.Ino) bool {
+	if t.hot(ino) {
+		return false
+	}
+	f := t.files.find(ino)
+	if f == nil {
+		return true
+	}
+	defer t.files.unpin(f)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.handles+f.entering == 0
+}
+
+// Activity is a number that is another one whenever a file was changed, or opened or read from elsewhere.
+func (t *Tree) Activity() uint64 { return t.lastSeq.Load() + t.opens.n.Load() }
+
 var errEnough = errors.New("enough")
 
 // PackBytes returns how many bytes packs take on the disk, without those that a bucket alone has.
@@ -63,9 +88,10 @@ func (t *Tree) PackBytes() (n uint64, err error) {
 	return n, failed("look at the packs", err)
 }
 
-// opens remembers when files were opened last, of those that were since the tree was opened.
+// opens remembers when files were opened or closed last, of those that were since the tree was opened.
 type opens struct {
-	mu sync.Mutex // guards at; the last lock to be taken
+	n  atomic.Uint64 // how often
+	mu sync.Mutex    // guards at; the last lock to be taken
 	at map[sharefs.Ino]sharefs.Time
 }
 
@@ -73,6 +99,7 @@ type opens struct {
 const mostOpens = 1 << 20
 
 func (o *opens) note(ino sharefs.Ino) {
+	o.n.Add(1)
 	now := sharefs.Time(time.Now().UnixNano())
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -119,43 +146,14 @@ func (t *Tree) Presence(ino sharefs.Ino) (Presence, error) {
 	if err != nil {
 		return Presence{}, err
 	}
-	return Presence{Size: a.Size, Here: a.Blocks * 512, Absent: r.isAbsent(), Pinned: t.pinned(r)}, nil
+	return Presence{Size: a.Size, Here: a.Blocks * 512, Absent: r.isAbsent(), Pinned: t.Pinned(ino)}, nil
 }
 
-// SetAdmit says who decides whether there is room to keep what is read from elsewhere; nil: there is.
-func (t *Tree) SetAdmit(admit func(bytes uint64) bool) {
+// SetAdmit says who decides whether there is room to keep what comes from elsewhere, which may wait for some; nil: there is. What is said to be kept is so whatever that says.
+func (t *Tree) SetAdmit(admit func(bytes uint64, keep bool) bool) {
 	if admit == nil {
 		t.admit.Store(nil)
 		return
 	}
 	t.admit.Store(&admit)
-}
-
-// XattrPin is the extended attribute by which all of a file is to be here always. Its value is PinHere. What is made in a directory that has it gets it too.
-const XattrPin = "user.sharefs.pin"
-
-// PinHere is the only value of XattrPin.
-const PinHere = "here"
-
-// CheckPin returns what is wrong with a value of XattrPin, an error of KindInvalid.
-func CheckPin(value []byte) error {
-	if string(value) == PinHere {
-		return nil
-	}
-	return &sharefs.Error{Op: "set " + XattrPin, Kind: sharefs.KindInvalid, Detail: "the value is \"" + PinHere + "\"; remove the attribute to have the file be freed when room is wanted"}
-}
-
-// pinned reports whether an inode has XattrPin.
-func (t *Tree) pinned(r *row) bool {
-	if !t.tracks.Load() || r.xattrs == 0 {
-		return false
-	}
-	_, err := getXattr(t.db, r, XattrPin)
-	return err == nil
-}
-
-// Pinned reports whether an inode has XattrPin.
-func (t *Tree) Pinned(ino sharefs.Ino) bool {
-	r, err := t.row(ino)
-	return err == nil && t.pinned(r)
 }

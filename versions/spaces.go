@@ -27,6 +27,7 @@ const (
 	spaceTier                      // pack → where else it is
 	spaceFeed                      // inode or name → it changed since somebody who follows dealt with it; see feed.go
 	spaceAdopting                  // inode → its backing file may hold parts of two versions; see inplace_row.go
+	spacePin                       // what is pinned, and what lacks of it; see pin.go
 )
 
 func spaceDefs() []kv.SpaceDef {
@@ -48,6 +49,7 @@ func spaceDefs() []kv.SpaceDef {
 		{ID: spaceTier, Name: "tier"},
 		{ID: spaceFeed, Name: "feed"},
 		{ID: spaceAdopting, Name: "adopting"},
+		{ID: spacePin, Name: "pin"},
 	}
 }
 

@@ -101,7 +101,7 @@ func (t *Tree) stageSome(foreign *Foreign, sync, absent bool) (*Staged, error) {
 		err = &sharefs.Error{Op: op, Kind: sharefs.KindNoSpace, Detail: fmt.Sprintf("the file has %d bytes, and there is room for %d", need, room)}
 	}
 	if err == nil && absent {
-		err = s.stageAbsent(foreign.Mtime)
+		err = s.stageAbsent(foreign.Onto, foreign.Mtime)
 	} else if err == nil && base != nil && h.aside.clones {
 		if !s.clone(foreign.Onto, base) {
 			err = s.make(sync)

@@ -118,12 +118,13 @@ type Tree struct {
 	atimes    atimes
 	instant   instant
 	feed      feed
+	pins      pins
 	kernel    atomic.Pointer[Kernel]
 	tracks    atomic.Bool // there may be files with XattrTrack
 	elsewhere atomic.Pointer[Elsewhere]
 	opens     opens
-	admit     atomic.Pointer[func(bytes uint64) bool] // whether there is room to keep what was read from elsewhere; nil: there is
-	served    atomic.Bool                             // all reads and writes of live files come through handles
+	admit     atomic.Pointer[func(bytes uint64, keep bool) bool] // whether there is room to keep what was read from elsewhere; nil: there is
+	served    atomic.Bool                                        // all reads and writes of live files come through handles
 	ids       fileIDs
 	hooks     hooks
 	past      history
@@ -185,6 +186,7 @@ func Open(cfg Config) (*Tree, error) {
 		t.ended.Go(t.unmarker)
 		t.ended.Go(t.reaper)
 		t.ended.Go(t.instants)
+		t.ended.Go(t.lookPins)
 		t.ended.Go(t.ops.run)
 		t.reserve.refuses.Store(true)
 		t.ended.Go(t.reserve.run)
@@ -258,6 +260,9 @@ func (t *Tree) open() (err error) {
 		return err
 	}
 	if err := t.finishRebuild(); err != nil {
+		return err
+	}
+	if err := t.loadPins(); err != nil {
 		return err
 	}
 	if err := t.past.loadAdopting(); err != nil {

@@ -11,16 +11,17 @@ import (
 // tx is one change of the tree: copies of the rows that it changes, the slots of the names, and whatever else goes into the same
 // commit. Tree.mu is held from begin to the end; a change that is given up is simply not committed.
 type tx struct {
-	t     *Tree
-	b     kv.Batch
-	now   sharefs.Time
-	rows  []*row       // changed or new
-	slots []slotChange // in the order in which they were first changed
-	dead  []sharefs.Ino
-	heirs []heir             // whose past continues another's from now on
-	done  []func(seq uint64) // after the commit, with Tree.mu held
-	told  bool               // it marked something in the feed
-	aside bool               // it is the capture's, and no sign of somebody at work
+	t      *Tree
+	b      kv.Batch
+	now    sharefs.Time
+	rows   []*row       // changed or new
+	slots  []slotChange // in the order in which they were first changed
+	dead   []sharefs.Ino
+	heirs  []heir             // whose past continues another's from now on
+	done   []func(seq uint64) // after the commit, with Tree.mu held
+	pinned []sharefs.Ino      // files that come under a pin by it
+	told   bool               // it marked something in the feed
+	aside  bool               // it is the capture's, and no sign of somebody at work
 
 	key, value []byte // room for those of a row at a time
 }
@@ -39,6 +40,7 @@ func (t *Tree) begin() *tx {
 	clear(x.rows)
 	clear(x.done)
 	x.rows, x.slots, x.dead, x.heirs, x.done = x.rows[:0], x.slots[:0], x.dead[:0], x.heirs[:0], x.done[:0]
+	x.pinned = x.pinned[:0]
 	x.aside, x.told = false, false
 	x.now = sharefs.Time(time.Now().UnixNano())
 	return x
@@ -128,6 +130,9 @@ func (x *tx) after(fn func(seq uint64)) { x.done = append(x.done, fn) }
 // commit makes the change, all of it or nothing.
 func (x *tx) commit() error {
 	t := x.t
+	if err := x.notePins(); err != nil {
+		return err
+	}
 	for _, r := range x.rows {
 		x.key = binary.BigEndian.AppendUint64(x.key[:0], uint64(r.ino))
 		x.value = r.appendTo(x.value[:0])

@@ -11,7 +11,7 @@ const XattrTrack = "user.sharefs.track"
 // TrackRanges is the only value of XattrTrack.
 const TrackRanges = "ranges"
 
-// globalTrack is a row of the space global: there is or was a file with XattrTrack or XattrPin.
+// globalTrack is a row of the space global: there is or was a file with XattrTrack.
 var globalTrack = []byte("track")
 
 // CheckTrack returns what is wrong with a value of XattrTrack, an error of KindInvalid.
@@ -39,7 +39,7 @@ func (t *Tree) loadTrack() error {
 	return failed("open the store", err)
 }
 
-// noteTrack has the tree look for XattrTrack and XattrPin from now on. Tree.mu is held.
+// noteTrack has the tree look for XattrTrack from now on. Tree.mu is held.
 func (x *tx) noteTrack() {
 	if x.t.tracks.Load() {
 		return
@@ -48,20 +48,19 @@ func (x *tx) noteTrack() {
 	x.after(func(uint64) { x.t.tracks.Store(true) })
 }
 
-// inheritTrack gives a new inode the attribute if its directory has it, and XattrPin.
+// inheritTrack gives a new inode the attribute if its directory has it.
 func (x *tx) inheritTrack(dir, r *row) error {
 	if !x.t.tracks.Load() || dir.xattrs == 0 || !r.isRegular() && !r.isDir() {
 		return nil
 	}
-	for _, name := range [...]string{XattrTrack, XattrPin} {
-		value, err := getXattr(x.t.db, dir, name)
-		if err == nil {
-			x.putXattr(r, name, value, false, true)
-		} else if sharefs.KindOf(err) != sharefs.KindNoAttr {
-			return err
-		}
+	value, err := getXattr(x.t.db, dir, XattrTrack)
+	if sharefs.KindOf(err) == sharefs.KindNoAttr {
+		return nil
 	}
-	return nil
+	if err == nil {
+		x.putXattr(r, XattrTrack, value, false, true)
+	}
+	return err
 }
 
 // tracked reports whether an inode has XattrTrack.

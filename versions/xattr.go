@@ -121,7 +121,6 @@ func (t *Tree) Setxattr(ino sharefs.Ino, name string, value []byte, flags uint32
 			if err := CheckPin(value); err != nil {
 				return err
 			}
-			x.noteTrack()
 		}
 		if !has && r.xattrs > 0 {
 			if err := t.roomForXattr(ino, name); err != nil {
@@ -182,6 +181,9 @@ func (t *Tree) changeXattr(op string, ino sharefs.Ino, name string, change func(
 
 // putXattr writes or removes a row of an attribute and counts it.
 func (x *tx) putXattr(r *row, name string, value []byte, has, keep bool) {
+	if name == XattrPin && has != keep {
+		x.pin(r, keep)
+	}
 	key := xattrKey(r.ino, name)
 	switch {
 	case keep:

@@ -52,6 +52,9 @@ cat MOUNT/.share/ctl/status.`,
 			if s.Peers != nil {
 				peers, _ = m.Peers() // which not everybody may see
 				s.Peers.All = peers
+				if sync, err := m.Sync(); err == nil {
+					s.Peers.Sync = sync
+				}
 			}
 			if a.json {
 				_, err = a.out.Write(s.JSON())

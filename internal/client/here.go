@@ -109,6 +109,22 @@ func Unpin(path string) (bool, error) {
 	return err == nil, setError("unpin", path, err)
 }
 
+// PinnedAbove returns the nearest directory above a name in the mount that is pinned.
+func PinnedAbove(path string) (dir string, ok bool) {
+	m, inside, err := NameInMount(path)
+	if err != nil {
+		return "", false
+	}
+	for at := filepath.Dir(filepath.Join(m.Point, inside)); ; at = filepath.Dir(at) {
+		if n, err := unix.Lgetxattr(at, pinAttr, nil); err == nil && n > 0 {
+			return at, true
+		}
+		if at == m.Point || at == filepath.Dir(at) {
+			return "", false
+		}
+	}
+}
+
 // Bring brings all of a file here. While that goes on progress is called with how many bytes are here.
 func Bring(path string, progress func(bytes uint64)) error {
 	done := make(chan error, 1)
@@ -137,11 +153,14 @@ func Free(path string) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EBUSY):
-		return fail(sharefs.KindBusy, "somebody has it open, or it was changed so lately that it has no version yet")
+		return fail(sharefs.KindBusy, "somebody has it open, or it was changed so lately that it has no version yet: close it, or wait a moment")
 	case errors.Is(err, unix.EHOSTUNREACH):
-		return fail(sharefs.KindUnreachable, "no other host that is connected, and trusted with write, promises to keep its copy: this is perhaps the only one")
+		return fail(sharefs.KindUnreachable, "no other host that is connected, and trusted with write, promises to keep its copy: this is perhaps the only one (sharefs peers shows who is connected)")
 	case errors.Is(err, unix.EPERM):
 		if h, e := LookHere(path); e == nil && h.Pinned {
+			if dir, ok := PinnedAbove(path); ok {
+				return fail(sharefs.KindPermission, "it is pinned with "+term.Quote(dir)+": sharefs unpin takes that back")
+			}
 			return fail(sharefs.KindPermission, "it is pinned: sharefs unpin takes that back")
 		}
 		if os.Geteuid() != 0 {

@@ -92,6 +92,7 @@ func (d *Daemon) peersStatus() *status.Peers {
 		return nil
 	}
 	sync := d.travel.sync()
+	sync.Coming = nil // names of files are not for everybody
 	s := &status.Peers{Known: len(all), Listening: at.Listening, Error: at.Error, Sync: &sync, Backups: d.vaults.troubles()}
 	for i := range all {
 		if all[i].Connected {

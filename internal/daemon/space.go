@@ -5,10 +5,10 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"sharefs"
+	"sharefs/internal/status"
 	"sharefs/peers/record"
 	"sharefs/peers/replica/host"
 	"sharefs/versions"
@@ -16,41 +16,58 @@ import (
 
 // space keeps what content takes here within the budget of share.toml: what comes from peers is absent but for small files, and what was used longest ago goes when
 // there is no room. What this host alone has, or what others rely on, stays in any case; what is pinned, open or being written to does, too. So the budget bounds what can be
-// had again, and not what cannot.
+// had again, and not what cannot. What is pinned comes by itself (pins.go), within the budget.
 type space struct {
 	d       *Daemon
 	budget  uint64 // bytes; 0: everything stays
 	absence *host.Absence
-	used    atomic.Int64 // bytes, as of the last look, with what came since
 	wake    chan struct{}
 	ctx     context.Context
 	stop    context.CancelFunc
 	hands   sync.WaitGroup
+	pins    hydrator
+
+	mu     sync.Mutex // guards what follows
+	used   int64      // bytes, as of the last look, with what came since
+	taken  int64      // of the budget, by what is pinned and about to come
+	takes  map[sharefs.Ino]*reservation
+	wanted int64         // bytes of room that somebody waits for
+	passed chan struct{} // closed, and replaced, when it was tried to make room
+	full   time.Time     // until then nobody waits for room, for there was none to be had
+	last   status.Room   // of the last look
+	seen   uint64        // Tree.Activity then
+	looked time.Time
+	took   time.Duration
 }
 
 const (
-	smallFile   = 64 << 10         // bytes of the largest content that comes whole, as long as there is room
-	freeTo      = 80               // percent of the budget that are left when something is freed
-	smallTo     = 50               // percent of the budget up to which small files come whole
-	freeBatch   = 32               // files that are freed at once
-	spaceLook   = 30 * time.Second // how often it is looked whether there is too much here, beside when something comes
-	spacePause  = 2 * time.Second  // before it is tried again to make room where there was none to be had
-	keepTime    = 10 * time.Second // for peers to promise something
-	fewestBytes = 1 << 20          // that a collection of garbage is worth
+	smallFile    = 64 << 10         // bytes of the largest content that comes whole, as long as there is room
+	freeTo       = 80               // percent of the budget that are left when something is freed
+	freeFrom     = 95               // percent of the budget from which on something is freed though nobody waits for room
+	smallTo      = 50               // percent of the budget up to which small files come whole
+	freeBatch    = 32               // files that are freed at once
+	spaceLook    = 30 * time.Second // how often it is looked whether there is too much here, beside when something comes, while files change
+	spacePause   = 2 * time.Second  // before it is tried again to make room where there was none to be had
+	roomPatience = 2 * time.Second  // how long who reads waits for room for what he reads; then it is not kept
+	fewestBytes  = 1 << 20          // that a collection of garbage is worth
 )
 
 // startSpace begins, before the mount is used.
 func (d *Daemon) startSpace() {
 	s := &d.space
 	s.d, s.budget = d, uint64(d.store.Config.Space.Budget)
-	s.wake = make(chan struct{}, 1)
+	s.wake, s.passed, s.takes = make(chan struct{}, 1), make(chan struct{}), map[sharefs.Ino]*reservation{}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	d.tree.SetElsewhere(&d.travel)
-	if s.budget == 0 || d.store.ReadOnly {
+	if d.store.ReadOnly {
+		return
+	}
+	s.pins.start(s)
+	if s.budget == 0 {
 		return
 	}
 	s.absence = &host.Absence{Of: func(v *record.Version) bool {
-		return v.Size > smallFile || v.Size > 0 && uint64(s.used.Load()) > s.budget*smallTo/100
+		return v.Size > smallFile || v.Size > 0 && s.usage() > s.budget*smallTo/100
 	}}
 	d.tree.SetAdmit(s.admit)
 	s.hands.Go(s.run)
@@ -68,20 +85,72 @@ func (s *space) end() {
 	}
 }
 
-// admit takes room for something that comes, if there is any.
-func (s *space) admit(bytes uint64) bool {
-	used := uint64(s.used.Add(int64(bytes)))
-	if used <= s.budget {
+// usage is how many bytes are here.
+func (s *space) usage() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return uint64(max(s.used, 0))
+}
+
+// admit takes room for something that is read, if there is any, or can be made within a moment: what is read now is to stay, and what was read longest ago is to go. For what is kept anyway there is.
+func (s *space) admit(bytes uint64, keep bool) bool {
+	s.mu.Lock()
+	if keep {
+		s.used += int64(bytes)
+	}
+	if keep || s.take(int64(bytes)) {
+		s.mu.Unlock()
 		return true
 	}
-	s.used.Add(-int64(bytes))
+	full := time.Now().Before(s.full)
+	s.mu.Unlock()
+	if full {
+		return false
+	}
+	ctx, end := context.WithTimeout(s.ctx, roomPatience)
+	defer end()
+	s.room(ctx, int64(bytes))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.take(int64(bytes))
+}
+
+// take takes room if there is any. s.mu is held.
+func (s *space) take(bytes int64) bool {
+	if s.used+s.taken+bytes > int64(s.budget) {
+		return false
+	}
+	s.used += bytes
+	return true
+}
+
+// room has room made, and waits until that was tried.
+func (s *space) room(ctx context.Context, bytes int64) {
+	s.mu.Lock()
+	if time.Now().Before(s.full) {
+		s.mu.Unlock()
+		return
+	}
+	s.wanted = max(s.wanted, bytes)
+	passed := s.passed
+	s.mu.Unlock()
 	s.look()
-	return false
+	select {
+	case <-passed:
+	case <-ctx.Done():
+	}
 }
 
 // came notes what came whole.
 func (s *space) came(bytes uint64) {
-	if s.budget > 0 && uint64(s.used.Add(int64(bytes))) > s.budget {
+	if s.budget == 0 {
+		return
+	}
+	s.mu.Lock()
+	s.used += int64(bytes)
+	over := s.used > int64(s.budget)
+	s.mu.Unlock()
+	if over {
 		s.look()
 	}
 }
@@ -94,213 +163,221 @@ func (s *space) look() {
 	}
 }
 
+// run makes room whenever somebody waits for some, and looks now and then whether there is too much here while files change.
 func (s *space) run() {
+	var seen uint64
+	var next time.Time // when it is looked though nobody waits
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
-		began := time.Now()
-		fits, err := s.fit()
-		if err != nil && s.ctx.Err() == nil {
-			s.d.log.Warn("what is here cannot be brought into space.budget", "error", err)
+		s.mu.Lock()
+		more, full := s.wanted, s.full
+		s.mu.Unlock()
+		now := time.Now()
+		if due := !now.Before(next); !now.Before(full) && (more > 0 || due && s.d.tree.Activity() != seen) {
+			seen = s.d.tree.Activity()
+			fits, err := s.fit(more)
+			if err != nil && s.ctx.Err() == nil {
+				s.d.log.Warn("what is here cannot be brought into space.budget", "error", err)
+			}
+			took := time.Since(now)
+			next = time.Now().Add(min(10*took, spaceLook))
+			s.mu.Lock()
+			if s.wanted, s.full = 0, (time.Time{}); !fits { // nothing but time, or others, makes room
+				s.full = time.Now().Add(max(spacePause, 10*took))
+			}
+			close(s.passed)
+			s.passed = make(chan struct{})
+			s.mu.Unlock()
+			if fits {
+				s.pins.roomMade()
+			}
 		}
-		pause := 10 * time.Since(began)
-		if !fits { // nothing but time, or others, makes room
-			pause = max(pause, spacePause)
+		wait := spaceLook
+		if left := time.Until(next); left > 0 {
+			wait = min(wait, left)
 		}
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-time.After(min(pause, spaceLook)):
-		}
+		timer.Reset(wait)
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-s.wake:
-		case <-time.After(spaceLook):
+		case <-s.d.tree.Loosened():
+		case <-timer.C:
 		}
 	}
 }
 
-// taken returns how many bytes are here, and what is in live files.
-func (s *space) taken() (used uint64, list []versions.Here, err error) {
-	if used, err = s.d.tree.PackBytes(); err != nil {
-		return 0, nil, err
+// survey looks at all that is here, and at nothing but what is pinned where there is no budget.
+func (s *space) survey() (r status.Room, list []versions.Here, err error) {
+	tree := s.d.tree
+	began, seen := time.Now(), tree.Activity()
+	defer func() {
+		if err == nil {
+			s.mu.Lock()
+			s.last, s.seen, s.looked, s.took = r, seen, time.Now(), time.Since(began)
+			s.mu.Unlock()
+		}
+	}()
+	r.Budget = s.budget
+	pinned, err := s.surveyPins(&r)
+	if err != nil || s.budget == 0 {
+		return r, nil, err
 	}
-	err = s.d.tree.EachHere(func(h versions.Here) bool {
-		used += h.Bytes
-		list = append(list, h)
+	if r.Packs, err = tree.PackBytes(); err != nil {
+		return r, nil, err
+	}
+	r.Used = r.Packs
+	err = tree.EachHere(func(h versions.Here) bool {
+		r.Used += h.Bytes
+		if pinned[h.Ino] {
+			return s.ctx.Err() == nil
+		}
+		if h.Part {
+			r.AbsentFiles++
+			r.Absent += h.Size - min(h.Bytes, h.Size)
+		}
+		if h.Bytes > 0 {
+			if list = append(list, h); h.Rests {
+				r.Freeable += h.Bytes
+			}
+		}
 		return s.ctx.Err() == nil
 	})
-	return used, list, err
+	return r, list, err
 }
 
-// fit frees what was used longest ago until there is room, and reports whether there is: what others have in several copies goes first.
-func (s *space) fit() (fits bool, err error) {
-	before := s.used.Load()
-	used, list, err := s.taken()
+// surveyPins looks at all that is pinned.
+func (s *space) surveyPins(r *status.Room) (pinned map[sharefs.Ino]bool, err error) {
+	pinned = map[sharefs.Ino]bool{}
+	err = s.d.tree.EachPinned(func(ino sharefs.Ino, size uint64, absent bool) bool {
+		pinned[ino] = true
+		r.PinnedFiles++
+		r.Pinned += size
+		if absent {
+			r.LackingFiles++
+			r.Lacking += size
+			if p, err := s.d.tree.Presence(ino); err == nil {
+				r.Lacking -= min(p.Here, size)
+			}
+		}
+		return s.ctx.Err() == nil
+	})
+	return pinned, err
+}
+
+// measure sets what is taken, and returns it with the files that are not pinned.
+func (s *space) measure() (used uint64, list []versions.Here, err error) {
+	s.mu.Lock()
+	before := s.used
+	s.mu.Unlock()
+	r, list, err := s.survey()
+	if err != nil {
+		return 0, nil, err
+	}
+	s.mu.Lock()
+	s.used += int64(r.Used) - before
+	s.mu.Unlock()
+	return r.Used, list, nil
+}
+
+// figures tells how the room is used, as of a moment ago.
+func (s *space) figures() *status.Room {
+	if s.stop == nil || s.d.store.ReadOnly {
+		return nil
+	}
+	s.mu.Lock()
+	r, took := s.last, s.took
+	stale := s.looked.IsZero() || s.seen != s.d.tree.Activity() && time.Since(s.looked) > max(time.Second/4, 20*took)
+	s.mu.Unlock()
+	if stale {
+		if now, _, err := s.survey(); err == nil {
+			r = now
+		}
+	}
+	if s.budget == 0 && r.PinnedFiles == 0 {
+		return nil
+	}
+	if r.LackingFiles > 0 {
+		r.Why = s.pins.waiting()
+	}
+	return &r
+}
+
+// fit frees what was used longest ago until there is room for so many bytes more, and reports whether there is: what others have in several copies goes first.
+func (s *space) fit(more int64) (fits bool, err error) {
+	used, list, err := s.measure()
 	if err != nil {
 		return false, err
 	}
-	s.used.Add(int64(used) - before)
-	if used <= s.budget*95/100 {
+	s.mu.Lock()
+	taken := uint64(s.taken)
+	s.mu.Unlock()
+	if free := s.budget - min(used+taken, s.budget); used+taken <= s.budget*freeFrom/100 && uint64(more) <= free {
 		return true, nil
 	}
-	slices.SortFunc(list, func(a, b versions.Here) int {
-		switch {
-		case a.Used < b.Used:
-			return -1
-		case a.Used > b.Used:
-			return 1
-		}
-		return 0
-	})
-	goal := s.budget * freeTo / 100
+	goal := min(s.budget*freeTo/100, s.budget-min(uint64(more)+taken, s.budget))
+	slices.SortStableFunc(list, func(a, b versions.Here) int { return cmpTime(a.Used, b.Used) })
 	c := &s.d.store.Config.Space
 	var inPacks uint64
 	copies := []int{c.Copies, c.Min}
 	for _, least := range slices.Compact(copies) {
-		for from := 0; from < len(list) && used > goal && s.ctx.Err() == nil; from += freeBatch {
-			batch := list[from:min(from+freeBatch, len(list))]
-			var inos []sharefs.Ino
-			var of []int
+		used -= evict(list, used-min(used, goal), func(batch []versions.Here) (uint64, []error) {
+			if s.ctx.Err() != nil {
+				return 0, slices.Repeat([]error{s.ctx.Err()}, len(batch))
+			}
+			inos := make([]sharefs.Ino, len(batch))
 			for i := range batch {
-				if left := used - min(used, batchBytes(batch[:i])); left <= goal {
-					break
-				}
-				if batch[i].Bytes > 0 && !s.d.tree.Pinned(batch[i].Ino) {
-					inos, of = append(inos, batch[i].Ino), append(of, i)
-				}
+				inos[i] = batch[i].Ino
 			}
 			gone, errs := s.free(inos, least)
-			used -= min(used, gone)
-			for n, i := range of {
-				if errs[n] == nil {
-					if batch[i].Kept {
-						inPacks += batch[i].Bytes
-					}
-					batch[i].Bytes = 0
+			for i, err := range errs {
+				if err == nil && batch[i].Kept {
+					inPacks += batch[i].Bytes
 				}
 			}
-		}
+			return gone, errs
+		})
 	}
 	if inPacks > fewestBytes || used > goal && inPacks > 0 {
 		if _, err := s.d.tree.GC(s.ctx, versions.GCOptions{Hurry: true}, nil); err != nil && !errors.Is(err, sharefs.KindBusy) {
 			return false, err
 		}
 	}
-	before = s.used.Load()
-	used, _, err = s.taken()
-	s.used.Add(int64(used) - before)
-	return used <= s.budget, err
+	used, _, err = s.measure()
+	return used+taken+uint64(more) <= s.budget, err
 }
 
-func batchBytes(list []versions.Here) (n uint64) {
-	for i := range list {
-		n += list[i].Bytes
+func cmpTime(a, b sharefs.Time) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
 	}
-	return n
+	return 0
 }
 
-// free makes files absent whose content at least so many others promise to keep, or which are here as a copy that may go.
-func (s *space) free(inos []sharefs.Ino, least int) (bytes uint64, errs []error) {
-	r := s.d.travel.records()
-	letting := map[sharefs.Ino]*record.Record{}
-	var ids []record.ID
-	var ends []func()
-	defer func() {
-		for _, end := range ends {
-			end()
-		}
-	}()
-	why := map[sharefs.Ino]error{}
-	for _, ino := range inos {
-		c, err := s.d.tree.Sole(ino)
-		if err != nil || c == nil || r == nil {
-			continue // Free says what is wrong, or it goes without asking
-		}
-		rec, err := s.d.travel.recordOf(ino, c)
-		if err == nil && rec != nil {
-			var end func()
-			if end, err = r.LetGo(rec.ID()); err == nil {
-				ends = append(ends, end)
-				letting[ino] = rec
-				ids = append(ids, rec.ID())
+// evict frees files in their order until so many bytes have gone, and no more than it takes. What free, which takes several at once, did not err for has no bytes any more. It returns how many went.
+func evict(list []versions.Here, bytes uint64, free func(batch []versions.Here) (gone uint64, errs []error)) (all uint64) {
+	for next := 0; next < len(list) && all < bytes; {
+		var batch []versions.Here
+		var at []int
+		for sum := all; next < len(list) && sum < bytes && len(batch) < freeBatch; next++ {
+			if h := &list[next]; h.Bytes > 0 {
+				batch, at, sum = append(batch, *h), append(at, next), sum+h.Bytes
 			}
 		}
-		why[ino] = err
-	}
-	kept := s.keep(ids)
-	return s.d.tree.Free(inos, func(ino sharefs.Ino, c *versions.Content) error {
-		rec := letting[ino]
-		if rec == nil {
-			if err := why[ino]; err != nil {
-				return err
+		if len(batch) == 0 {
+			continue
+		}
+		gone, errs := free(batch)
+		all += gone
+		for i, err := range errs {
+			if err == nil {
+				list[at[i]].Bytes = 0
 			}
-			return &sharefs.Error{Op: "free", Kind: sharefs.KindUnreachable, Detail: "no other host has it"}
 		}
-		if now, err := s.d.travel.recordOf(ino, c); err != nil || now != rec {
-			return &sharefs.Error{Op: "free", Kind: sharefs.KindBusy, Err: err, Detail: "it has another content by now"}
-		}
-		if n := len(kept[rec.ID()]); n < least {
-			return &sharefs.Error{Op: "free", Kind: sharefs.KindUnreachable, Detail: tooFew(n)}
-		}
-		return nil
-	})
-}
-
-func tooFew(n int) string {
-	if n == 0 {
-		return "no other host that is connected, and trusted with write, promises to keep its copy"
 	}
-	return "too few other hosts promise to keep their copies"
-}
-
-// keep asks peers to promise to keep versions.
-func (s *space) keep(ids []record.ID) map[record.ID][]sharefs.PeerID {
-	t := &s.d.travel
-	t.mu.Lock()
-	ex, on := t.ex, t.begun && !t.ended
-	t.mu.Unlock()
-	if !on || len(ids) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(s.ctx, keepTime)
-	defer cancel()
-	return ex.Keep(ctx, ids)
-}
-
-// freeOne is what a user asks for who frees a file.
-func (s *space) freeOne(ino sharefs.Ino) error {
-	if s.d.tree.Pinned(ino) {
-		return &sharefs.Error{Op: "free", Kind: sharefs.KindPermission, Detail: "it is pinned: sharefs unpin it first"}
-	}
-	_, errs := s.free([]sharefs.Ino{ino}, s.d.store.Config.Space.Min)
-	return errs[0]
-}
-
-// promise is what a peer asks for who wants to free what is here, too: what is to stay here anyway is promised.
-func (s *space) promise(_ sharefs.PeerID, ids []record.ID) []record.ID {
-	r := s.d.travel.records()
-	if r == nil || s.ctx.Err() != nil {
-		return nil
-	}
-	yes, err := r.Promise(ids, s.stays)
-	if err != nil {
-		s.d.log.Warn("what a peer asks to be kept is not promised", "error", err)
-	}
-	return yes
-}
-
-// stays reports whether the content of a version is whole here, in packs, and stays.
-func (s *space) stays(rec *record.Record, ino sharefs.Ino) bool {
-	if s.budget > 0 && !s.d.tree.Pinned(ino) {
-		return false
-	}
-	c, err := s.d.tree.Sole(ino)
-	if err != nil || c == nil {
-		return false
-	}
-	if now, err := s.d.travel.recordOf(ino, c); err != nil || now == nil || now.ID() != rec.ID() {
-		return false
-	}
-	here, err := s.d.tree.Here(c)
-	return err == nil && here
+	return all
 }

@@ -64,6 +64,7 @@ func (d *Daemon) status() *status.Status {
 		Tier:     d.tierStatus(),
 		Keys:     d.keysStatus(),
 		Peers:    d.peersStatus(),
+		Room:     d.space.figures(),
 		Requests: edge.Requests,
 		Problems: []string{},
 	}
@@ -117,6 +118,10 @@ func problems(s *status.Status, watch, lost string) []string {
 			}
 			add(s.Peers.Sync.Held > 0, "peers have removed or renamed much at once, and "+term.Count(uint64(s.Peers.Sync.Held))+" of that wait for your yes or no: sharefs held")
 		}
+	}
+	if r := s.Room; r != nil && r.Why[whyNoRoom] > 0 {
+		add(true, term.Of(uint64(r.Why[whyNoRoom]), "pinned file")+" cannot come: "+term.Size(r.Pinned)+" are pinned, history takes "+term.Size(r.Packs)+", and the budget is "+term.Size(r.Budget)+
+			": raise [space] budget in share.toml, unpin something, or keep less history (sharefs retain --quota SIZE)")
 	}
 	add(s.Keys.Due > 0, "the share key in use may be known to "+term.Of(s.Keys.Due, "peer")+" whose trust has ended, and another could not be made: the log tells why, and the next mount tries again")
 	add(s.Retention.Error != "", "history could not be thinned: "+s.Retention.Error)

@@ -259,6 +259,7 @@ func (t *travel) wake() {
 func (t *travel) retry(versions ...record.ID) {
 	t.nobody.Store(false)
 	t.engine.Retry(versions...)
+	t.d.space.pins.retry(versions...)
 	if t.conflicted.Load() > 0 {
 		t.lookForConflicts()
 	}

@@ -66,6 +66,19 @@ func (t *travel) recordOf(ino sharefs.Ino, c *versions.Content) (*record.Record,
 	})
 }
 
+// wantedOf returns the record of the version that an absent file is to hold. Where none is known, nobody could be asked for it.
+func (t *travel) wantedOf(ino sharefs.Ino) (id record.ID, err error) {
+	l, err := t.d.tree.Latest(ino)
+	if err != nil {
+		return id, err
+	}
+	rec, err := t.recordOf(ino, &l.Content)
+	if err != nil || rec == nil {
+		return id, &sharefs.Error{Op: "bring here", Kind: sharefs.KindUnreachable, Err: err, Detail: "peers have not said yet which version it is"}
+	}
+	return rec.ID(), nil
+}
+
 // Want implements [versions.Remote].
 func (a *away) Want(ids ...sharefs.ChunkID) {
 	if ex, rec := a.exchange(); ex != nil {
@@ -87,14 +100,24 @@ var errAwayInterrupted = &sharefs.Error{Op: "read", Kind: sharefs.KindOther, Err
 
 // Get implements [versions.Remote]. It waits for space.wait while nobody has it, or who has it does not answer, and for who sends it beyond that; when that has passed in vain, nobody else
 // waits until a peer comes, answers again, or has something new.
-func (a *away) Get(cancel <-chan struct{}, id sharefs.ChunkID) ([]byte, error) {
+func (a *away) Get(cancel <-chan struct{}, id sharefs.ChunkID, patient bool) ([]byte, error) {
 	wait := time.Duration(a.t.d.store.Config.Space.Wait)
+	if !patient {
+		wait = 0
+	}
 	return a.get(cancel, wait, wait+sendPatience, func(ctx context.Context) ([]byte, error) {
 		if ex, rec := a.exchange(); ex != nil {
 			return ex.Get(ctx, rec, id)
 		}
 		return nil, &sharefs.Error{Op: "read", Kind: sharefs.KindUnreachable, Detail: "the content is on other hosts, and none is connected"}
 	})
+}
+
+// gaveUp says that somebody who was ready to wait has waited in vain.
+func (a *away) gaveUp(wait time.Duration) {
+	if wait > 0 {
+		a.t.nobody.Store(true)
+	}
 }
 
 // get asks until there is an answer: again for so long while nobody has it, and not longer than most.
@@ -119,14 +142,16 @@ func (a *away) get(cancel <-chan struct{}, wait, most time.Duration, ask func(co
 		case errors.Is(err, context.Canceled):
 			return nil, errAwayInterrupted
 		case errors.Is(err, context.DeadlineExceeded):
-			a.t.nobody.Store(true) // the kernel asks once more, for the page alone that is read
+			a.gaveUp(wait) // the kernel asks once more, for the page alone that is read
 			return nil, &sharefs.Error{Op: "read", Kind: sharefs.KindUnreachable, Detail: "no peer has sent it in time"}
 		case !errors.Is(err, sharefs.KindUnreachable):
 			return nil, err
 		case a.t.nobody.Load():
 			return nil, err
+		case wait == 0:
+			return nil, err
 		case time.Now().After(last):
-			a.t.nobody.Store(true)
+			a.gaveUp(wait)
 			return nil, err
 		}
 		if pace.Sleep(ctx, awayPause) == context.Canceled {

@@ -22,7 +22,7 @@ func TestReadOfWhatIsAwayEnds(t *testing.T) {
 	a := &away{t: &d.travel, c: &versions.Content{}}
 	cancel := make(chan struct{})
 	close(cancel)
-	if _, err := a.Get(cancel, sharefs.ChunkID{1}); !errors.Is(err, unix.EINTR) {
+	if _, err := a.Get(cancel, sharefs.ChunkID{1}, true); !errors.Is(err, unix.EINTR) {
 		t.Errorf("%v", err)
 	}
 	if d.travel.nobody.Load() {

@@ -2,9 +2,12 @@ package daemon
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"sharefs"
 	"sharefs/peers/exchange"
+	"sharefs/peers/record"
 	"sharefs/peers/report"
 	"sharefs/peers/trust"
 )
@@ -23,6 +26,11 @@ func (t *travel) sync() report.Sync {
 	e := t.engine.Status()
 	s.Changes, s.Fetching, s.Contents, s.Bytes, s.Names = t.log.Known(), e.Fetching, e.Missing, e.Bytes, e.Names
 	s.Troubles, s.Waits = e.Troubles, e.Waits
+	s.Coming = t.coming()
+	s.Receiving = len(s.Coming)
+	for i := range s.Coming {
+		s.Rate += s.Coming[i].Rate
+	}
 	s.Conflicts = int(t.conflicted.Load())
 	if r := t.records(); r != nil {
 		s.Walking, _ = r.Walking()
@@ -63,6 +71,50 @@ func (t *travel) unread() (troubles []string) {
 		troubles = append(troubles, fmt.Sprintf("%s cannot be read, and no peer is told what changes with it (sharefs fsck tells what is damaged): %v", u.Path, u.Err))
 	}
 	return troubles
+}
+
+// coming tells of the files of which content comes. t.mu is held.
+func (t *travel) coming() []report.Coming {
+	list := []report.Coming{}
+	r := t.records()
+	for _, c := range t.ex.Coming() {
+		v, ok := c.Version.Body.(*record.Version)
+		if !ok {
+			continue
+		}
+		one := report.Coming{Size: v.Size, Received: c.Bytes, Rate: c.Rate, From: []string{}}
+		for _, id := range c.From {
+			one.From = append(one.From, t.author(id))
+		}
+		upTo, fetched := t.engine.Reached(c.Version.ID())
+		one.Here = min(max(upTo, c.Bytes), v.Size)
+		if r != nil {
+			one.Path, _ = r.PathOfFile(v.File)
+			if ino := r.Held(v); ino != 0 && !fetched {
+				if p, err := t.d.tree.Presence(ino); err == nil && p.Size == v.Size {
+					one.Here = min(p.Here, v.Size)
+				}
+			}
+		}
+		list = append(list, one)
+	}
+	slices.SortFunc(list, func(a, b report.Coming) int { return strings.Compare(a.Path, b.Path) })
+	return list
+}
+
+// comingFrom counts files of which a peer sends content.
+func (t *travel) comingFrom(id sharefs.PeerID) (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.begun {
+		return 0
+	}
+	for _, c := range t.ex.Coming() {
+		if slices.Contains(c.From, id) {
+			n++
+		}
+	}
+	return n
 }
 
 // mostLeftOut is of how many hosts it is told that what they write does not count here.
@@ -131,6 +183,7 @@ func (t *travel) files(all []exchange.Status, policy trust.Policy, id sharefs.Pe
 		if f.Sends {
 			f.Lacks = t.log.Behind(id, s.Acked, report.MostLacks)
 		}
+		f.Coming = t.comingFrom(id)
 		f.Sent, f.Received, f.Rate, f.Error = s.Out.Bytes, s.In.Bytes, s.Rate, s.Error
 		f.LeftOut = s.LeftOut
 	}

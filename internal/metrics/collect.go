@@ -119,6 +119,19 @@ var numbers = []number{
 	gauge("share_key_epochs_due", "Peers that may know the share key in use and are not to know the next one.", func(s *status.Status) float64 { return float64(s.Keys.Due) }),
 }
 
+// ofRoom are those of a store with a budget, or with something pinned.
+var ofRoom = []number{
+	gauge("room_budget_bytes", "What content may take on this host; 0: there is no budget.", func(s *status.Status) float64 { return float64(s.Room.Budget) }),
+	gauge("room_used_bytes", "What content takes of the budget: files and packs.", func(s *status.Status) float64 { return float64(s.Room.Used) }),
+	gauge("room_freeable_bytes", "Of that, files that are neither pinned nor in use.", func(s *status.Status) float64 { return float64(s.Room.Freeable) }),
+	gauge("room_pinned_bytes", "Size of the files that are pinned.", func(s *status.Status) float64 { return float64(s.Room.Pinned) }),
+	gauge("room_pinned_files", "Files that are pinned.", func(s *status.Status) float64 { return float64(s.Room.PinnedFiles) }),
+	gauge("room_pinned_missing_bytes", "What is pinned and not here.", func(s *status.Status) float64 { return float64(s.Room.Lacking) }),
+	gauge("room_pinned_missing_files", "Pinned files that are not all here.", func(s *status.Status) float64 { return float64(s.Room.LackingFiles) }),
+	gauge("room_absent_bytes", "What is not here by choice, and comes when it is read.", func(s *status.Status) float64 { return float64(s.Room.Absent) }),
+	gauge("room_absent_files", "Files that are not all here by choice.", func(s *status.Status) float64 { return float64(s.Room.AbsentFiles) }),
+}
+
 // ofBucket are those of a store that has a bucket.
 var ofBucket = []number{
 	gauge("bucket_files", "Files that the bucket holds whole.", func(s *status.Status) float64 { return float64(s.Tier.Files) }),
@@ -149,6 +162,8 @@ var ofSync = []number{
 	gauge("sync_missing_contents", "Files whose newest content is still elsewhere.", func(s *status.Status) float64 { return float64(s.Peers.Sync.Contents) }),
 	gauge("sync_missing_bytes", "Size of the contents that are still elsewhere.", func(s *status.Status) float64 { return float64(s.Peers.Sync.Bytes) }),
 	gauge("sync_fetching_contents", "Contents that are being fetched.", func(s *status.Status) float64 { return float64(s.Peers.Sync.Fetching) }),
+	gauge("sync_coming_files", "Files of which content comes, for whatever reason.", func(s *status.Status) float64 { return float64(s.Peers.Sync.Receiving) }),
+	gauge("sync_coming_bytes_per_second", "Rate at which it comes.", func(s *status.Status) float64 { return s.Peers.Sync.Rate }),
 	gauge("sync_waiting_names", "Names at which the tree is not yet as peers say.", func(s *status.Status) float64 { return float64(s.Peers.Sync.Names) }),
 	gauge("sync_conflicts", "Names of which several versions wait for a choice.", func(s *status.Status) float64 { return float64(s.Peers.Sync.Conflicts) }),
 	gauge("sync_held_removals", "Removals in bulk by peers that wait for the owner.", func(s *status.Status) float64 { return float64(s.Peers.Sync.Held) }),
@@ -184,7 +199,7 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	to <- build
 	to <- requests
 	to <- level
-	for _, list := range [][]number{numbers, ofBucket, ofPeers, ofSync} {
+	for _, list := range [][]number{numbers, ofRoom, ofBucket, ofPeers, ofSync} {
 		for i := range list {
 			to <- list[i].desc
 		}
@@ -209,6 +224,9 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(requests, prometheus.CounterValue, float64(n), op)
 	}
 	say(numbers)
+	if s.Room != nil {
+		say(ofRoom)
+	}
 	if s.Tier != nil {
 		say(ofBucket)
 	}

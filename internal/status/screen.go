@@ -34,6 +34,14 @@ func (s *Status) Screen(peers []report.Peer, now time.Time, width int) string {
 		line([]string{"Mount", ""}[i], "%s", part)
 	}
 	line("Disk", "%s", s.disk())
+	if s.Room != nil {
+		for i, part := range fold(s.Room.parts(), width-labels) {
+			line([]string{"Room", ""}[min(i, 1)], "%s", part)
+		}
+		if text := s.Room.lacks(); text != "" {
+			line("Pinned", "%s", text)
+		}
+	}
 	waits := ""
 	if c := &s.Capture; c.QueueNow > 0 {
 		waits = fmt.Sprintf(", %s waiting now (%s)", queue(c.QueueNow), term.Size(c.QueueBytes))
@@ -56,6 +64,9 @@ func (s *Status) Screen(peers []report.Peer, now time.Time, width int) string {
 		if p.Sync != nil {
 			for i, part := range fold(syncParts(p.Sync), width-labels) {
 				line([]string{"Changes", ""}[min(i, 1)], "%s", part)
+			}
+			for i, text := range coming(p.Sync.Coming) {
+				line([]string{"Coming", ""}[min(i, 1)], "%s", text)
 			}
 		}
 		for _, text := range peerTable(peers, now, width) {
@@ -157,7 +168,7 @@ func rank(p *report.Peer) int {
 		return 3
 	case f != nil && (f.Error != "" || f.Held > 0), p.Connected && p.Error != "":
 		return 0
-	case f != nil && p.Connected && (f.Lacks > 0 || f.Waiting):
+	case f != nil && p.Connected && (f.Lacks > 0 || f.Waiting || f.Coming > 0):
 		return 1
 	case f != nil && !p.Connected:
 		return 2
@@ -194,8 +205,13 @@ func lacking(p *report.Peer) (theirs, ours string) {
 		}
 	}
 	if f.Receives {
-		if ours = "nothing"; f.Waiting {
+		switch ours = "nothing"; {
+		case f.Coming > 0:
+			ours = term.Of(uint64(f.Coming), "file")
+		case f.Waiting:
 			ours = "some"
+		case f.Missing > 0:
+			ours = term.Of(uint64(f.Missing), "file")
 		}
 	}
 	return theirs, ours
@@ -232,6 +248,6 @@ func why(p *report.Peer) string {
 	if f.Rate > 0 {
 		moving += ", " + term.Size(uint64(f.Rate)) + "/s"
 	}
-	add(f.Error == "" && (f.Lacks > 0 || f.Waiting), moving)
+	add(f.Error == "" && (f.Lacks > 0 || f.Waiting || f.Coming > 0), moving)
 	return strings.Join(parts, "; ")
 }

@@ -26,6 +26,7 @@ type Status struct {
 	Keys       Keys       `json:"keys"`
 	Peers      *Peers     `json:"peers,omitempty"` // none: nobody was ever paired
 	Space      Space      `json:"space"`
+	Room       *Room      `json:"room,omitempty"` // none: the store cannot be written
 
 	// Requests that the kernel sent to the daemon since the mount began, by opcode.
 	Requests map[string]uint64 `json:"requests_since_mount"`

@@ -106,6 +106,12 @@ func (s *Status) Text(now time.Time) string {
 			line("", "%s", syncText(p.Sync))
 		}
 	}
+	if r := s.Room; r != nil {
+		line("Room", "%s", strings.Join(r.parts(), "; "))
+		if text := r.lacks(); text != "" {
+			line("", "%s", text)
+		}
+	}
 	line("Requests", "%s since mount%s", term.Count(total(s.Requests)), most(s.Requests, 6))
 	if len(s.Problems) == 0 {
 		line("Problems", "none")

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"sharefs/internal/term"
 )
 
 // Files tells how files travel between this host and a peer. A change is a record: of a name, a content or an attribute.
@@ -15,6 +17,7 @@ type Files struct {
 	Waiting  bool      `json:"waiting"`           // changes that the peer has have not come yet
 	Trusted  bool      `json:"trusted"`           // what it writes counts here
 	Refused  bool      `json:"refused,omitempty"` // it exchanges nothing with this host
+	Coming   int       `json:"coming_now"`        // files of which it sends content at present
 	Missing  int       `json:"contents_missing"`  // files whose newest content is not here, whoever wrote it
 	Others   uint64    `json:"others_left_out"`   // changes by hosts of which nothing counts here that came by it
 	Held     int       `json:"held"`              // removals and renames of it that wait for the owner (sharefs held)
@@ -32,15 +35,41 @@ type Sync struct {
 	Changes   int       `json:"changes"` // records that are here
 	Walking   bool      `json:"walking"` // the tree is being looked at for the first time: not all that is in it is told yet
 	Fetching  int       `json:"fetching_now"`
-	Contents  int       `json:"contents_missing"` // files whose newest content is still elsewhere
-	Bytes     uint64    `json:"bytes_missing"`    // their size
-	Names     int       `json:"names_waiting"`    // names at which the tree is not yet as peers say
+	Receiving int       `json:"coming_now"`              // files of which content comes at present, be it for the tree, for who reads them, or because they are pinned
+	Rate      float64   `json:"coming_bytes_per_second"` // of those together
+	Coming    []Coming  `json:"coming,omitempty"`        // those, but in what everybody may read
+	Contents  int       `json:"contents_missing"`        // files whose newest content is still elsewhere
+	Bytes     uint64    `json:"bytes_missing"`           // their size
+	Names     int       `json:"names_waiting"`           // names at which the tree is not yet as peers say
 	Conflicts int       `json:"conflicts"`
 	Held      int       `json:"held"`     // removals and renames in bulk that wait for the owner
 	Proposed  int       `json:"proposed"` // files of which peers propose something
 	LeftOut   []LeftOut `json:"left_out"` // whose changes do not count here, those with most first
 	Troubles  []string  `json:"troubles"` // what somebody should see to, such as a full disk
 	Waits     []string  `json:"waits"`    // why contents are not here, each reason once
+}
+
+// Coming is a file of which content comes.
+type Coming struct {
+	Path     string   `json:"path"`           // from the root of the mount; empty: it has none yet
+	Size     uint64   `json:"size"`           // bytes
+	Here     uint64   `json:"here"`           // bytes that are here, as far as is known
+	Received uint64   `json:"received_bytes"` // that came of it since somebody wanted it
+	Rate     float64  `json:"bytes_per_second"`
+	From     []string `json:"from"` // peers that send it, the one that sent most first
+}
+
+// Text tells of it in one line for people.
+func (c *Coming) Text() string {
+	name := term.Clean(c.Path)
+	if name == "" {
+		name = "a file without a name"
+	}
+	text := fmt.Sprintf("%s: %s of %s", name, term.Size(min(c.Here, c.Size)), term.Size(c.Size))
+	if len(c.From) > 0 {
+		text += " from " + term.Clean(strings.Join(c.From, " and "))
+	}
+	return text + ", " + term.Size(uint64(c.Rate)) + "/s"
 }
 
 // Conflict is a name with several versions of which none knew of the others: .share/ctl/conflicts.json.
@@ -121,6 +150,9 @@ func (s *Sync) Text() string {
 			line("the tree is being looked at for the first time: not all that is in it is told yet")
 		}
 		line("%d contents to be fetched, %d bytes; %d being fetched now", s.Contents, s.Bytes, s.Fetching)
+		for i := range s.Coming {
+			line("coming: %s", s.Coming[i].Text())
+		}
 		line("%d names not yet as peers say", s.Names)
 		if s.Conflicts == 1 {
 			line("1 conflict")

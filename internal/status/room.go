@@ -1,0 +1,91 @@
+package status
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"sharefs/internal/term"
+	"sharefs/peers/report"
+)
+
+// Room is what content takes on this host, and what of the share is not here by choice.
+type Room struct {
+	Budget       uint64 `json:"budget_bytes"`   // 0: there is none, all is kept
+	Used         uint64 `json:"used_bytes"`     // live files and packs
+	Packs        uint64 `json:"pack_bytes"`     // of them: packs, in which history is
+	Freeable     uint64 `json:"freeable_bytes"` // of them: files that are neither pinned nor in use, and go where other hosts keep them
+	Pinned       uint64 `json:"pinned_bytes"`   // size of the files that are pinned, whether they are here or not
+	PinnedFiles  int    `json:"pinned_files"`
+	Lacking      uint64 `json:"pinned_missing_bytes"` // of them: not here yet
+	LackingFiles int    `json:"pinned_missing_files"`
+	Absent       uint64 `json:"absent_bytes"` // of files that are not pinned: not here by choice, and come when they are read
+	AbsentFiles  int    `json:"absent_files"`
+	// Why pinned files are not here, and how many there are of each.
+	Why map[string]int `json:"pinned_missing_why,omitempty"`
+}
+
+// parts tells of it in words for people.
+func (r *Room) parts() (parts []string) {
+	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
+	if r.Budget > 0 {
+		over := ""
+		if r.Used > r.Budget {
+			over = ", more than there is"
+		}
+		add("%s of the budget of %s used%s", term.Size(r.Used), term.Size(r.Budget), over)
+	}
+	if r.PinnedFiles > 0 {
+		add("%s pinned, %s", term.Of(uint64(r.PinnedFiles), "file"), term.Size(r.Pinned))
+	}
+	if r.Freeable > 0 {
+		add("%s can be freed", term.Size(r.Freeable))
+	}
+	if r.AbsentFiles > 0 {
+		add("%s of %s not here by choice: reading fetches it", term.Size(r.Absent), term.Of(uint64(r.AbsentFiles), "file"))
+	}
+	return parts
+}
+
+// lacks tells of what is pinned and not here; empty: all is.
+func (r *Room) lacks() string {
+	if r.LackingFiles == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%s of %s still to come", term.Size(r.Lacking), term.Of(uint64(r.LackingFiles), "pinned file"))
+	var why []string
+	for _, reason := range slices.Sorted(maps.Keys(r.Why)) {
+		why = append(why, fmt.Sprintf("of %s %s", term.Count(uint64(r.Why[reason])), term.Clean(reason)))
+	}
+	if len(why) > 0 {
+		text += ": " + strings.Join(why, "; ")
+	}
+	return text
+}
+
+// mostComing is how many files a screen tells of that are on their way.
+const mostComing = 5
+
+// coming tells of the files that are on their way, the largest first.
+func coming(list []report.Coming) (lines []string) {
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b report.Coming) int { return -compare(a.Size, b.Size) })
+	for i := range list[:min(len(list), mostComing)] {
+		lines = append(lines, list[i].Text())
+	}
+	if more := len(list) - mostComing; more > 0 {
+		lines = append(lines, "and "+term.Of(uint64(more), "more file"))
+	}
+	return lines
+}
+
+func compare(a, b uint64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
