@@ -194,8 +194,13 @@ func (s *space) run() {
 			}
 		}
 		wait := spaceLook
-		if left := time.Until(next); left > 0 {
-			wait = min(wait, left)
+		s.mu.Lock()
+		full = s.full
+		s.mu.Unlock()
+		for _, at := range [...]time.Time{next, full} { // what woke it too early is looked at then
+			if left := time.Until(at); left > 0 {
+				wait = min(wait, left)
+			}
 		}
 		timer.Reset(wait)
 		select {
