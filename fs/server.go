@@ -50,7 +50,7 @@ type Config struct {
 	Free func(ino sharefs.Ino) error
 	// Bring has all of a file come here, and waits for that until cancel is closed; nil: nothing can. KindNoSpace: there is no room; KindUnreachable: nobody has it.
 	Bring func(cancel <-chan struct{}, ino sharefs.Ino) error
-	Log  *slog.Logger // nil: discarded
+	Log   *slog.Logger // nil: discarded
 }
 
 // Server is a mount at work. It is the [versions.Kernel] of its tree.
