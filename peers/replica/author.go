@@ -434,7 +434,7 @@ func (r *Replica) nameGone(key converge.Key) error {
 func (r *Replica) sayGone(e *entry, key converge.Key) error {
 	node, shown := r.tree.Node(key)
 	// One that was removed before may be there: when the remover had not seen all of it.
-	if last := r.last.Get(key); last != nil && (shown || !last.Body.(*record.Place).Removed() && !r.gaveWay(last)) {
+	if last := r.last.Get(key); last != nil && (shown || !last.Body.(*record.Place).Removed() && !(r.unseen && r.gaveWay(last))) {
 		keys := []converge.Key{key}
 		if shown {
 			keys = append(keys, r.along(node.Merged)...)
