@@ -152,6 +152,7 @@ func (m *absentModel) step() string {
 
 // Whatever is done to files that come and go, and whenever the daemon is killed, each holds what it is to hold.
 func TestAbsentAgainstModel(t *testing.T) {
+	t.Parallel()
 	runs := 2
 	if os.Getenv("SHAREFS_SOAK") != "" {
 		runs = 300

@@ -9,6 +9,7 @@ import (
 
 // What another host made is kept under the share key that names it, whichever is in use here, and not at all as long as that key is not here.
 func TestAdoptUnderItsKey(t *testing.T) {
+	t.Parallel()
 	mine, theirs := newKeyFile(1), newKeyFile(2)
 	here := testTree(t, t.TempDir(), mine.config, func(c *Config) { c.Peer = sharefs.PeerID{1} })
 	there := &other{testTree(t, t.TempDir(), theirs.config, func(c *Config) { c.Peer = sharefs.PeerID{2} }), t, map[sharefs.ChunkID]bool{}, 0, nil}

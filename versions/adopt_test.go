@@ -87,6 +87,7 @@ func gathered(t testing.TB, tree *Tree, src Source, list ...Content) *Lease {
 }
 
 func TestAdopt(t *testing.T) {
+	t.Parallel()
 	here, there := pair(t)
 	sizes := []int{0, 1, 5, 70_000, 1 << 20, 8 << 20}
 	var list []Content
@@ -249,6 +250,7 @@ func TestGatherPassesOverWhatCannotBeHad(t *testing.T) {
 
 // What had come of a large content when the daemon was killed need not come again.
 func TestGatherGoesOnBehindAKill(t *testing.T) {
+	t.Parallel()
 	here, there := pair(t)
 	here.past.gatherFlush = 1 << 20
 	c := newestKept(t, there.Tree, create(t, there.Tree, sharefs.RootIno, "f", blob(1, 6<<20)).Ino).Content

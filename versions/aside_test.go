@@ -287,6 +287,7 @@ func markAgain(t testing.TB, tree *Tree, ino sharefs.Ino) {
 
 // The daemon is killed at each stage of a move.
 func TestKilledInAMove(t *testing.T) {
+	t.Parallel()
 	for stage := range 4 {
 		dir := t.TempDir()
 		tree := testTree(t, dir, byHand)

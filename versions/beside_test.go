@@ -12,6 +12,7 @@ import (
 
 // A version of another host is read as any other one, and the file holds what it held, also for who goes on from there.
 func TestBeside(t *testing.T) {
+	t.Parallel()
 	here, there := pair(t)
 	texts := []string{"theirs", "", blob(7, 3<<20)}
 	for i, theirs := range texts {

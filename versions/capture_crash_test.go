@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -38,6 +37,7 @@ func bytesFor(seed uint64) string {
 
 // Power fails before each operation on packs and between those on the journal: whatever a row says is kept reads back whole.
 func TestPowerLossWhileCapturing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	journal, packs := simdisk.New(), memdisk.New()
 	r := rand.New(rand.NewPCG(7, 7))
@@ -124,6 +124,7 @@ func checkMoment(t *testing.T, dir string, disk *simdisk.Disk, m moment, r *rand
 
 // Every operation on packs fails once: no version is lost, and what waits is captured when the disk is well again.
 func TestFaultsWhileCapturing(t *testing.T) {
+	t.Parallel()
 	run := func(fault int, cause error) (ops int) {
 		packs := memdisk.New()
 		packs.Fail(fault, cause)
@@ -174,9 +175,7 @@ func TestFaultsWhileCapturing(t *testing.T) {
 func storeAsKilled(t testing.TB, dir string) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "store")
-	if out, err := exec.Command("cp", "-a", dir, to).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	copyStore(t, dir, to)
 	return to
 }
 

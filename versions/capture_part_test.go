@@ -174,6 +174,7 @@ func runParts(t *testing.T, store string, seed uint64, served bool) (stats Histo
 // TestLargeFilesAgainstModel: whatever is changed in a large file between versions, each version is what the file held; and little of it is read where it is
 // known what changed.
 func TestLargeFilesAgainstModel(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(3) {
 		for _, served := range []bool{false, true} {
 			t.Run(fmt.Sprint("seed ", seed, ", served ", served), func(t *testing.T) {

@@ -34,6 +34,7 @@ func isWhole(s string) bool {
 // Files are rewritten, replaced and removed while they settle, are captured and read back: whatever a version holds is something that
 // was closed, and what was open before stays as it was.
 func TestManyHandsOnThePast(t *testing.T) {
+	t.Parallel()
 	tree := testTree(t, t.TempDir(), func(c *Config) { c.Settle = time.Millisecond })
 	var wg sync.WaitGroup
 	var done atomic.Int32

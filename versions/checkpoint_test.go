@@ -194,6 +194,7 @@ func workCheckpoint(t testing.TB, m *model, steps int, archived func(), fail fun
 // The power goes at any write or sync of archive and exports, and takes meta.db and the journal with it: there is a tree that was, no older than
 // the last that was archived, once there is a checkpoint at all.
 func TestPowerLossWhileArchiving(t *testing.T) {
+	t.Parallel()
 	const steps = 24
 	type moment struct {
 		disks *checkpointDisks
@@ -250,6 +251,7 @@ func TestPowerLossWhileArchiving(t *testing.T) {
 
 // Each operation on the checkpoint's disks fails once: the tree goes on, and the checkpoint catches up.
 func TestFaultsWhileArchiving(t *testing.T) {
+	t.Parallel()
 	run := func(fault int, rows bool, cause error) (ops int) {
 		disks := newCheckpointDisks()
 		disk := disks.changes
@@ -328,6 +330,7 @@ func flipped(d *checkpointDisks, rows bool, name string, at int) *checkpointDisk
 
 // A bit is flipped anywhere in a checkpoint: it is noticed where it matters, what is lost is named, and the rest is a tree that fits together.
 func TestRebuildOverFlippedBits(t *testing.T) {
+	t.Parallel()
 	disks := newCheckpointDisks()
 	dir := t.TempDir()
 	m := lived(t, dir, 620, disks.use)
@@ -392,6 +395,7 @@ func TestRebuildOverFlippedBits(t *testing.T) {
 
 // A part of a checkpoint is lost that says what names lead to now, and not that which says what they led to before: the past ends with what is lost.
 func TestRebuildWithoutRowsThatHaveAPast(t *testing.T) {
+	t.Parallel()
 	disks := newCheckpointDisks()
 	dir := t.TempDir()
 	tree := testTree(t, dir, byHand, disks.use)

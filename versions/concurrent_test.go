@@ -204,6 +204,7 @@ func (c *chaos) close() {
 
 // TestReadersBesideChanges looks names up while they come and go: each is found whole or not at all.
 func TestReadersBesideChanges(t *testing.T) {
+	t.Parallel()
 	tree := testTree(t, t.TempDir())
 	stop := make(chan struct{})
 	var wg sync.WaitGroup

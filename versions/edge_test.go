@@ -131,6 +131,7 @@ func TestWhatLivesForAMomentLeavesOneVersion(t *testing.T) {
 
 // However programs save, and whether the version comes before or after the new file has its name, history goes on.
 func TestHistoryGoesOnAtTheEdge(t *testing.T) {
+	t.Parallel()
 	for how, save := range saves {
 		if how == "link over a name that was removed" {
 			continue // what has a version of its own and two names keeps to its own past

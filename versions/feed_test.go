@@ -105,6 +105,7 @@ func (a account) same(t testing.TB, tree *Tree) {
 
 // Whoever follows the feed knows of every change, also across the end of a daemon, and of collisions of names.
 func TestFeedTellsOfEveryChange(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()

@@ -33,6 +33,7 @@ func (d *distant) Get(of int, id sharefs.ChunkID, good func([]byte) bool) ([]byt
 
 // Content of another tree is read chunk by chunk: from packs as far as they have it, otherwise from there, and none of it stays.
 func TestOpenForeign(t *testing.T) {
+	t.Parallel()
 	here, other := pair(t)
 	there := &distant{Tree: other.Tree, t: t}
 	text := blob(7, 9<<20)

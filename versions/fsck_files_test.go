@@ -62,6 +62,7 @@ func lookAround(tree *Tree) {
 
 // Bits of the journal are flipped: the store opens with a state that it was in, or says that it is damaged.
 func TestFlippedBitsInTheJournal(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	tree := testTree(t, dir, byHand)
 	for i := range 40 {
@@ -108,6 +109,7 @@ func TestFlippedBitsInTheJournal(t *testing.T) {
 // Bits of meta.db are flipped. Its pages have no checksums, so that not all is found; but nothing ends the process, and what hangs on no flipped bit
 // can be used.
 func TestFlippedBitsInMetaDB(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	tree := testTree(t, dir, byHand)
 	for i := range 300 {

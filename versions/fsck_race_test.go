@@ -17,6 +17,7 @@ import (
 
 // While files are made, changed, renamed, linked and removed, captured, and garbage is collected, a check finds nothing wrong.
 func TestFsckFindsNothingWhileAllIsAtWork(t *testing.T) {
+	t.Parallel()
 	tree := testTree(t, t.TempDir(), func(c *Config) { c.packSize, c.byHand = 300_000, true })
 	stop := make(chan struct{})
 	var all sync.WaitGroup

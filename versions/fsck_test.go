@@ -160,6 +160,7 @@ func wantClean(t testing.TB, tree *Tree, mode FsckMode) FsckReport {
 }
 
 func TestFsckOfAWholeStore(t *testing.T) {
+	t.Parallel()
 	l := makeLibrary(t)
 	tree := testTree(t, l.dir, l.config)
 	r := wantClean(t, tree, FsckScrub)
@@ -192,6 +193,7 @@ func TestFsckOfAWholeStore(t *testing.T) {
 // Random bytes of packs are changed: every version reads rightly or says that it does not; the findings of a scrub are exactly those; a repair brings back
 // all that a live file has, and nothing is found afterwards but what is marked as lost.
 func TestRandomDamage(t *testing.T) {
+	t.Parallel()
 	whole := makeLibrary(t)
 	seeds := uint64(3)
 	if os.Getenv("SHAREFS_SOAK") != "" {
@@ -261,6 +263,7 @@ func spoilVersion(t testing.TB, l *library, tree *Tree, name string) (ino sharef
 
 // What is lost reads again as soon as the same content is captured once more, and a source that has it heals it as well.
 func TestWhatIsLostComesBack(t *testing.T) {
+	t.Parallel()
 	l := makeLibrary(t)
 	tree := testTree(t, l.dir, l.config)
 	ino := spoilVersion(t, l, tree, "f7")
@@ -324,6 +327,7 @@ func sourceFile(t testing.TB, tree *Tree, content string) sharefs.Ino {
 }
 
 func TestMissingAndCutPacks(t *testing.T) {
+	t.Parallel()
 	whole := makeLibrary(t)
 	var sealed []string
 	for _, name := range whole.packs.Names() {
@@ -365,6 +369,7 @@ func TestMissingAndCutPacks(t *testing.T) {
 }
 
 func TestATornTailIsANote(t *testing.T) {
+	t.Parallel()
 	l := makeLibrary(t)
 	for _, name := range l.packs.Names() {
 		if strings.HasPrefix(name, "open/") {
@@ -387,6 +392,7 @@ func TestATornTailIsANote(t *testing.T) {
 
 // Backing files that are missing or cut are made anew from the newest version, if that is kept; others are told of.
 func TestBackingFilesAreMadeAnew(t *testing.T) {
+	t.Parallel()
 	l := makeLibrary(t)
 	tree := testTree(t, l.dir, l.config)
 	gone, cut := lookup(t, tree, sharefs.RootIno, "f5"), lookup(t, tree, sharefs.RootIno, "f6")

@@ -23,6 +23,7 @@ func asKilled(d *memdisk.Disk) *memdisk.Disk {
 // whose row is there reads afterwards, those too that were dropped and came back with the power; a further collection finishes, and
 // they read still.
 func TestGCKilledAnywhere(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	journal, packs := simdisk.New(), memdisk.New()
 	tree := testTree(t, dir, byHand, func(c *Config) { c.Journal, c.Packs, c.packSize, c.MaxDelay = journal, packs, 200_000, 1<<40 })

@@ -155,6 +155,7 @@ func TestGCLeavesAPackWhoseIndexIsShort(t *testing.T) {
 
 // Every operation on packs fails once, for want of room or otherwise: nothing is lost, and the next run finishes.
 func TestGCFaults(t *testing.T) {
+	t.Parallel()
 	run := func(fault int, cause error) (ops int) {
 		packs := memdisk.New()
 		tree := memTree(t, packs)
@@ -254,6 +255,7 @@ func (f *growingFile) Held() (int64, error) {
 
 // Stopped anywhere, a collection leaves what the next one finishes.
 func TestGCStopped(t *testing.T) {
+	t.Parallel()
 	stop := func(n int) (places int) {
 		tree := memTree(t, memdisk.New())
 		m := newGCModel(t, tree, 20)

@@ -14,6 +14,7 @@ import (
 
 // In every place where a collection can be met, the capture makes versions of what is being swept, a version is committed, and one is restored.
 func TestGCWhileVersionsAreMade(t *testing.T) {
+	t.Parallel()
 	places := map[string]int{}
 	work := func(where string, nth int) (reached bool) {
 		tree := memTree(t, memdisk.New())
@@ -77,6 +78,7 @@ func TestGCWhileVersionsAreMade(t *testing.T) {
 
 // A batch that has looked for its chunks before the collection began and commits them after it.
 func TestGCLeavesWhatABatchPassedOver(t *testing.T) {
+	t.Parallel()
 	for _, until := range []string{"versions marked", "swept", "settled", "the end"} {
 		tree := memTree(t, memdisk.New())
 		m := newGCModel(t, tree, 9)

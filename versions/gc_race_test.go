@@ -32,6 +32,7 @@ func isSeeded(s string) bool {
 // Files are written, replaced, committed while they are open, restored and read; versions are dropped as retention does it; and garbage is
 // collected all the time. Whatever is read is whole at any moment, and at the end every version that is kept is there.
 func TestGCAmongManyHands(t *testing.T) {
+	t.Parallel()
 	tree := testTree(t, t.TempDir(), func(c *Config) { c.Settle, c.packSize = time.Millisecond, 300_000 })
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	if os.Getenv("SHAREFS_SOAK") != "" {
@@ -234,6 +235,7 @@ func dropSome(tree *Tree, r *rand.Rand, n int) error {
 
 // A record that was moved between the look at its row and the reading of its pack is found in its new place.
 func TestReadersFindWhatWasMoved(t *testing.T) {
+	t.Parallel()
 	tree := testTree(t, t.TempDir(), byHand, func(c *Config) { c.packSize = 200_000 })
 	m := newGCModel(t, tree, 40)
 	m.mix()

@@ -229,6 +229,7 @@ func memTree(t testing.TB, packs pack.FS, change ...func(*Config)) *Tree {
 }
 
 func TestGCAgainstAModel(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(4) {
 		opts := smallGC
 		if seed%2 == 1 {
@@ -277,6 +278,7 @@ func rowsOf(t testing.TB, tree *Tree, spaces ...uint8) map[string]string {
 
 // The dry run says what the real one does, and changes nothing.
 func TestGCDryRun(t *testing.T) {
+	t.Parallel()
 	for _, slots := range []int{0, 64} {
 		packs := memdisk.New()
 		tree := memTree(t, packs)
@@ -311,6 +313,7 @@ func TestGCDryRun(t *testing.T) {
 
 // Nodes of manifests are marked as chunks are, on every level.
 func TestGCWalksManifests(t *testing.T) {
+	t.Parallel()
 	tree := memTree(t, memdisk.New())
 	h := &tree.past
 	// A version of many short chunks, so that its manifest has levels: the cut makes long ones.
@@ -370,6 +373,7 @@ func TestGCWalksManifests(t *testing.T) {
 
 // The pack that grows is left, unless most of it is dead.
 func TestGCAndThePackThatGrows(t *testing.T) {
+	t.Parallel()
 	packs := memdisk.New()
 	tree := memTree(t, packs, func(c *Config) { c.packSize = 10 << 20 })
 	m := newGCModel(t, tree, 13)
@@ -405,6 +409,7 @@ func TestGCAndThePackThatGrows(t *testing.T) {
 
 // What an earlier process left open is sealed and dealt with.
 func TestGCOfPacksLeftOpen(t *testing.T) {
+	t.Parallel()
 	packs := memdisk.New()
 	dir := t.TempDir()
 	tree := testTree(t, dir, byHand, func(c *Config) { c.Packs, c.packSize = packs, 200_000 })
@@ -484,6 +489,7 @@ func TestGCOfAReadOnlyTree(t *testing.T) {
 
 // On a disk, with packs as large as they are.
 func TestGCOnADisk(t *testing.T) {
+	t.Parallel()
 	tree := testTree(t, t.TempDir(), byHand, func(c *Config) { c.packSize = 4 << 20 })
 	r := rand.New(rand.NewPCG(4, 4))
 	want := map[versionID]string{}
@@ -523,6 +529,7 @@ func TestGCOnADisk(t *testing.T) {
 
 // What retention takes away is given back, and what it keeps is there.
 func TestGCAfterRetention(t *testing.T) {
+	t.Parallel()
 	tree := memTree(t, memdisk.New())
 	m := newGCModel(t, tree, 50)
 	m.fill(60)

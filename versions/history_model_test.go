@@ -226,6 +226,7 @@ func (m *historyModel) compare() {
 }
 
 func TestHistoryModel(t *testing.T) {
+	t.Parallel()
 	seeds := uint64(5)
 	if os.Getenv("SHAREFS_SOAK") != "" {
 		seeds = 200

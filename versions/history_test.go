@@ -211,6 +211,7 @@ func TestOpeningForWritingWithoutWritingMakesNoVersion(t *testing.T) {
 
 // What has settled and is not captured survives every way of changing the file.
 func TestWhatIsNotCapturedIsSetAside(t *testing.T) {
+	t.Parallel()
 	big := strings.Repeat("a line that is not captured\n", 20_000)
 	for name, change := range map[string]func(t *testing.T, tree *Tree, ino sharefs.Ino){
 		"write": func(t *testing.T, tree *Tree, ino sharefs.Ino) {
@@ -362,6 +363,7 @@ func TestEqualContentIsKeptOnce(t *testing.T) {
 }
 
 func TestLargeAndSparseVersions(t *testing.T) {
+	t.Parallel()
 	tree := testTree(t, t.TempDir(), byHand)
 	a, h, err := tree.Create(sharefs.RootIno, "sparse", unix.O_RDWR, 0o644, root)
 	check(t, err)

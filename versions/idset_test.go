@@ -9,6 +9,7 @@ import (
 )
 
 func TestIDSetAgainstAMap(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		var s idSet
@@ -67,6 +68,7 @@ func TestIDSetAgainstAMap(t *testing.T) {
 
 // A table that lies outside the heap holds what one inside does.
 func TestLargeIDSet(t *testing.T) {
+	t.Parallel()
 	var s idSet
 	r := rand.New(rand.NewPCG(1, 1))
 	const n = 120_000 // the table moves out of the heap when it grows beyond half of that

@@ -39,6 +39,7 @@ func wantOneOf(t testing.TB, tree *Tree, ino sharefs.Ino, change [2]sparse) (tar
 
 // The daemon is killed at each place of an adoption, and the power goes: the file is whole after the next start, and what garbage collection does then changes nothing.
 func TestAdoptInPlaceCutShort(t *testing.T) {
+	t.Parallel()
 	soak := os.Getenv("SHAREFS_SOAK") != ""
 	for name, change := range changesInPlace() {
 		if !soak && name != "a part" {
@@ -117,6 +118,7 @@ func scatterBlocks(t testing.TB, path string, old []byte, r *rand.Rand) {
 
 // What fails leads back to what the file held, and the next try does it.
 func TestAdoptInPlaceFails(t *testing.T) {
+	t.Parallel()
 	change := changesInPlace()["a part"]
 	change[1] = holed(change[1].text, run{16384, 32768})
 	p := inPlacePair(t, change)
@@ -163,6 +165,7 @@ func TestAdoptInPlaceFails(t *testing.T) {
 
 // What can be finished neither way stays closed, across starts, and makes no version; another content may take its place, and it opens when the disk is well again.
 func TestAdoptInPlaceFailsBothWays(t *testing.T) {
+	t.Parallel()
 	change := changesInPlace()["a part"]
 	for _, then := range []string{"well", "killed", "replaced", "replaced by a rename", "removed"} {
 		t.Run(then, func(t *testing.T) {
@@ -338,6 +341,7 @@ func TestAdoptInPlaceGoesBackToASecondClose(t *testing.T) {
 
 // A start that cannot do what a row says goes back to what the file held.
 func TestAdoptInPlaceGoesBackAtAStart(t *testing.T) {
+	t.Parallel()
 	change := changesInPlace()["a part"]
 	p := inPlacePair(t, change)
 	h := must[*Handle](t)(p.here.Open(p.ino, unix.O_RDONLY, root))
@@ -385,6 +389,7 @@ func TestAdoptInPlaceGoesBackAtAStart(t *testing.T) {
 
 // Behind a rebuild an adoption that was cut short is finished, and one that was over is not done again over what was written since.
 func TestAdoptInPlaceAndRebuild(t *testing.T) {
+	t.Parallel()
 	change := changesInPlace()["a part"]
 	p := inPlacePair(t, change)
 	p.here.checkpoint.room = func() int64 { return 1 << 40 }

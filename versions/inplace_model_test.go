@@ -23,6 +23,7 @@ type adoptionModel struct {
 }
 
 func TestAdoptionModel(t *testing.T) {
+	t.Parallel()
 	steps, seeds := 12, uint64(1)
 	if os.Getenv("SHAREFS_SOAK") != "" {
 		steps, seeds = 100, 10

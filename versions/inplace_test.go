@@ -157,6 +157,7 @@ func (p *inPlaceTrees) file(t testing.TB, name string, change [2]sparse) {
 
 // Whatever takes the place of what a file held, who has it open sees that, holes stay holes, and the history has both.
 func TestAdoptInPlace(t *testing.T) {
+	t.Parallel()
 	for _, patch := range []bool{false, true} {
 		p := inPlacePair(t, [2]sparse{}, func(c *Config) {
 			if patch {
@@ -250,6 +251,7 @@ func wantNoAdoption(t testing.TB, tree *Tree) {
 
 // Whoever opens a file while it is being adopted waits, and finds the new content; one who writes changes that.
 func TestOpenedWhileAdopted(t *testing.T) {
+	t.Parallel()
 	change := changesInPlace()["a part"]
 	for _, writer := range []bool{false, true} {
 		p := inPlacePair(t, change)
@@ -308,6 +310,7 @@ func TestOpenedWhileAdopted(t *testing.T) {
 
 // A file that loses its name while it is being adopted, or has another one, is nothing special.
 func TestRenamedAndRemovedWhileAdopted(t *testing.T) {
+	t.Parallel()
 	change := changesInPlace()["a part"]
 	p := inPlacePair(t, [2]sparse{})
 	for _, what := range []string{"renamed", "linked", "removed"} {
@@ -348,6 +351,7 @@ func TestRenamedAndRemovedWhileAdopted(t *testing.T) {
 
 // A patch that does not fit any more, or is to be another file, is staged as a whole after all.
 func TestPatchThatDoesNotFit(t *testing.T) {
+	t.Parallel()
 	change := changesInPlace()["a part"]
 	p := inPlacePair(t, change, func(c *Config) { c.patchSize = 1 })
 	p.here.past.aside.clones = false
@@ -370,6 +374,7 @@ func TestPatchThatDoesNotFit(t *testing.T) {
 
 // A content that differs in few places from what a file holds leads to just those.
 func TestApart(t *testing.T) {
+	t.Parallel()
 	tree := testTree(t, t.TempDir(), byHand)
 	r := rand.New(rand.NewPCG(3, 3))
 	text := []byte(blob(1, 700_000))

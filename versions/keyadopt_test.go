@@ -79,6 +79,7 @@ func eachByItsKey(t testing.TB, tree *Tree) (used map[pack.Epoch]int) {
 // A tree lives through random changes of its keys: others are met, epochs begin, it is closed in between. Every version reads, each record is named by the
 // key of its pack, a scrub finds nothing, collections leave no garbage, and meta.db comes back.
 func TestKeysChangeInBetween(t *testing.T) {
+	t.Parallel()
 	seeds := uint64(2)
 	if os.Getenv("SHAREFS_SOAK") != "" {
 		seeds = 60
@@ -176,6 +177,7 @@ func TestKeysChangeInBetween(t *testing.T) {
 
 // Two stores that give each other their keys use one for what is new, and the same content has the same chunks in both.
 func TestTwoStoresMeet(t *testing.T) {
+	t.Parallel()
 	var trees []*Tree
 	for n := range byte(2) {
 		tree := testTree(t, t.TempDir(), newKeyFile(n).config)
@@ -220,6 +222,7 @@ func TestTwoStoresMeet(t *testing.T) {
 
 // Whatever interrupts the taking up of keys, no key is in use that is not kept, and the store opens; without a key that it has used it does not.
 func TestAdoptKeysIsInterrupted(t *testing.T) {
+	t.Parallel()
 	stop := errors.New("stopped here")
 	for _, at := range []string{"keep", "kept", "learned", ""} {
 		dir := t.TempDir()
@@ -313,6 +316,7 @@ func TestRepairUnderAnEarlierKey(t *testing.T) {
 
 // The bucket of a store with several keys has all of them, sealed by the first, with which alone the store comes back.
 func TestKeysComeBackFromTheBucket(t *testing.T) {
+	t.Parallel()
 	keys := newKeyFile(4)
 	dir := t.TempDir()
 	tree := testTree(t, dir, keys.config)
@@ -363,6 +367,7 @@ func TestKeysComeBackFromTheBucket(t *testing.T) {
 
 // Other hosts cannot bring a store to so many keys that it has no room for the next epoch.
 func TestRoomForEpochs(t *testing.T) {
+	t.Parallel()
 	tree := testTree(t, t.TempDir(), newKeyFile(1).config)
 	var many []keyring.Key
 	for n := range keyring.MaxTaken {
@@ -408,6 +413,7 @@ func TestRebuildWithAnOldRing(t *testing.T) {
 
 // Where the row of the keys is lost, no version is taken for one of a key that it is not of.
 func TestTheRowOfKeysIsLost(t *testing.T) {
+	t.Parallel()
 	for more := range 4 {
 		dir := t.TempDir()
 		keys := newKeyFile(1)
@@ -453,6 +459,7 @@ func loseKeysRow(t testing.TB, tree *Tree) {
 
 // Captures beside the background go on while keys change.
 func TestKeysChangeWhileVersionsAreTaken(t *testing.T) {
+	t.Parallel()
 	keys := newKeyFile(1)
 	tree := testTree(t, t.TempDir(), func(c *Config) {
 		keys.config(c)

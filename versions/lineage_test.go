@@ -106,6 +106,7 @@ var saves = map[string]func(t testing.TB, tree *Tree, name, content string){
 }
 
 func TestHistoryGoesOnWhenAFileIsReplaced(t *testing.T) {
+	t.Parallel()
 	for how, save := range saves {
 		for _, instants := range []bool{false, true} { // whether instants end between the steps, or all is one
 			t.Run(fmt.Sprintf("%s/%v", how, instants), func(t *testing.T) {
@@ -139,6 +140,7 @@ func TestHistoryGoesOnWhenAFileIsReplaced(t *testing.T) {
 }
 
 func TestAllWaysOfSavingMixed(t *testing.T) {
+	t.Parallel()
 	var ways []string
 	for _, how := range slices.Sorted(maps.Keys(saves)) {
 		if how != "vim, keeping the backup" && how != "emacs, replacing the backup" { // they leave files in the others' way
@@ -215,6 +217,7 @@ func TestHistoryFollowsTheFile(t *testing.T) {
 
 // One temporary name serves for several files, one after the other.
 func TestOneTemporaryNameForSeveralFiles(t *testing.T) {
+	t.Parallel()
 	for _, slowly := range []bool{false, true} {
 		tree := testTree(t, t.TempDir(), byHand)
 		want := map[string][]string{}
@@ -276,6 +279,7 @@ func TestLineageOfOtherTypes(t *testing.T) {
 
 // A file that was saved many times by replacing it is listed and searched as one that was not.
 func TestLongChains(t *testing.T) {
+	t.Parallel()
 	const n = 500
 	var now atomic.Int64 // milliseconds; the tree's goroutines read the clock too
 	now.Store(1_800_000_000_000)
@@ -330,6 +334,7 @@ func TestLongChains(t *testing.T) {
 
 // The jump pointers lead where walking link by link does.
 func TestJumpsEqualWalking(t *testing.T) {
+	t.Parallel()
 	tree := testTree(t, t.TempDir(), byHand)
 	r := rand.New(rand.NewPCG(5, 5))
 	var ino sharefs.Ino

@@ -66,6 +66,7 @@ func build(t *testing.T, n nodes, all []span) manifest {
 }
 
 func TestManifestEqualsThePlainList(t *testing.T) {
+	t.Parallel()
 	for seed, n := range []int{0, 1, 2, 15, 16, 17, 100, 511, 512, 513, 5000, 40_000} {
 		all := spansFor(uint64(seed), n)
 		kept := nodes{}

@@ -332,6 +332,7 @@ func (m *model) find(t testing.TB) {
 }
 
 func TestTreeAgainstModel(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()

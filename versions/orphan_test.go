@@ -13,6 +13,7 @@ import (
 
 // A file that is removed while it is restored goes, whoever asks for that holding no reference of the kernel's.
 func TestRemovedWhileItIsRestored(t *testing.T) {
+	t.Parallel()
 	tree := testTree(t, t.TempDir()) // which captures what the file held, and lets go of it then
 	for i := range 8 {
 		name := fmt.Sprint("f", i)

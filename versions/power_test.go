@@ -2,9 +2,7 @@ package versions
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -62,32 +60,11 @@ func outline(t testing.TB, tree *Tree) string {
 	return strings.Join(lines, "\n")
 }
 
-// copyStore copies a store that nothing writes to at the moment, but for its journal and packs.
-func copyStore(t testing.TB, from, to string) {
-	t.Helper()
-	check(t, filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			return os.MkdirAll(filepath.Join(to, rel), 0o700)
-		}
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(to, rel), b, 0o600)
-	}))
-}
-
 // TestTreeAfterLossOfPower lets the power go with everything written since the last sync landed up to some write, and a part of that one. The
 // tree that is left is one that was, no older than the sync. Of the backing files either all that there are have reached the disk,
 // or none since the sync.
 func TestTreeAfterLossOfPower(t *testing.T) {
+	t.Parallel()
 	dir, synced, latest := t.TempDir(), t.TempDir(), t.TempDir()
 	disk := simdisk.New()
 	quiet := func(c *Config) { c.Journal, c.Settle, c.MaxDelay = disk, 1<<40, 1<<40 }

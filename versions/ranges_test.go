@@ -55,6 +55,7 @@ func TestRangesHoldWhatWasAdded(t *testing.T) {
 }
 
 func TestRangesAreBounded(t *testing.T) {
+	t.Parallel()
 	var set ranges
 	r := rand.New(rand.NewPCG(1, 22))
 	var added []int64

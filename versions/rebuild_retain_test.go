@@ -29,6 +29,7 @@ func showings(m *retainModel) map[sharefs.HLC]string {
 // History is thinned before and after the checkpoint, and meta.db is lost: every moment shows what it showed, every version that was kept is there, and
 // none else; so it is after another run, which drops what the rebuild brought back of the past of names.
 func TestRebuildAfterRetention(t *testing.T) {
+	t.Parallel()
 	m := newRetainModel(t, 9)
 	p := retain.Policy{Rules: retain.Default(), MinVersions: 2}
 	for i := range 96 {

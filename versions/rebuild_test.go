@@ -188,6 +188,7 @@ func removeJournal(t testing.TB, dir string) { check(t, os.RemoveAll(filepath.Jo
 
 // After an orderly end meta.db, the journal or both are lost: every row with all of its past is there again, every version reads.
 func TestRebuildAfterAnOrderlyEnd(t *testing.T) {
+	t.Parallel()
 	for seed, lose := range []func(testing.TB, string){removeMeta, func(t testing.TB, dir string) { removeMeta(t, dir); removeJournal(t, dir) }} {
 		dir := t.TempDir()
 		m := lived(t, dir, 500+uint64(seed))
@@ -245,6 +246,7 @@ func names2(t testing.TB, tree *Tree) map[string]sharefs.Ino { return names(t, t
 
 // The daemon is killed, and meta.db is lost: nothing that was acknowledged is, for the journal is there.
 func TestRebuildAfterAKill(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	m := lived(t, dir, 510)
 	check(t, m.tree.db.Checkpoint()) // of what the archive has not yet
@@ -284,6 +286,7 @@ func TestRebuildAfterAKill(t *testing.T) {
 
 // Both are lost after a kill: the tree is as it was when the archive was last written, and what live files hold is not older than it was.
 func TestRebuildFromTheArchiveAlone(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	m := lived(t, dir, 520)
 	check(t, m.tree.checkpoint.flush())
@@ -328,6 +331,7 @@ func TestRebuildFromTheArchiveAlone(t *testing.T) {
 
 // The journal alone is lost: a start sees what it lacks, and a rebuild brings it back.
 func TestLostJournalIsNoticed(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	m := lived(t, dir, 530)
 	m.run(t, 500, 520) // of which meta.db knows nothing
@@ -379,6 +383,7 @@ func TestRebuildBare(t *testing.T) {
 
 // A rebuild that is interrupted anywhere can be made again, and a mount that comes between loses nothing.
 func TestRebuildInterrupted(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	m := lived(t, dir, 540)
 	check(t, m.tree.Close())
@@ -440,6 +445,7 @@ func TestRebuildInterrupted(t *testing.T) {
 // Garbage collections remove, rewrite and punch packs before and after the checkpoint: a rebuilt tree has every version that was kept, takes nothing for a
 // chunk whose bytes are gone, and its next collection finds all the garbage that there is.
 func TestRebuildAfterGarbageCollections(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	small := func(c *Config) { c.packSize = 200_000 }
 	m := newGCModel(t, testTree(t, dir, byHand, small), 640)

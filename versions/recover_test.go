@@ -47,6 +47,7 @@ func recoverTree(dir string, step func(string) error) (RebuildReport, error) {
 
 // The bucket alone has a store: every name, attribute, content and version is there again, and life goes on, under another identity.
 func TestRecoveredStore(t *testing.T) {
+	t.Parallel()
 	k := keptInBucket(t, 910, nil)
 	dir, _ := fromBucket(t, k.bucket, [32]byte{})
 	r, err := recoverTree(dir, nil)
@@ -73,6 +74,7 @@ func TestRecoveredStore(t *testing.T) {
 
 // A recovery may be interrupted anywhere, any number of times.
 func TestRecoveryInterrupted(t *testing.T) {
+	t.Parallel()
 	k := keptInBucket(t, 911, nil)
 	dir, _ := fromBucket(t, k.bucket, [32]byte{})
 	stop := errors.New("interrupted")
@@ -110,6 +112,7 @@ func TestRecoveryInterrupted(t *testing.T) {
 
 // What was not captured when the bucket was brought up to date is told by name, and the files hold what was.
 func TestRecoveredWithoutTheNewest(t *testing.T) {
+	t.Parallel()
 	k := keptInBucket(t, 912, func(tree *Tree) {
 		a := save(t, tree, "changed in place", "first")
 		save(t, tree, "replaced", "before")
@@ -157,6 +160,7 @@ func TestRecoveredWithoutTheNewest(t *testing.T) {
 
 // A pack is missing: the rest is there, and what is not is named.
 func TestRecoveredWithoutAPack(t *testing.T) {
+	t.Parallel()
 	var ino sharefs.Ino
 	k := keptInBucket(t, 913, func(tree *Tree) {
 		ino = save(t, tree, "in two packs", "first")

@@ -130,6 +130,7 @@ func readBack(t *testing.T, h *history, top manifest, size int64) []byte {
 // TestRecutEqualsCuttingAnew compares with the slow way, which cuts the whole content: after random edits the manifest is the same, to the names of its
 // nodes, and leads to what the file holds. Holes that changed may have other cuts beside them; the content is the same then too.
 func TestRecutEqualsCuttingAnew(t *testing.T) {
+	t.Parallel()
 	tree := testTree(t, t.TempDir(), byHand)
 	h := &tree.past
 	unmoved := func(int64) error { return nil }

@@ -220,6 +220,7 @@ func TestReserveOpened(t *testing.T) {
 
 // A capture that found the disk full tries again as soon as there is room, however long it would have waited.
 func TestCaptureGoesOnWhenThereIsRoom(t *testing.T) {
+	t.Parallel()
 	tree := testTree(t, t.TempDir(), byHand)
 	tree.reserve.setRoom(0)
 	done := make(chan bool)

@@ -322,6 +322,7 @@ func newRetainModel(t testing.TB, seed uint64) *retainModel {
 
 // Files that change, are replaced and removed over months, thinned now and then by rules that change, with tags that come and go.
 func TestRetainModel(t *testing.T) {
+	t.Parallel()
 	seeds := uint64(2)
 	if os.Getenv("SHAREFS_SOAK") != "" {
 		seeds = 50
@@ -492,6 +493,7 @@ func TestViewsBesideRetain(t *testing.T) {
 
 // Every day for some months comes to what one run at the end comes to.
 func TestRetainDailyIsAsOnce(t *testing.T) {
+	t.Parallel()
 	p := retain.Policy{Rules: retain.Rules{All: retain.Day, Hourly: 3 * retain.Day, Daily: 14 * retain.Day, Weekly: 60 * retain.Day}, MinVersions: 2}
 	var states [2][]string
 	for i := range 2 {

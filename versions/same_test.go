@@ -10,6 +10,7 @@ import (
 
 // What two hosts have kept, each under a key of its own, is the same or is not by its bytes alone.
 func TestSame(t *testing.T) {
+	t.Parallel()
 	mine, theirs := newKeyFile(1), newKeyFile(2)
 	here := testTree(t, t.TempDir(), mine.config)
 	there := &other{testTree(t, t.TempDir(), theirs.config), t, map[sharefs.ChunkID]bool{}, 0, nil}

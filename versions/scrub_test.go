@@ -9,6 +9,7 @@ import (
 
 // Packs are read one after the other, all in the time given, and the next start goes on where the last one ended.
 func TestScrubReadsAllPacksInTurn(t *testing.T) {
+	t.Parallel()
 	l := makeLibrary(t)
 	month := func(c *Config) {
 		l.config(c)

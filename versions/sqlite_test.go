@@ -49,6 +49,7 @@ func lastOf(t *testing.T, tree *Tree, ino sharefs.Ino) sharefs.Version {
 
 // A database and its log are taken together, whichever of them is asked for, and are torn unless they were held all the time.
 func TestDatabaseIsTakenWithItsLog(t *testing.T) {
+	t.Parallel()
 	type world struct {
 		hold     fakeHold
 		err      error

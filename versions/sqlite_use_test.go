@@ -11,6 +11,7 @@ import (
 
 // What belongs to an SQLite database that somebody has open for writing is not rewritten, and no version is made of it in vain.
 func TestADatabaseInUseIsNotRestored(t *testing.T) {
+	t.Parallel()
 	for name, text := range map[string]string{"app.db": sqliteMagic + "pages", "app.db-wal": walMagic + "\x82frames",
 		"app.db-journal": journalMagic + "pages before", "app.db-shm": shmMagic + "index", "app.txt": "text"} {
 		t.Run(name, func(t *testing.T) {

@@ -32,6 +32,7 @@ func wantPrepared(t testing.TB, tree *Tree, ready, out int) {
 
 // The file of a large content is filled while that comes, whatever it holds, and Stage takes it.
 func TestFilledAhead(t *testing.T) {
+	t.Parallel()
 	here, there := pair(t)
 	part := blob(1, 2<<20)
 	for i, c := range []struct {
@@ -77,6 +78,7 @@ func TestFilledAhead(t *testing.T) {
 
 // What was filled and is not needed goes.
 func TestFilledInVain(t *testing.T) {
+	t.Parallel()
 	here, there := pair(t)
 	var list []Content
 	for i := range 2 {

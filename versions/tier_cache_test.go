@@ -117,6 +117,7 @@ func (f *far) fsck(o FsckOptions) FsckReport {
 
 // All of history may be in the bucket alone: every version reads, garbage is collected there, checks and rebuilds see that all is well, and new history joins it.
 func TestHistoryMayLiveInTheBucketAlone(t *testing.T) {
+	t.Parallel()
 	f := newFar(t, 910)
 	want := everyVersion(t, f.tree)
 	if s := f.packs.Stats(); s.Remote < 3 || len(want) < 20 {
@@ -180,6 +181,7 @@ func random(seed uint64, n int) string {
 
 // While the bucket is out of reach, what lies there cannot be read, and is neither lost nor garbage; all else goes on.
 func TestBucketOutOfReach(t *testing.T) {
+	t.Parallel()
 	f := newFar(t, 911)
 	want := everyVersion(t, f.tree)
 	f.again()
@@ -231,6 +233,7 @@ func TestBucketOutOfReach(t *testing.T) {
 
 // What a local pack has lost is fetched again from the bucket's copy of it; not what the bucket cannot give at present, which is not given up either.
 func TestRepairFromTheBucket(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	b := switched{&membucket.Bucket{}, new(atomic.Bool)}
 	packs := must[*near.FS](t)(OpenCache(dir, near.Config{Bucket: b, URL: "s3://here/bucket", Patience: time.Minute}))

@@ -86,6 +86,7 @@ func copyLive(t *testing.T, from, to string) {
 // A store that has lived is kept in a bucket: from what the bucket's root names, and the live files, every name is there again, and every
 // version reads. So it is once more when it has lived on, after a garbage collection, and in another life of the daemon.
 func TestStoreComesBackFromItsBucket(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	m := lived(t, dir, 900)
 	tree := m.tree

@@ -15,6 +15,9 @@ import (
 )
 
 // testTree opens a tree in a directory and closes it at the end of the test, unless the test did.
+//
+// Tests that take long run beside each other: each has stores of its own. Those that start processes never do, for a child holds until its exec
+// all that the other tests have open, so that files of theirs that were closed would not come to rest.
 func testTree(t testing.TB, dir string, change ...func(*Config)) *Tree {
 	t.Helper()
 	cfg := Config{Dir: dir, Settle: 10 * time.Millisecond, Pause: time.Minute, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))}

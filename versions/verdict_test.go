@@ -74,6 +74,7 @@ func TestLastSaveIsAVersionThoughAnEarlierVerdictArrives(t *testing.T) {
 
 // Whatever overtakes what: once nobody writes and all verdicts have arrived, what a file holds is its last version.
 func TestLastSaveIsAVersionHoweverVerdictsArrive(t *testing.T) {
+	t.Parallel()
 	tree := testTree(t, t.TempDir(), byHand)
 	long := tree.cfg.Settle
 	for seed := range uint64(150) {

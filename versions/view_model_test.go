@@ -247,6 +247,7 @@ func abandon(t testing.TB, tree *Tree) {
 }
 
 func TestViewsAgainstModel(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
