@@ -45,7 +45,9 @@ type account struct {
 	slots map[slot]converge.Key
 	loose map[converge.Key]bool // of all files
 	world *converge.World       // the same as a tree
-	rows  []Row                 // what is to be on disk
+	// Directories of which nobody has told yet where they are, while something was told that is in them.
+	nameless map[sharefs.Ino]bool
+	rows     []Row // what is to be on disk
 	// What a process was about to make that ended meanwhile, and of which the author has not come to see what became; see made.go.
 	unsure  map[sharefs.FileID]making
 	highest sharefs.Ino // the highest inode that was a file's
@@ -56,6 +58,7 @@ func newAccount() account {
 	a := account{
 		files: index.New(func(e *entry) sharefs.FileID { return e.id }), inos: index.New(func(e *entry) sharefs.Ino { return e.ino }),
 		slots: map[slot]converge.Key{}, loose: map[converge.Key]bool{}, world: converge.NewWorld(), unsure: map[sharefs.FileID]making{},
+		nameless: map[sharefs.Ino]bool{},
 	}
 	a.enrol(newEntry(record.Root, sharefs.RootIno, record.Directory))
 	return a
@@ -186,6 +189,26 @@ func (a *account) release(e *entry) {
 	a.drop(spaceInode, u64(uint64(e.ino)))
 }
 
+// isNameless reports whether an entry is a directory of which nobody has told yet where it is.
+func (e *entry) isNameless() bool {
+	return e.typ == record.Directory && e.names.Len() == 0 && len(e.loose) == 0 && e.id != record.Root
+}
+
+// isBelowNameless reports whether a name of a file is below such a directory.
+func (a *account) isBelowNameless(e *entry, link uint64) bool {
+	for range a.files.Len() {
+		s, ok := e.names.Get(link)
+		if e = a.inos.Get(s.dir); !ok || e == nil {
+			return false
+		}
+		if e.isNameless() {
+			return true
+		}
+		link = 0
+	}
+	return false
+}
+
 // node is a name as the account has it.
 func (a *account) node(e *entry, link uint64) (converge.Node, bool) {
 	s, _ := e.names.Get(link)
@@ -272,6 +295,9 @@ func (a *account) load(db Store) error {
 	for e := range a.files.All() {
 		for link := range e.names.Keys() {
 			a.show(e, link)
+		}
+		if e.isNameless() {
+			a.nameless[e.ino] = true
 		}
 	}
 	return err

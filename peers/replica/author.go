@@ -294,6 +294,9 @@ func (r *Replica) nameCame(c came) error {
 	if err != nil || dir == nil {
 		return err
 	}
+	if dir.isNameless() {
+		r.nameless[dir.ino] = true
+	}
 	before := r.inos.Get(c.Ino)
 	to := converge.Slot{Parent: dir.id, Name: c.Name}
 	if r.lost {

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"maps"
 
 	"sharefs"
 	"sharefs/peers/converge"
@@ -124,8 +125,8 @@ func (p *plan) make() {
 	}
 }
 
-// away lists the files of which nobody knows at the moment where they are, or whether they are here: somebody moves them, or it is to be found out what was made. The author comes first, and
-// nothing is done that hangs on them.
+// away lists the files of which nobody knows at the moment where they are, or whether they are here: somebody moves them, or it is to be found out what was made, or they are in a directory
+// that was made just now, and of which it is still to be told where it is. The author comes first, and nothing is done that hangs on them.
 func (r *Replica) away() map[sharefs.FileID]bool {
 	files := map[sharefs.FileID]bool{}
 	for key := range r.loose {
@@ -133,6 +134,17 @@ func (r *Replica) away() map[sharefs.FileID]bool {
 	}
 	for id := range r.unsure {
 		files[id] = true
+	}
+	maps.DeleteFunc(r.nameless, func(ino sharefs.Ino, _ bool) bool {
+		e := r.inos.Get(ino)
+		return e == nil || !e.isNameless()
+	})
+	if len(r.nameless) > 0 {
+		for key := range r.due {
+			if e := r.files.Get(key.File); e != nil && r.isBelowNameless(e, key.Link) {
+				files[key.File] = true
+			}
+		}
 	}
 	return files
 }

@@ -292,3 +292,61 @@ func TestTheFirstWalkIsToldInParts(t *testing.T) {
 		t.Error("what was new is missing")
 	}
 }
+
+// What is in a new directory of which it is still to be told where it is stays where it is, whatever else is done meanwhile, and over a start.
+func TestWhatIsToldBeforeItsDirectoryStays(t *testing.T) {
+	for _, starts := range []bool{false, true} {
+		t.Run(fmt.Sprint("over a start: ", starts), func(t *testing.T) {
+			all := filled(t, 2)
+			a, b := all[0], all[1]
+			meet(t, all...)
+			a.mkdir("low") // whose marks come before those of what it is put into
+			a.mkdir("low/below")
+			a.write("low/f", "content")
+			a.write("low/below/g", "content")
+			a.mkdir("high")
+			a.rename("low", "high/low")
+			a.settle()
+			paths := []string{"high/low", "high/low/f", "high/low/below", "high/low/below/g"}
+			var before []sharefs.Ino
+			for _, path := range paths {
+				before = append(before, a.find(path))
+			}
+			look := func() {
+				if _, err := a.rep.Apply(); err != nil {
+					t.Fatal(err)
+				}
+				for i, path := range paths {
+					if ino := a.find(path); ino != before[i] {
+						t.Fatalf("%s was inode %d and is %d", path, before[i], ino)
+					}
+				}
+			}
+			parts := 0
+			a.listing = func(int) int { return 1 }
+			a.wrote = func() {
+				parts++
+				look()
+				if starts && parts == 1 {
+					a.listing = func(int) int { return 0 } // it ends here
+				}
+			}
+			a.tell()
+			if starts {
+				a.wrote, a.listing = nil, nil
+				a.reopen()
+				look()
+			} else if parts < 4 {
+				t.Errorf("told in %d parts", parts)
+			}
+			a.wrote, a.listing = nil, nil
+			meet(t, all...)
+			same(t, all...)
+			look()
+			b.right()
+			if got := b.read(b.find("high/low/below/g")); got != "content" {
+				t.Errorf("%q", got)
+			}
+		})
+	}
+}
