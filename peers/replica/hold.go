@@ -223,7 +223,7 @@ func (w *watch) takesAway(rec *record.Record, p *record.Place, last *record.Reco
 	if n, aside := b.aside[key]; aside && (p.Removed() || slotOf(p) == n.Slot) {
 		return false
 	}
-	if young && p.Removed() && w.holds(p.File) {
+	if young && p.Removed() && last.Author == rec.Says().Author && w.holds(p.File, last.Author) {
 		w.uncount(b, key)
 		return false
 	}
@@ -234,10 +234,14 @@ func (w *watch) takesAway(rec *record.Record, p *record.Place, last *record.Reco
 	return !stays
 }
 
-// holds reports whether the item says of a file that was there before that it holds from now on what another one does: that one was made to save it.
-func (w *watch) holds(id sharefs.FileID) bool {
+// holds reports whether the item says of a file that was there before that it holds from now on what another one does, all of which somebody wrote: he made that one to save it. What others wrote to
+// was not made for that.
+func (w *watch) holds(id sharefs.FileID, author sharefs.PeerID) bool {
 	heads := w.r.tree.Heads(id)
-	return len(heads) > 0 && !slices.ContainsFunc(heads, func(id record.ID) bool { return !w.saved[w.r.tree.Record(id).Body.(*record.Version).Content()] })
+	return len(heads) > 0 && !slices.ContainsFunc(heads, func(id record.ID) bool {
+		rec := w.r.tree.Record(id)
+		return rec.Author != author || !w.saved[rec.Body.(*record.Version).Content()]
+	})
 }
 
 // begins notes a name that is given to what is new, where nothing is. Those that were noted longest ago go where it would be too many.
