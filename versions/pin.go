@@ -508,24 +508,28 @@ func (t *Tree) PinLacks() <-chan struct{} { return t.pins.lacks }
 // Loosened receives when files were removed, or are pinned no more.
 func (t *Tree) Loosened() <-chan struct{} { return t.pins.loose }
 
-// PinLacking lists up to most pinned files from an inode on that are absent.
+// PinLacking lists up to most pinned files from an inode on that are absent; fewer: there are no more.
 func (t *Tree) PinLacking(from sharefs.Ino, most int) (list []sharefs.Ino, err error) {
-	var none []sharefs.Ino
-	err = pinInos(t.db, pinLack, from, func(ino sharefs.Ino) bool {
-		if t.lacks(ino) {
-			list = append(list, ino)
-		} else {
-			none = append(none, ino)
+	for {
+		var none []sharefs.Ino
+		whole := true
+		err = pinInos(t.db, pinLack, from, func(ino sharefs.Ino) bool {
+			if t.lacks(ino) {
+				list = append(list, ino)
+			} else {
+				none = append(none, ino)
+			}
+			from = ino + 1
+			whole = len(list) < most && len(none) < pinPiece*16
+			return whole
+		})
+		if err == nil && len(none) > 0 && !t.cfg.ReadOnly {
+			err = t.lackNot(none)
 		}
-		return len(list) < most && len(none) < pinPiece*16
-	})
-	if err == nil && len(none) > 0 && !t.cfg.ReadOnly {
-		err = t.lackNot(none)
+		if err != nil || whole || len(list) >= most {
+			return list, err
+		}
 	}
-	if err == nil && len(list) == 0 && len(none) == pinPiece*16 {
-		return t.PinLacking(none[len(none)-1]+1, most)
-	}
-	return list, err
 }
 
 // lacks reports whether a file is pinned and absent.
