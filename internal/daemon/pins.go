@@ -14,20 +14,34 @@ import (
 // hydrator brings pinned files here that are absent. It asks for each as soon as it is known that it lacks; what nobody has waits without being asked for again until a peer comes, or says that it has just that;
 // what there is no room for waits until there is some. Which files lack is kept by the tree ([versions.Tree.PinLacking]), across restarts.
 type hydrator struct {
-	s    *space
-	wake chan struct{}
+	s       *space
+	wake    chan struct{}
+	lacking func(from sharefs.Ino, most int) ([]sharefs.Ino, error)     // as [versions.Tree.PinLacking]
+	fetch   func(ino sharefs.Ino) (of record.ID, need int64, err error) // has a file come
+	pass    pass                                                        // only run uses it
 
 	mu     sync.Mutex           // guards what follows
-	at     map[sharefs.Ino]bool // being brought
+	anew   bool                 // a pass is to begin: more may be to be tried than what the one under way has not come to
+	soon   time.Time            // when a file is to be tried again; zero: none is
+	at     map[sharefs.Ino]bool // being brought; true: a pass came to it meanwhile
 	waits  map[sharefs.Ino]wait
 	asked  map[record.ID]sharefs.Ino // of those that wait for a peer, by what they wait for
 	events uint64                    // peers that came, or had something new
+}
+
+// pass is how far it has come through all that lacks.
+type pass struct {
+	list  []sharefs.Ino        // that is to be come to next
+	from  sharefs.Ino          // behind that
+	over  bool                 // there is none behind it
+	lacks map[sharefs.Ino]bool // all that was come to
 }
 
 // wait is why a file is not tried at present. Where there is no time it waits for a peer, or for room.
 type wait struct {
 	err   error
 	of    record.ID // the version; zero: none is known
+	need  int64     // bytes that there was no room for
 	until time.Time
 	pause time.Duration
 }
@@ -46,9 +60,15 @@ const (
 var errNoRoom = &sharefs.Error{Op: "bring here", Kind: sharefs.KindNoSpace, Detail: "space.budget has no room for it"}
 
 func (h *hydrator) start(s *space) {
-	h.s, h.wake = s, make(chan struct{}, 1)
-	h.at, h.waits, h.asked = map[sharefs.Ino]bool{}, map[sharefs.Ino]wait{}, map[record.ID]sharefs.Ino{}
+	h.begin(s)
 	s.hands.Go(h.run)
+}
+
+func (h *hydrator) begin(s *space) {
+	h.s, h.wake = s, make(chan struct{}, 1)
+	h.lacking, h.fetch = s.d.tree.PinLacking, s.fetch
+	h.anew = true
+	h.at, h.waits, h.asked = map[sharefs.Ino]bool{}, map[sharefs.Ino]wait{}, map[record.ID]sharefs.Ino{}
 }
 
 // wakeUp has it looked what can be brought.
@@ -77,6 +97,7 @@ func (h *hydrator) retry(versions ...record.ID) {
 			some = true
 		}
 	}
+	h.anew = h.anew || some
 	h.mu.Unlock()
 	if some {
 		h.wakeUp()
@@ -93,12 +114,24 @@ func (h *hydrator) goOn(which func(*wait) bool) {
 	}
 }
 
-// roomMade says that there may be room for what there was none.
-func (h *hydrator) roomMade() {
+// roomMade says that there may be room for so many bytes.
+func (h *hydrator) roomMade(bytes int64) {
 	h.mu.Lock()
-	h.goOn((*wait).forRoom)
+	before := len(h.waits)
+	h.goOn(func(w *wait) bool { return w.forRoom() && w.need <= bytes })
+	some := len(h.waits) < before
+	h.anew = h.anew || some
 	h.mu.Unlock()
-	h.wakeUp()
+	if some {
+		h.wakeUp()
+	}
+}
+
+// again has all be looked at that lacks.
+func (h *hydrator) again() {
+	h.mu.Lock()
+	h.anew = true
+	h.mu.Unlock()
 }
 
 func (h *hydrator) run() {
@@ -111,7 +144,9 @@ func (h *hydrator) run() {
 			return
 		case <-h.wake:
 		case <-tree.PinLacks():
+			h.again()
 		case <-retry.C:
+			h.again()
 		}
 		next, err := h.round()
 		if err != nil && ctx.Err() == nil {
@@ -124,48 +159,70 @@ func (h *hydrator) run() {
 	}
 }
 
-// round begins with what can be brought, and returns after what time there is more to try; 0: when something happens.
+// round begins with what can be brought, and returns after what time there is more to try; 0: when something happens. It goes on where the one before ended, so that what waits is not looked at
+// again for each that comes.
 func (h *hydrator) round() (next time.Duration, err error) {
-	now := time.Now()
-	lacks := map[sharefs.Ino]bool{}
-	for from := sharefs.Ino(0); ; {
-		list, err := h.s.d.tree.PinLacking(from, hydrateList)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.anew {
+		h.anew, h.pass, h.soon = false, pass{lacks: map[sharefs.Ino]bool{}}, time.Time{}
+	}
+	for p := &h.pass; ; {
+		for ; len(p.list) > 0; p.list = p.list[1:] {
+			ino := p.list[0]
+			w, waits := h.waits[ino]
+			switch _, at := h.at[ino]; {
+			case at:
+				h.at[ino] = true
+			case waits && w.until.IsZero():
+			case waits && w.until.After(time.Now()):
+				h.tryAt(w.until)
+			case len(h.at) < hydrators:
+				h.at[ino] = false
+				h.s.hands.Go(func() { h.bring(ino) })
+			default: // whoever ends wakes the loop
+				return h.next(), nil
+			}
+			p.lacks[ino] = true
+		}
+		if p.over {
+			return h.next(), nil
+		}
+		h.mu.Unlock()
+		p.list, err = h.lacking(p.from, hydrateList)
+		h.mu.Lock()
 		if err != nil {
 			return 0, err
 		}
-		h.mu.Lock()
-		for _, ino := range list {
-			lacks[ino] = true
-			w, waits := h.waits[ino]
-			switch {
-			case h.at[ino] || waits && w.until.IsZero():
-			case waits && w.until.After(now):
-				if left := w.until.Sub(now); next == 0 || left < next {
-					next = left
-				}
-			case len(h.at) < hydrators:
-				h.at[ino] = true
-				h.s.hands.Go(func() { h.bring(ino) })
-			default: // whoever ends wakes the loop
-				h.mu.Unlock()
-				return next, nil
+		if p.over = len(p.list) < hydrateList; !p.over {
+			p.from = p.list[len(p.list)-1] + 1
+			continue
+		}
+		for _, ino := range p.list {
+			p.lacks[ino] = true
+		}
+		for ino, w := range h.waits { // what does not lack any more
+			if _, at := h.at[ino]; !at && !p.lacks[ino] {
+				delete(h.waits, ino)
+				delete(h.asked, w.of)
 			}
 		}
-		h.mu.Unlock()
-		if len(list) < hydrateList {
-			break
-		}
-		from = list[len(list)-1] + 1
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for ino, w := range h.waits { // what does not lack any more
-		if !lacks[ino] && !h.at[ino] {
-			delete(h.waits, ino)
-			delete(h.asked, w.of)
-		}
+}
+
+// tryAt has it looked at what lacks at a time. h.mu is held.
+func (h *hydrator) tryAt(at time.Time) {
+	if h.soon.IsZero() || at.Before(h.soon) {
+		h.soon = at
 	}
-	return next, nil
+}
+
+// next is how long it is up to then, 0 if there is no such time. h.mu is held.
+func (h *hydrator) next() time.Duration {
+	if h.soon.IsZero() {
+		return 0
+	}
+	return max(time.Until(h.soon), time.Millisecond)
 }
 
 // bring brings one file here.
@@ -173,8 +230,9 @@ func (h *hydrator) bring(ino sharefs.Ino) {
 	h.mu.Lock()
 	events := h.events
 	h.mu.Unlock()
-	of, err := h.fetch(ino)
+	of, need, err := h.fetch(ino)
 	h.mu.Lock()
+	h.anew = h.anew || h.at[ino] && err == nil // it may lack something else by now
 	delete(h.at, ino)
 	was := h.waits[ino]
 	delete(h.waits, ino)
@@ -182,9 +240,9 @@ func (h *hydrator) bring(ino sharefs.Ino) {
 	switch {
 	case err == nil, h.s.ctx.Err() != nil:
 	case errors.Is(err, errNoRoom):
-		h.waits[ino] = wait{err: err, of: of}
+		h.waits[ino] = wait{err: err, of: of, need: need}
 	case errors.Is(err, sharefs.KindUnreachable):
-		if h.events == events { // else somebody may have it who came meanwhile
+		if h.anew = h.anew || h.events != events; h.events == events { // else somebody may have it who came meanwhile
 			h.waits[ino] = wait{err: err, of: of}
 			if of != (record.ID{}) {
 				h.asked[of] = ino
@@ -192,26 +250,29 @@ func (h *hydrator) bring(ino sharefs.Ino) {
 		}
 	default:
 		pause := min(max(2*was.pause, hydratePause), hydrateMost)
-		h.waits[ino] = wait{err: err, until: time.Now().Add(pause), pause: pause}
+		w := wait{err: err, until: time.Now().Add(pause), pause: pause}
+		h.waits[ino] = w
+		h.tryAt(w.until)
 	}
 	h.mu.Unlock()
 	h.wakeUp()
 }
 
-// fetch has all of a file come, within the budget, and returns the version that was asked for.
-func (h *hydrator) fetch(ino sharefs.Ino) (of record.ID, err error) {
-	s := h.s
-	tree := s.d.tree
-	p, err := tree.Presence(ino)
+// fetch has all of a pinned file come, within the budget, and returns the version that was asked for, and how much of it there was to come.
+func (s *space) fetch(ino sharefs.Ino) (of record.ID, need int64, err error) {
+	p, err := s.d.tree.Presence(ino)
 	if err != nil || !p.Absent {
-		return of, nil // it is gone, or was brought by others
+		return of, 0, nil // it is gone, or was brought by others
 	}
 	of, err = s.d.travel.wantedOf(ino)
 	if err != nil {
-		return of, err
+		return of, 0, err
 	}
-	return of, s.bring(s.ctx.Done(), ino, &p, false)
+	return of, toCome(&p), s.bring(s.ctx.Done(), ino, &p, false)
 }
+
+// toCome is how many bytes of a file are not here.
+func toCome(p *versions.Presence) int64 { return int64(p.Size - min(p.Here, p.Size)) }
 
 // bringOne is what a user asks for who wants a file here.
 func (s *space) bringOne(cancel <-chan struct{}, ino sharefs.Ino) error {
@@ -227,7 +288,7 @@ func (s *space) bring(cancel <-chan struct{}, ino sharefs.Ino, p *versions.Prese
 	if s.budget == 0 {
 		return s.d.tree.Bring(cancel, ino, patient, nil)
 	}
-	r, err := s.reserve(ino, int64(p.Size-min(p.Here, p.Size)))
+	r, err := s.reserve(ino, toCome(p))
 	if err != nil {
 		return err
 	}

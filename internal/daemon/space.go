@@ -176,21 +176,21 @@ func (s *space) run() {
 		now := time.Now()
 		if due := !now.Before(next); !now.Before(full) && (more > 0 || due && s.d.tree.Activity() != seen) {
 			seen = s.d.tree.Activity()
-			fits, err := s.fit(more)
+			fits, could, err := s.fit(more)
 			if err != nil && s.ctx.Err() == nil {
 				s.d.log.Warn("what is here cannot be brought into space.budget", "error", err)
 			}
 			took := time.Since(now)
 			next = time.Now().Add(min(10*took, spaceLook))
 			s.mu.Lock()
-			if s.wanted, s.full = 0, (time.Time{}); !fits { // nothing but time, or others, makes room
+			if s.wanted, s.full = 0, (time.Time{}); !fits && more <= could { // nothing but time, or others, makes room
 				s.full = time.Now().Add(max(spacePause, 10*took))
 			}
 			close(s.passed)
 			s.passed = make(chan struct{})
 			s.mu.Unlock()
 			if fits {
-				s.pins.roomMade()
+				s.pins.roomMade(could)
 			}
 		}
 		wait := spaceLook
@@ -309,19 +309,24 @@ func (s *space) figures() *status.Room {
 	return &r
 }
 
-// fit frees what was used longest ago until there is room for so many bytes more, and reports whether there is: what others have in several copies goes first.
-func (s *space) fit(more int64) (fits bool, err error) {
+// fit frees what was used longest ago until there is room for so many bytes more, and reports whether there is, and for how many there could be at most: what others have in several copies goes first.
+// For what there is no room in any case nothing goes.
+func (s *space) fit(more int64) (fits bool, could int64, err error) {
 	used, list, err := s.measure()
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	s.mu.Lock()
 	taken := uint64(s.taken)
 	s.mu.Unlock()
-	if free := s.budget - min(used+taken, s.budget); used+taken <= s.budget*freeFrom/100 && uint64(more) <= free {
-		return true, nil
+	need := more
+	if could = int64(s.budget) - int64(used+taken) + mostGone(list); more > could {
+		need = 0
 	}
-	goal := min(s.budget*freeTo/100, s.budget-min(uint64(more)+taken, s.budget))
+	if free := s.budget - min(used+taken, s.budget); used+taken <= s.budget*freeFrom/100 && uint64(need) <= free {
+		return need == more, could, nil
+	}
+	goal := min(s.budget*freeTo/100, s.budget-min(uint64(need)+taken, s.budget))
 	slices.SortStableFunc(list, func(a, b versions.Here) int { return cmpTime(a.Used, b.Used) })
 	c := &s.d.store.Config.Space
 	var inPacks uint64
@@ -346,11 +351,24 @@ func (s *space) fit(more int64) (fits bool, err error) {
 	}
 	if inPacks > fewestBytes || used > goal && inPacks > 0 {
 		if _, err := s.d.tree.GC(s.ctx, versions.GCOptions{Hurry: true}, nil); err != nil && !errors.Is(err, sharefs.KindBusy) {
-			return false, err
+			return false, could, err
 		}
 	}
-	used, _, err = s.measure()
-	return used+taken+uint64(more) <= s.budget, err
+	used, list, err = s.measure()
+	return used+taken+uint64(more) <= s.budget, int64(s.budget) - int64(used+taken) + mostGone(list), err
+}
+
+// mostGone is how many bytes there are fewer if all goes that could, also from packs.
+func mostGone(list []versions.Here) (bytes int64) {
+	for i := range list {
+		if h := &list[i]; h.Rests {
+			bytes += int64(h.Bytes)
+			if h.Kept {
+				bytes += int64(h.Bytes)
+			}
+		}
+	}
+	return bytes
 }
 
 func cmpTime(a, b sharefs.Time) int {

@@ -1,0 +1,43 @@
+package peers
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"sharefs/integration/mounttest"
+	where "sharefs/internal/client"
+)
+
+// A pinned file for which the budget can have no room, whatever goes, has nothing go: what is here is of more use than what cannot come.
+func TestPinThatCannotFitFreesNothing(t *testing.T) {
+	const size = 3 << 20
+	a, b := spacious(t, "16MiB", true)
+	a.do(os.Mkdir(a.Path("keep"), 0o755))
+	for i := range 3 {
+		a.do(os.WriteFile(a.Path(fmt.Sprint("f", i)), random(uint64(i), size), 0o644))
+	}
+	for i := range 3 {
+		name := fmt.Sprint("f", i)
+		b.named(name, size)
+		_, err := os.ReadFile(b.Path(name))
+		b.do(err)
+		mounttest.WaitFor(t, name+" is here", func() bool { return b.here(name).State == where.HereFull })
+	}
+	b.must("pin", "keep")
+	a.do(os.WriteFile(a.Path("keep/huge"), random(9, 20<<20), 0o644))
+	b.named("keep/huge", 20<<20)
+	mounttest.WaitFor(t, "status says that there is no room", func() bool {
+		return strings.Contains(strings.Join(b.status().Problems, "\n"), "1 pinned file cannot come")
+	})
+	for i := range 3 {
+		name := fmt.Sprint("f", i)
+		if p := b.here(name); p.State != where.HereFull {
+			t.Errorf("%s went: %+v", name, p)
+		}
+	}
+	if p := b.here("keep/huge"); p.State != where.HereAbsent {
+		t.Errorf("%+v", p)
+	}
+}
