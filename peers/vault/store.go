@@ -272,7 +272,8 @@ func (v *Vault) begin(key string, want object, only condition) (*incoming, error
 	case old == nil && len(v.objects) >= maxObjects:
 		err = no(sharefs.KindNoSpace, "%d objects are kept, and no more than that", maxObjects)
 	case v.used+v.held+in.held > quota+replaced:
-		err = no(sharefs.KindNoSpace, "it keeps %d bytes for this host (its quota), of which %d are used", quota, v.used+v.held)
+		err = no(sharefs.KindNoSpace, "it keeps %d bytes for this host (its quota), of which %d are used: its owner gives more with sharefs peers limit NAME quota=SIZE, or keep less history here (sharefs retain --quota SIZE)",
+			quota, v.used+v.held)
 	case !v.store.reserve(in.held, uint64(want.size), free):
 		err = no(sharefs.KindNoSpace, "its disk is full: %d bytes are free, and %d stay so", free, v.store.cfg.Spare)
 	default:
