@@ -60,7 +60,9 @@ func (r *Replica) authorPart(after *Mark) (n int, more bool, err error) {
 	}
 	if err == nil && len(list) == 0 {
 		r.unseen = false
-		err = r.madeNothing()
+		if len(r.unread) == 0 && !r.hidden { // or it may be among what cannot be looked at
+			err = r.madeNothing()
+		}
 	}
 	if err != nil || len(list) == 0 && (*after != (Mark{}) || len(r.later)+len(r.loose) == 0) {
 		return 0, false, err
@@ -134,7 +136,7 @@ func (r *Replica) compare(list []Mark) error {
 	var news []came
 	for _, m := range list {
 		if m.Cookie == 0 {
-			if err := r.madeAndGone(m.Ino); err != nil {
+			if err := r.blind.pass(r.madeAndGone(m.Ino)); err != nil {
 				return err
 			}
 			continue

@@ -98,7 +98,8 @@ func (b *blind) passName(s slot, err error) error {
 // stays reports whether a mark is not dealt with.
 func (r *Replica) stays(m Mark) bool {
 	if m.Cookie == 0 {
-		return r.blind.inos[m.Ino] != nil
+		// What was made perhaps is known by its name, which may be among what cannot be looked at; if it is gone by then, by this.
+		return r.blind.inos[m.Ino] != nil || len(r.unsure) > 0 && r.inos.Get(m.Ino) == nil
 	}
 	s := slot{m.Ino, m.Cookie}
 	return r.early[s] || r.blind.slots[s]

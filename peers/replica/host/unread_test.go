@@ -3,6 +3,7 @@ package host
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,4 +102,42 @@ func marked(t *testing.T, s *site) []replica.Mark {
 	list, err := s.as().Changes(replica.Mark{}, 1<<20)
 	check(t, err)
 	return list
+}
+
+// A file was made for another host, its name is not in the account since the database failed, and then it cannot be read: when somebody removes it later, that is known to be a removal.
+func TestWhatWasMadeAndCannotBeRead(t *testing.T) {
+	for _, what := range []string{"attr", "content", "names"} {
+		t.Run(what, func(t *testing.T) {
+			all := filled(t, 2)
+			a, b := all[0], all[1]
+			meet(t, all...)
+			a.write("made", "of a")
+			a.settle()
+			a.tell()
+			b.hear(a, 1<<20)
+			b.store.fail, b.store.only = true, uint8(slices.Index(replica.Spaces, "inode")+1)
+			if _, err := b.apply(); err == nil {
+				t.Fatal("it could be written down")
+			}
+			b.store.fail, b.store.only = false, 0
+			b.reopen()
+			ino := b.find("made")
+			if ino == 0 {
+				t.Fatal("it was not made")
+			}
+			if what == "names" {
+				ino = sharefs.RootIno
+			}
+			b.unread = map[sharefs.Ino]string{ino: what}
+			b.tell()
+			b.tell()
+			b.unread = nil
+			b.unlink("made")
+			meet(t, all...)
+			same(t, all...)
+			if a.find("made") != 0 {
+				t.Errorf("what was removed came back:\n%s", a.shows())
+			}
+		})
+	}
 }
