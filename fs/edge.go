@@ -36,13 +36,14 @@ type edge struct {
 	others   []Hierarchy
 	side     func(dir sharefs.Ino, name, suffix string) (Entry, error)
 	free     func(sharefs.Ino) error
+	promised func(sharefs.Ino) ([]sharefs.PeerID, bool, error)
 	bring    func(<-chan struct{}, sharefs.Ino) error
 }
 
 func newEdge(cfg *Config) *edge {
 	e := &edge{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(), tree: cfg.Tree, log: cfg.Log, ctl: cfg.Ctl, ctlDirs: cfg.CtlDirs, owner: *fuse.CurrentOwner(),
-		others: cfg.Hierarchies, side: cfg.Side, free: cfg.Free, bring: cfg.Bring,
+		others: cfg.Hierarchies, side: cfg.Side, free: cfg.Free, promised: cfg.Promised, bring: cfg.Bring,
 	}
 	e.nodes.init()
 	e.viewers.owner = e.owner.Uid

@@ -13,7 +13,7 @@ import (
 
 // Attributes of the mount's own. On a version they say which one it is. On a live file the first one tells which
 // version its content is, if it has not changed since, but listings leave it out, so that cp -a and rsync copy none; nor do listings show them in a
-// view of the past, where the time is that of the view. The others are commands that take effect when written (command.go), but for attrMoment and attrInUse.
+// view of the past, where the time is that of the view. The others are commands that take effect when written (command.go), but for attrMoment, attrInUse, attrHere and attrPromised.
 const (
 	ownPrefix   = "user.sharefs."
 	attrVersion = ownPrefix + "version" // number, decimal
@@ -34,6 +34,7 @@ const (
 	attrSwitch   = ownPrefix + "switch"   // NAME, or nothing
 	attrSnapshot = ownPrefix + "snapshot" // on the root: NAME and a note as for a tag, or nothing
 	attrHere     = ownPrefix + "here"     // to be read of a file: SIZE, BYTES that are here, "full" or "absent", and "pinned" where it is
+	attrPromised = ownPrefix + "promised" // to be read of a file that others rely on: the ids of those that are known, one in a line
 	attrFree     = ownPrefix + "free"     // the content need not stay here
 	attrBring    = ownPrefix + "bring"    // all of the content is to come here, which is waited for
 
@@ -178,6 +179,8 @@ func (e *edge) ownXattr(ino sharefs.Ino, attr string) ([]byte, error) {
 		return e.momentXattr()
 	case attr == attrHere:
 		return e.hereXattr(ino)
+	case attr == attrPromised:
+		return e.promisedXattr(ino)
 	case attr == attrInUse:
 		return e.inUseXattr(ino)
 	case attr == attrInode:
@@ -215,6 +218,21 @@ func (e *edge) hereXattr(ino sharefs.Ino) ([]byte, error) {
 		b = append(b, " pinned"...)
 	}
 	return b, nil
+}
+
+func (e *edge) promisedXattr(ino sharefs.Ino) ([]byte, error) {
+	if e.promised == nil {
+		return nil, sharefs.KindNoAttr
+	}
+	to, ok, err := e.promised(ino)
+	if err == nil && !ok || sharefs.KindOf(err) == sharefs.KindInvalid {
+		err = sharefs.KindNoAttr
+	}
+	var b []byte
+	for _, id := range to {
+		b = append(append(b, id.String()...), '\n')
+	}
+	return b, err
 }
 
 func (e *edge) inUseXattr(ino sharefs.Ino) ([]byte, error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +17,7 @@ import (
 type moved struct {
 	Files int    `json:"files"`
 	Bytes uint64 `json:"bytes"`
-	Stay  []stay `json:"stay,omitempty"` // what free left as it was
+	Stay  []stay `json:"stay,omitempty"` // what free or unpin left as it was
 }
 
 func (a *app) pin() *cobra.Command {
@@ -34,17 +35,15 @@ with which as much comes as there is room for.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			list, err := presences(args)
 			if err != nil {
-				return err
+				return noneDone(err, args, "pinned")
 			}
 			if !beyond {
 				if err := fits(args[0], list); err != nil {
 					return err
 				}
 			}
-			for _, path := range args {
-				if err := client.Pin(path); err != nil {
-					return err
-				}
+			if err := inTurn(args, "pinned", client.Pin); err != nil {
+				return err
 			}
 			done := moved{Files: len(list)}
 			var lack []client.Presence
@@ -58,6 +57,8 @@ with which as much comes as there is room for.`,
 			lost, err := a.bring(lack, total, &done)
 			if err == nil && a.json {
 				err = a.writeJSON(done)
+			} else if err == nil && len(list) == 0 {
+				err = a.printf("Pinned; no file is in it yet, and what comes into it comes here by itself.\n")
 			} else if err == nil {
 				err = a.printf("Pinned %s; %s came.\n", term.Of(uint64(done.Files), "file"), term.Size(done.Bytes))
 			}
@@ -69,6 +70,45 @@ with which as much comes as there is room for.`,
 	}
 	cmd.Flags().BoolVar(&beyond, "beyond", false, "Pin although the budget has no room for all of it")
 	return cmd
+}
+
+// noneDone is the error for which nothing was done to any of several paths.
+func noneDone(err error, paths []string, done string) error {
+	if len(paths) < 2 {
+		return err
+	}
+	return fmt.Errorf("%w; nothing was %s", err, done)
+}
+
+// inTurn does something to one path after the other, and says with the first error to which it was done before.
+func inTurn(paths []string, done string, do func(path string) error) error {
+	for i, path := range paths {
+		err := do(path)
+		switch {
+		case err == nil:
+		case i == 0:
+			return noneDone(err, paths, done)
+		default:
+			return fmt.Errorf("%w; %s before that: %s", err, done, someOf(paths[:i]))
+		}
+	}
+	return nil
+}
+
+// someOf names the first of some paths.
+func someOf(paths []string) string {
+	var b strings.Builder
+	for i, path := range paths {
+		if i == mostStay {
+			fmt.Fprintf(&b, " and %s more", term.Count(uint64(len(paths)-i)))
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(term.Quote(path))
+	}
+	return b.String()
 }
 
 // presences tells how much is here of all files of some paths.
@@ -133,156 +173,4 @@ func (a *app) bring(lack []client.Presence, total uint64, done *moved) (lost los
 		progress.Show("bring here", done.Bytes, total, "bytes")
 	}
 	return lost, nil
-}
-
-func (a *app) unpin() *cobra.Command {
-	return &cobra.Command{
-		Use:   "unpin PATH...",
-		Short: "Let files go from this host again when there is no room",
-		Long: `Take back what pin said, of directories with all that is in them. The files stay until
-the budget wants their room, or sharefs free is asked for.`,
-		Args: between(mostPaths, "PATH"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			before, err := presences(args)
-			if err != nil {
-				return err
-			}
-			unpin := func(path string) error {
-				_, err := client.Unpin(path)
-				return err
-			}
-			if err := client.EachFile(args, unpin, unpin); err != nil {
-				return err
-			}
-			var done moved
-			var left []string
-			for _, h := range before {
-				if !h.Pinned {
-					continue
-				}
-				if now, err := client.LookHere(h.Path); err == nil && now.Pinned {
-					left = append(left, h.Path)
-				} else {
-					done.Files++
-				}
-			}
-			if a.json {
-				err = a.writeJSON(done)
-			} else if len(left) == 0 || done.Files > 0 {
-				err = a.printf("Unpinned %s.\n", term.Of(uint64(done.Files), "file"))
-			}
-			if err == nil && len(left) > 0 {
-				detail := "a directory above it is pinned: unpin that"
-				if above, ok := client.PinnedAbove(left[0]); ok {
-					detail = "it is pinned with " + term.Quote(above) + ": unpin that, or move the file out of it"
-				} else {
-					detail = "it has another name in a directory that is pinned"
-				}
-				err = &sharefs.Error{Op: "unpin", Path: term.Quote(left[0]), Kind: sharefs.KindPermission, Detail: detail}
-				if more := len(left) - 1; more > 0 {
-					err = fmt.Errorf("%w; so it is with %s", err, term.Of(uint64(more), "more file"))
-				}
-			}
-			return err
-		},
-	}
-}
-
-// stay is a file that was not freed.
-type stay struct {
-	Path string `json:"path"`
-	Why  string `json:"why"`
-}
-
-// mostStay is how many files are named that stay, for each reason.
-const mostStay = 5
-
-func (a *app) free() *cobra.Command {
-	return &cobra.Command{
-		Use:   "free PATH...",
-		Short: "Let the content of files go from this host, where others keep it",
-		Long: `Let the content of files go from this host. They stay in the tree, and come again
-when they are read. A file goes only if another host that is connected, and trusted
-with write, promises to keep its copy ([space] min in share.toml says how many), nobody
-has it open, and it is not pinned; those that stay are named.`,
-		Args: between(mostPaths, "PATH"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			var done moved
-			var first error
-			if err := client.EachFile(args, nil, func(path string) error {
-				h, err := client.LookHere(path)
-				if err != nil || h.State == client.HereAbsent || h.Size == 0 {
-					return err
-				}
-				if err := client.Free(path); err != nil {
-					if done.Stay = append(done.Stay, stay{path, whyStays(err)}); first == nil {
-						first = err
-					}
-					return nil
-				}
-				done.Files++
-				done.Bytes += h.Here
-				return nil
-			}); err != nil {
-				return err
-			}
-			if a.json {
-				if err := a.writeJSON(done); err != nil {
-					return err
-				}
-			} else if done.Files > 0 || first == nil {
-				if err := a.printf("Freed %s, %s.\n", term.Of(uint64(done.Files), "file"), term.Size(done.Bytes)); err != nil {
-					return err
-				}
-			}
-			if len(done.Stay) < 2 {
-				return first
-			}
-			if !a.json {
-				if err := a.listStay(done.Stay); err != nil {
-					return err
-				}
-			}
-			return fmt.Errorf("%s stay", term.Of(uint64(len(done.Stay)), "file"))
-		},
-	}
-}
-
-// whyStays is an error of freeing without what it says of which file.
-func whyStays(err error) string {
-	var e *sharefs.Error
-	if errors.As(err, &e) && e.Detail != "" {
-		return e.Detail
-	}
-	return message(err)
-}
-
-// listStay names files that stay, those of one reason together.
-func (a *app) listStay(list []stay) error {
-	var reasons []string
-	by := map[string][]string{}
-	for _, s := range list {
-		if by[s.Why] == nil {
-			reasons = append(reasons, s.Why)
-		}
-		by[s.Why] = append(by[s.Why], s.Path)
-	}
-	for _, why := range reasons {
-		if err := a.printf("Not freed, for %s:\n", term.Clean(why)); err != nil {
-			return err
-		}
-		for i, path := range by[why] {
-			line := term.Clean(path)
-			if i == mostStay {
-				line = "and " + term.Of(uint64(len(by[why])-i), "more file")
-			}
-			if err := a.printf("  %s\n", line); err != nil {
-				return err
-			}
-			if i == mostStay {
-				break
-			}
-		}
-	}
-	return nil
 }

@@ -60,7 +60,7 @@ func LookHere(path string) (h Presence, err error) {
 	return h, nil
 }
 
-// EachFile calls fn for each regular file of some paths, below directories too, and dir for each directory before what is in it; dir may be nil. Symlinks are left alone.
+// EachFile calls fn for each regular file of some paths, below directories too, once however often it is named, and dir for each directory before what is in it; dir may be nil. Symlinks are left alone.
 // A directory is to lie in a mount; whoever is given a file says so of it.
 func EachFile(paths []string, dir, fn func(path string) error) error {
 	for _, path := range paths { // before anything is done to one of them
@@ -68,6 +68,7 @@ func EachFile(paths []string, dir, fn func(path string) error) error {
 			return PathError("read", path, err)
 		}
 	}
+	seen := map[string]bool{} // of several paths, what was come to: one may lie in another
 	for _, top := range paths {
 		err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 			switch {
@@ -76,6 +77,17 @@ func EachFile(paths []string, dir, fn func(path string) error) error {
 			case path == top && d.IsDir():
 				if _, err := MountOf(path); err != nil {
 					return err
+				}
+			}
+			if len(paths) > 1 {
+				if full, err := filepath.Abs(path); err == nil {
+					if seen[full] {
+						if d.IsDir() && path == top {
+							return fs.SkipDir
+						}
+						return nil
+					}
+					seen[full] = true
 				}
 			}
 			switch {
@@ -109,6 +121,12 @@ func Unpin(path string) (bool, error) {
 	return err == nil, setError("unpin", path, err)
 }
 
+// PinnedItself reports whether a file or directory is pinned, and not only what it is in.
+func PinnedItself(path string) bool {
+	n, err := unix.Lgetxattr(path, pinAttr, nil)
+	return err == nil && n > 0
+}
+
 // PinnedAbove returns the nearest directory above a name in the mount that is pinned.
 func PinnedAbove(path string) (dir string, ok bool) {
 	m, inside, err := NameInMount(path)
@@ -116,7 +134,7 @@ func PinnedAbove(path string) (dir string, ok bool) {
 		return "", false
 	}
 	for at := filepath.Dir(filepath.Join(m.Point, inside)); ; at = filepath.Dir(at) {
-		if n, err := unix.Lgetxattr(at, pinAttr, nil); err == nil && n > 0 {
+		if PinnedItself(at) {
 			return at, true
 		}
 		if at == m.Point || at == filepath.Dir(at) {
@@ -153,6 +171,9 @@ func Free(path string) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EBUSY):
+		if to, ok := promisedTo(path); ok {
+			return fail(sharefs.KindBusy, "this host promised "+to+" to keep its copy, and others count on that: it stays here as long as the file holds this version, that is until it is changed or removed, on whatever host")
+		}
 		return fail(sharefs.KindBusy, "somebody has it open, or it was changed so lately that it has no version yet: close it, or wait a moment")
 	case errors.Is(err, unix.EHOSTUNREACH):
 		return fail(sharefs.KindUnreachable, "no other host that is connected, and trusted with write, promises to keep its copy: this is perhaps the only one (sharefs peers shows who is connected)")
@@ -163,14 +184,32 @@ func Free(path string) error {
 			}
 			return fail(sharefs.KindPermission, "it is pinned: sharefs unpin takes that back")
 		}
-		if os.Geteuid() != 0 {
-			return fail(sharefs.KindPermission, "it is not yours, or another host relies on the copy that is here")
-		}
-		return fail(sharefs.KindPermission, "another host relies on the copy that is here")
 	case errors.Is(err, unix.EINVAL):
 		return nil // there is nothing to be freed
 	}
 	return setError("free", path, err)
+}
+
+// promisedTo names those whom this host promised to keep its copy of a file.
+func promisedTo(path string) (names string, ok bool) {
+	buf := make([]byte, 4096)
+	n, err := unix.Lgetxattr(path, "user.sharefs.promised", buf)
+	if err != nil {
+		return "", false
+	}
+	var list []string
+	if m, err := MountOf(path); err == nil {
+		name := m.Authors()
+		for line := range strings.Lines(string(buf[:n])) {
+			if id, err := sharefs.ParsePeerID(strings.TrimSpace(line)); err == nil {
+				list = append(list, term.Clean(name(id)))
+			}
+		}
+	}
+	if len(list) == 0 {
+		return "another host", true
+	}
+	return strings.Join(list, ", "), true
 }
 
 func setOwn(op, path, attr, value string) error {

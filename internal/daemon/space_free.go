@@ -90,16 +90,30 @@ func (s *space) freeOne(ino sharefs.Ino) error {
 }
 
 // promise is what a peer asks for who wants to free what is here, too: what is to stay here anyway is promised.
-func (s *space) promise(_ sharefs.PeerID, ids []record.ID) []record.ID {
+func (s *space) promise(to sharefs.PeerID, ids []record.ID) []record.ID {
 	r := s.d.travel.records()
 	if r == nil || s.ctx.Err() != nil {
 		return nil
 	}
-	yes, err := r.Promise(ids, s.stays)
+	yes, err := r.Promise(to, ids, s.stays)
 	if err != nil {
 		s.d.log.Warn("what a peer asks to be kept is not promised", "error", err)
 	}
 	return yes
+}
+
+// promised tells to whom what a file holds is promised, as far as that is known.
+func (s *space) promised(ino sharefs.Ino) (to []sharefs.PeerID, ok bool, err error) {
+	r := s.d.travel.records()
+	c, err := s.d.tree.Sole(ino)
+	if err != nil || c == nil || r == nil {
+		return nil, false, err
+	}
+	rec, err := s.d.travel.recordOf(ino, c)
+	if err != nil || rec == nil {
+		return nil, false, err
+	}
+	return r.Promised(rec.ID())
 }
 
 // stays reports whether the content of a version is whole here, in packs, and stays.

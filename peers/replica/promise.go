@@ -1,13 +1,15 @@
 package replica
 
 import (
+	"bytes"
+	"slices"
 	"sync"
 
 	"sharefs"
 	"sharefs/peers/record"
 )
 
-// promises are what this host told others: that it keeps the content of a version as long as its live tree shows that version. A row for each, with the id of the version, says so
+// promises are what this host told others: that it keeps the content of a version as long as its live tree shows that version. A row for each, with the id of the version and to whom, says so
 // from before the answer on. What is promised is never let go here, and what is being let go is not promised: so whoever lets a content go after n others promised it leaves n copies, for each
 // of these keeps its own whatever it is asked for later.
 type promises struct {
@@ -18,9 +20,12 @@ type promises struct {
 // errPromised is why something is not let go.
 var errPromised = &sharefs.Error{Op: "free", Kind: sharefs.KindBusy, Detail: "another host relies on the copy that is here"}
 
-// Promise promises to keep the content of those versions that keeps reports to be whole here, and to stay, and returns them. They survive power loss then. Keeps is called
+// mostPromised is how many peers are noted to whom a version is promised: it is kept whoever they are.
+const mostPromised = 16
+
+// Promise promises a peer to keep the content of those versions that keeps reports to be whole here, and to stay, and returns them. They survive power loss then. Keeps is called
 // without the lock of the replica; nothing is let go meanwhile.
-func (r *Replica) Promise(ids []record.ID, keeps func(v *record.Record, ino sharefs.Ino) bool) (yes []record.ID, err error) {
+func (r *Replica) Promise(to sharefs.PeerID, ids []record.ID, keeps func(v *record.Record, ino sharefs.Ino) bool) (yes []record.ID, err error) {
 	r.promised.mu.Lock()
 	defer r.promised.mu.Unlock()
 	var rows []Row
@@ -32,7 +37,17 @@ func (r *Replica) Promise(ids []record.ID, keeps func(v *record.Record, ino shar
 		if rec == nil || r.promised.letting[id] > 0 || !keeps(rec, ino) {
 			continue
 		}
-		rows = append(rows, Row{spacePromise, id[:], []byte{1}})
+		value, ok, err := r.cfg.Store.Get(spacePromise, id[:])
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			value = []byte{1}
+		}
+		if all := promisedTo(value); len(all) < mostPromised && !slices.Contains(all, to) {
+			value = append(bytes.Clone(value), to[:]...)
+		}
+		rows = append(rows, Row{spacePromise, id[:], value})
 		yes = append(yes, id)
 	}
 	if len(rows) == 0 {
@@ -89,8 +104,21 @@ func (r *Replica) LetGo(id record.ID) (end func(), err error) {
 	}, nil
 }
 
-// Promised reports whether somebody relies on the copy of a version that is here.
-func (r *Replica) Promised(id record.ID) (bool, error) {
-	_, ok, err := r.cfg.Store.Get(spacePromise, id[:])
-	return ok, err
+// Promised reports whether somebody relies on the copy of a version that is here, and who, as far as that is known.
+func (r *Replica) Promised(id record.ID) (to []sharefs.PeerID, ok bool, err error) {
+	value, ok, err := r.cfg.Store.Get(spacePromise, id[:])
+	return promisedTo(value), ok, err
+}
+
+// promisedTo takes the peers from a row.
+func promisedTo(value []byte) (all []sharefs.PeerID) {
+	if len(value) == 0 {
+		return nil
+	}
+	for part := range slices.Chunk(value[1:], len(sharefs.PeerID{})) {
+		if len(part) == len(sharefs.PeerID{}) {
+			all = append(all, sharefs.PeerID(part))
+		}
+	}
+	return all
 }

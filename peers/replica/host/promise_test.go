@@ -88,7 +88,7 @@ func TestDropsLeaveCopies(t *testing.T) {
 				if len(l.ask) > 0 {
 					o := l.ask[0]
 					l.ask = l.ask[1:]
-					yes, err := all[o].rep.Promise([]record.ID{ids[l.id]}, func(*record.Record, sharefs.Ino) bool { return has[l.id][o] })
+					yes, err := all[o].rep.Promise(sharefs.PeerID{byte(l.at + 1)}, []record.ID{ids[l.id]}, func(*record.Record, sharefs.Ino) bool { return has[l.id][o] })
 					check(t, err)
 					l.yes += len(yes)
 					continue

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"sharefs"
+	"sharefs/internal/client"
+	"sharefs/internal/term"
+)
+
+// stay is a file that was not freed, or that stays pinned.
+type stay struct {
+	Path string `json:"path"`
+	Why  string `json:"why"`
+}
+
+// mostStay is how many files are named that stay, for each reason.
+const mostStay = 5
+
+func (a *app) free() *cobra.Command {
+	return &cobra.Command{
+		Use:   "free PATH...",
+		Short: "Let the content of files go from this host, where others keep it",
+		Long: `Let the content of files go from this host. They stay in the tree, and come again
+when they are read, as soon as a host that has them is connected. What was written here,
+or came as a whole, goes only if another host that is connected, and trusted with write,
+promises to keep its copy ([space] min in share.toml says how many); what was only
+fetched when it was read, or for a pin, goes without asking. What somebody has open, what
+is pinned, and what this host promised another to keep stays, and is named.`,
+		Args: between(mostPaths, "PATH"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			list, err := presences(args)
+			if err != nil {
+				return noneDone(err, args, "freed")
+			}
+			var done moved
+			var first error
+			for _, h := range list {
+				if h.State == client.HereAbsent || h.Size == 0 {
+					continue
+				}
+				if err := client.Free(h.Path); err != nil {
+					if done.Stay = append(done.Stay, stay{h.Path, whyStays(err)}); first == nil {
+						first = err
+					}
+					continue
+				}
+				done.Files++
+				done.Bytes += h.Here
+			}
+			if a.json {
+				if err := a.writeJSON(done); err != nil {
+					return err
+				}
+			} else if done.Files > 0 || first == nil {
+				if err := a.printf("Freed %s, %s.\n", term.Of(uint64(done.Files), "file"), term.Size(done.Bytes)); err != nil {
+					return err
+				}
+				if done.Files > 0 && alone(args[0]) {
+					if err := a.printf("No other host is connected: what was freed cannot be read until one is that has it.\n"); err != nil {
+						return err
+					}
+				}
+			}
+			if len(done.Stay) < 2 {
+				return first
+			}
+			if !a.json {
+				if err := a.listStay(done.Stay); err != nil {
+					return err
+				}
+			}
+			return fmt.Errorf("%s stay", term.Of(uint64(len(done.Stay)), "file"))
+		},
+	}
+}
+
+// alone reports whether no other host is connected to the mount of a path.
+func alone(path string) bool {
+	m, err := client.MountOf(path)
+	if err != nil {
+		return false
+	}
+	s, err := m.Status()
+	return err == nil && (s.Peers == nil || s.Peers.Connected == 0)
+}
+
+// whyStays is an error of freeing without what it says of which file.
+func whyStays(err error) string {
+	var e *sharefs.Error
+	if errors.As(err, &e) && e.Detail != "" {
+		return e.Detail
+	}
+	return message(err)
+}
+
+// listStay names files that stay, those of one reason together.
+func (a *app) listStay(list []stay) error {
+	var reasons []string
+	by := map[string][]string{}
+	for _, s := range list {
+		if by[s.Why] == nil {
+			reasons = append(reasons, s.Why)
+		}
+		by[s.Why] = append(by[s.Why], s.Path)
+	}
+	for _, why := range reasons {
+		if err := a.printf("Not freed, for %s:\n", term.Clean(why)); err != nil {
+			return err
+		}
+		for i, path := range by[why] {
+			line := term.Clean(path)
+			if i == mostStay {
+				line = "and " + term.Of(uint64(len(by[why])-i), "more file")
+			}
+			if err := a.printf("  %s\n", line); err != nil {
+				return err
+			}
+			if i == mostStay {
+				break
+			}
+		}
+	}
+	return nil
+}
