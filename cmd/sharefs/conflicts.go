@@ -94,8 +94,11 @@ func (a *app) listConflicts(m *client.Mount, all []report.Conflict) error {
 			return err
 		}
 	}
-	if name := mergeable(m, all); name != "" {
+	switch name, clean := mergeable(m, all); {
+	case clean:
 		fmt.Fprintf(&b, "Text can be merged: sharefs resolve %s --merge\n", name)
+	case name != "":
+		fmt.Fprintf(&b, "Text in which the same was changed in two ways can be merged in an editor: sharefs resolve %s --merge --edit\n", name)
 	}
 	return a.printf("%s", trimLines(b.String()))
 }

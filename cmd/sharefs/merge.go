@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -51,22 +50,6 @@ func (x *merging) read() error {
 }
 
 func (x *merging) at(number uint64) client.Point { return x.f.At(&client.Version{Number: number}) }
-
-// isText reports whether all sides begin as texts do.
-func (x *merging) isText() bool {
-	for i := range x.c.Sides {
-		r, err := x.at(x.c.Sides[i].Number).Open()
-		if err != nil {
-			return false
-		}
-		head, err := io.ReadAll(io.LimitReader(r, 8000))
-		r.Close()
-		if err != nil || isBinary(head) {
-			return false
-		}
-	}
-	return true
-}
 
 // names are those of the sides.
 func (x *merging) names() (all []string) {

@@ -355,6 +355,9 @@ What a peer with propose writes is listed by sharefs proposed. Not there yet: me
 			if err := a.printf("%s has the level %s %s.\n", term.Quote(args[0]), args[1], where); err != nil {
 				return err
 			}
+			if err := a.sayWhatIsBelow(m, args[0], args[1], ask["path"]); err != nil {
+				return err
+			}
 			if args[1] == trust.Manage.String() {
 				if err := a.printf("What it removes in bulk counts at once, too, and does not wait for you (sharefs held): this is for devices of your own.\n"); err != nil {
 					return err
@@ -486,25 +489,56 @@ func (a *app) trust() *cobra.Command {
 
 // explain asks the mount for a peer's rules, and applies them as it does.
 func explain(m *client.Mount, peer, path string) (x trust.Explanation, err error) {
-	all, err := m.Peers()
-	if err != nil {
-		return x, err
-	}
-	p := findPeer(all, peer)
-	if p == nil {
-		return x, noPeer(peer, all)
-	}
-	id, err := sharefs.ParsePeerID(p.ID)
-	if err != nil {
-		return x, err
-	}
-	text, err := m.PeerRules(p.Name)
-	if err != nil {
-		return x, err
-	}
-	policy, err := trust.Parse(text, func(string) (sharefs.PeerID, bool) { return id, true })
+	policy, id, err := policyOf(m, peer)
 	if err != nil {
 		return x, err
 	}
 	return policy.Explain(id, path), nil
+}
+
+// policyOf asks the mount for a peer's rules.
+func policyOf(m *client.Mount, peer string) (policy trust.Policy, id sharefs.PeerID, err error) {
+	all, err := m.Peers()
+	if err != nil {
+		return policy, id, err
+	}
+	p := findPeer(all, peer)
+	if p == nil {
+		return policy, id, noPeer(peer, all)
+	}
+	if id, err = sharefs.ParsePeerID(p.ID); err != nil {
+		return policy, id, err
+	}
+	text, err := m.PeerRules(p.Name)
+	if err != nil {
+		return policy, id, err
+	}
+	policy, err = trust.Parse(text, func(string) (sharefs.PeerID, bool) { return id, true })
+	return policy, id, err
+}
+
+// mostBelow is how many rules are named that another one leaves as they are.
+const mostBelow = 5
+
+// sayWhatIsBelow names the rules by which a peer has another level at places below one for which it was just granted one.
+func (a *app) sayWhatIsBelow(m *client.Mount, peer, level, path string) error {
+	above, err := trust.ParsePattern(path)
+	if err != nil {
+		return err
+	}
+	policy, id, err := policyOf(m, peer)
+	if err != nil {
+		return err
+	}
+	below := slices.DeleteFunc(policy.Below(id, above), func(r trust.Rule) bool { return r.Level.String() == level })
+	for i, r := range below {
+		if i == mostBelow {
+			return a.printf("  and %s: sharefs trust explain %s PATH\n", term.Of(uint64(len(below)-i), "more rule"), term.Quote(peer))
+		}
+		where := term.Quote(r.Pattern.String())
+		if err := a.printf("It keeps %s at %s, by a rule of its own: sharefs grant %s inherit %s removes that.\n", r.Level, where, term.Quote(peer), where); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -30,7 +30,7 @@ A directory is pinned with all that is in it and comes into it later, whoever ma
 what leaves it is pinned no more. What no host that is connected has comes by itself as
 soon as one has it: sharefs status shows what is still to come. What is pinned stays
 within the budget ([space] in share.toml): more than fits is refused, but for --beyond,
-with which as much comes as there is room for.`,
+with which files come that fit, each as a whole, until none does.`,
 		Args: between(mostPaths, "PATH"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			list, err := presences(args)
@@ -144,7 +144,7 @@ func fits(path string, list []client.Presence) error {
 		return nil
 	}
 	return &sharefs.Error{Op: "pin", Path: term.Quote(path), Kind: sharefs.KindNoSpace, Detail: fmt.Sprintf(
-		"it has %s, and the budget of %s has room for %s beside %s that are pinned and %s of history: raise [space] budget in share.toml and mount again, unpin something, keep less history (sharefs retain --quota SIZE), or pin --beyond, with which as much comes as there is room for",
+		"it has %s, and the budget of %s has room for %s beside %s that are pinned and %s of history: raise [space] budget in share.toml and mount again, unpin something, keep less history (sharefs retain --quota SIZE), or pin --beyond, with which those of its files come that fit, each as a whole",
 		term.Size(more), term.Size(r.Budget), term.Size(r.Budget-min(r.Pinned+r.Packs, r.Budget)), term.Size(r.Pinned), term.Size(r.Packs))}
 }
 

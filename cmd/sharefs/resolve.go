@@ -89,7 +89,11 @@ Exit status: 0 the conflict is ended, 1 it is not, 2 wrongly called.`,
 			if a.json {
 				return a.writeJSON(s)
 			}
-			return a.printf("%s is as %s wrote it.\n", term.Quote(args[0]), term.Clean(s.Author))
+			author := s.Author
+			if author == report.Here {
+				author = "this host"
+			}
+			return a.printf("%s is as %s wrote it.\n", term.Quote(args[0]), term.Clean(author))
 		},
 	}
 	cmd.Flags().StringVar(&how.take, "take", "", "The version of `NAME`")
@@ -240,11 +244,11 @@ func (a *app) endMerge(x *merging, text string, conflicts int, output string) er
 	return a.printf("Another version came meanwhile: sharefs conflicts %s\n", term.Quote(x.f.Given))
 }
 
-// mergeable names a file whose versions are text, so that they can be merged; "" where there is none among the first few.
-func mergeable(m *client.Mount, all []report.Conflict) string {
+// mergeable names a file whose versions are text and can be merged, without a place that was changed in two ways if there is one such among the first few; clean tells so. "": there is none.
+func mergeable(m *client.Mount, all []report.Conflict) (name string, clean bool) {
 	for i := range all[:min(len(all), 20)] {
 		c := &all[i]
-		if slices.ContainsFunc(c.Sides, func(s report.Side) bool { return s.Number == 0 || s.Size > maxText }) {
+		if slices.ContainsFunc(c.Sides, func(s report.Side) bool { return s.Number == 0 || s.Size > textLook }) {
 			continue
 		}
 		f, err := client.Open(filepath.Join(m.Point, c.Path))
@@ -252,12 +256,21 @@ func mergeable(m *client.Mount, all []report.Conflict) string {
 			continue
 		}
 		x := merging{c: c, f: f, m: m}
-		if x.isText() {
-			return term.Quote(f.Path)
+		if x.read() != nil {
+			continue
+		}
+		switch _, conflicts, err := x.merge(); {
+		case err == nil && conflicts == 0:
+			return term.Quote(f.Path), true
+		case err == nil && name == "":
+			name = term.Quote(f.Path)
 		}
 	}
-	return ""
+	return name, false
 }
+
+// textLook bounds what is merged only to see whether it can be, in bytes.
+const textLook = 1 << 20
 
 // endPatience is how long the tool waits for what it wrote to be known to the mount as one of the versions in conflict.
 const endPatience = time.Minute

@@ -329,7 +329,13 @@ func TestChangesApartAndConflict(t *testing.T) {
 		t.Errorf("%s, %v", out, err)
 	}
 	loser := a.whose(got[0][0].Sides[1].Author)
-	b.must("resolve", b.Path("both"), "--take", loser)
+	wrote := b.whose(loser)
+	if wrote == b.name {
+		wrote = "this host"
+	}
+	if out := b.must("resolve", b.Path("both"), "--take", loser); out != b.Path("both")+" is as "+wrote+" wrote it.\n" {
+		t.Errorf("%s", out)
+	}
 	if text, err := os.ReadFile(b.Path("both")); err != nil || string(text) != "by "+b.whose(loser) {
 		t.Errorf("%s was taken, and the file is %q, %v", loser, text, err)
 	}

@@ -71,7 +71,7 @@ func TestMerge(t *testing.T) {
 	})
 	for i, h := range hs {
 		out := h.must("conflicts")
-		if !strings.Contains(out, "  here ") || !strings.Contains(out, "  "+hs[1-i].name+" ") || !strings.Contains(out, "--merge") {
+		if !strings.Contains(out, "  here ") || !strings.Contains(out, "  "+hs[1-i].name+" ") || !strings.HasSuffix(out, "\nText can be merged: sharefs resolve "+h.Path("clean")+" --merge\n") { // of binary, both and clean, the one of which that is so
 			t.Errorf("%s:\n%s", h.name, out)
 		}
 	}
@@ -106,6 +106,9 @@ func TestMerge(t *testing.T) {
 		}
 	}
 	// In two ways: nothing is done until somebody chose.
+	if out := b.must("conflicts"); !strings.HasSuffix(out, ": sharefs resolve "+b.Path("both")+" --merge --edit\n") {
+		t.Errorf("%s", out)
+	}
 	if _, err := b.tool("resolve", b.Path("both"), "--merge"); err == nil || !strings.Contains(err.Error(), "1 place that was changed in two ways") {
 		t.Errorf("%v", err)
 	}

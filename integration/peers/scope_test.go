@@ -57,7 +57,9 @@ func TestReadAPart(t *testing.T) {
 	a.write("work/secret/plan", "p")
 	a.write("top", "t")
 	a.must("grant", "bert", "paired", "**/*.key") // before there is anything to take away again
-	a.must("grant", "bert", "read", "photos")
+	if out := a.must("grant", "bert", "read", "photos"); !strings.Contains(out, "\nIt keeps paired at '**/*.key', by a rule of its own: sharefs grant bert inherit '**/*.key' removes that.\n") {
+		t.Errorf("%s", out)
+	}
 	want := map[string]string{"photos": "", "photos/2026": "", "photos/one": "1", "photos/2026/two": "2"}
 	b.shows("the part", want)
 
@@ -84,7 +86,9 @@ func TestReadAPart(t *testing.T) {
 	delete(want, "photos/one") // it is told now where it went
 	b.shows("with more", want)
 	epoch := a.Status().Keys.Epoch
-	a.must("grant", "bert", "paired", "photos")
+	if out := a.must("grant", "bert", "paired", "photos"); strings.Contains(out, "by a rule of its own") { // it is the same there
+		t.Errorf("%s", out)
+	}
 	if k := a.Status().Keys; k.Epoch != epoch+1 || k.Due != 0 {
 		t.Errorf("%+v after epoch %d", k, epoch)
 	}

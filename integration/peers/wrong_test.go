@@ -104,8 +104,9 @@ func TestCalledWrongly(t *testing.T) {
 		}
 		add(1, "not in a ShareFS mount", verb, "/proc/self/comm")
 		add(1, "not in a ShareFS mount", verb, outside)
-		add(1, "not in the live tree of one", verb, ".share/ctl/status")
-		add(1, "not in the live tree of one", verb, "file@@1")
+		for _, path := range []string{".share/ctl/status", "file@@1", ".share", ".share/at/named/dir"} {
+			add(1, path+": it is not in the live tree of the mount", verb, path)
+		}
 	}
 	calls = append(calls, []wrong{
 		{2, "nobody is not a command of sharefs peers", call("peers", "nobody")},
@@ -125,7 +126,8 @@ func TestCalledWrongly(t *testing.T) {
 		{1, unknown, call("peers", "limit", "nobody")},
 		{1, unknown, call("peers", "limit", "nobody", "up=10MB/s")},
 		{2, "such as up=10MB/s", call("peers", "limit", "bert", "x")},
-		{1, "such as up=10MB/s", call("peers", "limit", "bert", "up=x")},
+		{1, "such as up=10MB/s, from 10KB/s to 1TB/s", call("peers", "limit", "bert", "up=x")},
+		{1, "such as down=10MB/s, from 10KB/s to 1TB/s", call("peers", "limit", "bert", "down=-5MB/s")},
 
 		{2, "x is no level; there are blocked, paired,", call("grant", "bert", "x")},
 		{2, much, call("grant", "bert", "read", "dir", "x")},

@@ -31,14 +31,26 @@ const (
 	HereAbsent  = "absent"
 )
 
-// errNoMount is why a file has none of the attributes by which a mount is asked.
-var errNoMount = errors.New("it is not in a ShareFS mount, or not in the live tree of one")
+// errNoMount and errNotLive are why a file has none of the attributes by which a mount is asked.
+var (
+	errNoMount = errors.New("it is not in a ShareFS mount")
+	errNotLive = errors.New("it is not in the live tree of the mount: it stands for the past, or is made by the mount")
+)
+
+// notAsked says why a mount cannot be asked about a path.
+func notAsked(op, path string) error {
+	why := errNotLive
+	if _, err := MountOf(path); err != nil {
+		why = errNoMount
+	}
+	return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: sharefs.KindNotSupported, Err: why}
+}
 
 // LookHere tells how much of a regular file is on this host. It asks nobody.
 func LookHere(path string) (h Presence, err error) {
 	text, err := ownAttr(path, "here")
 	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.ENODATA) {
-		return h, &sharefs.Error{Op: "look where it is", Path: term.Quote(path), Kind: sharefs.KindNotSupported, Err: errNoMount}
+		return h, notAsked("look where it is", path)
 	}
 	if err != nil {
 		return h, PathError("look where it is", path, err)
@@ -77,6 +89,9 @@ func EachFile(paths []string, dir, fn func(path string) error) error {
 			case path == top && d.IsDir():
 				if _, err := MountOf(path); err != nil {
 					return err
+				}
+				if !inLiveTree(path) { // else whatever file comes first below it would be named
+					return notAsked("look what is in it", path)
 				}
 			}
 			if len(paths) > 1 {
@@ -227,7 +242,7 @@ func setError(op, path string, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.ENOTSUP), errors.Is(err, unix.EROFS) && !inLiveTree(path):
-		return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: sharefs.KindNotSupported, Err: errNoMount}
+		return notAsked(op, path)
 	case errors.Is(err, unix.EHOSTUNREACH):
 		return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: sharefs.KindUnreachable, Detail: "no host that is connected has it: sharefs peers shows who is"}
 	}

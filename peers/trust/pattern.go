@@ -82,6 +82,25 @@ func (p Pattern) leads(names []string) bool {
 	return true
 }
 
+// below reports whether the pattern may name something that lies below what another one names, of which it is not known how deep it is if "**" is in it.
+func (p Pattern) below(above Pattern) bool {
+	if above.text == "" {
+		return p.text != ""
+	}
+	all, names := strings.Split(p.text, "/"), strings.Split(above.text, "/")
+	for i, name := range names {
+		switch {
+		case name == "**" || i == len(all):
+			return false
+		case all[i] == "**":
+			return p != above
+		case name != all[i] && !strings.ContainsAny(name, `*?[\`) && !retain.Match("/"+all[i], name):
+			return false
+		}
+	}
+	return len(all) > len(names)
+}
+
 // narrower orders patterns that name the same place: before zero, p comes first.
 func (p Pattern) narrower(q Pattern) int {
 	pw, pa := p.weigh()

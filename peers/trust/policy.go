@@ -147,6 +147,16 @@ func (p Policy) Leads(id sharefs.PeerID, path string) bool {
 	return false
 }
 
+// Below lists the rules of a peer that may name something below what a pattern names: there they count, and not the rule for that pattern.
+func (p Policy) Below(id sharefs.PeerID, above Pattern) (below []Rule) {
+	for _, r := range p.peers[id].rules {
+		if r.Pattern.below(above) {
+			below = append(below, r)
+		}
+	}
+	return below
+}
+
 // Print names what a policy says about a peer: policies that say something else about it have another one.
 func (p Policy) Print(id sharefs.PeerID) [32]byte {
 	e, known := p.peers[id]

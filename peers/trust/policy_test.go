@@ -199,3 +199,35 @@ func TestLeastOfAll(t *testing.T) {
 		}
 	}
 }
+
+// A rule for a place leaves those alone that name something deeper.
+func TestRulesBelow(t *testing.T) {
+	rules := []string{"read /", "write priv", "read priv/s", "paired priv/s/t", "paired **/*.key", "write priv*", "read p?iv/*", "write other/s", "paired other/**/x", `read [ab]/c`}
+	p := granted(t, alice, rules...)
+	for above, want := range map[string]string{
+		"/":          "**/*.key [ab]/c other/**/x other/s p?iv/* priv priv* priv/s priv/s/t",
+		"priv":       "**/*.key p?iv/* priv/s priv/s/t",
+		"priv/s":     "**/*.key priv/s/t",
+		"priv/s/t":   "**/*.key",
+		"other":      "**/*.key other/**/x other/s",
+		"other/s":    "**/*.key other/**/x",
+		"pr*":        "**/*.key p?iv/* priv/s priv/s/t other/**/x other/s [ab]/c",
+		"b":          "**/*.key [ab]/c",
+		"c":          "**/*.key",
+		"**/*.key":   "",
+		"none/x/y/z": "**/*.key",
+	} {
+		var got []string
+		for _, r := range p.Below(alice, pattern(t, above)) {
+			got = append(got, r.Pattern.String())
+		}
+		wanted := strings.Fields(want)
+		slices.Sort(got)
+		if slices.Sort(wanted); !slices.Equal(got, wanted) {
+			t.Errorf("below %s: %q, not %q", above, got, wanted)
+		}
+	}
+	if got := p.Below(bob, Pattern{}); got != nil {
+		t.Errorf("%v", got)
+	}
+}
