@@ -34,7 +34,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 		*s = Size(n * u.bytes)
 		return nil
 	}
-	return fmt.Errorf("%q is not a size with its unit, such as \"20GiB\", or \"0\"", text)
+	return fmt.Errorf("%q is not a size with its unit, such as \"20GiB\", or \"0\": a whole number with KB, MB, GB, TB, KiB, MiB, GiB or TiB", text)
 }
 
 // MarshalText writes what UnmarshalText reads.

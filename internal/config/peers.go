@@ -34,7 +34,7 @@ func peersKeys() []string { return []string{"peers.listen", "peers.lan", "peers.
 
 func (p *Peers) check() error {
 	if _, err := mountopt.ParseListen(p.Listen); err != nil {
-		return fmt.Errorf(`peers.listen is "auto", "off", or an address such as "0.0.0.0:7274", "[::]:7274" or "127.0.0.1:0", not %q`, p.Listen)
+		return fmt.Errorf(`peers.listen is "auto", "off", or an address such as "0.0.0.0:7274", "[::]:7274" or "127.0.0.1:7274", not %q`, p.Listen)
 	}
 	return nil
 }

@@ -149,7 +149,7 @@ func ParseListen(s string) (string, error) {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		return "", invalid("listen", "is auto, off, or an address such as 0.0.0.0:7274, [::]:7274 or 127.0.0.1:0, not "+s)
+		return "", invalid("listen", "is auto, off, or an address such as 0.0.0.0:7274, [::]:7274 or 127.0.0.1:7274, not "+s)
 	}
 	return s, nil
 }

@@ -109,7 +109,7 @@ func (l *Limits) Set(name, text string) error {
 			n = uint64(size)
 		}
 		if err != nil || n == 0 && text != "none" {
-			return bad(fmt.Sprintf("%s is such as %s=%s, or %s=none", name, name, m.such, name))
+			return bad(fmt.Sprintf("%s is such as %s=%s, from %s to %s, or %s=none", name, name, m.such, m.text(m.least), m.text(m.most), name))
 		}
 		try := *l
 		*m.of(&try) = n
