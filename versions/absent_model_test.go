@@ -2,6 +2,7 @@ package versions
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -150,6 +151,28 @@ func (m *absentModel) step() string {
 	}
 }
 
+// told checks that the tree tells of just those absent files that a look at every row finds.
+func (m *absentModel) told() {
+	m.t.Helper()
+	check(m.t, m.tree.FindAbsent(nil))
+	told, want := map[sharefs.Ino]bool{}, map[sharefs.Ino]bool{}
+	m.tree.EachAbsent(func(ino sharefs.Ino, _, _ uint64) bool {
+		told[ino] = true
+		return true
+	})
+	check(m.t, m.tree.db.Scan(spaceInode, nil, nil, func(key, value []byte) bool {
+		r, err := decodeRow(keyIno(key), value)
+		check(m.t, err)
+		if r.isRegular() && r.isAbsent() && r.nlink > 0 {
+			want[r.ino] = true
+		}
+		return true
+	}))
+	if !maps.Equal(told, want) {
+		m.t.Fatalf("it tells of %v as absent, and there are %v", told, want)
+	}
+}
+
 // Whatever is done to files that come and go, and whenever the daemon is killed, each holds what it is to hold.
 func TestAbsentAgainstModel(t *testing.T) {
 	t.Parallel()
@@ -179,6 +202,7 @@ func TestAbsentAgainstModel(t *testing.T) {
 			})
 			for range 50 {
 				done = append(done, m.step())
+				m.told()
 			}
 			for h := range m.open {
 				m.read(h)

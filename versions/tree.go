@@ -123,6 +123,7 @@ type Tree struct {
 	tracks    atomic.Bool // there may be files with XattrTrack
 	elsewhere atomic.Pointer[Elsewhere]
 	opens     opens
+	absents   absents
 	admit     atomic.Pointer[func(bytes uint64, keep bool) bool] // whether there is room to keep what was read from elsewhere; nil: there is
 	served    atomic.Bool                                        // all reads and writes of live files come through handles
 	ids       fileIDs

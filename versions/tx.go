@@ -166,6 +166,7 @@ func (x *tx) commit() error {
 	for _, r := range x.rows {
 		r.seq = seq
 		t.rows.put(r.ino, r)
+		t.absents.note(r)
 	}
 	for i := range x.slots {
 		s := &x.slots[i]
