@@ -38,7 +38,7 @@ with which files come that fit, each as a whole, until none does.`,
 				return noneDone(err, args, "pinned")
 			}
 			if !beyond {
-				if err := fits(args[0], list); err != nil {
+				if err := fits(args, list); err != nil {
 					return err
 				}
 			}
@@ -124,8 +124,8 @@ func presences(paths []string) (list []client.Presence, err error) {
 }
 
 // fits errs if the budget has no room for files that are to be pinned beside those that are.
-func fits(path string, list []client.Presence) error {
-	m, err := client.MountOf(path)
+func fits(paths []string, list []client.Presence) error {
+	m, err := client.MountOf(paths[0])
 	if err != nil {
 		return err
 	}
@@ -143,9 +143,22 @@ func fits(path string, list []client.Presence) error {
 	if r.Pinned+r.Packs+more <= r.Budget || more == 0 {
 		return nil
 	}
-	return &sharefs.Error{Op: "pin", Path: term.Quote(path), Kind: sharefs.KindNoSpace, Detail: fmt.Sprintf(
-		"it has %s, and the budget of %s has room for %s beside %s that are pinned and %s of history: raise [space] budget in share.toml and mount again, unpin something, keep less history (sharefs retain --quota SIZE), or pin --beyond, with which those of its files come that fit, each as a whole",
-		term.Size(more), term.Size(r.Budget), term.Size(r.Budget-min(r.Pinned+r.Packs, r.Budget)), term.Size(r.Pinned), term.Size(r.Packs))}
+	has, room := apart(more, r.Budget-min(r.Pinned+r.Packs, r.Budget))
+	who := "it has"
+	if len(paths) > 1 {
+		who = "together they have"
+	}
+	return &sharefs.Error{Op: "pin", Path: someOf(paths), Kind: sharefs.KindNoSpace, Detail: fmt.Sprintf(
+		"%s %s, and the budget of %s has room for %s beside %s that are pinned and %s of history: raise [space] budget in share.toml and mount again, unpin something, keep less history (sharefs retain --quota SIZE), or pin --beyond, with which those of its files come that fit, each as a whole",
+		who, has, term.Size(r.Budget), room, term.Size(r.Pinned), term.Size(r.Packs))}
+}
+
+// apart shows two sizes, to the byte where they would look the same though they are not.
+func apart(a, b uint64) (string, string) {
+	if x, y := term.Size(a), term.Size(b); a == b || x != y {
+		return x, y
+	}
+	return term.Of(a, "byte"), term.Of(b, "byte")
 }
 
 // lost is what could not be had now.
