@@ -273,6 +273,84 @@ func TestStatusTellsWhatComes(t *testing.T) {
 	})
 }
 
+// A host without a budget tells of what was freed on it, as one with a budget does, after a mount too; and no more once it is back.
+func TestStatusTellsWhatWasFreed(t *testing.T) {
+	const size = 3 << 20
+	a, b := spacious(t, "0", true)
+	for i := range 3 {
+		a.do(os.WriteFile(a.Path(fmt.Sprint("f", i)), random(uint64(i), size), 0o644))
+	}
+	for i := range 3 {
+		b.holdsFile(fmt.Sprint("f", i), random(uint64(i), size))
+	}
+	if r := b.status().Room; r != nil {
+		t.Errorf("nothing is absent, and status tells of %+v", r)
+	}
+	told := func(files int) {
+		t.Helper()
+		mounttest.WaitFor(t, "the figures", func() bool {
+			r := b.status().Room
+			return r != nil && r.AbsentFiles == files && r.Absent == uint64(files)*size && r.Budget == 0
+		})
+		want := fmt.Sprintf("%d.0 MiB of %d files not here by choice", 3*files, files)
+		if out := b.must("status"); !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+		if metrics := b.ctl("metrics"); !strings.Contains(metrics, fmt.Sprintf("sharefs_room_absent_files %d\n", files)) {
+			t.Error("the metrics do not tell of it")
+		}
+	}
+	mounttest.WaitFor(t, "they are freed", func() bool {
+		_, err := b.tool("free", ".")
+		return err == nil || strings.Contains(err.Error(), "nothing")
+	})
+	told(3)
+	b.Unmount()
+	b.Mount.Mount()
+	connected(t, a, b)
+	told(3)
+	b.holdsFile("f0", random(0, size))
+	b.must("pin", "f0")
+	told(2)
+}
+
+// What was asked for and is done shows at once: what status says is as things are when it is asked.
+func TestStatusLagsBehindNothing(t *testing.T) {
+	const size = 4 << 20
+	a, b := spacious(t, "32MiB", true)
+	a.do(os.WriteFile(a.Path("f"), random(1, size), 0o644))
+	b.named("f", size)
+	for range 3 {
+		b.must("pin", "f")
+		if r := b.status().Room; r.PinnedFiles != 1 || r.LackingFiles != 0 || r.AbsentFiles != 0 || r.Used < size {
+			t.Errorf("after pin: %+v", r)
+		}
+		b.must("unpin", "f")
+		b.must("free", "f")
+		if r := b.status().Room; r.PinnedFiles != 0 || r.AbsentFiles != 1 || r.Absent != size || r.Freeable >= size || r.Used >= size {
+			t.Errorf("after free: %+v", r)
+		}
+	}
+}
+
+// A pin beyond the budget of one file that has no room is told of as what lacks, and why.
+func TestPinOfOneFileBeyondTheBudget(t *testing.T) {
+	const size = 20 << 20
+	a, b := spacious(t, "16MiB", true)
+	a.do(os.WriteFile(a.Path("large"), random(1, size), 0o644))
+	a.do(os.WriteFile(a.Path("other"), random(2, size/10), 0o644))
+	b.named("large", size)
+	b.named("other", size/10)
+	if _, err := b.tool("pin", "other", "large"); err == nil || !strings.Contains(err.Error(), "other, ") || !strings.Contains(err.Error(), "large") || !strings.Contains(err.Error(), "together they have 22 MiB") {
+		t.Errorf("%v", err)
+	}
+	_, _ = b.tool("pin", "--beyond", "large")
+	mounttest.WaitFor(t, "status tells that there is no room", func() bool {
+		out := b.must("status")
+		return strings.Contains(out, "Pinned       20 MiB of 1 pinned file still to come: of 1 the budget has no room") && strings.Contains(out, "1 pinned file cannot come")
+	})
+}
+
 // What is read in a burst stays, the last of it most of all.
 func TestWhatIsReadLastStays(t *testing.T) {
 	const size, n = 3 << 20, 12

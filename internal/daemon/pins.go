@@ -285,6 +285,7 @@ func (s *space) bringOne(cancel <-chan struct{}, ino sharefs.Ino) error {
 
 // bring has all of an absent file come, if the budget has room for it.
 func (s *space) bring(cancel <-chan struct{}, ino sharefs.Ino, p *versions.Presence, patient bool) error {
+	defer s.ended.Add(1)
 	if s.budget == 0 {
 		return s.d.tree.Bring(cancel, ino, patient, nil)
 	}

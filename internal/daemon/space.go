@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sharefs"
@@ -35,9 +36,13 @@ type space struct {
 	passed chan struct{} // closed, and replaced, when it was tried to make room
 	full   time.Time     // until then nobody waits for room, for there was none to be had
 	last   status.Room   // of the last look
-	seen   uint64        // Tree.Activity then
+	seen   sight         // of what can change it, as of then
 	looked time.Time
 	took   time.Duration
+	over   time.Time // since when more is here than the budget; zero: there is not
+
+	ended atomic.Uint64 // how many files were brought or freed to the end
+	find  sync.Once     // looks for what is absent, where there is no budget
 }
 
 const (
@@ -166,7 +171,8 @@ func (s *space) look() {
 // run makes room whenever somebody waits for some, and looks now and then whether there is too much here while files change.
 func (s *space) run() {
 	var seen uint64
-	var next time.Time // when it is looked though nobody waits
+	var next time.Time  // when it is looked though nobody waits
+	var again time.Time // when it is tried again to free what did not go, for others may keep it by then; zero: nothing is too much
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -174,7 +180,7 @@ func (s *space) run() {
 		more, full := s.wanted, s.full
 		s.mu.Unlock()
 		now := time.Now()
-		if due := !now.Before(next); !now.Before(full) && (more > 0 || due && s.d.tree.Activity() != seen) {
+		if due := !now.Before(next); !now.Before(full) && (more > 0 || due && s.d.tree.Activity() != seen || !again.IsZero() && !now.Before(again)) {
 			seen = s.d.tree.Activity()
 			fits, could, err := s.fit(more)
 			if err != nil && s.ctx.Err() == nil {
@@ -183,6 +189,9 @@ func (s *space) run() {
 			took := time.Since(now)
 			next = time.Now().Add(min(10*took, spaceLook))
 			s.mu.Lock()
+			if again = (time.Time{}); !s.over.IsZero() {
+				again = time.Now().Add(max(spaceLook, 10*took))
+			}
 			if s.wanted, s.full = 0, (time.Time{}); !fits && more <= could { // nothing but time, or others, makes room
 				s.full = time.Now().Add(max(spacePause, 10*took))
 			}
@@ -213,21 +222,31 @@ func (s *space) run() {
 	}
 }
 
-// survey looks at all that is here, and at nothing but what is pinned where there is no budget.
+// survey looks at all that is here, and at nothing but what is pinned or absent where there is no budget.
 func (s *space) survey() (r status.Room, list []versions.Here, err error) {
 	tree := s.d.tree
-	began, seen := time.Now(), tree.Activity()
+	began, seen := time.Now(), s.sight()
 	defer func() {
 		if err == nil {
 			s.mu.Lock()
+			if r.Used <= r.Budget || r.Budget == 0 {
+				s.over = time.Time{}
+			} else if s.over.IsZero() {
+				s.over = began
+			}
+			r.OverSince = s.over
 			s.last, s.seen, s.looked, s.took = r, seen, time.Now(), time.Since(began)
 			s.mu.Unlock()
 		}
 	}()
 	r.Budget = s.budget
 	pinned, err := s.surveyPins(&r)
-	if err != nil || s.budget == 0 {
+	if err != nil {
 		return r, nil, err
+	}
+	if s.budget == 0 {
+		s.surveyAbsent(&r, pinned)
+		return r, nil, nil
 	}
 	if r.Packs, err = tree.PackBytes(); err != nil {
 		return r, nil, err
@@ -239,8 +258,7 @@ func (s *space) survey() (r status.Room, list []versions.Here, err error) {
 			return s.ctx.Err() == nil
 		}
 		if h.Part {
-			r.AbsentFiles++
-			r.Absent += h.Size - min(h.Bytes, h.Size)
+			r.Lack(h.Size, h.Bytes)
 		}
 		if h.Bytes > 0 {
 			if list = append(list, h); h.Rests {
@@ -250,25 +268,6 @@ func (s *space) survey() (r status.Room, list []versions.Here, err error) {
 		return s.ctx.Err() == nil
 	})
 	return r, list, err
-}
-
-// surveyPins looks at all that is pinned.
-func (s *space) surveyPins(r *status.Room) (pinned map[sharefs.Ino]bool, err error) {
-	pinned = map[sharefs.Ino]bool{}
-	err = s.d.tree.EachPinned(func(ino sharefs.Ino, size uint64, absent bool) bool {
-		pinned[ino] = true
-		r.PinnedFiles++
-		r.Pinned += size
-		if absent {
-			r.LackingFiles++
-			r.Lacking += size
-			if p, err := s.d.tree.Presence(ino); err == nil {
-				r.Lacking -= min(p.Here, size)
-			}
-		}
-		return s.ctx.Err() == nil
-	})
-	return pinned, err
 }
 
 // measure sets what is taken, and returns it with the files that are not pinned.
@@ -284,29 +283,6 @@ func (s *space) measure() (used uint64, list []versions.Here, err error) {
 	s.used += int64(r.Used) - before
 	s.mu.Unlock()
 	return r.Used, list, nil
-}
-
-// figures tells how the room is used, as of a moment ago.
-func (s *space) figures() *status.Room {
-	if s.stop == nil || s.d.store.ReadOnly {
-		return nil
-	}
-	s.mu.Lock()
-	r, took := s.last, s.took
-	stale := s.looked.IsZero() || s.seen != s.d.tree.Activity() && time.Since(s.looked) > max(time.Second/4, 20*took)
-	s.mu.Unlock()
-	if stale {
-		if now, _, err := s.survey(); err == nil {
-			r = now
-		}
-	}
-	if s.budget == 0 && r.PinnedFiles == 0 {
-		return nil
-	}
-	if r.LackingFiles > 0 {
-		r.Why = s.pins.waiting()
-	}
-	return &r
 }
 
 // fit frees what was used longest ago until there is room for so many bytes more, and reports whether there is, and for how many there could be at most: what others have in several copies goes first.

@@ -86,6 +86,7 @@ func (s *space) freeOne(ino sharefs.Ino) error {
 		return &sharefs.Error{Op: "free", Kind: sharefs.KindPermission, Detail: "it is pinned: sharefs unpin it first"}
 	}
 	_, errs := s.free([]sharefs.Ino{ino}, s.d.store.Config.Space.Min)
+	s.ended.Add(1)
 	return errs[0]
 }
 

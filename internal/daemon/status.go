@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -118,6 +119,10 @@ func problems(s *status.Status, watch, lost string) []string {
 			}
 			add(s.Peers.Sync.Held > 0, "peers have removed or renamed much at once, and "+term.Count(uint64(s.Peers.Sync.Held))+" of that wait for your yes or no: sharefs held")
 		}
+	}
+	if s.Room != nil {
+		why := s.Room.Problem(time.Now())
+		add(why != "", why)
 	}
 	if r := s.Room; r != nil && r.Why[whyNoRoom] > 0 {
 		add(true, term.Of(uint64(r.Why[whyNoRoom]), "pinned file")+" cannot come: "+term.Size(r.Pinned)+" are pinned, history takes "+term.Size(r.Packs)+", and the budget is "+term.Size(r.Budget)+

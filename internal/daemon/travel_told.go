@@ -102,6 +102,13 @@ func (t *travel) coming() []report.Coming {
 	return list
 }
 
+// receives reports whether content comes at present.
+func (t *travel) receives() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.begun && len(t.ex.Coming()) > 0
+}
+
 // comingFrom counts files of which a peer sends content.
 func (t *travel) comingFrom(id sharefs.PeerID) (n int) {
 	t.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"sharefs/internal/term"
 	"sharefs/peers/report"
@@ -22,19 +23,41 @@ type Room struct {
 	LackingFiles int    `json:"pinned_missing_files"`
 	Absent       uint64 `json:"absent_bytes"` // of files that are not pinned: not here by choice, and come when they are read
 	AbsentFiles  int    `json:"absent_files"`
+	// OverSince is since when more is used than the budget; zero: it is not.
+	OverSince time.Time `json:"over_since,omitzero"`
 	// Why pinned files are not here, and how many there are of each.
 	Why map[string]int `json:"pinned_missing_why,omitempty"`
+}
+
+// Lack counts a file that is not pinned and may lack content. One of which all is here, be it that nobody has said so yet, does not count.
+func (r *Room) Lack(size, here uint64) {
+	if here < size {
+		r.AbsentFiles++
+		r.Absent += size - here
+	}
+}
+
+// overPatience is how long more may be here than the budget before somebody should see to it: others take what was written here, and promise to keep it, in that time.
+const overPatience = 5 * time.Minute
+
+// Problem says what somebody should see to; empty: nothing.
+func (r *Room) Problem(now time.Time) string {
+	if r.OverSince.IsZero() || now.Sub(r.OverSince) < overPatience {
+		return ""
+	}
+	return fmt.Sprintf("content takes %s more than the budget of %s since %s: files that were written here go when other hosts that are connected promise to keep them, what is pinned or open stays, and history takes %s: "+
+		"connect a host that keeps all, unpin something, raise [space] budget in share.toml, or keep less history (sharefs retain --quota SIZE)",
+		term.Size(r.Used-min(r.Budget, r.Used)), term.Size(r.Budget), term.Second(r.OverSince), term.Size(r.Packs))
 }
 
 // parts tells of it in words for people.
 func (r *Room) parts() (parts []string) {
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
-	if r.Budget > 0 {
-		over := ""
-		if r.Used > r.Budget {
-			over = ", more than there is"
-		}
-		add("%s of the budget of %s used%s", term.Size(r.Used), term.Size(r.Budget), over)
+	switch {
+	case r.Used > r.Budget && r.Budget > 0:
+		add("%s used, %s more than the budget of %s: what other hosts keep goes by itself", term.Size(r.Used), term.Size(r.Used-r.Budget), term.Size(r.Budget))
+	case r.Budget > 0:
+		add("%s of the budget of %s used", term.Size(r.Used), term.Size(r.Budget))
 	}
 	if r.PinnedFiles > 0 {
 		add("%s pinned, %s", term.Of(uint64(r.PinnedFiles), "file"), term.Size(r.Pinned))

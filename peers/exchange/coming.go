@@ -24,11 +24,13 @@ type comes struct {
 	bytes   uint64
 	from    map[sharefs.PeerID]uint64
 	recent  float64 // bytes, older ones count less
+	began   time.Time
 	last    time.Time
 }
 
 const (
 	rateTime   = 3.0 // seconds: what came so long before counts for a third
+	shortest   = 1.0 // seconds: in less time than that too little comes to tell a rate by
 	comingIdle = 5 * time.Second
 	mostComing = 1 << 12
 )
@@ -41,7 +43,7 @@ func (f *fetcher) count(v *record.Record, from sharefs.PeerID, bytes int) {
 		if len(f.coming) >= mostComing {
 			return
 		}
-		c = &comes{version: v, from: map[sharefs.PeerID]uint64{}, last: now}
+		c = &comes{version: v, from: map[sharefs.PeerID]uint64{}, began: now, last: now}
 		f.coming[id] = c
 	}
 	c.recent = c.recent*c.faded(now) + float64(bytes)
@@ -51,6 +53,12 @@ func (f *fetcher) count(v *record.Record, from sharefs.PeerID, bytes int) {
 
 // faded returns how much what came up to now counts at a moment.
 func (c *comes) faded(now time.Time) float64 { return math.Exp(-now.Sub(c.last).Seconds() / rateTime) }
+
+// rate returns how many bytes/s came lately: as many as came, by the time in which they did, each as it counts still.
+func (c *comes) rate(now time.Time) float64 {
+	age := max(now.Sub(c.began).Seconds(), shortest)
+	return c.recent * c.faded(now) / (rateTime * (1 - math.Exp(-age/rateTime)))
+}
 
 // Coming tells what comes at present, or came a moment ago.
 func (x *Exchange) Coming() []Coming {
@@ -64,7 +72,7 @@ func (x *Exchange) Coming() []Coming {
 			delete(f.coming, id)
 			continue
 		}
-		one := Coming{Version: c.version, Bytes: c.bytes, Rate: c.recent * c.faded(now) / rateTime}
+		one := Coming{Version: c.version, Bytes: c.bytes, Rate: c.rate(now)}
 		for p := range c.from {
 			one.From = append(one.From, p)
 		}

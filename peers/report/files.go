@@ -149,7 +149,10 @@ func (s *Sync) Text() string {
 		if s.Walking {
 			line("the tree is being looked at for the first time: not all that is in it is told yet")
 		}
-		line("%d contents to be fetched, %d bytes; %d being fetched now", s.Contents, s.Bytes, s.Fetching)
+		line("%d contents that the tree waits for, %d bytes; %d being fetched now", s.Contents, s.Bytes, s.Fetching)
+		if n := len(s.Coming); n > 0 {
+			line("content of %s comes now, for the tree, for who reads or because of a pin: %s/s", files(n), term.Size(uint64(s.Rate)))
+		}
 		for i := range s.Coming {
 			line("coming: %s", s.Coming[i].Text())
 		}
