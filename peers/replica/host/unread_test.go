@@ -108,7 +108,7 @@ func marked(t *testing.T, s *site) []replica.Mark {
 func TestWhatWasMadeAndCannotBeRead(t *testing.T) {
 	for _, what := range []string{"attr", "content", "names"} {
 		t.Run(what, func(t *testing.T) {
-			all := filled(t, 2)
+			all := sites(t, 2)
 			a, b := all[0], all[1]
 			meet(t, all...)
 			a.write("made", "of a")
