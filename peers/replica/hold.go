@@ -47,30 +47,6 @@ type bulkName struct {
 	over    bool // it did not count, since something that counted was renamed over it: with that it comes back
 }
 
-// young are those that came lately. Of young files it is known whether they had gone before they came.
-type young[K comparable] struct {
-	at    map[K]time.Time
-	order []K
-}
-
-func (y *young[K]) add(id K, now time.Time) {
-	if _, ok := y.at[id]; !ok {
-		y.at[id] = now
-		y.order = append(y.order, id)
-	}
-}
-
-// youngFor is how long a file is young: no longer than needed to read a log, since whoever signs a record can say that it is old.
-const youngFor = 10 * time.Minute
-
-// prune forgets those that came before a time.
-func (y *young[K]) prune(before time.Time) {
-	for len(y.order) > 0 && y.at[y.order[0]].Before(before) {
-		delete(y.at, y.order[0])
-		y.order = y.order[1:]
-	}
-}
-
 func bulkKey(author sharefs.PeerID, key converge.Key) []byte {
 	return append(append([]byte(nil), author[:]...), keyRow(key)...)
 }
@@ -80,7 +56,7 @@ func unixRow(t time.Time) []byte { return u64(uint64(t.UnixNano())) }
 func (r *Replica) bulkOf(author sharefs.PeerID) *bulk {
 	b := r.bulks[author]
 	if b == nil {
-		b = &bulk{names: map[converge.Key]bulkName{}, aside: map[converge.Key]asideName{}, temps: young[converge.Key]{at: map[converge.Key]time.Time{}}}
+		b = &bulk{names: map[converge.Key]bulkName{}, aside: map[converge.Key]asideName{}, temps: newYoung[converge.Key]()}
 		r.bulks[author] = b
 	}
 	return b
@@ -252,10 +228,7 @@ func (w *watch) begins(key converge.Key, p *record.Place) {
 		return
 	}
 	t.add(key, w.now)
-	for len(t.order) > mostBulk {
-		delete(t.at, t.order[0])
-		t.order = t.order[1:]
-	}
+	t.trim(mostBulk)
 }
 
 // other returns what else has the name that a placement gives, and is no directory.

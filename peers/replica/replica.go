@@ -183,7 +183,7 @@ func (r *Replica) load() error {
 		aside: asides{}, contest: map[converge.Key]bool{}, refused: refusals{}, outlooks: map[sharefs.PeerID]*outlook{}, passed: map[sharefs.PeerID]*passed{}, written: map[sharefs.PeerID]uint64{}, beyond: map[sharefs.PeerID]beyond{},
 		scopes: map[sharefs.PeerID]*scope{}, outside: outside{},
 		heldAt: map[converge.Key]map[record.ID]*record.Record{}, holding: map[sharefs.PeerID]int{}, bulks: map[sharefs.PeerID]*bulk{},
-		young: young[sharefs.FileID]{at: map[sharefs.FileID]time.Time{}}, saving: newSaving(),
+		young: newYoung[sharefs.FileID](), saving: newSaving(),
 		unsynced: true} // a process before may not have come to it
 	r.unseen = true
 	r.world.Like(r.tree)

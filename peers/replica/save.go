@@ -34,17 +34,14 @@ type movedFrom struct {
 }
 
 func newSaving() saving {
-	return saving{young[sharefs.FileID]{at: map[sharefs.FileID]time.Time{}}, map[sharefs.FileID]movedFrom{}}
+	return saving{newYoung[sharefs.FileID](), map[sharefs.FileID]movedFrom{}}
 }
 
 // began notes that a file was made here.
 func (s *saving) began(id sharefs.FileID, now time.Time) {
 	s.begun.add(id, now)
 	s.begun.prune(now.Add(-savingFor))
-	for len(s.begun.order) > mostBegun {
-		delete(s.begun.at, s.begun.order[0])
-		s.begun.order = s.begun.order[1:]
-	}
+	s.begun.trim(mostBegun)
 }
 
 // leaves notes what name a file had that gets another one.
