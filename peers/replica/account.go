@@ -161,6 +161,12 @@ func (a *account) unname(e *entry, link uint64) {
 	a.fasten(e, key)
 }
 
+// lose says that a file does not have a name any more, and forgets the file if that was the last.
+func (a *account) lose(e *entry, link uint64) {
+	a.unname(e, link)
+	a.release(e)
+}
+
 // fasten says that a name is loose no more.
 func (a *account) fasten(e *entry, key converge.Key) {
 	if i := slices.Index(e.loose, key.Link); i >= 0 {

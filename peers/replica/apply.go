@@ -239,9 +239,7 @@ func (r *Replica) create(op *converge.Op, e *entry, content Staged) error {
 		return err
 	}
 	if gives != nil {
-		over := r.files.Get(op.Over.File)
-		r.unname(over, op.Over.Link)
-		r.release(over)
+		r.lose(r.files.Get(op.Over.File), op.Over.Link)
 	}
 	e = r.bind(n.ID, ino, n.Type)
 	if n.Target != "" || content != nil {
@@ -277,9 +275,7 @@ func (r *Replica) move(op *converge.Op, e *entry, here spot) error {
 		return err
 	}
 	if op.Over != nil {
-		over := r.files.Get(op.Over.File)
-		r.unname(over, op.Over.Link)
-		r.release(over)
+		r.lose(r.files.Get(op.Over.File), op.Over.Link)
 	}
 	return r.entered(e, op.Key.Link, dir, name)
 }
@@ -292,8 +288,7 @@ func (r *Replica) remove(e *entry, link uint64) error {
 	if err := r.cfg.Tree.Take(n); err != nil {
 		return err
 	}
-	r.unname(e, link)
-	r.release(e)
+	r.lose(e, link)
 	return nil
 }
 

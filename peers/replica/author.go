@@ -459,8 +459,7 @@ func (r *Replica) sayGone(e *entry, key converge.Key) error {
 		}
 	}
 	r.due[key] = true
-	r.unname(e, key.Link)
-	r.release(e)
+	r.lose(e, key.Link)
 	return nil
 }
 
