@@ -82,7 +82,7 @@ func TestALargeVersion(t *testing.T) {
 		}
 		b.Want(r, wanted...)
 		for _, s := range spans {
-			data, err := b.Get(t.Context(), r, s.ID)
+			data, err := b.again(func() ([]byte, error) { return b.Get(t.Context(), r, s.ID) })
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"sharefs"
@@ -551,4 +554,40 @@ func TestRecordsDoNotWaitBehindContent(t *testing.T) {
 			b.Drop(r.ID())
 		})
 	}
+}
+
+// unread is a stream that the peer has closed, which the first to write learns before anybody has read its end.
+type unread struct {
+	net.Conn
+	closed chan struct{}
+	once   *sync.Once
+}
+
+func (u unread) Write([]byte) (int, error) { return 0, syscall.EPIPE }
+
+func (u unread) Read([]byte) (int, error) {
+	<-u.closed
+	return 0, net.ErrClosed
+}
+
+func (u unread) Close() error {
+	u.once.Do(func() { close(u.closed) })
+	return u.Conn.Close()
+}
+
+// A peer that takes no control stream exchanges nothing with this host, whether that is learnt by reading first or by writing.
+func TestAPeerThatTakesNoStream(t *testing.T) {
+	leakCheck(t)
+	a := newAlone(t, Limits{})
+	a.set(far, trust.Write)
+	s := newFake(true)
+	t.Cleanup(s.end)
+	mine, theirs := net.Pipe()
+	theirs.Close()
+	s.stream = unread{mine, make(chan struct{}), new(sync.Once)}
+	a.connected(far, s)
+	wait(t, "it is known that the peer refuses", func() bool {
+		all := a.Peers()
+		return len(all) == 1 && all[0].Refused && all[0].Error == ""
+	})
 }

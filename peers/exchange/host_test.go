@@ -509,9 +509,15 @@ func (h *host) told() int {
 // fetchAgain is fetch for somebody who tries again whenever there is reason to.
 func (h *host) fetchAgain(r *record.Record, ids ...sharefs.ChunkID) (data []byte, err error) {
 	h.t.Helper()
+	return h.again(func() ([]byte, error) { return h.fetch(r, ids...) })
+}
+
+// again gets something, and tries again whenever there is reason to: where both ends have dialed, the session with a peer may give way to another one at any time.
+func (h *host) again(get func() ([]byte, error)) (data []byte, err error) {
+	h.t.Helper()
 	for {
 		told := h.told()
-		if data, err = h.fetch(r, ids...); !isKind(err, sharefs.KindUnreachable) {
+		if data, err = get(); !isKind(err, sharefs.KindUnreachable) {
 			return data, err
 		}
 		wait(h.t, "a reason to look again at "+h.name, func() bool { return h.told() > told })

@@ -217,8 +217,10 @@ func farewell(err error) *wire.Bye {
 	return nil
 }
 
-// left reports whether an error is no more than that the peer ended a stream, or did not take it.
-func left(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNREFUSED) }
+// left reports whether an error is no more than that the peer ended a stream, or did not take it. Whoever writes first learns it by EPIPE, and may have closed the stream here before its end was read.
+func left(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EPIPE)
+}
 
 // closed puts back what the control stream stood for.
 func (p *peer) closed(err error) {

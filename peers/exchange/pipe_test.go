@@ -25,6 +25,7 @@ type fake struct {
 	away    time.Duration
 	gate    chan struct{} // if not nil, streams open when it is closed
 	asked   chan struct{} // and who waits for that says so here
+	stream  net.Conn      // if not nil, that the exchange gets in place of one to the test
 }
 
 func newFake(dials bool) *fake {
@@ -35,6 +36,9 @@ func (f *fake) open(_ context.Context, purpose string) (net.Conn, error) {
 	if f.gate != nil {
 		f.asked <- struct{}{}
 		<-f.gate
+	}
+	if f.stream != nil {
+		return f.stream, nil
 	}
 	mine, theirs := net.Pipe()
 	to := f.chunks
