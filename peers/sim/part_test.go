@@ -408,27 +408,13 @@ func (h history) testParts(t *testing.T, play func(history) (string, *world)) {
 // TestHostsWithAPart has some hosts read or write a part of the tree: what they are told is of that, and they come to have it as it is. In one of four histories things are moved over its border,
 // and in two its rules change.
 func TestHostsWithAPart(t *testing.T) {
-	onOneGoroutine(t)
-	seeds, most := uint64(24), short
-	if soak() {
-		seeds, most = 2000, long
-	}
-	for seed := range seeds {
-		t.Run(fmt.Sprint(seed), historyOf(seed, most).testPart)
-	}
+	runSeeds(t, 24, 2000, history.testPart)
 }
 
 // TestReadersWhoseRulesComeAndGo has some hosts read a part of the tree, and do nothing themselves: whatever was done while they might not read it, they come to have the part as it is when they
 // may again.
 func TestReadersWhoseRulesComeAndGo(t *testing.T) {
-	onOneGoroutine(t)
-	seeds, most := uint64(24), short
-	if soak() {
-		seeds, most = 2000, long
-	}
-	for seed := range seeds {
-		t.Run(fmt.Sprint(seed), historyOf(seed, most).testIdle)
-	}
+	runSeeds(t, 24, 2000, history.testIdle)
 }
 
 // Histories of hosts with parts that failed once, and by what.

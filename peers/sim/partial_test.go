@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -81,19 +80,10 @@ func (w *world) partlyPlay(h history) string {
 // Hosts that know each other in part, and hold what others remove, each have the tree that the specification makes of what counts there, whole in itself; as soon as they know each other,
 // and have decided, they have one.
 func TestHostsThatKnowEachOtherInPart(t *testing.T) {
-	onOneGoroutine(t)
-	seeds, most := uint64(40), short
-	if soak() {
-		seeds, most = 1000, long
-	}
-	for seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			h := historyOf(seed, most)
-			w := partly(h)
-			text := w.partlyPlay(h)
-			if text != "" {
-				t.Fatalf("seed %d: %s\n%s", seed, text, strings.Join(w.lines, "\n"))
-			}
-		})
-	}
+	runSeeds(t, 40, 1000, func(h history, t *testing.T) {
+		w := partly(h)
+		if text := w.partlyPlay(h); text != "" {
+			t.Fatalf("seed %d: %s\n%s", h.seed, text, strings.Join(w.lines, "\n"))
+		}
+	})
 }

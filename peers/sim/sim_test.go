@@ -141,24 +141,9 @@ func onOneGoroutine(t *testing.T) {
 	}
 }
 
-// TestHistories plays several hundred histories; make soak 10,000 longer ones, or the one of SHAREFS_SIM_SEED.
+// TestHistories plays several hundred histories; make soak 10,000 longer ones.
 func TestHistories(t *testing.T) {
-	onOneGoroutine(t)
-	from, n, most := uint64(0), uint64(300), short
-	if soak() {
-		n, most = 10_000, long
-	}
-	if s := os.Getenv("SHAREFS_SIM_SEED"); s != "" {
-		seed, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		from, n = seed, 1
-	}
-	for seed := from; seed < from+n; seed++ {
-		h := historyOf(seed, most)
-		t.Run(fmt.Sprint(seed), h.test)
-	}
+	runSeeds(t, 300, 10_000, history.test)
 }
 
 // Histories that failed once, and by what.
@@ -173,6 +158,27 @@ func TestSeedsThatFailed(t *testing.T) {
 		{3752, long, "a directory that somebody was moving was to have a second name"},
 		{6505, long, "as 3027"},
 	})
+}
+
+// runSeeds plays the histories of so many seeds; in make soak of many, and longer ones; or of the one of SHAREFS_SIM_SEED alone.
+func runSeeds(t *testing.T, few, many uint64, test func(history, *testing.T)) {
+	t.Helper()
+	onOneGoroutine(t)
+	from, n, most := uint64(0), few, short
+	if soak() {
+		n, most = many, long
+	}
+	if s := os.Getenv("SHAREFS_SIM_SEED"); s != "" {
+		seed, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from, n = seed, 1
+	}
+	for seed := from; seed < from+n; seed++ {
+		h := historyOf(seed, most)
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { test(h, t) })
+	}
 }
 
 // failedOnce is a history that failed once, and by what.
