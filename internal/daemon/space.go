@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -303,7 +304,7 @@ func (s *space) fit(more int64) (fits bool, could int64, err error) {
 		return need == more, could, nil
 	}
 	goal := min(s.budget*freeTo/100, s.budget-min(uint64(need)+taken, s.budget))
-	slices.SortStableFunc(list, func(a, b versions.Here) int { return cmpTime(a.Used, b.Used) })
+	slices.SortStableFunc(list, func(a, b versions.Here) int { return cmp.Compare(a.Used, b.Used) })
 	c := &s.d.store.Config.Space
 	var inPacks uint64
 	copies := []int{c.Copies, c.Min}
@@ -345,16 +346,6 @@ func mostGone(list []versions.Here) (bytes int64) {
 		}
 	}
 	return bytes
-}
-
-func cmpTime(a, b sharefs.Time) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // evict frees files in their order until so many bytes have gone, and no more than it takes. What free, which takes several at once, did not err for has no bytes any more. It returns how many went.

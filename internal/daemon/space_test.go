@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -43,7 +44,7 @@ func TestEvictAsTheSlowModel(t *testing.T) {
 		}
 		bytes := rng.Uint64N(total)
 		want := slowEvict(list, bytes, stays)
-		slices.SortFunc(list, func(a, b versions.Here) int { return cmpTime(a.Used, b.Used) })
+		slices.SortFunc(list, func(a, b versions.Here) int { return cmp.Compare(a.Used, b.Used) })
 		var freed []sharefs.Ino
 		all := evict(list, bytes, func(batch []versions.Here) (gone uint64, errs []error) {
 			if len(batch) > freeBatch {

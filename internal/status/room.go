@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -93,7 +94,7 @@ const mostComing = 5
 // coming tells of the files that are on their way, the largest first.
 func coming(list []report.Coming) (lines []string) {
 	list = slices.Clone(list)
-	slices.SortStableFunc(list, func(a, b report.Coming) int { return -compare(a.Size, b.Size) })
+	slices.SortStableFunc(list, func(a, b report.Coming) int { return -cmp.Compare(a.Size, b.Size) })
 	for i := range list[:min(len(list), mostComing)] {
 		lines = append(lines, list[i].Text())
 	}
@@ -101,14 +102,4 @@ func coming(list []report.Coming) (lines []string) {
 		lines = append(lines, "and "+term.Of(uint64(more), "more file"))
 	}
 	return lines
-}
-
-func compare(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
