@@ -378,11 +378,12 @@ What a peer with propose writes is listed by sharefs proposed. Not there yet: me
 }
 
 // grantPatience is how long a connected peer that was just granted something may take to begin sending its files, or to refuse; and firstPatience how long the connection
-// may take, and that, of one that was paired no longer than lately ago.
+// may take, and that, of one that was paired no longer than lately ago. Where both hosts dial, the first connection may end for another one: so one that ended no longer than again ago may come back.
 const (
 	grantPatience = 5 * time.Second
 	firstPatience = 10 * time.Second
 	lately        = time.Minute
+	again         = 3 * time.Second
 )
 
 // byHand is how a peer was paired that is connected only once the other host has done the same.
@@ -409,7 +410,8 @@ func (a *app) sayWhatIsMissing(m *client.Mount, name, level string) error {
 		if first {
 			patience = firstPatience
 		}
-		if !p.Connected && !first || p.Files != nil && p.Files.Refused || time.Since(began) > patience {
+		gone := !p.Connected && !first && time.Since(p.Seen) > again
+		if gone || p.Files != nil && p.Files.Refused || time.Since(began) > patience {
 			break
 		}
 	}
