@@ -5,7 +5,7 @@
 // Before each step the disk is synced and ShareFS's captures have settled, so that no work left over from one system is paid
 // by the next; what the captures themselves take is a row of its own.
 //
-//	go run ./bench [-run REGEXP] [-rounds N] [-quick] [-million=false] [-dir DIR] [-on TEXT] [-md FILE]
+//	go run ./bench [-run REGEXP] [-programs REGEXP] [-rounds N] [-quick] [-million=false] [-dir DIR] [-on TEXT] [-md FILE]
 //
 // Needs root (mounts, drop_caches), fio, git, restic, borg and syncthing. A gate that is missed is marked, and the exit code stays 0: timing is never
 // a test.
@@ -26,6 +26,7 @@ type options struct {
 	quick   bool
 	million bool
 	match   *regexp.Regexp
+	peers   *regexp.Regexp // programs between which folders are kept the same
 	md      string
 	dir     string
 	on      string
@@ -34,6 +35,7 @@ type options struct {
 func main() {
 	var o options
 	run := flag.String("run", ".", "measure only rows whose name matches this regular expression")
+	programs := flag.String("programs", ".", "of those that keep folders the same, measure only programs whose name matches this regular expression")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds over all rows; medians are printed")
 	flag.BoolVar(&o.quick, "quick", false, "a tenth of the work in each row, to see that all runs")
 	flag.BoolVar(&o.million, "million", true, "measure start, find and memory with a million files")
@@ -44,6 +46,9 @@ func main() {
 	var err error
 	if o.match, err = regexp.Compile(*run); err != nil {
 		fail(fmt.Errorf("-run %s: %w", *run, err))
+	}
+	if o.peers, err = regexp.Compile(*programs); err != nil {
+		fail(fmt.Errorf("-programs %s: %w", *programs, err))
 	}
 	if os.Geteuid() != 0 {
 		fail(fmt.Errorf("bench mounts filesystems and drops the kernel's caches: run it as root"))

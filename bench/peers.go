@@ -25,6 +25,8 @@ type synced interface {
 	start(ctx context.Context, host int) error
 	stop(host int)
 	root(host int) string
+	// leaders are the processes that lead those of the program.
+	leaders() []int
 	// taken waits until the program knows what lies in a host's folder.
 	taken(ctx context.Context, host int) error
 }
@@ -123,10 +125,16 @@ func peerRound(ctx context.Context, o options, l peerLink, out *table) error {
 	}
 	for _, step := range []func(context.Context, *peerNet, synced, *table) error{data.saves, data.firstSmall, data.firstLarge, data.change, data.rename, data.remove, data.join} {
 		for _, p := range []synced{syncthing, share} {
+			if !o.peers.MatchString(p.name()) {
+				continue
+			}
 			if err := step(ctx, n, p, out); err != nil {
 				return fmt.Errorf("%s: %w", p.name(), err)
 			}
 		}
+	}
+	if !o.peers.MatchString(espAlone) {
+		return nil
 	}
 	return data.alone(ctx, n, share, out)
 }
@@ -285,15 +293,15 @@ func saveGoal(l linkem.Conditions) float64 { return 100 + 4*ms(l.Delay) }
 // firstSmall and firstLarge measure the first sync: the second host comes when all lies on the first.
 func (d *peerData) firstSmall(ctx context.Context, n *peerNet, p synced, t *table) error {
 	r := t.row(fmt.Sprintf("first sync, %d small files", d.small), "s", false, threeTimes...)
-	return d.first(ctx, p, r, "[ab]", d.everything(p.root(1))[:d.small])
+	return d.first(ctx, p, nil, r, "[ab]", d.everything(p.root(1))[:d.small])
 }
 
 func (d *peerData) firstLarge(ctx context.Context, n *peerNet, p synced, t *table) error {
 	r := t.row(largeRow, "s", false, append(slices.Clip(threeTimes), gate{against: espAlone, atLeast: 0.8})...)
-	return d.first(ctx, p, r, "large*", d.everything(p.root(1))[d.small:])
+	return d.first(ctx, p, t, r, "large*", d.everything(p.root(1))[d.small:])
 }
 
-func (d *peerData) first(ctx context.Context, p synced, r *row, glob string, facts []fact) error {
+func (d *peerData) first(ctx context.Context, p synced, t *table, r *row, glob string, facts []fact) error {
 	p.stop(1)
 	if err := command(ctx, d.dir, nil, "sh", "-c", "cp -r "+glob+` "$1"`, "sh", p.root(0)); err != nil {
 		return err
@@ -301,15 +309,31 @@ func (d *peerData) first(ctx context.Context, p synced, r *row, glob string, fac
 	if err := p.taken(ctx, 0); err != nil {
 		return err
 	}
+	return comes(ctx, p, 1, t, r, facts)
+}
+
+// comes starts a program on a host and measures the time until some facts are true. Table, unless it is nil, has rows of the processor time of that.
+func comes(ctx context.Context, p synced, host int, table *table, r *row, facts []fact) error {
 	began := fromRest()
-	if err := p.start(ctx, 1); err != nil {
+	before, err := spentBy(p.leaders())
+	if err != nil {
+		return err
+	}
+	if err := p.start(ctx, host); err != nil {
 		return err
 	}
 	if err := wait(ctx, 20*time.Millisecond, facts); err != nil {
 		return err
 	}
 	r.add(p.name(), time.Since(began).Seconds())
-	return nil
+	if table == nil {
+		return nil
+	}
+	after, err := spentBy(p.leaders())
+	if err == nil {
+		before.rows(table, r.name, p.name(), after)
+	}
+	return err
 }
 
 // fromRest returns when the time of a step begins: once the disk has all that was written before, by whichever program.
@@ -433,14 +457,9 @@ func (d *peerData) join(ctx context.Context, n *peerNet, p synced, t *table) err
 	for k := range 2 {
 		before[k] = n.links[[2]int{k, 2}].Stats(n.hosts[2]).Bytes
 	}
-	began := fromRest()
-	if err := p.start(ctx, 2); err != nil {
+	if err := comes(ctx, p, 2, t, t.row("a third host comes", "s", false, threeTimes...), facts); err != nil {
 		return err
 	}
-	if err := wait(ctx, 20*time.Millisecond, facts); err != nil {
-		return err
-	}
-	t.row("a third host comes", "s", false, threeTimes...).add(p.name(), time.Since(began).Seconds())
 	var share [2]float64
 	for k := range 2 {
 		share[k] = float64(n.links[[2]int{k, 2}].Stats(n.hosts[2]).Bytes - before[k])

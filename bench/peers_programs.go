@@ -90,6 +90,15 @@ func (s *syncthing) name() string      { return "Syncthing" }
 func (s *syncthing) home(i int) string { return filepath.Join(s.work, fmt.Sprintf("home%d", i)) }
 func (s *syncthing) root(i int) string { return filepath.Join(s.work, fmt.Sprintf("folder%d", i)) }
 
+func (s *syncthing) leaders() (pids []int) {
+	for _, p := range s.runs {
+		if p != nil {
+			pids = append(pids, p.cmd.Process.Pid)
+		}
+	}
+	return pids
+}
+
 // config is that of host i: as a fresh installation has it, but for the watcher's delay, and without what asks the internet.
 func (s *syncthing) config(i int, ids []string) string {
 	var folder, devices strings.Builder
@@ -227,6 +236,13 @@ func (s *peerShare) name() string                           { return "ShareFS" }
 func (s *peerShare) root(i int) string                      { return s.mounts[i].root }
 func (s *peerShare) start(_ context.Context, i int) error   { return s.mounts[i].up() }
 func (s *peerShare) taken(ctx context.Context, i int) error { return s.mounts[i].captured(ctx) }
+
+func (s *peerShare) leaders() (pids []int) {
+	for _, m := range s.mounts {
+		pids = append(pids, m.pid)
+	}
+	return pids
+}
 
 // stop unmounts a host's share, if it is mounted.
 func (s *peerShare) stop(i int) {
