@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -162,12 +164,12 @@ func (n *peerNet) sent(i int) (total uint64) {
 type peerData struct {
 	peerLink
 	dir  string // where it is prepared
-	body []byte // of the large files, from some place on
+	body []byte // of the small files, from some place on
 }
 
 func newPeerData(work string, l peerLink) (*peerData, error) {
-	d := &peerData{peerLink: l, dir: filepath.Join(work, "data"), body: make([]byte, 64<<20)}
-	rand.NewChaCha8([32]byte{7}).Read(d.body)
+	d := &peerData{peerLink: l, dir: filepath.Join(work, "data"), body: make([]byte, 16<<20)}
+	random(0).Read(d.body)
 	for i := range l.small {
 		path := filepath.Join(d.dir, d.smallName(i))
 		if i%100 == 0 {
@@ -184,17 +186,19 @@ func newPeerData(work string, l peerLink) (*peerData, error) {
 		if err != nil {
 			return nil, err
 		}
-		for at := range size { // MiB; no two alike
-			_, err = f.Write(append([]byte(fmt.Sprintf("%8d%8d", i, at)), d.body[(i*31+at)%63<<20+16:][:1<<20-16]...))
-			if err != nil {
-				break
-			}
-		}
+		_, err = io.CopyN(f, random(1+i), int64(size)<<20)
 		if err := errors.Join(err, f.Close()); err != nil {
 			return nil, err
 		}
 	}
 	return d, nil
+}
+
+// random returns bytes of which no part comes twice, also not in those of other numbers: a program that knows what it has need not send the same again.
+func random(number int) *rand.ChaCha8 {
+	var seed [32]byte
+	binary.LittleEndian.PutUint64(seed[:], uint64(number))
+	return rand.NewChaCha8(seed)
 }
 
 // smallName puts half of the files below "a", which is renamed, and half below "b", which is removed.
@@ -293,15 +297,15 @@ func saveGoal(l linkem.Conditions) float64 { return 100 + 4*ms(l.Delay) }
 // firstSmall and firstLarge measure the first sync: the second host comes when all lies on the first.
 func (d *peerData) firstSmall(ctx context.Context, n *peerNet, p synced, t *table) error {
 	r := t.row(fmt.Sprintf("first sync, %d small files", d.small), "s", false, threeTimes...)
-	return d.first(ctx, p, nil, r, "[ab]", d.everything(p.root(1))[:d.small])
+	return d.first(ctx, n, p, nil, r, "[ab]", d.everything(p.root(1))[:d.small])
 }
 
 func (d *peerData) firstLarge(ctx context.Context, n *peerNet, p synced, t *table) error {
 	r := t.row(largeRow, "s", false, append(slices.Clip(threeTimes), gate{against: espAlone, atLeast: 0.8})...)
-	return d.first(ctx, p, t, r, "large*", d.everything(p.root(1))[d.small:])
+	return d.first(ctx, n, p, t, r, "large*", d.everything(p.root(1))[d.small:])
 }
 
-func (d *peerData) first(ctx context.Context, p synced, t *table, r *row, glob string, facts []fact) error {
+func (d *peerData) first(ctx context.Context, n *peerNet, p synced, t *table, r *row, glob string, facts []fact) error {
 	p.stop(1)
 	if err := command(ctx, d.dir, nil, "sh", "-c", "cp -r "+glob+` "$1"`, "sh", p.root(0)); err != nil {
 		return err
@@ -309,11 +313,18 @@ func (d *peerData) first(ctx context.Context, p synced, t *table, r *row, glob s
 	if err := p.taken(ctx, 0); err != nil {
 		return err
 	}
-	return comes(ctx, p, 1, t, r, facts)
+	return comes(ctx, n, p, 1, t, r, facts)
 }
 
-// comes starts a program on a host and measures the time until some facts are true. Table, unless it is nil, has rows of the processor time of that.
-func comes(ctx context.Context, p synced, host int, table *table, r *row, facts []fact) error {
+// comes starts a program on a host and measures the time until some facts are true. Table, unless it is nil, has rows of what that took beside.
+func comes(ctx context.Context, n *peerNet, p synced, host int, table *table, r *row, facts []fact) error {
+	if table != nil {
+		unix.Sync()
+		if err := warmMemory(warmFor); err != nil {
+			return err
+		}
+	}
+	sent := n.sent(host)
 	began := fromRest()
 	before, err := spentBy(p.leaders())
 	if err != nil {
@@ -331,6 +342,7 @@ func comes(ctx context.Context, p synced, host int, table *table, r *row, facts 
 	}
 	after, err := spentBy(p.leaders())
 	if err == nil {
+		table.row(r.name+": sent for it", "MB", false).add(p.name(), float64(n.sent(host)-sent)/1e6)
 		before.rows(table, r.name, p.name(), after)
 	}
 	return err
@@ -341,6 +353,9 @@ func fromRest() time.Time {
 	unix.Sync()
 	return time.Now()
 }
+
+// warmFor is about what the large files take in memory on a host that keeps them twice, and with the senders' reading.
+const warmFor = 6 << 30
 
 const largeRow = "first sync, large files"
 
@@ -357,9 +372,10 @@ func (d *peerData) change(ctx context.Context, n *peerNet, p synced, t *table) e
 	}
 	var facts []fact
 	var failed error
-	pieces := d.large[0] << 20 / piece
+	pieces, news := d.large[0]<<20/piece, random(1+len(d.large))
 	for i := 0; i < pieces; i += 100 {
-		fresh, at := d.body[32<<20+i*13:][:piece], int64(i)*piece
+		fresh, at := make([]byte, piece), int64(i)*piece
+		news.Read(fresh)
 		if _, err := f.WriteAt(fresh, at); err != nil {
 			failed = err
 		}
@@ -457,7 +473,7 @@ func (d *peerData) join(ctx context.Context, n *peerNet, p synced, t *table) err
 	for k := range 2 {
 		before[k] = n.links[[2]int{k, 2}].Stats(n.hosts[2]).Bytes
 	}
-	if err := comes(ctx, p, 2, t, t.row("a third host comes", "s", false, threeTimes...), facts); err != nil {
+	if err := comes(ctx, n, p, 2, t, t.row("a third host comes", "s", false, threeTimes...), facts); err != nil {
 		return err
 	}
 	var share [2]float64
