@@ -15,6 +15,6 @@
 //	host a ─▶ TUN ─▶ reader ─▶ shaper ─▶ packets under way, by time ─▶ writer ─▶ TUN ─▶ host b
 //	                          (drop, queue, rate, delay, order)
 //
-// and the same the other way. It carries about 1.1 Gbit/s. The namespaces have no names and the devices are not
+// and the same the other way. It carries about 1.1 Gbit/s, and a link that takes packets joined ([Net.ConnectJoined]) many times as much. The namespaces have no names and the devices are not
 // persistent: all of it goes when the process ends, however it ends.
 package linkem

@@ -78,6 +78,16 @@ func (n *Net) AddHost(name string) (*Host, error) {
 // Connect makes a link with those conditions in both directions. Each link is a subnet of its own, 10.77.I.0/24, and a
 // device linkI on each host.
 func (n *Net) Connect(a, b *Host, mtu int, c Conditions) (*Link, error) {
+	return n.connect(a, b, mtu, c, false)
+}
+
+// ConnectJoined is Connect for a link that carries packets joined as network cards do (offload.go), which takes far less of this machine: for what measures programs, and neither
+// looks at single packets nor loses any. Conditions apply to what is joined as a whole; Stats count packets.
+func (n *Net) ConnectJoined(a, b *Host, mtu int, c Conditions) (*Link, error) {
+	return n.connect(a, b, mtu, c, true)
+}
+
+func (n *Net) connect(a, b *Host, mtu int, c Conditions, joined bool) (*Link, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
@@ -93,7 +103,7 @@ func (n *Net) Connect(a, b *Host, mtu int, c Conditions) (*Link, error) {
 		l.hosts[k] = h
 		l.addrs[k] = netip.AddrFrom4([4]byte{10, 77, byte(i), byte(k + 1)})
 		err := h.Do(func() (err error) {
-			devs[k], err = openTUN(l.name, netip.PrefixFrom(l.addrs[k], 24), mtu)
+			devs[k], err = openTUN(l.name, netip.PrefixFrom(l.addrs[k], 24), mtu, joined)
 			return err
 		})
 		if err != nil {
@@ -106,7 +116,7 @@ func (n *Net) Connect(a, b *Host, mtu int, c Conditions) (*Link, error) {
 	for k := range 2 {
 		p := &pipe{
 			in: devs[k], out: devs[1-k], origin: n.origin, toward: l.hosts[1-k], link: l,
-			shaper: newShaper(n.seed, uint64(2*i+k)), wake: make(chan struct{}, 1), done: n.done,
+			joined: joined, shaper: newShaper(n.seed, uint64(2*i+k)), wake: make(chan struct{}, 1), done: n.done,
 		}
 		p.cond.Store(&c)
 		l.pipes[k] = p
@@ -202,7 +212,11 @@ func (l *Link) toward(h *Host) *pipe {
 
 // Inject delivers an IP packet to a host at once, as if it had come over the link: from any address, for one.
 func (l *Link) Inject(toward *Host, packet []byte) error {
-	_, err := l.toward(toward).out.Write(packet)
+	p := l.toward(toward)
+	if p.joined {
+		packet = append(make([]byte, vnetHeader), packet...)
+	}
+	_, err := p.out.Write(packet)
 	return err
 }
 

@@ -15,6 +15,7 @@ import (
 // pipe is one direction of a link.
 type pipe struct {
 	in, out io.ReadWriteCloser
+	joined  bool // packets come joined, behind a header
 	origin  time.Time
 	shaper  *shaper
 	toward  *Host
@@ -33,9 +34,10 @@ type pipe struct {
 
 // packet is under way until its time has come.
 type packet struct {
-	at   time.Duration
-	seq  uint64
-	data []byte
+	at      time.Duration
+	seq     uint64
+	data    []byte
+	packets uint64 // that are joined in it
 }
 
 type flight []packet
@@ -59,26 +61,32 @@ const maxPacket = 65535
 // maxFlight bounds the memory of a link without a rate: packets beyond it overflow.
 const maxFlight = 64 << 10
 
-var buffers = sync.Pool{New: func() any { b := make([]byte, 2048); return &b }}
+// Buffers for what is under way: for a packet of a common MTU, and for any.
+const (
+	roomSmall = 2048
+	roomLarge = vnetHeader + maxPacket
+)
+
+var small, large = sync.Pool{New: func() any { return new([roomSmall]byte) }}, sync.Pool{New: func() any { return new([roomLarge]byte) }}
 
 func getBuffer(p []byte) []byte {
-	if len(p) > 2048 {
-		return append([]byte(nil), p...)
+	if len(p) <= roomSmall {
+		return append(small.Get().(*[roomSmall]byte)[:0], p...)
 	}
-	b := *buffers.Get().(*[]byte)
-	return b[:copy(b[:2048], p)]
+	return append(large.Get().(*[roomLarge]byte)[:0], p...)
 }
 
 func putBuffer(b []byte) {
-	if cap(b) == 2048 {
-		b = b[:2048]
-		buffers.Put(&b)
+	if cap(b) == roomSmall {
+		small.Put((*[roomSmall]byte)(b[:roomSmall]))
+	} else {
+		large.Put((*[roomLarge]byte)(b[:roomLarge]))
 	}
 }
 
 // read takes packets from the host, until its device is closed.
 func (p *pipe) read() {
-	buf := make([]byte, maxPacket)
+	buf := make([]byte, roomLarge)
 	for {
 		n, err := p.in.Read(buf)
 		if err != nil {
@@ -90,38 +98,46 @@ func (p *pipe) read() {
 
 func (p *pipe) admit(data []byte) {
 	now := time.Since(p.origin)
-	p.link.tapped(p.toward, now, data)
+	packets, bytes, ip := 1, len(data), data
+	if p.joined {
+		if packets, bytes = onWire(data); packets == 0 {
+			return
+		}
+		ip = data[vnetHeader:]
+	}
+	p.link.tapped(p.toward, now, ip)
 	c := p.cond.Load()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stats.Packets++
-	p.stats.Bytes += uint64(len(data))
-	at, twice, f := p.shaper.admit(now, len(data), c)
+	n := uint64(packets)
+	p.stats.Packets += n
+	p.stats.Bytes += uint64(bytes)
+	at, twice, f := p.shaper.admit(now, bytes, c)
 	if f == fateDeliver && len(p.flight) >= maxFlight {
 		f = fateOverflow
 	}
 	switch f {
 	case fateLost:
-		p.stats.Lost++
+		p.stats.Lost += n
 	case fateOverflow:
-		p.stats.Overflowed++
+		p.stats.Overflowed += n
 	case fateTooBig:
-		p.stats.TooBig++
+		p.stats.TooBig += n
 	case fateDown:
-		p.stats.WhileDown++
+		p.stats.WhileDown += n
 	case fateDeliver:
-		p.push(at, data)
+		p.push(at, data, n)
 		if twice > 0 {
-			p.stats.Duplicated++
-			p.push(twice, data)
+			p.stats.Duplicated += n
+			p.push(twice, data, n)
 		}
 	}
 }
 
 // push puts a packet on its way. p.mu is held.
-func (p *pipe) push(at time.Duration, data []byte) {
+func (p *pipe) push(at time.Duration, data []byte, packets uint64) {
 	p.seq++
-	heap.Push(&p.flight, packet{at, p.seq, getBuffer(data)})
+	heap.Push(&p.flight, packet{at, p.seq, getBuffer(data), packets})
 	if p.flight[0].seq == p.seq {
 		select {
 		case p.wake <- struct{}{}:
@@ -138,32 +154,34 @@ const coarse = 1500 * time.Microsecond
 func (p *pipe) deliver() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	var due [][]byte
+	var due []packet
 	for {
 		p.mu.Lock()
 		now := time.Since(p.origin)
 		for len(p.flight) > 0 && p.flight[0].at <= now && len(due) < 64 {
-			due = append(due, heap.Pop(&p.flight).(packet).data)
+			due = append(due, heap.Pop(&p.flight).(packet))
 		}
 		wait := time.Duration(-1)
 		if len(p.flight) > 0 {
 			wait = p.flight[0].at - now
 		}
 		if p.cond.Load().Down {
-			p.stats.WhileDown += uint64(len(due))
-			for _, b := range due {
-				putBuffer(b)
+			for i := range due {
+				p.stats.WhileDown += due[i].packets
+				putBuffer(due[i].data)
 			}
 			due = due[:0]
 		}
-		p.stats.Delivered += uint64(len(due))
+		for i := range due {
+			p.stats.Delivered += due[i].packets
+		}
 		p.mu.Unlock()
 
 		if len(due) > 0 {
-			for i, b := range due {
-				_, _ = p.out.Write(b) // a device that is down drops it, as it should
-				putBuffer(b)
-				due[i] = nil
+			for i := range due {
+				_, _ = p.out.Write(due[i].data) // a device that is down drops it, as it should
+				putBuffer(due[i].data)
+				due[i] = packet{}
 			}
 			due = due[:0]
 			continue

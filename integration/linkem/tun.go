@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openTUN makes a TUN device in the namespace of the calling thread, with an address, and sets it up.
-func openTUN(name string, prefix netip.Prefix, mtu int) (*os.File, error) {
+// openTUN makes a TUN device in the namespace of the calling thread, with an address, and sets it up. One that takes joined packets has them begin with a header (offload.go).
+func openTUN(name string, prefix netip.Prefix, mtu int, joined bool) (*os.File, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("open /dev/net/tun", err)
@@ -24,9 +24,18 @@ func openTUN(name string, prefix netip.Prefix, mtu int) (*os.File, error) {
 	if err != nil {
 		return fail("name", err)
 	}
-	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	flags := uint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	if joined {
+		flags |= unix.IFF_VNET_HDR
+	}
+	ifr.SetUint16(flags)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
 		return fail("TUNSETIFF", err)
+	}
+	if joined {
+		if err := takeJoined(fd); err != nil {
+			return fail("TUNSETOFFLOAD", err)
+		}
 	}
 	if err := configure(name, prefix, mtu); err != nil {
 		return fail("configuration", err)
