@@ -51,7 +51,8 @@ type acceptance struct {
 	r *Replica
 	*comparison
 	changes map[converge.Key]*Change
-	latest  map[sharefs.FileID]sharefs.HLC // of what the author says of a file
+	latest  map[sharefs.FileID]sharefs.HLC      // of what the author says of a file
+	removed map[sharefs.FileID][]*record.Record // by the author, that wait
 
 	chosen map[converge.Key]*Change
 	parent map[converge.Key]sharefs.FileID // where those go that get another place
@@ -61,7 +62,7 @@ type acceptance struct {
 }
 
 func newAcceptance(r *Replica, author sharefs.PeerID, over *converge.Tree, all []Change) *acceptance {
-	a := &acceptance{r: r, comparison: newComparison(r.tree, over), changes: map[converge.Key]*Change{}, latest: map[sharefs.FileID]sharefs.HLC{},
+	a := &acceptance{r: r, comparison: newComparison(r.tree, over), changes: map[converge.Key]*Change{}, latest: map[sharefs.FileID]sharefs.HLC{}, removed: map[sharefs.FileID][]*record.Record{},
 		chosen: map[converge.Key]*Change{}, parent: map[converge.Key]sharefs.FileID{}, slots: map[converge.Slot]converge.Key{}, needs: map[converge.Key][]converge.Key{}, bad: map[converge.Key]error{}}
 	for i := range all {
 		a.changes[all[i].key] = &all[i]
@@ -70,6 +71,9 @@ func newAcceptance(r *Replica, author sharefs.PeerID, over *converge.Tree, all [
 		if rec := r.tree.Record(id); s.waits() {
 			file := fileOf(rec)
 			a.latest[file] = max(a.latest[file], rec.HLC)
+			if p, ok := rec.Body.(*record.Place); ok && p.Removed() && p.Type != record.Directory {
+				a.removed[file] = append(a.removed[file], rec)
+			}
 		}
 	}
 	return a
@@ -335,10 +339,12 @@ func (a *acceptance) describe(ch *Change) error {
 			key = c.Key
 		}
 	}
-	seen := slices.Clone(a.over.Heads(key.File))
-	seen = seen[:min(len(seen), record.MaxSeen)]
-	slices.SortFunc(seen, record.ID.Compare)
-	return r.say(&record.Place{File: key.File, Link: key.Link, Type: ch.Type, Parent: record.Nowhere, Seen: seen}, append(r.times(seen), r.lastAt(key), a.latest[key.File])...)
+	// What he removed of it, and is not here, was seen too, or he would have that again.
+	aside := slices.DeleteFunc(slices.Clone(a.removed[key.File]), func(rec *record.Record) bool {
+		_, here := a.base.Node(keyOf(rec))
+		return here
+	})
+	return a.gone(key, ch.Type, a.over.Heads(key.File), aside...)
 }
 
 // attrOf returns the record of the attributes that a name has in the live tree, nil for none.
@@ -349,17 +355,18 @@ func (r *Replica) attrOf(key converge.Key) *record.Record {
 
 // remove tells that a name is gone.
 func (a *acceptance) remove(n *converge.Node) error {
-	r := a.r
 	for _, key := range append([]converge.Key{n.Key}, a.along(n.Merged, n.Key.File)...) {
-		p := &record.Place{File: key.File, Link: key.Link, Type: n.Type, Parent: record.Nowhere}
-		if n.Type != record.Directory {
-			p.Seen = r.seenOf(key, r.tree.Heads(key.File))
-		}
-		if err := r.say(p, append(r.times(p.Seen), r.lastAt(key), a.latest[key.File])...); err != nil {
+		if err := a.gone(key, n.Type, a.base.Heads(key.File)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// gone tells that a name is removed.
+func (a *acceptance) gone(key converge.Key, typ record.Type, versions []record.ID, aside ...*record.Record) error {
+	p, before := a.r.removal(key, typ, versions, aside...)
+	return a.r.say(p, append(before, a.latest[key.File])...)
 }
 
 // Refuse decides against those changes of an author that wanted picks: they are not shown any more until he says more of the same files. What is held is not decided by it. It

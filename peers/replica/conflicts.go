@@ -226,13 +226,12 @@ func (r *Replica) choose(path string, n *converge.Node, chosen *record.Version, 
 			continue
 		}
 		done[c.Key] = true
-		heads = r.cover(heads[:min(len(heads), record.MaxSeen)], record.MaxSeen)
 		typ := record.Regular
 		if last := r.last.Get(c.Key); last != nil {
 			typ = last.Body.(*record.Place).Type
 		}
-		gone := &record.Place{File: c.Key.File, Link: c.Key.Link, Type: typ, Parent: record.Nowhere, Seen: heads}
-		if err := r.say(gone, append(r.times(heads), r.lastAt(c.Key))...); err != nil {
+		gone, before := r.removal(c.Key, typ, heads)
+		if err := r.say(gone, before...); err != nil {
 			return err
 		}
 	}

@@ -186,14 +186,7 @@ func (p *purge) places(say func(record.Body, ...sharefs.HLC) error) error {
 	for _, c := range all {
 		switch {
 		case !c.will:
-			gone := &record.Place{File: c.key.File, Link: c.key.Link, Type: c.was.Type, Parent: record.Nowhere}
-			before := []sharefs.HLC{r.lastAt(c.key)}
-			if c.was.Type != record.Directory {
-				gone.Seen = slices.Clone(r.tree.Heads(c.key.File))
-				gone.Seen = gone.Seen[:min(len(gone.Seen), record.MaxSeen)]
-				slices.SortFunc(gone.Seen, record.ID.Compare)
-				before = append(before, r.times(gone.Seen)...)
-			}
+			gone, before := r.removal(c.key, c.was.Type, r.tree.Heads(c.key.File))
 			if err := say(gone, before...); err != nil {
 				return err
 			}

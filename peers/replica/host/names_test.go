@@ -1,0 +1,116 @@
+package host
+
+import (
+	"strings"
+	"testing"
+
+	"sharefs"
+	"sharefs/peers/replica"
+)
+
+// link gives a file one more name.
+func (s *site) link(from, to string) {
+	s.t.Helper()
+	dir, name := s.at(to)
+	_, err := s.tree.Link(s.find(from), dir, name)
+	check(s.t, err)
+	s.tree.Forget(s.find(to), 1)
+}
+
+// writeAndTell writes to a file and has the host tell of it.
+func (s *site) writeAndTell(path, content string) {
+	s.t.Helper()
+	s.write(path, content)
+	s.settle()
+	s.tell()
+}
+
+// Whoever takes the last name of a file away, in whatever way, speaks for all names that he knows to be removed: none of them comes back with what was written to the file since.
+func TestRemovedNamesStayRemoved(t *testing.T) {
+	removals := func(last int, kept string) func(t *testing.T, a, b *site) {
+		return func(t *testing.T, a, b *site) {
+			a.writeAndTell("x", "first")
+			a.link("x", "y")
+			meet(t, a, b)
+			a.unlink("x")
+			a.unlink("y") // at once, so one of the removals has seen the other
+			a.tell()
+			b.rename(kept, "kept")
+			b.write("kept", "second")
+			meet(t, a, b)
+			if got := a.read(a.find("kept")); got != "second" {
+				t.Fatalf("kept holds %q", got)
+			}
+			[]*site{a, b}[last].unlink("kept")
+		}
+	}
+	for name, c := range map[string]struct {
+		standing replica.Standing // of b, with a
+		do       func(t *testing.T, a, b *site)
+		left     string
+	}{
+		"removed again by who did, the first name":  {replica.Merged, removals(0, "x"), ""},
+		"removed again by who did, the second name": {replica.Merged, removals(0, "y"), ""},
+		"removed by who kept it, the first name":    {replica.Merged, removals(1, "x"), ""},
+		"removed by who kept it, the second name":   {replica.Merged, removals(1, "y"), ""},
+		"in a conflict that ends for the other file": {replica.Merged, func(t *testing.T, a, b *site) {
+			b.writeAndTell("x", "first")
+			b.link("x", "y")
+			meet(t, a, b)
+			a.unlink("x")
+			meet(t, a, b)
+			b.write("y", "second")
+			b.rename("y", "both")
+			for _, text := range []string{"one", "two", "three"} {
+				a.writeAndTell("both", text)
+			}
+			meet(t, a, b)
+			list := a.conflicts()
+			if len(list) != 1 || list[0].Path != "both" || a.read(a.find("both")) != "three" {
+				t.Fatalf("%+v\n%s", list, a.shows())
+			}
+			check(t, a.rep.Resolve("both", list[0].Live.ID()))
+		}, "both"},
+		"in a purge of who gave it another name": {replica.Merged, func(t *testing.T, a, b *site) {
+			a.writeAndTell("x", "first")
+			meet(t, a, b)
+			b.link("x", "y")
+			meet(t, a, b)
+			a.unlink("x")
+			meet(t, a, b)
+			b.write("y", "second")
+			meet(t, a, b)
+			_, err := a.rep.Purge(b.self, false)
+			check(t, err)
+		}, ""},
+		"where a file that is proposed becomes a part of another one": {replica.Proposed, func(t *testing.T, a, b *site) {
+			b.writeAndTell("x", "first")
+			b.link("x", "both")
+			b.tell()
+			b.unlink("x")
+			b.tell()
+			b.writeAndTell("both", "second")
+			a.writeAndTell("both", "of a")
+			meet(t, a, b)
+			if taken, left := a.accept(b, all); len(taken) != 1 || len(left) > 0 {
+				t.Fatalf("%s, %+v", tells(taken), left)
+			}
+		}, "both"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			two := sites(t, 2)
+			a, b := two[0], two[1]
+			a.standing = func(sharefs.PeerID) replica.Standing { return c.standing }
+			a.reopen()
+			c.do(t, a, b)
+			meet(t, a, b)
+			same(t, a, b)
+			noConflicts(t, a, b)
+			for _, s := range two {
+				if _, _, left := s.paths(); strings.Join(left, " ") != c.left {
+					t.Errorf("on %s there is\n%s", s.self.Short(), s.shows())
+				}
+			}
+		})
+	}
+}
