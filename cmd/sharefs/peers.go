@@ -379,11 +379,13 @@ What a peer with propose writes is listed by sharefs proposed. Not there yet: me
 
 // grantPatience is how long a connected peer that was just granted something may take to begin sending its files, or to refuse; and firstPatience how long the connection
 // may take, and that, of one that was paired no longer than lately ago. Where both hosts dial, the first connection may end for another one: so one that ended no longer than again ago may come back.
+// A refusal counts once it has stood for refusalStands: the one that is known may be from before the other host's own grant, and is tried again after a second.
 const (
 	grantPatience = 5 * time.Second
 	firstPatience = 10 * time.Second
 	lately        = time.Minute
 	again         = 3 * time.Second
+	refusalStands = 1500 * time.Millisecond
 )
 
 // byHand is how a peer was paired that is connected only once the other host has done the same.
@@ -396,6 +398,7 @@ func (a *app) sayWhatIsMissing(m *client.Mount, name, level string) error {
 		return nil
 	}
 	var p *report.Peer
+	var refused time.Time // since when, as far as is known
 	patience := grantPatience
 	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		all, err := m.Peers()
@@ -411,7 +414,13 @@ func (a *app) sayWhatIsMissing(m *client.Mount, name, level string) error {
 			patience = firstPatience
 		}
 		gone := !p.Connected && !first && time.Since(p.Seen) > again
-		if gone || p.Files != nil && p.Files.Refused || time.Since(began) > patience {
+		switch {
+		case p.Files == nil || !p.Files.Refused:
+			refused = time.Time{}
+		case refused.IsZero():
+			refused = time.Now()
+		}
+		if gone || !refused.IsZero() && time.Since(refused) > refusalStands || time.Since(began) > patience {
 			break
 		}
 	}
