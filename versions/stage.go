@@ -152,6 +152,9 @@ func (s *Staged) make(sync bool) error {
 	return failed("set times", t.live.setTimes(s.ino, sharefs.Time(time.Now().UnixNano()), s.mtime))
 }
 
+// Ino returns the inode that [Tree.Put] makes with it; 0: that is not known before, or it has passed to a live file.
+func (s *Staged) Ino() sharefs.Ino { return s.ino }
+
 // open reads the content from packs.
 func (s *Staged) open() *keptReader { return newForeignReader(&s.t.past, s.top, s.size) }
 

@@ -49,9 +49,8 @@ type account struct {
 	nameless map[sharefs.Ino]bool
 	rows     []Row // what is to be on disk
 	// What a process was about to make that ended meanwhile, and of which the author has not come to see what became; see made.go.
-	unsure  map[sharefs.FileID]making
-	highest sharefs.Ino // the highest inode that was a file's
-	ahead   bool        // some of them tell of the tree what may not be on disk there
+	unsure map[sharefs.FileID]making
+	ahead  bool // some of the rows tell of the tree what may not be on disk there
 }
 
 func newAccount() account {
@@ -68,7 +67,6 @@ func newAccount() account {
 func (a *account) enrol(e *entry) {
 	a.files.Put(e)
 	a.inos.Put(e)
-	a.highest = max(a.highest, e.ino)
 }
 
 func u64(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }
@@ -115,7 +113,6 @@ func (a *account) rebind(e *entry, ino sharefs.Ino) {
 	a.drop(spaceInode, u64(uint64(e.ino)))
 	e.ino, e.own = ino, 0
 	a.inos.Put(e)
-	a.highest = max(a.highest, ino)
 	a.saveEntry(e)
 }
 
@@ -289,8 +286,12 @@ func (a *account) load(db Store) error {
 	}
 	if err == nil && !bad {
 		err = db.Scan(spaceMaking, nil, nil, func(k, v []byte) bool {
-			if bad = len(k) != 16 || len(v) != 16; !bad {
-				a.unsure[sharefs.FileID(k)] = making{binary.BigEndian.Uint64(v), sharefs.Ino(binary.BigEndian.Uint64(v[8:]))}
+			var m making
+			if m, bad = decodeMaking(v); len(k) != 16 {
+				bad = true
+			}
+			if !bad {
+				a.unsure[sharefs.FileID(k)] = m
 			}
 			return !bad
 		})

@@ -61,9 +61,9 @@ func (p *plan) round() (list []*record.Record, onto []sharefs.Ino, err error) {
 	}
 	if !p.made {
 		p.make()
-		if err := p.announce(); err != nil {
-			return nil, nil, err
-		}
+	}
+	if err := p.announce(last); err != nil {
+		return nil, nil, err
 	}
 	for ; p.next < len(p.ops); p.next++ {
 		op := &p.ops[p.next]

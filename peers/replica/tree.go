@@ -77,7 +77,11 @@ type Tree interface {
 }
 
 // Staged is a content that is ready to be that of a file. Drop ends it, whether it was used or not.
-type Staged interface{ Drop() }
+type Staged interface {
+	Drop()
+	// Ino returns the inode that Put makes with it; 0: that is not known before, for it was readied to be put into a file that is there.
+	Ino() sharefs.Ino
+}
 
 // Row is a row of the database that is to be; Value nil: it is to go.
 type Row struct {

@@ -34,7 +34,7 @@ func (t *tree) Put(dir sharefs.Ino, name string, made replica.New) (sharefs.Ino,
 	f := inode{id: made.ID, mode: kind | uint32(mode), target: made.Target}
 	if made.Content != nil {
 		s := made.Content.(staged)
-		f.content, f.mtime = s.content, s.rec.Body.(*record.Version).Mtime
+		f.ino, f.content, f.mtime = s.ino, s.content, s.rec.Body.(*record.Version).Mtime
 		f.past = []version{{s.content, f.mtime, true, s.rec.Author}}
 	}
 	ino := t.create(dir, name, f)
@@ -190,13 +190,16 @@ func (t *tree) Here(v *record.Version) (bool, error) {
 	return here, nil
 }
 
-// staged is a content that is ready to be that of a file.
+// staged is a content that is ready to be that of a file, or of an inode that is to be made.
 type staged struct {
 	rec     *record.Record
 	content string
+	ino     sharefs.Ino
 }
 
 func (staged) Drop() {}
+
+func (s staged) Ino() sharefs.Ino { return s.ino }
 
 // Stage implements [replica.Tree].
 func (t *tree) Stage(list []*record.Record, _ []sharefs.Ino) (all []replica.Staged, errs []error, err error) {
@@ -205,7 +208,8 @@ func (t *tree) Stage(list []*record.Record, _ []sharefs.Ino) (all []replica.Stag
 	all, errs = make([]replica.Staged, len(list)), make([]error, len(list))
 	for i, rec := range list {
 		if content, here := t.content(rec.Body.(*record.Version)); here {
-			all[i] = staged{rec, content}
+			t.last++
+			all[i] = staged{rec, content, t.last}
 		} else {
 			errs[i] = again("its content is not here")
 		}

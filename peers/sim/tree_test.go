@@ -184,10 +184,13 @@ func (t *tree) unlinked(ino sharefs.Ino) {
 	n.names--
 }
 
-// create makes an inode.
+// create makes an inode, with a number that it has already if its content was staged.
 func (t *tree) create(dir sharefs.Ino, name string, n inode) sharefs.Ino {
-	t.last++
-	n.ino, n.names, n.mtime = t.last, 1, sharefs.Time(t.h.now().UnixNano())
+	if n.ino == 0 {
+		t.last++
+		n.ino = t.last
+	}
+	n.names, n.mtime = 1, sharefs.Time(t.h.now().UnixNano())
 	if n.isDir() {
 		n.slots, n.parent = map[uint64]sharefs.Dentry{}, dir
 	}

@@ -44,6 +44,7 @@ type site struct {
 	most     uint64                                // records of another host
 	wrote    func()                                // is told of each part that was written down; nil: nobody is
 	staging  func()                                // happens while contents are made ready; nil: nothing
+	putting  func() error                          // happens before a file is made, and may have that fail; nil: nothing
 	listing  func(most int) int                    // how many marks are listed at a time; nil: as many as are asked for
 	damaged  string                                // content of which it cannot be told whether it is here
 	unread   map[sharefs.Ino]string                // inodes of which something cannot be read: "attr", "content" or "names"
@@ -130,6 +131,15 @@ func (e eventful) Stage(list []*record.Record, onto []sharefs.Ino) ([]replica.St
 		e.s.staging()
 	}
 	return e.Tree.Stage(list, onto)
+}
+
+func (e eventful) Put(dir sharefs.Ino, name string, n replica.New) (sharefs.Ino, error) {
+	if e.s.putting != nil {
+		if err := e.s.putting(); err != nil {
+			return 0, err
+		}
+	}
+	return e.Tree.Put(dir, name, n)
 }
 
 func (e eventful) Changes(after replica.Mark, most int) ([]replica.Mark, error) {

@@ -1,11 +1,14 @@
 package host
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sharefs"
 	"sharefs/peers/replica"
@@ -108,7 +111,7 @@ func marked(t *testing.T, s *site) []replica.Mark {
 func TestWhatWasMadeAndCannotBeRead(t *testing.T) {
 	for _, what := range []string{"attr", "content", "names"} {
 		t.Run(what, func(t *testing.T) {
-			all := sites(t, 2)
+			all := filled(t, 2)
 			a, b := all[0], all[1]
 			meet(t, all...)
 			a.write("made", "of a")
@@ -137,6 +140,126 @@ func TestWhatWasMadeAndCannotBeRead(t *testing.T) {
 			same(t, all...)
 			if a.find("made") != 0 {
 				t.Errorf("what was removed came back:\n%s", a.shows())
+			}
+		})
+	}
+}
+
+// outrun makes directories until one has a higher inode than files that are made after it: those are prepared ahead, and take their numbers then.
+func (s *site) outrun() {
+	s.t.Helper()
+	s.write("first", "") // from then on files are prepared
+	last := s.find("first")
+	for i := 0; ; i++ {
+		if i > 10000 {
+			s.t.Fatal("no file is prepared")
+		}
+		name := fmt.Sprint("ahead", i)
+		s.mkdir(name)
+		now := s.find(name)
+		if now > last+1 {
+			return
+		}
+		last = now
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// A file was made for another host by a process that ended before the account had it. When somebody removes it before the author comes, that is known to be a removal, whatever number its inode has, and
+// also where an older build had said what it was about to make.
+func TestWhatWasMadeWithAnyNumber(t *testing.T) {
+	for _, older := range []bool{false, true} {
+		t.Run(fmt.Sprintf("older build: %v", older), func(t *testing.T) {
+			all := sites(t, 2)
+			a, b := all[0], all[1]
+			if !older {
+				b.outrun()
+			}
+			meet(t, all...)
+			highest := sharefs.Ino(0)
+			b.walk(sharefs.RootIno, "", func(_ string, a sharefs.Attr) { highest = max(highest, a.Ino) })
+			a.write("made", "of a")
+			a.settle()
+			a.tell()
+			b.hear(a, 1<<20)
+			b.store.fail, b.store.only = true, uint8(slices.Index(replica.Spaces, "inode")+1)
+			if _, err := b.apply(); err == nil {
+				t.Fatal("it could be written down")
+			}
+			b.store.fail, b.store.only = false, 0
+			ino := b.find("made")
+			if ino == 0 || !older && ino > highest {
+				t.Fatalf("it was made as %d, and the highest inode was %d", ino, highest)
+			}
+			if older {
+				b.madeByAnOlderBuild(ino - 1)
+			}
+			b.reopen()
+			b.unlink("made")
+			meet(t, all...)
+			same(t, all...)
+			if a.find("made") != 0 {
+				t.Errorf("what was removed came back:\n%s", a.shows())
+			}
+			b.right()
+		})
+	}
+}
+
+// madeByAnOlderBuild has the rows of what was about to be made be what builds wrote that knew of the highest inode alone.
+func (s *site) madeByAnOlderBuild(highest sharefs.Ino) {
+	s.t.Helper()
+	space := uint8(slices.Index(replica.Spaces, "making") + 1)
+	var rows []replica.Row
+	check(s.t, s.store.Scan(space, nil, nil, func(k, v []byte) bool {
+		rows = append(rows, replica.Row{Space: space, Key: slices.Clone(k), Value: binary.BigEndian.AppendUint64(slices.Clone(v[:8]), uint64(highest))})
+		return true
+	}))
+	if len(rows) != 1 {
+		s.t.Fatalf("%d files were about to be made", len(rows))
+	}
+	check(s.t, s.store.Commit(rows))
+}
+
+// A file was removed here for another host, and is to be made again when the process ends. That the inode is gone which it was before is no removal of what was to be made.
+func TestWhatWasRemovedBeforeItWasToBeMade(t *testing.T) {
+	for _, older := range []bool{false, true} {
+		t.Run(fmt.Sprintf("older build: %v", older), func(t *testing.T) {
+			all := sites(t, 3)
+			a, b, c := all[0], all[1], all[2]
+			a.write("f", "of a")
+			meet(t, all...)
+			was := b.find("f")
+			a.unlink("f")
+			a.tell()
+			nextMilli()
+			c.rename("f", "g") // later, and without knowing that it is removed
+			c.tell()
+			b.hear(a, 1<<20)
+			check(t, must2(b.apply()))
+			if b.find("f") != 0 {
+				t.Fatal("it was not removed")
+			}
+			b.hear(c, 1<<20)
+			b.putting = func() error {
+				b.store.fail = true
+				return errDisk
+			}
+			if _, err := b.apply(); !errors.Is(err, errDisk) {
+				t.Fatal(err)
+			}
+			b.store.fail, b.putting = false, nil
+			if older {
+				b.madeByAnOlderBuild(was)
+			}
+			b.reopen()
+			meet(t, all...)
+			same(t, all...)
+			if got := b.find("g"); got == 0 || b.read(got) != "of a" {
+				t.Errorf("what was to be made is taken for removed:\n%s", b.shows())
+			}
+			for _, s := range all {
+				s.right()
 			}
 		})
 	}
