@@ -347,3 +347,33 @@ func TestPutWithContent(t *testing.T) {
 	capture(t, here)
 	wantClean(t, here, FsckScrub)
 }
+
+// vouched is a source that has hashed what it returns.
+type vouched struct{ *other }
+
+func (vouched) Checked() {}
+
+// What a source has hashed is not hashed again, but it has to fit.
+func TestGatherFromASourceThatHasChecked(t *testing.T) {
+	t.Parallel()
+	here, there := pair(t)
+	c := newestKept(t, there.Tree, create(t, there.Tree, sharefs.RootIno, "f", blob(1, 40<<10)).Ino).Content
+	if c.Level != 0 {
+		t.Fatalf("the content has nodes, of which no length is known: %+v", c)
+	}
+	there.change = func(_ int, data []byte) ([]byte, error) { return data[:len(data)-1], nil }
+	l, errs, err := here.Gather([]Content{c}, vouched{there})
+	check(t, err)
+	l.End()
+	if !errors.Is(errs[0], sharefs.KindCorrupt) {
+		t.Errorf("chunks that are too short: %v", errs[0])
+	}
+	there.change = nil
+	clear(there.wanted)
+	l, errs, err = here.Gather([]Content{c}, vouched{there})
+	check(t, err)
+	defer l.End()
+	if ok := must[bool](t)(here.Here(&c)); !ok || errs[0] != nil {
+		t.Errorf("it is here: %v, %v", ok, errs[0])
+	}
+}

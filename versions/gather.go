@@ -17,6 +17,11 @@ type Source interface {
 	Get(of int, id sharefs.ChunkID, good func(data []byte) bool) ([]byte, error)
 }
 
+// Checked is a [Source] of which Get returns nothing but what [Tree.CheckChunk] holds to be the chunk, under the key of the content. It is not hashed once more.
+type Checked interface {
+	Checked()
+}
+
 // Watcher is a [Source] that is told how far contents are.
 type Watcher interface {
 	// Reached says that all of a content is here up to some byte.
@@ -70,6 +75,7 @@ func (t *Tree) gather(list []Content, src Source, stage bool, shell, instead fun
 		tops: make([]manifest, len(list)), errs: make([]error, len(list)), keys: make([]*shareKey, len(list)), files: make([]*filling, len(list)), shell: make([]bool, len(list)),
 	}
 	g.watcher, _ = src.(Watcher)
+	_, g.checked = src.(Checked)
 	for i := range list {
 		top, ok := list[i].manifest()
 		if !ok {

@@ -6,7 +6,6 @@ import (
 
 	"sharefs"
 	"sharefs/internal/keyring"
-	"sharefs/versions/chunk"
 )
 
 // Keys returns the share keys that the tree has.
@@ -127,7 +126,7 @@ func (t *Tree) CheckChunk(key sharefs.KeyID, id sharefs.ChunkID, plain []byte) e
 	switch {
 	case k == nil:
 		return &sharefs.Error{Op: op, Kind: sharefs.KindAccess, Detail: "the share key " + key.String() + " is not here"}
-	case chunk.NewHasher(k.chunk).ID(plain) != id:
+	case k.name(plain) != id:
 		return &sharefs.Error{Op: op, Kind: sharefs.KindCorrupt, Detail: "it is not " + id.String()}
 	}
 	return nil

@@ -20,7 +20,8 @@ import (
 type shareKey struct {
 	keyring.Key
 	id    sharefs.KeyID
-	chunk [32]byte // names chunks
+	chunk [32]byte  // names chunks
+	names sync.Pool // of hashers by it, *chunk.Hasher: each is 10 KB, and chunks come by the thousand
 	gear  func() *chunk.Gear
 	place uint64 // in the row "keys"; 0: the first of the store
 }
@@ -28,12 +29,20 @@ type shareKey struct {
 func derive(k keyring.Key) *shareKey {
 	d := &shareKey{Key: k, id: k.ID()}
 	blake3.DeriveKey("sharefs 2026-11 names of chunks", k.Secret[:], d.chunk[:])
+	d.names.New = func() any { return chunk.NewHasher(d.chunk) }
 	d.gear = sync.OnceValue(func() *chunk.Gear { // decides where content is cut
 		var key [32]byte
 		blake3.DeriveKey("sharefs 2026-11 cuts of content", k.Secret[:], key[:])
 		return chunk.NewGear(key)
 	})
 	return d
+}
+
+// name returns the name of a chunk. It may be called by several goroutines.
+func (k *shareKey) name(data []byte) sharefs.ChunkID {
+	h := k.names.Get().(*chunk.Hasher)
+	defer k.names.Put(h)
+	return h.ID(data)
 }
 
 func (k *shareKey) epoch() pack.Epoch { return pack.Epoch{Number: k.Epoch, Key: k.id} }

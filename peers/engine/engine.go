@@ -53,6 +53,7 @@ type Exchange interface {
 	Grown()
 	Complete(versions ...record.ID)
 	Want(v *record.Record, ids ...sharefs.ChunkID)
+	// Get returns nothing but what is the chunk, by the share key of the version.
 	Get(ctx context.Context, v *record.Record, id sharefs.ChunkID) ([]byte, error)
 	Drop(v record.ID)
 }

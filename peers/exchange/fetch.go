@@ -36,6 +36,7 @@ type want struct {
 	at       []*source            // who is asked and has not answered
 	missing  map[*source]struct{} // who does not have it
 	data     []byte
+	under    sharefs.KeyID // the share key that data was checked under
 	err      error
 	done     chan struct{} // closed with data or err
 }
@@ -170,15 +171,28 @@ func (f *fetcher) want(v *record.Record, ids []sharefs.ChunkID) {
 	f.dispatch()
 }
 
+// get waits for a chunk of a version. What it returns was checked to be that under the share key of the version.
 func (f *fetcher) get(ctx context.Context, v *record.Record, id sharefs.ChunkID) ([]byte, error) {
 	body, ok := v.Body.(*record.Version)
 	if !ok {
 		return nil, refuse("content of what is no version")
 	}
+	data, under, err := f.await(ctx, v, body, id)
+	if err == nil && under != body.Key { // it came for a version of another key, by which the name may be that of other content
+		err = f.x.cfg.Chunks.Check(v, id, data)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return data, nil
+}
+
+// await is get for a chunk that may have been checked as part of another version: under says by which share key.
+func (f *fetcher) await(ctx context.Context, v *record.Record, body *record.Version, id sharefs.ChunkID) (data []byte, under sharefs.KeyID, err error) {
 	f.mu.Lock()
 	if f.closed {
 		f.mu.Unlock()
-		return nil, net.ErrClosed
+		return nil, under, net.ErrClosed
 	}
 	w := f.enter(v, body, id)
 	w.waiters++
@@ -191,7 +205,7 @@ func (f *fetcher) get(ctx context.Context, v *record.Record, id sharefs.ChunkID)
 		}
 	}
 	f.mu.Unlock()
-	err := ctx.Err()
+	err = ctx.Err()
 	if err == nil {
 		select {
 		case <-w.done:
@@ -210,9 +224,9 @@ func (f *fetcher) get(ctx context.Context, v *record.Record, id sharefs.ChunkID)
 		f.dispatch() // there is room for more
 	}
 	if err != nil {
-		return nil, err
+		return nil, under, err
 	}
-	return w.data, nil
+	return w.data, w.under, nil
 }
 
 // requeue has a want asked for again, before others, if nobody is asked. f.mu is held.

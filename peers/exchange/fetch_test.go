@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sharefs"
+	"sharefs/peers/record"
 	"sharefs/peers/trust"
 )
 
@@ -541,5 +542,55 @@ func TestTheEndIsStolen(t *testing.T) {
 	}
 	close(hold)
 	a.Drop(r.ID())
+	a.idle(t)
+}
+
+// oneKey says of all chunks that they are others by any share key but one.
+type oneKey struct {
+	*memory
+	key sharefs.KeyID
+}
+
+func (c oneKey) Check(v *record.Record, id sharefs.ChunkID, data []byte) error {
+	if v.Body.(*record.Version).Key != c.key {
+		return sharefs.KindCorrupt
+	}
+	return c.memory.Check(v, id, data)
+}
+
+// What came for a version of one share key is looked at again for one of another: its name may be that of something else by that.
+func TestAChunkIsCheckedByTheKeyOfTheVersion(t *testing.T) {
+	leakCheck(t)
+	a := newAlone(t, Limits{}, func(c *Config) { c.Chunks = oneKey{c.Log.(*memory), sharefs.KeyID{1}} })
+	m := newMemory(a.key)
+	a.meet(far, trust.Write).seed(m, func(answers [][]byte) [][]byte { return answers })
+	a.sources(1)
+	one, ids := m.version(t, noise(1, 1000))
+	body := *one.Body.(*record.Version)
+	body.Key = sharefs.KeyID{2}
+	other, err := record.New(share, m.key.ID, sharefs.HLCAt(time.Now()), &body)
+	if err == nil {
+		err = other.Sign(m.key.Private())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Want(one, ids[0])
+	wait(t, "the chunk", func() bool {
+		f := a.Exchange.fetch
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		w := f.wants[ids[0]]
+		return w != nil && w.settled()
+	})
+	if data, err := a.Get(t.Context(), other, ids[0]); !errors.Is(err, sharefs.KindCorrupt) || data != nil {
+		t.Errorf("%d bytes, %v", len(data), err)
+	}
+	if data, err := a.Get(t.Context(), one, ids[0]); err != nil || !bytes.Equal(data, noise(1, 1000)) {
+		t.Errorf("%d bytes, %v", len(data), err)
+	}
+	if err := a.blame(far); err != nil {
+		t.Errorf("the peer is blamed for it: %v", err)
+	}
 	a.idle(t)
 }

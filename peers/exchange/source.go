@@ -605,6 +605,7 @@ func (st *stream) take(asks []*ask, versions []*record.Record, answers [][]byte,
 			f.settle(w, nil, errs[i])
 		default:
 			f.count(versions[i], s.p.id, len(data))
+			w.under = versions[i].Body.(*record.Version).Key
 			f.settle(w, data, nil)
 		}
 	}
