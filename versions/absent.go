@@ -27,7 +27,7 @@ import (
 // A file is absent or full for all who have it open: while it is absent it is served by the daemon, and whoever opened it then goes on so when it is full; it is passed through for who opens
 // it when they have closed it. It becomes absent only while nobody has it open, but for one that is absent already.
 //
-// A version stays away when the file is full: its chunks are in no pack. Read by its number it comes from elsewhere, as that of an absent file does.
+// A version stays away when the file is full, until it is kept again (KeepAgain): its chunks are in no pack. Read by its number it comes from elsewhere, as that of an absent file does.
 
 // Elsewhere has contents that are not here.
 type Elsewhere interface {
@@ -316,7 +316,7 @@ func (t *Tree) Free(list []sharefs.Ino, promised func(sharefs.Ino, *Content) err
 		if errs[i] = t.writable("free"); errs[i] != nil {
 			continue
 		}
-		own, err := t.promisedFree(ino, promised)
+		asked, err := t.promisedFree(ino, promised)
 		if errs[i] = err; err != nil {
 			continue
 		}
@@ -326,7 +326,7 @@ func (t *Tree) Free(list []sharefs.Ino, promised func(sharefs.Ino, *Content) err
 			errs[i] = errNotFreed
 			continue
 		}
-		v, end, err := t.letGo(f, own)
+		v, end, err := t.letGo(f, asked)
 		if err != nil {
 			f.content.Unlock()
 			t.files.unpin(f)
@@ -382,28 +382,27 @@ func (t *Tree) freeable(ino sharefs.Ino) (r *row, v *version, err error) {
 }
 
 // promisedFree asks for the promise that a file's content stays elsewhere, without any lock, and returns the version for which that is.
-func (t *Tree) promisedFree(ino sharefs.Ino, promised func(sharefs.Ino, *Content) error) (own uint64, err error) {
+func (t *Tree) promisedFree(ino sharefs.Ino, promised func(sharefs.Ino, *Content) error) (*version, error) {
 	_, v, err := t.freeable(ino)
-	if err != nil {
-		return 0, err
-	}
-	if v.away {
-		return v.own, nil
+	if err != nil || v.away {
+		return v, err
 	}
 	c, err := t.contentOf(v)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return v.own, promised(ino, c)
+	return v, promised(ino, c)
 }
 
-// letGo has the row and the version of a file say that the content is elsewhere, if it is still the version that was asked for: nobody has promised to keep another one. f.content is held.
-func (t *Tree) letGo(f *file, asked uint64) (*version, func(), error) {
+// letGo has the row and the version of a file say that the content is elsewhere, if it is still the version that was asked for: nobody has promised to keep another one, nor one
+// that was away then and is kept here since (KeepAgain). f.content is held.
+func (t *Tree) letGo(f *file, asked *version) (*version, func(), error) {
 	r, v, err := t.freeable(f.ino)
 	if err != nil {
 		return nil, nil, err
 	}
-	if v.own != asked {
+	another := func() bool { return v.own != asked.own || asked.away && !v.away }
+	if another() {
 		return nil, nil, errNotFreed
 	}
 	end, err := t.hush(f, false)
@@ -418,7 +417,7 @@ func (t *Tree) letGo(f *file, asked uint64) (*version, func(), error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if r, v, err = t.freeable(f.ino); err == nil && v.own != asked {
+	if r, v, err = t.freeable(f.ino); err == nil && another() {
 		err = errNotFreed
 	}
 	if err == nil && !(r.isAbsent() && v.away) {
