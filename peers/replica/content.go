@@ -40,20 +40,8 @@ func (r *Replica) Having(ino sharefs.Ino, is func(v *record.Version) bool) (*rec
 
 // IsLive reports whether a version is what some name of the live tree shows, and its content is to stay therefore.
 func (r *Replica) IsLive(id record.ID) (bool, error) {
-	if err := r.enter(); err != nil {
-		return false, err
-	}
-	defer r.mu.Unlock()
-	rec := r.tree.Record(id)
-	if rec == nil {
-		return false, nil
-	}
-	v, ok := rec.Body.(*record.Version)
-	if !ok {
-		return false, nil
-	}
-	e := r.files.Get(v.File)
-	return e != nil && e.version == id && e.names.Len() > 0, nil
+	rec, _, err := r.Live(id)
+	return rec != nil, err
 }
 
 // PathOfFile returns a path that a file has in the tree which the records make; ok is false where it has none.

@@ -12,29 +12,40 @@ import (
 // promises are what this host told others: that it keeps the content of a version as long as its live tree shows that version. A row for each, with the id of the version and to whom, says so
 // from before the answer on. What is promised is never let go here, and what is being let go is not promised: so whoever lets a content go after n others promised it leaves n copies, for each
 // of these keeps its own whatever it is asked for later.
+//
+// A promise ends when whoever relies on it says, asked by the one who gave it, that it does not any more ([Ask]), or when it is no peer any more. It says so where its tree shows another version,
+// where it holds the content itself, or where enough others have promised the same after it was asked ([Replica.Needs]). An answer counts for nothing if the same was promised to it again after the
+// question. So of any that were released and relied on each other, one whose question came last is held to by others who promised behind that, and were not released since: what is relied on has
+// enough copies at each moment, in whatever order messages come and whoever is killed between any two steps. Nothing has to be written down by who relies: its tree says what it needs, and is
+// synced before it says that it does not. A question that a kill takes away is asked again.
 type promises struct {
 	mu      sync.Mutex        // held from looking until what was seen is put down; before Replica.mu
 	letting map[record.ID]int // being let go
+	asks    map[*Ask]struct{} // questions under way
 }
 
 // errPromised is why something is not let go.
 var errPromised = &sharefs.Error{Op: "free", Kind: sharefs.KindBusy, Detail: "another host relies on the copy that is here"}
 
-// mostPromised is how many peers are noted to whom a version is promised: it is kept whoever they are.
-const mostPromised = 16
+// Rows of promises begin with what they tell: some of those who rely on it, as older builds did, or all.
+const (
+	promisedSome = 1
+	promisedAll  = 2
+)
 
 // Promise promises a peer to keep the content of those versions that keeps reports to be whole here, and to stay, and returns them. They survive power loss then. Keeps is called
 // without the lock of the replica; nothing is let go meanwhile.
 func (r *Replica) Promise(to sharefs.PeerID, ids []record.ID, keeps func(v *record.Record, ino sharefs.Ino) bool) (yes []record.ID, err error) {
-	r.promised.mu.Lock()
-	defer r.promised.mu.Unlock()
+	p := &r.promised
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	var rows []Row
 	for _, id := range ids {
-		rec, ino, err := r.liveVersion(id)
+		rec, ino, err := r.Live(id)
 		if err != nil {
 			return nil, err
 		}
-		if rec == nil || r.promised.letting[id] > 0 || !keeps(rec, ino) {
+		if rec == nil || p.letting[id] > 0 || !keeps(rec, ino) {
 			continue
 		}
 		value, ok, err := r.cfg.Store.Get(spacePromise, id[:])
@@ -42,16 +53,22 @@ func (r *Replica) Promise(to sharefs.PeerID, ids []record.ID, keeps func(v *reco
 			return nil, err
 		}
 		if !ok {
-			value = []byte{1}
+			value = []byte{promisedAll}
 		}
-		if all := promisedTo(value); len(all) < mostPromised && !slices.Contains(all, to) {
-			value = append(bytes.Clone(value), to[:]...)
+		if !slices.Contains(promisedTo(value), to) {
+			rows = append(rows, Row{spacePromise, id[:], append(bytes.Clone(value), to[:]...)})
 		}
-		rows = append(rows, Row{spacePromise, id[:], value})
 		yes = append(yes, id)
 	}
-	if len(rows) == 0 {
+	if len(yes) == 0 {
 		return nil, nil
+	}
+	for a := range p.asks {
+		if a.of == to {
+			for _, id := range yes {
+				delete(a.ids, id)
+			}
+		}
 	}
 	if err := r.cfg.Store.Commit(rows); err != nil {
 		return nil, err
@@ -59,8 +76,8 @@ func (r *Replica) Promise(to sharefs.PeerID, ids []record.ID, keeps func(v *reco
 	return yes, r.cfg.Store.Sync()
 }
 
-// liveVersion returns a version that the live tree here shows, and its inode; nil: it does not.
-func (r *Replica) liveVersion(id record.ID) (*record.Record, sharefs.Ino, error) {
+// Live returns a version that the live tree here shows, and its inode; nil: it does not.
+func (r *Replica) Live(id record.ID) (*record.Record, sharefs.Ino, error) {
 	if err := r.enter(); err != nil {
 		return nil, 0, err
 	}

@@ -112,7 +112,7 @@ const (
 	spacePassed
 	spaceBulk
 	spaceScope
-	spacePromise // version → somebody relies on its content being here; see promise.go
+	spacePromise // version → who relies on its content being here; see promise.go
 	spaceMaking  // file → what is about to be made; see made.go
 	spaceUnsigned
 	spaceAway // names that peers were told and may not read; see scope_away.go

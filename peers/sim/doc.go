@@ -49,7 +49,7 @@
 //	 5 whole old or whole new content    not here, for the model adopts in one piece: TestAdoptInPlaceCutShort and TestAdoptionModel in package versions, TestKilledAtAdoption on real mounts
 //	 6 noninterference                   TestLowTrustChangesNothing (trees); bytes to a peer with a part: mayTell here, TestScopeTellsNothingOfTheRest in package replica
 //	 7 nothing is accepted after a cut   TestNothingCountsAfterARevocation; there is no signed cut: each host takes the level away by itself
-//	 8 the minimum of copies             not here, for nothing is dropped in the model: TestDropsLeaveCopies in package replica/host, TestFreeIsOfWhatWasPromised in package versions
+//	 8 the minimum of copies             not here, for nothing is dropped in the model: TestDropsLeaveCopies and TestReleasesLeaveCopies in package replica/host, TestFreeIsOfWhatWasPromised in package versions
 //	 9 no circles, no orphans            right, and walk at each step
 //	10 again, in any order, and it ends  gossip at any step; aftermath; quiesce
 //	11 undo restores the view            not here: TestUndoWhatAPeerDid on real mounts, integration/cmdtest, package internal/restore

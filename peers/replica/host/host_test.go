@@ -142,6 +142,13 @@ func (e eventful) Put(dir sharefs.Ino, name string, n replica.New) (sharefs.Ino,
 	return e.Tree.Put(dir, name, n)
 }
 
+func (e eventful) Sync() error {
+	if e.s.store.syncs++; e.s.store.quick {
+		return nil
+	}
+	return e.Tree.Sync()
+}
+
 func (e eventful) Changes(after replica.Mark, most int) ([]replica.Mark, error) {
 	if e.s.listing != nil {
 		if most = e.s.listing(most); most == 0 {

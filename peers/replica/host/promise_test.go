@@ -3,10 +3,12 @@ package host
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"sharefs"
 	"sharefs/peers/record"
+	"sharefs/peers/replica"
 )
 
 // letting is a host that lets the content of a version go: it says so, asks the others one after the other, and lets it go if enough have promised to keep theirs.
@@ -108,4 +110,80 @@ func TestDropsLeaveCopies(t *testing.T) {
 			t.Errorf("seed %d: nothing went", seed)
 		}
 	}
+}
+
+// What a peer says of a promise counts for nothing once it was promised the same again, or was not asked, or the question has ended; what is said for another one does not, either.
+func TestAReleaseIsForOneQuestion(t *testing.T) {
+	all := sites(t, 2)
+	a := all[0]
+	a.write("f", "content")
+	a.settle()
+	a.tell()
+	rec, err := a.rep.Having(a.find("f"), func(*record.Version) bool { return true })
+	check(t, err)
+	one, two, gone := sharefs.PeerID{1}, sharefs.PeerID{2}, sharefs.PeerID{3}
+	ids := []record.ID{rec.ID()}
+	promise := func(to sharefs.PeerID) {
+		t.Helper()
+		if yes, err := a.rep.Promise(to, ids, func(*record.Record, sharefs.Ino) bool { return true }); err != nil || len(yes) != 1 {
+			t.Fatal(yes, err)
+		}
+	}
+	is := func(what string, want ...sharefs.PeerID) {
+		t.Helper()
+		if to, ok, err := a.rep.Promised(ids[0]); err != nil || ok != (len(want) > 0) || !slices.Equal(to, want) {
+			t.Errorf("%s: promised to %v, %v: %v", what, to, ok, err)
+		}
+		end, err := a.rep.LetGo(ids[0])
+		if (err == nil) != (len(want) == 0) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if err == nil {
+			end()
+		}
+	}
+	promise(one)
+	promise(two)
+	promise(one)
+	is("twice to one", one, two)
+	ask := a.rep.Ask(one, ids)
+	promise(two)
+	check(t, ask.Released([]record.ID{{7}}))
+	is("what was not asked", one, two)
+	promise(one)
+	check(t, ask.Released(ids))
+	is("promised again since", one, two)
+	ask.End()
+	ask = a.rep.Ask(one, ids)
+	ask.End()
+	check(t, ask.Released(ids))
+	is("after the end", one, two)
+	ask = a.rep.Ask(one, ids)
+	check(t, ask.Released(ids))
+	check(t, ask.Released(ids))
+	ask.End()
+	is("released by one", two)
+	a.reopen()
+	is("after a restart", two)
+	promise(gone)
+	if left, err := a.rep.Settle(ids, []sharefs.PeerID{one, two}); err != nil || len(left) != 1 || !slices.Equal(left[0].To, []sharefs.PeerID{two}) {
+		t.Error(left, err)
+	}
+	is("one is no peer any more", two)
+
+	// Rows of older builds name some, or nobody.
+	space := uint8(slices.Index(replica.Spaces, "promise") + 1)
+	check(t, a.store.Commit([]replica.Row{{Space: space, Key: ids[0][:], Value: []byte{1}}}))
+	if _, err := a.rep.LetGo(ids[0]); sharefs.KindOf(err) != sharefs.KindBusy {
+		t.Error(err)
+	}
+	_, err = a.rep.Settle(ids, []sharefs.PeerID{one, two})
+	check(t, err)
+	is("named", one, two)
+	for _, id := range []sharefs.PeerID{one, two} {
+		ask := a.rep.Ask(id, ids)
+		check(t, ask.Released(ids))
+		ask.End()
+	}
+	is("released by all")
 }

@@ -364,6 +364,9 @@ type failing struct {
 	Store
 	fail bool
 	only uint8 // 0: each commit fails; otherwise those with rows of this space
+
+	quick bool // neither it nor the tree waits for the disk: the test loses no power
+	syncs int  // how often it was to, and the tree
 }
 
 var errDisk = errors.New("the disk failed")
@@ -373,6 +376,13 @@ func (f *failing) Commit(rows []replica.Row) error {
 		return errDisk
 	}
 	return f.Store.Commit(rows)
+}
+
+func (f *failing) Sync() error {
+	if f.syncs++; f.quick {
+		return nil
+	}
+	return f.Store.Sync()
 }
 
 func (s *site) tryTell(rnd *rand.Rand) {
