@@ -82,6 +82,9 @@ type Config struct {
 	Here func(peer sharefs.PeerID, versions []record.ID)
 	// Keep promises a peer that may read all of the share to keep the content of versions, and returns those for which it does; nil: nothing is promised. It may take as long as the disk.
 	Keep func(peer sharefs.PeerID, versions []record.ID) []record.ID
+	// Release returns those of some versions that this host does not rely on any more, though a peer that may read all of the share promised to keep them. Instead: others may be asked to promise the
+	// same. Nil: none. It may take as long as others take to answer.
+	Release func(peer sharefs.PeerID, versions []record.ID, instead bool) []record.ID
 	// Misbehaved says that a peer sent what cannot be, or is not what it said. Nothing more is taken of it for a while.
 	Misbehaved func(peer sharefs.PeerID, err error)
 }

@@ -59,13 +59,15 @@ func TestWhatEndsAControlStream(t *testing.T) {
 	}{
 		"something else than hello": {first: true, do: func(o *other) error { return o.w.Stop() }, kind: sharefs.KindInvalid, code: wire.ByeProtocol},
 		"hello again":               {do: func(o *other) error { return o.w.Hello(wire.Hello{Lowest: 1, Highest: 1}) }, kind: sharefs.KindInvalid, code: wire.ByeProtocol},
-		"newer versions alone":      {first: true, do: func(o *other) error { return o.w.Hello(wire.Hello{Lowest: 2, Highest: 3}) }, code: wire.ByeVersion},
-		"an unknown kind":           {do: raw(0, 0, 0, 1, 100), code: wire.ByeVersion},
-		"no length":                 {do: raw(0, 0, 0, 0, byte(wire.KindStop)), kind: sharefs.KindInvalid, code: wire.ByeProtocol},
-		"a length beyond bounds":    {do: raw(0xff, 0xff, 0xff, 0xff, byte(wire.KindItems)), kind: sharefs.KindInvalid, code: wire.ByeProtocol},
-		"a question for content":    {do: func(o *other) error { return o.w.Want(wire.Want{Groups: []wire.Group{{IDs: make([]wire.ID, 1)}}}) }, kind: sharefs.KindInvalid, code: wire.ByeProtocol},
-		"a batch of somebody else":  {do: func(o *other) error { return o.send(wire.SeenMessage(batch)) }, kind: sharefs.KindInvalid, code: wire.ByeProtocol},
-		"a gap in the log":          {do: items(7, 8, nil), kind: sharefs.KindInvalid, code: wire.ByeProtocol},
+		"newer versions alone": {first: true, do: func(o *other) error {
+			return o.w.Hello(wire.Hello{Lowest: wire.Version + 1, Highest: wire.Version + 2})
+		}, code: wire.ByeVersion},
+		"an unknown kind":          {do: raw(0, 0, 0, 1, 100), code: wire.ByeVersion},
+		"no length":                {do: raw(0, 0, 0, 0, byte(wire.KindStop)), kind: sharefs.KindInvalid, code: wire.ByeProtocol},
+		"a length beyond bounds":   {do: raw(0xff, 0xff, 0xff, 0xff, byte(wire.KindItems)), kind: sharefs.KindInvalid, code: wire.ByeProtocol},
+		"a question for content":   {do: func(o *other) error { return o.w.Want(wire.Want{Groups: []wire.Group{{IDs: make([]wire.ID, 1)}}}) }, kind: sharefs.KindInvalid, code: wire.ByeProtocol},
+		"a batch of somebody else": {do: func(o *other) error { return o.send(wire.SeenMessage(batch)) }, kind: sharefs.KindInvalid, code: wire.ByeProtocol},
+		"a gap in the log":         {do: items(7, 8, nil), kind: sharefs.KindInvalid, code: wire.ByeProtocol},
 		"a flood of changes": {do: func(o *other) error {
 			for range 2 * controlBurst {
 				if err := o.w.Stop(); err != nil {

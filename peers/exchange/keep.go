@@ -2,6 +2,8 @@ package exchange
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	"sharefs"
 	"sharefs/peers/exchange/wire"
@@ -9,29 +11,107 @@ import (
 	"sharefs/peers/trust"
 )
 
-// keeps is what goes on with a peer about promises: to keep the content of versions, so that the other host need not. Guarded by the lock of the peer.
+// keeps is what goes on with a peer about promises: to keep the content of versions, so that the other host need not, and to do so no longer. Guarded by the lock of the peer.
 type keeps struct {
 	number  uint32 // of the last question
-	ask     []wire.Keep
-	waiting map[uint32]chan []record.ID
-	answer  []wire.Kept
-	working int // questions that are being answered
+	waiting map[uint32]question
+	out     []outgoing // to be sent, in this order
+	working [2]int     // questions of each kind that are being answered, or whose answer was not sent yet
 }
 
-// mostKeeps is how many questions of a peer are answered at once; those beyond are answered with nothing.
+// question is one that waits for its answer.
+type question struct {
+	kind wire.Kind // of the answer
+	c    chan []record.ID
+}
+
+// outgoing is a question or an answer that is to be sent.
+type outgoing struct {
+	message []byte
+	done    *int // counts one less when it was sent, or cannot be any more; nil: nothing does
+}
+
+// sent counts it as done.
+func (o *outgoing) sent() {
+	if o.done != nil {
+		*o.done--
+	}
+}
+
+// mostKeeps is how many questions of each kind of a peer are answered at once; those beyond are answered with nothing.
 const mostKeeps = 4
+
+// askRate is how many questions about promises are read of a peer in a second: whoever frees many files asks for each.
+const askRate = 200
 
 // over ends what waits for answers.
 func (k *keeps) over() {
-	for _, c := range k.waiting {
-		close(c)
+	for _, q := range k.waiting {
+		close(q.c)
 	}
-	k.ask, k.waiting, k.answer = nil, nil, nil
+	for _, o := range k.out {
+		o.sent()
+	}
+	k.waiting, k.out = nil, nil
+}
+
+// ask sends a question if the peer is connected and speaks a version of the protocol, and returns what its answer comes to: it is closed if none does.
+func (p *peer) ask(least uint16, answer wire.Kind, message func(number uint32) []byte) (number uint32, c chan []record.ID, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.control == nil || !p.greeted:
+		return 0, nil, errNotConnected
+	case p.version < least:
+		return 0, nil, errOlder
+	}
+	k := &p.keeps
+	k.number++
+	c = make(chan []record.ID, 1)
+	if k.waiting == nil {
+		k.waiting = map[uint32]question{}
+	}
+	k.waiting[k.number] = question{answer, c}
+	k.out = append(k.out, outgoing{message: message(k.number)})
+	poke(p.poke)
+	return k.number, c, nil
+}
+
+var (
+	errNotConnected = &sharefs.Error{Op: op, Kind: sharefs.KindUnreachable, Detail: "it is not connected"}
+	errOlder        = &sharefs.Error{Op: op, Kind: sharefs.KindNotSupported, Detail: "it runs an older ShareFS, that cannot give back what it was promised: update it there"}
+)
+
+// await waits for the answer to a question; false: none came. What was not asked for is left out, and each is there once.
+func (p *peer) await(ctx context.Context, number uint32, c chan []record.ID, versions []record.ID) (yes []record.ID, ok bool) {
+	var all []record.ID
+	select {
+	case all, ok = <-c:
+	case <-ctx.Done():
+		p.mu.Lock()
+		delete(p.keeps.waiting, number)
+		p.mu.Unlock()
+	case <-p.x.ctx.Done():
+	}
+	if !ok {
+		return nil, false
+	}
+	wanted := map[record.ID]bool{}
+	for _, id := range versions {
+		wanted[id] = true
+	}
+	for _, id := range all {
+		if wanted[id] {
+			delete(wanted, id)
+			yes = append(yes, id)
+		}
+	}
+	return yes, true
 }
 
 // Keep asks the peers that are connected, of those that may ask the same of this host and whose versions are merged here, to promise to keep the content of versions, at most
-// wire.MaxKeep. It returns which of them promised it, by version, when all have answered or the context has ended.
-func (x *Exchange) Keep(ctx context.Context, versions []record.ID) map[record.ID][]sharefs.PeerID {
+// wire.MaxKeep; but leaves some out. It returns which of them promised it, by version, when all have answered or the context has ended.
+func (x *Exchange) Keep(ctx context.Context, versions []record.ID, but ...sharefs.PeerID) map[record.ID][]sharefs.PeerID {
 	type asked struct {
 		p *peer
 		n uint32
@@ -40,89 +120,133 @@ func (x *Exchange) Keep(ctx context.Context, versions []record.ID) map[record.ID
 	var all []asked
 	policy, twice := x.cfg.Policy(), map[sharefs.PeerID]bool{}
 	for _, p := range x.all() {
-		if _, err := policy.Whole(p.id); err != nil || policy.Least(p.id).Rights().In < trust.InMerge || twice[p.id] {
+		if _, err := policy.Whole(p.id); err != nil || policy.Least(p.id).Rights().In < trust.InMerge || twice[p.id] || slices.Contains(but, p.id) {
 			continue
 		}
-		p.mu.Lock()
-		if on := p.control != nil && p.greeted; on {
+		if n, c, err := p.ask(0, wire.KindKept, func(n uint32) []byte { return wire.KeepMessage(wire.Keep{Number: n, Versions: versions}) }); err == nil {
 			twice[p.id] = true
-			p.keeps.number++
-			c := make(chan []record.ID, 1)
-			if p.keeps.waiting == nil {
-				p.keeps.waiting = map[uint32]chan []record.ID{}
-			}
-			p.keeps.waiting[p.keeps.number] = c
-			p.keeps.ask = append(p.keeps.ask, wire.Keep{Number: p.keeps.number, Versions: versions})
-			all = append(all, asked{p, p.keeps.number, c})
+			all = append(all, asked{p, n, c})
 		}
-		p.mu.Unlock()
-		poke(p.poke)
-	}
-	wanted := map[record.ID]bool{}
-	for _, id := range versions {
-		wanted[id] = true
 	}
 	by := map[record.ID][]sharefs.PeerID{}
 	for _, a := range all {
-		var yes []record.ID
-		select {
-		case yes = <-a.c:
-		case <-ctx.Done():
-			a.p.mu.Lock()
-			delete(a.p.keeps.waiting, a.n)
-			a.p.mu.Unlock()
-		case <-x.ctx.Done():
-		}
-		once := map[record.ID]bool{}
+		yes, _ := a.p.await(ctx, a.n, a.c, versions)
 		for _, id := range yes {
-			if wanted[id] && !once[id] {
-				once[id] = true
-				by[id] = append(by[id], a.p.id)
-			}
+			by[id] = append(by[id], a.p.id)
 		}
 	}
 	return by
 }
 
-// askedToKeep has a question answered, beside the work.
-func (p *peer) askedToKeep(m *wire.Keep) {
-	answer := func(yes []record.ID) {
+// Release asks a peer which of some versions, at most wire.MaxKeep, it does not rely on any more, that this host promised it to keep, and returns them. Instead: it is to ask others to promise the
+// same for the rest. Errors: KindUnreachable: it is not connected, or did not answer before the context ended; KindNotSupported: it cannot give anything back; KindPermission: it may not be told.
+func (x *Exchange) Release(ctx context.Context, from sharefs.PeerID, versions []record.ID, instead bool) ([]record.ID, error) {
+	p, err := x.releaser(from)
+	if err != nil {
+		return nil, err
+	}
+	n, c, err := p.ask(wire.VersionRelease, wire.KindReleased, func(n uint32) []byte {
+		return wire.ReleaseMessage(wire.Release{Number: n, Instead: instead, Versions: versions})
+	})
+	if err != nil {
+		return nil, err
+	}
+	yes, ok := p.await(ctx, n, c, versions)
+	if !ok {
+		return nil, &sharefs.Error{Op: op, Kind: sharefs.KindUnreachable, Detail: "it is connected, and does not answer"}
+	}
+	return yes, nil
+}
+
+// releaser returns a session over which a peer can be asked to release this host.
+func (x *Exchange) releaser(id sharefs.PeerID) (*peer, error) {
+	if _, err := x.cfg.Policy().Whole(id); err != nil {
+		return nil, &sharefs.Error{Op: op, Kind: sharefs.KindPermission, Detail: "it may not read all of this host's files any more, so it is not asked", Err: err}
+	}
+	err := error(errNotConnected)
+	for _, p := range x.all() {
+		if p.id != id {
+			continue
+		}
 		p.mu.Lock()
-		p.keeps.answer = append(p.keeps.answer, wire.Kept{Number: m.Number, Versions: yes})
+		on, version := p.control != nil && p.greeted, p.version
+		p.mu.Unlock()
+		switch {
+		case on && version >= wire.VersionRelease:
+			return p, nil
+		case on:
+			err = errOlder
+		}
+	}
+	return nil, err
+}
+
+// Releases says why a peer cannot be asked at present to release this host; nil: it can.
+func (x *Exchange) Releases(id sharefs.PeerID) error {
+	_, err := x.releaser(id)
+	return err
+}
+
+// asked has a question answered, beside the work. Reply makes the answer of what do returns.
+func (p *peer) asked(kind int, do func() []record.ID, reply func([]record.ID) []byte) {
+	p.mu.Lock()
+	busy := &p.keeps.working[kind]
+	may := do != nil && *busy < mostKeeps
+	if may {
+		*busy++
+	}
+	p.mu.Unlock()
+	answer := func(yes []record.ID, done *int) {
+		p.mu.Lock()
+		p.keeps.out = append(p.keeps.out, outgoing{reply(yes), done})
 		p.mu.Unlock()
 		poke(p.poke)
 	}
-	_, err := p.x.cfg.Policy().Whole(p.id)
-	p.mu.Lock()
-	may := err == nil && p.x.cfg.Keep != nil && p.keeps.working < mostKeeps
-	if may {
-		p.keeps.working++
-	}
-	p.mu.Unlock()
 	if !may {
-		answer(nil)
+		answer(nil, nil)
 		return
 	}
-	if !p.x.spawn(func() {
-		yes := p.x.cfg.Keep(p.id, m.Versions)
+	if !p.x.spawn(func() { answer(do(), busy) }) {
 		p.mu.Lock()
-		p.keeps.working--
-		p.mu.Unlock()
-		answer(yes)
-	}) {
-		p.mu.Lock()
-		p.keeps.working--
+		*busy--
 		p.mu.Unlock()
 	}
 }
 
-// kept takes an answer.
-func (p *peer) kept(m *wire.Kept) {
+// askedToKeep answers who asks for a promise.
+func (p *peer) askedToKeep(m *wire.Keep) {
+	var do func() []record.ID
+	if _, err := p.x.cfg.Policy().Whole(p.id); err == nil && p.x.cfg.Keep != nil {
+		do = func() []record.ID { return p.x.cfg.Keep(p.id, m.Versions) }
+	}
+	p.asked(0, do, func(yes []record.ID) []byte { return wire.KeptMessage(wire.Kept{Number: m.Number, Versions: yes}) })
+}
+
+// askedToRelease answers who asks whether its promises are relied on still.
+func (p *peer) askedToRelease(m *wire.Release) error {
+	p.mu.Lock()
+	version := p.version
+	p.mu.Unlock()
+	if version < wire.VersionRelease {
+		return refuse(fmt.Sprintf("a message of version %d of the exchange, where %d was agreed on", wire.VersionRelease, version))
+	}
+	var do func() []record.ID
+	if _, err := p.x.cfg.Policy().Whole(p.id); err == nil && p.x.cfg.Release != nil {
+		do = func() []record.ID { return p.x.cfg.Release(p.id, m.Versions, m.Instead) }
+	}
+	p.asked(1, do, func(yes []record.ID) []byte {
+		return wire.ReleasedMessage(wire.Released{Number: m.Number, Versions: yes})
+	})
+	return nil
+}
+
+// answered takes an answer. One that nobody asked for is passed over.
+func (p *peer) answered(kind wire.Kind, number uint32, versions []record.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c, ok := p.keeps.waiting[m.Number]; ok {
-		delete(p.keeps.waiting, m.Number)
-		c <- m.Versions
+	if q, ok := p.keeps.waiting[number]; ok && q.kind == kind {
+		delete(p.keeps.waiting, number)
+		q.c <- versions
 	}
 }
 
@@ -134,18 +258,16 @@ func (p *peer) pushKeep(w *wire.Writer) (did bool, err error) {
 	}
 	p.mu.Lock()
 	k := &p.keeps
-	var message []byte
-	switch {
-	case len(k.answer) > 0:
-		message = wire.KeptMessage(k.answer[0])
-		k.answer = k.answer[1:]
-	case len(k.ask) > 0:
-		message = wire.KeepMessage(k.ask[0])
-		k.ask = k.ask[1:]
-	}
-	p.mu.Unlock()
-	if message == nil {
+	if len(k.out) == 0 {
+		p.mu.Unlock()
 		return false, nil
 	}
-	return true, send(w, plain, message)
+	next := k.out[0]
+	k.out = k.out[1:]
+	p.mu.Unlock()
+	err = send(w, plain, next.message)
+	p.mu.Lock()
+	next.sent()
+	p.mu.Unlock()
+	return true, err
 }

@@ -103,7 +103,7 @@ func TestBeforeTheOthersHello(t *testing.T) {
 	a.ring = []byte("keys")
 	a.memory.write(t, "one")
 	o := a.meet(far, trust.Write)
-	if h, ok := o.next().(*wire.Hello); !ok || h.Lowest != wire.Version {
+	if h, ok := o.next().(*wire.Hello); !ok || h.Lowest != wire.Lowest || h.Highest != wire.Version {
 		t.Fatalf("%+v", h)
 	}
 	if r, ok := o.next().(*wire.Ring); !ok || string(r.Bytes) != "keys" {

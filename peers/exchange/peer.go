@@ -38,6 +38,7 @@ type peer struct {
 	ours    bool          // opened by this end
 	ended   chan struct{} // closed when it has ended
 	greeted bool
+	version uint16    // of the protocol: the highest that both speak
 	bye     *wire.Bye // to be said
 	serving map[net.Conn]struct{}
 	err     string // why something is not exchanged
@@ -263,16 +264,16 @@ func (p *peer) listen(ctx context.Context, c net.Conn) error {
 	if !ok {
 		return refuse("it does not begin with hello")
 	}
-	if hello.Lowest > wire.Version || hello.Highest < wire.Version {
+	if hello.Lowest > wire.Version || hello.Highest < wire.Lowest || hello.Lowest > hello.Highest {
 		return &sharefs.Error{Op: op, Kind: sharefs.KindNotSupported,
-			Detail: fmt.Sprintf("it speaks versions %d to %d of the exchange, this host version %d: update the older one", hello.Lowest, hello.Highest, wire.Version)}
+			Detail: fmt.Sprintf("it speaks versions %d to %d of the exchange, this host %d to %d: update the older one", hello.Lowest, hello.Highest, wire.Lowest, wire.Version)}
 	}
 	_ = c.SetReadDeadline(time.Time{})
 	p.mu.Lock()
-	p.greeted, p.refused = true, false
+	p.greeted, p.refused, p.version = true, false, min(hello.Highest, wire.Version)
 	p.mu.Unlock()
 	poke(p.poke)
-	var changes, heres pace.Bucket
+	var changes, heres, asks pace.Bucket
 	for {
 		if m, err = r.Next(); err != nil {
 			return err
@@ -314,9 +315,24 @@ func (p *peer) listen(ctx context.Context, c net.Conn) error {
 			p.sending = false
 			p.mu.Unlock()
 		case *wire.Keep:
+			if err := asks.Spend(ctx, 1, askRate); err != nil {
+				return err
+			}
 			p.askedToKeep(m)
+			continue
+		case *wire.Release:
+			if err := asks.Spend(ctx, 1, askRate); err != nil {
+				return err
+			}
+			if err := p.askedToRelease(m); err != nil {
+				return err
+			}
+			continue
 		case *wire.Kept:
-			p.kept(m)
+			p.answered(wire.KindKept, m.Number, m.Versions)
+			continue
+		case *wire.Released:
+			p.answered(wire.KindReleased, m.Number, m.Versions)
 			continue
 		case *wire.Here:
 			if err := heres.Spend(ctx, 1, hereRate); err != nil {

@@ -18,7 +18,7 @@ const (
 
 // push writes the control stream. Each turn does the first thing that is due; it waits where nothing is.
 func (p *peer) push(ctx context.Context, w *wire.Writer) error {
-	if err := w.Hello(wire.Hello{Lowest: wire.Version, Highest: wire.Version}); err != nil {
+	if err := w.Hello(wire.Hello{Lowest: wire.Lowest, Highest: wire.Version}); err != nil {
 		return err
 	}
 	for {

@@ -263,7 +263,7 @@ func (p *peer) send(ctx context.Context, c net.Conn, ready <-chan *answers) {
 			if send(w, plain, m) != nil {
 				return
 			}
-			wire.Release(m)
+			wire.Recycle(m)
 			break
 		}
 	}

@@ -18,6 +18,10 @@
 //	9   stop      nothing                                     who takes
 //	10  here      versions, 32 each                           who grants: content that it lacked before
 //	11  bye       1 code, text                                both, last
+//	12  keep      4 number, versions                          who grants: asks to promise to keep them
+//	13  kept      4 number, versions                          who grants: answers keep
+//	14  release   4 number, 1 instead, versions               who grants, from version 2 on: asks who relies on them no more
+//	15  released  4 number, versions                          who grants, from version 2 on: answers release
 //	chunk stream
 //	16  want      versions with ids                           who opened it
 //	17  chunks    one answer for each id, in order            who serves it
@@ -29,8 +33,12 @@ package wire
 
 import "sharefs/peers/record"
 
-// Version is that of the protocol which this package speaks.
-const Version = 1
+// Versions of the protocol that this package speaks. From VersionRelease on promises can be given back.
+const (
+	Lowest         = 1
+	VersionRelease = 2
+	Version        = 2 // the highest
+)
 
 // Kind tells messages apart.
 type Kind uint8
@@ -50,6 +58,8 @@ const (
 	KindBye      Kind = 11
 	KindKeep     Kind = 12
 	KindKept     Kind = 13
+	KindRelease  Kind = 14
+	KindReleased Kind = 15
 	KindWant     Kind = 16
 	KindChunks   Kind = 17
 	kindSkipped  Kind = 128 // from here on
@@ -140,6 +150,19 @@ type Kept struct {
 	Versions []record.ID
 }
 
+// Release asks which of the versions that the sender promised to keep the receiver does not rely on any more, and Released answers the one of that number with those.
+type Release struct {
+	Number   uint32
+	Instead  bool // the receiver is to ask others to promise to keep the rest
+	Versions []record.ID
+}
+
+// Released is the answer to Release.
+type Released struct {
+	Number   uint32
+	Versions []record.ID
+}
+
 // Here says that the sender has the content of versions that it did not have when it was asked.
 type Here struct{ Versions []record.ID }
 
@@ -190,6 +213,8 @@ func (*Here) kind() Kind     { return KindHere }
 func (*Bye) kind() Kind      { return KindBye }
 func (*Keep) kind() Kind     { return KindKeep }
 func (*Kept) kind() Kind     { return KindKept }
+func (*Release) kind() Kind  { return KindRelease }
+func (*Released) kind() Kind { return KindReleased }
 func (*Want) kind() Kind     { return KindWant }
 func (*Chunks) kind() Kind   { return KindChunks }
 
@@ -212,8 +237,10 @@ func most(k Kind) int {
 		return MaxItems
 	case KindHere:
 		return 32 * MaxHere
-	case KindKeep, KindKept:
+	case KindKeep, KindKept, KindReleased:
 		return 4 + 32*MaxKeep
+	case KindRelease:
+		return 5 + 32*MaxKeep
 	case KindBye:
 		return 1 + MaxText
 	case KindWant:

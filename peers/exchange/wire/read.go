@@ -110,6 +110,10 @@ func Decode(k Kind, body []byte) (Message, error) {
 		m = &Keep{d.u32(), d.here().Versions}
 	case KindKept:
 		m = &Kept{d.u32(), d.here().Versions}
+	case KindRelease:
+		m = &Release{d.u32(), d.flag(), d.here().Versions}
+	case KindReleased:
+		m = &Released{d.u32(), d.here().Versions}
 	case KindBye:
 		m = &Bye{Code(d.u8()), clean(string(d.rest()))}
 	case KindWant:
@@ -191,6 +195,15 @@ func (d *decoder) u64() uint64 {
 		return binary.BigEndian.Uint64(b)
 	}
 	return 0
+}
+
+// flag reads yes or no.
+func (d *decoder) flag() bool {
+	v := d.u8()
+	if v > 1 {
+		d.refuse("a flag of %d, which is 0 or 1", v)
+	}
+	return v == 1
 }
 
 func (d *decoder) log() (id LogID) {

@@ -128,7 +128,11 @@ func cases(t testing.TB) map[string]struct {
 		"here":     {sent(t, HereMessage([]record.ID{id1, id2}), nil), "00000041" + "0a" + x32("01") + x32("02"), &Here{[]record.ID{id1, id2}}},
 		"keep":     {sent(t, KeepMessage(Keep{258, []record.ID{id1, id2}}), nil), "00000045" + "0c" + "00000102" + x32("01") + x32("02"), &Keep{258, []record.ID{id1, id2}}},
 		"kept":     {sent(t, KeptMessage(Kept{258, []record.ID{id2}}), nil), "00000025" + "0d" + "00000102" + x32("02"), &Kept{258, []record.ID{id2}}},
-		"bye":      {sent(t, nil, func(w *Writer) error { return w.Bye(Bye{ByeLimit, "no"}) }), "00000004" + "0b" + "04" + "6e6f", &Bye{ByeLimit, "no"}},
+		"release": {sent(t, ReleaseMessage(Release{258, true, []record.ID{id1, id2}}), nil), "00000046" + "0e" + "00000102" + "01" + x32("01") + x32("02"),
+			&Release{258, true, []record.ID{id1, id2}}},
+		"release alone": {sent(t, ReleaseMessage(Release{1, false, []record.ID{id1}}), nil), "00000026" + "0e" + "00000001" + "00" + x32("01"), &Release{1, false, []record.ID{id1}}},
+		"released":      {sent(t, ReleasedMessage(Released{258, []record.ID{id2}}), nil), "00000025" + "0f" + "00000102" + x32("02"), &Released{258, []record.ID{id2}}},
+		"bye":           {sent(t, nil, func(w *Writer) error { return w.Bye(Bye{ByeLimit, "no"}) }), "00000004" + "0b" + "04" + "6e6f", &Bye{ByeLimit, "no"}},
 		"want": {sent(t, nil, func(w *Writer) error { return w.Want(Want{[]Group{{id1, []ID{id2, id1}}, {id2, []ID{id2}}}}) }),
 			"000000a3" + "10" + x32("01") + "02" + x32("02") + x32("01") + x32("02") + "01" + x32("02"), &Want{[]Group{{id1, []ID{id2, id1}}, {id2, []ID{id2}}}}},
 		"chunks": {sent(t, chunks.Message(), nil), "00000088" + "11" + "03616263" + "00" + "8001" + strings.Repeat("ee", 128),
@@ -219,6 +223,10 @@ func TestMalformedMessages(t *testing.T) {
 		"ack: long":                               {body(KindAck, x16("a1"), "000000000000000100"), sharefs.KindInvalid},
 		"keep: a part of an id":                   {body(KindKeep, "00000001", x32("01"), "02"), sharefs.KindInvalid},
 		"kept: no number":                         {body(KindKept, "000001"), sharefs.KindInvalid},
+		"release: a part of an id":                {body(KindRelease, "00000001", "00", x32("01"), "02"), sharefs.KindInvalid},
+		"release: neither yes nor no":             {body(KindRelease, "00000001", "02", x32("01")), sharefs.KindInvalid},
+		"release: too many":                       {finish(append(begin(KindRelease, 0), make([]byte, 5+32*(MaxKeep+1))...)), sharefs.KindInvalid},
+		"released: no number":                     {body(KindReleased, "000001"), sharefs.KindInvalid},
 		"here: a part of an id":                   {body(KindHere, x32("01"), "02"), sharefs.KindInvalid},
 		"bye: nothing":                            {body(KindBye), sharefs.KindInvalid},
 		"bye: a text beyond bounds":               {body(KindBye, "01", strings.Repeat("41", MaxText+1)), sharefs.KindInvalid},
@@ -370,6 +378,10 @@ func encode(t testing.TB, m Message, plain trust.Plain) []byte {
 		message = KeepMessage(*m)
 	case *Kept:
 		message = KeptMessage(*m)
+	case *Release:
+		message = ReleaseMessage(*m)
+	case *Released:
+		message = ReleasedMessage(*m)
 	case *Bye:
 		fn = func(w *Writer) error { return w.Bye(*m) }
 		if len(m.Text) > MaxText { // what is not printable grows

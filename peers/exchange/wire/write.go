@@ -35,7 +35,7 @@ func (w *Writer) Send(e trust.Envelope) error {
 // permitted reports whether a message tells something of a share, so that a permission must have been given for it.
 func permitted(k Kind) bool {
 	switch k {
-	case KindRing, KindSeen, KindOffer, KindItems, KindHere, KindKeep, KindKept, KindChunks:
+	case KindRing, KindSeen, KindOffer, KindItems, KindHere, KindKeep, KindKept, KindRelease, KindReleased, KindChunks:
 		return true
 	}
 	return false
@@ -72,21 +72,33 @@ func KeepMessage(m Keep) []byte { return keepMessage(KindKeep, m.Number, m.Versi
 // KeptMessage answers a Keep.
 func KeptMessage(m Kept) []byte { return keepMessage(KindKept, m.Number, m.Versions) }
 
-func keepMessage(k Kind, number uint32, versions []record.ID) []byte {
-	b := binary.BigEndian.AppendUint32(begin(k, 4+32*len(versions)), number)
-	for i := range versions {
-		b = append(b, versions[i][:]...)
+// ReleaseMessage asks which of at most MaxKeep versions are not relied on any more, ReleasedMessage answers with those.
+func ReleaseMessage(m Release) []byte {
+	instead := byte(0)
+	if m.Instead {
+		instead = 1
 	}
-	return finish(b)
+	b := binary.BigEndian.AppendUint32(begin(KindRelease, 5+32*len(m.Versions)), m.Number)
+	return finish(appendIDs(append(b, instead), m.Versions))
+}
+
+// ReleasedMessage answers a Release.
+func ReleasedMessage(m Released) []byte { return keepMessage(KindReleased, m.Number, m.Versions) }
+
+func keepMessage(k Kind, number uint32, versions []record.ID) []byte {
+	return finish(appendIDs(binary.BigEndian.AppendUint32(begin(k, 4+32*len(versions)), number), versions))
+}
+
+func appendIDs(b []byte, ids []record.ID) []byte {
+	for i := range ids {
+		b = append(b, ids[i][:]...)
+	}
+	return b
 }
 
 // HereMessage tells of at most MaxHere versions whose content is here now.
 func HereMessage(versions []record.ID) []byte {
-	b := begin(KindHere, 32*len(versions))
-	for i := range versions {
-		b = append(b, versions[i][:]...)
-	}
-	return finish(b)
+	return finish(appendIDs(begin(KindHere, 32*len(versions)), versions))
 }
 
 // ItemsWriter makes a message of items.
@@ -141,8 +153,8 @@ func NewChunks() *ChunksWriter { return &ChunksWriter{b: begin(KindChunks, 16<<1
 // large has room for messages of large chunks: to clear it anew for each message takes as long as to fill it.
 var large = sync.Pool{New: func() any { return new(make([]byte, 0, chunksRoom)) }}
 
-// Release gives the room of a message of answers back that was sent. It is not to be looked at after that.
-func Release(message []byte) {
+// Recycle gives the room of a message of answers back that was sent. It is not to be looked at after that.
+func Recycle(message []byte) {
 	if cap(message) >= chunksRoom && cap(message) < 2*chunksRoom {
 		large.Put(&message)
 	}

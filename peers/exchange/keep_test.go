@@ -1,0 +1,162 @@
+package exchange
+
+import (
+	"slices"
+	"testing"
+
+	"sharefs"
+	"sharefs/peers/exchange/wire"
+	"sharefs/peers/record"
+	"sharefs/peers/trust"
+)
+
+// helloOf says hello as a host that speaks some versions, and waits for the other one.
+func (o *other) helloOf(lowest, highest uint16) {
+	o.t.Helper()
+	if err := o.w.Hello(wire.Hello{Lowest: lowest, Highest: highest}); err != nil {
+		o.t.Fatal(err)
+	}
+	until[*wire.Hello](o)
+	wait(o.t, "the hello is taken", func() bool { return !isKind(o.a.Releases(o.id), sharefs.KindUnreachable) })
+}
+
+// Who promised something asks who relies on it, gets the answer to that question alone, and of what it asked for; who does not answer, is gone, older, or may not be told, is named so.
+func TestAskingForAPromiseBack(t *testing.T) {
+	leakCheck(t)
+	a := newAlone(t, Limits{})
+	ids := []record.ID{{1}, {2}, {3}}
+	if _, err := a.Release(t.Context(), far, ids, true); !isKind(err, sharefs.KindPermission) {
+		t.Error(err)
+	}
+	o := a.meet(far, trust.Read)
+	if _, err := a.Release(t.Context(), far, ids, true); !isKind(err, sharefs.KindUnreachable) {
+		t.Error(err)
+	}
+	o.helloOf(1, 7)
+	type result struct {
+		yes []record.ID
+		err error
+	}
+	results := make(chan result, 1)
+	ask := func() *wire.Release {
+		t.Helper()
+		go func() {
+			yes, err := a.Release(t.Context(), far, ids, true)
+			results <- result{yes, err}
+		}()
+		m := until[*wire.Release](o)
+		if !m.Instead || !slices.Equal(m.Versions, ids) {
+			t.Errorf("%+v", m)
+		}
+		return m
+	}
+	m := ask()
+	for _, message := range [][]byte{
+		wire.ReleasedMessage(wire.Released{Number: m.Number + 1, Versions: ids}),
+		wire.KeptMessage(wire.Kept{Number: m.Number, Versions: ids}),
+		wire.ReleasedMessage(wire.Released{Number: m.Number, Versions: []record.ID{{2}, {9}, {2}}}),
+		wire.ReleasedMessage(wire.Released{Number: m.Number, Versions: ids}), // again
+	} {
+		if err := o.send(message); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := <-results; r.err != nil || !slices.Equal(r.yes, ids[1:2]) {
+		t.Errorf("%+v", r)
+	}
+	ask()
+	o.s.end()
+	if r := <-results; !isKind(r.err, sharefs.KindUnreachable) {
+		t.Errorf("%+v", r)
+	}
+	old := a.meet(near, trust.Read)
+	old.helloOf(1, 1)
+	if _, err := a.Release(t.Context(), near, ids, true); !isKind(err, sharefs.KindNotSupported) {
+		t.Error(err)
+	}
+	if err := a.blame(far); err != nil {
+		t.Error(err)
+	}
+}
+
+// Who is asked answers for each question, with nothing for who may not read all of the share, and for what goes beyond a few at once; many questions end nothing.
+func TestBeingAskedForAPromiseBack(t *testing.T) {
+	leakCheck(t)
+	gate := make(chan struct{})
+	a := newAlone(t, Limits{}, func(c *Config) {
+		c.Release = func(peer sharefs.PeerID, ids []record.ID, instead bool) []record.ID {
+			<-gate
+			if peer != far || !instead {
+				return nil
+			}
+			return ids[:1]
+		}
+	})
+	o := a.meet(far, trust.Read)
+	o.helloOf(1, 2)
+	ids := []record.ID{{1}, {2}}
+	const many = 3 * mostKeeps
+	for n := range uint32(many) {
+		if err := o.send(wire.ReleaseMessage(wire.Release{Number: n, Instead: true, Versions: ids})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := map[uint32]int{}
+	for range many - mostKeeps {
+		m := until[*wire.Released](o)
+		got[m.Number] += 1 + len(m.Versions)
+	}
+	close(gate)
+	yes := 0
+	for range mostKeeps {
+		m := until[*wire.Released](o)
+		got[m.Number]++
+		yes += len(m.Versions)
+	}
+	if len(got) != many || yes != mostKeeps {
+		t.Errorf("%v, %d", got, yes)
+	}
+	for n, times := range got {
+		if times != 1 {
+			t.Errorf("question %d: %d", n, times)
+		}
+	}
+	for n := range uint32(controlBurst + 2*controlRate) { // as one who frees many files
+		if err := o.send(wire.ReleaseMessage(wire.Release{Number: many + n, Versions: ids})); err != nil {
+			t.Fatal(err)
+		}
+		until[*wire.Released](o)
+	}
+	if err := a.blame(far); err != nil {
+		t.Error(err)
+	}
+	// A message that was not agreed on is none.
+	old := a.meet(near, trust.Read)
+	old.helloOf(1, 1)
+	if err := old.send(wire.ReleaseMessage(wire.Release{Number: 1, Versions: ids})); err != nil {
+		t.Fatal(err)
+	}
+	if bye := old.over(); bye == nil || bye.Code != wire.ByeProtocol {
+		t.Errorf("%+v", bye)
+	}
+	wait(t, "it is named", func() bool { return isKind(a.blame(near), sharefs.KindInvalid) })
+}
+
+// Answers that nobody waits for, of whatever number and however many, change nothing.
+func TestAnswersAboutPromisesThatNobodyAskedFor(t *testing.T) {
+	leakCheck(t)
+	a := newAlone(t, Limits{})
+	o := a.meet(far, trust.Read)
+	o.helloOf(1, 2)
+	for n := range uint32(2 * controlBurst) {
+		if err := o.send(wire.ReleasedMessage(wire.Released{Number: n, Versions: []record.ID{{1}}})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.blame(far); err != nil {
+		t.Error(err)
+	}
+	if err := a.Releases(far); err != nil {
+		t.Error(err)
+	}
+}
