@@ -36,7 +36,7 @@ type edge struct {
 	others   []Hierarchy
 	side     func(dir sharefs.Ino, name, suffix string) (Entry, error)
 	free     func(sharefs.Ino) error
-	promised func(sharefs.Ino) ([]sharefs.PeerID, bool, error)
+	promised func(sharefs.Ino) ([]Promised, bool, error)
 	bring    func(<-chan struct{}, sharefs.Ino) error
 }
 

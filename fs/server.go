@@ -49,7 +49,7 @@ type Config struct {
 	// Free has the content of a file not stay here, if others keep it; nil: nothing can be freed. KindBusy: the file is in use; KindPermission: it is to stay; KindUnreachable: nobody promises to keep it.
 	Free func(ino sharefs.Ino) error
 	// Promised tells whether others rely on what is here of a file, and who as far as that is known; nil: nobody does.
-	Promised func(ino sharefs.Ino) (to []sharefs.PeerID, ok bool, err error)
+	Promised func(ino sharefs.Ino) (to []Promised, ok bool, err error)
 	// Bring has all of a file come here, and waits for that until cancel is closed; nil: nothing can. KindNoSpace: there is no room; KindUnreachable: nobody has it.
 	Bring func(cancel <-chan struct{}, ino sharefs.Ino) error
 	Log   *slog.Logger // nil: discarded

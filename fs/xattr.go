@@ -34,7 +34,7 @@ const (
 	attrSwitch   = ownPrefix + "switch"   // NAME, or nothing
 	attrSnapshot = ownPrefix + "snapshot" // on the root: NAME and a note as for a tag, or nothing
 	attrHere     = ownPrefix + "here"     // to be read of a file: SIZE, BYTES that are here, "full" or "absent", and "pinned" where it is
-	attrPromised = ownPrefix + "promised" // to be read of a file that others rely on: the ids of those that are known, one in a line
+	attrPromised = ownPrefix + "promised" // to be read of a file that others rely on: those that are known, one in a line: the id, and why it has not given the promise back
 	attrFree     = ownPrefix + "free"     // the content need not stay here
 	attrBring    = ownPrefix + "bring"    // all of the content is to come here, which is waited for
 
@@ -220,6 +220,12 @@ func (e *edge) hereXattr(ino sharefs.Ino) ([]byte, error) {
 	return b, nil
 }
 
+// Promised is a host that relies on what is here of a file, and why it has not given that promise back.
+type Promised struct {
+	To  sharefs.PeerID
+	Why string
+}
+
 func (e *edge) promisedXattr(ino sharefs.Ino) ([]byte, error) {
 	if e.promised == nil {
 		return nil, sharefs.KindNoAttr
@@ -229,8 +235,8 @@ func (e *edge) promisedXattr(ino sharefs.Ino) ([]byte, error) {
 		err = sharefs.KindNoAttr
 	}
 	var b []byte
-	for _, id := range to {
-		b = append(append(b, id.String()...), '\n')
+	for i := range to {
+		b = fmt.Appendf(b, "%v %s\n", to[i].To, to[i].Why)
 	}
 	return b, err
 }

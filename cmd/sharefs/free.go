@@ -29,7 +29,9 @@ when they are read, as soon as a host that has them is connected. What was writt
 or came as a whole, goes only if another host that is connected, and trusted with write,
 promises to keep its copy ([space] min in share.toml says how many); what was only
 fetched when it was read, or for a pin, goes without asking. What somebody has open, what
-is pinned, and what this host promised another to keep stays, and is named.`,
+is pinned, and what this host promised another to keep stays, and is named. Who was
+promised something is asked first, and gives it back if its tree shows something else by
+now, if it holds all of it itself again, or if enough others promise the same.`,
 		Args: between(mostPaths, "PATH"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			list, err := presences(args)

@@ -186,8 +186,8 @@ func Free(path string) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EBUSY):
-		if to, ok := promisedTo(path); ok {
-			return fail(sharefs.KindBusy, "this host promised "+to+" to keep its copy, and others count on that: it stays here as long as the file holds this version, that is until it is changed or removed, on whatever host")
+		if to, why, ok := promisedTo(path); ok {
+			return fail(sharefs.KindBusy, "this host promised "+to+" to keep its copy"+why+": it stays here until that is given back, or until it is changed or removed, on whatever host")
 		}
 		return fail(sharefs.KindBusy, "somebody has it open, or it was changed so lately that it has no version yet: close it, or wait a moment")
 	case errors.Is(err, unix.EHOSTUNREACH):
@@ -205,26 +205,28 @@ func Free(path string) error {
 	return setError("free", path, err)
 }
 
-// promisedTo names those whom this host promised to keep its copy of a file.
-func promisedTo(path string) (names string, ok bool) {
-	buf := make([]byte, 4096)
+// promisedTo names those whom this host promised to keep its copy of a file, and tells why they rely on it still.
+func promisedTo(path string) (names, why string, ok bool) {
+	buf := make([]byte, 64<<10)
 	n, err := unix.Lgetxattr(path, "user.sharefs.promised", buf)
 	if err != nil {
-		return "", false
+		return "", "", false
 	}
-	var list []string
+	var list, reasons []string
 	if m, err := MountOf(path); err == nil {
 		name := m.Authors()
 		for line := range strings.Lines(string(buf[:n])) {
-			if id, err := sharefs.ParsePeerID(strings.TrimSpace(line)); err == nil {
+			of, reason, _ := strings.Cut(strings.TrimSpace(line), " ")
+			if id, err := sharefs.ParsePeerID(of); err == nil {
 				list = append(list, term.Clean(name(id)))
+				reasons = append(reasons, term.Clean(name(id))+" relies on it ("+term.Clean(reason)+")")
 			}
 		}
 	}
 	if len(list) == 0 {
-		return "another host", true
+		return "another host", "", true
 	}
-	return strings.Join(list, ", "), true
+	return strings.Join(list, ", "), ", and " + strings.Join(reasons, ", "), true
 }
 
 func setOwn(op, path, attr, value string) error {

@@ -20,14 +20,15 @@ import (
 // there is no room. What this host alone has, or what others rely on, stays in any case; what is pinned, open or being written to does, too. So the budget bounds what can be
 // had again, and not what cannot. What is pinned comes by itself (pins.go), within the budget.
 type space struct {
-	d       *Daemon
-	budget  uint64 // bytes; 0: everything stays
-	absence *host.Absence
-	wake    chan struct{}
-	ctx     context.Context
-	stop    context.CancelFunc
-	hands   sync.WaitGroup
-	pins    hydrator
+	d        *Daemon
+	budget   uint64 // bytes; 0: everything stays
+	absence  *host.Absence
+	wake     chan struct{}
+	ctx      context.Context
+	stop     context.CancelFunc
+	hands    sync.WaitGroup
+	pins     hydrator
+	releases releases
 
 	mu     sync.Mutex // guards what follows
 	used   int64      // bytes, as of the last look, with what came since
@@ -69,6 +70,7 @@ func (d *Daemon) startSpace() {
 		return
 	}
 	s.pins.start(s)
+	s.startReleases()
 	if s.budget == 0 {
 		return
 	}

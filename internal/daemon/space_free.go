@@ -24,6 +24,7 @@ func (s *space) free(inos []sharefs.Ino, least int) (bytes uint64, errs []error)
 		}
 	}()
 	why := map[sharefs.Ino]error{}
+	of := map[sharefs.Ino]*record.Record{}
 	for _, ino := range inos {
 		c, err := s.d.tree.Sole(ino)
 		if err != nil || c == nil || r == nil {
@@ -31,12 +32,20 @@ func (s *space) free(inos []sharefs.Ino, least int) (bytes uint64, errs []error)
 		}
 		rec, err := s.d.travel.recordOf(ino, c)
 		if err == nil && rec != nil {
-			var end func()
-			if end, err = r.LetGo(rec.ID()); err == nil {
-				ends = append(ends, end)
-				letting[ino] = rec
-				ids = append(ids, rec.ID())
-			}
+			of[ino], ids = rec, append(ids, rec.ID())
+		}
+		why[ino] = err
+	}
+	if _, err := s.reclaim(ids, true, nil); err != nil && s.ctx.Err() == nil {
+		s.d.log.Warn("what was promised to peers is not asked back", "error", err)
+	}
+	ids = nil
+	for ino, rec := range of {
+		end, err := r.LetGo(rec.ID())
+		if err == nil {
+			ends = append(ends, end)
+			letting[ino] = rec
+			ids = append(ids, rec.ID())
 		}
 		why[ino] = err
 	}
@@ -68,11 +77,8 @@ func tooFew(n int) string {
 
 // keep asks peers to promise to keep versions.
 func (s *space) keep(ids []record.ID) map[record.ID][]sharefs.PeerID {
-	t := &s.d.travel
-	t.mu.Lock()
-	ex, on := t.ex, t.begun && !t.ended
-	t.mu.Unlock()
-	if !on || len(ids) == 0 {
+	ex := s.d.travel.exchange()
+	if ex == nil || len(ids) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, keepTime)
@@ -96,6 +102,13 @@ func (s *space) promise(to sharefs.PeerID, ids []record.ID) []record.ID {
 	if r == nil || s.ctx.Err() != nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(s.ctx, keepTime/2)
+	defer cancel()
+	for _, id := range ids { // what has to be put into packs before, without the lock that is held while it is promised
+		if rec, ino, err := r.Live(id); err == nil && rec != nil && s.isToStay(ino) {
+			s.holds(ctx, rec, ino)
+		}
+	}
 	yes, err := r.Promise(to, ids, s.stays)
 	if err != nil {
 		s.d.log.Warn("what a peer asks to be kept is not promised", "error", err)
@@ -103,32 +116,7 @@ func (s *space) promise(to sharefs.PeerID, ids []record.ID) []record.ID {
 	return yes
 }
 
-// promised tells to whom what a file holds is promised, as far as that is known.
-func (s *space) promised(ino sharefs.Ino) (to []sharefs.PeerID, ok bool, err error) {
-	r := s.d.travel.records()
-	c, err := s.d.tree.Sole(ino)
-	if err != nil || c == nil || r == nil {
-		return nil, false, err
-	}
-	rec, err := s.d.travel.recordOf(ino, c)
-	if err != nil || rec == nil {
-		return nil, false, err
-	}
-	return r.Promised(rec.ID())
-}
-
 // stays reports whether the content of a version is whole here, in packs, and stays.
 func (s *space) stays(rec *record.Record, ino sharefs.Ino) bool {
-	if s.budget > 0 && !s.d.tree.Pinned(ino) {
-		return false
-	}
-	c, err := s.d.tree.Sole(ino)
-	if err != nil || c == nil {
-		return false
-	}
-	if now, err := s.d.travel.recordOf(ino, c); err != nil || now == nil || now.ID() != rec.ID() {
-		return false
-	}
-	here, err := s.d.tree.Here(c)
-	return err == nil && here
+	return s.isToStay(ino) && s.isSole(rec, ino)
 }

@@ -61,6 +61,7 @@ func (t *travel) rulesChanged() {
 	switch {
 	case t.ended || t.d.peers.hub == nil:
 	case t.begun:
+		t.d.space.askSoon()
 		t.ex.Refresh()
 		t.engine.Wake()
 	case t.anybody():
@@ -109,6 +110,7 @@ func (t *travel) begin() error {
 		Changed: func(sharefs.PeerID) { t.retry() },
 		Here:    func(_ sharefs.PeerID, versions []record.ID) { t.retry(versions...) },
 		Keep:    d.space.promise,
+		Release: d.space.giveBack,
 	})
 	t.stop, t.beside = make(chan struct{}), make(chan struct{}, 1)
 	t.engine = engine.Start(engine.Config{Open: t.open, Changed: d.tree.Changed(), Gather: t.gather, Exchange: t.ex, Log: log})
@@ -191,6 +193,16 @@ func (t *travel) close() {
 	t.db, t.replica = nil, nil
 }
 
+// exchange returns that with peers; nil: there is none, or none any more.
+func (t *travel) exchange() *exchange.Exchange {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.begun || t.ended {
+		return nil
+	}
+	return t.ex
+}
+
 // oneWay is a replica that changes nothing in a tree that is mounted read-only.
 type oneWay struct {
 	*replica.Replica
@@ -258,6 +270,7 @@ func (t *travel) wake() {
 
 func (t *travel) retry(versions ...record.ID) {
 	t.nobody.Store(false)
+	t.d.space.askSoon()
 	t.engine.Retry(versions...)
 	t.d.space.pins.retry(versions...)
 	if t.conflicted.Load() > 0 {
