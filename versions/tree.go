@@ -56,7 +56,9 @@ type Config struct {
 	// Hold has a program of its own keep everybody from changing the SQLite database at a path below the root (sqlite.go); nil: nobody does.
 	Hold func(path string) (Hold, error)
 	// KeepKeys makes a ring of more keys survive the loss of power before any is used; nil: further keys are refused.
-	KeepKeys  func(keyring.Ring) error
+	KeepKeys func(keyring.Ring) error
+	// Random fills bytes that nobody else is to have: ids of files, and the key by which the names of directories are in order; nil: crypto/rand. It is never called twice at once.
+	Random    func([]byte)
 	byHand    bool  // nothing is captured in the background: a test does it
 	packSize  int64 // at which packs are sealed; 0: as package pack has it
 	partSize  int64 // in tests: in place of the constant, as the next one
@@ -161,6 +163,9 @@ func Open(cfg Config) (*Tree, error) {
 	if cfg.MaxDelay == 0 {
 		cfg.MaxDelay = 5 * time.Second
 	}
+	if cfg.Random == nil {
+		cfg.Random = randomBytes
+	}
 	t := &Tree{
 		cfg: cfg, keys: newKeys(&cfg), clock: cfg.Clock, log: cfg.Log, hash: cfg.hash,
 		rows:  newCache[sharefs.Ino, *row](cachedRows, func(i sharefs.Ino) uint64 { return uint64(i) }),
@@ -170,6 +175,7 @@ func Open(cfg Config) (*Tree, error) {
 	}
 	t.atime.Store(uint32(cfg.Atime))
 	t.tx.t = t
+	t.ids.random = cfg.Random
 	t.orphans.waiting = map[sharefs.Ino]orphan{}
 	t.orphans.wake = make(chan struct{}, 1)
 	t.settler.wake = make(chan struct{}, 1)
@@ -345,7 +351,7 @@ func (t *Tree) lostMeta(what string) error {
 // makeTree writes the first rows of a store in one commit and returns the key of its hash.
 func (t *Tree) makeTree() ([]byte, error) {
 	key := make([]byte, 16)
-	randomBytes(key)
+	t.cfg.Random(key)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	x := t.begin()

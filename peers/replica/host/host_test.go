@@ -2,11 +2,15 @@ package host
 
 import (
 	"crypto/ed25519"
+	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,15 +52,43 @@ type site struct {
 	listing  func(most int) int                    // how many marks are listed at a time; nil: as many as are asked for
 	damaged  string                                // content of which it cannot be told whether it is here
 	unread   map[sharefs.Ino]string                // inodes of which something cannot be read: "attr", "content" or "names"
+	chance   chance                                // of ids and of the order of names
+	now      func() time.Time
 }
 
-func sites(t testing.TB, n int) []*site {
+// chance is what is random on a host.
+type chance struct {
+	mu  sync.Mutex // guards all; the tree and the replica draw from it
+	all *rand.ChaCha8
+}
+
+func (c *chance) Read(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.all.Read(b)
+}
+
+// sites returns hosts. With a seed their ids, the order in which each looks at the names of a directory, and the times of their records follow from it. What is left to chance is which inodes the
+// files of others get, and with that in which order what changed in them is told.
+func sites(t testing.TB, n int, seed ...uint64) []*site {
 	t.Helper()
+	now := time.Now
+	if len(seed) == 0 {
+		seed = []uint64{rand.Uint64()}
+	} else { // in the real time several records are of one instant, in the order of their hashes, which hold times of files
+		var asked atomic.Int64
+		now = func() time.Time {
+			return time.Unix(1_700_000_000, 0).Add(time.Duration(asked.Add(1)) * time.Millisecond)
+		}
+	}
 	all := make([]*site, n)
 	for i := range all {
-		seed := make([]byte, ed25519.SeedSize)
-		seed[0] = byte(i + 1)
-		s := &site{t: t, dir: t.TempDir(), key: ed25519.NewKeyFromSeed(seed), all: all,
+		key := make([]byte, ed25519.SeedSize)
+		key[0] = byte(i + 1)
+		var of [32]byte
+		binary.BigEndian.PutUint64(of[:], seed[0])
+		of[8] = byte(i)
+		s := &site{t: t, dir: t.TempDir(), now: now, chance: chance{all: rand.NewChaCha8(of)}, key: ed25519.NewKeyFromSeed(key), all: all,
 			standing: func(sharefs.PeerID) replica.Standing { return replica.Merged }}
 		copy(s.self[:], s.key.Public().(ed25519.PublicKey))
 		check(t, os.Mkdir(filepath.Join(s.dir, "peers"), 0o700))
@@ -78,7 +110,7 @@ func (s *site) start() {
 	s.t.Helper()
 	var err error
 	s.tree, err = versions.Open(versions.Config{Dir: s.dir, Peer: s.self, Settle: time.Millisecond, Pause: time.Minute, Keys: s.ring,
-		KeepKeys: func(r keyring.Ring) error { s.ring = r; return nil }})
+		KeepKeys: func(r keyring.Ring) error { s.ring = r; return nil }, Random: func(b []byte) { s.chance.Read(b) }}) //nolint:errcheck // it returns none
 	check(s.t, err)
 	db, err := OpenStore(filepath.Join(s.dir, "peers"))
 	check(s.t, err)
@@ -107,7 +139,7 @@ func (s *site) openReplica() {
 				s.wrote()
 			}
 		},
-		Tree: eventful{s.as(), s}, Store: s.store, Keys: keys, Self: s.self, Key: s.key,
+		Tree: eventful{s.as(), s}, Store: s.store, Keys: keys, Self: s.self, Key: s.key, Rand: &s.chance, Now: s.now,
 		Counts: func(author sharefs.PeerID) bool { return s.standing(author) != replica.PassedOver },
 		Standing: func(rec *record.Record) replica.Standing {
 			if s.part != nil {

@@ -15,9 +15,9 @@ import (
 )
 
 // owner returns two hosts, of which the first takes what the second does for a proposal.
-func owner(t testing.TB) (a, b *site) {
+func owner(t testing.TB, seed ...uint64) (a, b *site) {
 	t.Helper()
-	all := sites(t, 2)
+	all := sites(t, 2, seed...)
 	a, b = all[0], all[1]
 	a.standing = func(sharefs.PeerID) replica.Standing { return replica.Proposed }
 	a.reopen()
@@ -340,7 +340,7 @@ func TestProposalsAtRandom(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(seed, 9))
-			a, b := owner(t)
+			a, b := owner(t, seed)
 			n := 0
 			var log []string
 			defer func() {

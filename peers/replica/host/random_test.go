@@ -291,7 +291,7 @@ func TestHostsComeToOneTree(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(seed, 1))
-			all := sites(t, 2+int(seed%2))
+			all := sites(t, 2+int(seed%2), seed)
 			n := 0
 			var log []string
 			defer func() {

@@ -13,9 +13,9 @@ import (
 )
 
 // strangers returns three hosts: a counts everywhere; b and c know nothing of each other.
-func strangers(t *testing.T) (a, b, c *site) {
+func strangers(t *testing.T, seed ...uint64) (a, b, c *site) {
 	t.Helper()
-	all := sites(t, 3)
+	all := sites(t, 3, seed...)
 	a, b, c = all[0], all[1], all[2]
 	but := func(s, o *site) {
 		s.standing = func(author sharefs.PeerID) replica.Standing {
@@ -178,7 +178,7 @@ func TestWhatComesUponWhatIsLeftOut(t *testing.T) {
 func TestStrangersAtRandom(t *testing.T) {
 	for seed := range uint64(3) {
 		rnd := rand.New(rand.NewPCG(seed, 77))
-		a, b, c := strangers(t)
+		a, b, c := strangers(t, seed)
 		all := []*site{a, b, c}
 		n := 0
 		var log []string
