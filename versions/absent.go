@@ -350,10 +350,14 @@ func (t *Tree) Free(list []sharefs.Ino, promised func(sharefs.Ino, *Content) err
 		d.end()
 		d.f.content.Unlock()
 		t.files.unpin(d.f)
-		if k := t.kernel.Load(); k != nil {
-			(*k).ForgetContent(d.f.ino, 0, 0)
-		}
 		t.forgetAttr(d.f.ino)
+	}
+	if k := t.kernel.Load(); k != nil {
+		t.ended.Go(func() { // the kernel waits for those who read it since, and they for room, which who asks for this makes
+			for _, d := range done {
+				(*k).ForgetContent(d.f.ino, 0, 0)
+			}
+		})
 	}
 	return bytes, errs
 }

@@ -534,3 +534,55 @@ func wantTexts(t testing.TB, tree *Tree, ino sharefs.Ino, want ...string) {
 		}
 	}
 }
+
+// readUnder is a kernel in which somebody reads each file who is to be answered before its pages are dropped.
+type readUnder struct {
+	holding
+	answered chan struct{}
+	dropped  chan sharefs.Ino
+}
+
+func (readUnder) DropBacking(sharefs.Ino) bool { return true }
+
+func (k readUnder) ForgetContent(ino sharefs.Ino, _, _ int64) {
+	<-k.answered
+	k.dropped <- ino
+}
+
+// Whoever frees waits for nobody who reads: he may wait for the room that is made. Nor does he hold what else he frees meanwhile.
+func TestFreeWaitsForNobodyWhoReads(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	f := newFaraway()
+	tree.SetElsewhere(f)
+	var inos []sharefs.Ino
+	for i := range 3 {
+		ino := create(t, tree, sharefs.RootIno, fmt.Sprint(i), blob(uint64(i), 1<<20)).Ino
+		newestKept(t, tree, ino)
+		inos = append(inos, ino)
+	}
+	k := readUnder{answered: make(chan struct{}), dropped: make(chan sharefs.Ino, len(inos))}
+	tree.SetKernel(k)
+	freed := make(chan []error, 1)
+	go func() {
+		_, errs := tree.Free(inos, func(_ sharefs.Ino, c *Content) error { return f.keep(tree, c) })
+		freed <- errs
+	}()
+	select {
+	case errs := <-freed:
+		check(t, errors.Join(errs...))
+	case <-time.After(time.Minute):
+		close(k.answered)
+		t.Fatal("it waits for those who read")
+	}
+	for _, ino := range inos {
+		rewrite(t, tree, ino, "another")
+	}
+	close(k.answered)
+	seen := map[sharefs.Ino]bool{}
+	for range inos {
+		seen[<-k.dropped] = true
+	}
+	if len(seen) != len(inos) {
+		t.Errorf("pages of %d files are dropped", len(seen))
+	}
+}
