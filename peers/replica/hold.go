@@ -143,7 +143,11 @@ func (w *watch) judge(rec *record.Record) Standing {
 		if last != nil {
 			delete(r.bulkOf(w.author).temps.at, key)
 		}
+		over, replaced := w.other(p)
 		w.give(p)
+		if b := r.bulkOf(w.author); replaced && b.names[key].over { // it comes back, so that what it goes over can
+			w.replaces(b, over.Key, slotOf(p))
+		}
 		return Merged
 	}
 	was := slotOf(last.Body.(*record.Place))
@@ -157,7 +161,7 @@ func (w *watch) judge(rec *record.Record) Standing {
 		over, replaced := w.other(p)
 		w.give(p)
 		if replaced {
-			w.replaces(b, over, slotOf(p))
+			w.replaces(b, over.Key, slotOf(p))
 		}
 		return Merged
 	}
@@ -231,17 +235,17 @@ func (w *watch) begins(key converge.Key, p *record.Place) {
 	t.trim(mostBulk)
 }
 
-// other returns what else has the name that a placement gives, and is no directory.
-func (w *watch) other(p *record.Place) (key converge.Key, ok bool) {
-	n, ok := w.r.tree.Lookup(p.Parent, p.Name)
-	return n.Key, ok && !p.Removed() && n.Key.File != p.File && n.Type != record.Directory
+// other returns what else has the name that a placement gives.
+func (w *watch) other(p *record.Place) (n converge.Node, ok bool) {
+	n, ok = w.r.tree.Lookup(p.Parent, p.Name)
+	return n, ok && !p.Removed() && n.Key.File != p.File
 }
 
 // saves reports whether a placement renames what its author made lately over something else, as most programs do that save: no name goes that was here for long. With that it is what has the
 // name, and neither it nor a rename of it before is to be taken back.
 func (w *watch) saves(b *bulk, key converge.Key, p *record.Place) bool {
 	at, made := b.temps.at[key]
-	if _, over := w.other(p); !made || !over || w.now.Sub(at) >= w.limit.Within {
+	if n, over := w.other(p); !made || !over || n.Type == record.Directory || w.now.Sub(at) >= w.limit.Within {
 		return false
 	}
 	delete(b.temps.at, key)
@@ -556,27 +560,40 @@ func (r *Replica) backCounted(author sharefs.PeerID, back map[converge.Key]conve
 	keys := slices.SortedFunc(maps.Keys(names), func(a, b converge.Key) int { // of two that had one name, the one that had it last
 		return cmp.Or(names[b].at.Compare(names[a].at), a.Compare(b))
 	})
-	given := map[converge.Slot]bool{}
-	for _, s := range back {
-		given[s] = true
+	goes, given := map[converge.Key]bool{}, map[converge.Slot]bool{}
+	for _, key := range keys {
+		n, last := names[key], r.last.Get(key)
+		if !n.through && !n.over || given[n.was] || last == nil || last.Author != author || slotOf(last.Body.(*record.Place)) == n.was {
+			continue // somebody else has decided on it since
+		}
+		goes[key], given[n.was] = true, true
 	}
-	for again := true; again; { // a name may be free once another file goes back
+	held := map[converge.Slot]converge.Key{}
+	for key, s := range back {
+		held[s] = key
+	}
+	// All go whose names are free, or become free since what has them goes as well: files may have gone round.
+	stays := func(key converge.Key, s converge.Slot) bool {
+		if goes[key] {
+			return false
+		}
+		to, moves := back[key]
+		return !moves || to == s
+	}
+	for again := true; again; {
 		again = false
 		for _, key := range keys {
-			n, last := names[key], r.last.Get(key)
-			if !n.through && !n.over || back[key] == n.was || given[n.was] || last == nil || last.Author != author || slotOf(last.Body.(*record.Place)) == n.was {
-				continue // somebody else has decided on it since
+			s := names[key].was
+			node, taken := r.tree.Lookup(s.Parent, s.Name)
+			other, kept := held[s]
+			if goes[key] && (taken && node.Key != key && stays(node.Key, s) || kept && other != key && stays(other, s)) {
+				delete(goes, key)
+				again = true
 			}
-			if node, taken := r.tree.Lookup(n.was.Parent, n.was.Name); taken {
-				if to, goes := back[node.Key]; !goes || to == n.was {
-					continue
-				}
-			}
-			if s, had := back[key]; had {
-				delete(given, s)
-			}
-			back[key], given[n.was], again = n.was, true, true
 		}
+	}
+	for key := range goes {
+		back[key] = names[key].was
 	}
 }
 

@@ -24,3 +24,54 @@ func TestRemovalOfWhatOthersMadeIsNoSave(t *testing.T) {
 		t.Errorf("%d of 33 files are here, and held is %+v", b.count(), h)
 	}
 }
+
+// Names that went round among files before it was too much come back to those that had them, be it by one other name or by several, and so do those of directories.
+func TestNamesThatWentRoundComeBack(t *testing.T) {
+	for _, way := range []string{"told apart", "told apart, heard at once", "told at once"} {
+		t.Run(way, func(t *testing.T) {
+			all := guarded(t, 3, 40)
+			a, b := all[0], all[1]
+			a.mkdir("d")
+			a.write("d/in", "in a directory")
+			a.mkdir("e")
+			meet(t, all...)
+			nextMilli() // records tell no finer time
+			before := b.shows()
+			rename := func(from, to string) {
+				a.rename(from, to)
+				switch way {
+				case "told apart":
+					meet(t, all...)
+				case "told apart, heard at once":
+					a.settle()
+					a.tell()
+				}
+			}
+			for _, names := range [][]string{{"f00", "f01"}, {"f02", "f03", "f04"}, {"d", "e"}} {
+				rename(names[0], "aside")
+				for i := range len(names) - 1 {
+					rename(names[i+1], names[i])
+				}
+				rename("aside", names[len(names)-1])
+			}
+			meet(t, all...)
+			same(t, all...)
+			if b.shows() == before || b.holds().Renames > 0 {
+				t.Fatalf("nothing went round: %+v\n%s", b.holds(), b.shows())
+			}
+			a.removeAll(5, 38)
+			meet(t, all...)
+			if b.holds().Removals == 0 {
+				t.Fatal("nothing is held")
+			}
+			b.reopen()
+			_, err := b.rep.RejectHeld(a.self)
+			check(t, err)
+			meet(t, all...)
+			same(t, all...)
+			if after := b.shows(); after != before {
+				t.Errorf("%s\nagainst\n%s", after, before)
+			}
+		})
+	}
+}
