@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,30 +31,17 @@ when they are read, as soon as a host that has them is connected. What was writt
 or came as a whole, goes only if another host that is connected, and trusted with write,
 promises to keep its copy ([space] min in share.toml says how many); what was only
 fetched when it was read, or for a pin, goes without asking. What somebody has open, what
-is pinned, and what this host promised another to keep stays, and is named. Who was
-promised something is asked first, and gives it back if its tree shows something else by
-now, if it holds all of it itself again, or if enough others promise the same.`,
+is pinned, and what this host promised another to keep stays, and is named; for what is
+being closed or was just written it waits a moment. Who was promised something is asked
+first, and gives it back if its tree shows something else by now, if it holds all of it
+itself again, or if enough others promise the same.`,
 		Args: between(mostPaths, "PATH"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			list, err := presences(args)
 			if err != nil {
 				return noneDone(err, args, "freed")
 			}
-			var done moved
-			var first error
-			for _, h := range list {
-				if h.State == client.HereAbsent || h.Size == 0 {
-					continue
-				}
-				if err := client.Free(h.Path); err != nil {
-					if done.Stay = append(done.Stay, stay{h.Path, whyStays(err)}); first == nil {
-						first = err
-					}
-					continue
-				}
-				done.Files++
-				done.Bytes += h.Here
-			}
+			done, first := freeAll(list)
 			if a.json {
 				if err := a.writeJSON(done); err != nil {
 					return err
@@ -80,6 +69,35 @@ now, if it holds all of it itself again, or if enough others promise the same.`,
 	}
 }
 
+// freePauses is what it waits between attempts to free what is in use.
+var freePauses = []time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond, 800 * time.Millisecond, 1600 * time.Millisecond}
+
+// freeAll frees files, and returns what became of them, with the first reason for which one stays. Those that are in use are tried again behind all others.
+func freeAll(list []client.Presence) (done moved, first error) {
+	list = slices.DeleteFunc(list, func(h client.Presence) bool { return h.State == client.HereAbsent || h.Size == 0 })
+	for attempt := 0; ; attempt++ {
+		list = slices.DeleteFunc(list, func(h client.Presence) bool {
+			err := client.Free(h.Path)
+			switch {
+			case err == nil:
+				done.Files++
+				done.Bytes += h.Here
+			case errors.Is(err, client.ErrInUse) && attempt < len(freePauses):
+				return false
+			default:
+				if done.Stay = append(done.Stay, stay{h.Path, whyStays(err)}); first == nil {
+					first = err
+				}
+			}
+			return true
+		})
+		if len(list) == 0 {
+			return done, first
+		}
+		time.Sleep(freePauses[attempt])
+	}
+}
+
 // alone reports whether no other host is connected to the mount of a path.
 func alone(path string) bool {
 	m, err := client.MountOf(path)
@@ -95,6 +113,9 @@ func whyStays(err error) string {
 	var e *sharefs.Error
 	if errors.As(err, &e) && e.Detail != "" {
 		return e.Detail
+	}
+	if errors.Is(err, client.ErrInUse) {
+		err = client.ErrInUse
 	}
 	return message(err)
 }

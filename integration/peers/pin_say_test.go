@@ -48,16 +48,33 @@ func TestFreeTellsOfPromises(t *testing.T) {
 	b.holdsFile("other", want)
 	a.Unmount()
 	mounttest.WaitFor(t, "anna is gone", func() bool { return !b.peer("anna").Connected })
-	mounttest.WaitFor(t, "it is closed", func() bool {
-		out, err := b.tool("free", "other")
-		if err == nil && b.here("other").State == where.HereAbsent {
-			if !strings.Contains(out, "No other host is connected: what was freed cannot be read") {
-				t.Errorf("%s", out)
-			}
-			return true
-		}
-		return false
-	})
+	if out := b.must("free", "other"); !strings.Contains(out, "No other host is connected: what was freed cannot be read") || b.here("other").State != where.HereAbsent {
+		t.Errorf("%s", out)
+	}
+}
+
+// Who frees waits a moment for what is being closed: close(2) returns before a mount hears of it.
+func TestFreeWaitsForACloseThatIsUnderWay(t *testing.T) {
+	a, b := spacious(t, "32MiB", true)
+	a.do(os.WriteFile(a.Path("f"), random(1, 100_000), 0o644))
+	b.named("f", 100_000)
+	f, err := os.Open(b.Path("f"))
+	b.do(err)
+	defer f.Close()
+	_, err = f.Read(make([]byte, 10))
+	b.do(err)
+	tried := func() uint64 { return b.Status().Requests["SETXATTR"] }
+	before := tried()
+	over := make(chan error, 1)
+	go func() {
+		_, err := b.tool("free", "f")
+		over <- err
+	}()
+	mounttest.WaitFor(t, "the first attempt", func() bool { return tried() > before })
+	b.do(f.Close())
+	if err := <-over; err != nil || b.here("f").State != where.HereAbsent {
+		t.Errorf("%v, %+v", err, b.here("f"))
+	}
 }
 
 // Of several paths of which one is wrong it is said what became of the others; each is counted once; and a pin is taken back where it was made, and nowhere else.

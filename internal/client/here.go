@@ -176,6 +176,9 @@ func Bring(path string, progress func(bytes uint64)) error {
 	}
 }
 
+// ErrInUse is why a file is not freed that may be a moment later: close(2) returns before a mount hears of it, and what was written becomes a version after that.
+var ErrInUse = errors.New("somebody has it open, or it was changed so lately that it has no version yet: close it, or wait a moment")
+
 // Free has the content of a file not stay on this host.
 func Free(path string) error {
 	err := unix.Lsetxattr(path, "user.sharefs.free", nil, 0)
@@ -189,7 +192,7 @@ func Free(path string) error {
 		if to, why, ok := promisedTo(path); ok {
 			return fail(sharefs.KindBusy, "this host promised "+to+" to keep its copy"+why+": it stays here until that is given back, or until it is changed or removed, on whatever host")
 		}
-		return fail(sharefs.KindBusy, "somebody has it open, or it was changed so lately that it has no version yet: close it, or wait a moment")
+		return &sharefs.Error{Op: "free", Path: term.Quote(path), Kind: sharefs.KindBusy, Err: ErrInUse}
 	case errors.Is(err, unix.EHOSTUNREACH):
 		return fail(sharefs.KindUnreachable, "no other host that is connected, and trusted with write, promises to keep its copy: this is perhaps the only one (sharefs peers shows who is connected)")
 	case errors.Is(err, unix.EPERM):
