@@ -78,6 +78,11 @@ func (e *edge) momentCommand(ino sharefs.Ino, who versions.Caller, attr, value s
 	case attrBranch:
 		m, err := e.parseMoment(ino, value, true)
 		if err == nil {
+			if _, err = e.tree.Moment(ino, m.name); missing(err) { // else it is moved
+				err = e.freeName(m.name)
+			}
+		}
+		if err == nil {
 			_, err = e.tree.SetBranch(ino, m.name, m.at, m.number, m.note, who)
 		}
 		return err
@@ -92,9 +97,20 @@ func (e *edge) momentCommand(ino sharefs.Ino, who versions.Caller, attr, value s
 func (e *edge) setTag(ino sharefs.Ino, who versions.Caller, value string) error {
 	m, err := e.parseMoment(ino, value, false)
 	if err == nil {
+		err = e.freeName(m.name)
+	}
+	if err == nil {
 		_, err = e.tree.SetTag(ino, m.name, m.at, m.note, who)
 	}
 	return err
+}
+
+// freeName refuses a name for a moment that a peer has: FILE@@NAME would not be what the peer wrote any more.
+func (e *edge) freeName(name string) error {
+	if e.peerName != nil && e.peerName(name) {
+		return sharefs.KindExist
+	}
+	return nil
 }
 
 // namedMoment is what a command says of a moment.

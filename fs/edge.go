@@ -35,6 +35,7 @@ type edge struct {
 	all      bool // the hierarchies of .share are shown in the root as well
 	others   []Hierarchy
 	side     func(dir sharefs.Ino, name, suffix string) (Entry, error)
+	peerName func(name string) bool
 	free     func(sharefs.Ino) error
 	promised func(sharefs.Ino) ([]Promised, bool, error)
 	bring    func(<-chan struct{}, sharefs.Ino) error
@@ -43,7 +44,7 @@ type edge struct {
 func newEdge(cfg *Config) *edge {
 	e := &edge{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(), tree: cfg.Tree, log: cfg.Log, ctl: cfg.Ctl, ctlDirs: cfg.CtlDirs, owner: *fuse.CurrentOwner(),
-		others: cfg.Hierarchies, side: cfg.Side, free: cfg.Free, promised: cfg.Promised, bring: cfg.Bring,
+		others: cfg.Hierarchies, side: cfg.Side, peerName: cfg.PeerName, free: cfg.Free, promised: cfg.Promised, bring: cfg.Bring,
 	}
 	e.nodes.init()
 	e.viewers.owner = e.owner.Uid

@@ -19,7 +19,7 @@ import (
 
 // lookupPast finds FILE@@, FILE@@N or FILE@@TIME in a directory of the tree, and DIR@@ and DIR@@TIME (past_dir.go), where TIME may be the name of a moment.
 // FILE need not exist any more. Where it is a symbolic link, what it leads to is meant, as everywhere. What all these do not know may be a version that a peer wrote beside the
-// live one, FILE@@PEER: so a number, a time or a tag counts before a peer of that name.
+// live one, FILE@@PEER: so a number, a time or a tag counts before a peer of that name. None is given that a peer has (freeName).
 func (e *edge) lookupPast(h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	file, suffix, ok := splitPast(name)
 	if !ok {

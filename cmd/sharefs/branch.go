@@ -9,6 +9,7 @@ import (
 	"sharefs"
 	"sharefs/internal/client"
 	"sharefs/internal/term"
+	"sharefs/peers/report"
 )
 
 func (a *app) branch() *cobra.Command {
@@ -53,9 +54,6 @@ along with the work on it. Without NAME the branches are listed.`,
 	cmd.Flags().BoolVarP(&remove, "delete", "d", false, "Take the branch away; its versions stay")
 	return cmd
 }
-
-// firstBranch is what the work on no branch is called when one is switched to.
-const firstBranch = "main"
 
 func (a *app) switchTo() *cobra.Command {
 	return &cobra.Command{
@@ -112,8 +110,8 @@ func (a *app) switchTarget(t *client.Target, name string) error {
 		}
 		return a.printf("%s is on branch %s already; nothing is to be done.\n", term.Quote(t.Given), term.Quote(name))
 	}
-	if result.Left = all.Branch; result.Left == "" && all.Find(firstBranch) == nil {
-		result.Left = firstBranch
+	if result.Left = all.Branch; result.Left == "" && all.Find(report.FirstBranch) == nil {
+		result.Left = report.FirstBranch
 	}
 	kept, err := a.leave(t, result.Left)
 	if err != nil {

@@ -55,6 +55,8 @@ func TestCalledWrongly(t *testing.T) {
 	a.must("snapshot", "named")
 	b.must("snapshot", "named")
 	alike(t, "the beginning", hs, func(tree map[string]string) bool { return has(tree, "dir/inner", "text") && has(tree, "file", "text") })
+	a.must("tag", "file", "marked")
+	b.must("branch", "file", "marked")
 	kept := func() string {
 		text, err := os.ReadFile(filepath.Join(a.Store, "peers.json"))
 		a.do(err)
@@ -194,6 +196,10 @@ func TestCalledWrongly(t *testing.T) {
 		{2, "HOST:PORT is wanted", call("esp", "trace", "x")},
 		{2, "without a KEY", call("esp", "listen", "x@127.0.0.1:1")},
 		{2, "'peers x' is not a command", call("help", "peers", "x")},
+		{1, "a peer is called bert, and FILE@@NAME is what it wrote: take another name", call("snapshot", "bert")},
+		{1, "a peer is called BERT", call("tag", "file", "BERT")},
+		{1, "a peer is called bert", call("tag", "dir", "bert", "--at", "now")},
+		{1, "a peer is called bert", call("branch", "file", "bert")},
 	}...)
 	a.refused(calls)
 
@@ -203,7 +209,7 @@ func TestCalledWrongly(t *testing.T) {
 	for name, why := range map[string]string{
 		"now": "can be read as a time", "Yesterday": "can be read as a time", "monday": "can be read as a time", "2026-11": "can be read as a time", "3.days.ago": "can be read as a time",
 		"20261120T1030": "can be read as a time", "7": "is a number", "2026": "is a number", "007": "is a number", "log": "stands for something else", "meta": "stands for something else",
-		"here": "what this host is called", "HERE": "what this host is called", "named": "a snapshot or branch",
+		"here": "what this host is called", "main": "the work on no branch", "HERE": "what this host is called", "named": "a snapshot or branch of the tree", "marked": "a tag or branch of a file",
 		"be rt": "such as be-rt", "../x": "such as x", "-x": "such as x", "a/b": "such as a-b", strings.Repeat("x", 49): "48 bytes",
 	} {
 		if text, exit := a.attempt(nil, "peers", "rename", "bert", "--", name); exit != 1 || !strings.Contains(text, why) || !strings.Contains(text, "name a peer ") {

@@ -14,6 +14,7 @@ import (
 
 	"sharefs"
 	"sharefs/internal/term"
+	"sharefs/peers/report"
 )
 
 // Moment is a tag or a branch of a file or directory.
@@ -183,6 +184,9 @@ func (t *Target) tell(verb, name, at, value string) error {
 		e.Detail = "you may not write it"
 	case e.Kind == sharefs.KindExist:
 		e.Detail = "it has a tag or branch " + term.Quote(name) + " already: sharefs tags " + term.Quote(t.Given)
+		if t.Mount.peerNamed(name) {
+			e.Detail = "a peer is called " + term.Quote(name) + ", and FILE@@NAME is what it wrote: take another name, or call the peer something else (sharefs peers rename)"
+		}
 	case e.Kind == sharefs.KindNoAttr && at != "" && at != "now":
 		e.Kind, e.Detail = sharefs.KindNotExist, "it was not there at "+term.Quote(at)
 	case e.Kind == sharefs.KindNotExist || e.Kind == sharefs.KindNoAttr:
@@ -195,6 +199,12 @@ func (t *Target) tell(verb, name, at, value string) error {
 		e.Err = err
 	}
 	return e
+}
+
+// peerNamed reports whether a peer has a name, as far as whoever asks may know.
+func (m *Mount) peerNamed(name string) bool {
+	all, err := m.Peers()
+	return err == nil && slices.ContainsFunc(all, func(p report.Peer) bool { return strings.EqualFold(p.Name, name) })
 }
 
 // isTime reports whether the mount takes a text for a time or a snapshot.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"sharefs"
+	"sharefs/peers/book"
 	"sharefs/peers/report"
 	"sharefs/versions"
 )
@@ -15,14 +16,29 @@ func (d *Daemon) reservedName(name string) string {
 	if strings.EqualFold(name, report.Here) {
 		return "it is what this host is called among those that wrote a file"
 	}
+	if strings.EqualFold(name, report.FirstBranch) {
+		return "it is what sharefs switch calls the work on no branch"
+	}
 	if e := new(sharefs.Error); errors.As(versions.CheckMomentName(name), &e) {
 		return e.Detail
 	}
-	for _, list := range []func(sharefs.Ino) ([]versions.Moment, error){d.tree.Tags, d.tree.Branches} {
-		// What cannot be read is no reason to refuse a name.
-		if all, err := list(sharefs.RootIno); err == nil && slices.ContainsFunc(all, func(m versions.Moment) bool { return strings.EqualFold(m.Name, name) }) {
-			return "a snapshot or branch of the tree has this name"
+	why := ""
+	// What cannot be read is no reason to refuse a name.
+	_ = d.tree.NamedMoments(func(m versions.Moment) bool {
+		switch {
+		case !strings.EqualFold(m.Name, name):
+			return true
+		case m.Ino == sharefs.RootIno:
+			why = "a snapshot or branch of the tree has this name"
+		default:
+			why = "a tag or branch of a file or directory has this name"
 		}
-	}
-	return ""
+		return false
+	})
+	return why
+}
+
+// peerNamed reports whether a peer has a name, which no snapshot, tag or branch may have then. Case does not tell names apart, as above.
+func (d *Daemon) peerNamed(name string) bool {
+	return d.peers.book != nil && slices.ContainsFunc(d.peers.book.Peers(), func(p book.Peer) bool { return strings.EqualFold(p.Name, name) })
 }

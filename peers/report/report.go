@@ -46,6 +46,9 @@ type Limits struct {
 // Here is what this host is called among those who wrote something.
 const Here = "here"
 
+// FirstBranch is what the work on no branch is called when one is switched to. No peer is called so.
+const FirstBranch = "main"
+
 // AuthorName is what a host is called that wrote something: [Here] if it is this one, otherwise the name that it has among the peers here, or a part of its id where it has none. A peer
 // that is called as this host is told apart by its id.
 func AuthorName(id, self sharefs.PeerID, name string) string {
