@@ -44,9 +44,9 @@ Usage:
   sharefs-mount --recover [--sheet FILE] [--bucket URL] [--credentials FILE]
                 [--peer ADDRESS] [--force] [--json] [SOURCE]
 
-SOURCE is the name of a store, or its path; without it the store "default" is
-used. A store that does not exist yet is made. Names stand for directories below
-$XDG_DATA_HOME/sharefs (~/.local/share/sharefs).
+SOURCE is the name of a store, or its path, which has a slash in it (./photos);
+without it the store "default" is used. A store that does not exist yet is made.
+Names stand for directories below $XDG_DATA_HOME/sharefs (~/.local/share/sharefs).
 
 Examples:
   sharefs-mount ~/Share                 Mount the default store

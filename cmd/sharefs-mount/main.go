@@ -47,9 +47,20 @@ func run(args []string) int {
 		fmt.Fprintf(os.Stderr, "Try '%s --help'.\n", signature())
 		return exitUsage
 	}
-	switch {
-	case c.done:
+	if c.done {
 		return exitMounted
+	}
+	if !isDaemon() { // or it was said
+		warning, err := c.namesakes()
+		if err != nil {
+			complain(err)
+			return exitStatus(err)
+		}
+		if warning != "" {
+			warn(warning)
+		}
+	}
+	switch {
 	case c.rebuild:
 		return rebuild(c)
 	case c.recovery:

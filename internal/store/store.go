@@ -100,6 +100,14 @@ func Resolve(name string) (string, error) {
 	return filepath.Join(base, "sharefs", name), nil
 }
 
+// Looks reports whether a directory seems to be a store, whole or not.
+func Looks(dir string) bool {
+	return slices.ContainsFunc([]string{identityFile, "meta.db", "checkpoints", recoveringFile}, func(name string) bool {
+		_, err := os.Lstat(filepath.Join(dir, name))
+		return err == nil
+	})
+}
+
 func checkName(name string) error {
 	bad := strings.HasPrefix(name, "-") || len(name) > 200
 	for _, r := range name {
