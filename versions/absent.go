@@ -95,20 +95,11 @@ func (s *Staged) stageAbsent(onto sharefs.Ino, mtime sharefs.Time) error {
 
 // takeOver puts what a file holds into the staged one, which is a cache: what of it is not right does no harm.
 func (s *Staged) takeOver(onto sharefs.Ino) error {
-	t := s.t
-	from, err := t.live.openProbe(onto)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(from)
-	to, err := t.live.open(s.ino, unix.O_WRONLY)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(to)
-	_, err = cloneOrCopy(to, from, t.reserve.room)
-	_, err2 := ignoringEINTR(func() (int, error) { return 0, unix.Ftruncate(to, s.size) })
-	return errors.Join(err, err2)
+	return s.takeFrom(onto, func(to, from int) error {
+		_, err := cloneOrCopy(to, from, s.t.reserve.room)
+		_, err2 := ignoringEINTR(func() (int, error) { return 0, unix.Ftruncate(to, s.size) })
+		return errors.Join(err, err2)
+	})
 }
 
 // hollow makes a backing file one of an absent file: nothing but a hole of a size. With make it is made if need be.

@@ -152,6 +152,21 @@ func (s *Staged) make(sync bool) error {
 	return failed("set times", t.live.setTimes(s.ino, sharefs.Time(time.Now().UnixNano()), s.mtime))
 }
 
+// takeFrom has a function put into the staged file what it takes from a live one.
+func (s *Staged) takeFrom(ino sharefs.Ino, put func(to, from int) error) error {
+	from, err := s.t.live.openProbe(ino)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(from)
+	to, err := s.t.live.open(s.ino, unix.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(to)
+	return put(to, from)
+}
+
 // Ino returns the inode that [Tree.Put] makes with it; 0: that is not known before, or it has passed to a live file.
 func (s *Staged) Ino() sharefs.Ino { return s.ino }
 

@@ -124,17 +124,7 @@ func (s *Staged) cloneOf(f *file, base *version) error {
 	if !known || t.hot(f.ino) {
 		return errNotTheVersion
 	}
-	from, err := t.live.openProbe(f.ino)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(from)
-	to, err := t.live.open(s.ino, unix.O_WRONLY)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(to)
-	return unix.IoctlFileClone(to, from)
+	return s.takeFrom(f.ino, unix.IoctlFileClone)
 }
 
 // whole has a file hold the content that was staged as a patch.
