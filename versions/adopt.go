@@ -127,7 +127,7 @@ type Foreign struct {
 
 // Adopt gives a file the content of a version that another host made, and makes it a version of its own here. Base is the number of the newest of the inode's own
 // versions that the caller knows, 0 for none: what the file held then stays a version. It returns the number of the new version, which survives power loss after the
-// next [Tree.Sync]. Whoever opens the file sees the old content or the new one, which he may have to wait for; who has it open for reading sees it change as if a program had rewritten it (inplace.go). After an error
+// next [Tree.SyncNames]: if the disk loses the content alone, the next start puts it there again. Whoever opens the file sees the old content or the new one, which he may have to wait for; who has it open for reading sees it change as if a program had rewritten it (inplace.go). After an error
 // the file holds what it did before, unless the log says otherwise.
 //
 // What is staged to stay elsewhere makes the file absent, which errors with KindBusy where somebody has it open and it is not absent.
@@ -217,6 +217,12 @@ func (h *history) adopt(f *file, s *Staged, base uint64) (own uint64, err error)
 	if err != nil {
 		return 0, err
 	}
+	told := known
+	if !known && newest != nil && newest.place == placeKept && !r.isAbsent() {
+		if told, err = h.hasStamp(f.ino, newest); err != nil {
+			return 0, err
+		}
+	}
 	a := &adoption{adopting: adopting{base: base, was: r.mtime, author: s.author, size: s.size, mtime: s.mtime, key: s.key.place, top: s.top}}
 	err = t.armNow(f, changeAll, false, func(x *tx, r *row) error {
 		x.killPriv(r, Caller{}) // what another host wrote runs with nobody's rights
@@ -232,9 +238,12 @@ func (h *history) adopt(f *file, s *Staged, base uint64) (own uint64, err error)
 		f.noteChange(0, endless)
 		if s.patch == nil && s.swap(f) {
 			if a.holds, a.row = holdsTarget, broken != nil; a.row { // that goes, and no mixture may be there then
-				if err := t.live.sync(); err != nil {
-					return failed("sync", err)
-				}
+				err = t.live.sync()
+			} else if !told { // a start could not tell by its stamp that it is the one before (inplace_undone.go)
+				err = t.live.syncName(f.ino)
+			}
+			if err != nil {
+				return failed("sync", err)
 			}
 			h.stand(f.ino, a)
 			return nil
@@ -274,7 +283,12 @@ func (h *history) holdsVersion(f *file, r *row, v *version) (bool, error) {
 	if v == nil || v.place != placeKept || v.timed || v.damaged || v.away || r.isAbsent() {
 		return false, nil
 	}
-	st, err := h.t.statBacking(f.ino)
+	return h.hasStamp(f.ino, v)
+}
+
+// hasStamp reports whether a live file has the stamp of a version.
+func (h *history) hasStamp(ino sharefs.Ino, v *version) (bool, error) {
+	st, err := h.t.statBacking(ino)
 	return err == nil && stampOf(&st) == v.stamp(), err
 }
 

@@ -31,6 +31,7 @@ import (
 type adoption struct {
 	adopting
 	row    bool          // there is one
+	again  bool          // what it is to hold is its newest version, and was taken from it (inplace_undone.go)
 	lost   error         // why what it was to hold is not known; nil: it is
 	steps  atomic.Uint64 // chunks that were looked at or written: whether it gets on
 	holds  holds
@@ -153,7 +154,9 @@ func (h *history) bringTo(f *file, a *adoption, base *version, known bool) (err 
 		err = o.finish(a.size, a.mtime)
 	}
 	if err == nil {
-		a.holds = holdsTarget
+		if a.holds = holdsTarget; a.again {
+			a.holds = holdsBase
+		}
 		return nil
 	}
 	if errors.Is(err, errStopped) {

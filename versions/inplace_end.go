@@ -173,6 +173,7 @@ func (h *history) loadAdopting() error {
 			}
 			changed[ino] = &a.adopting
 		}
+		a.again = err == nil && h.isAgain(&a.adopting, newest)
 		h.stand(ino, a)
 		return true
 	})

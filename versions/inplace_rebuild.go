@@ -52,11 +52,17 @@ func (h *history) stillAdopted(ino sharefs.Ino, a *adopting) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	holds, known, err := h.compareAdopted(ino, a, newest)
+	against, again := newest, h.isAgain(a, newest)
+	if again { // what it held was an earlier one
+		if against, err = newestVersion(h.t.db, ino, newest.own-1); err != nil {
+			return false, err
+		}
+	}
+	holds, known, err := h.compareAdopted(ino, a, against)
 	if err != nil {
 		return false, err
 	}
-	if known && holds == holdsBase {
+	if known && holds == holdsBase && !again {
 		return false, nil
 	}
 	if !known {

@@ -150,6 +150,17 @@ func (l *liveDir) remove(ino sharefs.Ino) error {
 	return err
 }
 
+// syncName makes it survive power loss which file a name leads to.
+func (l *liveDir) syncName(ino sharefs.Ino) error {
+	fd, err := unix.Openat(l.fd, filepath.Dir(l.name(ino)), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	_, err = ignoringEINTR(func() (int, error) { return 0, unix.Fsync(fd) })
+	return err
+}
+
 // sync makes the content and names of all backing files survive power loss.
 func (l *liveDir) sync() error {
 	fd, err := unix.Open(l.path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

@@ -371,7 +371,8 @@ func (t *Tree) unmark() error {
 // fewFiles is how many files are synced one by one rather than with all else that the disk has to write.
 const fewFiles = 16
 
-// syncContent makes the content of some files survive power loss.
+// syncContent makes the content of some files survive power loss, and that they are the live ones: with a file that was renamed XFS and btrfs write down its name, and ext4 does when the journal has grown and is
+// synced, without which the marks are not gone.
 func (t *Tree) syncContent(files []cooled) error {
 	if len(files) > fewFiles {
 		return t.live.sync()

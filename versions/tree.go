@@ -286,6 +286,9 @@ func (t *Tree) open() (err error) {
 		return err
 	}
 	t.hooks.defaults()
+	if err := t.past.findUndone(); err != nil {
+		return err
+	}
 	if err := t.loadMarks(); err != nil {
 		return err
 	}
