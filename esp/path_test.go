@@ -17,6 +17,7 @@ import (
 	"sharefs/esp/internal/interval"
 	"sharefs/esp/internal/recovery"
 	"sharefs/esp/internal/simnet"
+	"sharefs/integration/race"
 )
 
 // Two hosts with two nets between them: paths lead from 10.0.1.1 to 10.0.1.2 and from 10.0.2.1 to 10.0.2.2, and nowhere else.
@@ -108,10 +109,19 @@ func (s *sim) steadyOf(size int, from, to *Conn, pieces int, every time.Duration
 	return stall
 }
 
+// bothWays runs a test in which the one who dialed sends, and then the other one.
+func bothWays(t *testing.T, test func(t *testing.T, fromServer bool)) {
+	t.Run("from the client", func(t *testing.T) { test(t, false) })
+	t.Run("from the server", func(t *testing.T) {
+		race.Leave(t, race.Enough)
+		test(t, true)
+	})
+}
+
 // TestFailover cuts the active path in mid-transfer: the session goes on over the other one within a second, without a lost byte, whichever side
 // sends, and whether small pieces or bulk are under way.
 func TestFailover(t *testing.T) {
-	for _, fromServer := range []bool{false, true} {
+	bothWays(t, func(t *testing.T, fromServer bool) {
 		synctest.Test(t, func(t *testing.T) {
 			link := simnet.Link{Delay: 25 * time.Millisecond, Rate: 12.5e6, MTU: 1472}
 			s := newTwoPaths(t, simConfig{}, link, link)
@@ -174,7 +184,7 @@ func TestFailover(t *testing.T) {
 				t.Errorf("the stall was %v", time.Duration(stall.Load()))
 			}
 		})
-	}
+	})
 }
 
 // TestFailoverBack: the path that died comes back and is found again, and the other one dies.
@@ -203,7 +213,7 @@ func TestFailoverBack(t *testing.T) {
 
 // TestFailoverToTCP: UDP is blocked in mid-transfer, and TCP carries on; it comes back, and the session with it.
 func TestFailoverToTCP(t *testing.T) {
-	for _, fromServer := range []bool{false, true} {
+	bothWays(t, func(t *testing.T, fromServer bool) {
 		synctest.Test(t, func(t *testing.T) {
 			link := simnet.Link{Delay: 10 * time.Millisecond}
 			s := newSim(t, simConfig{link: link})
@@ -228,7 +238,7 @@ func TestFailoverToTCP(t *testing.T) {
 				t.Errorf("stall %v, was on TCP %v, was on UDP again %v", stall, onTCP, onUDP)
 			}
 		})
-	}
+	})
 }
 
 // TestTCPDies: the TCP connection that carries a session breaks; the session goes on over a new one, with all bytes.
@@ -378,6 +388,7 @@ func TestServerOpensPath(t *testing.T) {
 
 // TestAggregate: two paths of the same rate carry nearly twice what one does.
 func TestAggregate(t *testing.T) {
+	race.Leave(t, "it measures, and TestEarlyModel goes the same ways")
 	rate := func(mode Scheduler) (r float64) {
 		synctest.Test(t, func(t *testing.T) {
 			link := simnet.Link{Delay: 20 * time.Millisecond, Rate: 12.5e6, MTU: 1472}

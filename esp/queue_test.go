@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"testing"
+
+	"sharefs/integration/race"
 )
 
 // TestRecvQueueModel feeds pieces of a known stream in random order, overlapping and repeated, and compares with a
@@ -118,6 +120,7 @@ func TestRecvQueueLimits(t *testing.T) {
 // TestSendQueueModel sends through a model of a lossy net until all is acknowledged, and checks every byte that is
 // sent.
 func TestSendQueueModel(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	type flight struct {
 		off, n uint64
 		fin    bool

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/versions/kv/journal/simdisk"
 	"sharefs/versions/pack/memdisk"
 )
@@ -37,6 +38,7 @@ func bytesFor(seed uint64) string {
 
 // Power fails before each operation on packs and between those on the journal: whatever a row says is kept reads back whole.
 func TestPowerLossWhileCapturing(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	dir := t.TempDir()
 	journal, packs := simdisk.New(), memdisk.New()
@@ -124,6 +126,7 @@ func checkMoment(t *testing.T, dir string, disk *simdisk.Disk, m moment, r *rand
 
 // Every operation on packs fails once: no version is lost, and what waits is captured when the disk is well again.
 func TestFaultsWhileCapturing(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	run := func(fault int, cause error) (ops int) {
 		packs := memdisk.New()

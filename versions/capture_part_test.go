@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/integration/race"
 )
 
 // inParts makes a tree in which small files are captured as large ones are.
@@ -174,6 +175,7 @@ func runParts(t *testing.T, store string, seed uint64, served bool) (stats Histo
 // TestLargeFilesAgainstModel: whatever is changed in a large file between versions, each version is what the file held; and little of it is read where it is
 // known what changed.
 func TestLargeFilesAgainstModel(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	for seed := range uint64(3) {
 		for _, served := range []bool{false, true} {
@@ -189,6 +191,7 @@ func TestLargeFilesAgainstModel(t *testing.T) {
 
 // TestReferencesAgainstModel is the same where clones tell what changed.
 func TestReferencesAgainstModel(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	for _, kind := range []string{"xfs", "btrfs"} {
 		t.Run(kind, func(t *testing.T) {
 			disk := reflinkDisk(t, kind)

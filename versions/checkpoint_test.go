@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/versions/kv"
 	"sharefs/versions/pack"
 	"sharefs/versions/pack/memdisk"
@@ -194,6 +195,7 @@ func workCheckpoint(t testing.TB, m *model, steps int, archived func(), fail fun
 // The power goes at any write or sync of archive and exports, and takes meta.db and the journal with it: there is a tree that was, no older than
 // the last that was archived, once there is a checkpoint at all.
 func TestPowerLossWhileArchiving(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	const steps = 24
 	type moment struct {
@@ -251,6 +253,7 @@ func TestPowerLossWhileArchiving(t *testing.T) {
 
 // Each operation on the checkpoint's disks fails once: the tree goes on, and the checkpoint catches up.
 func TestFaultsWhileArchiving(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	run := func(fault int, rows bool, cause error) (ops int) {
 		disks := newCheckpointDisks()
@@ -330,6 +333,7 @@ func flipped(d *checkpointDisks, rows bool, name string, at int) *checkpointDisk
 
 // A bit is flipped anywhere in a checkpoint: it is noticed where it matters, what is lost is named, and the rest is a tree that fits together.
 func TestRebuildOverFlippedBits(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	disks := newCheckpointDisks()
 	dir := t.TempDir()

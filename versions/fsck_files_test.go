@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/internal/keyring"
 )
 
@@ -62,6 +63,7 @@ func lookAround(tree *Tree) {
 
 // Bits of the journal are flipped: the store opens with a state that it was in, or says that it is damaged.
 func TestFlippedBitsInTheJournal(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	dir := t.TempDir()
 	tree := testTree(t, dir, byHand)
@@ -109,6 +111,7 @@ func TestFlippedBitsInTheJournal(t *testing.T) {
 // Bits of meta.db are flipped. Its pages have no checksums, so that not all is found; but nothing ends the process, and what hangs on no flipped bit
 // can be used.
 func TestFlippedBitsInMetaDB(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	dir := t.TempDir()
 	tree := testTree(t, dir, byHand)

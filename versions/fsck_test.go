@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/versions/pack"
 	"sharefs/versions/pack/memdisk"
 )
@@ -193,6 +194,7 @@ func TestFsckOfAWholeStore(t *testing.T) {
 // Random bytes of packs are changed: every version reads rightly or says that it does not; the findings of a scrub are exactly those; a repair brings back
 // all that a live file has, and nothing is found afterwards but what is marked as lost.
 func TestRandomDamage(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	whole := makeLibrary(t)
 	seeds := uint64(3)
@@ -327,6 +329,7 @@ func sourceFile(t testing.TB, tree *Tree, content string) sharefs.Ino {
 }
 
 func TestMissingAndCutPacks(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	whole := makeLibrary(t)
 	var sealed []string

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"sharefs/integration/race"
 	"sharefs/versions/kv/journal/simdisk"
 	"sharefs/versions/pack/memdisk"
 )
@@ -23,6 +24,7 @@ func asKilled(d *memdisk.Disk) *memdisk.Disk {
 // whose row is there reads afterwards, those too that were dropped and came back with the power; a further collection finishes, and
 // they read still.
 func TestGCKilledAnywhere(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	dir := t.TempDir()
 	journal, packs := simdisk.New(), memdisk.New()

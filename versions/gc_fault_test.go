@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/versions/pack"
 	"sharefs/versions/pack/memdisk"
 )
@@ -155,6 +156,7 @@ func TestGCLeavesAPackWhoseIndexIsShort(t *testing.T) {
 
 // Every operation on packs fails once, for want of room or otherwise: nothing is lost, and the next run finishes.
 func TestGCFaults(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	run := func(fault int, cause error) (ops int) {
 		packs := memdisk.New()
@@ -255,6 +257,7 @@ func (f *growingFile) Held() (int64, error) {
 
 // Stopped anywhere, a collection leaves what the next one finishes.
 func TestGCStopped(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	stop := func(n int) (places int) {
 		tree := memTree(t, memdisk.New())

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/versions/pack"
 	"sharefs/versions/pack/memdisk"
 )
@@ -229,6 +230,7 @@ func memTree(t testing.TB, packs pack.FS, change ...func(*Config)) *Tree {
 }
 
 func TestGCAgainstAModel(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	for seed := range uint64(4) {
 		opts := smallGC

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 )
 
 // historyModel is what the past of some names should be: a plain list of contents for each.
@@ -226,6 +227,7 @@ func (m *historyModel) compare() {
 }
 
 func TestHistoryModel(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	seeds := uint64(5)
 	if os.Getenv("SHAREFS_SOAK") != "" {

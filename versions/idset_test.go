@@ -6,9 +6,11 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 )
 
 func TestIDSetAgainstAMap(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 2))
@@ -68,6 +70,7 @@ func TestIDSetAgainstAMap(t *testing.T) {
 
 // A table that lies outside the heap holds what one inside does.
 func TestLargeIDSet(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	var s idSet
 	r := rand.New(rand.NewPCG(1, 1))

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/versions/kv/journal/simdisk"
 )
 
@@ -39,6 +40,7 @@ func wantOneOf(t testing.TB, tree *Tree, ino sharefs.Ino, change [2]sparse) (tar
 
 // The daemon is killed at each place of an adoption, and the power goes: the file is whole after the next start, and what garbage collection does then changes nothing.
 func TestAdoptInPlaceCutShort(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	soak := os.Getenv("SHAREFS_SOAK") != ""
 	for name, change := range changesInPlace() {
@@ -118,6 +120,7 @@ func scatterBlocks(t testing.TB, path string, old []byte, r *rand.Rand) {
 
 // What fails leads back to what the file held, and the next try does it.
 func TestAdoptInPlaceFails(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	change := changesInPlace()["a part"]
 	change[1] = holed(change[1].text, run{16384, 32768})
@@ -165,6 +168,7 @@ func TestAdoptInPlaceFails(t *testing.T) {
 
 // What can be finished neither way stays closed, across starts, and makes no version; another content may take its place, and it opens when the disk is well again.
 func TestAdoptInPlaceFailsBothWays(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	change := changesInPlace()["a part"]
 	for _, then := range []string{"well", "killed", "replaced", "replaced by a rename", "removed"} {

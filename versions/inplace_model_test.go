@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/integration/race"
 )
 
 // adoptionModel is a file that this host and another one change in turn, with readers, kills and failures within adoptions. Whatever happens the file holds what it did or what it was to, and
@@ -23,6 +24,7 @@ type adoptionModel struct {
 }
 
 func TestAdoptionModel(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	steps, seeds := 12, uint64(1)
 	if os.Getenv("SHAREFS_SOAK") != "" {

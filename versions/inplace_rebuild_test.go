@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/integration/race"
 )
 
 // basesInPlace are ways in which a file comes to hold what it does before an adoption.
@@ -25,6 +26,7 @@ var basesInPlace = map[string]func(testing.TB, *inPlaceTrees, [2]sparse){
 
 // Behind a rebuild, wherever an adoption was cut short and whatever of it reached the disk, a file holds what it did or what it was to, and no version is anything else.
 func TestAdoptInPlaceCutShortAndRebuild(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	soak := os.Getenv("SHAREFS_SOAK") != ""
 	changes := changesInPlace()
 	changes["nothing to all"] = [2]sparse{{}, {text: changes["a part"][0].text}}
@@ -94,6 +96,7 @@ func wantWholeRebuilt(t *testing.T, dir string, ino sharefs.Ino, change [2]spars
 
 // A row of an adoption that does not fit the file's versions, or cannot be read, has no mixture taken for what somebody wrote.
 func TestAdoptingRowThatDoesNotFit(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	change := changesInPlace()["a part"]
 	mixture, ino := cutShort(t, change)
 	bad := func(place string) error {

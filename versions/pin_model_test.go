@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/integration/race"
 )
 
 // slowPins finds by walking over the whole tree which files are pinned.
@@ -256,6 +257,7 @@ func (m *pinModel) same() error {
 }
 
 func TestPinModel(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	_, far, _, _, list := absentFiles(t)
 	for seed := range uint64(6) {
 		dir := t.TempDir()

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/versions/kv"
 )
 
@@ -383,6 +384,7 @@ func TestRebuildBare(t *testing.T) {
 
 // A rebuild that is interrupted anywhere can be made again, and a mount that comes between loses nothing.
 func TestRebuildInterrupted(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	dir := t.TempDir()
 	m := lived(t, dir, 540)

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sharefs/integration/race"
 	"sharefs/versions/chunk"
 )
 
@@ -130,6 +131,7 @@ func readBack(t *testing.T, h *history, top manifest, size int64) []byte {
 // TestRecutEqualsCuttingAnew compares with the slow way, which cuts the whole content: after random edits the manifest is the same, to the names of its
 // nodes, and leads to what the file holds. Holes that changed may have other cuts beside them; the content is the same then too.
 func TestRecutEqualsCuttingAnew(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	tree := testTree(t, t.TempDir(), byHand)
 	h := &tree.past

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/internal/retain"
 )
 
@@ -322,6 +323,7 @@ func newRetainModel(t testing.TB, seed uint64) *retainModel {
 
 // Files that change, are replaced and removed over months, thinned now and then by rules that change, with tags that come and go.
 func TestRetainModel(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	seeds := uint64(2)
 	if os.Getenv("SHAREFS_SOAK") != "" {

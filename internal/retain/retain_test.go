@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sharefs"
+	"sharefs/integration/race"
 )
 
 var noon = time.Date(2026, 3, 11, 12, 0, 0, 0, time.UTC) // a Wednesday
@@ -141,6 +142,7 @@ func ticks(r *rand.Rand, from, to time.Time) (out []sharefs.HLC) {
 
 // Thinned at random times by rules that change, with moments that get names and lose them, what is kept is what every run kept.
 func TestThinAgainstModel(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
@@ -222,6 +224,7 @@ func TestEveryDayIsAsOnce(t *testing.T) {
 
 // Any of the rules alone is what Thin of everything comes to.
 func TestAnyAgainstThin(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	r := rand.New(rand.NewPCG(5, 5))
 	for range 100 {
 		rules := randomRules(r)

@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 )
 
 // Each bit of the small files of a store is flipped in turn. The store is refused with the name of the file, or opens: with another key, which the
 // tree refuses (versions: checkKeys), or with what the file says now. No file of it is made anew in place of a damaged one.
 func TestFlippedBitsOfSmallFiles(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	dir := filepath.Join(t.TempDir(), "store")
 	s, err := Open(dir)
 	if err != nil {

@@ -10,10 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/peers/identity"
 )
 
 func TestAnIdentityIsSealedAndUnlocked(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	dir, pass := t.TempDir(), filepath.Join(t.TempDir(), "pass")
 	write(t, pass, "open sesame\n", 0o600)
 	s, err := Open(dir)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/peers/record"
 )
 
@@ -85,6 +86,7 @@ func arbitrary(rng *rand.Rand, before []*record.Record) *record.Record {
 
 // TestArbitraryRecords: whatever records there are, the tree is the specification's after each portion, and what was told leads to it.
 func TestArbitraryRecords(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	for seed := range uint64(rounds(250, 20000)) {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		var all []*record.Record

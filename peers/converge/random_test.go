@@ -12,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"sharefs/integration/race"
 	"sharefs/peers/record"
 )
 
@@ -104,6 +105,7 @@ func (s source) give(from, to *host) {
 // specification's at each step on each side, what is told are possible operations; in the end all are equal, whatever the order, the portions and the
 // repetitions, and nothing is lost. Rapid makes what fails smaller. The long form takes other histories each time.
 func TestRandom(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	if os.Getenv("SHAREFS_SOAK") == "" {
 		if err := flag.Set("rapid.seed", "1"); err != nil {
 			t.Fatal(err)
@@ -120,6 +122,7 @@ func TestRandom(t *testing.T) {
 
 // TestRandomLong does the same with longer histories, which rapid rarely makes.
 func TestRandomLong(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	for seed := range uint64(rounds(25, 3000)) {
 		rng := rand.New(rand.NewPCG(seed, 5))
 		random(&testCase{t, fmt.Sprintf("seed %d", seed)}, source{func(n int, _ string) int { return rng.IntN(n) }}, 100)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 )
 
 // The keys of the tests: seeds of one repeated byte.
@@ -297,6 +298,7 @@ func TestTold(t *testing.T) {
 
 // TestEveryBitIsSigned turns each bit of a record in turn.
 func TestEveryBitIsSigned(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	for _, c := range bodies {
 		raw := made(t, c.body).Bytes()
 		for bit := 0; bit < len(raw)*8; bit += 5 { // prime to 8, so that each bit of a byte has its turn

@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/peers/converge"
 	"sharefs/peers/record"
 )
@@ -328,6 +329,7 @@ func someRules(n func(int) int) scopeRules {
 // TestScope changes a random tree, and what a peer may read of it, and holds after each step that the peer is told what it is by the slow definition: also after the host began
 // again, and whatever the portions in which records come.
 func TestScope(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	if os.Getenv("SHAREFS_SOAK") == "" {
 		check(t, flag.Set("rapid.seed", "1"))
 		check(t, flag.Set("rapid.checks", "150"))
@@ -381,6 +383,7 @@ func TestScope(t *testing.T) {
 // TestScopeTellsNothingOfTheRest compares two worlds, in one of which more happens outside of what a peer may read: names, times, contents and attributes there, also of the
 // directories that lead to what it reads, and in the same portions. What it is told is the same to the byte, after each step.
 func TestScopeTellsNothingOfTheRest(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	rounds := uint64(40)
 	if os.Getenv("SHAREFS_SOAK") != "" {
 		rounds = 3000

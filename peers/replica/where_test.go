@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/peers/converge"
 	"sharefs/peers/record"
 )
@@ -561,6 +562,7 @@ func TestTheWayToAPart(t *testing.T) {
 
 // TestWhateverAWriterOfAPartSays: of all that somebody can sign who may write a part, nothing changes what is elsewhere.
 func TestWhateverAWriterOfAPartSays(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	rounds := uint64(60)
 	if os.Getenv("SHAREFS_SOAK") != "" {
 		rounds = 5000

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/peers/converge"
 	"sharefs/peers/record"
 	"sharefs/peers/replica"
@@ -13,7 +14,7 @@ import (
 
 // What came back, because somebody changed it of whom the remover did not know, can be removed again.
 func TestRemovedAgain(t *testing.T) {
-	onOneGoroutine(t)
+	race.Leave(t, race.OneHand)
 	for name, dir := range map[string]bool{"a file": false, "a directory": true} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(1, 2, nil)
@@ -62,7 +63,7 @@ func TestRemovedAgain(t *testing.T) {
 
 // What two hosts wrote alike, neither knowing of the other, is no conflict, and neither is what somebody makes of it: he saw what both wrote.
 func TestChangedAfterTwoWroteTheSame(t *testing.T) {
-	onOneGoroutine(t)
+	race.Leave(t, race.OneHand)
 	for by := range 3 {
 		w := newWorld(1, 3, nil)
 		if why := w.guard(func() {
@@ -93,7 +94,7 @@ func TestChangedAfterTwoWroteTheSame(t *testing.T) {
 
 // What somebody says a file or directory to be like may come after it, and after it was made here: nobody says then that it is as it was made.
 func TestAttributesThatComeLater(t *testing.T) {
-	onOneGoroutine(t)
+	race.Leave(t, race.OneHand)
 	for _, between := range []bool{false, true} { // whether the host looks at what it made before they come
 		w := partWorld(history{seed: 1}, trust.Write)
 		if why := w.guard(func() {

@@ -6,12 +6,13 @@ import (
 	"time"
 
 	"sharefs"
+	"sharefs/integration/race"
 )
 
 // A host that crashes between what it does to its tree and what it writes down of it hears, before it has looked at that, that others did something else since. What they removed does not
 // come back, and what gave way to it here is not removed by that.
 func TestCrashBetweenTreeAndAccount(t *testing.T) {
-	onOneGoroutine(t)
+	race.Leave(t, race.OneHand)
 	const calls = 40 // of tree and disk while one name is applied, and more
 	for _, c := range []struct {
 		name   string

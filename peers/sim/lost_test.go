@@ -3,11 +3,13 @@ package sim
 import (
 	"fmt"
 	"testing"
+
+	"sharefs/integration/race"
 )
 
 // A host whose records are lost while it is away brings nothing back that others removed, moves nothing back and changes nothing back: all is as it would be with them.
 func TestLostRecordsBringNothingBack(t *testing.T) {
-	onOneGoroutine(t)
+	race.Leave(t, race.OneHand)
 	seeds, may := uint64(40), 0
 	if soak() {
 		// Not all that the records said can be told from the tree: which file an inode is that took the place of another one, where the directory around it became one with another one.

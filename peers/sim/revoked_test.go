@@ -2,12 +2,14 @@ package sim
 
 import (
 	"testing"
+
+	"sharefs/integration/race"
 )
 
 // What a host tells that counts nowhere any more changes nothing, though it counted before: two worlds, in one of which nobody does anything on that host from then on, have the same trees on all other
 // hosts at each step. What it told before counts still.
 func TestNothingCountsAfterARevocation(t *testing.T) {
-	onOneGoroutine(t)
+	race.Leave(t, race.OneHand)
 	seeds := uint64(20)
 	if soak() {
 		seeds = 500

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sharefs"
+	"sharefs/integration/race"
 )
 
 // history is what is done in a world: each number is a step.
@@ -134,13 +135,6 @@ const short, long = 120, 300
 
 func soak() bool { return os.Getenv("SHAREFS_SOAK") != "" }
 
-// onOneGoroutine leaves a test out of a run with the race detector.
-func onOneGoroutine(t *testing.T) {
-	if raceEnabled {
-		t.Skip("a simulation runs on one goroutine: under the race detector it would only take seven times as long")
-	}
-}
-
 // TestHistories plays several hundred histories; make soak 10,000 longer ones.
 func TestHistories(t *testing.T) {
 	runSeeds(t, 300, 10_000, history.test)
@@ -163,7 +157,7 @@ func TestSeedsThatFailed(t *testing.T) {
 // runSeeds plays the histories of so many seeds; in make soak of many, and longer ones; or of the one of SHAREFS_SIM_SEED alone.
 func runSeeds(t *testing.T, few, many uint64, test func(history, *testing.T)) {
 	t.Helper()
-	onOneGoroutine(t)
+	race.Leave(t, race.OneHand)
 	from, n, most := uint64(0), few, short
 	if soak() {
 		n, most = many, long
@@ -190,7 +184,7 @@ type failedOnce struct {
 
 // runFailed runs histories anew that failed once.
 func runFailed(t *testing.T, test func(history, *testing.T), list []failedOnce) {
-	onOneGoroutine(t)
+	race.Leave(t, race.OneHand)
 	for _, c := range list {
 		t.Run(fmt.Sprintf("%d: %s", c.seed, c.why), func(t *testing.T) { test(historyOf(c.seed, c.most), t) })
 	}
@@ -198,7 +192,7 @@ func runFailed(t *testing.T, test func(history, *testing.T), list []failedOnce) 
 
 // The place of a directory comes, in the order of all records, after those of the directories that it is put into, though the clock went back: or it would be a circle.
 func TestMovesAfterTheClockWentBack(t *testing.T) {
-	onOneGoroutine(t)
+	race.Leave(t, race.OneHand)
 	for seed := range uint64(8) {
 		w := newWorld(seed, 2, nil)
 		text := w.guard(func() {
@@ -235,7 +229,7 @@ func TestMovesAfterTheClockWentBack(t *testing.T) {
 
 // What somebody of low trust says changes nothing: two worlds, in one of which he is silent, have the same trees at each step.
 func TestLowTrustChangesNothing(t *testing.T) {
-	onOneGoroutine(t)
+	race.Leave(t, race.OneHand)
 	seeds := uint64(30)
 	if soak() {
 		seeds = 1000
@@ -263,7 +257,7 @@ func TestLowTrustChangesNothing(t *testing.T) {
 
 // A seed makes the same history each time.
 func TestSameSeedSameHistory(t *testing.T) {
-	onOneGoroutine(t)
+	race.Leave(t, race.OneHand)
 	for seed := range uint64(10) {
 		var sums [2]string
 		for i := range sums {

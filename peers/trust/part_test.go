@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 )
 
 // somePolicy makes a policy of few rules about bob, with what is likely to meet.
@@ -27,6 +28,7 @@ func somePolicy(t *testing.T, rng *rand.Rand) (p Policy) {
 
 // Whoever loses something that it may read is found out, and rules that say the same have one print.
 func TestNarrows(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	rng := rand.New(rand.NewPCG(4, 5))
 	paths := []string{"", "a", "b", "a/a", "a/b", "b/a", "x.key", "a/x.key", "a/b/x.key", "c", "c/c"}
 	missed := 0

@@ -2,7 +2,8 @@
 // reason of each that was skipped, and a total. It fails when a test failed, and when there is nothing to report on.
 //
 //	testsum FILE           the report of one run
-//	testsum -total FILE…   one line that adds up several
+//	testsum -total FILE…   one line that adds up several; a test that one of them skipped and another ran is counted as it ended there
+//	testsum -left FILE     which tests left themselves out under the race detector (package race), as arguments of go test
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -89,9 +91,14 @@ func (s *summary) line(line []byte) {
 		s.result(name{e.Package, e.Test})
 	case "pass", "fail", "skip":
 		r := s.result(name{e.Package, e.Test})
-		r.action, r.elapsed = e.Action, e.Elapsed
+		if weight[e.Action] >= weight[r.action] {
+			r.action, r.elapsed = e.Action, e.Elapsed
+		}
 	}
 }
+
+// weight orders the ends of a test that ran more than once: the heavier one counts.
+var weight = map[string]int{"skip": 1, "pass": 2, "fail": 3}
 
 // counts adds up leaves: a test with subtests is not counted beside them.
 type counts struct{ passed, failed, skipped int }
@@ -179,6 +186,31 @@ func tail(text string, lines int) string {
 	return fmt.Sprintf("[%d lines left out]\n", len(all)-lines) + strings.Join(all[len(all)-lines:], "")
 }
 
+// left begins the reason of a test that left itself out under the race detector: race.Left of integration/race.
+const left = "left to the run without the race detector: "
+
+// leftOut returns what go test is to be called with to run the tests that were left out: a pattern, and the packages.
+func (s *summary) leftOut() (args []string) {
+	var tests, packages []string
+	for _, n := range s.order {
+		r := s.results[n]
+		if r.action != "skip" || n.test == "" || !strings.Contains(reason(r.output.String()), left) {
+			continue
+		}
+		test, _, _ := strings.Cut(n.test, "/")
+		if !slices.Contains(tests, test) {
+			tests = append(tests, test)
+		}
+		if !slices.Contains(packages, n.pkg) {
+			packages = append(packages, n.pkg)
+		}
+	}
+	if len(tests) == 0 {
+		return nil
+	}
+	return append([]string{"-run=^(" + strings.Join(tests, "|") + ")$"}, packages...)
+}
+
 func load(paths []string) (*summary, error) {
 	s := &summary{results: map[name]*result{}}
 	for _, path := range paths {
@@ -198,9 +230,9 @@ func load(paths []string) (*summary, error) {
 
 func main() {
 	args := os.Args[1:]
-	total := len(args) > 0 && args[0] == "-total"
-	if total {
-		args = args[1:]
+	flag := ""
+	if len(args) > 0 && strings.HasPrefix(args[0], "-") {
+		flag, args = args[0], args[1:]
 	}
 	s, err := load(args)
 	if err != nil || len(args) == 0 {
@@ -208,11 +240,16 @@ func main() {
 		os.Exit(2)
 	}
 	ok := true
-	if total {
+	switch flag {
+	case "-total":
 		c := s.counts("")
 		fmt.Printf("TOTAL: %s\n", c)
 		ok = c.failed == 0 && c.passed > 0
-	} else {
+	case "-left":
+		again := s.leftOut()
+		fmt.Println(strings.Join(again, " "))
+		ok = len(again) > 0
+	default:
 		ok = s.report(os.Stdout)
 	}
 	if !ok {

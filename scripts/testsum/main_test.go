@@ -1,8 +1,11 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
+
+	"sharefs/integration/race"
 )
 
 const run = `{"Action":"start","Package":"p/a"}
@@ -23,6 +26,20 @@ const bad = `{"Action":"start","Package":"p/b"}
 {"Action":"output","Package":"p/b","Test":"TestBad","Output":"    x_test.go:9: wrong\n"}
 {"Action":"fail","Package":"p/b","Test":"TestBad","Elapsed":0.1}
 {"Action":"fail","Package":"p/b","Elapsed":0.2}
+`
+
+const leaves = `{"Action":"output","Package":"p/a","Test":"TestSweep","Output":"    x_test.go:5: ` + race.Left + `one hand\n"}
+{"Action":"skip","Package":"p/a","Test":"TestSweep","Elapsed":0}
+{"Action":"output","Package":"p/b","Test":"TestSeeds/2","Output":"    x_test.go:5: ` + race.Left + `one hand\n"}
+{"Action":"skip","Package":"p/b","Test":"TestSeeds/2","Elapsed":0}
+{"Action":"output","Package":"p/b","Test":"TestSeeds/3","Output":"    x_test.go:5: ` + race.Left + `one hand\n"}
+{"Action":"skip","Package":"p/b","Test":"TestSeeds/3","Elapsed":0}
+{"Action":"pass","Package":"p/b","Test":"TestSeeds","Elapsed":0}
+`
+
+const again = `{"Action":"pass","Package":"p/a","Test":"TestSweep","Elapsed":1}
+{"Action":"pass","Package":"p/b","Test":"TestSeeds/2","Elapsed":1}
+{"Action":"fail","Package":"p/b","Test":"TestSeeds/3","Elapsed":1}
 `
 
 func summarize(t *testing.T, text string) *summary {
@@ -46,6 +63,24 @@ func TestAGoodRun(t *testing.T) {
 	for _, want := range []string{"ok    p/a", "2 passed, 0 failed, 1 skipped", "skip  TestParts/two: x_test.go:5: needs root"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, out.String())
+		}
+	}
+}
+
+// Those that were left out are run once more, each of them, and nothing else; whichever of the runs is read last, what ran counts.
+func TestWhatWasLeftOutIsRun(t *testing.T) {
+	if got := summarize(t, run+leaves).leftOut(); !slices.Equal(got, []string{"-run=^(TestSweep|TestSeeds)$", "p/a", "p/b"}) {
+		t.Errorf("%q", got)
+	}
+	if got := summarize(t, run).leftOut(); got != nil {
+		t.Errorf("%q", got)
+	}
+	if c := summarize(t, leaves).counts(""); c != (counts{skipped: 3}) {
+		t.Errorf("%v", c)
+	}
+	for _, both := range []string{leaves + again, again + leaves} {
+		if c := summarize(t, both).counts(""); c != (counts{passed: 2, failed: 1}) {
+			t.Errorf("%v", c)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 )
 
 // slowCut is the plain gear chunker: one byte a step, straight from the paper's algorithm 1 with two masks.
@@ -191,6 +192,7 @@ func TestChunkerEqualsCuttingTheWholeContent(t *testing.T) {
 }
 
 func TestSparseContent(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	g := NewGear([32]byte{4})
 	c := NewChunker(g)
 	for seed := range uint64(40) {

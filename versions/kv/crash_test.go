@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"sharefs/integration/race"
 	"sharefs/versions/kv/journal/simdisk"
 )
 
@@ -142,6 +143,7 @@ func TestCrashEverywhere(t *testing.T) {
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			race.Leave(t, race.OneHand)
 			l := live(t, seed, 60)
 			r := rand.New(rand.NewPCG(seed, 7))
 			if len(l.metas) < 5 {

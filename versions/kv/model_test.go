@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/versions/kv/journal"
 	"sharefs/versions/kv/journal/simdisk"
 )
@@ -345,6 +346,9 @@ func journalFiles(cfg Config) ([]string, error) {
 func TestModel(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			if seed > 1 {
+				race.Leave(t, race.Enough)
+			}
 			r := rand.New(rand.NewPCG(seed, 2))
 			cfg := Config{Dir: t.TempDir(), MemtableSize: 1 << (10 + r.IntN(6)), Spaces: testSpaces, noSync: true, txRows: 1 + r.IntN(30)}
 			if seed > 0 { // one seed on a real disk

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/versions/pack/memdisk"
 )
 
@@ -24,6 +25,7 @@ func openEpochs(t testing.TB, fs FS, use Epoch) *Store {
 
 // Records of several epochs, in any order and with restarts, lie in packs of their epochs, read, and are copied within them.
 func TestEpochsKeepApart(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	for seed := range uint64(8) {
 		r := rand.New(rand.NewPCG(seed, 5))
 		disk := memdisk.New()

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/versions/pack/memdisk"
 )
 
@@ -245,6 +246,7 @@ func dead3(dead []Record, r Record) bool {
 
 // The power fails at any moment of a punch: a record whose header is whole is whole, and what lives is untouched.
 func TestPowerLossWhilePunching(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	disk := memdisk.New()
 	s := open(t, disk, 200_000)
 	records := fillPacks(t, s, 200)

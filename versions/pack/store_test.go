@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/versions/pack/memdisk"
 )
 
@@ -63,6 +64,7 @@ func mustRead(t *testing.T, s *Store, loc Loc, seed uint64) {
 // TestModel appends, syncs, reads, closes, loses power and fails at random, and holds the store against a plain list:
 // what a Sync acknowledged must be there for ever. Every third time it does so under several keys.
 func TestModel(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	for seed := range uint64(45) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		disk := memdisk.New()
@@ -178,6 +180,7 @@ func TestModel(t *testing.T) {
 
 // TestEveryFaultIsAnErrorAndNothingSyncedIsLost fails each operation of one fixed run in turn.
 func TestEveryFaultIsAnErrorAndNothingSyncedIsLost(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	run := func(disk *memdisk.Disk) (safe map[uint64]Loc, failures int) {
 		s := open(t, disk, 9_000)
 		safe, hot := map[uint64]Loc{}, map[uint64]Loc{}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/versions/pack/memdisk"
 )
 
@@ -66,6 +67,7 @@ func examine(t testing.TB, s *Store, id ID) (sum Examined, good, bad []int, unkn
 
 // Every bit of a pack is flipped in turn, some of them: what is told to be bad is what does not read, and nothing else.
 func TestExamineFindsExactlyWhatDoesNotRead(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	disk, locs := filled(t, 12)
 	id := locs[0].Pack
 	whole := slices.Clone(disk.Data(id.name()))
@@ -104,6 +106,7 @@ func TestExamineFindsExactlyWhatDoesNotRead(t *testing.T) {
 
 // A pack that ends early at any place: what is in it whole reads, and the index, which is gone, is made anew.
 func TestACutPackIsMended(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	disk, locs := filled(t, 12)
 	id := locs[0].Pack
 	full := slices.Clone(disk.Data(id.name()))

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"sharefs/integration/race"
 )
 
 // attempts is a clock that only attempts move, each by cost: an encoder looks at it before and after one.
@@ -83,6 +85,7 @@ func TestPathFasterThanEncoder(t *testing.T) {
 // TestAttemptsAreRare holds what attempts that win nothing may cost, in time of the path: half a percent after the first
 // ones.
 func TestAttemptsAreRare(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	for name, c := range map[string]struct {
 		src  []byte
 		cost time.Duration

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/versions/kv/journal"
 	"sharefs/versions/kv/journal/simdisk"
 )
@@ -202,6 +203,7 @@ func (h *history) check(t *testing.T, disk *simdisk.Disk, n int, least uint64, w
 
 // Every moment to crash at, every unsynced write torn at some places, and sectors at random.
 func TestCrashEverywhere(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	for seed := range uint64(4) {
 		h := drive(t, seed, 40)
 		r := rand.New(rand.NewPCG(seed, 1))
