@@ -235,8 +235,7 @@ func (s *Staged) becomeVersion(f *file, base uint64) (*version, error) {
 		return nil, again("what it holds is not in packs yet")
 	}
 	x.killPriv(r, Caller{})
-	r.size, r.blocks, r.ctime = uint64(s.size), 0, x.now
-	_, r.mtime, _ = timesOf(&st)
+	r.size, r.blocks, r.ctime, r.mtime = uint64(s.size), 0, x.now, s.mtime
 	r.flags |= rowAbsent
 	h := &t.past
 	h.edge.adopting(ino, true)

@@ -227,6 +227,7 @@ func (h *history) conclude(x *tx, f *file, r *row, ev writers.Event, a *adoption
 			return err
 		}
 	default:
+		r.mtime = a.mtime // the disk may know coarser times alone
 		h.edge.adopting(r.ino, true)
 		v, err := h.begin(x, r, ev.Stamp, ev.At, "")
 		h.edge.adopting(r.ino, false)

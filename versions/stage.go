@@ -200,7 +200,7 @@ func (s *Staged) begin(x *tx, r *row) error {
 		return failed("read a backing file", err)
 	}
 	r.size, r.blocks = uint64(st.Size), uint64(st.Blocks)
-	_, r.mtime, _ = timesOf(&st)
+	r.mtime = s.mtime // the disk may know coarser times alone, and nobody is to take one for a time that was set here
 	if s.absent {
 		r.blocks = 0
 		r.flags |= rowAbsent

@@ -21,21 +21,10 @@ import (
 // holds the same at present, KindInvalid for what is no regular file, and what reading and writing report.
 func (t *Tree) Restore(by Op, ino sharefs.Ino, number uint64, who Caller) error {
 	const op = "restore"
-	if err := t.writable(op); err != nil {
+	if err := t.referRegular(op, ino); err != nil {
 		return err
-	}
-	// As in Open: whoever removes the file meanwhile leaves it to Forget, which is told when it is not used any more.
-	if !t.refs.add(ino, 1) {
-		return stale(ino)
 	}
 	defer t.Forget(ino, 1)
-	r, err := t.row(ino)
-	if err != nil {
-		return err
-	}
-	if !r.isRegular() {
-		return fail(op, sharefs.KindInvalid)
-	}
 	v, err := t.Version(ino, number)
 	if err != nil {
 		return err
@@ -67,6 +56,24 @@ func (t *Tree) Restore(by Op, ino sharefs.Ino, number uint64, who Caller) error 
 	err = h.rewrite(by, f, src, v.Mode, who)
 	if k := t.kernel.Load(); k != nil { // also of what was rewritten in part
 		(*k).ForgetContent(ino, 0, 0)
+	}
+	return err
+}
+
+// referRegular takes a reference on a regular file that is to be changed. As in Open: whoever removes the file meanwhile leaves it to Forget, which is told when it is not used any more.
+func (t *Tree) referRegular(op string, ino sharefs.Ino) error {
+	if err := t.writable(op); err != nil {
+		return err
+	}
+	if !t.refs.add(ino, 1) {
+		return stale(ino)
+	}
+	r, err := t.row(ino)
+	if err == nil && !r.isRegular() {
+		err = fail(op, sharefs.KindInvalid)
+	}
+	if err != nil {
+		t.Forget(ino, 1)
 	}
 	return err
 }
