@@ -119,6 +119,14 @@ func (t *Tree) Heads(id sharefs.FileID) []record.ID {
 	return ids
 }
 
+// Attr returns the record of the attributes of a file; zero where none has come.
+func (t *Tree) Attr(id sharefs.FileID) (attr record.ID) {
+	if f := t.files.Get(id); f != nil {
+		attr = f.attrID()
+	}
+	return attr
+}
+
 // Superseded reports whether a merged version descends from a version.
 func (t *Tree) Superseded(id record.ID) bool {
 	if rec := t.Record(id); rec != nil {

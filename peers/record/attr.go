@@ -23,9 +23,23 @@ const ModeBits = 0o777 | sharefs.ModeSticky
 type Attr struct {
 	File     sharefs.FileID
 	Mode     uint16
-	HasMtime bool         // of directories and symlinks; that of a regular file is in its versions
+	HasMtime bool         // somebody set the time of a regular file, which its live version does not tell therefore; see Mtime
 	Mtime    sharefs.Time // zero without HasMtime
 	Xattrs   []Xattr      // user.* alone; by name, rising
+}
+
+// Mtime returns the time of the last change of a regular file, of which one version is live and one record of attributes counts: what these say if they say one and are later, for then it was
+// set behind the version; else that of the version. Either may be nil. Ok is false where none tells.
+func Mtime(version, attr *Record) (at sharefs.Time, ok bool) {
+	if attr != nil {
+		if a := attr.Body.(*Attr); a.HasMtime && (version == nil || attr.Compare(version) > 0) {
+			return a.Mtime, true
+		}
+	}
+	if version == nil {
+		return 0, false
+	}
+	return version.Body.(*Version).Mtime, true
 }
 
 // Xattr is one extended attribute.

@@ -30,6 +30,8 @@
 //	              then, if any of them is no hole, 16 id of the share key that names chunks and nodes
 //	           2  varint length and the target of a symlink
 //	attr     16 file, 2 mode, 1 whether mtime follows, (8 mtime), list of xattrs: 1 length and the name, varint length and the value
+//	         (the mtime is that of a regular file whose live version is earlier than these attributes, in the order of all records: somebody set it behind that.
+//	         Without one, and where the version is later, the mtime of the version counts; of other types it means nothing)
 //	cut      32 author, 8 incarnation, 8 number, 8 epoch
 //	told     a place that is no removal, a version or attributes by another author, earlier than this record, without its format and signature: from its share to the end of its body
 //

@@ -96,6 +96,42 @@ var bodies = []struct {
 	{"cut", &Cut{Author: sharefs.PeerID(rid(0xa)), Incarnation: 1, Number: 2, Epoch: 3}, "04" + rep("0a", 32) + "0000000000000001" + "0000000000000002" + "0000000000000003"},
 }
 
+// A time that was set counts as long as it was set behind the version that is live.
+func TestMtime(t *testing.T) {
+	at := func(hlc sharefs.HLC, b Body) *Record {
+		r, err := New(ShareID{1}, sharefs.PeerID{1}, hlc, b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	v := at(10, &Version{File: fid(2), Mtime: 100})
+	set := func(hlc sharefs.HLC) *Record { return at(hlc, &Attr{File: fid(2), HasMtime: true, Mtime: 200}) }
+	for _, c := range []struct {
+		name          string
+		version, attr *Record
+		want          sharefs.Time
+		ok            bool
+	}{
+		{"nothing", nil, nil, 0, false},
+		{"a version", v, nil, 100, true},
+		{"set before", v, set(9), 100, true},
+		{"set behind", v, set(11), 200, true},
+		{"permissions behind", v, at(11, &Attr{File: fid(2)}), 100, true},
+		{"set, and never written to", nil, set(1), 200, true},
+		{"permissions, and never written to", nil, at(1, &Attr{File: fid(2)}), 0, false},
+	} {
+		if got, ok := Mtime(c.version, c.attr); got != c.want || ok != c.ok {
+			t.Errorf("%s: %d %v", c.name, got, ok)
+		}
+	}
+	// At the same instant one of the two is later for all hosts.
+	a := set(10)
+	if got, _ := Mtime(v, a); (got == 200) != (a.Compare(v) > 0) {
+		t.Errorf("at one instant: %d", got)
+	}
+}
+
 func TestRecordsOnTheWire(t *testing.T) {
 	for _, c := range bodies {
 		r := made(t, c.body)

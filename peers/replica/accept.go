@@ -303,7 +303,8 @@ func (a *acceptance) place(ch *Change, merged []sharefs.FileID) error {
 // describe tells attributes and content of something.
 func (a *acceptance) describe(ch *Change) error {
 	r, file := a.r, ch.key.File
-	if rec := a.over.Record(ch.node.Attr); rec != nil && (ch.Attr || ch.Added) && !sameAttr(rec, r.attrOf(ch.key)) {
+	b, _ := r.tree.Node(ch.key)
+	if rec := a.over.Record(ch.node.Attr); rec != nil && (ch.Attr || ch.Added) && !sameLike(r.tree, a.over, &b, &ch.node, ch.Content()) {
 		files := []sharefs.FileID{file}
 		if ch.joined() { // on each host another one of the two may be the one that is shown
 			files = append(files, ch.node.Key.File)
@@ -311,7 +312,19 @@ func (a *acceptance) describe(ch *Change) error {
 		for _, file := range files {
 			attr := *rec.Body.(*record.Attr)
 			attr.File = file
-			if err := r.say(&attr, r.attrs[file], a.latest[file]); err != nil {
+			before := []sharefs.HLC{r.attrs[file], a.latest[file]}
+			if attr.HasMtime {
+				at, ok := record.Mtime(a.over.Record(ch.node.Live), rec)
+				live := ch.Live
+				if ch.Content() { // which is told with its time
+					live, ok = nil, false
+				}
+				setTime(&attr, at, ok, live)
+				if live != nil {
+					before = append(before, live.HLC)
+				}
+			}
+			if err := r.say(&attr, before...); err != nil {
 				return err
 			}
 		}
@@ -320,6 +333,7 @@ func (a *acceptance) describe(ch *Change) error {
 		return nil
 	}
 	v := *ch.Proposed.Body.(*record.Version)
+	v.Mtime = timeIn(a.over, ch.Proposed)
 	other := v.File
 	v.File, v.Parents = file, slices.Clone(a.base.Heads(file))
 	if slices.Contains(v.Parents, ch.from) {
@@ -329,7 +343,7 @@ func (a *acceptance) describe(ch *Change) error {
 		v.Parents = append(v.Parents, ch.from)
 	}
 	slices.SortFunc(v.Parents, record.ID.Compare)
-	if err := r.say(&v, append(r.times(v.Parents), a.latest[file])...); err != nil || other == file {
+	if err := r.say(&v, append(r.times(v.Parents), a.latest[file], r.attrs[file])...); err != nil || other == file {
 		return err
 	}
 	// He made a file of his own under the name that one has here: it is a part of that one now.
@@ -345,12 +359,6 @@ func (a *acceptance) describe(ch *Change) error {
 		return here
 	})
 	return a.gone(key, ch.Type, a.over.Heads(key.File), aside...)
-}
-
-// attrOf returns the record of the attributes that a name has in the live tree, nil for none.
-func (r *Replica) attrOf(key converge.Key) *record.Record {
-	n, _ := r.tree.Node(key)
-	return r.tree.Record(n.Attr)
 }
 
 // remove tells that a name is gone.

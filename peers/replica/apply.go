@@ -62,14 +62,14 @@ func (r *Replica) Apply() (waiting int, err error) {
 	p := plan{r: r, ready: map[record.ID]result{}}
 	defer p.drop()
 	for {
-		list, onto, err := p.round()
+		list, err := p.round()
 		if err != nil {
 			return p.waiting, err
 		}
 		if len(list) == 0 {
 			return p.waiting, p.err
 		}
-		p.stage(list, onto)
+		p.stage(list)
 	}
 }
 
@@ -96,13 +96,13 @@ func overtaken(err error) bool {
 
 var errAgain = error(sharefs.KindAgain)
 
-// step carries out one operation. Content is what it needs, if it needs any.
-func (r *Replica) step(op *converge.Op, content Staged) error {
+// step carries out one operation. Ready is the content that it needs, if it needs any.
+func (r *Replica) step(op *converge.Op, ready result) error {
 	e := r.files.Get(op.Key.File)
 	r.cfg.Tree.By(r.whose(op))
 	switch op.Verb {
 	case converge.Create:
-		return r.create(op, e, content)
+		return r.create(op, e, ready)
 	case converge.Conflicts:
 		return nil
 	}
@@ -119,7 +119,7 @@ func (r *Replica) step(op *converge.Op, content Staged) error {
 	case converge.Remove:
 		return r.remove(e, op.Key.Link)
 	case converge.Content:
-		return r.content(op, e, content)
+		return r.content(op, e, ready)
 	case converge.SetAttr:
 		return r.setAttr(op, e)
 	}
@@ -181,7 +181,7 @@ func (r *Replica) there(key converge.Key) (Name, *entry, error) {
 	return Name{s.dir, s.name, e.ino, e.own}, e, nil
 }
 
-func (r *Replica) create(op *converge.Op, e *entry, content Staged) error {
+func (r *Replica) create(op *converge.Op, e *entry, ready result) error {
 	dir, name, err := r.place(op.To)
 	if err != nil {
 		return err
@@ -222,6 +222,10 @@ func (r *Replica) create(op *converge.Op, e *entry, content Staged) error {
 			return err
 		}
 		return r.entered(e, op.Key.Link, dir, name)
+	}
+	content := ready.content
+	if at, _ := r.mtime(op.Node.Live, record.ID{}); content != nil && at != ready.at {
+		return errAgain // it was readied for the file that was there then
 	}
 	n := New{ID: op.Key.File, Type: op.Node.Type, Mode: plainMode(op.Node.Type), Content: content, Over: gives}
 	if rec := r.tree.Record(op.Node.Attr); rec != nil {
@@ -292,7 +296,7 @@ func (r *Replica) remove(e *entry, link uint64) error {
 	return nil
 }
 
-func (r *Replica) content(op *converge.Op, e *entry, content Staged) error {
+func (r *Replica) content(op *converge.Op, e *entry, ready result) error {
 	rec := r.tree.Record(op.Node.Live)
 	if rec == nil || e.version == op.Node.Live {
 		return nil
@@ -306,14 +310,16 @@ func (r *Replica) content(op *converge.Op, e *entry, content Staged) error {
 			r.saveEntry(e)
 			return nil
 		}
-		if content == nil {
+		if at, _ := r.mtime(op.Node.Live, e.attr); ready.content == nil || at != ready.at {
 			return errAgain
 		}
-		own, err := r.cfg.Tree.Adopt(e.ino, content, e.own)
+		own, err := r.cfg.Tree.Adopt(e.ino, ready.content, e.own)
 		if err != nil {
 			return err
 		}
 		e.own = own
+	} else if err := r.retime(e, op.Node.Live, e.attr, false); err != nil {
+		return err
 	}
 	e.version = op.Node.Live
 	r.saveEntry(e)
@@ -330,6 +336,9 @@ func (r *Replica) setAttr(op *converge.Op, e *entry) error {
 		return err
 	}
 	if err := r.cfg.Tree.SetXattrs(e.ino, a.Xattrs); err != nil && !errors.Is(err, sharefs.KindNotSupported) {
+		return err
+	}
+	if err := r.retime(e, e.version, op.Node.Attr, !op.Node.Live.IsZero() && e.version != op.Node.Live); err != nil {
 		return err
 	}
 	e.attr = op.Node.Attr

@@ -434,36 +434,33 @@ func (r *Replica) inodeUnless(e *entry, plain func(*entry, *record.Attr) bool) e
 	if err := r.version(e); err != nil || e.typ == record.Symlink {
 		return err
 	}
-	now := &record.Attr{File: e.id, Mode: uint16(a.Mode & record.ModeBits)}
-	if now.Xattrs, err = r.cfg.Tree.Xattrs(e.ino); err != nil {
+	now, err := r.like(e, a.Mode)
+	if err != nil || r.hasAttr(e, e.attr, now) || plain(e, now.Attr) {
 		return err
 	}
-	if r.hasAttr(e.attr, now) || plain(e, now) {
-		return nil
-	}
 	for link := range e.names.Keys() {
-		if node, ok := r.tree.Node(converge.Key{File: e.id, Link: link}); ok && r.hasAttr(node.Attr, now) {
+		key := converge.Key{File: e.id, Link: link}
+		node, ok := r.tree.Node(key)
+		if ok && r.hasAttr(e, node.Attr, now) {
 			e.attr = node.Attr
 			r.saveEntry(e)
 			return nil
 		}
+		if ok && r.isHalf(e, &node, now) {
+			r.due[key] = true
+			return nil
+		}
 	}
-	id, err := r.sayID(now, r.attrs[e.id])
+	before := []sharefs.HLC{r.attrs[e.id]}
+	if rec := r.tree.Record(e.version); rec != nil && now.HasMtime {
+		before = append(before, rec.HLC)
+	}
+	id, err := r.sayID(now.Attr, before...)
 	if !id.IsZero() {
 		e.attr = id
 		r.saveEntry(e)
 	}
 	return err
-}
-
-// hasAttr reports whether a record says that a file is as it is.
-func (r *Replica) hasAttr(id record.ID, now *record.Attr) bool {
-	rec := r.tree.Record(id)
-	if rec == nil {
-		return false
-	}
-	a := rec.Body.(*record.Attr)
-	return a.Mode == now.Mode && slices.Equal(a.Xattrs, now.Xattrs)
 }
 
 // version writes down what a file holds.
@@ -514,7 +511,7 @@ func (r *Replica) version(e *entry) error {
 	} else if id = r.unlearned(e, v.Content(), true); id.IsZero() {
 		v.Parents = r.parents(e, beside...)
 		var err error
-		if id, err = r.sayID(v, r.times(v.Parents)...); err != nil || id.IsZero() {
+		if id, err = r.sayID(v, append(r.times(v.Parents), r.attrs[e.id])...); err != nil || id.IsZero() { // behind a time that was set
 			return err
 		}
 	}

@@ -172,7 +172,7 @@ func (r *Replica) Resolve(path string, take record.ID, of ...record.ID) error {
 	if len(of) > 0 {
 		seen = r.sameAs(append(slices.Clip(of), take))
 	}
-	if err := r.choose(path, &n, chosen, seen); err != nil {
+	if err := r.choose(path, &n, rec, seen); err != nil {
 		return err
 	}
 	return r.sync()
@@ -208,15 +208,16 @@ func (r *Replica) sameAs(ids []record.ID) func(record.ID) bool {
 
 // choose writes down that a content is that of a name, with those heads of its file as parents that count as seen, and that the other files that have the name, of which all heads
 // do, are removed from it.
-func (r *Replica) choose(path string, n *converge.Node, chosen *record.Version, seen func(record.ID) bool) error {
+func (r *Replica) choose(path string, n *converge.Node, chosen *record.Record, seen func(record.ID) bool) error {
 	unseen := func(id record.ID) bool { return !seen(id) }
-	v := *chosen
+	v := *chosen.Body.(*record.Version)
+	v.Mtime = timeIn(r.tree, chosen)
 	v.File, v.Parents = n.Key.File, slices.DeleteFunc(slices.Clone(r.tree.Heads(n.Key.File)), unseen)
 	if len(v.Parents) > record.MaxParents {
 		return &sharefs.Error{Op: "resolve", Path: path, Kind: sharefs.KindInvalid, Detail: fmt.Sprintf("%d versions, at most %d can be resolved at once: write to the file first", len(v.Parents), record.MaxParents)}
 	}
 	v.Parents = r.cover(v.Parents, record.MaxParents)
-	if err := r.say(&v, r.times(v.Parents)...); err != nil {
+	if err := r.say(&v, append(r.times(v.Parents), r.attrs[v.File])...); err != nil {
 		return err
 	}
 	done := map[converge.Key]bool{n.Key: true}

@@ -185,8 +185,8 @@ func (r *Replica) wasLike(o *once, e *entry, at converge.Slot) error {
 		}
 		return err
 	}
-	now := &record.Attr{File: e.id, Mode: uint16(a.Mode & record.ModeBits)}
-	if now.Xattrs, err = r.cfg.Tree.Xattrs(e.ino); err != nil {
+	now, err := r.like(e, a.Mode)
+	if err != nil {
 		return err
 	}
 	said := slices.Clone(o.attrs[e.id])
@@ -195,7 +195,7 @@ func (r *Replica) wasLike(o *once, e *entry, at converge.Slot) error {
 			said = append(said, o.attrs[key.File]...)
 		}
 	}
-	if i := slices.IndexFunc(said, func(id record.ID) bool { return r.hasAttr(id, now) }); i >= 0 {
+	if i := slices.IndexFunc(said, func(id record.ID) bool { return r.hasAttr(e, id, now) }); i >= 0 {
 		e.attr = said[i]
 		r.saveEntry(e)
 	}

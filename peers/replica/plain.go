@@ -16,7 +16,7 @@ func plainMode(typ record.Type) uint16 {
 // isPlain reports whether a file or directory is as it was made for somebody who had told nothing yet of what it is like, and may tell it later; or never, of a directory that leads to what this
 // host may read.
 func (r *Replica) isPlain(e *entry, now *record.Attr) bool {
-	if !e.attr.IsZero() || now.Mode != plainMode(e.typ) || len(now.Xattrs) > 0 {
+	if !e.attr.IsZero() || now.Mode != plainMode(e.typ) || len(now.Xattrs) > 0 || now.HasMtime {
 		return false
 	}
 	for link := range e.names.Keys() {

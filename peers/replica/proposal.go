@@ -18,7 +18,7 @@ type Change struct {
 
 	Added, Removed, Moved bool // at most one of them
 	Live, Proposed        *record.Record
-	Attr                  bool // permissions or extended attributes differ
+	Attr                  bool // permissions, extended attributes or the time that was set differ
 	// Beside says that the live content has changed without the author knowing of it: taking his overrules that.
 	Beside bool
 
@@ -160,7 +160,7 @@ func (c *comparison) now(o *converge.Node) (ch Change, differs bool) {
 		ch.Beside = o.Live == b.Live && o.Live != id || slices.ContainsFunc(o.Conflicts, func(x converge.Conflict) bool { return x.Version == b.Live && !b.Live.IsZero() })
 	}
 	ch.Attr = ch.joined() || b.Key == o.Key
-	ch.Attr = ch.Attr && o.Attr != b.Attr && !sameAttr(c.over.Record(o.Attr), c.base.Record(b.Attr))
+	ch.Attr = ch.Attr && o.Attr != b.Attr && !sameLike(c.base, c.over, &b, o, ch.Content())
 	return ch, ch.Moved || ch.Content() || ch.Attr
 }
 
@@ -227,6 +227,15 @@ func (c *comparison) news(b, o *converge.Node) (id record.ID, ok bool) {
 		}
 	}
 	return id, false
+}
+
+// sameLike reports whether two trees say the same of what a name is like; of the time of a file not, where it goes with another content.
+func sameLike(base, over *converge.Tree, b, o *converge.Node, content bool) bool {
+	attr, other := base.Record(b.Attr), over.Record(o.Attr)
+	if !sameAttr(attr, other) {
+		return false
+	}
+	return content || o.Type != record.Regular || sameTime(base.Record(b.Live), attr, over.Record(o.Live), other)
 }
 
 func sameAttr(a, b *record.Record) bool {
@@ -321,8 +330,9 @@ func (r *Replica) isNews(rec *record.Record) bool {
 		n, there := r.tree.Node(key)
 		return there == b.Removed() || there && n.Slot != converge.Slot{Parent: b.Parent, Name: b.Name}
 	case *record.Attr:
-		_, there := r.tree.Node(converge.Key{File: b.File})
-		return there && r.attrs[b.File] < rec.HLC && !sameAttr(rec, r.attrOf(converge.Key{File: b.File}))
+		n, there := r.tree.Node(converge.Key{File: b.File})
+		attr, live := r.tree.Record(n.Attr), r.tree.Record(n.Live)
+		return there && r.attrs[b.File] < rec.HLC && !(sameAttr(rec, attr) && (n.Type != record.Regular || sameTime(live, attr, live, rec)))
 	case *record.Version:
 		if _, there := r.tree.Node(converge.Key{File: b.File}); !there { // where it has a name, that tells
 			return false

@@ -242,8 +242,8 @@ func (p *purge) contents(say func(record.Body, ...sharefs.HLC) error) error {
 		parents = parents[max(0, len(parents)-record.MaxParents):]
 		slices.SortFunc(parents, record.ID.Compare)
 		v := *r.tree.Record(rest[0]).Body.(*record.Version)
-		v.Parents = parents
-		if err := say(&v, r.times(parents)...); err != nil {
+		v.Parents, v.Mtime = parents, timeIn(p.tree, p.tree.Record(rest[0]))
+		if err := say(&v, append(r.times(parents), r.attrs[file])...); err != nil {
 			return err
 		}
 		p.list = append(p.list, Purged{What: PurgeContent, Path: path})
@@ -263,7 +263,16 @@ func (p *purge) attributes(say func(record.Body, ...sharefs.HLC) error) error {
 			continue
 		}
 		a := *old.Body.(*record.Attr)
-		if err := say(&a, r.attrs[file]); err != nil {
+		before := []sharefs.HLC{r.attrs[file]}
+		if a.HasMtime { // behind what is live then
+			at, ok := record.Mtime(p.tree.Record(was.Live), old)
+			live := r.tree.Record(is.Live)
+			setTime(&a, at, ok, live)
+			if live != nil {
+				before = append(before, live.HLC)
+			}
+		}
+		if err := say(&a, before...); err != nil {
 			return err
 		}
 		p.list = append(p.list, Purged{What: PurgeAttrs, Path: path})

@@ -39,31 +39,32 @@ type plan struct {
 // result is what became of the content of a version.
 type result struct {
 	content Staged
+	at      sharefs.Time // that it was given
 	err     error
 }
 
 // round goes on until contents are needed, which it returns: none at the end.
-func (p *plan) round() (list []*record.Record, onto []sharefs.Ino, err error) {
+func (p *plan) round() (list []Ready, err error) {
 	r := p.r
 	if err := r.enter(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer r.mu.Unlock()
 	if r.lost { // what the tree has is to be looked at first
 		p.waiting = len(r.due)
-		return nil, nil, p.give()
+		return nil, p.give()
 	}
 	last := p.made && p.gen != r.gen
 	if last {
 		if err := p.give(); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	if !p.made {
 		p.make()
 	}
 	if err := p.announce(last); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for ; p.next < len(p.ops); p.next++ {
 		op := &p.ops[p.next]
@@ -74,14 +75,13 @@ func (p *plan) round() (list []*record.Record, onto []sharefs.Ino, err error) {
 			if it, looked = p.ready[rec.ID()]; !looked {
 				if !last {
 					p.gen = r.gen
-					list, onto = p.list()
-					return list, onto, nil
+					return p.list(), nil
 				}
 				it.err = errAgain // whoever did something has this looked at again
 			}
 		}
 		if it.err == nil {
-			it.err = r.step(op, it.content)
+			it.err = r.step(op, it)
 		}
 		if it.content != nil {
 			it.content.Drop()
@@ -92,7 +92,7 @@ func (p *plan) round() (list []*record.Record, onto []sharefs.Ino, err error) {
 	if p.waiting = len(r.due); p.waiting == 0 {
 		r.due = map[converge.Key]bool{} // a map keeps the room of the most that was in it
 	}
-	return nil, nil, p.give()
+	return nil, p.give()
 }
 
 // make finds the way.
@@ -193,8 +193,8 @@ func (p *plan) give() error {
 	return p.r.commit()
 }
 
-// list returns the versions whose contents the next operations need, and the files that are to have them, as far as there are any.
-func (p *plan) list() (list []*record.Record, onto []sharefs.Ino) {
+// list returns the versions whose contents the next operations need.
+func (p *plan) list() (list []Ready) {
 	twice := map[record.ID]bool{}
 	size := uint64(0)
 	for i := p.next; i < len(p.ops) && len(list) < readyFiles && size < readyBytes; i++ {
@@ -206,15 +206,15 @@ func (p *plan) list() (list []*record.Record, onto []sharefs.Ino) {
 			continue
 		}
 		twice[rec.ID()] = true
-		list = append(list, rec)
-		ino := sharefs.Ino(0)
+		it := Ready{Record: rec, At: rec.Body.(*record.Version).Mtime}
 		if e := p.r.files.Get(p.ops[i].Key.File); e != nil && p.ops[i].Verb == converge.Content {
-			ino = e.ino
+			it.Onto = e.ino
+			it.At, _ = p.r.mtime(rec.ID(), e.attr)
 		}
-		onto = append(onto, ino)
+		list = append(list, it)
 		size += rec.Body.(*record.Version).Size
 	}
-	return list, onto
+	return list
 }
 
 // needs returns the version whose content an operation needs.
@@ -234,18 +234,19 @@ func (p *plan) needs(op *converge.Op) *record.Record {
 }
 
 // stage makes contents ready, without the lock.
-func (p *plan) stage(list []*record.Record, onto []sharefs.Ino) {
+func (p *plan) stage(list []Ready) {
 	p.drop() // what nobody needed
-	made, errs, err := p.r.cfg.Tree.Stage(list, onto)
-	for i, rec := range list {
+	made, errs, err := p.r.cfg.Tree.Stage(list)
+	for i := range list {
+		id := list[i].ID()
 		switch {
 		case err != nil:
-			p.ready[rec.ID()] = result{nil, err}
+			p.ready[id] = result{err: err}
 		case errs[i] != nil:
-			p.ready[rec.ID()] = result{nil, errs[i]}
+			p.ready[id] = result{err: errs[i]}
 		default:
-			p.ready[rec.ID()] = result{made[i], nil}
-			p.held = append(p.held, rec.ID())
+			p.ready[id] = result{content: made[i], at: list[i].At}
+			p.held = append(p.held, id)
 		}
 	}
 }

@@ -53,6 +53,9 @@ type Tree interface {
 	Xattrs(ino sharefs.Ino) ([]record.Xattr, error) // user.* alone, by name
 	// Latest returns the number of the newest version of a file, 0 for none, and its content; nil while that cannot be told.
 	Latest(ino sharefs.Ino) (own uint64, v *record.Version, err error)
+	// Mtime returns the time of the last change of a regular file, and the number of the newest version, 0 for none, that it belongs to. Ok is false while that cannot be told, for somebody may
+	// write to the file, and of an empty file where the time is that of its making.
+	Mtime(ino sharefs.Ino) (at sharefs.Time, own uint64, ok bool, err error)
 	// Between lists the contents of versions of a file between two, oldest first, as far as they can be told; of more than most the newest.
 	Between(ino sharefs.Ino, after, before uint64, most int) ([]*record.Version, error)
 
@@ -67,13 +70,21 @@ type Tree interface {
 	Retarget(ino sharefs.Ino, target string) error
 	SetMode(ino sharefs.Ino, mode uint16) error
 	SetXattrs(ino sharefs.Ino, all []record.Xattr) error
+	// SetMtime sets the time of the last change of a regular file whose newest version is base, 0 for none, and to which nobody may write.
+	SetMtime(ino sharefs.Ino, at sharefs.Time, base uint64) error
 	// Here reports whether all of the content of a version is here.
 	Here(v *record.Version) (bool, error)
-	// Stage readies contents of versions for Put and Adopt, so that they survive power loss. Onto says which file each is to be that of, 0 for one that is to be made: what that holds need not be
-	// put together again. Errs tells of each; of one that is not all here KindAgain.
-	Stage(list []*record.Record, onto []sharefs.Ino) (staged []Staged, errs []error, err error)
+	// Stage readies contents of versions for Put and Adopt, so that they survive power loss. Errs tells of each; of one that is not all here KindAgain.
+	Stage(list []Ready) (staged []Staged, errs []error, err error)
 	// Adopt gives a file a content if its newest version is base, and returns the number of the version that this makes.
 	Adopt(ino sharefs.Ino, content Staged, base uint64) (own uint64, err error)
+}
+
+// Ready says what is to be readied.
+type Ready struct {
+	*record.Record              // a version
+	Onto           sharefs.Ino  // the file that it is to be that of, for what that holds need not be put together again; 0: one that is to be made
+	At             sharefs.Time // of the last change that the file is to have then
 }
 
 // Staged is a content that is ready to be that of a file. Drop ends it, whether it was used or not.

@@ -64,6 +64,11 @@ func (t telling) Latest(ino sharefs.Ino) (uint64, *record.Version, error) {
 	return own, v, t.of(ino, err)
 }
 
+func (t telling) Mtime(ino sharefs.Ino) (sharefs.Time, uint64, bool, error) {
+	at, own, ok, err := t.Tree.Mtime(ino)
+	return at, own, ok, t.of(ino, err)
+}
+
 func (t telling) Between(ino sharefs.Ino, after, before uint64, most int) ([]*record.Version, error) {
 	list, err := t.Tree.Between(ino, after, before, most)
 	return list, t.of(ino, err)

@@ -28,6 +28,9 @@ func (t *tree) shows() string {
 				first[p.ino] = p.text
 			}
 			fmt.Fprintf(&b, " %q is %s", n.content, first[p.ino])
+			if n.content != "" { // an empty one is made anew on each host, of another time as long as nobody has told one: right looks at that
+				fmt.Fprintf(&b, " of %d", n.mtime)
+			}
 		}
 		xattrs, _ := t.Xattrs(p.ino)
 		fmt.Fprintf(&b, " %q\n", xattrs)
@@ -255,6 +258,9 @@ func (h *host) right() {
 			if b := rec.Body.(*record.Attr); uint16(a.mode&record.ModeBits) != b.Mode || fmt.Sprint(xattrs) != fmt.Sprint(b.Xattrs) {
 				w.fail("%s: %s has mode %o %q, by the records %o %q", h, p.text, a.mode, xattrs, b.Mode, b.Xattrs)
 			}
+		}
+		if at, ok := record.Mtime(byID[n.Live], byID[n.Attr]); ok && typ == record.Regular && at != a.mtime {
+			w.fail("%s: %s was changed at %d, by the records at %d", h, p.text, a.mtime, at)
 		}
 		got, live := "", ""
 		switch typ {

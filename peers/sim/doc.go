@@ -21,7 +21,7 @@
 //
 // Three times in a history, everybody stops, hosts reach each other, and all goes on until nothing moves. Then (the numbers are those of the design of peers):
 //
-//   - all hosts have the same records and the same tree (1, 4), which is that of the specification, converge.Whole (2, 9), with no circle, and without orphans where nobody is
+//   - all hosts have the same records and the same tree, with the times of files (1, 4), which is that of the specification, converge.Whole (2, 9), with no circle, and without orphans where nobody is
 //     hostile;
 //   - a version comes from what its author saw in the file, if his host had a record of that, whoever told it and however often;
 //   - nothing that no record told was taken away by one, at any step (2);

@@ -34,8 +34,8 @@ func (t *tree) Put(dir sharefs.Ino, name string, made replica.New) (sharefs.Ino,
 	f := inode{id: made.ID, mode: kind | uint32(mode), target: made.Target}
 	if made.Content != nil {
 		s := made.Content.(staged)
-		f.ino, f.content, f.mtime = s.ino, s.content, s.rec.Body.(*record.Version).Mtime
-		f.past = []version{{s.content, f.mtime, true, s.rec.Author}}
+		f.ino, f.content, f.mtime = s.ino, s.content, s.At
+		f.past = []version{{s.content, f.mtime, true, s.Author}}
 	}
 	ino := t.create(dir, name, f)
 	t.committed()
@@ -172,6 +172,25 @@ func (t *tree) SetXattrs(ino sharefs.Ino, all []record.Xattr) error {
 	return nil
 }
 
+// SetMtime implements [replica.Tree].
+func (t *tree) SetMtime(ino sharefs.Ino, at sharefs.Time, base uint64) error {
+	t.h.tick()
+	n, err := t.get(ino)
+	switch {
+	case err != nil:
+		return err
+	case n.writers > 0:
+		return again("it may be written to")
+	}
+	t.settle(ino)
+	if n = t.nodes[ino]; n.own() != base || n.own() > 0 && !n.past[n.own()-1].kept {
+		return again("it has another version")
+	}
+	t.edit(ino).mtime = at
+	t.committed()
+	return nil
+}
+
 // content returns a content as far as its chunks are here.
 func (t *tree) content(v *record.Version) (content string, here bool) {
 	for _, s := range v.Spans {
@@ -192,7 +211,7 @@ func (t *tree) Here(v *record.Version) (bool, error) {
 
 // staged is a content that is ready to be that of a file, or of an inode that is to be made.
 type staged struct {
-	rec     *record.Record
+	replica.Ready
 	content string
 	ino     sharefs.Ino
 }
@@ -202,7 +221,7 @@ func (staged) Drop() {}
 func (s staged) Ino() sharefs.Ino { return s.ino }
 
 // Stage implements [replica.Tree].
-func (t *tree) Stage(list []*record.Record, _ []sharefs.Ino) (all []replica.Staged, errs []error, err error) {
+func (t *tree) Stage(list []replica.Ready) (all []replica.Staged, errs []error, err error) {
 	t.h.tick()
 	t.h.meanwhile()
 	all, errs = make([]replica.Staged, len(list)), make([]error, len(list))
@@ -227,7 +246,7 @@ func (t *tree) Adopt(ino sharefs.Ino, ready replica.Staged, base uint64) (uint64
 	if !n.isRegular() {
 		return 0, kindOf("adopt", sharefs.KindInvalid)
 	}
-	content, v, author := ready.(staged).content, ready.(staged).rec.Body.(*record.Version), ready.(staged).rec.Author
+	s := ready.(staged)
 	if n.writers > 0 {
 		return 0, again("it may be written to")
 	}
@@ -240,8 +259,8 @@ func (t *tree) Adopt(ino sharefs.Ino, ready replica.Staged, base uint64) (uint64
 	}
 	t.h.told(n)
 	n = t.edit(ino)
-	n.content, n.mtime = content, v.Mtime
-	n.past = append(n.past, version{content, v.Mtime, true, author})
+	n.content, n.mtime = s.content, s.At
+	n.past = append(n.past, version{s.content, s.At, true, s.Author})
 	t.committed()
 	return n.own(), nil
 }

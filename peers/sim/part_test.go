@@ -243,6 +243,7 @@ func (p *parts) regrant(o *host, name string, on bool) {
 // partWorld returns a world in which some hosts have parts, and what there is in it at first.
 func partWorld(h history, level trust.Level) *world {
 	w := emptyWorld(h.seed, nil)
+	w.timeless = h.timeless
 	p := &parts{w: w, full: 1 + h.hosts%3, level: level, rules: map[int]map[string]bool{}}
 	w.parts = p
 	n := p.full + 1 + int(h.seed%2)

@@ -12,6 +12,7 @@ import (
 // partly returns a world in which hosts do not all know each other, and some hold what others remove in bulk.
 func partly(h history) *world {
 	w := newWorld(h.seed, 3+h.hosts%3, nil)
+	w.timeless = h.timeless
 	rnd := w.rng(1 << 42)
 	w.strange = map[[2]int]bool{}
 	for _, a := range w.hosts {

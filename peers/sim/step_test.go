@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -171,6 +172,13 @@ func (h *host) restAll() {
 	}
 }
 
+// timeSeed makes a number of what is said of a step, so that times which are set use up no chance of others.
+func timeSeed(text string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(text))
+	return h.Sum64()
+}
+
 // work does one thing that somebody could do on a host, and says what.
 func (h *host) work(rnd *rand.Rand, text string) string {
 	t := h.tree
@@ -223,6 +231,18 @@ func (h *host) work(rnd *rand.Rand, text string) string {
 			return ""
 		}
 		return fmt.Sprintf(format, args...)
+	}
+	if set := h.w.rng(timeSeed(text)); !h.w.timeless && set.IntN(8) == 0 { // as touch -d does
+		if len(files) == 0 {
+			return ""
+		}
+		p := files[set.IntN(len(files))]
+		at := sharefs.Time(set.IntN(5)) // so few that others set the same one, and the one before comes again
+		if set.IntN(4) == 0 {
+			at = t.nodes[files[set.IntN(len(files))].ino].mtime // cp -p, touch -r
+		}
+		t.edit(p.ino).mtime = at
+		return did(true, "touch -d @%d %s", at, p.text)
 	}
 	switch verb := rnd.IntN(30); {
 	case verb < 4:

@@ -23,6 +23,7 @@ type inode struct {
 	target  string
 	content string
 	mtime   sharefs.Time
+	btime   sharefs.Time // when it was made
 	xattrs  map[string]string
 	slots   map[uint64]sharefs.Dentry // of a directory, by cookie
 	past    []version
@@ -190,7 +191,10 @@ func (t *tree) create(dir sharefs.Ino, name string, n inode) sharefs.Ino {
 		t.last++
 		n.ino = t.last
 	}
-	n.names, n.mtime = 1, sharefs.Time(t.h.now().UnixNano())
+	n.names, n.btime = 1, sharefs.Time(t.h.now().UnixNano())
+	if n.own() == 0 {
+		n.mtime = n.btime
+	}
 	if n.isDir() {
 		n.slots, n.parent = map[uint64]sharefs.Dentry{}, dir
 	}
@@ -389,7 +393,20 @@ func (t *tree) Latest(ino sharefs.Ino) (own uint64, v *record.Version, err error
 	if !last.kept {
 		return n.own(), nil, nil
 	}
-	return n.own(), &record.Version{Size: uint64(len(last.content)), Mtime: last.mtime, Spans: t.pack(last.content), Key: keyFor(last.content)}, nil
+	at := last.mtime
+	if !n.hot && n.writers == 0 && n.names > 0 { // it may have been set since
+		at = n.mtime
+	}
+	return n.own(), &record.Version{Size: uint64(len(last.content)), Mtime: at, Spans: t.pack(last.content), Key: keyFor(last.content)}, nil
+}
+
+// Mtime implements [replica.Tree].
+func (t *tree) Mtime(ino sharefs.Ino) (at sharefs.Time, own uint64, ok bool, err error) {
+	n, err := t.get(ino)
+	if err != nil || !n.isRegular() {
+		return 0, 0, false, err
+	}
+	return n.mtime, n.own(), !n.hot && n.writers == 0 && (n.content != "" || n.mtime != n.btime), nil
 }
 
 // newID makes an id of a file.

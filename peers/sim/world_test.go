@@ -24,6 +24,7 @@ type world struct {
 	still    bool                // nobody does anything by himself
 	even     bool                // nobody crashes, and all that is under way arrives at once: so what somebody says who does not count changes no other step
 	mute     *host               // nobody does anything there; nil: there is no such host
+	timeless bool                // nobody sets times
 	few      bool                // marks are listed few at a time, so that an author may be cut off between two of them
 	sessions map[[2]int]*session // from, to
 	apart    map[[2]int]bool     // cut from each other; the lower number first

@@ -57,13 +57,14 @@ func (t Tree) Here(v *record.Version) (bool, error) {
 }
 
 // Stage implements [replica.Tree].
-func (t Tree) Stage(list []*record.Record, onto []sharefs.Ino) ([]replica.Staged, []error, error) {
+func (t Tree) Stage(list []replica.Ready) ([]replica.Staged, []error, error) {
 	staged, errs := make([]replica.Staged, len(list)), make([]error, len(list))
 	var all []versions.Foreign
 	var at []int
 	for i, rec := range list {
 		v := rec.Body.(*record.Version)
-		f := versions.Foreign{Content: content(v), Author: rec.Author, Onto: onto[i]}
+		f := versions.Foreign{Content: content(v), Author: rec.Author, Onto: rec.Onto}
+		f.Mtime = rec.At
 		if !t.Absence.Stays(v) {
 			all, at = append(all, f), append(at, i)
 			continue

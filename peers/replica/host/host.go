@@ -212,6 +212,14 @@ func (t Tree) SetMode(ino sharefs.Ino, mode uint16) error {
 	return err
 }
 
+// SetMtime implements [replica.Tree].
+func (t Tree) SetMtime(ino sharefs.Ino, at sharefs.Time, base uint64) error {
+	op := t.operate()
+	err := t.Tree.SetMtime(ino, at, base)
+	op.End(err, versions.OpChange{Verb: versions.OpAttributes, Ino: ino})
+	return err
+}
+
 // SetXattrs implements [replica.Tree].
 func (t Tree) SetXattrs(ino sharefs.Ino, all []record.Xattr) error {
 	have, err := t.Xattrs(ino)

@@ -158,11 +158,11 @@ type eventful struct {
 	s *site
 }
 
-func (e eventful) Stage(list []*record.Record, onto []sharefs.Ino) ([]replica.Staged, []error, error) {
+func (e eventful) Stage(list []replica.Ready) ([]replica.Staged, []error, error) {
 	if e.s.staging != nil {
 		e.s.staging()
 	}
-	return e.Tree.Stage(list, onto)
+	return e.Tree.Stage(list)
 }
 
 func (e eventful) Put(dir sharefs.Ino, name string, n replica.New) (sharefs.Ino, error) {
@@ -322,6 +322,9 @@ func (s *site) shows() string {
 				links[a.Ino] = path
 			}
 			fmt.Fprintf(&b, " %q is %s", s.read(a.Ino), links[a.Ino])
+			if a.Size > 0 { // an empty one may be made anew on each host
+				fmt.Fprintf(&b, " of %d", a.Mtime)
+			}
 		}
 		xattrs, err := s.as().Xattrs(a.Ino)
 		check(s.t, err)

@@ -80,6 +80,11 @@ func (s *site) work(rnd *rand.Rand, n *int) string {
 	}
 	free := func() string { return strings.TrimPrefix(pick(dirs)+"/"+string(rune('a'+rnd.IntN(5))), "/") }
 	text := fmt.Sprintf("%d by %s", *n, s.self.Short())
+	if p := pick(files); p != "" && rnd.IntN(12) == 0 {
+		at := sharefs.Time(rnd.IntN(4)) * 1e9
+		s.touch(p, at)
+		return fmt.Sprintf("touch -d @%d %s", at/1e9, p)
+	}
 	switch verb := rnd.IntN(25); {
 	case verb < 3:
 		if p := free(); s.find(p) == 0 && strings.Count(p, "/") < 4 {
