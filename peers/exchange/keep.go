@@ -213,10 +213,19 @@ func (p *peer) asked(kind int, do func() []record.ID, reply func([]record.ID) []
 	}
 }
 
+// hearsAnswers reports whether the peer may be told an answer. One for who may not would wait as long as the session lasts, with all that he asks after it.
+func (p *peer) hearsAnswers() bool {
+	_, err := p.x.cfg.Policy().Whole(p.id)
+	return err == nil
+}
+
 // askedToKeep answers who asks for a promise.
 func (p *peer) askedToKeep(m *wire.Keep) {
+	if !p.hearsAnswers() {
+		return
+	}
 	var do func() []record.ID
-	if _, err := p.x.cfg.Policy().Whole(p.id); err == nil && p.x.cfg.Keep != nil {
+	if p.x.cfg.Keep != nil {
 		do = func() []record.ID { return p.x.cfg.Keep(p.id, m.Versions) }
 	}
 	p.asked(0, do, func(yes []record.ID) []byte { return wire.KeptMessage(wire.Kept{Number: m.Number, Versions: yes}) })
@@ -230,8 +239,11 @@ func (p *peer) askedToRelease(m *wire.Release) error {
 	if version < wire.VersionRelease {
 		return refuse(fmt.Sprintf("a message of version %d of the exchange, where %d was agreed on", wire.VersionRelease, version))
 	}
+	if !p.hearsAnswers() {
+		return nil
+	}
 	var do func() []record.ID
-	if _, err := p.x.cfg.Policy().Whole(p.id); err == nil && p.x.cfg.Release != nil {
+	if p.x.cfg.Release != nil {
 		do = func() []record.ID { return p.x.cfg.Release(p.id, m.Versions, m.Instead) }
 	}
 	p.asked(1, do, func(yes []record.ID) []byte {

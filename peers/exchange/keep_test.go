@@ -79,7 +79,7 @@ func TestAskingForAPromiseBack(t *testing.T) {
 	}
 }
 
-// Who is asked answers for each question, with nothing for who may not read all of the share, and for what goes beyond a few at once; many questions end nothing.
+// Who is asked answers for each question, with nothing for what goes beyond a few at once; many questions end nothing.
 func TestBeingAskedForAPromiseBack(t *testing.T) {
 	leakCheck(t)
 	gate := make(chan struct{})
@@ -140,6 +140,46 @@ func TestBeingAskedForAPromiseBack(t *testing.T) {
 		t.Errorf("%+v", bye)
 	}
 	wait(t, "it is named", func() bool { return isKind(a.blame(near), sharefs.KindInvalid) })
+}
+
+// Who may not read all of the share gets no answer, however much he asks, and what cannot be sent to him is not kept.
+func TestQuestionsOfWhoMayNotRead(t *testing.T) {
+	leakCheck(t)
+	asked := func(peer sharefs.PeerID, ids []record.ID) []record.ID {
+		t.Errorf("%v is heard", peer)
+		return ids
+	}
+	a := newAlone(t, Limits{}, func(c *Config) {
+		c.Keep = asked
+		c.Release = func(peer sharefs.PeerID, ids []record.ID, _ bool) []record.ID { return asked(peer, ids) }
+	})
+	o := a.meet(far, trust.Paired)
+	if err := o.w.Hello(wire.Hello{Lowest: 1, Highest: 2}); err != nil {
+		t.Fatal(err)
+	}
+	until[*wire.Hello](o)
+	var all []*peer
+	wait(t, "the hello is taken", func() bool {
+		all = a.Exchange.all()
+		if len(all) != 1 {
+			return false
+		}
+		all[0].mu.Lock()
+		defer all[0].mu.Unlock()
+		return all[0].greeted
+	})
+	ids := []record.ID{{1}}
+	for n := range uint32(20) {
+		all[0].askedToKeep(&wire.Keep{Number: n, Versions: ids})
+		if err := all[0].askedToRelease(&wire.Release{Number: n, Versions: ids}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all[0].mu.Lock()
+	defer all[0].mu.Unlock()
+	if n := len(all[0].keeps.out); n > 0 {
+		t.Errorf("%d answers wait for a permission", n)
+	}
 }
 
 // Answers that nobody waits for, of whatever number and however many, change nothing.
