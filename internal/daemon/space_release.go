@@ -48,7 +48,7 @@ func (s *space) reclaim(ids []record.ID, instead bool, but func(sharefs.PeerID) 
 	if r == nil || len(ids) == 0 {
 		return nil, nil
 	}
-	left, err := r.Settle(ids, s.relying())
+	left, err := r.Settle(ids, s.relying)
 	if err != nil || ex == nil {
 		return nil, err
 	}

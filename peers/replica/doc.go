@@ -101,7 +101,7 @@
 //	          author (32) → since when something of him is held (8)
 //	12 scope  peer (32) → id of the log of what it may read (16), the last number that was given (8);
 //	          peer (32), number (8) → id of a record (32), of a removal the path that it took away
-//	13 promise version (32) → 1, then peers (32 each) to whom, 16 at most; none where that was not noted
+//	13 promise version (32) → 2, then all peers (32 each) to whom; of an older build: 1, then some of them, or none
 //	14 making file (16) that is about to be made here → link (8) of its name, the inode (8) that it is made as, 1; of an older build: link (8), the highest inode before (8)
 //	15 unsigned record (32) whose signature is not its author's → nothing
 //	16 away   peer (32), file (16), link (8) of a name that it was told and may not read where it is now → the path of that when it went, or when it was removed

@@ -25,12 +25,13 @@ func (r *Replica) Promises(after record.ID, most int) (list []record.ID, err err
 	return list, err
 }
 
-// Settle ends what was promised to others than peers, who are all that there are, and returns who relies on which of some versions still. Of a row by an older build, which does not name all
-// of them, that may be each of the peers.
-func (r *Replica) Settle(ids []record.ID, peers []sharefs.PeerID) (left []Promised, err error) {
+// Settle ends what was promised to others than the peers that there are, and returns who relies on which of some versions still. Of a row by an older build, which does not name all of them, that
+// may be each of the peers. Who they are is asked while nothing is promised: to one that has come since something may be.
+func (r *Replica) Settle(ids []record.ID, all func() []sharefs.PeerID) (left []Promised, err error) {
 	p := &r.promised
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	peers := all()
 	var rows []Row
 	for _, id := range ids {
 		value, ok, err := r.cfg.Store.Get(spacePromise, id[:])

@@ -166,7 +166,8 @@ func TestAReleaseIsForOneQuestion(t *testing.T) {
 	a.reopen()
 	is("after a restart", two)
 	promise(gone)
-	if left, err := a.rep.Settle(ids, []sharefs.PeerID{one, two}); err != nil || len(left) != 1 || !slices.Equal(left[0].To, []sharefs.PeerID{two}) {
+	peers := func() []sharefs.PeerID { return []sharefs.PeerID{one, two} }
+	if left, err := a.rep.Settle(ids, peers); err != nil || len(left) != 1 || !slices.Equal(left[0].To, []sharefs.PeerID{two}) {
 		t.Error(left, err)
 	}
 	is("one is no peer any more", two)
@@ -177,7 +178,7 @@ func TestAReleaseIsForOneQuestion(t *testing.T) {
 	if _, err := a.rep.LetGo(ids[0]); sharefs.KindOf(err) != sharefs.KindBusy {
 		t.Error(err)
 	}
-	_, err = a.rep.Settle(ids, []sharefs.PeerID{one, two})
+	_, err = a.rep.Settle(ids, peers)
 	check(t, err)
 	is("named", one, two)
 	for _, id := range []sharefs.PeerID{one, two} {
