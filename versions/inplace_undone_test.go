@@ -42,13 +42,15 @@ func lossy(t *testing.T) (disk string, lose func()) {
 // TestWhatPowerLossUndoes takes the power from a disk that knows the rows of versions and not yet that other files took the place of live ones, or what was written to them: each file holds
 // its newest version again, and no version takes another one back.
 func TestWhatPowerLossUndoes(t *testing.T) {
-	t.Run("of what versions say", func(t *testing.T) { losePower(t, true) })
-	t.Run("of what none says", func(t *testing.T) { losePower(t, false) })
+	for _, before := range []string{"at rest", "touched", "dated", "written"} {
+		t.Run(before, func(t *testing.T) { losePower(t, before) })
+	}
 }
 
-// losePower has files hold what other hosts wrote, and one what somebody wrote here, takes the power from the disk, and looks at what a start makes of it. Known: what they held before is known by the
-// stamps of versions.
-func losePower(t *testing.T, known bool) {
+// losePower has files hold what other hosts wrote, and one what somebody wrote here, takes the power from the disk, and looks at what a start makes of it. Before tells what was done with the files
+// right before they were staged: nothing; they were touched, so that no version tells their stamps; another host set their times; or they were written, and the disk wrote half of that down meanwhile.
+func losePower(t *testing.T, before string) {
+	known := before == "at rest"
 	disk, lose := lossy(t)
 	store := filepath.Join(disk, "store")
 	check(t, os.Mkdir(store, 0o700))
@@ -69,7 +71,7 @@ func losePower(t *testing.T, known bool) {
 			change[0] = sparse{}
 		}
 		p.file(t, fmt.Sprint("f", i), change)
-		if !known { // its stamp is not that of its version
+		if before == "touched" { // its stamp is not that of its version
 			check(t, os.Chmod(filepath.Join(store, "live", p.here.live.name(p.ino)), 0o600))
 		}
 		list = append(list, changed{p.ino, []string{change[0].text, change[1].text}})
@@ -80,6 +82,20 @@ func losePower(t *testing.T, known bool) {
 	check(t, p.here.unmark())
 	check(t, p.here.Sync())
 
+	for i := range targets {
+		switch ino := targets[i].Onto; before {
+		case "dated":
+			check(t, p.here.SetMtime(ino, 1_600_000_000_000_000_000, owns[i]))
+		case "written":
+			h := must[*Handle](t)(p.here.Open(ino, unix.O_WRONLY|unix.O_TRUNC, root))
+			writeAll(t, h, "half")
+			check(t, p.here.live.sync())
+			writeAll(t, h, "halves")
+			check(t, h.Close())
+			owns[i] = newestKept(t, p.here, ino).Own
+			list[i].texts = slices.Insert(list[i].texts, 1, "halves")
+		}
+	}
 	staged, errs, err := p.here.Stage(targets)
 	check(t, err)
 	for i, s := range staged {
