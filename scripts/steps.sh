@@ -5,7 +5,7 @@ failed=
 out=$(mktemp -d)
 trap 'rm -r "$out"' EXIT
 
-# step NAME COMMAND…: runs it, tells how long it took, and notes a failure.
+# step NAME COMMAND…: runs it, tells how long that took, and notes a failure.
 step() {
 	name=$1
 	shift
@@ -19,13 +19,27 @@ step() {
 	fi
 }
 
+# beside NAME COMMAND…: begins a step that goes on beside those that follow, until joined NAME waits for it.
+declare -A pids
+beside() {
+	"${@:2}" >"$out/$1.out" 2>&1 &
+	pids[$1]=$!
+}
+joined() { step "$1" join "$1"; }
+join() {
+	status=0
+	wait "${pids[$1]}" || status=$?
+	cat "$out/$1.out"
+	return $status
+}
+
 # tests NAME FLAGS…: go test with a readable report of its JSON, which is added up at the end.
 tests() {
-	json=$out/$1.json
+	json=$out/$1.json errors=$out/$1.errors
 	shift
 	status=0
-	go test -json "$@" >"$json" 2>"$out/errors" || status=$?
-	cat "$out/errors"
+	go test -json "$@" >"$json" 2>"$errors" || status=$?
+	cat "$errors"
 	"$out/testsum" "$json" || status=1
 	return $status
 }
