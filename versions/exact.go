@@ -90,6 +90,15 @@ func (t *Tree) PutLink(ino, parent sharefs.Ino, name string) error {
 	return nil
 }
 
+// PutMode gives an inode other permission bits, as [Tree.Setattr] does. The kernel is told: it would let in by the old ones as long as it keeps them.
+func (t *Tree) PutMode(ino sharefs.Ino, mode uint32, who Caller) error {
+	if _, err := t.Setattr(ino, &SetAttr{Mode: &mode}, who); err != nil {
+		return err
+	}
+	t.forgetAttr(ino)
+	return nil
+}
+
 // Name is a name and the inode that has it, according to somebody's account.
 type Name struct {
 	Parent sharefs.Ino

@@ -207,7 +207,7 @@ func (t Tree) SetMode(ino sharefs.Ino, mode uint16) error {
 		return nil
 	}
 	op := t.operate()
-	_, err := t.Setattr(ino, &versions.SetAttr{Mode: &m}, t.Owner)
+	err := t.PutMode(ino, m, t.Owner)
 	op.End(err, versions.OpChange{Verb: versions.OpAttributes, Ino: ino})
 	return err
 }
