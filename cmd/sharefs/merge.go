@@ -32,10 +32,12 @@ func (x *merging) read() error {
 		switch {
 		case s.Type != "file":
 			return refuse("one of its versions is a " + s.Type + ": rename or remove one of them, or --take NAME")
-		case s.Number == 0:
-			return &sharefs.Error{Path: term.Quote(x.f.Given), Kind: sharefs.KindAgain, Detail: "the version of " + term.Clean(s.Take) + " is not here yet"}
 		}
-		text, large, err := text(x.at(s.Number))
+		at := x.f.By(s.Take) // of which there is no number here, as of a file that two hosts had before they met
+		if s.Number > 0 {
+			at = x.at(s.Number)
+		}
+		text, large, err := text(at)
 		switch {
 		case err != nil:
 			return err
@@ -89,11 +91,11 @@ func (x *merging) end(ctx context.Context, text string) (rest bool, err error) {
 	if i := slices.Index(x.texts, text); i >= 0 {
 		return false, x.take(x.c.Sides[i].ID)
 	}
-	h, err := x.f.History()
+	stands, err := x.stands()
 	if err != nil {
 		return false, err
 	}
-	if i := slices.IndexFunc(x.c.Sides, func(s report.Side) bool { return s.Live }); i < 0 || h.Live != x.c.Sides[i].Number {
+	if !stands {
 		return false, &sharefs.Error{Path: term.Quote(x.f.Given), Kind: sharefs.KindBusy, Detail: "was changed meanwhile: try again"}
 	}
 	if err := x.f.Write(text, "merged: "+strings.Join(x.names(), ", ")); err != nil {
@@ -113,6 +115,24 @@ func (x *merging) end(ctx context.Context, text string) (rest bool, err error) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// stands reports whether the file still holds the side that was live.
+func (x *merging) stands() (bool, error) {
+	i := slices.IndexFunc(x.c.Sides, func(s report.Side) bool { return s.Live })
+	if i < 0 {
+		return false, nil
+	}
+	if n := x.c.Sides[i].Number; n > 0 {
+		h, err := x.f.History()
+		return err == nil && h.Live == n, err
+	}
+	now, err := x.f.Now()
+	if err != nil {
+		return false, err
+	}
+	holds, _, err := text(now)
+	return string(holds) == x.texts[i], err
 }
 
 // ended ends the conflict as soon as what was written is one of its sides; it may have ended by that.

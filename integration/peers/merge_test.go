@@ -174,3 +174,37 @@ func TestMerge(t *testing.T) {
 		mounttest.WaitFor(t, "no conflict on "+h.name, func() bool { return len(h.conflicts()) == 0 })
 	}
 }
+
+// A file that two hosts had before they met merges on either of them, also where the content of the other version was never needed until then.
+func TestMergeOfWhatWasThereBefore(t *testing.T) {
+	hs := hosts(t, "", "anna", "bert")
+	a, b := hs[0], hs[1]
+	mine := map[*host]string{a: "of-anna", b: "of-bert"} // that on the host itself is later, and so live
+	a.write(mine[b], "one\nby anna\n")
+	b.write(mine[a], "one\nby bert\n")
+	a.write(mine[a], "one\nby anna\n")
+	b.write(mine[b], "one\nby bert\n")
+	pairByLink(t, a, b)
+	a.must("grant", "bert", "write")
+	b.must("grant", "anna", "write")
+	for _, h := range hs {
+		mounttest.WaitFor(t, "two conflicts on "+h.name, func() bool { return len(h.conflicts()) == 2 })
+	}
+	for _, h := range hs {
+		text, exit := h.attempt([]string{"VISUAL=sed -i '/^[<|=>]\\{7\\}/d'"}, "resolve", h.Path(mine[h]), "--merge", "--edit")
+		if exit != 0 {
+			t.Fatalf("on %s: %s", h.name, text)
+		}
+	}
+	alike(t, "what was merged", hs, func(tree map[string]string) bool {
+		for _, name := range mine {
+			if !strings.Contains(tree[name], "by anna\n") || !strings.Contains(tree[name], "by bert\n") {
+				return false
+			}
+		}
+		return true
+	})
+	for _, h := range hs {
+		mounttest.WaitFor(t, "no conflict on "+h.name, func() bool { return len(h.conflicts()) == 0 })
+	}
+}

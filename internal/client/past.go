@@ -71,6 +71,11 @@ func (f *File) At(v *Version) Point {
 	return Point{Number: v.Number, Time: v.Time, Name: f.Given + "@@" + number, path: f.past + number}
 }
 
+// By returns the point of the version of the file that a host wrote, of those in conflict. Reading it fetches what is not here.
+func (f *File) By(host string) Point {
+	return Point{Name: f.Given + "@@" + host, Other: true, path: f.Path + "@@" + host}
+}
+
 // Now returns the point of the live content.
 func (f *File) Now() (Point, error) {
 	info, err := os.Stat(f.Path)
