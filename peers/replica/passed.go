@@ -53,6 +53,9 @@ func (r *Replica) passedOf(author sharefs.PeerID) *passed {
 // passOver counts an item of which nothing is kept. The error is of [sharefs.KindCorrupt]: a wrong signature.
 func (r *Replica) passOver(from sharefs.PeerID, i *Item) error {
 	author, id := i.Records[0].Author, i.Records[0].ID()
+	if i.Batch == nil && r.have(id) || i.Batch != nil && r.taken(i.Batch) { // it counts as it did when it was taken
+		return nil
+	}
 	p := r.passed[author]
 	if i.Batch == nil {
 		if p != nil && p.has(id) || r.passedSingles >= mostPassedSingles {

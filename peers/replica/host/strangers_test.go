@@ -214,3 +214,40 @@ func TestStrangersAtRandom(t *testing.T) {
 		}
 	}
 }
+
+// What was taken of somebody before he was shut out counts as it did, so it is not left out when it comes again by another; what he wrote later is.
+func TestWhatWasTakenIsNotLeftOut(t *testing.T) {
+	all := sites(t, 3)
+	a, b, c := all[0], all[1], all[2]
+	a.write("f", "by a")
+	meet(t, b, a)
+	b.standing = func(author sharefs.PeerID) replica.Standing {
+		if author == a.self {
+			return replica.PassedOver
+		}
+		return replica.Merged
+	}
+	b.reopen()
+	meet(t, c, a)
+	leftOut := func() (n uint64) {
+		t.Helper()
+		meet(t, b, c)
+		list, err := b.rep.PassedOver()
+		check(t, err)
+		for _, p := range list {
+			n += p.Records
+		}
+		return n
+	}
+	if n := leftOut(); n != 0 {
+		t.Errorf("%d records that are here are left out", n)
+	}
+	a.write("f", "by a again")
+	meet(t, c, a)
+	if n := leftOut(); n == 0 {
+		t.Error("nothing is left out")
+	}
+	if b.read(b.find("f")) != "by a" {
+		t.Error(b.shows())
+	}
+}
