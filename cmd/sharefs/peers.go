@@ -256,6 +256,8 @@ func (a *app) listPeers(all []report.Peer) error {
 			if p.Error != "" {
 				state += "; " + term.Clean(p.Error)
 			}
+		case p.Level == report.Former:
+			state = "this host, before it came back from its backup: what it wrote counts here"
 		case p.Lost:
 			state = "its key is lost"
 		case p.Level == trust.Blocked.String():

@@ -87,7 +87,7 @@ func (d *Daemon) peersStatus() *status.Peers {
 	if d.peers.hub == nil {
 		return nil
 	}
-	at, all := d.peers.hub.Pairing(), d.peers.hub.Peers()
+	at, all := d.peers.hub.Pairing(), slices.DeleteFunc(d.peers.hub.Peers(), func(p report.Peer) bool { return p.Level == report.Former })
 	if len(all) == 0 && at.Listening == "" && at.Error == "" {
 		return nil
 	}

@@ -345,8 +345,8 @@ func (r *recoverer) work(d *Daemon) error {
 	if err != nil {
 		return d.explain(err)
 	}
-	if r.peers != nil {
-		r.report.Notes = append(r.report.Notes, "this is a new host for its peers: pair with them (sharefs pair), and have those that keep its backup go on with it (sharefs grant NAME store here, sharefs peers limit NAME quota=… there)")
+	if err := r.succeed(d.store); err != nil {
+		return err
 	}
 	return d.store.Recovered()
 }

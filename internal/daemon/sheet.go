@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"os"
@@ -78,12 +79,12 @@ func PrintSheet(source string, options *mountopt.Options) (*Sheet, error) {
 	if _, err := s.Line(); err != nil {
 		return nil, err
 	}
-	s.Host, s.Now = hostname(), time.Now()
+	s.Host, s.Now = cmp.Or(c.Peers.HostName(), hostname()), time.Now()
 	who := "an unknown user"
 	if u, err := user.Current(); err == nil {
 		who = u.Username
 	}
-	s.Before, err = store.NoteSheet(dir, who+" on "+s.Host, s.Now)
+	s.Before, err = store.NoteSheet(dir, who+" on "+hostname(), s.Now)
 	return s, err
 }
 

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"path/filepath"
@@ -34,6 +35,18 @@ func openBucket(c *config.Tier) (*s3.Bucket, error) {
 	return s3.Open(s3.Config{
 		Host: place.Host, Plain: place.HTTP, Bucket: place.Bucket, Prefix: place.Prefix, Region: c.Region, Credentials: c.Credentials, Rate: int64(c.Rate),
 	})
+}
+
+// hostName is what this host is called where it keeps its store.
+func (d *Daemon) hostName() string { return cmp.Or(d.store.Config.Peers.HostName(), hostname()) }
+
+// authors are the keys by which this store was known, the one in use first.
+func (d *Daemon) authors() []sharefs.PeerID {
+	all := []sharefs.PeerID{d.store.Keys.Peer()}
+	if b := d.peers.book; b != nil {
+		all = append(all, b.Former()...)
+	}
+	return all
 }
 
 func hostname() string {
@@ -102,7 +115,7 @@ func (d *Daemon) startTier() {
 	}
 	d.tier, err = tier.Start(tier.Config{
 		Bucket: d.bucket, Source: d.tree.TierSource(), Key: versions.TierKey(first), State: state,
-		Host: hostname(), Every: tierEvery, Look: tierLook, Keep: tierKeep, Take: d.store.Config.Tier.TakeOver, Named: d.packs.Named, TakeBack: d.tree.TakeBack, About: versions.SealForTier(first, about),
+		Host: d.hostName(), Authors: d.authors(), Every: tierEvery, Look: tierLook, Keep: tierKeep, Take: d.store.Config.Tier.TakeOver, Named: d.packs.Named, TakeBack: d.tree.TakeBack, About: versions.SealForTier(first, about),
 		Keys: func() []byte { return versions.SealKeysForTier(d.tree.Keys()) }, Log: d.log.With("part", "tier"),
 	})
 	if err != nil {

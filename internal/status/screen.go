@@ -69,7 +69,8 @@ func (s *Status) Screen(peers []report.Peer, now time.Time, width int) string {
 				line([]string{"Coming", ""}[min(i, 1)], "%s", text)
 			}
 		}
-		for _, text := range peerTable(peers, now, width) {
+		others := slices.DeleteFunc(slices.Clone(peers), func(p report.Peer) bool { return p.Level == report.Former })
+		for _, text := range peerTable(others, now, width) {
 			b.WriteString(cut(text, width) + "\n")
 		}
 	}

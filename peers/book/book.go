@@ -22,6 +22,8 @@ const (
 	ByLink = "link"
 	ByLAN  = "lan"
 	ByHand = "hand"
+
+	ByRecovery = "recovery" // it is this host itself, by a key that it had before
 )
 
 // Peer is one that is known.
@@ -34,7 +36,7 @@ type Peer struct {
 	Seen   time.Time      `json:"seen,omitzero"`   // last connected
 	Given  []string       `json:"given,omitempty"` // addresses that the user named
 	Found  []string       `json:"found,omitempty"` // addresses that worked, or that it named, the latest first
-	Lost   bool           `json:"lost,omitempty"`  // revoked in favour of another key
+	Lost   bool           `json:"lost,omitempty"`  // another key has taken its place
 	Limits Limits         `json:"limits,omitzero"`
 	Keys   int            `json:"keys,omitempty"` // share keys that it was the first to bring here
 

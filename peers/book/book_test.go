@@ -285,3 +285,31 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// The keys that a host had before it came back are in its book, under names of their own, until something else is said about them.
+func TestFormerKeysOfThisHost(t *testing.T) {
+	b := newBook(t)
+	b.Add(id(1), "anna-lost", ByLink, nil, nil, now)
+	for i, n := range []byte{3, 2, 2, 1} {
+		if err := b.AddFormer(id(n), "anna", now.Add(time.Duration(-i)*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.again(t)
+	if got := b.names(); got != "anna-lost=paired anna-lost-2=blocked anna-lost-3=blocked" {
+		t.Error(got)
+	}
+	if got := b.Former(); !slices.Equal(got, []sharefs.PeerID{id(3), id(2)}) {
+		t.Error(got)
+	}
+	if p, _ := b.Peer(id(3)); !p.Lost || p.How != ByRecovery {
+		t.Errorf("%+v", p)
+	}
+	if _, err := b.Revoke("anna-lost-2"); err != nil || !slices.Equal(b.Former(), []sharefs.PeerID{id(2)}) {
+		t.Error(err, b.Former())
+	}
+	if a, err := b.Add(id(2), "anna", ByLink, nil, nil, now); err != nil || !a.Freed || len(b.Former()) > 0 || a.Peer.Lost {
+		t.Errorf("%+v, %v", a, err)
+	}
+	b.again(t)
+}

@@ -66,6 +66,35 @@ func (b *Book) Add(id sharefs.PeerID, name, how string, given, found []string, n
 	return a, err
 }
 
+// lostName is what a host is called whose key is lost.
+func (b *Book) lostName(name string) string {
+	return free(CleanName(name+"-lost"), func(s string) bool { return named(b.peers, s) })
+}
+
+// AddFormer takes a key up that this host, called so, had before it came back from a backup ([trust.Policy.Former]). One that is known stays what it is.
+func (b *Book) AddFormer(id sharefs.PeerID, name string, now time.Time) error {
+	if _, known := b.Peer(id); known {
+		return nil
+	}
+	return b.change(func(n *Book) error {
+		n.peers = append(n.peers, Peer{ID: id, Name: n.lostName(name), How: ByRecovery, Paired: now.UTC().Truncate(time.Second), Lost: true})
+		n.policy = n.policy.WithFormer(id)
+		return nil
+	})
+}
+
+// Former lists the keys that this host had before, the latest first.
+func (b *Book) Former() (ids []sharefs.PeerID) {
+	all, policy := b.Peers(), b.Policy()
+	slices.SortStableFunc(all, func(x, y Peer) int { return y.Paired.Compare(x.Paired) })
+	for i := range all {
+		if policy.Former(all[i].ID) {
+			ids = append(ids, all[i].ID)
+		}
+	}
+	return ids
+}
+
 // merge puts what is new before what was there, each once, as many as may be.
 func merge(fresh, old []string) (out []string) {
 	for _, a := range append(slices.Clone(fresh), old...) {
@@ -209,7 +238,7 @@ func (b *Book) Replace(old, by string) (was, is Peer, err error) {
 		}
 		i, j := n.index(o.ID), n.index(y.ID)
 		name := o.Name
-		n.peers[i].Name = free(CleanName(name+"-lost"), func(s string) bool { return named(n.peers, s) })
+		n.peers[i].Name = n.lostName(name)
 		n.peers[i].Lost = true
 		n.peers[j].Name = name
 		n.policy = n.policy.Forget(o.ID).Grant(trust.Rule{Peer: o.ID, Level: trust.Blocked})

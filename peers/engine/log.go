@@ -19,6 +19,9 @@ import (
 // Standing is what records of an author count under a policy: what he may do all over the share, or, if that is not the same everywhere ([Where]), where he may do most. Of whom it is
 // PassedOver nothing counts.
 func Standing(p trust.Policy, author sharefs.PeerID) replica.Standing {
+	if p.Former(author) {
+		return replica.Merged
+	}
 	return standing(p.Most(author))
 }
 

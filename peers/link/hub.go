@@ -217,6 +217,9 @@ func (h *Hub) takeOver() (end []*esp.Session, some bool) {
 	seen := map[sharefs.PeerID]bool{}
 	for i := range known {
 		id := known[i].ID
+		if policy.Former(id) { // nobody is to answer to it
+			continue
+		}
 		seen[id] = true
 		p := h.peers[id]
 		if p == nil {

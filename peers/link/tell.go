@@ -16,7 +16,11 @@ func (h *Hub) Peers() []report.Peer {
 	known, policy := h.cfg.Book.Peers(), h.cfg.Book.Policy()
 	out := make([]report.Peer, 0, len(known))
 	for i := range known {
-		out = append(out, h.peerReport(&known[i], policy.Most(known[i].ID).String()))
+		level := policy.Most(known[i].ID).String()
+		if policy.Former(known[i].ID) {
+			level = report.Former
+		}
+		out = append(out, h.peerReport(&known[i], level))
 	}
 	return out
 }

@@ -43,6 +43,9 @@ type Limits struct {
 	Text    string `json:"text"`             // as words of sharefs peers limit
 }
 
+// Former is what stands for a level where a key is one that this host had before it came back from a backup.
+const Former = "former"
+
 // Here is what this host is called among those who wrote something.
 const Here = "here"
 
@@ -155,10 +158,12 @@ func (p *Peer) Text() string {
 	line("Id", "%s", p.ID)
 	line("Level", "%s", p.Level)
 	line("Paired", "%s, by %s", when(p.Paired), p.How)
-	if p.Lost {
+	if p.Lost && p.Level != Former {
 		line("", "its key is lost: another one has taken its place")
 	}
 	switch {
+	case p.Level == Former:
+		line("", "this host had it before it came back from a backup: what was signed with it counts here, and nobody who has it is let in; sharefs revoke %s ends that", p.Name)
 	case p.Connected:
 		line("Connected", "since %s, %s, round trip %.1f ms", when(p.Since), p.Path, p.RTTMS)
 		if p.Error != "" {

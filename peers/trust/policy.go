@@ -26,11 +26,13 @@ type Policy struct {
 type peer struct {
 	ceiling Level
 	rules   []Rule
+	former  bool // see [Policy.Former]
 }
 
-// Grant returns a policy in which the rule stands; one of the same peer and pattern gives way.
+// Grant returns a policy in which the rule stands; one of the same peer and pattern gives way. A former key of this host is that of a peer then.
 func (p Policy) Grant(r Rule) Policy {
 	return p.with(r.Peer, func(e *peer) {
+		e.former = false
 		e.rules = append(slices.DeleteFunc(slices.Clone(e.rules), func(old Rule) bool { return old.Pattern == r.Pattern }), r)
 		sortRules(e.rules)
 	})
@@ -68,13 +70,25 @@ func (p Policy) with(id sharefs.PeerID, change func(*peer)) Policy {
 	if next == nil {
 		next = map[sharefs.PeerID]peer{}
 	}
-	if e.ceiling == Manage && len(e.rules) == 0 {
+	if e.empty() {
 		delete(next, id)
 	} else {
 		next[id] = e
 	}
 	return Policy{next}
 }
+
+// empty reports whether nothing is said.
+func (e *peer) empty() bool { return e.ceiling == Manage && len(e.rules) == 0 && !e.former }
+
+// WithFormer returns a policy in which a key is one that this host had before it came back from a backup, and nothing else is said about it.
+func (p Policy) WithFormer(id sharefs.PeerID) Policy {
+	return p.Forget(id).with(id, func(e *peer) { e.former = true })
+}
+
+// Former reports whether a key is one that this host had before. What it has signed counts as this host's own, whoever brings it. Its level is Blocked: who has the key now, such
+// as a thief of the disk, is let in by no host and given nothing.
+func (p Policy) Former(id sharefs.PeerID) bool { return p.peers[id].former }
 
 func sortRules(rules []Rule) {
 	slices.SortFunc(rules, func(a, b Rule) int { return cmp.Compare(a.Pattern.text, b.Pattern.text) })
@@ -164,6 +178,9 @@ func (p Policy) Print(id sharefs.PeerID) [32]byte {
 	if known {
 		h.Write([]byte{byte(e.ceiling)})
 	}
+	if e.former {
+		h.Write([]byte("former"))
+	}
 	for _, r := range e.rules {
 		h.Write([]byte{byte(r.Level)})
 		h.Write(append([]byte(r.Pattern.text), 0)) // no pattern has a NUL in it
@@ -210,13 +227,14 @@ type Explanation struct {
 	Rules   []Rule // that speak of the path; the first one wins
 	Places  []int  // how many names the place has that each of them names
 	Default Level  // what counts where there are no such rules
+	Former  bool   // it is a former key of this host
 	Capped  bool   // the ceiling is lower than what the rules say
 }
 
 // Explain returns how a peer's level at a path comes about.
 func (p Policy) Explain(id sharefs.PeerID, path string) Explanation {
 	e := p.peers[id]
-	x := Explanation{Path: path, Ceiling: e.ceiling}
+	x := Explanation{Path: path, Ceiling: e.ceiling, Former: e.former}
 	if len(e.rules) > 0 {
 		x.Default = Paired
 	}

@@ -13,9 +13,11 @@ import (
 //	# a comment
 //	ceiling PEER LEVEL
 //	grant   PEER LEVEL [PATH]
+//	former  PEER
 //
 // Words are parted by spaces and tabs; one that holds such, quotes or bytes that do not print stands in double quotes, as a Go string. A peer is whatever the caller
-// resolves, such as a name or a key. A line without a path is for the whole share. No peer has two ceilings, and none two rules of one path.
+// resolves, such as a name or a key. A line without a path is for the whole share. No peer has two ceilings, and none two rules of one path. Of a former key of this
+// host nothing is granted.
 
 // TextMax bounds the text form, in bytes.
 const TextMax = 1 << 20
@@ -44,19 +46,22 @@ func Parse(text string, resolve func(word string) (sharefs.PeerID, bool)) (Polic
 			continue
 		}
 		verb := words[0]
-		if verb != "grant" && verb != "ceiling" {
-			return refuse(nil, "%s: a line begins with \"grant\" or \"ceiling\"", quote(verb))
+		wants, known := map[string][2]int{"grant": {3, 4}, "ceiling": {3, 3}, "former": {2, 2}}[verb] // words, at least and at most
+		if !known {
+			return refuse(nil, "%s: a line begins with \"grant\", \"ceiling\" or \"former\"", quote(verb))
 		}
-		if most := map[string]int{"grant": 4, "ceiling": 3}[verb]; len(words) < 3 || len(words) > most {
-			return refuse(nil, "%d words: it is \"grant PEER LEVEL [PATH]\" or \"ceiling PEER LEVEL\"", len(words))
+		if len(words) < wants[0] || len(words) > wants[1] {
+			return refuse(nil, "%d words: it is \"grant PEER LEVEL [PATH]\", \"ceiling PEER LEVEL\" or \"former PEER\"", len(words))
 		}
 		id, ok := resolve(words[1])
 		if !ok || id.IsZero() {
 			return refuse(nil, "%s: no peer of this name", quote(words[1]))
 		}
-		level, err := ParseLevel(words[2])
-		if err != nil {
-			return refuse(err, "")
+		var level Level
+		if len(words) > 2 {
+			if level, err = ParseLevel(words[2]); err != nil {
+				return refuse(err, "")
+			}
 		}
 		var pattern Pattern
 		if len(words) == 4 {
@@ -73,17 +78,23 @@ func Parse(text string, resolve func(word string) (sharefs.PeerID, bool)) (Polic
 		if !known {
 			e.ceiling = Manage
 		}
-		if verb == "ceiling" {
+		switch verb {
+		case "ceiling":
 			e.ceiling = level
-		} else {
+		case "former":
+			e.former = true
+		default:
 			e.rules = append(e.rules, Rule{id, pattern, level})
+		}
+		if e.former && len(e.rules) > 0 {
+			return refuse(nil, "%s is a former key of this host, and a peer: remove one of the lines", quote(words[1]))
 		}
 		peers[id] = e
 	}
 	// Each peer once: growing a policy rule by rule would copy it each time.
 	for id, e := range peers {
 		sortRules(e.rules)
-		if e.ceiling == Manage && len(e.rules) == 0 {
+		if e.empty() {
 			delete(peers, id)
 			continue
 		}
@@ -100,6 +111,9 @@ func (p Policy) Format(name func(sharefs.PeerID) string) string {
 	var b strings.Builder
 	for _, id := range p.Peers() {
 		e, who := p.peers[id], word(name(id))
+		if e.former {
+			fmt.Fprintf(&b, "former %s\n", who)
+		}
 		if e.ceiling != Manage {
 			fmt.Fprintf(&b, "ceiling %s %s\n", who, e.ceiling)
 		}
@@ -116,6 +130,9 @@ func (p Policy) Format(name func(sharefs.PeerID) string) string {
 
 // String writes an explanation for people: the level, then the rules that speak of the path, the one that won first.
 func (x Explanation) String() string {
+	if x.Former {
+		return "former: this host had the key before it came back from a backup: what was signed with it is live, and nobody who has it is let in or receives anything\n"
+	}
 	var b strings.Builder
 	r := x.Level.Rights()
 	fmt.Fprintf(&b, "%s: receives %s; what it writes %s\n", x.Level, r.Receives, r.Does)

@@ -17,12 +17,14 @@ import (
 // there. In the bucket: "sharefs-root-2\n", a nonce of 12 random bytes, and JSON, compressed (gzip, RFC 1952) and sealed (AES-256-GCM, with what stands before it bound)
 // with a key that follows from the share key: whoever has the bucket and not the key learns when a root was written, and how long it is.
 type Root struct {
-	Store   string    `json:"store"` // whose it is: 16 random bytes, hexadecimal
-	Nonce   string    `json:"nonce"` // of this root: 16 random bytes, hexadecimal
-	Number  uint64    `json:"number"`
-	Host    string    `json:"host"` // who wrote it
-	Written time.Time `json:"written"`
-	Config  []byte    `json:"config,omitempty"` // of the store, sealed by whoever has it
+	Store  string `json:"store"` // whose it is: 16 random bytes, hexadecimal
+	Nonce  string `json:"nonce"` // of this root: 16 random bytes, hexadecimal
+	Number uint64 `json:"number"`
+	Host   string `json:"host"` // who wrote it
+	// Authors are the public keys with which this store has signed what it told others, the one in use first; empty: a version before this wrote the root.
+	Authors []sharefs.PeerID `json:"authors,omitempty"`
+	Written time.Time        `json:"written"`
+	Config  []byte           `json:"config,omitempty"` // of the store, sealed by whoever has it
 	// Keys are the share keys beside the first, sealed by whoever has the first; empty: there are none.
 	Keys []byte `json:"keys,omitempty"`
 	// Files are what a restore needs.

@@ -48,12 +48,14 @@ type Source interface {
 type Config struct {
 	Bucket Bucket
 	Source Source
-	Key    [32]byte      // of the share: what is said in the bucket is authenticated with one that follows from it
-	State  string        // path of a file that tells which root this store wrote last
-	Host   string        // who this is, for people
-	Every  time.Duration // at most so often the bucket is brought up to date
-	Look   time.Duration // so often it is seen, while nothing changes here, whether the bucket is still this store's; 0: never
-	Keep   time.Duration // for so long a file stays in the bucket that no root names any more
+	Key    [32]byte // of the share: what is said in the bucket is authenticated with one that follows from it
+	State  string   // path of a file that tells which root this store wrote last
+	Host   string   // who this is, for people
+	// Authors are the root's Authors.
+	Authors []sharefs.PeerID
+	Every   time.Duration // at most so often the bucket is brought up to date
+	Look    time.Duration // so often it is seen, while nothing changes here, whether the bucket is still this store's; 0: never
+	Keep    time.Duration // for so long a file stays in the bucket that no root names any more
 	// Ready, where not nil, errors as long as the bucket cannot be asked for anything: then nothing is looked at either.
 	Ready func() error
 	// Own: nobody but this store can write there. A root that is older than the one that was written last, or none at all, is then what the bucket was put back to, and is
@@ -603,7 +605,7 @@ func (u *Uploader) swap(ctx context.Context, files []File) error {
 
 // next returns the root that names the files.
 func (u *Uploader) next(files []File, now time.Time) *Root {
-	r := &Root{Store: u.state.Store, Nonce: random(), Number: u.state.Number + 1, Host: u.cfg.Host, Written: now, Config: u.cfg.About}
+	r := &Root{Store: u.state.Store, Nonce: random(), Number: u.state.Number + 1, Host: u.cfg.Host, Authors: u.cfg.Authors, Written: now, Config: u.cfg.About}
 	if u.cfg.Keys != nil {
 		r.Keys = u.cfg.Keys()
 	}

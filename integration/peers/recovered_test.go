@@ -1,0 +1,97 @@
+package peers
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sharefs/integration/mounttest"
+	"sharefs/peers/report"
+)
+
+// keptBy has a peer keep the past of a host.
+func (h *host) keptBy(k *host) {
+	h.t.Helper()
+	pairByLink(h.t, h, k)
+	k.must("peers", "limit", h.name, "quota=1GB")
+	h.must("grant", k.name, "store")
+}
+
+// sheet prints the recovery sheet of a host into a file, as it is mounted.
+func (h *host) sheet() string {
+	h.t.Helper()
+	text, err := h.on("recovery", "--no-code", "--store", h.Store)
+	h.do(err)
+	path := filepath.Join(mounttest.TempDir(h.t), "sheet")
+	h.do(os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+// recovered loses the store of a host that was killed, and makes it anew on another machine; it returns what the tool said.
+func (h *host) recovered(on *host, sheet string) (*host, string) {
+	h.t.Helper()
+	h.do(os.RemoveAll(h.Store))
+	made := filepath.Join(mounttest.TempDir(h.t), "store")
+	out, err := on.on("recover", "--store", made, "--sheet", sheet)
+	if err != nil {
+		h.t.Fatalf("%s, %v", out, err)
+	}
+	return &host{t: h.t, net: on.net, name: h.name, Mount: mounttest.Start(h.t, mode(), mounttest.On(made), mounttest.Through(on.net.Start))}, out
+}
+
+// A host comes back from what a peer keeps of it, as of a while ago. What it did after that others have: it has it again, by itself, as soon as it is paired with one of them; what was
+// removed stays removed; and nobody leaves anything out.
+func TestARecoveredHostHasWhatItWroteLast(t *testing.T) {
+	hs := hosts(t, "", "anna", "bert", "carl", "nova")
+	a, b, k, nova := hs[0], hs[1], hs[2], hs[3]
+	pairByLink(t, a, b)
+	a.must("grant", "bert", "write")
+	b.must("grant", "anna", "write")
+	for _, name := range []string{"kept", "removed", "renamed", "changed"} {
+		a.write(name, "first "+name)
+	}
+	b.write("by bert", "first by bert")
+	alike(t, "the beginning", hs[:2], func(tree map[string]string) bool { return len(tree) == 5 })
+	a.keptBy(k)
+	a.backedUp(k)
+	sheet, was := a.sheet(), a.id()
+	k.Unmount()
+	a.write("changed", "second changed")
+	a.do(os.Remove(a.Path("removed")))
+	a.do(os.Rename(a.Path("renamed"), a.Path("new name")))
+	a.write("late", "first late")
+	now := func(tree map[string]string) bool {
+		return len(tree) == 5 && has(tree, "kept", "first kept") && has(tree, "changed", "second changed") && has(tree, "new name", "first renamed") &&
+			has(tree, "late", "first late") && has(tree, "by bert", "first by bert")
+	}
+	alike(t, "what the backup lacks", hs[:2], now)
+	a.Settled()
+	a.Kill()
+	k.Mount.Mount()
+	back, out := a.recovered(nova, sheet)
+	if !strings.Contains(out, " is as anna kept it with the peer ") || !strings.Contains(out, "sharefs peers replace anna NEW") {
+		t.Error(out)
+	}
+	if p := back.peer("anna-lost"); p.Level != report.Former || p.ID != was || back.Status().Peers != nil && back.Status().Peers.Known > 0 {
+		t.Errorf("%+v, not of %s", p, was)
+	}
+	if out, err := b.feed(back.must("pair", "--link"), "pair", "-"); err != nil || !strings.Contains(out, "Paired with anna-2 (") {
+		t.Fatalf("%s, %v", out, err)
+	}
+	b.must("peers", "replace", "anna", "anna-2")
+	back.must("grant", "bert", "write")
+	b.must("grant", "anna", "write")
+	alike(t, "all of it", []*host{back, b}, now)
+	back.write("changed", "third changed")
+	b.write("late", "second late")
+	alike(t, "changes after that", []*host{back, b}, func(tree map[string]string) bool {
+		return has(tree, "changed", "third changed") && has(tree, "late", "second late") && len(tree) == 5
+	})
+	for _, h := range []*host{back, b} {
+		mounttest.WaitFor(t, "no conflict on "+h.name, func() bool { return len(h.conflicts()) == 0 })
+		if out := h.must("status") + h.must("peers"); strings.Contains(out, "left out") || !strings.Contains(out, "Problems     none") {
+			t.Errorf("%s leaves something out:\n%s", h.name, out)
+		}
+	}
+}
