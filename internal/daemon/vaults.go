@@ -11,7 +11,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -306,47 +305,6 @@ func (v *vaults) checkNow(word string) error {
 	}
 	all.Wait()
 	return errors.Join(errs...)
-}
-
-// status tells how a peer keeps the backup; nil: it is not to.
-func (v *vaults) status(id sharefs.PeerID) *report.Backup {
-	v.mu.Lock()
-	g := v.given[id]
-	v.mu.Unlock()
-	if g == nil {
-		return nil
-	}
-	s, at := g.uploader.Stats(), g.bucket.State()
-	g.mu.Lock()
-	r := g.report
-	g.mu.Unlock()
-	r.Files, r.Bytes, r.Complete, r.BacklogFiles, r.BacklogBytes, r.Behind, r.Sent = s.Files, s.Bytes, s.Complete, s.BacklogFiles, s.BacklogBytes, s.Behind, s.Sent
-	r.Used, r.Quota, r.Damaged, r.Error, r.Refused, r.PutBack = at.Used, at.Quota, at.Damaged, s.Error, s.Refused, s.PutBack
-	return &r
-}
-
-// backupLate is how long a peer may lack something without anybody having to see to it.
-const backupLate = 24 * time.Hour
-
-// troubles says what somebody should see to.
-func (v *vaults) troubles() (list []string) {
-	byID := func(a, b sharefs.PeerID) int { return slices.Compare(a[:], b[:]) }
-	v.mu.Lock()
-	ids := slices.SortedFunc(maps.Keys(v.given), byID)
-	for _, id := range slices.SortedFunc(maps.Keys(v.errs), byID) {
-		p, _ := v.d.peers.book.Peer(id)
-		list = append(list, "no backup is given to "+p.Name+": "+v.errs[id].Error())
-	}
-	v.mu.Unlock()
-	for _, id := range ids {
-		b := v.status(id)
-		if b == nil || b.Error == "" || !b.Refused && (b.Behind.IsZero() || time.Since(b.Behind) < backupLate) {
-			continue
-		}
-		p, _ := v.d.peers.book.Peer(id)
-		list = append(list, "the backup with "+p.Name+" does not get on: "+b.Error)
-	}
-	return list
 }
 
 // holders returns the peers that have a file of the store whole, as their roots tell. One that could not prove to have something, or gave no answer

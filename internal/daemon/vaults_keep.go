@@ -37,7 +37,7 @@ func (d *Daemon) startKeeper() {
 	var st unix.Statfs_t
 	if k.err = unix.Statfs(d.store.Dir, &st); k.err == nil {
 		k.store, k.err = vault.OpenStore(vault.StoreConfig{
-			Dir: filepath.Join(d.store.Dir, store.VaultsDir), Quota: d.keptFor, Spare: min(spareMost, st.Blocks*uint64(st.Bsize)/16), Log: d.log.With("part", "vaults"),
+			Dir: filepath.Join(d.store.Dir, store.VaultsDir), Quota: d.keptFor, Name: d.peerName, Spare: min(spareMost, st.Blocks*uint64(st.Bsize)/16), Log: d.log.With("part", "vaults"),
 		})
 	}
 	if k.err != nil {
@@ -53,6 +53,12 @@ func (d *Daemon) startKeeper() {
 	ctx, cancel := context.WithCancel(context.Background())
 	k.cancel = cancel
 	k.scrub.Go(func() { k.store.Scrub(ctx) })
+}
+
+// peerName is what a peer is called here; empty: it is none.
+func (d *Daemon) peerName(id sharefs.PeerID) string {
+	p, _ := d.peers.book.Peer(id)
+	return p.Name
 }
 
 // keptFor returns how much is kept for a peer.
@@ -76,8 +82,8 @@ func (k *keeper) end() {
 	k.scrub.Wait()
 }
 
-// keeps tells what is kept for a peer; nil: nothing, nor is anything to be.
-func (k *keeper) keeps(id sharefs.PeerID) *report.Keeps {
+// keeps tells what is kept for a peer of that name; nil: nothing, nor is anything to be.
+func (k *keeper) keeps(id sharefs.PeerID, name string) *report.Keeps {
 	if k.store == nil {
 		return nil
 	}
@@ -85,7 +91,7 @@ func (k *keeper) keeps(id sharefs.PeerID) *report.Keeps {
 	if !ok {
 		return nil
 	}
-	return &report.Keeps{Files: kept.Objects, Bytes: kept.Bytes, Quota: kept.Quota, Damaged: kept.Damaged, Scrubbed: kept.Scrubbed}
+	return &report.Keeps{Files: kept.Objects, Bytes: kept.Bytes, Quota: kept.Quota, Damaged: kept.Damaged, Full: full(kept.Refused, kept.Quota, kept.Bytes+kept.Refused.Size, name), Scrubbed: kept.Scrubbed}
 }
 
 // drop removes what is kept for a peer.

@@ -191,6 +191,25 @@ var everySharing = []ofPeer{
 	{desc("peer_received_bytes_total", "Content that came from the peer.", labelPeer), prometheus.CounterValue, func(p *report.Peer) float64 { return float64(p.Files.Received) }},
 }
 
+// everyBackup are those of each peer that is to keep the past of this host.
+var everyBackup = []ofPeer{
+	peerGauge("backup_bytes", "Size of what the peer has of which the store could be made anew.", func(p *report.Peer) float64 { return float64(p.Backup.Bytes) }),
+	peerGauge("backup_backlog_bytes", "What the peer lacks of the past of this host.", func(p *report.Peer) float64 { return float64(p.Backup.BacklogBytes) }),
+	peerGauge("backup_behind_since_time_seconds", "Since when the peer lacks something of it, since 1970; 0: it lacks nothing.", func(p *report.Peer) float64 { return seconds(p.Backup.Behind) }),
+	peerGauge("backup_complete_time_seconds", "As of when the peer has all of it, since 1970; 0: not known yet.", func(p *report.Peer) float64 { return seconds(p.Backup.Complete) }),
+	peerGauge("backup_used_bytes", "What it takes there of the quota.", func(p *report.Peer) float64 { return float64(p.Backup.Used) }),
+	peerGauge("backup_quota_bytes", "How much the peer keeps for this host.", func(p *report.Peer) float64 { return float64(p.Backup.Quota) }),
+	peerGauge("backup_full", "Whether the peer has no room for what it lacks.", func(p *report.Peer) float64 { return one(p.Backup.Full != nil) }),
+}
+
+// everyKept are those of each peer whose past is kept here.
+var everyKept = []ofPeer{
+	peerGauge("keeps_bytes", "What is kept here of the past of the peer.", func(p *report.Peer) float64 { return float64(p.Keeps.Bytes) }),
+	peerGauge("keeps_quota_bytes", "How much is kept here for the peer at most; 0: nothing more is taken.", func(p *report.Peer) float64 { return float64(p.Keeps.Quota) }),
+	peerGauge("keeps_damaged_files", "Files of it that do not read back.", func(p *report.Peer) float64 { return float64(p.Keeps.Damaged) }),
+	peerGauge("keeps_full", "Whether there is no room here for what the peer has to give.", func(p *report.Peer) float64 { return one(p.Keeps.Full != nil) }),
+}
+
 // collector takes a look whenever somebody asks.
 type collector struct{ from Source }
 
@@ -204,7 +223,7 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 			to <- list[i].desc
 		}
 	}
-	for _, list := range [][]ofPeer{everyPeer, everySharing} {
+	for _, list := range [][]ofPeer{everyPeer, everySharing, everyBackup, everyKept} {
 		for i := range list {
 			to <- list[i].desc
 		}
@@ -249,6 +268,12 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 		tell(everyPeer)
 		if p.Files != nil {
 			tell(everySharing)
+		}
+		if p.Backup != nil {
+			tell(everyBackup)
+		}
+		if p.Keeps != nil {
+			tell(everyKept)
 		}
 	}
 }

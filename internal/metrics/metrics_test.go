@@ -24,6 +24,7 @@ func sample() Source {
 			return []report.Peer{
 				{Name: "anna", Level: "write", Connected: true, RTTMS: 1.5, Files: &report.Files{Sends: true, Lacks: 9, Sent: 1 << 20, LeftOut: at}},
 				{Name: "bert", Level: "paired"},
+				{Name: "carl", Level: "store", Backup: &report.Backup{Quota: 1000, Used: 900, BacklogBytes: 200, Full: &report.Full{Since: at}}, Keeps: &report.Keeps{Bytes: 5, Quota: 10}},
 			}
 		},
 	}
@@ -45,14 +46,17 @@ func TestNames(t *testing.T) {
 		"\nsharefs_build_info{version=\"1.2.3\"} 1\n", "\nsharefs_start_time_seconds 1.7000000005e+09\n", "\nsharefs_journal_commits_total 12\n", "\nsharefs_journal_unsynced_seconds 1.5\n",
 		"\n# TYPE sharefs_journal_commits_total counter\n", "\nsharefs_fuse_requests_total{op=\"LOOKUP\"} 7\n", "\nsharefs_problems 1\n", "\nsharefs_bucket_files 3\n", "\nsharefs_peers_connected 1\n",
 		"\nsharefs_sync_conflicts 4\n", "\nsharefs_peer_info{level=\"write\",peer=\"anna\"} 1\n", "\nsharefs_peer_lacks_changes{peer=\"anna\"} 9\n", "\nsharefs_peer_rtt_seconds{peer=\"anna\"} 0.0015\n",
-		"\nsharefs_peer_sent_bytes_total{peer=\"anna\"} 1.048576e+06\n", "\nsharefs_peer_connected{peer=\"bert\"} 0\n", "\ngo_goroutines ", "\nprocess_open_fds ",
+		"\nsharefs_peer_sent_bytes_total{peer=\"anna\"} 1.048576e+06\n", "\nsharefs_peer_connected{peer=\"bert\"} 0\n", "\nsharefs_peer_backup_backlog_bytes{peer=\"carl\"} 200\n", "\nsharefs_peer_backup_full{peer=\"carl\"} 1\n",
+		"\nsharefs_peer_keeps_bytes{peer=\"carl\"} 5\n", "\nsharefs_peer_keeps_full{peer=\"carl\"} 0\n", "\ngo_goroutines ", "\nprocess_open_fds ",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%q is missing in\n%s", want, text)
 		}
 	}
-	if strings.Contains(string(text), "sharefs_peer_sends{peer=\"bert\"}") {
-		t.Error("no files travel to bert")
+	for _, not := range []string{"sharefs_peer_sends{peer=\"bert\"}", "sharefs_peer_backup_full{peer=\"bert\"}", "sharefs_peer_keeps_bytes{peer=\"bert\"}"} {
+		if strings.Contains(string(text), not) {
+			t.Errorf("%s, of one that has nothing of the kind", not)
+		}
 	}
 	// A store alone tells of itself alone.
 	alone := sample()

@@ -21,6 +21,7 @@ type Backup struct {
 	Damaged      int       `json:"damaged"`               // files that it found to be damaged there, and that it gets again
 	Error        string    `json:"error,omitempty"`       // why it does not get on
 	Refused      bool      `json:"refused,omitempty"`     // and will not before somebody has seen to it
+	Full         *Full     `json:"full,omitempty"`        // it does not get on for it has no room there
 	PutBack      time.Time `json:"put_back,omitzero"`     // when it was found to have lost what it was given
 	Checked      time.Time `json:"checked,omitzero"`      // when it proved to have what it was asked for
 	Proved       int       `json:"proved"`                // files that it was asked for then
@@ -34,6 +35,10 @@ func size(n uint64) string { return term.Size(n) }
 // Short tells of it in a few words.
 func (b *Backup) Short() string {
 	switch {
+	case b.Full != nil && b.Full.Disk:
+		return "no room there: the disk is full"
+	case b.Full != nil:
+		return "no room there: " + size(b.Used) + " of " + size(b.Quota) + " used"
 	case b.Error != "":
 		return b.Error
 	case b.Failed.After(b.Checked):
@@ -84,6 +89,7 @@ type Keeps struct {
 	Bytes    uint64    `json:"bytes"`
 	Quota    uint64    `json:"quota_bytes"` // 0: nothing more is taken
 	Damaged  int       `json:"damaged"`
+	Full     *Full     `json:"full,omitempty"`    // there is no room for what is to come
 	Scrubbed time.Time `json:"scrubbed,omitzero"` // when all of it had been read back the last time
 }
 
@@ -97,6 +103,9 @@ func (k *Keeps) Text() string {
 	}
 	if k.Damaged > 0 {
 		text += fmt.Sprintf("; %d are damaged, which it is told", k.Damaged)
+	}
+	if full := k.FullText(); full != "" {
+		text += "; " + full
 	}
 	return text
 }

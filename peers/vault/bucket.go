@@ -59,6 +59,8 @@ type Bucket struct {
 type State struct {
 	Used, Quota uint64 // bytes
 	Damaged     int
+	Refused     Refused // for which there was no room the last time
+	As          string  // what this host is called there; empty: it does not say
 	Vaults      []Offer // for who recovers
 }
 
@@ -173,7 +175,7 @@ func (b *Bucket) line(ctx context.Context, op string) (*line, error) {
 		return nil, unreachable(op, "", "", err)
 	}
 	b.mu.Lock()
-	b.state.Vaults = o.Vaults
+	b.state.Vaults, b.state.As = o.Vaults, o.As
 	b.mu.Unlock()
 	b.told(o.state)
 	return l, nil
@@ -309,10 +311,15 @@ func (b *Bucket) Put(ctx context.Context, key string, body io.ReaderAt, size int
 		tag, err = b.send(ctx, l, e, only)
 		return err
 	})
-	if err == nil {
-		b.mu.Lock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case err == nil:
 		delete(b.doubted, key)
-		b.mu.Unlock()
+		b.state.Refused.came(key)
+	case errors.Is(err, sharefs.KindNoSpace) && !errors.Is(err, errOwn): // the disk of this host is another matter
+		o := object{size: size}
+		b.state.Refused.again(key, o.charge(), b.state.Used+o.charge() <= b.state.Quota)
 	}
 	return tag, err
 }

@@ -100,7 +100,7 @@ func (s *Server) Serve(peer sharefs.PeerID, c net.Conn, first json.RawMessage) {
 		_ = p.send(opened{Error: faultOf(err)})
 		return
 	}
-	if p.send(opened{state: v.state()}) == nil {
+	if p.send(opened{As: s.cfg.Store.name(peer), state: v.state()}) == nil {
 		s.serve(&stream{p: p, v: v, peer: peer})
 	}
 }
@@ -266,12 +266,15 @@ func (t *stream) take(r *request) error {
 			_, failed = in.Write(b)
 		}
 	}
-	if failed != nil {
-		return t.answer(reply{}, failed)
+	var o *object
+	if failed == nil {
+		o, failed = in.commit()
 	}
-	o, err := in.commit()
-	if err != nil {
-		return t.answer(reply{}, err)
+	if failed != nil {
+		if errors.Is(failed, sharefs.KindNoSpace) { // others have filled the disk meanwhile
+			t.v.full(in)
+		}
+		return t.answer(reply{}, failed)
 	}
 	return t.answer(reply{Tag: o.tag(), Size: o.size}, nil)
 }

@@ -25,6 +25,8 @@ type StoreConfig struct {
 	Dir string // it is made when the first giver comes
 	// Quota returns how many bytes are kept for a peer; 0: none, and why says what its user is to be told.
 	Quota func(sharefs.PeerID) (bytes uint64, why string)
+	// Name, where not nil, returns what a peer is called here, which it is told; empty: it is none.
+	Name func(sharefs.PeerID) string
 	// Spare is how much of the disk is left free, bytes.
 	Spare uint64
 	Log   *slog.Logger
@@ -98,6 +100,7 @@ type Vault struct {
 	held    uint64            // likewise, by those that are being received
 	broken  map[string]uint64 // files that tell nothing of what they are, by their names below the directory, and what each takes of the quota
 	bad     int               // objects that are damaged
+	refused Refused           // the last object for which there was no room
 	written time.Time
 	serial  uint64
 	scrub   scrubbed
@@ -270,12 +273,9 @@ func (v *Vault) begin(key string, want object, only condition) (*incoming, error
 	}
 	switch {
 	case old == nil && len(v.objects) >= maxObjects:
-		err = no(sharefs.KindNoSpace, "%d objects are kept, and no more than that", maxObjects)
-	case v.used+v.held+in.held > quota+replaced:
-		err = no(sharefs.KindNoSpace, "it keeps %d bytes for this host (its quota), of which %d are used: its owner gives more with sharefs peers limit NAME quota=SIZE, or keep less history here (sharefs retain --quota SIZE)",
-			quota, v.used+v.held)
-	case !v.store.reserve(in.held, uint64(want.size), free):
-		err = no(sharefs.KindNoSpace, "its disk is full: %d bytes are free, and %d stay so", free, v.store.cfg.Spare)
+		err = no(sharefs.KindPermission, "%d objects are kept, and no more than that", maxObjects) // no room that anybody gives would help
+	case v.used+v.held+in.held > quota+replaced, !v.store.reserve(in.held, uint64(want.size), free):
+		err = v.noRoom(in, quota, replaced, free)
 	default:
 		v.held += in.held
 		v.serial++
@@ -353,6 +353,7 @@ func (v *Vault) put(key string, o *object) {
 		v.objects[key] = o
 		v.used += o.charge()
 		v.written = o.written
+		v.refused.came(key)
 	}
 	v.keys = nil
 }
@@ -460,6 +461,7 @@ type Kept struct {
 	Bytes    uint64
 	Quota    uint64
 	Damaged  int
+	Refused  Refused   // for which there is no room at present
 	Scrubbed time.Time // when all of it had been read back the last time; zero: not yet
 }
 
@@ -477,7 +479,7 @@ func (s *Store) Kept(id sharefs.PeerID) (k Kept, ok bool) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	k.Objects, k.Bytes, k.Damaged, k.Scrubbed = len(v.objects), v.used, v.bad+len(v.broken), v.scrub.Done
+	k.Objects, k.Bytes, k.Damaged, k.Refused, k.Scrubbed = len(v.objects), v.used, v.bad+len(v.broken), v.wants(k.Quota), v.scrub.Done
 	return k, true
 }
 

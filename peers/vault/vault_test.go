@@ -252,6 +252,78 @@ func TestQuota(t *testing.T) {
 	put(t, b, "packs/6", strings.Repeat("y", 50))
 }
 
+// Both ends tell of what there was no room for, by how much, and of what, until there is.
+func TestRefused(t *testing.T) {
+	k := newKeeper(t, t.TempDir())
+	k.quotas.Store(anna, uint64(2*charge+300))
+	k.store.cfg.Name = func(id sharefs.PeerID) string { return map[sharefs.PeerID]string{anna: "anna"}[id] }
+	b := bucket(t, k.session(anna))
+	try := func(key string, size int) error {
+		_, err := b.Put(t.Context(), key, strings.NewReader(strings.Repeat("y", size)), int64(size), tier.Condition{})
+		return err
+	}
+	at := func(what string, giver, keeper Refused) {
+		t.Helper()
+		kept, _ := k.store.Kept(anna)
+		for end, got := range map[string][2]Refused{"giver": {b.State().Refused, giver}, "keeper": {kept.Refused, keeper}} {
+			if is, want := got[0], got[1]; is.Size != want.Size || is.Disk != want.Disk || is.Since.IsZero() != (want.Size == 0) {
+				t.Errorf("%s: the %s has %+v, not %+v", what, end, is, want)
+			}
+		}
+	}
+	none := Refused{}
+	put(t, b, "packs/1", "first")
+	at("room for all", none, none)
+	if b.State().As != "anna" {
+		t.Errorf("it is called %q", b.State().As)
+	}
+	err := try("packs/2", 296)
+	if e := (*sharefs.Error)(nil); !errors.As(err, &e) || e.Kind != sharefs.KindNoSpace || e.Path != "" || !strings.Contains(e.Detail, fmt.Sprintf("of which %d are used, and %d are to come", charge+5, charge+296)) {
+		t.Errorf("%v", err)
+	}
+	large := Refused{Size: charge + 296}
+	at("one too much", large, large)
+	since := b.State().Refused.Since
+	if try("packs/2", 296) == nil || !b.State().Refused.Since.Equal(since) {
+		t.Error("again it is another time")
+	}
+	put(t, b, "packs/3", "small")
+	at("another one had room", large, large)
+	if err := b.Delete(t.Context(), "packs/3"); err != nil {
+		t.Error(err)
+	}
+	k.quotas.Store(anna, uint64(2*charge+301))
+	at("more is given", large, none) // the giver learns of it when it tries again
+	if err := try("packs/2", 296); err != nil {
+		t.Error(err)
+	}
+	at("it came", none, none)
+
+	if try("packs/4", 1) == nil {
+		t.Error("there is room")
+	}
+	k.quotas.Store(anna, uint64(1<<20))
+	put(t, b, tier.RootKey, "what needs it no more")
+	at("the root came", none, none)
+
+	k.store.free = func() (uint64, error) { return 50, nil }
+	if !errors.Is(try("packs/5", 51), sharefs.KindNoSpace) {
+		t.Error("the disk had room")
+	}
+	disk := Refused{Size: charge + 51, Disk: true}
+	at("the disk is full", disk, disk)
+	k.store.free = func() (uint64, error) { return 1 << 20, nil }
+	at("the disk has room", disk, none)
+	if err := try("packs/5", 51); err != nil {
+		t.Error(err)
+	}
+	at("it came", none, none)
+	again := k.session(anna)
+	if other := bucket(t, again); len(content(t, other)) != 4 || other.State().Refused != none {
+		t.Errorf("%+v", other.State())
+	}
+}
+
 // What lies there and tells nothing of what it is counts in the quota, until it is put anew, removed, or all is dropped.
 func TestBrokenFilesCount(t *testing.T) {
 	dir := t.TempDir()
