@@ -299,13 +299,13 @@ func (r *Replica) nameCame(c came) error {
 	if dir.isNameless() {
 		r.nameless[dir.ino] = true
 	}
-	before := r.inos.Get(c.Ino)
 	to := converge.Slot{Parent: dir.id, Name: c.Name}
 	if r.lost {
 		if was, err := r.wasThere(&c, to); err != nil || was {
 			return err
 		}
 	}
+	before := r.inos.Get(c.Ino)
 	e, err := r.known(c.Ino, typeOf(c.Type))
 	if err != nil || e == nil {
 		return err
@@ -313,6 +313,7 @@ func (r *Replica) nameCame(c came) error {
 	if before == nil && !r.placed[e.id] {
 		r.began(e.id, r.cfg.Now())
 	}
+	first := e.names.Len() == 0 // of a directory that is known for what is in it already, the mark of what it is like may have gone by
 	link, err := r.linkFor(e, to)
 	if err != nil {
 		return err
@@ -335,7 +336,7 @@ func (r *Replica) nameCame(c came) error {
 			}
 		}
 	}
-	if before == nil {
+	if first {
 		return r.inode(e)
 	}
 	return nil
@@ -441,7 +442,7 @@ func (r *Replica) inodeUnless(e *entry, plain func(*entry, *record.Attr) bool) e
 	for link := range e.names.Keys() {
 		key := converge.Key{File: e.id, Link: link}
 		node, ok := r.tree.Node(key)
-		if ok && r.hasAttr(e, node.Attr, now) {
+		if ok && r.hasAttr(e, node.Attr, now) && (now.timed || r.sameTimes(e, node.Attr)) {
 			e.attr = node.Attr
 			r.saveEntry(e)
 			return nil

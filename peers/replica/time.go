@@ -78,6 +78,12 @@ func (r *Replica) hasAttr(e *entry, id record.ID, now likeness) bool {
 	return !now.timed || ok && at == now.mtime
 }
 
+// sameTimes reports whether a file has the same time by the account and by another record of its attributes, or none by both.
+func (r *Replica) sameTimes(e *entry, attr record.ID) bool {
+	version := r.tree.Record(e.version)
+	return sameTime(version, r.tree.Record(e.attr), version, r.tree.Record(attr))
+}
+
 // isHalf reports whether a file is in part as the account says and in part as the records do of one of its names: then nobody here made it so, but this host, which was about to bring it from
 // the one to the other and ended, or somebody opened the file meanwhile.
 func (r *Replica) isHalf(e *entry, n *converge.Node, now likeness) bool {

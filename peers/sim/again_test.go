@@ -143,3 +143,29 @@ func TestAttributesThatComeLater(t *testing.T) {
 		}
 	}
 }
+
+// What a directory is like is told, also where what is in it is looked at in an earlier piece than its name.
+func TestDirectoryKnownBeforeItsName(t *testing.T) {
+	race.Leave(t, race.OneHand)
+	for pad := range 3 { // by which pieces differ
+		w := newWorld(1, 2, nil)
+		w.few = true
+		if why := w.guard(func() {
+			w.quiesce()
+			tree := w.hosts[0].tree
+			inner := tree.create(sharefs.RootIno, "inner", inode{id: tree.newID(), mode: sharefs.ModeDir | 0o700})
+			tree.create(inner, "x", inode{id: tree.newID(), mode: sharefs.ModeDir | 0o755})
+			outer := tree.create(sharefs.RootIno, "outer", inode{id: tree.newID(), mode: sharefs.ModeDir | 0o755})
+			if err := tree.rename(sharefs.RootIno, "inner", outer, "inner"); err != nil {
+				w.fail("%v", err)
+			}
+			for range pad {
+				tree.edit(outer)
+			}
+			w.quiesce()
+			w.check()
+		}); why != "" {
+			t.Errorf("pad %d: %s", pad, why)
+		}
+	}
+}
