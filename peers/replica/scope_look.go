@@ -306,10 +306,12 @@ func (r *Replica) picks(s *scope, p *part, rec *record.Record) bool {
 	case !ok:
 		return true
 	case b.Removed():
-		return slices.ContainsFunc(p.rows, func(w *row) bool {
-			o, ok := r.tree.Record(w.id).Says().Body.(*record.Place)
-			return ok && (o.Link == b.Link || o.Removed() && slices.Contains(b.Seen, w.id))
-		})
+		knows := func(told *record.Record) bool {
+			o, ok := told.Says().Body.(*record.Place)
+			return ok && (o.Link == b.Link || o.Removed() && slices.Contains(b.Seen, told.ID()))
+		}
+		return slices.ContainsFunc(p.rows, func(w *row) bool { return knows(r.tree.Record(w.id)) }) ||
+			slices.ContainsFunc(r.removalsOf(b.File), func(o *record.Record) bool { return s.gone[o.ID()] != nil && knows(o) })
 	}
 	return r.readsPlace(s, p, b)
 }

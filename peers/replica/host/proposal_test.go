@@ -45,6 +45,9 @@ func (s *site) sees(of *site) string {
 			if n.Attr != nil {
 				fmt.Fprintf(&b, " %o %q", n.Attr.Body.(*record.Attr).Mode, n.Attr.Body.(*record.Attr).Xattrs)
 			}
+			if at, ok := record.Mtime(n.Version, n.Attr); ok {
+				fmt.Fprintf(&b, " of %d", at)
+			}
 			b.WriteByte('\n')
 			if n.Type == record.Directory {
 				walk(path)
