@@ -141,14 +141,19 @@ func (t *Tree) ready(ino sharefs.Ino, size int64) error {
 
 // emptyAbsent readies an absent file for one who takes all of its content away: the backing file is empty, and content, before the row says so. f.content is held.
 func (t *Tree) emptyAbsent(f *file) error {
-	err := t.hollow(f.ino, 0, true)
-	if err == nil {
-		err = failed("make a backing file", unix.Fchmodat(t.live.fd, t.live.name(f.ino), modeBacking, 0))
-	}
+	err := t.emptyHollow(f.ino)
 	if p := f.part.Swap(nil); p != nil {
 		p.retire()
 	}
 	return err
+}
+
+// emptyHollow makes the backing file of an absent file that of an empty one.
+func (t *Tree) emptyHollow(ino sharefs.Ino) error {
+	if err := t.hollow(ino, 0, true); err != nil {
+		return err
+	}
+	return failed("make a backing file", unix.Fchmodat(t.live.fd, t.live.name(ino), modeBacking, 0))
 }
 
 // errAbsent is the error of who is about to change a file that has to be brought here before.

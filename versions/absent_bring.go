@@ -85,13 +85,7 @@ func (t *Tree) becomeFull(f *file, p *partial) error {
 }
 
 func (t *Tree) becomesFull(f *file, p *partial) error {
-	fd, err := t.live.open(f.ino, unix.O_RDONLY)
-	if err != nil {
-		return failed("bring here", err)
-	}
-	_, err = ignoringEINTR(func() (int, error) { return 0, unix.Fsync(fd) })
-	unix.Close(fd)
-	if err != nil {
+	if err := t.live.syncFile(f.ino); err != nil { // most of it, while others get at the file
 		return failed("sync", err)
 	}
 	f.content.Lock()
@@ -111,6 +105,10 @@ func (t *Tree) becomesFull(f *file, p *partial) error {
 	}
 	if err := t.live.setTimes(f.ino, a.Atime, a.Mtime); err != nil {
 		return failed("set times", err)
+	}
+	// The journal is synced by itself: with the row, and without this, the file would be taken for a hole after a loss of power.
+	if err := t.live.syncFile(f.ino); err != nil {
+		return failed("sync", err)
 	}
 	st, err := t.live.stat(f.ino)
 	if err != nil {

@@ -224,9 +224,15 @@ func (h *history) adopt(f *file, s *Staged, base uint64) (own uint64, err error)
 		}
 	}
 	a := &adoption{adopting: adopting{base: base, was: r.mtime, author: s.author, size: s.size, mtime: s.mtime, key: s.key.place, top: s.top}}
+	emptied := r.isAbsent()
 	err = t.armNow(f, changeAll, false, func(x *tx, r *row) error {
 		x.killPriv(r, Caller{}) // what another host wrote runs with nobody's rights
 		r.mtime = s.mtime
+		if emptied { // until the content has its place a start would take the empty file for what somebody left here
+			a.holds, a.row = holdsMixture, true
+			x.b.Put(spaceAdopting, inoKey(f.ino), a.encode())
+			x.after(func(uint64) { h.stand(f.ino, a) })
+		}
 		return nil
 	})
 	if err != nil {
@@ -236,8 +242,14 @@ func (h *history) adopt(f *file, s *Staged, base uint64) (own uint64, err error)
 	err = func() error {
 		defer t.disarm(f)
 		f.noteChange(0, endless)
+		if emptied {
+			if err := h.place("emptied"); err != nil {
+				return err
+			}
+		}
 		if s.patch == nil && s.swap(f) {
-			if a.holds, a.row = holdsTarget, broken != nil; a.row { // that goes, and no mixture may be there then
+			a.holds, a.row = holdsTarget, a.row || broken != nil
+			if broken != nil { // that goes, and no mixture may be there then
 				err = t.live.sync()
 			} else if !told { // a start could not tell by its stamp that it is the one before (inplace_undone.go)
 				err = t.live.syncName(f.ino)

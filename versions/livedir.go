@@ -152,7 +152,16 @@ func (l *liveDir) remove(ino sharefs.Ino) error {
 
 // syncName makes it survive power loss which file a name leads to.
 func (l *liveDir) syncName(ino sharefs.Ino) error {
-	fd, err := unix.Openat(l.fd, filepath.Dir(l.name(ino)), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	return l.syncPath(filepath.Dir(l.name(ino)), unix.O_DIRECTORY)
+}
+
+// syncFile makes what a backing file holds, and what it is like, survive power loss.
+func (l *liveDir) syncFile(ino sharefs.Ino) error {
+	return l.syncPath(l.name(ino), unix.O_NOFOLLOW|unix.O_LARGEFILE)
+}
+
+func (l *liveDir) syncPath(path string, flags int) error {
+	fd, err := unix.Openat(l.fd, path, unix.O_RDONLY|unix.O_CLOEXEC|flags, 0)
 	if err != nil {
 		return err
 	}

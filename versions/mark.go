@@ -295,11 +295,16 @@ func (t *Tree) dropRows(space uint8, inos []sharefs.Ino) error {
 	return x.commit()
 }
 
-// recreate makes the backing file of a marked inode that power loss took before its name was on the disk. Nothing of its content had been
-// synced then, so that empty is what it was.
+// recreate makes the backing file of a marked inode anew that power loss took, or took back. Its name may not have been on the disk: nothing of its content had been synced then, so that empty is what
+// it was. Or it is that of an absent file, of which all content was taken away, or replaced: the disk does not know it, and has a hole that nobody wrote.
 func (t *Tree) recreate(r *row) error {
-	_, err := t.live.stat(r.ino)
-	if !errors.Is(err, unix.ENOENT) || t.cfg.ReadOnly || r.nlink == 0 {
+	st, err := t.live.stat(r.ino)
+	switch {
+	case t.cfg.ReadOnly || r.nlink == 0:
+		return nil
+	case err == nil && st.Mode&unix.S_ISVTX != 0:
+		return t.emptyHollow(r.ino)
+	case !errors.Is(err, unix.ENOENT):
 		return nil
 	}
 	fd, err := t.live.create(r.ino)
