@@ -161,8 +161,9 @@ func (r *Replica) entered(e *entry, link uint64, dir sharefs.Ino, name string) e
 	if err != nil {
 		return err
 	}
-	if !ok || d.Ino != e.ino {
-		return errAgain // somebody was faster, and the feed tells of it
+	if !ok || d.Ino != e.ino { // somebody has removed it since, or renamed it: the author comes to see which
+		r.loosen(converge.Key{File: e.id, Link: link})
+		return errAgain
 	}
 	r.account.name(e, link, spot{slot{dir, d.Cookie}, name})
 	return nil

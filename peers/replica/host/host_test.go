@@ -49,6 +49,7 @@ type site struct {
 	wrote    func()                                // is told of each part that was written down; nil: nobody is
 	staging  func()                                // happens while contents are made ready; nil: nothing
 	putting  func() error                          // happens before a file is made, and may have that fail; nil: nothing
+	named    func(name string)                     // happens when something was given a name; nil: nothing
 	listing  func(most int) int                    // how many marks are listed at a time; nil: as many as are asked for
 	damaged  string                                // content of which it cannot be told whether it is here
 	unread   map[sharefs.Ino]string                // inodes of which something cannot be read: "attr", "content" or "names"
@@ -171,7 +172,28 @@ func (e eventful) Put(dir sharefs.Ino, name string, n replica.New) (sharefs.Ino,
 			return 0, err
 		}
 	}
-	return e.Tree.Put(dir, name, n)
+	ino, err := e.Tree.Put(dir, name, n)
+	e.has(name, err)
+	return ino, err
+}
+
+func (e eventful) Link(ino, dir sharefs.Ino, name string) error {
+	err := e.Tree.Link(ino, dir, name)
+	e.has(name, err)
+	return err
+}
+
+func (e eventful) Pass(from, to replica.Name) error {
+	err := e.Tree.Pass(from, to)
+	e.has(to.Name, err)
+	return err
+}
+
+// has has something happen behind what gave a name.
+func (e eventful) has(name string, err error) {
+	if e.s.named != nil && err == nil {
+		e.s.named(name)
+	}
 }
 
 func (e eventful) Sync() error {

@@ -114,3 +114,60 @@ func TestRemovedNamesStayRemoved(t *testing.T) {
 		})
 	}
 }
+
+// What somebody removes or renames in the moment in which it was given a name for another host is removed, or has the other name, for all.
+func TestNamesThatGoAtOnce(t *testing.T) {
+	for kind, do := range map[string]func(a *site){
+		"a file":         func(a *site) { a.write("new", "of a") },
+		"an empty file":  func(a *site) { a.write("new", "") },
+		"a directory":    func(a *site) { a.mkdir("new") },
+		"a symlink":      func(a *site) { check(a.t, ignore(a.tree.Symlink(sharefs.RootIno, "new", "where", root))) },
+		"a further name": func(a *site) { a.link("old", "new") },
+		"a rename":       func(a *site) { a.rename("old", "new") },
+	} {
+		for _, what := range []string{"removed", "renamed", "removed, and something else has the name"} {
+			t.Run(kind+", "+what, func(t *testing.T) {
+				all := sites(t, 2)
+				a, b := all[0], all[1]
+				a.write("old", "text")
+				meet(t, all...)
+				do(a)
+				a.settle()
+				a.tell()
+				b.named = func(name string) {
+					if name != "new" {
+						return
+					}
+					b.named = nil
+					switch {
+					case what == "renamed":
+						b.rename("new", "other")
+					case kind == "a directory":
+						check(t, b.tree.Rmdir(sharefs.RootIno, "new"))
+					default:
+						b.unlink("new")
+					}
+					if what != "removed" && what != "renamed" {
+						b.write("new", "of b")
+					}
+				}
+				b.hear(a, 1<<20)
+				if check(t, must2(b.apply())); b.named != nil {
+					t.Fatal("nothing was given the name")
+				}
+				check(t, must2(b.apply())) // before the author comes
+				meet(t, all...)
+				same(t, all...)
+				for _, s := range all {
+					s.right()
+					if got := s.find("new"); (got != 0) != (what == "removed, and something else has the name") || got != 0 && s.read(got) != "of b" {
+						t.Errorf("what was %s is there again:\n%s", what, s.shows())
+					}
+					if what == "renamed" && s.find("other") == 0 {
+						t.Errorf("what was renamed is nowhere:\n%s", s.shows())
+					}
+				}
+			})
+		}
+	}
+}
