@@ -38,12 +38,6 @@ func (r *Replica) Having(ino sharefs.Ino, is func(v *record.Version) bool) (*rec
 	return nil, nil
 }
 
-// IsLive reports whether a version is what some name of the live tree shows, and its content is to stay therefore.
-func (r *Replica) IsLive(id record.ID) (bool, error) {
-	rec, _, err := r.Live(id)
-	return rec != nil, err
-}
-
 // PathOfFile returns a path that a file has in the tree which the records make; ok is false where it has none.
 func (r *Replica) PathOfFile(file sharefs.FileID) (path string, ok bool) {
 	if r.enter() != nil {

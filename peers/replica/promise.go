@@ -82,19 +82,25 @@ func (r *Replica) Live(id record.ID) (*record.Record, sharefs.Ino, error) {
 		return nil, 0, err
 	}
 	defer r.mu.Unlock()
+	rec, ino := r.live(id)
+	return rec, ino, nil
+}
+
+// live is Live for who holds the lock.
+func (r *Replica) live(id record.ID) (*record.Record, sharefs.Ino) {
 	rec := r.tree.Record(id)
 	if rec == nil {
-		return nil, 0, nil
+		return nil, 0
 	}
 	v, ok := rec.Body.(*record.Version)
 	if !ok {
-		return nil, 0, nil
+		return nil, 0
 	}
 	e := r.files.Get(v.File)
 	if e == nil || e.version != id || e.names.Len() == 0 {
-		return nil, 0, nil
+		return nil, 0
 	}
-	return rec, e.ino, nil
+	return rec, e.ino
 }
 
 // LetGo begins to let the content of a version go, which end has to follow: until then it is promised to nobody. It errors with KindBusy if it is promised already.

@@ -132,7 +132,7 @@ func (a *Ask) End() {
 
 // Needs divides versions that another host promised this one to keep. Spare are those that it needs no more, and will not after a loss of power: the tree shows another version, or none, or holds
 // reports that all of the content is here and stays until others are asked anew. Needed are those that the tree shows and that are elsewhere. What is neither cannot be told at present, for it is
-// being let go, or the records do not say yet what the tree holds; it is needed then, whatever others promise.
+// being let go, or the records do not say yet what the tree holds, or where its file went; it is needed then, whatever others promise.
 func (r *Replica) Needs(ids []record.ID, holds func(v *record.Record, ino sharefs.Ino) bool) (spare, needed []record.ID, err error) {
 	walking, err := r.Walking()
 	if err != nil || walking || r.Lost() {
@@ -142,11 +142,7 @@ func (r *Replica) Needs(ids []record.ID, holds func(v *record.Record, ino sharef
 		if r.lettingGo(id) {
 			continue
 		}
-		known, err := r.knows(id)
-		if err != nil {
-			return nil, nil, err
-		}
-		rec, ino, err := r.Live(id)
+		rec, ino, known, err := r.shown(id)
 		switch {
 		case err != nil:
 			return nil, nil, err
@@ -173,11 +169,23 @@ func (r *Replica) lettingGo(id record.ID) bool {
 	return r.promised.letting[id] > 0
 }
 
-// knows reports whether a record is here.
-func (r *Replica) knows(id record.ID) (bool, error) {
+// shown is what is known of a version that the tree may show: its record and inode if it does. Known is false where that cannot be told: the record is not here, or a name of its file is gone, and nobody
+// knows yet where it went.
+func (r *Replica) shown(id record.ID) (rec *record.Record, ino sharefs.Ino, known bool, err error) {
 	if err := r.enter(); err != nil {
-		return false, err
+		return nil, 0, false, err
 	}
 	defer r.mu.Unlock()
-	return r.tree.Record(id) != nil, nil
+	if rec, ino = r.live(id); rec != nil {
+		return rec, ino, true, nil
+	}
+	if rec = r.tree.Record(id); rec == nil {
+		return nil, 0, false, nil
+	}
+	v, ok := rec.Body.(*record.Version)
+	if !ok {
+		return nil, 0, true, nil
+	}
+	e := r.files.Get(v.File)
+	return nil, 0, e == nil || len(e.loose) == 0, nil
 }

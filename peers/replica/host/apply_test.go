@@ -175,36 +175,13 @@ func TestOneNameThatIsAwayHoldsUpNothingElse(t *testing.T) {
 			a.mkdir("old")
 			a.write("old/f", "old")
 			meet(t, all...)
-			away := func() (some bool) {
-				check(t, b.store.Scan(uint8(slices.Index(replica.Spaces, "loose")+1), nil, nil, func(_, _ []byte) bool { some = true; return false }))
-				return some
-			}
-			b.listing = func(int) int { // one mark at a time, and none once the name is away: as where others get a turn between two parts of what changed
-				if away() {
-					return 0
-				}
-				return 1
-			}
-			to := "d"
-			for i := range 20 { // until the old name comes before the new one in the order of marks
-				from := to
-				to = fmt.Sprint("moved", i)
-				b.rename(from, to)
-				if _, err := b.rep.Author(); err != nil {
-					t.Fatal(err)
-				}
-				if away() {
-					break
-				}
-			}
-			if !away() {
-				t.Fatal("nothing is away")
-			}
+			to := b.renameHalfTold("d")
 			before := map[string]string{}
 			for _, path := range c.stays {
 				path = strings.Replace(path, "D", to, 1)
 				before[path] = b.read(b.find(path))
 			}
+			b.listing = func(int) int { return 0 }
 			c.news(a)
 			a.write("new", "of a")
 			a.unlink("old/f")
@@ -228,7 +205,7 @@ func TestOneNameThatIsAwayHoldsUpNothingElse(t *testing.T) {
 			b.listing = nil
 			meet(t, all...)
 			same(t, all...)
-			if away() {
+			if b.away() {
 				t.Error("it is away still")
 			}
 			for _, s := range all {
@@ -349,4 +326,37 @@ func TestWhatIsToldBeforeItsDirectoryStays(t *testing.T) {
 			}
 		})
 	}
+}
+
+// away reports whether a name is gone of which nobody knows yet where it went.
+func (s *site) away() (some bool) {
+	s.t.Helper()
+	check(s.t, s.store.Scan(uint8(slices.Index(replica.Spaces, "loose")+1), nil, nil, func(_, _ []byte) bool { some = true; return false }))
+	return some
+}
+
+// renameHalfTold renames something of which others know, and has it written down that the old name is gone, and not yet what the new one is: as where others get a turn between two parts of what
+// changed. It returns the new name.
+func (s *site) renameHalfTold(name string) string {
+	s.t.Helper()
+	s.listing = func(int) int { // one mark at a time, and none once the name is away
+		if s.away() {
+			return 0
+		}
+		return 1
+	}
+	defer func() { s.listing = nil }()
+	for i := range 20 { // until the old name comes before the new one in the order of marks
+		from := name
+		name = fmt.Sprint("moved", i)
+		s.rename(from, name)
+		if _, err := s.rep.Author(); err != nil {
+			s.t.Fatal(err)
+		}
+		if s.away() {
+			return name
+		}
+	}
+	s.t.Fatal("nothing is away")
+	return ""
 }

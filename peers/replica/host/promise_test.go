@@ -188,3 +188,31 @@ func TestAReleaseIsForOneQuestion(t *testing.T) {
 	}
 	is("released by all")
 }
+
+// A file that somebody renames has no name between the two steps in which that is told: it needs what others promised all the same, also behind a start.
+func TestARenamedFileNeedsWhatWasPromised(t *testing.T) {
+	all := sites(t, 2)
+	a, b := all[0], all[1]
+	a.writeAndTell("f", "text")
+	meet(t, a, b)
+	rec, err := a.rep.Having(a.find("f"), func(*record.Version) bool { return true })
+	check(t, err)
+	needs := func(when string, want bool) {
+		t.Helper()
+		spare, needed, err := a.rep.Needs([]record.ID{rec.ID()}, func(*record.Record, sharefs.Ino) bool { return false })
+		check(t, err)
+		if len(spare) > 0 || want != (len(needed) > 0) {
+			t.Errorf("%s: %d are spare and %d needed", when, len(spare), len(needed))
+		}
+	}
+	needs("before", true)
+	a.renameHalfTold("f")
+	if live, _, err := a.rep.Live(rec.ID()); live != nil || err != nil {
+		t.Fatal("it has a name: ", err)
+	}
+	needs("between the steps", false)
+	a.reopen()
+	needs("behind a start", false)
+	a.tell()
+	needs("told", true)
+}
