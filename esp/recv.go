@@ -88,6 +88,7 @@ func (s *Session) receive(pkts []inPacket) {
 // accept notes that an authentic packet came. s.mu is held.
 func (s *Session) accept(p *path, in *inPacket, now time.Duration) {
 	s.heard = now
+	s.signOfLife()
 	p.heard = now
 	p.stats.packetsIn++
 	p.stats.bytesIn += uint64(in.size)

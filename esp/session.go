@@ -47,6 +47,8 @@ type Session struct {
 	heard      time.Duration // when a packet last authenticated
 	sentAny    time.Duration // when an eliciting packet was last sent
 	pinged     time.Duration // when the last PING was, that nothing but silence had asked for
+	probedAt   time.Duration // when the last one was that Probe asked for; 0: none was
+	sign       chan struct{} // closed when a packet comes; nil: nobody waits for one
 	confirmed  bool          // the peer has proven that it holds the keys
 	finishMsg  []byte        // FINISH, until the peer has confirmed
 	address    string        // under which it was dialed
@@ -339,9 +341,12 @@ func (s *Session) Listen() (*Listener, error) {
 // errors.Is finds syscall.ETIMEDOUT says that this was not enough, as it is not with a peer that is gone.
 func (s *Session) Close() error {
 	err := s.drain(s.e.cfg.Linger)
-	s.close(newSessionError(CodeNone, false, ""))
+	s.Abort()
 	return err
 }
+
+// Abort ends the session with all its streams as [Session.Close] does, and at once: what was written and has not left by now never does.
+func (s *Session) Abort() { s.close(newSessionError(CodeNone, false, "")) }
 
 // drain waits until every byte that was written has been acknowledged, at most for the given time. A session that ends meanwhile is
 // the peer's answer, and no error, unless it was silence that ended it.
