@@ -71,6 +71,12 @@ func (m *Mount) Purge(peer string, dry bool) ([]report.Change, error) {
 	return a.Changes, err
 }
 
+// AskPeer has the mount ask a peer whether this host may read something there, and returns what it says: one of the words of [report.Answer].
+func (m *Mount) AskPeer(name string) (says string, err error) {
+	a, err := m.answer("peer-ask", map[string]string{"peer": name})
+	return a.Says, err
+}
+
 // answer has the mount do a command about peers.
 func (m *Mount) answer(verb string, args map[string]string) (a report.Answer, err error) {
 	asked := rand.Text()

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"net/url"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"sharefs"
 	"sharefs/fs"
@@ -106,6 +108,7 @@ func (d *Daemon) peersStatus() *status.Peers {
 func (d *Daemon) peersFiles() []fs.CtlFile {
 	return []fs.CtlFile{
 		{Name: "peers.json", Mode: 0o400, Read: func() []byte {
+			d.sound()
 			return d.json(d.allPeers())
 		}},
 		{Name: "conflicts.json", Mode: 0o400, Read: func() []byte { return d.json(d.travel.conflicts()) }},
@@ -158,6 +161,21 @@ func (d *Daemon) allPeers() []report.Peer {
 	return all
 }
 
+// sound asks peers that were not heard of for a while whether they are there.
+func (d *Daemon) sound() {
+	if d.peers.hub != nil {
+		d.peers.hub.Sound()
+	}
+}
+
+// ofNow has a file tell of peers that have been asked whether they are there.
+func (d *Daemon) ofNow(read func(of string) ([]byte, error)) func(of string) ([]byte, error) {
+	return func(of string) ([]byte, error) {
+		d.sound()
+		return read(of)
+	}
+}
+
 // peersDir is .share/ctl/peers: a directory for each peer.
 func (d *Daemon) peersDir() fs.CtlDir {
 	text := func(read func(report.Peer) string) func(string) ([]byte, error) {
@@ -206,8 +224,8 @@ func (d *Daemon) peersDir() fs.CtlDir {
 			}
 			return d.json(p), nil
 		}},
-		{Name: "status", Mode: 0o400, Read: text(func(p report.Peer) string { return p.Text() })},
-		{Name: "status.json", Mode: 0o400, Read: text(func(p report.Peer) string { return string(d.json(p)) })},
+		{Name: "status", Mode: 0o400, Read: d.ofNow(text(func(p report.Peer) string { return p.Text() }))},
+		{Name: "status.json", Mode: 0o400, Read: d.ofNow(text(func(p report.Peer) string { return string(d.json(p)) }))},
 	}}
 }
 
@@ -281,6 +299,7 @@ var peerVerbs = map[string]verb{
 	"pair-answer":  {keys: []string{"asked", "of", "number", "agree"}, need: true},
 	"pair-end":     {keys: []string{"asked", "of"}, need: true},
 	"peer-grant":   {keys: []string{"asked", "peer", "level", "path"}, need: true},
+	"peer-ask":     {keys: []string{"asked", "peer"}, need: true},
 	"peer-limit":   {keys: []string{"asked", "peer", "up", "down", "quota", "records", "domain"}, need: true},
 	"peer-check":   {keys: []string{"asked", "peer"}, need: true},
 	"peer-drop":    {keys: []string{"asked", "peer"}, need: true},
@@ -293,6 +312,20 @@ var peerVerbs = map[string]verb{
 	"reject":       {keys: []string{"asked", "peer", "paths", "all"}, need: true},
 	"held":         {keys: []string{"asked", "peer", "accept"}, need: true},
 	"resolve":      {keys: []string{"asked", "path", "take", "of"}, need: true},
+}
+
+// answerTime is how long a peer may take to say what it lets this host read.
+const answerTime = 2 * time.Second
+
+// askPeer asks one.
+func (d *Daemon) askPeer(word string) (says string, err error) {
+	p, err := d.peers.book.Find(word)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	defer cancel()
+	return d.peers.hub.Ask(ctx, p.ID), nil
 }
 
 // askPeers does one of them, and keeps the answer for who asked.
@@ -311,6 +344,8 @@ func (d *Daemon) askPeers(c command) error {
 	case d.peers.hub == nil:
 	case c.verb == "peer-purge":
 		a.Changes, err = d.travel.purge(args["peer"], args["dry"] == "yes")
+	case c.verb == "peer-ask":
+		a.Says, err = d.askPeer(args["peer"])
 	default:
 		err = d.doPeers(c.verb, args)
 	}

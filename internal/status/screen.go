@@ -60,7 +60,11 @@ func (s *Status) Screen(peers []report.Peer, now time.Time, width int) string {
 		line("Bucket", "%s; %s", state, term.Clean(t.URL))
 	}
 	if p := s.Peers; p != nil {
-		line("Peers", "%s of %s connected", term.Count(uint64(p.Connected)), term.Count(uint64(p.Known)))
+		silent := ""
+		if n := count(peers, func(p *report.Peer) bool { return p.Silent }); n > 0 {
+			silent = fmt.Sprintf(", %s of them silent", term.Count(n))
+		}
+		line("Peers", "%s of %s connected%s", term.Count(uint64(p.Connected)), term.Count(uint64(p.Known)), silent)
 		if p.Sync != nil {
 			for i, part := range fold(syncParts(p.Sync), width-labels) {
 				line([]string{"Changes", ""}[min(i, 1)], "%s", part)
@@ -91,6 +95,16 @@ func cut(line string, width int) string {
 	return string([]rune(line)[:width-1]) + "…"
 }
 
+// count counts peers of which something holds.
+func count(peers []report.Peer, holds func(*report.Peer) bool) (n uint64) {
+	for i := range peers {
+		if holds(&peers[i]) {
+			n++
+		}
+	}
+	return n
+}
+
 // fold puts parts into as few lines as a width allows; below 1: into one.
 func fold(parts []string, width int) (lines []string) {
 	for _, part := range parts {
@@ -119,6 +133,8 @@ func peerTable(peers []report.Peer, now time.Time, width int) (lines []string) {
 		p := &list[i]
 		up := "no"
 		switch {
+		case p.Silent:
+			up = "silent, " + span(now.Sub(p.Heard))
 		case p.Connected:
 			up = span(now.Sub(p.Since))
 		case !p.Seen.IsZero():
@@ -171,7 +187,7 @@ func rank(p *report.Peer) int {
 		return 0
 	case f != nil && p.Connected && (f.Lacks > 0 || f.Waiting || f.Coming > 0):
 		return 1
-	case f != nil && !p.Connected:
+	case f != nil && (!p.Connected || p.Silent):
 		return 2
 	case f != nil:
 		return 3
@@ -181,7 +197,7 @@ func rank(p *report.Peer) int {
 	return 5
 }
 
-// lacking is what a peer lacks of this host, and this host of it. Nothing is known of one that is not connected.
+// lacking is what a peer lacks of this host, and this host of it. Nothing is known of one that is not connected, or does not answer.
 func lacking(p *report.Peer) (theirs, ours string) {
 	f := p.Files
 	switch b := p.Backup; {
@@ -193,7 +209,7 @@ func lacking(p *report.Peer) (theirs, ours string) {
 		return "nothing", "-"
 	case f == nil:
 		return "-", "-"
-	case !p.Connected:
+	case !p.Connected, p.Silent:
 		return "?", "?"
 	}
 	theirs, ours = "-", "-"
@@ -226,6 +242,8 @@ func why(p *report.Peer) string {
 		return "its key is lost"
 	case p.Level == "blocked":
 		return "revoked"
+	case p.Silent:
+		return "it does not answer"
 	case p.Backup != nil && p.Connected:
 		return p.Backup.Short()
 	case f == nil && p.Connected:

@@ -3,11 +3,13 @@
 //	hub.go       who may connect: the keys of the book, strangers only while a pairing is open
 //	dial.go      reaching peers: known addresses, those heard of, back-off
 //	session.go   the hello with which a session begins, and what is said over it
+//	ask.go       whether a peer lets this host read something
 //	meeting.go   peers find each other through one that both reach
 //	announce.go  beacons on the local network
 //	pairing.go   links, digits, pairing by hand
 //	serve.go     streams that peers open, by their purpose
 //	guest.go     who is no peer, and has a key for which something is kept here
+//	sound.go     peers of which nothing is heard
 //	tell.go      what is told of it
 //
 // # Who is who
@@ -195,7 +197,7 @@ func (h *Hub) spawn(fn func()) {
 func (h *Hub) Sync() {
 	end, some := h.takeOver()
 	for _, s := range end {
-		h.spare(s)
+		s.Abort() // now: who is shut out is not sent what waits to be sent
 	}
 	if some && h.cfg.Listen != Off {
 		_ = h.open() // told by Pairing

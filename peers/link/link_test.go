@@ -359,12 +359,18 @@ func TestTwoHostsOfOneKey(t *testing.T) {
 // greetedBy has a peer with that key dial and say hello, and returns its end of the session, which is the one with the peer then.
 func (o *host) greetedBy(ctx context.Context, key identity.Key) *esp.Session {
 	o.t.Helper()
-	c, err := strangerWith(o.t, key).Dial(ctx, o.espAddr())
+	return o.greetedOver(ctx, strangerWith(o.t, key), key, false)
+}
+
+// greetedOver has it do so from an endpoint, and say whether it answers questions.
+func (o *host) greetedOver(ctx context.Context, e *esp.Endpoint, key identity.Key, answers bool) *esp.Session {
+	o.t.Helper()
+	c, err := e.Dial(ctx, o.espAddr())
 	if err != nil {
 		o.t.Fatal(err)
 	}
 	s := c.Session()
-	if err := frame.Write(c, hello{Purpose: purposeHello, ID: key.ID, Name: "bert", Boot: 1, Proof: identity.Prove(key.Private(), purposeHello, s.Binding(), s.Dialed())}); err != nil {
+	if err := frame.Write(c, hello{Purpose: purposeHello, ID: key.ID, Name: "bert", Boot: 1, Answers: answers, Proof: identity.Prove(key.Private(), purposeHello, s.Binding(), s.Dialed())}); err != nil {
 		o.t.Fatal(err)
 	}
 	var answer hello

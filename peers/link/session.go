@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"sharefs/peers/discover"
 	"sharefs/peers/frame"
 	"sharefs/peers/identity"
+	"sharefs/peers/pace"
 	"sharefs/peers/pair"
 )
 
@@ -26,13 +28,17 @@ type link struct {
 	conn  *esp.Conn // over which notes go
 	boot  uint64
 	since time.Time
+	// answering: the peer answers what it is asked (ask.go).
+	answering bool
 
 	// Guarded by the hub's lock.
-	addrs   []string
-	told    []string // our addresses, as the peer knows them
-	tags    map[discover.MeetingTag]bool
-	waiting []note // to be written
-	writing bool   // somebody is at it
+	answers  answers
+	sounding sounding
+	addrs    []string
+	told     []string // our addresses, as the peer knows them
+	tags     map[discover.MeetingTag]bool
+	waiting  []note // to be written
+	writing  bool   // somebody is at it
 }
 
 // purposeHello is that of the stream that a session begins with.
@@ -46,15 +52,18 @@ type hello struct {
 	Boot    uint64         `json:"boot"`
 	Alone   bool           `json:"alone"` // has no other session with the peer
 	Addrs   []string       `json:"addresses"`
+	Answers bool           `json:"answers,omitempty"` // answers noteAsk
 	Proof   []byte         `json:"proof"`
 }
 
 // note is what is said after it.
 type note struct {
-	Kind  string   `json:"kind"`
-	Addrs []string `json:"addresses,omitempty"`
-	Tags  [][]byte `json:"tags,omitempty"`
-	Hosts []whois  `json:"hosts,omitempty"`
+	Kind   string   `json:"kind"`
+	Addrs  []string `json:"addresses,omitempty"`
+	Tags   [][]byte `json:"tags,omitempty"`
+	Hosts  []whois  `json:"hosts,omitempty"`
+	Number uint64   `json:"number,omitempty"`
+	Reads  bool     `json:"reads,omitempty"`
 }
 
 // The kinds of notes; others are skipped.
@@ -64,12 +73,15 @@ const (
 	noteFound     = "found"     // one of them is at these addresses
 	noteWho       = "who"       // ids of hosts of which the sender knows nothing, as tags
 	noteWhois     = "whois"     // who some of them are
+	noteAsk       = "ask"       // a number: may the sender read something at the receiver?
+	noteReads     = "reads"     // the answer, with that number
 )
 
-// How often a peer is listened to, and how often what it says is kept on disk.
+// How many notes of a peer are listened to in a second, and how many of those that are kept on disk, of which a few may come at once.
 const (
-	noteEvery    = 50 * time.Millisecond
-	addressEvery = time.Second
+	notesRate      = 20
+	addressesRate  = 1
+	addressesBurst = 4
 )
 
 // mostWaiting bounds what waits for a peer that does not read.
@@ -79,7 +91,7 @@ func (h *Hub) hello(p *peer, s *esp.Session) hello {
 	h.mu.Lock()
 	alone := p.link == nil
 	h.mu.Unlock()
-	return hello{ID: h.id, Name: h.cfg.Name, Boot: h.boot, Alone: alone, Addrs: h.addresses(),
+	return hello{ID: h.id, Name: h.cfg.Name, Boot: h.boot, Alone: alone, Addrs: h.addresses(), Answers: true,
 		Proof: identity.Prove(h.cfg.Key, purposeHello, s.Binding(), s.Dialed())}
 }
 
@@ -161,7 +173,7 @@ func (h *Hub) answer(c *esp.Conn, text json.RawMessage) error {
 // adopt makes a session the one with its peer, unless there is a better one; m is the peer's hello.
 func (h *Hub) adopt(p *peer, s *esp.Session, c *esp.Conn, mine, m *hello) {
 	_ = c.SetDeadline(time.Time{})
-	l := &link{h: h, p: p, sess: s, conn: c, boot: m.Boot, since: time.Now(), addrs: pair.Addresses(m.Addrs), told: mine.Addrs}
+	l := &link{h: h, p: p, sess: s, conn: c, boot: m.Boot, since: time.Now(), answering: m.Answers, answers: answers{come: make(chan struct{})}, addrs: pair.Addresses(m.Addrs), told: mine.Addrs}
 	if a, ok := remote(s); ok {
 		l.addrs = pair.Addresses(append([]string{a}, l.addrs...))
 	}
@@ -285,19 +297,18 @@ const flapTime = 5 * time.Second
 func (l *link) listen() {
 	h := l.h
 	var err error
+	var notes, addresses pace.Bucket
 	for {
 		var n note
 		if err = frame.Read(l.conn, &n); err != nil {
 			break
 		}
 		l.take(&n)
-		pause := noteEvery
-		if n.Kind == noteAddresses {
-			pause = addressEvery
+		for n.Kind == noteAddresses && err == nil && !addresses.Take(time.Now(), 1, addressesRate, addressesBurst) {
+			err = pace.Sleep(h.ctx, time.Second/addressesRate)
 		}
-		select {
-		case <-h.ctx.Done():
-		case <-time.After(pause):
+		if err = cmp.Or(err, notes.Spend(h.ctx, 1, notesRate)); err != nil {
+			break
 		}
 	}
 	l.sess.Close()
@@ -354,6 +365,10 @@ func (l *link) take(n *note) {
 		h.introduce(l, n.Tags)
 	case noteWhois:
 		h.takeIntroduced(l, n.Hosts)
+	case noteAsk:
+		h.answerAsk(l, n.Number)
+	case noteReads:
+		h.takeAnswer(l, n)
 	}
 }
 

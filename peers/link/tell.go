@@ -41,9 +41,12 @@ func (h *Hub) peerReport(k *book.Peer, level string) report.Peer {
 	h.mu.Lock()
 	p := h.peers[k.ID]
 	var l *link
+	var asked sounding
 	twin := ""
 	if p != nil {
-		l = p.link
+		if l = p.link; l != nil {
+			asked = l.sounding
+		}
 		if time.Since(p.twin) < twinTold {
 			twin = "two hosts have this key, as when a store was copied: give one of them a store of its own"
 		}
@@ -62,7 +65,10 @@ func (h *Hub) peerReport(k *book.Peer, level string) report.Peer {
 	if l == nil || l.sess.Err() != nil {
 		return r
 	}
-	r.Connected, r.Since, r.Seen, r.Error, r.NextTry = true, l.since, time.Now(), twin, time.Time{}
+	now := time.Now()
+	r.Connected, r.Since, r.Seen, r.Error, r.NextTry = true, l.since, now, twin, time.Time{}
+	r.Heard = l.sess.Heard()
+	r.Silent = asked.silent(r.Heard, now)
 	for _, path := range l.sess.Paths() {
 		if path.Active {
 			r.Path = path.Kind + " " + path.Remote.String()

@@ -19,6 +19,8 @@ type Peer struct {
 	Path      string    `json:"path,omitempty"`       // the one in use: "udp 192.0.2.1:7274"
 	RTTMS     float64   `json:"rtt_ms,omitempty"`     // round trip of that path, milliseconds
 	Since     time.Time `json:"since,omitzero"`       // connected
+	Heard     time.Time `json:"last_heard,omitzero"`  // when something of it came last, as long as it is connected
+	Silent    bool      `json:"silent,omitempty"`     // it is connected, and did not answer when it was asked for a sign of life after that
 	Seen      time.Time `json:"last_seen,omitzero"`   // connected the last time
 	Error     string    `json:"last_error,omitempty"` // why it is not connected, or what is wrong although it is
 	NextTry   time.Time `json:"next_try,omitzero"`    // dialed again then, or when it is heard of
@@ -84,7 +86,18 @@ type Answer struct {
 	Kind  uint8  `json:"kind,omitempty"` // of the error
 	// Changes are what a purge does to the tree.
 	Changes []Change `json:"changes,omitempty"`
+	// Says is what a peer answered that was asked what it lets this host read.
+	Says string `json:"says,omitempty"`
 }
+
+// What a peer says that is asked whether this host may read something there.
+const (
+	SaysReads   = "reads"   // it may
+	SaysRefuses = "refuses" // it may not
+	SaysNothing = "nothing" // it is there and does not say, for its ShareFS is older
+	SaysSilent  = "silent"  // it is connected, and nothing has come of it since it was asked
+	SaysAway    = "away"    // it is not connected
+)
 
 // Change is what becomes of a name where what a peer did is taken back.
 type Change struct {
@@ -166,6 +179,9 @@ func (p *Peer) Text() string {
 		line("", "this host had it before it came back from a backup: what was signed with it counts here, and nobody who has it is let in; sharefs revoke %s ends that", p.Name)
 	case p.Connected:
 		line("Connected", "since %s, %s, round trip %.1f ms", when(p.Since), p.Path, p.RTTMS)
+		if p.Silent {
+			line("", "it does not answer: nothing was heard of it since %s, and what is said here is as of then", when(p.Heard))
+		}
 		if p.Error != "" {
 			line("", "%s", p.Error)
 		}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sharefs/internal/client"
+	"sharefs/internal/term"
+	"sharefs/peers/report"
+	"sharefs/peers/trust"
+)
+
+func levelNames() string {
+	var names []string
+	for _, l := range trust.Levels() {
+		names = append(names, l.String())
+	}
+	return strings.Join(names, ", ")
+}
+
+func (a *app) grant() *cobra.Command {
+	var table strings.Builder
+	for _, l := range trust.Levels() {
+		r := l.Rights()
+		fmt.Fprintf(&table, "  %-8s receives %s; what it writes %s\n", l, r.Receives, r.Does)
+	}
+	cmd := &cobra.Command{
+		Use:   "grant PEER LEVEL|inherit [PATH]",
+		Short: "Say what a peer receives, and what its changes do here",
+		Long: `Say what a peer receives, and what its changes do here: for the whole share, or
+for PATH from its root, which may have wildcards. The rule for the deepest place wins
+(sharefs trust explain). The levels are:
+
+` + table.String() + `
+Files travel between two hosts that have granted each other read or more. By a rule for
+a PATH the peer is sent the files there and the names of the directories that lead to
+them, and nothing else; what leaves the PATH stays with it as it was. What it writes
+counts there alone. The share keys go along with read: what a peer could read once it
+may know for ever. The word inherit in place of a LEVEL removes the rule for PATH: what
+counts around it counts there again.
+
+What a peer with propose writes is listed by sharefs proposed. Not there yet: meta files
+(manage is as write, and not held).
+
+` + purgeHelp,
+		Args: func(_ *cobra.Command, args []string) error {
+			if err := noneEmpty(args, "PEER", "LEVEL", "PATH"); err != nil {
+				return err
+			}
+			return between(3, "PEER", "LEVEL")(nil, args)
+		},
+		ValidArgsFunction: a.completePeers,
+		RunE: func(_ *cobra.Command, args []string) error {
+			inherit := args[1] == trust.Inherit
+			if _, err := trust.ParseLevel(args[1]); err != nil && !inherit {
+				return usage("%s is no level; there are %s; %s removes the rule for a PATH", term.Quote(args[1]), levelNames(), trust.Inherit)
+			}
+			if inherit && len(args) < 3 {
+				return usage("%s removes the rule for a PATH, which is missing", trust.Inherit)
+			}
+			m, err := a.here()
+			if err != nil {
+				return err
+			}
+			ask := map[string]string{"peer": args[0], "level": args[1]}
+			where := "everywhere"
+			if len(args) == 3 {
+				if ask["path"], err = m.FromRoot(args[2]); err != nil {
+					return err
+				}
+				if ask["path"] != "" {
+					where = "at " + term.Quote(ask["path"])
+				}
+			}
+			if _, err := m.AskPeers("peer-grant", ask); err != nil {
+				return err
+			}
+			if a.json {
+				return a.writePeer(m, "", args[0])
+			}
+			if inherit {
+				return a.printf("%s has no rule %s any more; what counts there: sharefs trust explain %s PATH\n", term.Quote(args[0]), where, term.Quote(args[0]))
+			}
+			if err := a.printf("%s has the level %s %s.\n", term.Quote(args[0]), args[1], where); err != nil {
+				return err
+			}
+			if err := a.sayWhatIsBelow(m, args[0], args[1], ask["path"]); err != nil {
+				return err
+			}
+			if args[1] == trust.Manage.String() {
+				if err := a.printf("What it removes in bulk counts at once, too, and does not wait for you (sharefs held): this is for devices of your own.\n"); err != nil {
+					return err
+				}
+			}
+			if path := ask["path"]; !strings.ContainsAny(path, `*?[\`) {
+				if _, err := os.Lstat(filepath.Join(m.Point, path)); errors.Is(err, os.ErrNotExist) {
+					if err := a.printf("Nothing is there yet.\n"); err != nil {
+						return err
+					}
+				}
+			}
+			return a.sayWhatIsMissing(m, args[0], args[1])
+		},
+	}
+	a.withPurge(cmd)
+	return cmd
+}
+
+// Of a peer that is not connected it is said so at once, but of one that was paired no longer than lately ago, which has as long as firstPatience to connect: and where both hosts dial, the
+// first connection may end for another one, so that one that ended no longer than again ago may come back.
+const (
+	firstPatience = 10 * time.Second
+	lately        = time.Minute
+	again         = 3 * time.Second
+)
+
+// byHand is how a peer was paired that is connected only once the other host has done the same.
+const byHand = "hand"
+
+// sayWhatIsMissing says what the other host has to do before its files come here.
+func (a *app) sayWhatIsMissing(m *client.Mount, name, level string) error {
+	l, err := trust.ParseLevel(level)
+	if err != nil || l.Rights().Out < trust.OutPlain {
+		return nil
+	}
+	says, p := whatItSays(m, name)
+	self := "THIS-HOST"
+	if r, err := m.Pairing(); err == nil {
+		self = r.Name
+	}
+	there := "sharefs grant " + term.Quote(self) + " LEVEL, there.\n"
+	const once = "granted this host read or more, too: if it has not, "
+	switch says {
+	case report.SaysRefuses:
+		return a.printf("It has to grant this host something, too, before its files come here: %s", there)
+	case report.SaysAway:
+		return a.printf("It is not connected at present. Its files come here once it is, and has %s%s", once, there)
+	case report.SaysSilent:
+		return a.printf("It does not answer: nothing was heard of it for %s. Its files come here once it is there again, and has %s%s", term.Span(time.Since(p.Heard).Round(time.Second)), once, there)
+	case report.SaysNothing:
+		return a.printf("Its files come here once it has %s%s", once, there)
+	}
+	return nil
+}
+
+// whatItSays asks a peer whether this host may read something there, and returns one of the words of [report.Answer], and what is known of the peer. An empty word: the mount does not tell.
+func whatItSays(m *client.Mount, name string) (says string, p *report.Peer) {
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		all, err := m.Peers()
+		if err != nil {
+			return "", nil
+		}
+		if p = findPeer(all, name); p == nil {
+			return "", nil
+		}
+		if p.Silent {
+			return report.SaysSilent, p
+		}
+		if p.Connected {
+			if says, err = m.AskPeer(name); err != nil { // an older mount
+				says = report.SaysNothing
+			}
+			switch says {
+			case report.SaysAway: // it was connected a moment ago
+			case report.SaysNothing:
+				return whatItDoes(m, name), p
+			default:
+				return says, p
+			}
+		}
+		first := p.Seen.Before(p.Paired) && time.Since(p.Paired) < lately && p.How != byHand
+		if !first && time.Since(p.Seen) > again || time.Since(began) > firstPatience {
+			return report.SaysAway, p
+		}
+	}
+}
+
+// What an older peer does says as much, in time: it begins to send its files within oldPatience, or it refuses. That counts once it has stood for refusalStands: the one that is known may
+// be from before the other host's own grant, and is tried again after a second.
+const (
+	oldPatience   = 5 * time.Second
+	refusalStands = 1500 * time.Millisecond
+)
+
+// whatItDoes tells by what a peer does, as long as it is connected, whether this host may read something there.
+func whatItDoes(m *client.Mount, name string) (says string) {
+	var refused time.Time // since when, as far as is known
+	for began := time.Now(); time.Since(began) < oldPatience; time.Sleep(20 * time.Millisecond) {
+		all, err := m.Peers()
+		if err != nil {
+			return ""
+		}
+		switch p := findPeer(all, name); {
+		case p == nil:
+			return ""
+		case !p.Connected:
+			return report.SaysAway
+		case p.Files != nil && p.Files.Receives:
+			return report.SaysReads
+		case p.Files == nil || !p.Files.Refused:
+			refused = time.Time{}
+		case refused.IsZero():
+			refused = time.Now()
+		case time.Since(refused) > refusalStands:
+			return report.SaysRefuses
+		}
+	}
+	return report.SaysNothing
+}
+
+// mostBelow is how many rules are named that another one leaves as they are.
+const mostBelow = 5
+
+// sayWhatIsBelow names the rules by which a peer has another level at places below one for which it was just granted one.
+func (a *app) sayWhatIsBelow(m *client.Mount, peer, level, path string) error {
+	above, err := trust.ParsePattern(path)
+	if err != nil {
+		return err
+	}
+	policy, id, err := policyOf(m, peer)
+	if err != nil {
+		return err
+	}
+	below := slices.DeleteFunc(policy.Below(id, above), func(r trust.Rule) bool { return r.Level.String() == level })
+	for i, r := range below {
+		if i == mostBelow {
+			return a.printf("  and %s: sharefs trust explain %s PATH\n", term.Of(uint64(len(below)-i), "more rule"), term.Quote(peer))
+		}
+		where := term.Quote(r.Pattern.String())
+		if err := a.printf("It keeps %s at %s, by a rule of its own: sharefs grant %s inherit %s removes that.\n", r.Level, where, term.Quote(peer), where); err != nil {
+			return err
+		}
+	}
+	return nil
+}
