@@ -139,3 +139,25 @@ func TestBroughtHereBeforeTheDiskKnows(t *testing.T) {
 		})
 	}
 }
+
+// A file becomes absent, the power goes before the disk knows of the hole that stands for it, and the rows are made anew: what the file held before is not taken for what somebody wrote since.
+func TestAbsentBeforeTheDiskKnowsAndRebuild(t *testing.T) {
+	here, lose, ino, next, texts, open := farOnBtrfs(t)
+	check(t, here.Bring(nil, ino, false, nil))
+	check(t, here.unmark())
+	check(t, here.live.sync())
+	must[uint64](t)(here.Adopt(ino, absentStage(t, here, (*here.elsewhere.Load()).(*faraway), next.Content), 1))
+	check(t, here.db.Sync())
+	lose()
+	check(t, here.Close())
+	lose()
+	wantNothingLost(t, rebuild(t, here.cfg.Dir, RebuildOptions{}))
+	again := open(here.cfg.Dir)
+	comeToRest(t, again)
+	capture(t, again)
+	wantTexts(t, again, ino, texts[0], texts[1])
+	if got := all(t, again, ino); got != texts[1] {
+		t.Errorf("it holds %d bytes", len(got))
+	}
+	wantClean(t, again, FsckScrub)
+}

@@ -172,9 +172,12 @@ func (b *rebuilder) findLive() error {
 		}
 		if r.isAbsent() {
 			if st.Mode&unix.S_ISVTX == 0 { // it became full after what is known of it, and may have changed
-				marks = append(marks, mark{ino, false})
+				var earlier bool
+				if earlier, bad = holdsEarlier(view, ino, &st); !earlier { // or the hole never came to the disk: it is a cache of which no chunk is right
+					marks = append(marks, mark{ino, false})
+				}
 			}
-			return true
+			return bad == nil
 		}
 		if st.Mode&unix.S_ISVTX != 0 && st.Size > 0 {
 			if bad = failed("rebuild", b.live.remove(ino)); bad != nil { // no content: it became absent after what is known of it
@@ -278,6 +281,15 @@ func changedSince(view kv.View, r *row, st *unix.Stat_t) (liveState, error) {
 		return liveChanged, nil
 	}
 	return liveUnknown, nil
+}
+
+// holdsEarlier reports whether a backing file is that of a version before the newest one, since which nobody wrote to it.
+func holdsEarlier(view kv.View, ino sharefs.Ino, st *unix.Stat_t) (bool, error) {
+	v, err := newestVersion(view, ino, noLimit)
+	if err != nil || v == nil {
+		return false, err
+	}
+	return isEarlier(view, v, stampOf(st))
 }
 
 // highest returns the greatest number of an inode that has a backing file, 0 without one.
