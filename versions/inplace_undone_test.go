@@ -109,6 +109,10 @@ func losePower(t *testing.T, before string) {
 		list = append(list, changed{mine, []string{"old", "what was written here"}})
 	}
 	check(t, p.here.SyncNames())
+	mtimes := map[sharefs.Ino]sharefs.Time{}
+	for _, c := range list {
+		mtimes[c.ino] = must[sharefs.Attr](t)(p.here.Getattr(c.ino)).Mtime
+	}
 	lose()
 	check(t, p.here.Close())
 	lose()
@@ -139,6 +143,9 @@ func losePower(t *testing.T, before string) {
 			if texts = slices.Compact(texts); !slices.Equal(texts, c.texts) { // a start may enter the same content once more
 				t.Errorf("its versions are %q, want %q", texts, c.texts)
 			}
+			if at, want := must[sharefs.Attr](t)(tree.Getattr(c.ino)).Mtime, mtimes[c.ino]; want != 0 && at != want {
+				t.Errorf("it is of %v, and was of %v", at, want)
+			}
 		}
 		wantClean(t, tree, FsckScrub)
 	}
@@ -146,6 +153,7 @@ func losePower(t *testing.T, before string) {
 	holds(tree)
 	// What somebody writes then is his, whatever version it is like.
 	c := &list[3]
+	mtimes[c.ino] = 0
 	rewrite(t, tree, c.ino, "old 3")
 	settle(t, tree, c.ino)
 	c.texts = append(c.texts, "old 3")
