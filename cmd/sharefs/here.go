@@ -14,14 +14,19 @@ import (
 
 func (a *app) whereIs() *cobra.Command {
 	return &cobra.Command{
-		Use:   "here PATH...",
+		Use:   "here [PATH...]",
 		Short: "Show how much of files is on this host",
 		Long: `Show how much of files is on this host: full, partial or absent, and how many
 bytes of each. What is not here comes from peers when it is read; with a budget
 ([space] in share.toml) what was used longest ago goes again. Of a directory all
-files are shown. du shows the same bytes.`,
-		Args: between(mostPaths, "PATH"),
+files are shown; without a PATH those below the working directory. A file of which
+nearly all is here may lack little, or nothing, which is found when it is read. du
+shows the same bytes.`,
+		Args: func(_ *cobra.Command, args []string) error { return noneEmpty(args, "PATH") },
 		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				args = []string{"."}
+			}
 			list := []client.Presence{}
 			var bad []error
 			for _, arg := range args {
@@ -62,7 +67,11 @@ func (a *app) listHere(list []client.Presence) error {
 		if h.Pinned {
 			pinned = "pinned"
 		}
-		fmt.Fprintf(w, "%s\t%s of %s\t%s\t%s\n", h.State, term.Size(min(h.Here, h.Size)), term.Size(h.Size), pinned, term.Clean(h.Path))
+		here, size := term.Size(min(h.Here, h.Size)), term.Size(h.Size)
+		if h.State == client.HerePartial && here == size {
+			here = "nearly all"
+		}
+		fmt.Fprintf(w, "%s\t%s of %s\t%s\t%s\n", h.State, here, size, pinned, term.Clean(h.Path))
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -54,6 +54,7 @@ func TestFilesOfADirectoryThatLiesInNoMount(t *testing.T) {
 		refused(t, outside, 1, "read missing: no such file or directory", verb, "missing")
 		must(t, m.Dir, verb, ".")
 	}
+	refused(t, outside, 1, ".: not in a ShareFS mount", "here")
 }
 
 // A wrong path keeps here from telling of no other one, and is still an error.
@@ -63,6 +64,9 @@ func TestHereGoesOnBehindAWrongPath(t *testing.T) {
 		if err := os.WriteFile(m.Path(name), []byte(name), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if all := tool(t, m.Dir, "here"); all.exit != 0 || all.out != tool(t, m.Dir, "here", ".").out || strings.Count(all.out, "\n") != 2 {
+		t.Errorf("exit %d: %s%s", all.exit, all.err, all.out)
 	}
 	a := tool(t, m.Dir, "here", "first", "missing", "none", "last")
 	if a.exit != 1 || !strings.Contains(a.out, "first") || !strings.Contains(a.out, "last") || !strings.Contains(a.err, "read missing: no such") || !strings.Contains(a.err, "read none: no such") {
