@@ -344,7 +344,9 @@ func TestPinOfOneFileBeyondTheBudget(t *testing.T) {
 	if _, err := b.tool("pin", "other", "large"); err == nil || !strings.Contains(err.Error(), "other, ") || !strings.Contains(err.Error(), "large") || !strings.Contains(err.Error(), "together they have 22 MiB") {
 		t.Errorf("%v", err)
 	}
-	_, _ = b.tool("pin", "--beyond", "large")
+	if _, err := b.tool("pin", "--beyond", "large"); err == nil || !strings.Contains(err.Error(), "the budget of 16 MiB has no room for it, though the disk has: ") || strings.Contains(err.Error(), "no space left") {
+		t.Errorf("%v", err)
+	}
 	mounttest.WaitFor(t, "status tells that there is no room", func() bool {
 		out := b.must("status")
 		return strings.Contains(out, "Pinned       20 MiB of 1 pinned file still to come: of 1 the budget has no room") && strings.Contains(out, "1 pinned file cannot come")

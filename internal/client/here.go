@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/internal/status"
 	"sharefs/internal/term"
 )
 
@@ -242,6 +243,12 @@ func inLiveTree(path string) bool {
 	return err == nil && !isVirtual(info)
 }
 
+// overBudget reports whether it is the budget that has no room for a file: the disk has.
+func overBudget(s *status.Status, path string) bool {
+	h, err := LookHere(path)
+	return err == nil && s.Room != nil && s.Room.Budget > 0 && s.Space.AvailableBytes > h.Size
+}
+
 func setError(op, path string, err error) error {
 	switch {
 	case err == nil:
@@ -250,6 +257,12 @@ func setError(op, path string, err error) error {
 		return notAsked(op, path)
 	case errors.Is(err, unix.EHOSTUNREACH):
 		return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: sharefs.KindUnreachable, Detail: "no host that is connected has it: sharefs peers shows who is"}
+	case errors.Is(err, unix.ENOSPC):
+		if m, e := MountOf(path); e == nil {
+			if s, e := m.Status(); e == nil && overBudget(s, path) {
+				return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: sharefs.KindNoSpace, Detail: "the budget of " + term.Size(s.Room.Budget) + " has no room for it, though the disk has: raise [space] budget in share.toml and mount again, unpin something, or keep less history (sharefs retain --quota SIZE)"}
+			}
+		}
 	}
 	return PathError(op, path, err)
 }
