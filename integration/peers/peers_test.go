@@ -216,7 +216,7 @@ func TestPairByLinkAndWhatFollows(t *testing.T) {
 			t.Errorf("%q: %s, %v", in, out, err)
 		}
 	}
-	for _, c := range [][]string{{"trust", "explain", "bert", "/proc"}, {"trust", "explain", b.id()[:6], "/other"}, {"pair", "-", "x"}, {"grant", "bert", "read", "/proc"}, {"grant", "bert", "root"}, {"grant", "nobody", "read"}, {"peers", "rename", "bert", "../x"}, {"pair", "x"}, {"pair", "sharefs:x"}, {"revoke", "cleo"}} {
+	for _, c := range [][]string{{"trust", "explain", "bert", "/proc"}, {"trust", "explain", b.id()[:6], "/other"}, {"pair", "-", "x"}, {"grant", "bert", "read", "/proc"}, {"grant", "bert", "root"}, {"grant", "nobody", "read"}, {"peers", "rename", "bert", "../x"}, {"peers", "rename", "bert", a.id()[:7]}, {"pair", "x"}, {"pair", "sharefs:x"}, {"revoke", "cleo"}} {
 		if out, err := a.tool(c...); err == nil {
 			t.Errorf("%q: %s", c, out)
 		}

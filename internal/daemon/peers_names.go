@@ -19,6 +19,9 @@ func (d *Daemon) reservedName(name string) string {
 	if strings.EqualFold(name, report.FirstBranch) {
 		return "it is what sharefs switch calls the work on no branch"
 	}
+	if d.store.Keys.Identity.ID.Begins(name) {
+		return "the id of this host begins with it"
+	}
 	if e := new(sharefs.Error); errors.As(versions.CheckMomentName(name), &e) {
 		return e.Detail
 	}
