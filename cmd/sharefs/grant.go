@@ -46,8 +46,9 @@ counts there alone. The share keys go along with read: what a peer could read on
 may know for ever. The word inherit in place of a LEVEL removes the rule for PATH: what
 counts around it counts there again.
 
-What a peer with propose writes is listed by sharefs proposed. Not there yet: meta files
-(manage is as write, and not held).
+What a peer with propose writes is listed by sharefs proposed. What one with write removes
+or renames in bulk waits for you (sharefs held); with manage it does not, so that level is
+for devices of your own.
 
 ` + purgeHelp,
 		Args: func(_ *cobra.Command, args []string) error {

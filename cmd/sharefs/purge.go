@@ -11,11 +11,12 @@ import (
 )
 
 // purgeHelp explains --purge.
-const purgeHelp = `With --purge what it did to the tree is taken back as well: what it removed is there
-again, what it moved is where it was, what it wrote to the files of others is as the
-newest version of others has it, and what it made is removed, unless others wrote to it
-since. That travels as any change, and sharefs undo takes it back. --dry-run shows it,
-and does nothing at all.`
+const purgeHelp = `With --purge what the peer did to the tree is taken back as well: what it removed is
+there again, what it moved is where it was, files of others to which it wrote are as
+the newest version by another host has them, and what it made is removed, unless others
+wrote to it since. This is a change by this host: it travels as any other, and sharefs
+undo takes it back. With --dry-run it is only shown: neither the tree nor what the peer
+may is changed.`
 
 // withPurge gives a command about the trust in a peer, which is its first argument, the flags by which what that peer did is taken back once it is done.
 func (a *app) withPurge(cmd *cobra.Command) {

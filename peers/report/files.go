@@ -63,7 +63,7 @@ type Coming struct {
 func (c *Coming) Text() string {
 	name := term.Clean(c.Path)
 	if name == "" {
-		name = "a file without a name"
+		name = "a file that has no name in the tree"
 	}
 	text := fmt.Sprintf("%s: %s of %s", name, term.Size(min(c.Here, c.Size)), term.Size(c.Size))
 	if len(c.From) > 0 {

@@ -81,7 +81,7 @@ var rights = [levels]Rights{
 	Write: {Connect: true, Name: true, Out: OutPlain, In: InMerge, Returns: true, Relay: true, Hold: true,
 		Receives: "versions and content", Does: "is live if it descends from what is live, else a conflict"},
 	Manage: {Connect: true, Name: true, Out: OutPlain, In: InPolicy, Returns: true, Relay: true, Suggest: true,
-		Receives: "versions, content and policy", Does: "is live, and meta files are honoured"},
+		Receives: "versions and content", Does: "is live as with write, and removals in bulk are not held"},
 }
 
 // Rights returns the level's row of the table. A number that is no level has those of Blocked.
