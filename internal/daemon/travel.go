@@ -359,7 +359,9 @@ func (t *travel) deliver() {
 // chunks is the content of this host as peers ask for it, who may have the version.
 type chunks struct{ tree *versions.Tree }
 
-func (c chunks) Chunk(_ *record.Record, id sharefs.ChunkID) ([]byte, error) { return c.tree.Chunk(id) }
+func (c chunks) Chunk(_ *record.Record, id sharefs.ChunkID, dst []byte) ([]byte, error) {
+	return c.tree.ChunkInto(id, dst)
+}
 
 func (c chunks) Check(v *record.Record, id sharefs.ChunkID, data []byte) error {
 	return c.tree.CheckChunk(v.Body.(*record.Version).Key, id, data)

@@ -49,8 +49,8 @@ type Log interface {
 
 // Chunks has the content of this host. Its methods are called by several goroutines at once.
 type Chunks interface {
-	// Chunk reads a chunk, or a node of a manifest, that belongs to a version. Any error: it is not here.
-	Chunk(v *record.Record, id sharefs.ChunkID) ([]byte, error)
+	// Chunk reads a chunk, or a node of a manifest, that belongs to a version, in the memory of dst where that is large enough. Any error: it is not here.
+	Chunk(v *record.Record, id sharefs.ChunkID, dst []byte) ([]byte, error)
 	// Check makes sure that data is what an id names in a version. KindCorrupt: it is something else; any other error says why that cannot be told, and is nobody's fault.
 	Check(v *record.Record, id sharefs.ChunkID, data []byte) error
 }

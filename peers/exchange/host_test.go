@@ -227,7 +227,7 @@ func (m *memory) Version(peer sharefs.PeerID, id record.ID) (*record.Record, err
 	return m.records[id], nil
 }
 
-func (m *memory) Chunk(_ *record.Record, id sharefs.ChunkID) ([]byte, error) {
+func (m *memory) Chunk(_ *record.Record, id sharefs.ChunkID, dst []byte) ([]byte, error) {
 	if m.slow != nil {
 		<-m.slow
 	}
@@ -238,7 +238,7 @@ func (m *memory) Chunk(_ *record.Record, id sharefs.ChunkID) ([]byte, error) {
 	if !ok {
 		return nil, sharefs.KindNotExist
 	}
-	return data, nil
+	return append(dst[:0], data...), nil
 }
 
 func (m *memory) Check(_ *record.Record, id sharefs.ChunkID, data []byte) error {

@@ -176,7 +176,7 @@ func (w *walk) list(spans []record.Span, level int) {
 			continue
 		}
 		w.seen[s.ID] = struct{}{}
-		node, err := w.chunks.Chunk(w.v, s.ID)
+		node, err := w.chunks.Chunk(w.v, s.ID, nil)
 		if err != nil {
 			w.missing = true
 			continue

@@ -128,9 +128,10 @@ func (a *answers) add(version record.ID, id wire.ID, data []byte) {
 // again answers anew, by the rules of the moment. What was not here is not, so that the message does not grow.
 func (p *peer) again(ctx context.Context, old *answers) *answers {
 	a := p.newAnswers()
+	var room []byte
 	for i := range old.asked {
 		g := &old.asked[i]
-		have := p.lookUp(g)
+		have := p.lookUp(g, &room)
 		for _, id := range g.IDs {
 			var data []byte
 			if old.here[len(a.here)] {
@@ -145,6 +146,7 @@ func (p *peer) again(ctx context.Context, old *answers) *answers {
 // answer makes messages of answers: one when it is large enough, or when nothing more is asked for at the moment.
 func (p *peer) answer(ctx context.Context, wants <-chan *wire.Want, ready chan<- *answers) {
 	a := p.newAnswers()
+	var room []byte // of the chunk that is answered: to clear it anew for each takes as long as to copy one
 	flush := func() bool {
 		if a.m.Len() > 0 {
 			select {
@@ -174,7 +176,7 @@ func (p *peer) answer(ctx context.Context, wants <-chan *wire.Want, ready chan<-
 		}
 		for i := range w.Groups {
 			g := &w.Groups[i]
-			have := p.lookUp(g)
+			have := p.lookUp(g, &room)
 			for _, id := range g.IDs {
 				if ctx.Err() != nil {
 					return
@@ -192,8 +194,8 @@ func (p *peer) answer(ctx context.Context, wants <-chan *wire.Want, ready chan<-
 	}
 }
 
-// lookUp finds out what the peer may have of a version, and returns what reads it: nothing for what is not here, or not for this peer.
-func (p *peer) lookUp(g *wire.Group) func(ctx context.Context, id sharefs.ChunkID) []byte {
+// lookUp finds out what the peer may have of a version, and returns what reads it, into room: nothing for what is not here, or not for this peer.
+func (p *peer) lookUp(g *wire.Group, room *[]byte) func(ctx context.Context, id sharefs.ChunkID) []byte {
 	x := p.x
 	nothing := func(context.Context, sharefs.ChunkID) []byte { return nil }
 	v, err := x.cfg.Log.Version(p.id, g.Version)
@@ -212,13 +214,13 @@ func (p *peer) lookUp(g *wire.Group) func(ctx context.Context, id sharefs.ChunkI
 	return func(ctx context.Context, id sharefs.ChunkID) []byte {
 		var data []byte
 		if belong[id] {
-			data = x.readChunk(ctx, v, id)
+			data = x.readChunk(ctx, v, id, room)
 		}
 		if data == nil {
 			// Complete may have been called between the two, so it is looked for again once it is noted that the peer is to be told.
 			p.common.inVain(v.ID())
 			if belong[id] {
-				data = x.readChunk(ctx, v, id)
+				data = x.readChunk(ctx, v, id, room)
 			}
 		}
 		p.common.mu.Lock()
@@ -228,17 +230,20 @@ func (p *peer) lookUp(g *wire.Group) func(ctx context.Context, id sharefs.ChunkI
 	}
 }
 
-// readChunk reads a chunk for a peer; nil: it is not here.
-func (x *Exchange) readChunk(ctx context.Context, v *record.Record, id sharefs.ChunkID) []byte {
+// readChunk reads a chunk for a peer into room, which grows where it is too small; nil: it is not here.
+func (x *Exchange) readChunk(ctx context.Context, v *record.Record, id sharefs.ChunkID, room *[]byte) []byte {
 	select {
 	case x.reads <- struct{}{}:
 	case <-ctx.Done():
 		return nil
 	}
 	defer func() { <-x.reads }()
-	data, err := x.cfg.Chunks.Chunk(v, id)
+	data, err := x.cfg.Chunks.Chunk(v, id, *room)
 	if err != nil || len(data) > wire.MaxChunk {
 		return nil
+	}
+	if cap(data) > cap(*room) {
+		*room = data[:0]
 	}
 	return data
 }
