@@ -555,11 +555,11 @@ func (b *batch) piece(p *chunk.Piece) error {
 
 // keep puts a chunk into packs unless it is there.
 func (b *batch) keep(typ pack.Type, id sharefs.ChunkID, data []byte) error {
-	return b.keepUnder(b.tools.key, typ, id, data)
+	return b.keepUnder(b.tools.key, typ, id, data, false)
 }
 
-// keepUnder is keep for a chunk that is named by some key.
-func (b *batch) keepUnder(key *shareKey, typ pack.Type, id sharefs.ChunkID, data []byte) error {
+// keepUnder is keep for a chunk that is named by some key. Unread says that nobody is going to read it in the packs soon.
+func (b *batch) keepUnder(key *shareKey, typ pack.Type, id sharefs.ChunkID, data []byte, unread bool) error {
 	h := b.h
 	h.counts.bytes.Add(uint64(len(data)))
 	b.bytes += int64(len(data))
@@ -571,7 +571,11 @@ func (b *batch) keepUnder(key *shareKey, typ pack.Type, id sharefs.ChunkID, data
 	if err != nil || ok && !h.spoilt.has(&id) {
 		return failed("look for a chunk", err)
 	}
-	loc, err := h.packs.AppendTo(key.epoch(), typ, id, data)
+	put := h.packs.AppendTo
+	if unread {
+		put = h.packs.AppendUnread
+	}
+	loc, err := put(key.epoch(), typ, id, data)
 	if err != nil {
 		b.void()
 		return err

@@ -198,7 +198,7 @@ func (g *gathering) chunk(n *needed) error {
 		return nil
 	}
 	file.put(n.off, data)
-	if err := g.keepUnder(g.keys[n.of], pack.TypeChunk, n.id, data); err != nil {
+	if err := g.keepUnder(g.keys[n.of], pack.TypeChunk, n.id, data, file.takes()); err != nil {
 		return err
 	}
 	if g.unsynced += n.len; g.unsynced < cmp.Or(g.h.gatherFlush, gatherFlush) {
@@ -245,7 +245,7 @@ func (g *gathering) node(level uint8, n *needed) error {
 		}
 	} else if data = g.get(level, n); data == nil {
 		return nil
-	} else if err := g.keepUnder(g.keys[n.of], pack.TypeMap, n.id, data); err != nil {
+	} else if err := g.keepUnder(g.keys[n.of], pack.TypeMap, n.id, data, false); err != nil {
 		return err
 	}
 	at := visit{n.of, branch{n.span, level}}

@@ -15,17 +15,21 @@ import (
 // flushLen is how much is gathered before it is written, in bytes.
 const flushLen = 1 << 20
 
+// writeStep is what the ends of writes are multiples of while more is to come, in bytes: so no page, nor a few that the kernel keeps together, is written twice.
+const writeStep = 64 << 10
+
 // active is the pack that grows. Store.append guards it, except where an atomic says otherwise.
 type active struct {
 	hdr     Header
 	file    *handle
-	nonce   [12]byte // 8 random bytes and the counter of the next record
-	size    int64    // with what is in buf
-	written atomic.Int64
-	synced  int64 // zero: not even the name survives power loss
+	nonce   [12]byte     // 8 random bytes and the counter of the next record
+	size    int64        // with what is in buf
+	written atomic.Int64 // where the last record ends that is in the file, all of it
+	synced  int64        // zero: not even the name survives power loss
 	buf     []byte
 	entries []entry
 	names   bool // the directory is synced
+	unread  int  // bytes in buf that nobody is going to read soon
 }
 
 // entry is a line of the index.
@@ -42,16 +46,22 @@ type entry struct {
 // plain may have up to MaxPlain bytes and is not kept. An error voids all locations since the last Sync, those that other goroutines
 // got too: they, and whoever appends while others read, learn it from [Stats].GivenUp, which has moved then.
 func (s *Store) Append(typ Type, id sharefs.ChunkID, plain []byte) (Loc, error) {
-	return s.seals(nil, typ, id, plain)
+	return s.seals(nil, typ, id, plain, false)
 }
 
 // AppendTo is Append to a pack of some epoch.
 func (s *Store) AppendTo(e Epoch, typ Type, id sharefs.ChunkID, plain []byte) (Loc, error) {
-	return s.seals(&e, typ, id, plain)
+	return s.seals(&e, typ, id, plain, false)
+}
+
+// AppendUnread is AppendTo for what nobody is going to read soon. It does not stay in the page cache, where the system can do that: its memory is at hand for what
+// comes next then, and what others have there stays.
+func (s *Store) AppendUnread(e Epoch, typ Type, id sharefs.ChunkID, plain []byte) (Loc, error) {
+	return s.seals(&e, typ, id, plain, true)
 }
 
 // seals is AppendTo; nil: the epoch in use.
-func (s *Store) seals(e *Epoch, typ Type, id sharefs.ChunkID, plain []byte) (Loc, error) {
+func (s *Store) seals(e *Epoch, typ Type, id sharefs.ChunkID, plain []byte, unread bool) (Loc, error) {
 	if len(plain) > MaxPlain || typ < TypeChunk || typ == typeIndex || typ > TypeRows {
 		return Loc{}, &sharefs.Error{Op: "append", Kind: sharefs.KindInvalid, Detail: "a record of that type or length cannot be"}
 	}
@@ -61,11 +71,11 @@ func (s *Store) seals(e *Epoch, typ Type, id sharefs.ChunkID, plain []byte) (Loc
 	if codec != Stored {
 		*scratch = body
 	}
-	return s.appendBody(e, typ, codec, id, body, len(plain))
+	return s.appendBody(e, typ, codec, id, body, len(plain), unread)
 }
 
 // appendBody is seals for a body that is compressed already, where it is; plain is its length when it is not.
-func (s *Store) appendBody(epoch *Epoch, typ Type, codec Codec, id sharefs.ChunkID, body []byte, plain int) (Loc, error) {
+func (s *Store) appendBody(epoch *Epoch, typ Type, codec Codec, id sharefs.ChunkID, body []byte, plain int, unread bool) (Loc, error) {
 	s.append.Lock()
 	defer s.append.Unlock()
 	if epoch == nil {
@@ -79,12 +89,15 @@ func (s *Store) appendBody(epoch *Epoch, typ Type, codec Codec, id sharefs.Chunk
 	s.records.Add(1)
 	s.plainBytes.Add(uint64(plain))
 	s.sealedBytes.Add(uint64(e.sealed) + recordHeaderLen)
+	if unread {
+		c.unread += recordHeaderLen + int(e.sealed)
+	}
 	loc := Loc{Pack: c.hdr.ID, Off: e.off, Sealed: e.sealed, Plain: e.plain}
 	switch {
 	case c.size >= s.cfg.Target:
 		err = s.seal(c)
 	case len(c.buf) >= flushLen:
-		err = s.flush(c)
+		err = s.write(c, len(c.buf)-int(c.size%writeStep))
 	}
 	return loc, err
 }
@@ -223,12 +236,36 @@ func (s *Store) flush(c *active) error {
 	if len(c.buf) == 0 {
 		return nil
 	}
-	if _, err := c.file.file.WriteAt(c.buf, c.written.Load()); err != nil {
+	return s.write(c, len(c.buf))
+}
+
+// write writes the first n bytes of what is gathered, which may end in the middle of a record.
+func (s *Store) write(c *active, n int) error {
+	at := c.size - int64(len(c.buf))
+	writeAt := File.WriteAt
+	if 2*c.unread > n {
+		writeAt = WriteUnread
+	}
+	if _, err := writeAt(c.file.file, c.buf[:n], at); err != nil {
 		return s.giveUp(c, "write", err)
 	}
-	c.written.Store(c.size)
-	c.buf = c.buf[:0]
+	c.buf = c.buf[:copy(c.buf, c.buf[n:])]
+	c.unread = min(c.unread, len(c.buf))
+	c.written.Store(c.endBefore(at + int64(n)))
 	return nil
+}
+
+// endBefore returns where the last record ends that lies before some place, all of it.
+func (c *active) endBefore(at int64) int64 {
+	if at == c.size {
+		return at
+	}
+	for _, e := range slices.Backward(c.entries) {
+		if l := (Loc{Off: e.off, Sealed: e.sealed}); l.end() <= at {
+			return l.end()
+		}
+	}
+	return packHeaderLen
 }
 
 // Sync makes everything appended so far survive power loss. An error voids all locations since the last Sync that

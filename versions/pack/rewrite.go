@@ -9,7 +9,7 @@ func (s *Store) Intact(r Record) error {
 // and its body stays compressed as it is. Errors are those of [Store.Read] and [Store.Append].
 func (s *Store) Copy(r Record) (loc Loc, err error) {
 	err = s.withSealed(r, func(e *Epoch, rec *recordHeader, body []byte) error {
-		loc, err = s.appendBody(e, rec.typ, rec.codec, rec.id, body, int(rec.plain))
+		loc, err = s.appendBody(e, rec.typ, rec.codec, rec.id, body, int(rec.plain), false)
 		return err
 	})
 	return loc, err

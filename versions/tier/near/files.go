@@ -231,9 +231,16 @@ func (w *file) ReadAt(b []byte, off int64) (n int, err error) {
 }
 
 // WriteAt implements io.WriterAt, of a local pack.
-func (w *file) WriteAt(b []byte, off int64) (n int, err error) {
+func (w *file) WriteAt(b []byte, off int64) (int, error) { return w.put(pack.File.WriteAt, b, off) }
+
+// WriteUnread is what [pack.WriteUnread] asks for, of a local pack.
+func (w *file) WriteUnread(b []byte, off int64) (int, error) {
+	return w.put(pack.WriteUnread, b, off)
+}
+
+func (w *file) put(how func(pack.File, []byte, int64) (int, error), b []byte, off int64) (n int, err error) {
 	here, err := w.here(func(f pack.File) (err error) {
-		n, err = f.WriteAt(b, off)
+		n, err = how(f, b, off)
 		return err
 	})
 	if !here {
