@@ -44,9 +44,9 @@ func (c *fsck) confirmBacking(ino sharefs.Ino) error {
 		st, err := c.t.live.stat(ino)
 		switch {
 		case c.t.past.standing(ino) != nil: // checkAdopting tells
-		case r.isAbsent(): // whoever opens it makes what is missing
-			if v, err := newestVersion(c.t.db, ino, noLimit); err == nil && (v == nil || v.place != placeKept || !v.away || v.size != r.size) {
-				c.badBacking(ino, "its content is said to be elsewhere, and its newest version is not")
+		case r.isAbsent(): // whoever opens it makes what is missing, from packs where it was kept again while it went
+			if v, err := newestVersion(c.t.db, ino, noLimit); err == nil && (v == nil || v.place != placeKept || v.size != r.size) {
+				c.badBacking(ino, "its content is said to be elsewhere, and its newest version is another one")
 			}
 		case err == nil && st.Mode&unix.S_ISVTX != 0 && r.size > 0 && !c.t.absentNow(ino):
 			c.badBacking(ino, "its backing file is that of a file whose content is elsewhere")

@@ -97,22 +97,31 @@ func TestKeepAgainWhileItIsFreed(t *testing.T) {
 	text := blob(1, 200_000)
 	ino := away(t, tree, f, "f", text)
 	no := errors.New("no")
-	taken := 0
+	taken, both := 0, 0
 	for range 200 {
 		if all(t, tree, ino) != text {
 			t.Fatal("it is another one")
 		}
-		var both sync.WaitGroup
+		var hands sync.WaitGroup
 		var ok bool
-		both.Go(func() { ok = must[bool](t)(tree.KeepAgain(nil, ino)) })
-		both.Go(func() { _, _ = tree.Free([]sharefs.Ino{ino}, func(sharefs.Ino, *Content) error { return no }) })
-		both.Wait()
+		hands.Go(func() { ok = must[bool](t)(tree.KeepAgain(nil, ino)) })
+		hands.Go(func() { _, _ = tree.Free([]sharefs.Ino{ino}, func(sharefs.Ino, *Content) error { return no }) })
+		hands.Wait()
 		c := must[*Content](t)(tree.Sole(ino))
 		if ok != (c != nil) || ok && !must[bool](t)(tree.Here(c)) {
 			t.Fatalf("it was taken back: %v, and is kept: %v", ok, c != nil)
 		}
 		if ok {
-			taken++
+			if taken++; isAbsent(tree, ino) {
+				if both++; both == 1 {
+					wantClean(t, tree, FsckScrub)
+					f.set(func() { f.down = true })
+					if all(t, tree, ino) != text {
+						t.Error("it does not read")
+					}
+					f.set(func() { f.down = false })
+				}
+			}
 			_, errs := tree.Free([]sharefs.Ino{ino}, func(sharefs.Ino, *Content) error { return nil })
 			check(t, errs[0])
 		}
@@ -120,6 +129,6 @@ func TestKeepAgainWhileItIsFreed(t *testing.T) {
 	if taken == 0 {
 		t.Error("it was never taken back")
 	}
-	t.Log(taken)
+	t.Logf("taken back %d times, %d of them while it went", taken, both)
 	wantClean(t, tree, FsckScrub)
 }
