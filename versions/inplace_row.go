@@ -7,7 +7,7 @@ import (
 )
 
 // adopting is a file into which another host's content is being put in place. While it is, the file holds parts of two versions, which is nothing that anybody wrote. So
-// a row says so before the first byte goes there (inplace.go).
+// a row says so before the first byte goes there (inplace.go). An absent file that becomes full has one as well, for it is empty until the content has its place (adopt.go).
 //
 // On disk (space adopting, key: inode):
 //
