@@ -12,16 +12,20 @@ import (
 func (a *app) doctor() *cobra.Command {
 	var deep bool
 	cmd := &cobra.Command{
-		Use:   "doctor",
+		Use:   "doctor [PATH...]",
 		Short: "Look at this machine and its mounts, and say how to get what is missing",
 		Long: `Look at this machine and its mounts: the kernel, /dev/fuse, passthrough, limits,
-free space, and whether each mount is in order. What is missing or wrong comes
-with the way to mend it.
+free space, and whether each mount is in order, or those alone in which a PATH lies.
+What is missing or wrong comes with the way to mend it. A mount that does not answer is
+given up after a while: it holds up nothing else.
 
 Exit status: 0 unless something is wrong that keeps ShareFS from working.`,
-		Args: exactly(),
-		RunE: func(*cobra.Command, []string) error {
-			findings := doctor.Examine(deep)
+		Args: func(_ *cobra.Command, args []string) error { return noneEmpty(args, "PATH") },
+		RunE: func(_ *cobra.Command, args []string) error {
+			findings, err := doctor.Examine(deep, args)
+			if err != nil {
+				return err
+			}
 			worst := doctor.Good
 			for _, f := range findings {
 				worst = max(worst, f.Grade)

@@ -22,12 +22,14 @@ import (
 
 	"sharefs/cmd/sharefs/espcmd"
 	"sharefs/internal/client"
+	"sharefs/internal/doctor"
 	"sharefs/internal/mountpoint"
 	"sharefs/internal/term"
 )
 
 func main() {
 	mountpoint.ServeProbe()
+	doctor.Serve()
 	os.Exit(run(os.Args[1:]))
 }
 

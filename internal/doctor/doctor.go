@@ -22,6 +22,20 @@ func (g Grade) String() string { return [...]string{"ok", "note", "wrong"}[g] }
 // MarshalJSON writes the grade as its word.
 func (g Grade) MarshalJSON() ([]byte, error) { return json.Marshal(g.String()) }
 
+// UnmarshalJSON reads it.
+func (g *Grade) UnmarshalJSON(text []byte) error {
+	var word string
+	if err := json.Unmarshal(text, &word); err != nil {
+		return err
+	}
+	for *g = Good; *g <= Wrong; *g++ {
+		if g.String() == word {
+			return nil
+		}
+	}
+	return fmt.Errorf("no grade is called %q", word)
+}
+
 // Finding is one thing that was looked at.
 type Finding struct {
 	What   string `json:"what"`
@@ -31,9 +45,15 @@ type Finding struct {
 	Remedy string `json:"remedy,omitempty"`
 }
 
-// Examine looks at everything: first the machine, then each mount. With deep each mount checks its whole tree, during which changes
-// in it wait: some seconds for a million files.
-func Examine(deep bool) []Finding { return append(machine(), mounts(deep)...) }
+// Examine looks at everything: first the machine, then each mount, or those alone that some paths lie in. With deep each mount checks its whole tree, during which changes
+// in it wait: some seconds for a million files. A mount that does not answer holds nobody up for long. The running program must call [Serve] in main.
+func Examine(deep bool, paths []string) ([]Finding, error) {
+	found, err := mounts(deep, paths)
+	if err != nil {
+		return nil, err
+	}
+	return append(machine(), found...), nil
+}
 
 func machine() []Finding {
 	return []Finding{kernel(), device(), helper(), privileges(), others(), openFiles(), watches()}

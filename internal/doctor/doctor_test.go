@@ -2,13 +2,37 @@ package doctor
 
 import (
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"sharefs/internal/client"
 	"sharefs/internal/mountinfo"
+	"sharefs/internal/mountpoint"
 	"sharefs/internal/status"
 )
+
+func TestMain(m *testing.M) {
+	mountpoint.ServeProbe()
+	Serve()
+	os.Exit(m.Run())
+}
+
+// A path in no mount is an error of who named it; what a child does not tell of is a finding about that path alone.
+func TestWhatChildrenTell(t *testing.T) {
+	dir := t.TempDir()
+	for _, path := range []string{dir, "/proc/self/comm", dir + "/nowhere/x"} {
+		if found, err := Examine(false, []string{path}); err == nil || !strings.Contains(err.Error(), path) || found != nil {
+			t.Errorf("%s: %+v, %v", path, found, err)
+		}
+	}
+	for err, want := range map[error]string{mountpoint.ErrHung: "/a did not answer all that was asked within 3 s", os.ErrClosed: "/a could not be looked at: " + os.ErrClosed.Error()} {
+		if f := unanswered("/a", 3*time.Second, err); f.Grade != Wrong || f.Mount != "/a" || f.Found != want {
+			t.Errorf("%+v", f)
+		}
+	}
+}
 
 func TestKernelReleases(t *testing.T) {
 	for release, want := range map[string][2]int{"6.18.44-fc-v595": {6, 18}, "5.15.0-91-generic": {5, 15}, "6.9": {6, 9}, "x": {-1, 0}, "6": {-1, 0}} {
@@ -100,5 +124,12 @@ func TestGradesTravelAsWords(t *testing.T) {
 	text, err := json.Marshal([]Grade{Good, Notice, Wrong})
 	if err != nil || string(text) != `["ok","note","wrong"]` {
 		t.Errorf("%s, %v", text, err)
+	}
+	var back []Grade
+	if err := json.Unmarshal(text, &back); err != nil || len(back) != 3 || back[0] != Good || back[1] != Notice || back[2] != Wrong {
+		t.Errorf("%v, %v", back, err)
+	}
+	if err := json.Unmarshal([]byte(`["fine"]`), &back); err == nil {
+		t.Error("another word is a grade")
 	}
 }

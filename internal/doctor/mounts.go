@@ -21,31 +21,56 @@ import (
 // lowSpace is what a large disk should have left, in bytes: a pack, a journal and some time to act.
 const lowSpace = 1 << 30
 
-// mounts looks at each ShareFS mount; where there is none, at the place where the default store would lie.
-func mounts(deep bool) []Finding {
-	all, err := client.Mounts()
-	if err != nil {
-		return []Finding{wrong("mounts", "", "%v", err)}
-	}
-	if len(all) == 0 {
-		out := []Finding{good("mounts", "none; sharefs-mount DIRECTORY mounts one")}
-		if dir, err := store.Resolve(""); err == nil {
-			out = append(out, disk(dir))
+// mounts looks at those that some paths lie in, or else at each ShareFS mount; where there is none, at the place where the default store would lie.
+func mounts(deep bool, paths []string) ([]Finding, error) {
+	if len(paths) == 0 {
+		all, err := client.Mounts()
+		if err != nil {
+			return []Finding{wrong("mounts", "", "%v", err)}, nil
 		}
-		return out
+		if len(all) == 0 {
+			out := []Finding{good("mounts", "none; sharefs-mount DIRECTORY mounts one")}
+			if dir, err := store.Resolve(""); err == nil {
+				out = append(out, disk(dir))
+			}
+			return out, nil
+		}
+		for i := range all {
+			paths = append(paths, all[i].Point)
+		}
 	}
 	var out []Finding
-	for i := range all {
-		found := mount(&all[i], deep)
-		if still, err := client.Mounts(); err == nil {
-			found = unlessGone(found, &all[i], still)
+	var seen []string
+	for _, e := range examineAll(deep, paths) {
+		if e.Error != "" {
+			return nil, errors.New(e.Error)
 		}
-		for k := range found {
-			found[k].Mount = all[i].Point
+		if !slices.Contains(seen, e.Mount) {
+			seen = append(seen, e.Mount)
+			out = append(out, e.Findings...)
 		}
-		out = append(out, found...)
 	}
-	return out
+	return out, nil
+}
+
+// one looks at the mount that a path lies in.
+func one(path string, deep bool) (e examined) {
+	m, err := client.At(path) // which does not touch it
+	if m == nil && err == nil {
+		m, err = client.MountOf(path)
+	}
+	if err != nil {
+		e.Error = err.Error()
+		return e
+	}
+	e.Mount, e.Findings = m.Point, mount(m, deep)
+	if still, err := client.Mounts(); err == nil {
+		e.Findings = unlessGone(e.Findings, m, still)
+	}
+	for k := range e.Findings {
+		e.Findings[k].Mount = m.Point
+	}
+	return e
 }
 
 // unlessGone puts aside what was found of a mount that is not among those that there still are: what looked wrong was its end.

@@ -17,6 +17,10 @@ import (
 
 func TestMain(m *testing.M) {
 	ServeProbe()
+	if os.Getenv("MOUNTPOINT_TEST_SLEEPS") != "" {
+		fmt.Println("something")
+		time.Sleep(time.Hour)
+	}
 	os.Exit(m.Run())
 }
 
@@ -167,5 +171,15 @@ func TestAliveTellsTheErrno(t *testing.T) {
 	}
 	if err := Alive(filepath.Join(dir, "x"), time.Minute); !errors.Is(err, unix.ENOENT) {
 		t.Error(err)
+	}
+}
+
+// A child that hangs is given up and ended, whatever it has said before.
+func TestAChildThatHangs(t *testing.T) {
+	if text, err := Child(100*time.Millisecond, "MOUNTPOINT_TEST_SLEEPS=1"); !errors.Is(err, ErrHung) || text != nil {
+		t.Errorf("%q, %v", text, err)
+	}
+	if text, err := Child(time.Minute, probeVariable+"=/"); err != nil || strings.TrimSpace(string(text)) != "0" {
+		t.Errorf("%q, %v", text, err)
 	}
 }
