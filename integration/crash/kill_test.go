@@ -321,19 +321,14 @@ func TestKill(t *testing.T) {
 	})
 }
 
-// doctor has the tool walk the whole tree. What it says of this machine, and of other mounts on it, is not asked for.
+// doctor has the tool walk the whole tree of a mount. What it says of this machine is not asked for.
 func doctor(t *testing.T, m *mounttest.Mount) {
 	t.Helper()
-	cmd := exec.Command(mounttest.Bin(t, "sharefs"), "doctor", "--check")
-	cmd.Dir = m.Dir
+	cmd := exec.Command(mounttest.Bin(t, "sharefs"), "doctor", "--check", m.Dir)
 	out, _ := cmd.CombinedOutput()
-	walked, ours := false, false
+	walked := false
 	for line := range strings.Lines(string(out)) {
-		switch w := strings.Fields(line); {
-		case len(w) < 3:
-		case w[1] == "mount":
-			ours = w[2] == m.Dir // what follows is about it, until the next one
-		case w[1] == "tree" && ours:
+		if w := strings.Fields(line); len(w) > 1 && w[1] == "tree" {
 			walked = w[0] == "ok"
 		}
 	}
