@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -89,4 +90,24 @@ func TestAPeerThatFallsSilent(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	b.Mount.Mount()
+}
+
+// The key of a host that is lost has no connection from the moment on at which another one takes its place, though nobody has noticed yet that it was dead.
+func TestAReplacedPeerIsGoneAtOnce(t *testing.T) {
+	hs := sharing(t, "anna", "bert", "cleo")
+	a, b := hs[0], hs[1]
+	was := a.peer("bert")
+	if !was.Connected {
+		t.Fatal("bert is not connected")
+	}
+	b.Kill()
+	a.do(os.WriteFile(a.Path("more"), []byte("more"), 0o644))
+	mounttest.WaitFor(t, "something that waits to be sent", func() bool { p := a.peer("bert"); return p.Files != nil && p.Files.Lacks > 0 })
+	a.must("peers", "replace", "bert", "cleo")
+	if p := a.peer("bert-lost"); p.Connected || p.Silent || p.ID != was.ID {
+		t.Errorf("%+v", p)
+	}
+	if p := a.peer("bert"); !p.Connected || p.ID != hs[2].id() {
+		t.Errorf("%+v", p)
+	}
 }
