@@ -167,7 +167,7 @@ func (h *history) bringTo(f *file, a *adoption, base *version, known bool) (err 
 	} else if err2 != nil && !first {
 		return err
 	} else if err2 != nil {
-		h.t.log.Error("a file holds parts of two versions, and cannot be opened until one of them can be read and written", "inode", uint64(f.ino), "file", h.t.nameOf(f.ino),
+		h.t.log.Error("a file holds parts of two versions, and cannot be opened until one of them can be read and written", "inode", uint64(f.ino), "file", h.t.NameOf(f.ino),
 			"err", err, "version_before", err2)
 		return err
 	}

@@ -123,7 +123,7 @@ func (t *Tree) finished(f *file, cancel <-chan struct{}) error {
 				a, steps, got = b, b.steps.Load(), now
 			}
 			if now.Sub(got) >= stalls {
-				return &sharefs.Error{Op: "open", Path: t.nameOf(f.ino), Kind: sharefs.KindBusy, Detail: "what another host wrote is being put into the file, and that does not get on"}
+				return &sharefs.Error{Op: "open", Path: t.NameOf(f.ino), Kind: sharefs.KindBusy, Detail: "what another host wrote is being put into the file, and that does not get on"}
 			}
 		}
 	}
@@ -155,7 +155,7 @@ func (h *history) loadAdopting() error {
 		unread := err
 		a := &adoption{row: true}
 		if a.adopting, err = decodeAdopting(ino, value); err != nil {
-			t.log.Error("a row that tells what was being put into a file cannot be read: the file becomes what it was before", "inode", uint64(ino), "file", t.nameOf(ino), "err", err)
+			t.log.Error("a row that tells what was being put into a file cannot be read: the file becomes what it was before", "inode", uint64(ino), "file", t.NameOf(ino), "err", err)
 			if a.lost = err; r != nil {
 				a.was = r.mtime
 			}
@@ -163,7 +163,7 @@ func (h *history) loadAdopting() error {
 				a.base, a.was = newest.own, newest.mtime
 			}
 		} else if unread == nil && (newest == nil && a.base != 0 || newest != nil && newest.own != a.base) {
-			t.log.Error("a file that was being taken over from another host has another version than before that", "inode", uint64(ino), "file", t.nameOf(ino))
+			t.log.Error("a file that was being taken over from another host has another version than before that", "inode", uint64(ino), "file", t.NameOf(ino))
 			var stays bool
 			if stays, bad = h.stillAdopted(ino, &a.adopting); bad == nil && !stays {
 				gone = append(gone, ino)
@@ -217,9 +217,9 @@ func (h *history) finishAdopting() {
 		}
 		t.files.unpin(f)
 		if err == nil {
-			t.log.Info("a file that was being taken over from another host when the daemon was ended is whole", "inode", uint64(ino), "file", t.nameOf(ino), "took", time.Since(began).Round(time.Millisecond))
+			t.log.Info("a file that was being taken over from another host when the daemon was ended is whole", "inode", uint64(ino), "file", t.NameOf(ino), "took", time.Since(began).Round(time.Millisecond))
 		} else if !errors.Is(err, errStopped) {
-			t.log.Error("a file that was being taken over from another host when the daemon was ended cannot be opened", "inode", uint64(ino), "file", t.nameOf(ino), "err", err)
+			t.log.Error("a file that was being taken over from another host when the daemon was ended cannot be opened", "inode", uint64(ino), "file", t.NameOf(ino), "err", err)
 		}
 	}
 }

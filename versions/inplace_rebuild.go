@@ -66,7 +66,7 @@ func (h *history) stillAdopted(ino sharefs.Ino, a *adopting) (bool, error) {
 		return false, nil
 	}
 	if !known {
-		h.t.log.Warn("a file into which what another host wrote was being put holds something else: that is taken for what was written here since", "inode", uint64(ino), "file", h.t.nameOf(ino))
+		h.t.log.Warn("a file into which what another host wrote was being put holds something else: that is taken for what was written here since", "inode", uint64(ino), "file", h.t.NameOf(ino))
 		return false, nil
 	}
 	if a.base = 0; newest != nil {

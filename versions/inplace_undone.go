@@ -51,7 +51,7 @@ func (h *history) findUndone() error {
 		return err
 	}
 	for ino, a := range all {
-		t.log.Warn("the loss of power took a file back to an earlier version: it is given its newest one again, from packs", "inode", uint64(ino), "file", t.nameOf(ino))
+		t.log.Warn("the loss of power took a file back to an earlier version: it is given its newest one again, from packs", "inode", uint64(ino), "file", t.NameOf(ino))
 		h.stand(ino, &adoption{adopting: *a, row: true, again: true})
 	}
 	return nil

@@ -20,7 +20,7 @@ func (h *history) reportLoss(v *version, why string, cause error) {
 	}
 	at := time.Now()
 	report := func() {
-		file, number := t.nameOf(v.ino), h.baseOf(v.ino)+v.own
+		file, number := t.NameOf(v.ino), h.baseOf(v.ino)+v.own
 		h.mu.Lock()
 		h.lastLost = file
 		h.mu.Unlock()
@@ -49,8 +49,8 @@ func (h *history) baseOf(ino sharefs.Ino) uint64 {
 	return l.base
 }
 
-// nameOf returns a path from the root to an inode, or what is known of it. It reads every directory entry that there is.
-func (t *Tree) nameOf(ino sharefs.Ino) string {
+// NameOf returns a path from the root to an inode, or what is known of it. It reads every directory entry that there is.
+func (t *Tree) NameOf(ino sharefs.Ino) string {
 	var parts []string
 	for at, depth := ino, 0; at != sharefs.RootIno && depth < 4096; depth++ {
 		from, to := []byte(nil), []byte(nil)

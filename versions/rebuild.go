@@ -42,6 +42,7 @@ type RebuildReport struct {
 	Notes      []string    `json:"notes"`     // what may be missing and cannot be told
 	Lost       []string    `json:"lost"`      // what is missing, by name where that is known
 	LostMore   int         `json:"lost_more"` // and so many more
+	Elsewhere  NotHere     `json:"elsewhere"` // of a store that was recovered: files that no pack has whole
 	Found      uint64      `json:"found"`     // files whose names are lost; they are in lost+found
 	Problems   []string    `json:"problems"`  // that a check found afterwards
 	Seconds    float64     `json:"seconds"`
@@ -421,6 +422,11 @@ func (b *rebuilder) open() error {
 		b.report.lose("%s", s)
 	}
 	b.report.LostMore += f.lostMore
+	if b.opts.Recovered {
+		if b.report.Elsewhere, err = t.elsewhereOnly(); err != nil {
+			return errors.Join(err, t.Close())
+		}
+	}
 	problems, err := t.Check()
 	for i, p := range problems {
 		if i == maxLost {

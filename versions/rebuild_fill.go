@@ -168,7 +168,7 @@ func (w *filler) fill(rows []*row) error {
 		return err
 	}
 	for _, one := range all {
-		if one.v == nil && one.r.size > 0 && !one.r.isAbsent() && !one.away {
+		if one.v == nil && one.r.size > 0 && !one.away {
 			continue
 		}
 		if err := w.t.live.finish(one.r.ino); err != nil {
@@ -181,11 +181,7 @@ func (w *filler) fill(rows []*row) error {
 // one writes one file, from the first version that reads.
 func (w *filler) one(r *row) filled {
 	out := filled{r: r}
-	if r.isAbsent() {
-		out.exact, out.err = true, w.failed(r, w.absent(r))
-		return out
-	}
-	if r.size == 0 {
+	if r.size == 0 && !r.isAbsent() {
 		out.exact = true
 		_, out.err = w.write(r, nil, true)
 		return out
@@ -195,9 +191,8 @@ func (w *filler) one(r *row) filled {
 		out.err = err
 		return out
 	}
-	if newest != nil && newest.place == placeKept && newest.away && newest.size == r.size && !r.isAbsent() {
-		out.exact, out.away, out.err = true, true, w.failed(r, w.absent(r))
-		return out
+	if r.isAbsent() || newest != nil && newest.place == placeKept && newest.away && newest.size == r.size {
+		return w.away(r, newest)
 	}
 	from, upTo := r.ino, uint64(noLimit)
 	for from != 0 {
@@ -316,14 +311,11 @@ func (w *filler) note(part []filled) error {
 	defer t.mu.Unlock()
 	x := t.begin()
 	for _, one := range part {
-		if one.away {
-			r, err := x.edit(one.r.ino)
-			if err != nil {
+		if one.away || one.v != nil && one.v.away {
+			if err := w.noteAway(x, &one); err != nil {
 				return err
 			}
-			r.flags |= rowAbsent
-			r.blocks = 0
-		} else if one.v == nil && one.r.size > 0 && !one.r.isAbsent() {
+		} else if one.v == nil && one.r.size > 0 {
 			w.gone[one.r.ino] = true
 			w.lost[one.r.ino] = "its content is gone, and no version of it was captured"
 			if one.said != nil {
@@ -431,7 +423,7 @@ func (w *filler) name() error {
 		if len(w.f.lost) < maxLost {
 			dir := ""
 			if e.dir != sharefs.RootIno {
-				dir = t.nameOf(e.dir) + "/"
+				dir = t.NameOf(e.dir) + "/"
 			}
 			w.f.lose("%q: %s", dir+e.name, w.lost[e.ino])
 		} else {

@@ -13,15 +13,16 @@ import (
 )
 
 func (a *app) whereIs() *cobra.Command {
-	return &cobra.Command{
+	var absent bool
+	cmd := &cobra.Command{
 		Use:   "here [PATH...]",
 		Short: "Show how much of files is on this host",
 		Long: `Show how much of files is on this host: full, partial or absent, and how many
 bytes of each. What is not here comes from peers when it is read; with a budget
 ([space] in share.toml) what was used longest ago goes again. Of a directory all
-files are shown; without a PATH those below the working directory. A file of which
-nearly all is here may lack little, or nothing, which is found when it is read. du
-shows the same bytes.`,
+files are shown, or with --absent those that are not all here; without a PATH those
+below the working directory. A file of which nearly all is here may lack little, or
+nothing, which is found when it is read. du shows the same bytes.`,
 		Args: func(_ *cobra.Command, args []string) error { return noneEmpty(args, "PATH") },
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -32,7 +33,7 @@ shows the same bytes.`,
 			for _, arg := range args {
 				if err := client.EachFile([]string{arg}, nil, func(path string) error {
 					h, err := client.LookHere(path)
-					if err == nil {
+					if err == nil && !(absent && h.State == client.HereFull) {
 						list = append(list, h)
 					}
 					return err
@@ -56,6 +57,8 @@ shows the same bytes.`,
 			return bad[len(bad)-1]
 		},
 	}
+	cmd.Flags().BoolVar(&absent, "absent", false, "Only files that are not all here")
+	return cmd
 }
 
 // listHere writes how much of some files is here.

@@ -1,10 +1,13 @@
 package peers
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"sharefs/integration/mounttest"
 	"sharefs/peers/report"
@@ -28,16 +31,27 @@ func (h *host) sheet() string {
 	return path
 }
 
-// recovered loses the store of a host that was killed, and makes it anew on another machine; it returns what the tool said.
-func (h *host) recovered(on *host, sheet string) (*host, string) {
+// recovered loses the store of a host that was killed, and makes it anew on another machine; it returns what the tool said. Whole: it is to find everything.
+func (h *host) recovered(on *host, sheet string, whole bool) (*host, string) {
 	h.t.Helper()
 	h.do(os.RemoveAll(h.Store))
 	made := filepath.Join(mounttest.TempDir(h.t), "store")
 	out, err := on.on("recover", "--store", made, "--sheet", sheet)
-	if err != nil {
+	if whole != (err == nil) || whole != strings.Contains(out, "Nothing is missing.") {
 		h.t.Fatalf("%s, %v", out, err)
 	}
 	return &host{t: h.t, net: on.net, name: h.name, Mount: mounttest.Start(h.t, mode(), mounttest.On(made), mounttest.Through(on.net.Start))}, out
+}
+
+// meets has a host that was recovered share with a peer again, as the tool says.
+func (h *host) meets(peer *host) {
+	h.t.Helper()
+	if out, err := peer.feed(h.must("pair", "--link"), "pair", "-"); err != nil || !strings.Contains(out, "Paired with "+h.name+"-2 (") {
+		h.t.Fatalf("%s, %v", out, err)
+	}
+	peer.must("peers", "replace", h.name, h.name+"-2")
+	h.must("grant", peer.name, "write")
+	peer.must("grant", h.name, "write")
 }
 
 // A host comes back from what a peer keeps of it, as of a while ago. What it did after that others have: it has it again, by itself, as soon as it is paired with one of them; what was
@@ -69,19 +83,14 @@ func TestARecoveredHostHasWhatItWroteLast(t *testing.T) {
 	a.Settled()
 	a.Kill()
 	k.Mount.Mount()
-	back, out := a.recovered(nova, sheet)
+	back, out := a.recovered(nova, sheet, true)
 	if !strings.Contains(out, " is as anna kept it with the peer ") || !strings.Contains(out, "sharefs peers replace anna NEW") {
 		t.Error(out)
 	}
 	if p := back.peer("anna-lost"); p.Level != report.Former || p.ID != was || back.Status().Peers != nil && back.Status().Peers.Known > 0 {
 		t.Errorf("%+v, not of %s", p, was)
 	}
-	if out, err := b.feed(back.must("pair", "--link"), "pair", "-"); err != nil || !strings.Contains(out, "Paired with anna-2 (") {
-		t.Fatalf("%s, %v", out, err)
-	}
-	b.must("peers", "replace", "anna", "anna-2")
-	back.must("grant", "bert", "write")
-	b.must("grant", "anna", "write")
+	back.meets(b)
 	alike(t, "all of it", []*host{back, b}, now)
 	back.write("changed", "third changed")
 	b.write("late", "second late")
@@ -94,4 +103,53 @@ func TestARecoveredHostHasWhatItWroteLast(t *testing.T) {
 			t.Errorf("%s leaves something out:\n%s", h.name, out)
 		}
 	}
+}
+
+// What had been freed on a host that is lost is in no backup: recovery names it, and who has it; reading it fails at once, and is named in the log, as long as nobody is known who
+// could have it; and it comes when one is there who does.
+func TestARecoveredHostSaysWhatNoBackupHas(t *testing.T) {
+	hs := hosts(t, "[space]\nwait = \"10m\"\n", "anna", "bert", "carl", "nova") // who waits in vain does not come to an end
+	a, b, k, nova := hs[0], hs[1], hs[2], hs[3]
+	pairByLink(t, a, b)
+	a.must("grant", "bert", "write")
+	b.must("grant", "anna", "write")
+	freed := noise(3 << 20)
+	a.do(os.Mkdir(a.Path("dir"), 0o755))
+	a.write("dir/freed", freed)
+	a.write("dir/kept", "first kept")
+	alike(t, "the beginning", hs[:2], func(tree map[string]string) bool { return len(tree) == 3 })
+	a.frees("dir/freed")
+	a.must("gc")
+	a.keptBy(k)
+	a.backedUp(k)
+	sheet := a.sheet()
+	a.Kill()
+	back, out := a.recovered(nova, sheet, false)
+	for _, part := range []string{"Not in the backup: the content of 1 file, 3.0 MiB, that had been freed on anna or had not come there:\n  dir/freed\n", "It is with bert, and comes when it is read"} {
+		if !strings.Contains(out, part) {
+			t.Errorf("%q is missing in\n%s", part, out)
+		}
+	}
+	if _, err := os.ReadFile(back.Path("dir/freed")); !errors.Is(err, unix.EHOSTUNREACH) {
+		t.Errorf("it reads: %v", err)
+	}
+	log, err := os.ReadFile(back.Log)
+	if err != nil || !strings.Contains(string(log), "a file was read in vain") || !strings.Contains(string(log), "file=/dir/freed ") {
+		t.Errorf("%v in the log:\n%s", err, log)
+	}
+	const problem = "3.0 MiB of 1 file not here, and no host is known that could have it"
+	if out := back.must("status"); !strings.Contains(out, problem) || strings.Contains(out, "by choice") {
+		t.Errorf("the status:\n%s", out)
+	}
+	if out := back.must("here", "--absent", back.Dir); !strings.Contains(out, "dir/freed\n") || strings.Contains(out, "kept") {
+		t.Errorf("absent: %s", out)
+	}
+	back.must("gc")
+	back.meets(b)
+	if got, err := os.ReadFile(back.Path("dir/freed")); err != nil || string(got) != freed {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	mounttest.WaitFor(t, "nothing is absent", func() bool {
+		return back.must("here", "--absent", back.Dir) == "" && strings.Contains(back.must("status"), "Problems     none")
+	})
 }

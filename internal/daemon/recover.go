@@ -47,6 +47,7 @@ type RecoverReport struct {
 	From    string                 `json:"from"`    // the bucket, or the peer
 	Written time.Time              `json:"written"` // when
 	Fetched tier.Fetched           `json:"fetched"`
+	Peers   []string               `json:"peers"` // what it called the hosts that could write to it
 	Notes   []string               `json:"notes"`
 	Tree    versions.RebuildReport `json:"tree"`
 	Seconds float64                `json:"seconds"`
@@ -54,7 +55,7 @@ type RecoverReport struct {
 
 // Whole reports whether nothing is missing.
 func (r *RecoverReport) Whole() bool {
-	return len(r.Fetched.Missing) == 0 && r.Tree.Whole()
+	return len(r.Fetched.Missing) == 0 && r.Tree.Elsewhere.Files == 0 && r.Tree.Whole()
 }
 
 // Text returns the report for a person.
@@ -80,9 +81,36 @@ func (r *RecoverReport) Text() string {
 		fmt.Fprintf(&b, "Missing %s: %s\n", in, s)
 	}
 	b.WriteString(r.Tree.Losses())
+	b.WriteString(r.elsewhere())
 	if r.Whole() {
 		b.WriteString("Nothing is missing.\n")
 	}
+	return b.String()
+}
+
+// mostElsewhere is how many files are named whose content is with other hosts.
+const mostElsewhere = 10
+
+// elsewhere tells of files whose content is with other hosts; empty: there are none.
+func (r *RecoverReport) elsewhere() string {
+	e := &r.Tree.Elsewhere
+	if e.Files == 0 {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "Not in the backup: the content of %s, %s, that had been freed on %s or had not come there:\n", term.Of(e.Files, "file"), term.Size(e.Bytes), r.Host)
+	named := e.Named[:min(len(e.Named), mostElsewhere)]
+	for _, name := range named {
+		fmt.Fprintf(&b, "  %s\n", term.Clean(name))
+	}
+	if more := e.Files - uint64(len(named)); more > 0 {
+		fmt.Fprintf(&b, "  and %s: sharefs here --absent DIR, when it is mounted\n", term.Of(more, "more file"))
+	}
+	who := "other hosts"
+	if len(r.Peers) > 0 {
+		who = strings.Join(r.Peers, ", ")
+	}
+	fmt.Fprintf(&b, "It is with %s, and comes when it is read and one that has it is connected; until then reading fails (No route to host).\n", who)
 	return b.String()
 }
 
@@ -323,6 +351,7 @@ func (r *recoverer) readRoot() error {
 	}
 	r.root = root
 	r.report.ID, r.report.Host, r.report.Written, r.report.From = root.Store, root.Host, root.Written, from
+	r.report.Peers = append([]string{}, root.Peers...)
 	return nil
 }
 

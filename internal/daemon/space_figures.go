@@ -86,6 +86,7 @@ func (s *space) figures() *status.Room {
 	if s.budget == 0 && r.PinnedFiles == 0 && r.AbsentFiles == 0 {
 		return nil
 	}
+	r.Nobody = !s.d.travel.anybody()
 	if r.LackingFiles > 0 {
 		r.Why = s.pins.waiting()
 	}

@@ -123,6 +123,8 @@ func problems(s *status.Status, watch, lost string) []string {
 	if s.Room != nil {
 		why := s.Room.Problem(time.Now())
 		add(why != "", why)
+		why = s.Room.Forlorn()
+		add(why != "", why)
 	}
 	if r := s.Room; r != nil && r.Why[whyNoRoom] > 0 {
 		add(true, term.Of(uint64(r.Why[whyNoRoom]), "pinned file")+" cannot come: "+term.Size(r.Pinned)+" are pinned, history takes "+term.Size(r.Packs)+", and the budget is "+term.Size(r.Budget)+

@@ -11,6 +11,7 @@ import (
 	"sharefs/internal/config"
 	"sharefs/internal/status"
 	"sharefs/internal/store"
+	"sharefs/peers/trust"
 	"sharefs/versions"
 	"sharefs/versions/pack"
 	"sharefs/versions/tier"
@@ -47,6 +48,20 @@ func (d *Daemon) authors() []sharefs.PeerID {
 		all = append(all, b.Former()...)
 	}
 	return all
+}
+
+// writers are the names of the hosts that may write to all of the share: of those somebody promised to keep what was freed.
+func (d *Daemon) writers() (names []string) {
+	if d.peers.book == nil {
+		return nil
+	}
+	policy := d.peers.book.Policy()
+	for _, p := range d.peers.book.Peers() {
+		if policy.Least(p.ID).Rights().In >= trust.InMerge {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }
 
 func hostname() string {
@@ -115,7 +130,7 @@ func (d *Daemon) startTier() {
 	}
 	d.tier, err = tier.Start(tier.Config{
 		Bucket: d.bucket, Source: d.tree.TierSource(), Key: versions.TierKey(first), State: state,
-		Host: d.hostName(), Authors: d.authors(), Every: tierEvery, Look: tierLook, Keep: tierKeep, Take: d.store.Config.Tier.TakeOver, Named: d.packs.Named, TakeBack: d.tree.TakeBack, About: versions.SealForTier(first, about),
+		Host: d.hostName(), Authors: d.authors(), Peers: d.writers, Every: tierEvery, Look: tierLook, Keep: tierKeep, Take: d.store.Config.Tier.TakeOver, Named: d.packs.Named, TakeBack: d.tree.TakeBack, About: versions.SealForTier(first, about),
 		Keys: func() []byte { return versions.SealKeysForTier(d.tree.Keys()) }, Log: d.log.With("part", "tier"),
 	})
 	if err != nil {

@@ -41,6 +41,7 @@ type travel struct {
 	decisions  decisions
 	compared   compared     // of whoever enters conflicts into histories alone
 	nobody     atomic.Bool  // somebody waited in vain for content that is elsewhere, and no peer has come or got anything since
+	missed     missed       // files that were read in vain since then
 	conflicted atomic.Int64 // names that were in conflict when they were looked for last
 
 	dbMu    sync.Mutex // guards what follows; nothing else is taken under it
@@ -78,8 +79,11 @@ func (t *travel) rulesChanged() {
 	}
 }
 
-// anybody reports whether there is a peer that may read something of the share.
+// anybody reports whether there is a peer that may read something of the share. From such a one alone content comes.
 func (t *travel) anybody() bool {
+	if t.d.peers.book == nil {
+		return false
+	}
 	policy := t.d.peers.book.Policy()
 	for _, id := range policy.Peers() {
 		if policy.Most(id).Rights().Out >= trust.OutPlain {
@@ -270,6 +274,7 @@ func (t *travel) wake() {
 
 func (t *travel) retry(versions ...record.ID) {
 	t.nobody.Store(false)
+	t.missed.forget()
 	t.d.space.askSoon()
 	t.engine.Retry(versions...)
 	t.d.space.pins.retry(versions...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -99,7 +100,7 @@ func (a *away) Drop() {
 var errAwayInterrupted = &sharefs.Error{Op: "read", Kind: sharefs.KindOther, Err: unix.EINTR}
 
 // Get implements [versions.Remote]. It waits for space.wait while nobody has it, or who has it does not answer, and for who sends it beyond that; when that has passed in vain, nobody else
-// waits until a peer comes, answers again, or has something new.
+// waits until a peer comes, answers again, or has something new. Where no peer is known that could have it nobody waits.
 func (a *away) Get(cancel <-chan struct{}, id sharefs.ChunkID, patient bool) ([]byte, error) {
 	wait := time.Duration(a.t.d.store.Config.Space.Wait)
 	if !patient {
@@ -111,6 +112,34 @@ func (a *away) Get(cancel <-chan struct{}, id sharefs.ChunkID, patient bool) ([]
 		}
 		return nil, &sharefs.Error{Op: "read", Kind: sharefs.KindUnreachable, Detail: "the content is on other hosts, and none is connected"}
 	})
+}
+
+// missed names files in the log that were read in vain, each once until something new comes, and not very many.
+type missed struct {
+	mu sync.Mutex
+	of map[sharefs.Ino]bool
+}
+
+const mostMissed = 20
+
+func (m *missed) tell(a *away, err error) {
+	m.mu.Lock()
+	if m.of[a.ino] || len(m.of) >= mostMissed || a.t.d.tree == nil {
+		m.mu.Unlock()
+		return
+	}
+	if m.of == nil {
+		m.of = map[sharefs.Ino]bool{}
+	}
+	m.of[a.ino] = true
+	m.mu.Unlock() // to find the name takes a while
+	a.t.d.log.Warn("a file was read in vain: its content is not here", "file", a.t.d.tree.NameOf(a.ino), "size", a.c.Size, "why", err)
+}
+
+func (m *missed) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.of = nil
 }
 
 // gaveUp says that somebody who was ready to wait has waited in vain.
@@ -146,12 +175,14 @@ func (a *away) get(cancel <-chan struct{}, wait, most time.Duration, ask func(co
 			return nil, &sharefs.Error{Op: "read", Kind: sharefs.KindUnreachable, Detail: "no peer has sent it in time"}
 		case !errors.Is(err, sharefs.KindUnreachable):
 			return nil, err
-		case a.t.nobody.Load():
-			return nil, err
 		case wait == 0:
+			return nil, err
+		case a.t.nobody.Load(), !a.t.anybody():
+			a.t.missed.tell(a, err)
 			return nil, err
 		case time.Now().After(last):
 			a.gaveUp(wait)
+			a.t.missed.tell(a, err)
 			return nil, err
 		}
 		if pace.Sleep(ctx, awayPause) == context.Canceled {

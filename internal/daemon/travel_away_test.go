@@ -11,14 +11,52 @@ import (
 	"sharefs"
 	"sharefs/internal/config"
 	"sharefs/internal/store"
+	"sharefs/peers/book"
+	"sharefs/peers/trust"
 	"sharefs/versions"
 )
 
+// withPeer returns a daemon, of no store that could be used, that knows a peer.
+func withPeer(t *testing.T, level trust.Level) *Daemon {
+	t.Helper()
+	d := &Daemon{store: &store.Store{}}
+	d.travel.d = d
+	b, err := book.Open(nil, func([]byte) error { return nil })
+	if err == nil {
+		_, err = b.Add(sharefs.PeerID{1}, "anna", book.ByHand, nil, nil, time.Now())
+	}
+	if err == nil {
+		_, err = b.Grant("anna", level, trust.Pattern{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.peers.book = b
+	return d
+}
+
+// Where nobody is known who could have it nobody waits: neither without peers, nor with one that keeps a backup alone.
+func TestReadOfWhatNobodyHasDoesNotWait(t *testing.T) {
+	for level, waits := range map[trust.Level]bool{trust.Blocked: false, trust.Store: false, trust.Read: true, trust.Write: true} {
+		d := withPeer(t, level)
+		a := &away{t: &d.travel, c: &versions.Content{}}
+		asked := 0
+		_, err := a.get(nil, time.Hour, time.Hour, func(context.Context) ([]byte, error) {
+			if asked++; asked == 2 {
+				return []byte("x"), nil
+			}
+			return nil, sharefs.KindUnreachable
+		})
+		if waits != (asked == 2 && err == nil) || !waits && (asked != 1 || !errors.Is(err, sharefs.KindUnreachable)) {
+			t.Errorf("%v: asked %d times, %v", level, asked, err)
+		}
+	}
+}
+
 // Who is told to end does so also while there is nobody to ask, and others wait on.
 func TestReadOfWhatIsAwayEnds(t *testing.T) {
-	d := &Daemon{store: &store.Store{}}
+	d := withPeer(t, trust.Write)
 	d.store.Config.Space.Wait = config.Duration(2 * time.Second)
-	d.travel.d = d
 	a := &away{t: &d.travel, c: &versions.Content{}}
 	cancel := make(chan struct{})
 	close(cancel)
@@ -32,8 +70,7 @@ func TestReadOfWhatIsAwayEnds(t *testing.T) {
 
 // Whoever has waited in vain for a peer that has it, and is gone by then, does not wait anew for one to come.
 func TestReadOfWhatAPeerDoesNotSendWaitsOnce(t *testing.T) {
-	d := &Daemon{store: &store.Store{}}
-	d.travel.d = d
+	d := withPeer(t, trust.Write)
 	a := &away{t: &d.travel, c: &versions.Content{}}
 	hangs := func(ctx context.Context) ([]byte, error) { <-ctx.Done(); return nil, ctx.Err() }
 	if _, err := a.get(nil, time.Hour, time.Millisecond, hangs); !errors.Is(err, sharefs.KindUnreachable) {

@@ -24,6 +24,8 @@ type Room struct {
 	LackingFiles int    `json:"pinned_missing_files"`
 	Absent       uint64 `json:"absent_bytes"` // of files that are not pinned: not here by choice, and come when they are read
 	AbsentFiles  int    `json:"absent_files"`
+	// Nobody: no host is known from which that could come, nor what lacks of the pinned files.
+	Nobody bool `json:"nobody,omitempty"`
 	// OverSince is since when more is used than the budget; zero: it is not.
 	OverSince time.Time `json:"over_since,omitzero"`
 	// Why pinned files are not here, and how many there are of each.
@@ -51,6 +53,16 @@ func (r *Room) Problem(now time.Time) string {
 		term.Size(r.Used-min(r.Budget, r.Used)), term.Size(r.Budget), term.Second(r.OverSince), term.Size(r.Packs))
 }
 
+// Forlorn says that nothing can come of what is not here; empty: it can, or all is.
+func (r *Room) Forlorn() string {
+	files := uint64(r.AbsentFiles + r.LackingFiles)
+	if files == 0 || !r.Nobody {
+		return ""
+	}
+	return fmt.Sprintf("%s of %s not here, and no host is known that could have it, so that reading fails: pair with one that has it (sharefs pair), and grant it read or more; sharefs here --absent DIR names the files",
+		term.Size(r.Absent+r.Lacking), term.Of(files, "file"))
+}
+
 // parts tells of it in words for people.
 func (r *Room) parts() (parts []string) {
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
@@ -66,7 +78,7 @@ func (r *Room) parts() (parts []string) {
 	if r.Freeable > 0 {
 		add("%s can be freed", term.Size(r.Freeable))
 	}
-	if r.AbsentFiles > 0 {
+	if r.AbsentFiles > 0 && !r.Nobody {
 		add("%s of %s not here by choice: reading fetches it", term.Size(r.Absent), term.Of(uint64(r.AbsentFiles), "file"))
 	}
 	return parts

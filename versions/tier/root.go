@@ -23,8 +23,10 @@ type Root struct {
 	Host   string `json:"host"` // who wrote it
 	// Authors are the public keys with which this store has signed what it told others, the one in use first; empty: a version before this wrote the root.
 	Authors []sharefs.PeerID `json:"authors,omitempty"`
-	Written time.Time        `json:"written"`
-	Config  []byte           `json:"config,omitempty"` // of the store, sealed by whoever has it
+	// Peers are what the store calls the hosts that may write to it, for people: those have what was freed there.
+	Peers   []string  `json:"peers,omitempty"`
+	Written time.Time `json:"written"`
+	Config  []byte    `json:"config,omitempty"` // of the store, sealed by whoever has it
 	// Keys are the share keys beside the first, sealed by whoever has the first; empty: there are none.
 	Keys []byte `json:"keys,omitempty"`
 	// Files are what a restore needs.

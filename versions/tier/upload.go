@@ -53,9 +53,11 @@ type Config struct {
 	Host   string   // who this is, for people
 	// Authors are the root's Authors.
 	Authors []sharefs.PeerID
-	Every   time.Duration // at most so often the bucket is brought up to date
-	Look    time.Duration // so often it is seen, while nothing changes here, whether the bucket is still this store's; 0: never
-	Keep    time.Duration // for so long a file stays in the bucket that no root names any more
+	// Peers, where not nil, returns the root's Peers.
+	Peers func() []string
+	Every time.Duration // at most so often the bucket is brought up to date
+	Look  time.Duration // so often it is seen, while nothing changes here, whether the bucket is still this store's; 0: never
+	Keep  time.Duration // for so long a file stays in the bucket that no root names any more
 	// Ready, where not nil, errors as long as the bucket cannot be asked for anything: then nothing is looked at either.
 	Ready func() error
 	// Own: nobody but this store can write there. A root that is older than the one that was written last, or none at all, is then what the bucket was put back to, and is
@@ -608,6 +610,9 @@ func (u *Uploader) next(files []File, now time.Time) *Root {
 	r := &Root{Store: u.state.Store, Nonce: random(), Number: u.state.Number + 1, Host: u.cfg.Host, Authors: u.cfg.Authors, Written: now, Config: u.cfg.About}
 	if u.cfg.Keys != nil {
 		r.Keys = u.cfg.Keys()
+	}
+	if u.cfg.Peers != nil {
+		r.Peers = u.cfg.Peers()
 	}
 	named := map[string]bool{}
 	for _, f := range files {
