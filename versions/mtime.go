@@ -5,26 +5,26 @@ import (
 )
 
 // Mtime returns when a regular file was changed last, and the number of the newest of its own versions, 0 for none, that has this time: nobody can write to the file, and nothing was written to
-// it behind that version. Ok is false where that is not so. It is false too where nothing but the making of the file tells the time: it is empty then, and nobody has set one.
-func (t *Tree) Mtime(ino sharefs.Ino) (at sharefs.Time, own uint64, ok bool, err error) {
+// it behind that version. Ok is false where that is not so. Made: the time is that of the making of the file, which is empty, so nobody has set one, or that one.
+func (t *Tree) Mtime(ino sharefs.Ino) (at sharefs.Time, own uint64, made, ok bool, err error) {
 	r, err := t.row(ino)
 	if err != nil || !r.isRegular() {
-		return 0, 0, false, err
+		return 0, 0, false, false, err
 	}
 	v, err := newestVersion(t.db, ino, noLimit)
 	if err != nil {
-		return 0, 0, false, err
+		return 0, 0, false, false, err
 	}
 	rests := !t.hot(ino) && t.past.standing(ino) == nil
 	now, err := t.row(ino) // written to, and at rest again, it has another one
 	if err != nil {
-		return 0, 0, false, err
+		return 0, 0, false, false, err
 	}
 	rests = rests && now.mtime == r.mtime && now.ctime == r.ctime && now.size == r.size
 	if v != nil {
 		own = v.own
 	}
-	return r.mtime, own, rests && (r.size > 0 || r.mtime != r.btime), nil
+	return r.mtime, own, r.size == 0 && r.mtime == r.btime, rests, nil
 }
 
 // SetMtime sets the time of the last change of a regular file at rest, if its newest version is base, 0 for none. It makes no version, and leaves the access time as it is. The kernel is told.

@@ -19,19 +19,20 @@ func (k *attrs) ForgetAttr(ino sharefs.Ino) { k.inos = append(k.inos, ino) }
 
 // mtimeOf is what Mtime says.
 type mtimeOf struct {
-	at  sharefs.Time
-	own uint64
-	ok  bool
+	at   sharefs.Time
+	own  uint64
+	ok   bool
+	made bool
 }
 
 func wantMtime(t testing.TB, tree *Tree, what string, ino sharefs.Ino, want mtimeOf) {
 	t.Helper()
-	at, own, ok, err := tree.Mtime(ino)
+	at, own, made, ok, err := tree.Mtime(ino)
 	check(t, err)
 	if !ok { // whatever the others say
-		at, own = want.at, want.own
+		at, own, made = want.at, want.own, want.made
 	}
-	if got := (mtimeOf{at, own, ok}); got != want {
+	if got := (mtimeOf{at, own, ok, made}); got != want {
 		t.Errorf("%s: %+v, want %+v", what, got, want)
 	}
 }
@@ -39,10 +40,10 @@ func wantMtime(t testing.TB, tree *Tree, what string, ino sharefs.Ino, want mtim
 func TestMtimeAtRest(t *testing.T) {
 	tree := testTree(t, t.TempDir(), byHand)
 	empty := must[sharefs.Attr](t)(tree.Mknod(sharefs.RootIno, "empty", sharefs.ModeRegular|0o644, 0, root))
-	wantMtime(t, tree, "nobody has set a time", empty.Ino, mtimeOf{})
+	wantMtime(t, tree, "nobody has set a time", empty.Ino, mtimeOf{empty.Mtime, 0, true, true})
 	at := sharefs.Time(1_500_000_000_000_000_001)
 	must[sharefs.Attr](t)(tree.Setattr(empty.Ino, &SetAttr{Mtime: &at}, root))
-	wantMtime(t, tree, "an empty file", empty.Ino, mtimeOf{at, 0, true})
+	wantMtime(t, tree, "an empty file", empty.Ino, mtimeOf{at, 0, true, false})
 
 	a, h, err := tree.Create(sharefs.RootIno, "f", unix.O_RDWR, 0o644, root)
 	check(t, err)
@@ -52,9 +53,9 @@ func TestMtimeAtRest(t *testing.T) {
 	wantMtime(t, tree, "closed, and not at rest", a.Ino, mtimeOf{})
 	settle(t, tree, a.Ino)
 	rests := must[sharefs.Attr](t)(tree.Getattr(a.Ino)).Mtime
-	wantMtime(t, tree, "at rest", a.Ino, mtimeOf{rests, 1, true})
+	wantMtime(t, tree, "at rest", a.Ino, mtimeOf{rests, 1, true, false})
 	must[sharefs.Attr](t)(tree.Setattr(a.Ino, &SetAttr{Mtime: &at}, root))
-	wantMtime(t, tree, "set", a.Ino, mtimeOf{at, 1, true})
+	wantMtime(t, tree, "set", a.Ino, mtimeOf{at, 1, true, false})
 	if l := must[Latest](t)(tree.Latest(a.Ino)); l.Own != 1 {
 		t.Errorf("setting a time made version %d", l.Own)
 	}
@@ -92,7 +93,7 @@ func TestSetMtime(t *testing.T) {
 	if len(k.inos) != 1 || k.inos[0] != a.Ino {
 		t.Errorf("the kernel is to forget the attributes of %v", k.inos)
 	}
-	wantMtime(t, tree, "set", a.Ino, mtimeOf{at, base, true})
+	wantMtime(t, tree, "set", a.Ino, mtimeOf{at, base, true, false})
 
 	// The file is known still to hold its version: a check compares the stamps, and so does who replaces it in part.
 	f := tree.files.pin(a.Ino)
@@ -108,7 +109,7 @@ func TestSetMtime(t *testing.T) {
 	if again := lookup(t, tree, sharefs.RootIno, "f"); again.Mtime != at {
 		t.Errorf("after a start: %+v", again)
 	}
-	wantMtime(t, tree, "after a start", a.Ino, mtimeOf{at, base, true})
+	wantMtime(t, tree, "after a start", a.Ino, mtimeOf{at, base, true, false})
 
 	h = must[*Handle](t)(tree.Open(a.Ino, unix.O_RDWR, root))
 	writeAll(t, h, "two")

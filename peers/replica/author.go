@@ -442,7 +442,7 @@ func (r *Replica) inodeUnless(e *entry, plain func(*entry, *record.Attr) bool) e
 	for link := range e.names.Keys() {
 		key := converge.Key{File: e.id, Link: link}
 		node, ok := r.tree.Node(key)
-		if ok && r.hasAttr(e, node.Attr, now) && (now.timed || r.sameTimes(e, node.Attr)) {
+		if ok && r.hasAttr(e, node.Attr, now) {
 			e.attr = node.Attr
 			r.saveEntry(e)
 			return nil

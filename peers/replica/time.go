@@ -25,14 +25,16 @@ func (r *Replica) like(e *entry, mode uint32) (now likeness, err error) {
 	if now.Xattrs, err = r.cfg.Tree.Xattrs(e.ino); err != nil || e.typ != record.Regular {
 		return now, err
 	}
-	at, own, ok, err := r.cfg.Tree.Mtime(e.ino)
+	at, own, made, ok, err := r.cfg.Tree.Mtime(e.ino)
 	if err != nil && !errors.Is(err, sharefs.KindStale) {
 		return now, err
 	}
-	if now.timed = err == nil && ok && own == e.own; now.timed {
+	told, set := r.mtime(e.version, e.attr)
+	// That of its making is one that somebody has set where another one was told, which the file had.
+	if now.timed = err == nil && ok && own == e.own && (set || !made); now.timed {
 		now.mtime = at
 	} else {
-		at, ok = r.mtime(e.version, e.attr)
+		at, ok = told, set
 	}
 	setTime(now.Attr, at, ok, r.tree.Record(e.version))
 	return now, nil
@@ -64,7 +66,7 @@ func sameTime(version, attr, version2, attr2 *record.Record) bool {
 	return ok == ok2 && at == at2
 }
 
-// hasAttr reports whether a record says that a file is as it is.
+// hasAttr reports whether a record says that a file is as it is; where its time cannot be told, that is the one of the account.
 func (r *Replica) hasAttr(e *entry, id record.ID, now likeness) bool {
 	rec := r.tree.Record(id)
 	if rec == nil {
@@ -74,14 +76,11 @@ func (r *Replica) hasAttr(e *entry, id record.ID, now likeness) bool {
 	if a.Mode != now.Mode || !slices.Equal(a.Xattrs, now.Xattrs) {
 		return false
 	}
+	if version := r.tree.Record(e.version); !now.timed {
+		return sameTime(version, r.tree.Record(e.attr), version, rec)
+	}
 	at, ok := r.mtime(e.version, id)
-	return !now.timed || ok && at == now.mtime
-}
-
-// sameTimes reports whether a file has the same time by the account and by another record of its attributes, or none by both.
-func (r *Replica) sameTimes(e *entry, attr record.ID) bool {
-	version := r.tree.Record(e.version)
-	return sameTime(version, r.tree.Record(e.attr), version, r.tree.Record(attr))
+	return ok && at == now.mtime
 }
 
 // isHalf reports whether a file is in part as the account says and in part as the records do of one of its names: then nobody here made it so, but this host, which was about to bring it from

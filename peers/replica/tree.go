@@ -54,8 +54,8 @@ type Tree interface {
 	// Latest returns the number of the newest version of a file, 0 for none, and its content; nil while that cannot be told.
 	Latest(ino sharefs.Ino) (own uint64, v *record.Version, err error)
 	// Mtime returns the time of the last change of a regular file, and the number of the newest version, 0 for none, that it belongs to. Ok is false while that cannot be told, for somebody may
-	// write to the file, and of an empty file where the time is that of its making.
-	Mtime(ino sharefs.Ino) (at sharefs.Time, own uint64, ok bool, err error)
+	// write to the file. Made: the file is empty, and the time is that of its making, which is another one on each host.
+	Mtime(ino sharefs.Ino) (at sharefs.Time, own uint64, made, ok bool, err error)
 	// Between lists the contents of versions of a file between two, oldest first, as far as they can be told; of more than most the newest.
 	Between(ino sharefs.Ino, after, before uint64, most int) ([]*record.Version, error)
 

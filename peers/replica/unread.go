@@ -64,9 +64,9 @@ func (t telling) Latest(ino sharefs.Ino) (uint64, *record.Version, error) {
 	return own, v, t.of(ino, err)
 }
 
-func (t telling) Mtime(ino sharefs.Ino) (sharefs.Time, uint64, bool, error) {
-	at, own, ok, err := t.Tree.Mtime(ino)
-	return at, own, ok, t.of(ino, err)
+func (t telling) Mtime(ino sharefs.Ino) (at sharefs.Time, own uint64, made, ok bool, err error) {
+	at, own, made, ok, err = t.Tree.Mtime(ino)
+	return at, own, made, ok, t.of(ino, err)
 }
 
 func (t telling) Between(ino sharefs.Ino, after, before uint64, most int) ([]*record.Version, error) {

@@ -169,3 +169,25 @@ func TestDirectoryKnownBeforeItsName(t *testing.T) {
 		}
 	}
 }
+
+// The time of an empty file is told that was set, also if it is set back to that of its making.
+func TestTimeOfAnEmptyFileSetBack(t *testing.T) {
+	race.Leave(t, race.OneHand)
+	w := newWorld(1, 2, nil)
+	if why := w.guard(func() {
+		w.quiesce()
+		one, other := w.hosts[0].tree, w.hosts[1].tree
+		ino := one.makeFile(sharefs.RootIno, "x", "", false)
+		made := one.nodes[ino].btime
+		for _, at := range []sharefs.Time{4, made, 4} {
+			one.edit(ino).mtime = at
+			w.quiesce()
+			w.check()
+			if d, _ := other.lookup(sharefs.RootIno, "x"); other.nodes[d.Ino].mtime != at {
+				w.fail("it was changed at %d, not %d", other.nodes[d.Ino].mtime, at)
+			}
+		}
+	}); why != "" {
+		t.Error(why)
+	}
+}

@@ -47,6 +47,9 @@ func (w *world) quiesce() {
 	clear(w.apart)
 	for _, h := range w.hosts {
 		h.rnd = rnd
+		if w.even {
+			h.now()
+		}
 	}
 	if w.latest.After(w.clock) { // what was written when a clock was ahead is taken when that time has come
 		w.clock = w.latest

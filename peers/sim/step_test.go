@@ -14,10 +14,13 @@ import (
 // step does one thing somewhere. All of it follows from a number, so a history without some of its steps is a history too.
 func (w *world) step(seed uint64) {
 	rnd := w.rng(seed)
+	w.clock = w.clock.Add(time.Duration(rnd.IntN(1000)) * time.Millisecond)
 	for _, h := range w.hosts {
 		h.rnd = rnd
+		if w.even {
+			h.now() // what its clock shows is known at each step, whether it looks at that or not
+		}
 	}
-	w.clock = w.clock.Add(time.Duration(rnd.IntN(1000)) * time.Millisecond)
 	h := w.hosts[rnd.IntN(len(w.hosts))]
 	o := w.hosts[(h.index+1+rnd.IntN(len(w.hosts)-1))%len(w.hosts)]
 	switch verb := rnd.IntN(100); {
@@ -42,6 +45,9 @@ func (w *world) step(seed uint64) {
 	if h.rep == nil {
 		w.log("%s starts", h)
 		h.open()
+		if w.even {
+			h.author() // as it does before it takes anything, whoever sends it
+		}
 		return
 	}
 	if fuse := 1 + rnd.IntN(30); rnd.IntN(25) == 0 && !w.even {

@@ -401,12 +401,12 @@ func (t *tree) Latest(ino sharefs.Ino) (own uint64, v *record.Version, err error
 }
 
 // Mtime implements [replica.Tree].
-func (t *tree) Mtime(ino sharefs.Ino) (at sharefs.Time, own uint64, ok bool, err error) {
+func (t *tree) Mtime(ino sharefs.Ino) (at sharefs.Time, own uint64, made, ok bool, err error) {
 	n, err := t.get(ino)
 	if err != nil || !n.isRegular() {
-		return 0, 0, false, err
+		return 0, 0, false, false, err
 	}
-	return n.mtime, n.own(), !n.hot && n.writers == 0 && (n.content != "" || n.mtime != n.btime), nil
+	return n.mtime, n.own(), n.content == "" && n.mtime == n.btime, !n.hot && n.writers == 0, nil
 }
 
 // newID makes an id of a file.
