@@ -139,13 +139,24 @@ func (t *Tree) ready(ino sharefs.Ino, size int64) error {
 	return t.hollow(ino, size, true)
 }
 
-// emptyAbsent readies an absent file for one who takes all of its content away: the backing file is empty, and content, before the row says so. f.content is held.
-func (t *Tree) emptyAbsent(f *file) error {
-	err := t.emptyHollow(f.ino)
-	if p := f.part.Swap(nil); p != nil {
+// emptyAbsent readies an absent file for one who takes all of its content away: the backing file is empty, and content, before the row says so. Whoever reads it waits until end is called, when it
+// does, or nothing was done: he would make the hole anew, and put into it what is elsewhere. f.content is held.
+func (t *Tree) emptyAbsent(f *file) (end func(), err error) {
+	over := make(chan struct{})
+	f.mu.Lock()
+	f.emptying = over
+	p := f.part.Swap(nil)
+	f.mu.Unlock()
+	if p != nil {
 		p.retire()
 	}
-	return err
+	end = func() {
+		f.mu.Lock()
+		f.emptying = nil
+		f.mu.Unlock()
+		close(over)
+	}
+	return end, t.emptyHollow(f.ino)
 }
 
 // emptyHollow makes the backing file of an absent file that of an empty one.

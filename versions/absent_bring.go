@@ -35,7 +35,7 @@ func (t *Tree) Bring(cancel <-chan struct{}, ino sharefs.Ino, patient bool, prog
 // bring is Bring of a file that is pinned and entered; f.content is not held.
 func (t *Tree) bring(cancel <-chan struct{}, f *file, patient bool, progress func(uint64)) error {
 	for t.absentNow(f.ino) {
-		p, err := t.openPartial(f)
+		p, err := t.openPartial(cancel, f)
 		if err != nil {
 			return err
 		}

@@ -68,16 +68,24 @@ func newPartial(f *file, t *Tree, v *version) *partial {
 	return p
 }
 
-// openPartial has an absent file that is open read what is not here; nil: it is not absent.
-func (t *Tree) openPartial(f *file) (*partial, error) {
+// openPartial has an absent file that is open read what is not here; nil: it is not absent. EINTR: cancel was closed while somebody emptied it.
+func (t *Tree) openPartial(cancel <-chan struct{}, f *file) (*partial, error) {
 	for {
 		f.mu.Lock()
-		p := f.part.Load()
-		if p != nil || !t.absentNow(f.ino) {
-			f.mu.Unlock()
+		p, emptying := f.part.Load(), f.emptying
+		absent := t.absentNow(f.ino)
+		f.mu.Unlock()
+		if p != nil || !absent {
 			return p, nil
 		}
-		f.mu.Unlock()
+		if emptying != nil {
+			select {
+			case <-emptying:
+				continue
+			case <-cancel:
+				return nil, failed("read", unix.EINTR)
+			}
+		}
 		r, err := t.row(f.ino)
 		if err != nil {
 			return nil, err
@@ -86,28 +94,30 @@ func (t *Tree) openPartial(f *file) (*partial, error) {
 		if err != nil {
 			return nil, err
 		}
-		if v == nil || v.place != placeKept || v.size != r.size {
-			if now, err := t.row(f.ino); err != nil || now != r {
-				continue // it changed meanwhile
-			}
-			return nil, corrupt("the version that an absent file has", f.ino)
+		good := v != nil && v.place == placeKept && v.size == r.size
+		if p, err := t.startPartial(f, r, v, good); p != nil || err != nil {
+			return p, err
 		}
-		if err := t.ready(f.ino, int64(v.size)); err != nil {
-			return nil, err
-		}
-		f.mu.Lock()
-		if now, err := t.row(f.ino); err != nil || now != r || f.part.Load() != nil {
-			f.mu.Unlock()
-			if err != nil {
-				return nil, err
-			}
-			continue
-		}
-		p = newPartial(f, t, v)
-		f.part.Store(p)
-		f.mu.Unlock()
-		return p, nil
 	}
+}
+
+// startPartial has who reads an absent file find what is here by a row and a version; nil: it has changed meanwhile. Good is false where they do not fit, for which it errors then.
+func (t *Tree) startPartial(f *file, r *row, v *version, good bool) (*partial, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now, err := t.row(f.ino)
+	if err != nil || now != r || f.part.Load() != nil || f.emptying != nil {
+		return nil, err
+	}
+	if !good {
+		return nil, corrupt("the version that an absent file has", f.ino)
+	}
+	if err := t.ready(f.ino, int64(v.size)); err != nil {
+		return nil, err
+	}
+	p := newPartial(f, t, v)
+	f.part.Store(p)
+	return p, nil
 }
 
 // errRetired tells who reads that the file has another content now.

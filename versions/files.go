@@ -49,6 +49,8 @@ type file struct {
 
 	hush bool                    // who opens it now is served, for it is about to become absent
 	part atomic.Pointer[partial] // of an absent file that is open, or is being brought here; set with mu held
+	// emptying: all content of the absent file goes, and its row does not say so yet; closed when it does, or nothing was done. Whoever is to read it waits.
+	emptying chan struct{}
 
 	changes atomic.Pointer[changing] // of a large file that is served: where it changes; nil: that is not known
 	rd, wr  descriptor

@@ -65,7 +65,7 @@ func (h *Handle) ReadAt(p []byte, off int64) (n int, err error) { return h.ReadU
 // ReadUntil is ReadAt that waits no longer for what is elsewhere when cancel is closed.
 func (h *Handle) ReadUntil(cancel <-chan struct{}, b []byte, off int64) (n int, err error) {
 	for {
-		p, err := h.t.openPartial(h.f)
+		p, err := h.t.openPartial(cancel, h.f)
 		if err != nil {
 			return 0, err
 		}
@@ -180,7 +180,7 @@ func (h *Handle) Seek(off int64, whence int) (at int64, err error) {
 	if whence != unix.SEEK_DATA && whence != unix.SEEK_HOLE {
 		return 0, fail("seek", sharefs.KindInvalid)
 	}
-	if p, err := h.t.openPartial(h.f); err != nil {
+	if p, err := h.t.openPartial(nil, h.f); err != nil {
 		return 0, err
 	} else if p != nil {
 		return p.seek(off, whence)

@@ -59,7 +59,9 @@ func (t *Tree) armNow(f *file, c change, mappable bool, edit func(*tx, *row) err
 		if absent, err = newestVersion(t.db, f.ino, noLimit); err != nil {
 			return err
 		}
-		if err := t.emptyAbsent(f); err != nil {
+		end, err := t.emptyAbsent(f)
+		defer end()
+		if err != nil {
 			return err
 		}
 		then := edit
