@@ -34,7 +34,10 @@ fetched when it was read, or for a pin, goes without asking. What somebody has o
 is pinned, and what this host promised another to keep stays, and is named; for what is
 being closed or was just written it waits a moment. Who was promised something is asked
 first, and gives it back if its tree shows something else by now, if it holds all of it
-itself again, or if enough others promise the same.`,
+itself again, or if enough others promise the same.
+
+What packs hold of a file for history takes room until garbage is collected: by
+"sharefs gc", when history was thinned, or when a budget wants the room.`,
 		Args: between(mostPaths, "PATH"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			list, err := presences(args)
@@ -49,6 +52,11 @@ itself again, or if enough others promise the same.`,
 			} else if done.Files > 0 || first == nil {
 				if err := a.printf("Freed %s, %s.\n", term.Of(uint64(done.Files), "file"), term.Size(done.Bytes)); err != nil {
 					return err
+				}
+				if done.Files > 0 {
+					if err := a.printf("What packs hold of that, for history, goes when garbage is collected: sharefs gc.\n"); err != nil {
+						return err
+					}
 				}
 				if done.Files > 0 && alone(args[0]) {
 					if err := a.printf("No other host is connected: what was freed cannot be read until one is that has it.\n"); err != nil {
