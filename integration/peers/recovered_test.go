@@ -84,7 +84,8 @@ func TestARecoveredHostHasWhatItWroteLast(t *testing.T) {
 	a.Kill()
 	k.Mount.Mount()
 	back, out := a.recovered(nova, sheet, true)
-	if !strings.Contains(out, " is as anna kept it with the peer ") || !strings.Contains(out, "sharefs peers replace anna NEW") {
+	if !strings.Contains(out, " is as anna kept it with the peer ") || !strings.Contains(out, "Note: for bert this is a new host. For each of them, here: sharefs pair --link; there: sharefs pair LINK, and sharefs peers replace anna NEW") ||
+		!strings.Contains(out, "; then there sharefs grant anna write, and here sharefs grant bert write. Who kept the backup") {
 		t.Error(out)
 	}
 	if p := back.peer("anna-lost"); p.Level != report.Former || p.ID != was || back.Status().Peers != nil && back.Status().Peers.Known > 0 {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"sharefs"
@@ -37,9 +38,14 @@ func (r *recoverer) succeed(s *store.Store) error {
 		return nil
 	}
 	name = book.CleanName(name)
-	note := "for its peers, if it has any, this is a new host. Here: sharefs pair --link. On each of them: sharefs pair LINK, and sharefs peers replace " + name + " NEW, where NEW is the name that it printed; then sharefs grant on both"
+	whom, grant := "its peers, if it has any,", "sharefs grant NAME LEVEL on both"
+	if len(r.root.Peers) > 0 {
+		whom = strings.Join(r.root.Peers, ", ")
+		grant = "there sharefs grant " + name + " write, and here sharefs grant " + strings.Join(r.root.Peers, " write; sharefs grant ") + " write"
+	}
+	note := "for " + whom + " this is a new host. For each of them, here: sharefs pair --link; there: sharefs pair LINK, and sharefs peers replace " + name + " NEW, where NEW is the name that it printed; then " + grant
 	if r.peers != nil {
-		note += ". Who kept the backup goes on with it by sharefs grant NAME store here, and sharefs peers limit " + name + " quota=50GB there"
+		note += ". Who kept the backup is paired in the same way, and goes on with it by sharefs grant NAME store here, and sharefs peers limit " + name + " quota=50GB there"
 	}
 	r.report.Notes = append(r.report.Notes, note)
 	if len(r.root.Authors) > 0 {
