@@ -54,6 +54,9 @@ func (h *Hub) keep(ctx context.Context, p *peer) {
 			continue // until something changes
 		}
 		err := h.reach(ctx, p, addrs)
+		if errors.Is(err, errPairing) { // nobody was dialed, and who waits for the first connection need not wait for the next try
+			last = time.Time{}
+		}
 		h.mu.Lock()
 		p.next = time.Time{}
 		if err != nil && ctx.Err() == nil && p.link == nil {
@@ -118,7 +121,7 @@ func (h *Hub) reach(ctx context.Context, p *peer, addrs []string) error {
 			h.spare(s)
 			return errConnected
 		case aside:
-			return errors.New("pairing is being finished")
+			return errPairing
 		case !leaving:
 			return h.greet(ctx, p, s)
 		}
@@ -126,7 +129,10 @@ func (h *Hub) reach(ctx context.Context, p *peer, addrs []string) error {
 	}
 }
 
-var errConnected = errors.New("it has connected by itself meanwhile")
+var (
+	errConnected = errors.New("it has connected by itself meanwhile")
+	errPairing   = errors.New("pairing is being finished")
+)
 
 // connect dials a key.
 func (h *Hub) connect(ctx context.Context, key esp.PublicKey, addrs []string) (*esp.Session, error) {
