@@ -1,6 +1,10 @@
 package host
 
-import "testing"
+import (
+	"testing"
+
+	"sharefs"
+)
 
 // timedDeeds are what somebody did to the file f who may only propose, or who is taken back: with its time, and with more.
 func timedDeeds() map[string]func(s *site) {
@@ -15,20 +19,24 @@ func timedDeeds() map[string]func(s *site) {
 	}
 }
 
+// begun has two hosts have a file f, which one wrote, and may have dated, and returns its time.
+func begun(dated bool, a, b *site) sharefs.Time {
+	a.t.Helper()
+	a.writeAndTell("f", "of a")
+	if dated {
+		a.touch("f", aTime)
+	}
+	meet(a.t, a, b)
+	return a.mtime("f")
+}
+
 // What somebody proposes has the time that it has for him when it is taken, and what was set here stays otherwise; nobody says more of it.
 func TestTimesOfProposals(t *testing.T) {
 	for _, dated := range []bool{false, true} {
 		for name, do := range timedDeeds() {
 			t.Run(map[bool]string{false: "", true: "dated before, "}[dated]+name, func(t *testing.T) {
 				a, b := owner(t)
-				a.write("f", "of a")
-				if dated {
-					a.settle()
-					a.tell()
-					a.touch("f", aTime)
-				}
-				meet(t, a, b)
-				before := a.mtime("f")
+				before := begun(dated, a, b)
 				haveTime(t, "f", before, a, b)
 				do(b)
 				meet(t, a, b)
@@ -61,14 +69,7 @@ func TestTimesOfWhatIsPurged(t *testing.T) {
 			t.Run(map[bool]string{false: "", true: "dated before, "}[dated]+name, func(t *testing.T) {
 				all := sites(t, 2)
 				a, b := all[0], all[1]
-				a.write("f", "of a")
-				if dated {
-					a.settle()
-					a.tell()
-					a.touch("f", aTime)
-				}
-				meet(t, a, b)
-				before := a.mtime("f")
+				before := begun(dated, a, b)
 				do(b)
 				meet(t, a, b)
 				same(t, a, b)
