@@ -152,7 +152,7 @@ func (d *Daemon) allPeers() []report.Peer {
 		if id, err := sharefs.ParsePeerID(all[i].ID); err == nil {
 			all[i].LeftOut = left[all[i].ID]
 			all[i].Files = d.travel.files(exchanged, policy, id)
-			all[i].Backup, all[i].Keeps = d.vaults.status(id), d.vaults.keeper.keeps(id, all[i].Name)
+			all[i].Backup, all[i].Keeps = d.vaults.status(id), d.vaults.keeps(id, all[i].Name)
 			if l := d.peers.book.Limits(id); l != (book.Limits{}) {
 				all[i].Limits = &report.Limits{Up: l.Up, Down: l.Down, Quota: l.Quota, Records: l.Records, Domain: l.Domain, Text: l.String()}
 			}

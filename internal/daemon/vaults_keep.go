@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -83,7 +84,8 @@ func (k *keeper) end() {
 }
 
 // keeps tells what is kept for a peer of that name; nil: nothing, nor is anything to be.
-func (k *keeper) keeps(id sharefs.PeerID, name string) *report.Keeps {
+func (v *vaults) keeps(id sharefs.PeerID, name string) *report.Keeps {
+	k := &v.keeper
 	if k.store == nil {
 		return nil
 	}
@@ -91,8 +93,16 @@ func (k *keeper) keeps(id sharefs.PeerID, name string) *report.Keeps {
 	if !ok {
 		return nil
 	}
-	return &report.Keeps{Files: kept.Objects, Bytes: kept.Bytes, Quota: kept.Quota, Damaged: kept.Damaged, Full: full(kept.Refused, kept.Quota, kept.Bytes+kept.Refused.Size, name), Scrubbed: kept.Scrubbed}
+	out := &report.Keeps{Files: kept.Objects, Bytes: kept.Bytes, Quota: kept.Quota, Damaged: kept.Damaged, Scrubbed: kept.Scrubbed}
+	_, connected := v.d.peers.hub.Connected(id)
+	if quiet := time.Since(kept.Refused.Tried); !connected || quiet < fullQuiet {
+		out.Full = full(kept.Refused, kept.Quota, kept.Bytes+kept.Refused.Size, name)
+	}
+	return out
 }
+
+// fullQuiet is when a peer that is connected, and gives nothing, has given up what was refused: it tries each minute as long as it has something to give.
+const fullQuiet = 10 * time.Minute
 
 // drop removes what is kept for a peer.
 func (d *Daemon) dropKept(word string) error {

@@ -62,7 +62,7 @@ func (v *vaults) troubles() (list []string) {
 		list = append(list, "the backup with "+p.Name+" does not get on: "+b.Error)
 	}
 	for _, p := range v.d.peers.book.Peers() {
-		if k := v.keeper.keeps(p.ID, p.Name); k != nil && k.Full != nil {
+		if k := v.keeps(p.ID, p.Name); k != nil && k.Full != nil {
 			list = append(list, "the backup that this host keeps for "+p.Name+" is "+k.FullText())
 		}
 	}

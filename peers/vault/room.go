@@ -8,9 +8,10 @@ import (
 	"sharefs/versions/tier"
 )
 
-// Refused is an object for which there was no room. Neither end keeps it: the giver tries again within a minute.
+// Refused is an object for which there was no room. Neither end keeps it: the giver tries again within a minute, behind what comes before that object.
 type Refused struct {
 	Since time.Time // so long nothing was complete; zero: there was room for all
+	Tried time.Time // when something was to come the last time; of the keeper alone
 	Size  uint64    // of the object, with what it takes beside
 	Disk  bool      // the quota has room for it, the disk has not
 	key   string
@@ -21,7 +22,7 @@ func (r *Refused) again(key string, size uint64, disk bool) {
 	if r.Since.IsZero() {
 		r.Since = time.Now()
 	}
-	r.key, r.Size, r.Disk = key, size, disk
+	r.key, r.Size, r.Disk, r.Tried = key, size, disk, time.Now()
 }
 
 // came notes that there was room for an object: for the same one, or for the root, which is put when all else is there.

@@ -279,6 +279,7 @@ func (v *Vault) begin(key string, want object, only condition) (*incoming, error
 	default:
 		v.held += in.held
 		v.serial++
+		v.refused.Tried = time.Now()
 	}
 	serial := v.serial
 	v.mu.Unlock()

@@ -284,11 +284,19 @@ func TestRefused(t *testing.T) {
 	large := Refused{Size: charge + 296}
 	at("one too much", large, large)
 	since := b.State().Refused.Since
+	kept, _ := k.store.Kept(anna)
 	if try("packs/2", 296) == nil || !b.State().Refused.Since.Equal(since) {
 		t.Error("again it is another time")
 	}
+	if now, _ := k.store.Kept(anna); !now.Refused.Since.Equal(kept.Refused.Since) || !now.Refused.Tried.After(kept.Refused.Tried) {
+		t.Errorf("%+v, and then %+v", kept.Refused, now.Refused)
+	}
+	kept, _ = k.store.Kept(anna)
 	put(t, b, "packs/3", "small")
 	at("another one had room", large, large)
+	if now, _ := k.store.Kept(anna); !now.Refused.Tried.After(kept.Refused.Tried) {
+		t.Errorf("nothing was tried since %v", kept.Refused.Tried)
+	}
 	if err := b.Delete(t.Context(), "packs/3"); err != nil {
 		t.Error(err)
 	}
