@@ -14,6 +14,9 @@ const (
 	fillFrom      = 4 << 20 // bytes that a content has at least for that
 	fillAheadMost = 64      // chunks that wait to be written
 	fillStep      = 8 << 20 // bytes after which the disk begins to write
+
+	fillWrite  = 256 << 10 // what the ends of writes are multiples of, in bytes, where more follows: the kernel keeps such runs of a file as one
+	fillPieces = 256       // pieces that a write has at most
 )
 
 // filling is a file that is filled with a content by whoever gathers it. A nil one takes nothing.
@@ -70,12 +73,13 @@ func (t *Tree) fillAhead(top manifest, key *shareKey, size int64) *filling {
 // run writes what comes.
 func (f *filling) run() {
 	defer close(f.done)
-	from, to := int64(0), int64(0) // written, and the disk was not told of it
+	w := joined{fd: f.fd}
+	from, to := int64(0), int64(0) // came, and the disk was not told of it
 	for c := range f.chunks {
 		if f.err != nil {
 			continue
 		}
-		f.err = writeSparse(f.fd, c.data, c.off)
+		f.err = eachData(c.data, c.off, w.add)
 		if c.off != to {
 			from = c.off
 		}
@@ -85,8 +89,67 @@ func (f *filling) run() {
 		}
 	}
 	if f.err == nil {
+		f.err = w.write(w.end)
+	}
+	if f.err == nil {
 		_, f.err = ignoringEINTR(func() (int, error) { return 0, unix.Ftruncate(f.fd, f.size) })
 	}
+}
+
+// joined writes pieces that lie behind each other in a file in few and large writes.
+type joined struct {
+	fd       int
+	off, end int64 // where pieces lies
+	pieces   [][]byte
+}
+
+// add takes a piece, which has to stay as it is.
+func (w *joined) add(b []byte, off int64) error {
+	if off != w.end {
+		if err := w.write(w.end); err != nil {
+			return err
+		}
+		w.off, w.end = off, off
+	}
+	w.pieces, w.end = append(w.pieces, b), w.end+int64(len(b))
+	if upTo := w.end &^ (fillWrite - 1); upTo > w.off {
+		return w.write(upTo)
+	}
+	if len(w.pieces) == fillPieces {
+		return w.write(w.end)
+	}
+	return nil
+}
+
+// write writes the pieces as far as some place, which lies in the last one or at its end.
+func (w *joined) write(upTo int64) error {
+	all := w.pieces
+	var rest []byte
+	if over := int(w.end - upTo); over > 0 {
+		last := &all[len(all)-1]
+		cut := len(*last) - over
+		*last, rest = (*last)[:cut], (*last)[cut:]
+	}
+	for left := all; w.off < upTo; {
+		n, err := ignoringEINTR(func() (int, error) { return unix.Pwritev(w.fd, left, w.off) })
+		if err != nil {
+			return err
+		}
+		w.off += int64(n)
+		for n > 0 && n >= len(left[0]) {
+			n -= len(left[0])
+			left = left[1:]
+		}
+		if n > 0 {
+			left[0] = left[0][n:]
+		}
+	}
+	clear(all)
+	w.pieces = all[:0]
+	if len(rest) > 0 {
+		w.pieces = append(w.pieces, rest)
+	}
+	return nil
 }
 
 // takes reports whether it takes parts of the content that are in packs.

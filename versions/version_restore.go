@@ -196,6 +196,20 @@ func fill(fd int, src VersionReader) error {
 
 // writeSparse writes what is not zero, in blocks of 64 KiB.
 func writeSparse(fd int, b []byte, off int64) error {
+	return eachData(b, off, func(part []byte, off int64) error {
+		for len(part) > 0 {
+			n, err := ignoringEINTR(func() (int, error) { return unix.Pwrite(fd, part, off) })
+			if err != nil {
+				return err
+			}
+			part, off = part[n:], off+int64(n)
+		}
+		return nil
+	})
+}
+
+// eachData calls fn with each block of 64 KiB that is not zero all over, in order, and its place.
+func eachData(b []byte, off int64, fn func(part []byte, off int64) error) error {
 	const block = 64 << 10
 	for len(b) > 0 {
 		part := b[:min(block, len(b))]
@@ -207,12 +221,10 @@ func writeSparse(fd int, b []byte, off int64) error {
 				break
 			}
 		}
-		for !zero && len(part) > 0 {
-			n, err := ignoringEINTR(func() (int, error) { return unix.Pwrite(fd, part, off) })
-			if err != nil {
+		if !zero {
+			if err := fn(part, off); err != nil {
 				return err
 			}
-			part, off = part[n:], off+int64(n)
 		}
 		off += int64(len(part))
 	}
