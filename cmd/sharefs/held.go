@@ -50,7 +50,11 @@ Each host decides for itself; a peer with the level manage is not held.`,
 		a.decideHeld("reject PEER", "Put back what a peer removed or renamed in bulk",
 			"Put back what a peer removed or renamed in bulk: what is held keeps its name on all\nhosts, also on those where it had gone, and so does what had counted before it was too\nmuch, where nothing else has the name by now. All content comes back as it was.", "no",
 			func(h *report.Held) string {
-				return heldCounts(h) + " by " + term.Clean(h.Peer) + " are put back, on the other hosts too."
+				with := ""
+				if n := len(h.Counted); n > 0 {
+					with = fmt.Sprintf(" with %s that had counted before", term.Count(uint64(n)))
+				}
+				return heldCounts(h) + " by " + term.Clean(h.Peer) + " are put back" + with + ", on the other hosts too."
 			}),
 	)
 	return cmd
@@ -76,27 +80,34 @@ func (a *app) listHeld(all []report.Held) error {
 		h := &all[i]
 		peer := term.Quote(h.Peer)
 		fmt.Fprintf(&b, "%s: %s since %s; %d more had counted before\n", peer, heldCounts(h), term.Second(h.Since), h.Before)
-		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-		for j := range h.Names[:min(mostHeldShown, len(h.Names))] {
-			n := &h.Names[j]
-			what, slash := "removed", ""
-			if n.To != "" {
-				what = "renamed to " + term.Quote(n.To)
-			}
-			if n.Type == "directory" {
-				slash = "/"
-			}
-			fmt.Fprintf(w, "  %s\t%s\n", term.Quote(n.Path)+slash, what)
-		}
-		if err := w.Flush(); err != nil {
-			return err
-		}
-		if more := h.Removals + h.Renames - mostHeldShown; more > 0 {
-			fmt.Fprintf(&b, "  and %s more\n", term.Count(uint64(more)))
+		listHeldNames(&b, h.Names, h.Removals+h.Renames)
+		if len(h.Counted) > 0 {
+			fmt.Fprintf(&b, "  had counted, and comes back with sharefs held reject %s:\n", peer)
+			listHeldNames(&b, h.Counted, len(h.Counted))
 		}
 		fmt.Fprintf(&b, "  sharefs held accept %s lets them count here; sharefs held reject %s puts everything back\n", peer, peer)
 	}
 	return a.printf("%s", trimLines(b.String()))
+}
+
+// listHeldNames writes the first of some names, of which there are so many in all, and what becomes of each.
+func listHeldNames(b *strings.Builder, names []report.HeldName, all int) {
+	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	for i := range names[:min(mostHeldShown, len(names))] {
+		n := &names[i]
+		what, slash := "removed", ""
+		if n.To != "" {
+			what = "renamed to " + term.Quote(n.To)
+		}
+		if n.Type == "directory" {
+			slash = "/"
+		}
+		fmt.Fprintf(w, "  %s\t%s\n", term.Quote(n.Path)+slash, what)
+	}
+	w.Flush() // into memory
+	if more := all - mostHeldShown; more > 0 {
+		fmt.Fprintf(b, "  and %s more\n", term.Count(uint64(more)))
+	}
 }
 
 func (a *app) decideHeld(use, short, long, accept string, done func(*report.Held) string) *cobra.Command {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"sharefs"
+	"sharefs/peers/replica"
 	"sharefs/peers/report"
 )
 
@@ -22,15 +23,20 @@ func (t *travel) held() []report.Held {
 	}
 	for i := range list {
 		h := &list[i]
-		o := report.Held{Peer: t.author(h.Author), ID: h.Author.String(), Since: h.Since, Removals: h.Removals, Renames: h.Renames, Before: h.Before, Names: []report.HeldName{}}
-		for _, n := range h.Names {
-			name := report.HeldName{Path: n.Path, Type: "file", To: n.To}
-			if n.Dir {
-				name.Type = "directory"
-			}
-			o.Names = append(o.Names, name)
+		out = append(out, report.Held{Peer: t.author(h.Author), ID: h.Author.String(), Since: h.Since, Removals: h.Removals, Renames: h.Renames, Before: h.Before,
+			Names: heldNames(h.Names), Counted: heldNames(h.Counted)})
+	}
+	return out
+}
+
+func heldNames(list []replica.HeldName) []report.HeldName {
+	out := []report.HeldName{}
+	for _, n := range list {
+		name := report.HeldName{Path: n.Path, Type: "file", To: n.To}
+		if n.Dir {
+			name.Type = "directory"
 		}
-		out = append(out, o)
+		out = append(out, name)
 	}
 	return out
 }

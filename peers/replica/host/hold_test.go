@@ -353,3 +353,41 @@ func TestHeldFilesAreDecidedBesides(t *testing.T) {
 		t.Fatalf("%d, %v", len(list), err)
 	}
 }
+
+// However much is held, all comes back that had counted before, and it is told what that is: by the paths that it has then.
+func TestAllThatHadCountedComesBack(t *testing.T) {
+	const files = 1100 // more than are remembered of what is held
+	all := guarded(t, 2, files)
+	a, b := all[0], all[1]
+	a.mkdir("work")
+	a.write("work/in", "a directory")
+	a.write("work/gone", "a file in it")
+	meet(t, all...)
+	b.reopen()
+	before := b.shows()
+	a.rename("work", "projects")
+	a.unlink("projects/gone")
+	a.tell()
+	meet(t, all...)
+	a.removeAll(0, files)
+	meet(t, all...)
+	b.reopen()
+	h := b.holds()
+	if h.Before != 10 || h.Removals != files-8 || len(h.Counted) != 10 {
+		t.Fatalf("%d held, %d had counted, of which %d are told", h.Removals, h.Before, len(h.Counted))
+	}
+	if dir, gone := h.Counted[8], h.Counted[9]; dir != (replica.HeldName{Path: "work", Dir: true, To: "projects"}) || gone != (replica.HeldName{Path: "work/gone"}) {
+		t.Errorf("%+v, %+v", dir, gone)
+	}
+	n, err := b.rep.RejectHeld(a.self)
+	check(t, err)
+	if n != files+2 {
+		t.Errorf("%d names are put back", n)
+	}
+	meet(t, all...)
+	for _, s := range all {
+		if now := s.shows(); now != before {
+			t.Errorf("%d files, before %d", s.count(), strings.Count(before, "\n"))
+		}
+	}
+}
