@@ -37,6 +37,7 @@ type space struct {
 	wanted int64         // bytes of room that somebody waits for
 	passed chan struct{} // closed, and replaced, when it was tried to make room
 	full   time.Time     // until then nobody waits for room, for there was none to be had
+	loose  bool          // more can go than the last look at what is too much knew of
 	last   status.Room   // of the last look
 	seen   sight         // of what can change it, as of then
 	looked time.Time
@@ -171,6 +172,24 @@ func (s *space) look() {
 	}
 }
 
+// loosened says that more can go than could: what was found to be full may not be so any more. It is tried again as soon as a look at all that is here is no burden.
+func (s *space) loosened() {
+	s.mu.Lock()
+	s.loose = true
+	if soon := s.looked.Add(10 * s.took); soon.Before(s.full) {
+		s.full = soon
+	}
+	s.mu.Unlock()
+	s.look()
+}
+
+// giveBackRoom takes room back that was taken for what does not come.
+func (s *space) giveBackRoom(bytes uint64) {
+	s.mu.Lock()
+	s.used -= int64(bytes)
+	s.mu.Unlock()
+}
+
 // run makes room whenever somebody waits for some, and looks now and then whether there is too much here while files change.
 func (s *space) run() {
 	var seen uint64
@@ -179,10 +198,16 @@ func (s *space) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		now := time.Now()
 		s.mu.Lock()
+		if s.loose { // however long it took to free what was freed
+			s.loose, seen = false, s.d.tree.Activity()-1
+			if soon := now.Add(min(10*s.took, spaceLook)); soon.Before(next) {
+				next = soon
+			}
+		}
 		more, full := s.wanted, s.full
 		s.mu.Unlock()
-		now := time.Now()
 		if due := !now.Before(next); !now.Before(full) && (more > 0 || due && s.d.tree.Activity() != seen || !again.IsZero() && !now.Before(again)) {
 			seen = s.d.tree.Activity()
 			fits, could, err := s.fit(more)
@@ -195,7 +220,7 @@ func (s *space) run() {
 			if again = (time.Time{}); !s.over.IsZero() {
 				again = time.Now().Add(max(spaceLook, 10*took))
 			}
-			if s.wanted, s.full = 0, (time.Time{}); !fits && more <= could { // nothing but time, or others, makes room
+			if s.wanted, s.full = 0, (time.Time{}); !fits && more <= could && !s.loose { // nothing but time, or others, makes room
 				s.full = time.Now().Add(max(spacePause, 10*took))
 			}
 			close(s.passed)
@@ -220,6 +245,7 @@ func (s *space) run() {
 			return
 		case <-s.wake:
 		case <-s.d.tree.Loosened():
+			s.loosened()
 		case <-timer.C:
 		}
 	}
@@ -273,25 +299,26 @@ func (s *space) survey() (r status.Room, list []versions.Here, err error) {
 	return r, list, err
 }
 
-// measure sets what is taken, and returns it with the files that are not pinned.
-func (s *space) measure() (used uint64, list []versions.Here, err error) {
+// measure sets what is taken, and returns it with the files that are not pinned, and for how many bytes there could be room at most if all of them went that can.
+func (s *space) measure() (used uint64, could int64, list []versions.Here, err error) {
 	s.mu.Lock()
 	before := s.used
 	s.mu.Unlock()
 	r, list, err := s.survey()
 	if err != nil {
-		return 0, nil, err
+		return 0, 0, nil, err
 	}
 	s.mu.Lock()
 	s.used += int64(r.Used) - before
+	taken := s.taken
 	s.mu.Unlock()
-	return r.Used, list, nil
+	return r.Used, int64(s.budget) - int64(r.Used) - taken + mostGone(list, r.Packs), list, nil
 }
 
 // fit frees what was used longest ago until there is room for so many bytes more, and reports whether there is, and for how many there could be at most: what others have in several copies goes first.
 // For what there is no room in any case nothing goes.
 func (s *space) fit(more int64) (fits bool, could int64, err error) {
-	used, list, err := s.measure()
+	used, could, list, err := s.measure()
 	if err != nil {
 		return false, 0, err
 	}
@@ -299,7 +326,7 @@ func (s *space) fit(more int64) (fits bool, could int64, err error) {
 	taken := uint64(s.taken)
 	s.mu.Unlock()
 	need := more
-	if could = int64(s.budget) - int64(used+taken) + mostGone(list); more > could {
+	if more > could {
 		need = 0
 	}
 	if free := s.budget - min(used+taken, s.budget); used+taken <= s.budget*freeFrom/100 && uint64(need) <= free {
@@ -333,21 +360,22 @@ func (s *space) fit(more int64) (fits bool, could int64, err error) {
 			return false, could, err
 		}
 	}
-	used, list, err = s.measure()
-	return used+taken+uint64(more) <= s.budget, int64(s.budget) - int64(used+taken) + mostGone(list), err
+	used, could, _, err = s.measure()
+	return used+taken+uint64(more) <= s.budget, could, err
 }
 
-// mostGone is how many bytes there are fewer if all goes that could, also from packs.
-func mostGone(list []versions.Here) (bytes int64) {
+// mostGone is how many bytes there are fewer if all goes that could, also from packs, which take so many in all.
+func mostGone(list []versions.Here, packs uint64) int64 {
+	var files, kept uint64
 	for i := range list {
 		if h := &list[i]; h.Rests {
-			bytes += int64(h.Bytes)
+			files += h.Bytes
 			if h.Kept {
-				bytes += int64(h.Bytes)
+				kept += h.Size // packs have no holes, and no blocks: what a small file takes of the disk says nothing of them
 			}
 		}
 	}
-	return bytes
+	return int64(files + min(kept, packs))
 }
 
 // evict frees files in their order until so many bytes have gone, and no more than it takes. What free, which takes several at once, did not err for has no bytes any more. It returns how many went.

@@ -93,6 +93,9 @@ func (s *space) freeOne(ino sharefs.Ino) error {
 	}
 	_, errs := s.free([]sharefs.Ino{ino}, s.d.store.Config.Space.Min)
 	s.ended.Add(1)
+	if errs[0] == nil && s.budget > 0 {
+		s.loosened()
+	}
 	return errs[0]
 }
 

@@ -165,6 +165,9 @@ func (s *space) holds(ctx context.Context, rec *record.Record, ino sharefs.Ino) 
 	if err != nil {
 		s.d.log.Warn("what was read again is not kept", "inode", uint64(ino), "error", err)
 	}
+	if s.budget > 0 && !ok {
+		s.giveBackRoom(p.Size)
+	}
 	return ok && s.isSole(rec, ino)
 }
 

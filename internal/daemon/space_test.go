@@ -2,9 +2,11 @@ package daemon
 
 import (
 	"cmp"
+	"context"
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"sharefs"
 	"sharefs/versions"
@@ -70,6 +72,38 @@ func TestEvictAsTheSlowModel(t *testing.T) {
 		}
 		if all < bytes && slices.ContainsFunc(list, func(h versions.Here) bool { return h.Bytes > 0 && !stays[h.Ino] }) {
 			t.Fatalf("seed %d: %d of %d bytes, and more could go", seed, all, bytes)
+		}
+	}
+}
+
+// What can go more than before ends the time in which nobody waits for room, for there was none to be had.
+func TestWhatIsLoosenedEndsBeingFull(t *testing.T) {
+	s := &space{budget: 100, wake: make(chan struct{}, 1), passed: make(chan struct{}), full: time.Now().Add(time.Hour)}
+	s.room(t.Context(), 10)
+	if s.wanted != 0 {
+		t.Errorf("somebody waits for %d bytes while it is full", s.wanted)
+	}
+	s.loosened()
+	<-s.wake
+	ctx, end := context.WithCancel(t.Context())
+	end()
+	s.room(ctx, 10)
+	if s.wanted != 10 || !s.loose {
+		t.Errorf("%d bytes are wanted, loose: %v", s.wanted, s.loose)
+	}
+}
+
+// What packs have of small files is their content, not their blocks, and never more than there is in packs.
+func TestMostGoneCountsWhatPacksHave(t *testing.T) {
+	list := []versions.Here{
+		{Bytes: 4096, Size: 1000, Kept: true, Rests: true},
+		{Bytes: 4096, Size: 1000, Rests: true},
+		{Bytes: 4096, Size: 1000, Kept: true},
+		{Bytes: 8192, Size: 1 << 30, Kept: true, Rests: true},
+	}
+	for packs, want := range map[uint64]int64{0: 16384, 5000: 21384, 1 << 40: 16384 + 1000 + 1<<30} {
+		if got := mostGone(list, packs); got != want {
+			t.Errorf("packs of %d bytes: %d, not %d", packs, got, want)
 		}
 	}
 }

@@ -1,0 +1,47 @@
+package peers
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"sharefs/integration/mounttest"
+	where "sharefs/internal/client"
+)
+
+// A promise for which the budget can have no room has nothing go, and is in nobody's way afterwards.
+func TestARefusedPromiseTakesNoRoom(t *testing.T) {
+	const small, large = 500, 17 << 19
+	a, b := spacious(t, "16MiB", true)
+	a.do(os.Mkdir(a.Path("small"), 0o755))
+	for i := range small {
+		a.do(os.WriteFile(a.Path(fmt.Sprint("small/", i)), random(uint64(i), 1000), 0o644))
+	}
+	a.do(os.WriteFile(a.Path("large"), random(1, large), 0o644))
+	a.do(os.WriteFile(a.Path("other"), random(2, 7<<20), 0o644))
+	b.named("large", large)
+	b.named("other", 7<<20)
+	whole := func() (n int) {
+		for i := range small {
+			if p, err := where.LookHere(b.Path(fmt.Sprint("small/", i))); err == nil && p.State == where.HereFull {
+				n++
+			}
+		}
+		return n
+	}
+	mounttest.WaitFor(t, "the small files", func() bool { return whole() == small })
+	b.must("pin", "large")
+	if out, err := a.tool("free", "large"); err == nil || !strings.Contains(err.Error(), "promises to keep") {
+		t.Errorf("%q, %v", out, err)
+	}
+	if n := whole(); n < small {
+		t.Errorf("%d small files went for what was refused", small-n)
+	}
+	b.must("unpin", "large")
+	mounttest.WaitFor(t, "bert says that it is not pinned", func() bool { return b.status().Room.PinnedFiles == 0 })
+	b.must("pin", "other")
+	if p := b.here("other"); p.State != where.HereFull {
+		t.Errorf("%+v", p)
+	}
+}
