@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -123,7 +124,7 @@ func (h *Hub) reach(ctx context.Context, p *peer, addrs []string) error {
 		case aside:
 			return errPairing
 		case !leaving:
-			return h.greet(ctx, p, s)
+			return broken(h.greet(ctx, p, s), s)
 		}
 		_ = s.Close() // which makes room for one that stays
 	}
@@ -198,6 +199,24 @@ func explain(err error, addrs []string) error {
 		return &sharefs.Error{Op: "connect", Kind: sharefs.KindAgain, Detail: "no answer at " + at + " (it is off, out of reach, or a host with another key is there now)"}
 	}
 	return &sharefs.Error{Op: "connect", Kind: sharefs.KindAgain, Detail: "at " + at + ": " + reason(err)}
+}
+
+// broken says why a session that ended while the hosts greeted each other did so, without the addresses and keys that an error of the transport names.
+func broken(err error, s *esp.Session) error {
+	if e := new(net.OpError); !errors.As(err, &e) {
+		return err
+	}
+	detail := "the connection ended while the two greeted each other"
+	why := new(esp.SessionError)
+	switch {
+	case !errors.As(err, &why) && !errors.As(s.Err(), &why):
+		detail += ": " + reason(err)
+	case why.Timeout():
+		detail = "it answered, and then fell silent while the two greeted each other"
+	case why.Remote && why.Reason != "":
+		detail += ": the other side says " + clean(why.Reason)
+	}
+	return &sharefs.Error{Op: "connect", Kind: sharefs.KindAgain, Detail: detail + "; it is tried again"}
 }
 
 // reason says in words why nothing could be sent, or nobody listens.

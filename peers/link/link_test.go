@@ -248,6 +248,47 @@ func TestAnEndInsteadOfAHello(t *testing.T) {
 	}
 }
 
+// A session that ends before the hosts have greeted each other, as one in which they were paired may, is told of in words, without the addresses and keys of the transport.
+func TestASessionThatEndsBeforeTheHello(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for what, end := range map[string]func(*esp.Session, *esp.Endpoint){
+		"here":  func(s *esp.Session, _ *esp.Endpoint) { s.Close() },
+		"there": func(_ *esp.Session, e *esp.Endpoint) { e.Close() },
+	} {
+		t.Run(what, func(t *testing.T) {
+			a := newHost(t, "anna")
+			e, key := stranger(t)
+			if _, err := e.Listen(); err != nil {
+				t.Fatal(err)
+			}
+			if err := a.AddByHand("1", key.ID, "bert", nil); err != nil {
+				t.Fatal(err)
+			}
+			var p *peer
+			a.mu2(func() { p = a.peers[key.ID] })
+			s, err := a.connect(ctx, p.key, []string{e.Addr().Addr.String()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			end(s, e)
+			<-s.Done()
+			raw := a.greet(ctx, p, s)
+			if op := new(net.OpError); !errors.As(raw, &op) || !strings.Contains(raw.Error(), "esp") {
+				t.Fatalf("the transport says %v", raw)
+			}
+			err = broken(raw, s)
+			if !errors.Is(err, sharefs.KindAgain) || !strings.Contains(err.Error(), "it is tried again") || strings.Contains(err.Error(), "esp") || strings.Contains(err.Error(), "127.0.0.1") {
+				t.Error(err)
+			}
+			t.Log(err)
+		})
+	}
+	if err := broken(errNotWelcome, nil); err != errNotWelcome {
+		t.Error(err)
+	}
+}
+
 func TestRevokedForgottenAndBack(t *testing.T) {
 	a, b := newHost(t, "anna"), newHost(t, "bert")
 	b.pairWith(a)

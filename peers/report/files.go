@@ -101,9 +101,9 @@ func (f *Files) Text() string {
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
 	switch {
 	case !f.Sends && !f.Receives && f.Refused:
-		add("none at present: it has granted this host nothing (sharefs grant, there)")
+		add("no files travel at present: it has granted this host nothing (sharefs grant, there)")
 	case !f.Sends && !f.Receives:
-		add("none at present")
+		add("no files travel between the two at present")
 	case !f.Receives && !f.Trusted:
 		add("it is sent files, and none are taken of it: its level here is below write")
 	case !f.Receives:
