@@ -79,7 +79,7 @@ func (e *edge) momentCommand(ino sharefs.Ino, who versions.Caller, attr, value s
 		m, err := e.parseMoment(ino, value, true)
 		if err == nil {
 			if _, err = e.tree.Moment(ino, m.name); missing(err) { // else it is moved
-				err = e.freeName(m.name)
+				err = e.freeName(m.name, true)
 			}
 		}
 		if err == nil {
@@ -97,7 +97,7 @@ func (e *edge) momentCommand(ino sharefs.Ino, who versions.Caller, attr, value s
 func (e *edge) setTag(ino sharefs.Ino, who versions.Caller, value string) error {
 	m, err := e.parseMoment(ino, value, false)
 	if err == nil {
-		err = e.freeName(m.name)
+		err = e.freeName(m.name, false)
 	}
 	if err == nil {
 		_, err = e.tree.SetTag(ino, m.name, m.at, m.note, who)
@@ -105,8 +105,11 @@ func (e *edge) setTag(ino sharefs.Ino, who versions.Caller, value string) error 
 	return err
 }
 
-// freeName refuses a name for a moment that a peer has: FILE@@NAME would not be what the peer wrote any more.
-func (e *edge) freeName(name string) error {
+// freeName refuses a name for a moment that means something else already: FILE@@NAME would not be what a peer wrote any more, or this host.
+func (e *edge) freeName(name string, branch bool) error {
+	if e.meant != nil && e.meant(name, branch) {
+		return sharefs.KindInvalid
+	}
 	if e.peerName != nil && e.peerName(name) {
 		return sharefs.KindExist
 	}

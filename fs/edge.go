@@ -36,6 +36,7 @@ type edge struct {
 	others   []Hierarchy
 	side     func(dir sharefs.Ino, name, suffix string) (Entry, error)
 	peerName func(name string) bool
+	meant    func(name string, branch bool) bool
 	free     func(sharefs.Ino) error
 	promised func(sharefs.Ino) ([]Promised, bool, error)
 	bring    func(<-chan struct{}, sharefs.Ino) error
@@ -44,7 +45,7 @@ type edge struct {
 func newEdge(cfg *Config) *edge {
 	e := &edge{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(), tree: cfg.Tree, log: cfg.Log, ctl: cfg.Ctl, ctlDirs: cfg.CtlDirs, owner: *fuse.CurrentOwner(),
-		others: cfg.Hierarchies, side: cfg.Side, peerName: cfg.PeerName, free: cfg.Free, promised: cfg.Promised, bring: cfg.Bring,
+		others: cfg.Hierarchies, side: cfg.Side, peerName: cfg.PeerName, meant: cfg.Reserved, free: cfg.Free, promised: cfg.Promised, bring: cfg.Bring,
 	}
 	e.nodes.init()
 	e.viewers.owner = e.owner.Uid

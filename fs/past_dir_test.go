@@ -117,6 +117,41 @@ func TestDirectoryListsItsTimes(t *testing.T) {
 	}
 }
 
+// Names that mean something else behind FILE@@ are not given any more; a tag that had one before can be read and taken away, and a branch moved.
+func TestNamesThatMeanSomethingElse(t *testing.T) {
+	reserved := false
+	m := mountTree(t, false, func(c *Config) {
+		c.Reserved = func(name string, branch bool) bool { return reserved && (name == "here" || name == "main" && !branch) }
+	})
+	p := m.write("file", "one")
+	m.released()
+	m.commit("file", "")
+	m.tag("file", "here")
+	ok(t, unix.Setxattr(m.dir, attrSnapshot, []byte("main"), 0))
+	q := m.write("other", "one")
+	m.released()
+	m.commit("other", "")
+	ok(t, unix.Setxattr(q, attrBranch, []byte("here"), 0))
+	reserved = true
+	for _, path := range []string{"file", "other"} {
+		m.write(path, "two")
+		m.released()
+		m.commit(path, "")
+	}
+	m.holds("file@@here", "one")
+	m.holds("file@@main", "one")
+	for _, name := range []string{"here", "main"} {
+		want(t, "a snapshot "+name, unix.Setxattr(m.dir, attrSnapshot, []byte(name), 0), unix.EINVAL)
+		want(t, "a tag "+name, unix.Setxattr(m.path("other"), attrTag, []byte(name), 0), unix.EINVAL)
+	}
+	ok(t, unix.Setxattr(p, attrUntag, []byte("here"), 0))
+	want(t, "a branch here", unix.Setxattr(p, attrBranch, []byte("here"), 0), unix.EINVAL)
+	ok(t, unix.Setxattr(p, attrBranch, []byte("main=1"), 0))
+	m.holds("other@@here", "one")
+	ok(t, unix.Setxattr(q, attrBranch, []byte("here=2"), 0))
+	m.holds("other@@here", "two")
+}
+
 // Tags, branches and snapshots are names for versions of a file as well.
 func TestNamedVersions(t *testing.T) {
 	m := mountTree(t, true, nil)

@@ -48,6 +48,8 @@ type Config struct {
 	Side func(dir sharefs.Ino, file, suffix string) (Entry, error)
 	// PeerName reports whether a peer has a name, which nothing else may have then that stands behind FILE@@; nil: none has.
 	PeerName func(name string) bool
+	// Reserved reports whether no new tag, or no new branch, may have a name that means something else; nil: any may.
+	Reserved func(name string, branch bool) bool
 	// Free has the content of a file not stay here, if others keep it; nil: nothing can be freed. KindBusy: the file is in use; KindPermission: it is to stay; KindUnreachable: nobody promises to keep it.
 	Free func(ino sharefs.Ino) error
 	// Promised tells whether others rely on what is here of a file, and who as far as that is known; nil: nobody does.

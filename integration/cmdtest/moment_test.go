@@ -48,6 +48,13 @@ func TestMomentsHaveNames(t *testing.T) {
 		for _, name := range []string{"12", "yesterday", "a/b", "a@@b"} {
 			refused(t, m.Dir, 1, "tag "+name+rule, "tag", "a", name)
 		}
+		for name, why := range map[string]string{"here": "what this host is called among those that wrote a file", "Main": "what sharefs switch calls the work on no branch"} {
+			why = name + ": cannot be a new name: it is " + why + "; take another one"
+			refused(t, m.Dir, 1, "tag "+why, "tag", "a", name)
+			refused(t, m.Dir, 1, "tag "+why, "tag", "a", name, "--at", "1")
+			refused(t, m.Dir, 1, "snapshot "+why, "snapshot", name)
+		}
+		refused(t, m.Dir, 1, "branch here: cannot be a new name: it is what this host is called among those that wrote a file; take another one", "branch", "a", "here")
 		refused(t, m.Dir, 2, "NAME is empty", "tag", "a", "")
 		refused(t, m.Dir, 1, "tag a: nonsense is no time and no tag of it; times are written -2h, yesterday or 2026-11-20T10:00", "tag", "a", "x", "--at", "nonsense")
 		refused(t, m.Dir, 1, "tag a@@9: no such version", "tag", "a", "x", "--at", "9")

@@ -193,6 +193,8 @@ func (t *Target) tell(verb, name, at, value string) error {
 		e.Kind, e.Detail = sharefs.KindNotExist, "it has no such tag or branch as "+term.Quote(name)
 	case e.Kind == sharefs.KindInvalid && at != "" && at != "now" && !t.Mount.isTime(at):
 		e.Detail = term.Quote(at) + " is no time and no tag of it; times are written " + TimeForms
+	case e.Kind == sharefs.KindInvalid && report.Reserved(name) != "":
+		e.Path, e.Detail = term.Quote(name), "cannot be a new name: "+report.Reserved(name)+"; take another one"
 	case e.Kind == sharefs.KindInvalid:
 		e.Path, e.Detail = term.Quote(name), nameRule
 	default:

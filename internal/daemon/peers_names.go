@@ -13,11 +13,8 @@ import (
 
 // reservedName says why no peer may have a name, empty if one may: behind FILE@@, and where versions of a file are to be chosen from, it means something else.
 func (d *Daemon) reservedName(name string) string {
-	if strings.EqualFold(name, report.Here) {
-		return "it is what this host is called among those that wrote a file"
-	}
-	if strings.EqualFold(name, report.FirstBranch) {
-		return "it is what sharefs switch calls the work on no branch"
+	if why := report.Reserved(name); why != "" {
+		return why
 	}
 	if d.store.Keys.Identity.ID.Begins(name) {
 		return "the id of this host begins with it"
@@ -39,6 +36,11 @@ func (d *Daemon) reservedName(name string) string {
 		return false
 	})
 	return why
+}
+
+// reservedMoment reports whether no new tag may have a name, or no new branch: what was on no branch is a branch once another one is switched to.
+func reservedMoment(name string, branch bool) bool {
+	return report.Reserved(name) != "" && !(branch && strings.EqualFold(name, report.FirstBranch))
 }
 
 // peerNamed reports whether a peer has a name, which no snapshot, tag or branch may have then. Case does not tell names apart, as above.

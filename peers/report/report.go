@@ -54,6 +54,17 @@ const Here = "here"
 // FirstBranch is what the work on no branch is called when one is switched to. No peer is called so.
 const FirstBranch = "main"
 
+// Reserved says why a name that stands behind FILE@@, or among the versions to choose from, means something else already; empty: it does not.
+func Reserved(name string) string {
+	switch {
+	case strings.EqualFold(name, Here):
+		return "it is what this host is called among those that wrote a file"
+	case strings.EqualFold(name, FirstBranch):
+		return "it is what sharefs switch calls the work on no branch"
+	}
+	return ""
+}
+
 // AuthorName is what a host is called that wrote something: [Here] if it is this one, otherwise the name that it has among the peers here, or a part of its id where it has none. A peer
 // that is called as this host is told apart by its id.
 func AuthorName(id, self sharefs.PeerID, name string) string {
