@@ -18,7 +18,7 @@ func (b *batch) finish() error {
 		return err
 	}
 	for rest := b.versions; len(rest) > 0; {
-		n := min(commitRows, len(rest))
+		n := h.together(rest)
 		if err := h.commitVersions(rest[:n]); err != nil {
 			return err
 		}
@@ -63,6 +63,19 @@ func (b *batch) commitChunks() error {
 	return nil
 }
 
+// together returns how many of some versions go into one commit: one that is to be compared with the one before goes into a later commit than that.
+func (h *history) together(list []captured) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := min(commitRows, len(list))
+	for i := 1; i < n; i++ {
+		if list[i].id.ino == list[i-1].id.ino && h.compare[list[i].id] {
+			return i
+		}
+	}
+	return n
+}
+
 // commitVersions writes that some versions are kept.
 func (h *history) commitVersions(list []captured) error {
 	t := h.t
@@ -89,11 +102,12 @@ func (h *history) commitVersions(list []captured) error {
 		x.tell(v.ino, 0)
 		h.mu.Lock()
 		h.unsafe[c.id.ino] = true
-		compare := h.compare[c.id]
+		compare, redated := h.compare[c.id], h.redated[c.id]
 		delete(h.compare, c.id)
+		delete(h.redated, c.id)
 		h.mu.Unlock()
 		if compare {
-			same, err := h.join(x, v)
+			same, err := h.join(x, v, redated)
 			if err != nil {
 				return err
 			}
@@ -112,8 +126,9 @@ func (h *history) commitVersions(list []captured) error {
 }
 
 // join makes one version of two with the same content where that is not two closes but one: a timed version and the close that followed, or
-// a file that a start found marked and unchanged. Tree.mu is held.
-func (h *history) join(x *tx, v *version) (bool, error) {
+// a file that a start found marked and unchanged. Redated: a program opened the file for writing and did no more than set its times, as touch(1) does; then the version before stays as
+// it is, as when they are set of a file at rest. Tree.mu is held.
+func (h *history) join(x *tx, v *version, redated bool) (bool, error) {
 	newest, err := newestVersion(h.t.db, v.ino, noLimit)
 	if err != nil || newest == nil || newest.own != v.own || h.standing(v.ino) != nil { // an adoption goes back to the version of that number
 		return false, err
@@ -122,8 +137,20 @@ func (h *history) join(x *tx, v *version) (bool, error) {
 		return false, err // another inode counts on the number
 	}
 	before, err := newestVersion(h.t.db, v.ino, v.own-1)
-	if err != nil || before == nil || before.place != placeKept || before.until != 0 || !before.same(v) || h.told(before, v) {
+	if err != nil || before == nil || before.place != placeKept || before.until != 0 || !before.same(v) {
 		return false, err
+	}
+	if redated && v.note != "" { // somebody asked for it
+		return false, nil
+	}
+	redated = redated && !before.timed && !before.torn
+	if h.told(before, v, redated) {
+		return false, nil
+	}
+	x.b.Delete(spaceVersion, versionKey(v.ino, v.own))
+	x.b.Delete(spacePending, pendingKey(v.ino, v.own))
+	if redated {
+		return true, nil
 	}
 	before.timed, before.torn = false, false // it is what was closed, however it was read
 	if before.merged == 0 {
@@ -134,15 +161,14 @@ func (h *history) join(x *tx, v *version) (bool, error) {
 		before.note = v.note
 	}
 	before.put(&x.b)
-	x.b.Delete(spaceVersion, versionKey(v.ino, v.own))
-	x.b.Delete(spacePending, pendingKey(v.ino, v.own))
 	return true, nil
 }
 
-// told reports whether a view that somebody may have looked at tells one version from another with the same content that followed it. Tree.mu is held.
-func (h *history) told(before, v *version) bool {
+// told reports whether a view that somebody may have looked at tells one version from another with the same content that followed it. Where the first one stays as it is, so does
+// each view of a moment before the second one. Tree.mu is held.
+func (h *history) told(before, v *version, stays bool) bool {
 	seen := sharefs.HLC(h.t.seen.Load())
-	return seen >= v.at || seen >= before.at && (before.mtime != v.mtime || before.ctime != v.ctime)
+	return seen >= v.at || !stays && seen >= before.at && (before.mtime != v.mtime || before.ctime != v.ctime)
 }
 
 // same reports whether two kept versions have the same content.

@@ -42,6 +42,7 @@ type file struct {
 	closing  closing       // of the writers, where each close counts
 	gen      uint64        // counts what makes a verdict that nobody writes obsolete
 	base     writers.Stamp // of the content when the row was last brought up to date
+	redated  writers.Stamp // of a hot file to which, as far as stamps tell, nothing was done since base but that its times were set
 	seq      uint64        // the commit after which a crash finds the mark
 	way      way           // of all handles
 	entering int           // handles that are about to be opened; see Tree.enter

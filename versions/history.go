@@ -63,6 +63,7 @@ type history struct {
 	urgent      []versionID            // to be captured before all others: large, and the disk cannot share blocks
 	quick       []versionID            // to be captured at once, even before those; see edge
 	compare     map[versionID]bool     // versions to be compared with the one before when they are captured
+	redated     map[versionID]bool     // of these, those that differ from it in their times alone, as far as stamps tell
 	unsafe      map[sharefs.Ino]bool   // captured, and the row that says so is not yet synced
 	foreign     map[sharefs.Ino]uint64 // holding another host's version, to the commit that says so, as far as that may not be synced
 	foreignMost int                    // how many there may be before those are dropped that are
@@ -126,7 +127,8 @@ func (h *history) open(t *Tree) error {
 	h.retry, h.referred = map[versionID]time.Time{}, map[versionID]string{}
 	h.refs.kept = map[sharefs.Ino]*reference{}
 	h.wake = make(chan struct{}, 1)
-	h.unsure, h.compare, h.unsafe = map[sharefs.Ino]bool{}, map[versionID]bool{}, map[sharefs.Ino]bool{}
+	h.unsure, h.unsafe = map[sharefs.Ino]bool{}, map[sharefs.Ino]bool{}
+	h.compare, h.redated = map[versionID]bool{}, map[versionID]bool{}
 	h.foreign = map[sharefs.Ino]uint64{}
 	h.vacated = map[dentID]bearer{}
 	disk, err := h.openDisk()
@@ -241,10 +243,21 @@ func (h *history) settled(x *tx, f *file, r *row, ev writers.Event) error {
 		}
 	}
 	v, err := h.begin(x, r, ev.Stamp, ev.At, "")
-	if err == nil {
-		x.t.ops.rested(r.ino, v.at)
+	if err != nil {
+		return err
 	}
-	return err
+	x.t.ops.rested(r.ino, v.at)
+	f.mu.Lock()
+	redated := f.redated == ev.Stamp
+	f.mu.Unlock()
+	if id := (versionID{v.ino, v.own}); redated {
+		x.after(func(uint64) {
+			h.mu.Lock()
+			h.compare[id], h.redated[id] = true, true
+			h.mu.Unlock()
+		})
+	}
+	return nil
 }
 
 // linked begins a version of a file that came to rest before it got a name (O_TMPFILE). Tree.mu is held.

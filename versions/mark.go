@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/versions/writers"
 )
 
 // The row of a regular inode tells its size and times while nobody can change them. Before somebody can, a mark row is written, and from
@@ -178,7 +179,7 @@ func (t *Tree) mark(f *file, hot bool, st *unix.Stat_t, m *swap, edit func(*tx, 
 	}
 	t.setMarked(f, fresh)
 	f.mu.Lock()
-	f.hot, f.fresh, f.base = true, fresh, stampOf(st)
+	f.hot, f.fresh, f.base, f.redated = true, fresh, stampOf(st), writers.Stamp{}
 	f.seq = max(f.seq, seq)
 	f.mu.Unlock()
 	return nil

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/versions/writers"
 )
 
 // Setattr sets attributes and returns those that result. A SetAttr that sets nothing is what chown(2) with -1 for both leaves: it
@@ -157,6 +158,25 @@ func (t *Tree) setTimes(f *file, set *SetAttr, who Caller) error {
 		atime, mtime, _ = timesOf(&st)
 		return errors.Join(err, failed("set times back", t.live.setTimes(f.ino, atime, mtime)))
 	}
+	return t.noteRedated(f, stampOf(&st))
+}
+
+// noteRedated notes that the times of a hot file were set which had a stamp before. What was written to it since base, under passthrough, has given it another one; what is written at this very
+// moment may be missed, so that the content has to be compared all the same (history.join). f.content is held.
+func (t *Tree) noteRedated(f *file, was writers.Stamp) error {
+	f.mu.Lock()
+	only := f.hot && (was == f.base || was == f.redated)
+	f.mu.Unlock()
+	if !only {
+		return nil
+	}
+	st, err := t.statBacking(f.ino)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.redated = stampOf(&st)
+	f.mu.Unlock()
 	return nil
 }
 

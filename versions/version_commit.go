@@ -76,7 +76,7 @@ func (h *history) settleVersion(f *file, note string) (v *version, fresh, rests 
 	if rests, err = t.settleNow(f); err != nil || !rests {
 		return nil, false, false, err
 	}
-	if v, err = newestVersion(t.db, f.ino, noLimit); err != nil {
+	if v, err = h.askedFor(f.ino); err != nil {
 		return nil, false, false, err
 	}
 	switch {
@@ -91,6 +91,23 @@ func (h *history) settleVersion(f *file, note string) (v *version, fresh, rests 
 		return v, true, true, err
 	}
 	return v, false, true, nil
+}
+
+// askedFor returns the newest version of a file, which stays one from now on even where it differs from that before in its times alone.
+func (h *history) askedFor(ino sharefs.Ino) (*version, error) {
+	h.t.mu.Lock()
+	defer h.t.mu.Unlock()
+	v, err := newestVersion(h.t.db, ino, noLimit)
+	if err != nil || v == nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if id := (versionID{ino, v.own}); h.redated[id] {
+		delete(h.redated, id)
+		delete(h.compare, id)
+	}
+	return v, nil
 }
 
 // beginNow makes a version of a file at rest. f.content is held.

@@ -83,6 +83,16 @@ func TestTimesTravel(t *testing.T) {
 	if n := b.versionsOf("file"); n != 2 {
 		t.Errorf("the times made %d versions of two", n)
 	}
+	for i, h := range []*host{a, b} { // which opens the file for writing
+		at := aTime.Add(time.Duration(i+1) * time.Minute)
+		runIn(t, h.Dir, "touch", "-d", at.Format(time.RFC3339Nano), "file")
+		timed(t, "touch(1) on "+h.name, "file", at, hs...)
+		for _, of := range hs {
+			mounttest.WaitFor(t, "a time that touch(1) set on "+h.name+" to be no version on "+of.name, func() bool { return of.versionsOf("file") == 2 })
+		}
+	}
+	a.touch("file", aTime)
+	timed(t, "touch -d again", "file", aTime, hs...)
 	runIn(t, a.Dir, "cp", "-p", "file", "copy")
 	timed(t, "cp -p", "copy", aTime, hs...)
 	a.write("file", "newer")
