@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -154,6 +155,9 @@ func proposalText(c *report.Proposal) (what, name, size, more string) {
 	}
 	if c.Attributes {
 		notes = append(notes, "other permissions or attributes")
+	}
+	if c.Times {
+		notes = append(notes, "another time: "+c.Time.Local().Format(time.DateTime))
 	}
 	if c.Beside {
 		notes = append(notes, "changed here too")

@@ -6,8 +6,10 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -151,6 +153,54 @@ func TestProposed(t *testing.T) {
 	// What was accepted is a change as any other.
 	b.write("d/edited", "later")
 	mounttest.WaitFor(t, "another proposal", func() bool { return whats(a.proposed()) == "changed d/edited" })
+}
+
+// A time that is set is proposed as such, by whatever program, and to accept it makes no version.
+func TestTimesProposed(t *testing.T) {
+	a, b := proposing(t)
+	a.do(os.Link(a.Path("kept"), a.Path("link")))
+	alike(t, "a hard link", []*host{a, b}, func(tree map[string]string) bool { return has(tree, "link", "before: kept") })
+	b.Settled()
+	runIn(t, b.Dir, "touch", "-d", aTime.Format(time.RFC3339Nano), "kept")
+	b.touch("d/edited", aTime)
+	b.touch("d/renamed", aTime)
+	b.do(os.Chmod(b.Path("d/renamed"), 0o600))
+	b.do(os.Chmod(b.Path("d/removed"), 0o600))
+	want := map[string]report.Proposal{
+		"d/edited":  {Times: true},
+		"d/renamed": {Times: true, Attributes: true},
+		"d/removed": {Attributes: true},
+		"kept":      {Times: true},
+		"link":      {Times: true},
+	}
+	var all []report.Proposed
+	mounttest.WaitFor(t, "the times", func() bool {
+		all = a.proposed("bert")
+		return len(all) == 1 && len(all[0].Changes) == len(want) && strings.Count(a.must("proposed"), "another time") == 4
+	})
+	for _, c := range all[0].Changes {
+		w, ok := want[c.Path]
+		if !ok || c.What != report.Changed || c.Content || c.Times != w.Times || c.Attributes != w.Attributes || c.Times != c.Time.Equal(aTime) {
+			t.Errorf("%+v", c)
+		}
+	}
+	said := strings.Fields(regexp.MustCompile(`(?m)^ +changed +kept.*$`).FindString(a.must("proposed")))
+	if got, want := strings.Join(said, " "), "changed kept another time: "+aTime.Format(time.DateTime); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	a.must("accept", "bert", "--all")
+	for _, name := range []string{"kept", "link", "d/edited", "d/renamed"} {
+		timed(t, name+", accepted", name, aTime, a, b)
+	}
+	mounttest.WaitFor(t, "nothing to be proposed", func() bool { return a.must("proposed") == "Nothing is proposed.\n" })
+	for _, h := range []*host{a, b} {
+		h.Settled()
+		for name := range want {
+			if n := h.versionsOf(name); n != 1 {
+				t.Errorf("%s has %d versions on %s", name, n, h.name)
+			}
+		}
+	}
 }
 
 // What nobody has who is there ends with an error of the network, and can be taken when somebody has it.

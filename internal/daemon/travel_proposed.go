@@ -187,7 +187,7 @@ func (t *travel) proposed(peer string) (*report.Proposed, error) {
 }
 
 func proposal(c *replica.Change) report.Proposal {
-	p := report.Proposal{What: report.Changed, Path: c.Path, From: c.From, Type: "file", Content: c.Content(), Attributes: c.Attr, Beside: c.Beside}
+	p := report.Proposal{What: report.Changed, Path: c.Path, From: c.From, Type: "file", Content: c.Content(), Attributes: c.Attr, Times: c.Timed, Beside: c.Beside}
 	switch {
 	case c.Added:
 		p.What, p.Content = report.Added, c.Type != record.Directory
@@ -207,6 +207,9 @@ func proposal(c *replica.Change) report.Proposal {
 			n = rec.Body.(*record.Version).Size
 		}
 		return n
+	}
+	if c.Timed {
+		p.Time = time.Unix(0, int64(c.Mtime)).UTC()
 	}
 	p.Before = size(c.Live)
 	if p.Size = p.Before; c.Proposed != nil {

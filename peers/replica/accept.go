@@ -304,7 +304,8 @@ func (a *acceptance) place(ch *Change, merged []sharefs.FileID) error {
 func (a *acceptance) describe(ch *Change) error {
 	r, file := a.r, ch.key.File
 	b, _ := r.tree.Node(ch.key)
-	if rec := a.over.Record(ch.node.Attr); rec != nil && (ch.Attr || ch.Added) && !sameLike(r.tree, a.over, &b, &ch.node, ch.Content()) {
+	attr, timed := unlike(r.tree, a.over, &b, &ch.node, ch.Content())
+	if rec := a.over.Record(ch.node.Attr); rec != nil && (ch.Attr || ch.Timed || ch.Added) && (attr || timed) {
 		files := []sharefs.FileID{file}
 		if ch.joined() { // on each host another one of the two may be the one that is shown
 			files = append(files, ch.node.Key.File)

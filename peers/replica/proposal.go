@@ -18,7 +18,10 @@ type Change struct {
 
 	Added, Removed, Moved bool // at most one of them
 	Live, Proposed        *record.Record
-	Attr                  bool // permissions, extended attributes or the time that was set differ
+	Attr                  bool // permissions or extended attributes differ
+	// Timed says that the time of the last change differs behind the same content, for somebody set it; Mtime is the proposed one.
+	Timed bool
+	Mtime sharefs.Time
 	// Beside says that the live content has changed without the author knowing of it: taking his overrules that.
 	Beside bool
 
@@ -159,9 +162,11 @@ func (c *comparison) now(o *converge.Node) (ch Change, differs bool) {
 		ch.from, ch.Proposed = id, c.over.Record(id)
 		ch.Beside = o.Live == b.Live && o.Live != id || slices.ContainsFunc(o.Conflicts, func(x converge.Conflict) bool { return x.Version == b.Live && !b.Live.IsZero() })
 	}
-	ch.Attr = ch.joined() || b.Key == o.Key
-	ch.Attr = ch.Attr && o.Attr != b.Attr && !sameLike(c.base, c.over, &b, o, ch.Content())
-	return ch, ch.Moved || ch.Content() || ch.Attr
+	if (ch.joined() || b.Key == o.Key) && o.Attr != b.Attr {
+		ch.Attr, ch.Timed = unlike(c.base, c.over, &b, o, ch.Content())
+		ch.Mtime, _ = record.Mtime(c.over.Record(o.Live), c.over.Record(o.Attr))
+	}
+	return ch, ch.Moved || ch.Content() || ch.Attr || ch.Timed
 }
 
 // sameSlot reports whether a live node has the name and the place of one in over.
@@ -229,13 +234,10 @@ func (c *comparison) news(b, o *converge.Node) (id record.ID, ok bool) {
 	return id, false
 }
 
-// sameLike reports whether two trees say the same of what a name is like; of the time of a file not, where it goes with another content.
-func sameLike(base, over *converge.Tree, b, o *converge.Node, content bool) bool {
-	attr, other := base.Record(b.Attr), over.Record(o.Attr)
-	if !sameAttr(attr, other) {
-		return false
-	}
-	return content || o.Type != record.Regular || sameTime(base.Record(b.Live), attr, over.Record(o.Live), other)
+// unlike reports whether two trees say otherwise of what a name is like, and of the time of a file; of that not, where it goes with another content.
+func unlike(base, over *converge.Tree, b, o *converge.Node, content bool) (attr, timed bool) {
+	mine, his := base.Record(b.Attr), over.Record(o.Attr)
+	return !sameAttr(mine, his), !content && o.Type == record.Regular && !sameTime(base.Record(b.Live), mine, over.Record(o.Live), his)
 }
 
 func sameAttr(a, b *record.Record) bool {
