@@ -17,35 +17,36 @@ import (
 type edge struct {
 	fuse.RawFileSystem // answers ENOSYS to what the edge leaves to the kernel: locks
 
-	tree     Tree
-	log      *slog.Logger
-	conn     *device.Conn // set before the first request
-	through  bool         // live files are passed through
-	checks   bool         // the kernel checks permissions and keeps access control lists
-	handles  handles
-	closing  atomic.Int64 // handles that are given up at this moment
-	backings backings
-	nodes    nodes
-	ctl      []CtlFile
-	ctlDirs  []CtlDir
-	owner    fuse.Owner // of what belongs to the mount itself
-	pins     pins
-	viewers  viewers
-	listings listings
-	all      bool // the hierarchies of .share are shown in the root as well
-	others   []Hierarchy
-	side     func(dir sharefs.Ino, name, suffix string) (Entry, error)
-	peerName func(name string) bool
-	meant    func(name string, branch bool) bool
-	free     func(sharefs.Ino) error
-	promised func(sharefs.Ino) ([]Promised, bool, error)
-	bring    func(<-chan struct{}, sharefs.Ino) error
+	tree       Tree
+	log        *slog.Logger
+	conn       *device.Conn // set before the first request
+	through    bool         // live files are passed through
+	checks     bool         // the kernel checks permissions and keeps access control lists
+	handles    handles
+	closing    atomic.Int64 // handles that are given up at this moment
+	backings   backings
+	nodes      nodes
+	ctl        []CtlFile
+	ctlDirs    []CtlDir
+	owner      fuse.Owner // of what belongs to the mount itself
+	pins       pins
+	viewers    viewers
+	listings   listings
+	all        bool // the hierarchies of .share are shown in the root as well
+	others     []Hierarchy
+	side       func(dir sharefs.Ino, name, suffix string) (Entry, error)
+	peerName   func(name string) bool
+	meant      func(name string, branch bool) bool
+	free       func(sharefs.Ino) error
+	promised   func(sharefs.Ino) ([]Promised, bool, error)
+	unpromised func(sharefs.Ino) ([]Promised, bool, error)
+	bring      func(<-chan struct{}, sharefs.Ino) error
 }
 
 func newEdge(cfg *Config) *edge {
 	e := &edge{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(), tree: cfg.Tree, log: cfg.Log, ctl: cfg.Ctl, ctlDirs: cfg.CtlDirs, owner: *fuse.CurrentOwner(),
-		others: cfg.Hierarchies, side: cfg.Side, peerName: cfg.PeerName, meant: cfg.Reserved, free: cfg.Free, promised: cfg.Promised, bring: cfg.Bring,
+		others: cfg.Hierarchies, side: cfg.Side, peerName: cfg.PeerName, meant: cfg.Reserved, free: cfg.Free, promised: cfg.Promised, unpromised: cfg.Unpromised, bring: cfg.Bring,
 	}
 	e.nodes.init()
 	e.viewers.owner = e.owner.Uid

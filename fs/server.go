@@ -54,6 +54,8 @@ type Config struct {
 	Free func(ino sharefs.Ino) error
 	// Promised tells whether others rely on what is here of a file, and who as far as that is known; nil: nobody does.
 	Promised func(ino sharefs.Ino) (to []Promised, ok bool, err error)
+	// Unpromised tells who did not promise to keep a file when it was to be freed last, and why; nil: nothing is known.
+	Unpromised func(ino sharefs.Ino) (by []Promised, ok bool, err error)
 	// Bring has all of a file come here, and waits for that until cancel is closed; nil: nothing can. KindNoSpace: there is no room; KindUnreachable: nobody has it.
 	Bring func(cancel <-chan struct{}, ino sharefs.Ino) error
 	Log   *slog.Logger // nil: discarded

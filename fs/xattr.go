@@ -13,7 +13,7 @@ import (
 
 // Attributes of the mount's own. On a version they say which one it is. On a live file the first one tells which
 // version its content is, if it has not changed since, but listings leave it out, so that cp -a and rsync copy none; nor do listings show them in a
-// view of the past, where the time is that of the view. The others are commands that take effect when written (command.go), but for attrMoment, attrInUse, attrHere and attrPromised.
+// view of the past, where the time is that of the view. The others are commands that take effect when written (command.go), but for attrMoment, attrInUse, attrHere, attrPromised and attrUnpromised.
 const (
 	ownPrefix   = "user.sharefs."
 	attrVersion = ownPrefix + "version" // number, decimal
@@ -26,17 +26,18 @@ const (
 
 	attrInUse = ownPrefix + "inuse" // to be read: "1" where it is an SQLite database, or belongs to one, that somebody has open for writing
 
-	attrDescribe = ownPrefix + "describe" // NUMBER and NOTE, in two lines: another note for a version
-	attrTag      = ownPrefix + "tag"      // NAME or NAME=TIME, and a note in the lines that follow
-	attrUntag    = ownPrefix + "untag"    // NAME
-	attrBranch   = ownPrefix + "branch"   // as a tag, or NAME=NUMBER of a file
-	attrUnbranch = ownPrefix + "unbranch" // NAME
-	attrSwitch   = ownPrefix + "switch"   // NAME, or nothing
-	attrSnapshot = ownPrefix + "snapshot" // on the root: NAME and a note as for a tag, or nothing
-	attrHere     = ownPrefix + "here"     // to be read of a file: SIZE, BYTES that are here, "full" or "absent", and "pinned" where it is
-	attrPromised = ownPrefix + "promised" // to be read of a file that others rely on: those that are known, one in a line: the id, and why it has not given the promise back
-	attrFree     = ownPrefix + "free"     // the content need not stay here
-	attrBring    = ownPrefix + "bring"    // all of the content is to come here, which is waited for
+	attrDescribe   = ownPrefix + "describe"   // NUMBER and NOTE, in two lines: another note for a version
+	attrTag        = ownPrefix + "tag"        // NAME or NAME=TIME, and a note in the lines that follow
+	attrUntag      = ownPrefix + "untag"      // NAME
+	attrBranch     = ownPrefix + "branch"     // as a tag, or NAME=NUMBER of a file
+	attrUnbranch   = ownPrefix + "unbranch"   // NAME
+	attrSwitch     = ownPrefix + "switch"     // NAME, or nothing
+	attrSnapshot   = ownPrefix + "snapshot"   // on the root: NAME and a note as for a tag, or nothing
+	attrHere       = ownPrefix + "here"       // to be read of a file: SIZE, BYTES that are here, "full" or "absent", and "pinned" where it is
+	attrPromised   = ownPrefix + "promised"   // to be read of a file that others rely on: those that are known, one in a line: the id, and why it has not given the promise back
+	attrUnpromised = ownPrefix + "unpromised" // to be read of a file that was not freed: the hosts that did not promise to keep it, one in a line: the id, and why
+	attrFree       = ownPrefix + "free"       // the content need not stay here
+	attrBring      = ownPrefix + "bring"      // all of the content is to come here, which is waited for
 
 	attrMoment = ownPrefix + "moment" // to be read of the root: a moment at which all that was closed is to be seen
 )
@@ -180,7 +181,9 @@ func (e *edge) ownXattr(ino sharefs.Ino, attr string) ([]byte, error) {
 	case attr == attrHere:
 		return e.hereXattr(ino)
 	case attr == attrPromised:
-		return e.promisedXattr(ino)
+		return promisedXattr(e.promised, ino)
+	case attr == attrUnpromised:
+		return promisedXattr(e.unpromised, ino)
 	case attr == attrInUse:
 		return e.inUseXattr(ino)
 	case attr == attrInode:
@@ -220,17 +223,17 @@ func (e *edge) hereXattr(ino sharefs.Ino) ([]byte, error) {
 	return b, nil
 }
 
-// Promised is a host that relies on what is here of a file, and why it has not given that promise back.
+// Promised is a host that relies on what is here of a file, and why it has not given that promise back; or one that did not promise to keep a file, and why.
 type Promised struct {
 	To  sharefs.PeerID
 	Why string
 }
 
-func (e *edge) promisedXattr(ino sharefs.Ino) ([]byte, error) {
-	if e.promised == nil {
+func promisedXattr(of func(sharefs.Ino) ([]Promised, bool, error), ino sharefs.Ino) ([]byte, error) {
+	if of == nil {
 		return nil, sharefs.KindNoAttr
 	}
-	to, ok, err := e.promised(ino)
+	to, ok, err := of(ino)
 	if err == nil && !ok || sharefs.KindOf(err) == sharefs.KindInvalid {
 		err = sharefs.KindNoAttr
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"sharefs/integration/mounttest"
 	where "sharefs/internal/client"
 )
@@ -44,4 +46,28 @@ func TestARefusedPromiseTakesNoRoom(t *testing.T) {
 	if p := b.here("other"); p.State != where.HereFull {
 		t.Errorf("%+v", p)
 	}
+}
+
+// Who frees is told of each host that could have promised to keep the copy why it did not, also of one that is silent.
+func TestFreeSaysWhoDoesNotPromise(t *testing.T) {
+	a, b := spacious(t, "16MiB", true)
+	want := random(1, 1<<20)
+	a.do(os.WriteFile(a.Path("f"), want, 0o644))
+	b.named("f", len(want))
+	a.says(true, []string{": bert (", "has a budget and has not pinned it"}, "free", "f")
+	goOn := func() { _ = unix.Kill(b.PID(), unix.SIGCONT) }
+	t.Cleanup(goOn)
+	a.do(unix.Kill(b.PID(), unix.SIGSTOP))
+	a.says(true, []string{": bert (it is connected, and does not answer)"}, "free", "f")
+	goOn()
+	b.must("pin", "f")
+	a.frees("f")
+	a.holdsFile("f", want)
+	b.Unmount()
+	mounttest.WaitFor(t, "bert is gone", func() bool { return !a.peer("bert").Connected })
+	a.do(os.WriteFile(a.Path("own"), want, 0o644))
+	mounttest.WaitFor(t, "own is a version", func() bool {
+		_, err := a.tool("free", "own")
+		return err != nil && strings.Contains(err.Error(), ": bert (it is not connected)")
+	})
 }

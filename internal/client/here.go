@@ -191,10 +191,13 @@ func Free(path string) error {
 		return nil
 	case errors.Is(err, unix.EBUSY):
 		if to, why, ok := promisedTo(path); ok {
-			return fail(sharefs.KindBusy, "this host promised "+to+" to keep its copy"+why+": it stays here until that is given back, or until it is changed or removed, on whatever host")
+			return fail(sharefs.KindBusy, "this host promised "+to+" to keep its copy"+why+": it stays here until that is given back, or until it is changed or removed, on whatever host. To have it given back, read it to its end there, if that host has no budget, or pin it there (sharefs pin), or have a third host keep it that is connected to that one")
 		}
 		return &sharefs.Error{Op: "free", Path: term.Quote(path), Kind: sharefs.KindBusy, Err: ErrInUse}
 	case errors.Is(err, unix.EHOSTUNREACH):
+		if list := hostsNamed(path, "user.sharefs.unpromised", func(name, why string) string { return name + " (" + why + ")" }); len(list) > 0 {
+			return fail(sharefs.KindUnreachable, "too few other hosts have it for good ([space] min in share.toml says how many), and none of these promises to keep its copy: "+strings.Join(list, ", "))
+		}
 		return fail(sharefs.KindUnreachable, "no other host that is connected, and trusted with write, promises to keep its copy: this is perhaps the only one (sharefs peers shows who is connected)")
 	case errors.Is(err, unix.EPERM):
 		if h, e := LookHere(path); e == nil && h.Pinned {
@@ -211,26 +214,38 @@ func Free(path string) error {
 
 // promisedTo names those whom this host promised to keep its copy of a file, and tells why they rely on it still.
 func promisedTo(path string) (names, why string, ok bool) {
-	buf := make([]byte, 64<<10)
-	n, err := unix.Lgetxattr(path, "user.sharefs.promised", buf)
-	if err != nil {
+	if n, err := unix.Lgetxattr(path, promisedAttr, nil); err != nil || n < 0 {
 		return "", "", false
 	}
-	var list, reasons []string
-	if m, err := MountOf(path); err == nil {
-		name := m.Authors()
-		for line := range strings.Lines(string(buf[:n])) {
-			of, reason, _ := strings.Cut(strings.TrimSpace(line), " ")
-			if id, err := sharefs.ParsePeerID(of); err == nil {
-				list = append(list, term.Clean(name(id)))
-				reasons = append(reasons, term.Clean(name(id))+" relies on it ("+term.Clean(reason)+")")
-			}
-		}
-	}
+	list := hostsNamed(path, promisedAttr, func(name, _ string) string { return name })
 	if len(list) == 0 {
 		return "another host", "", true
 	}
+	reasons := hostsNamed(path, promisedAttr, func(name, why string) string { return name + " relies on it (" + why + ")" })
 	return strings.Join(list, ", "), ", and " + strings.Join(reasons, ", "), true
+}
+
+const promisedAttr = "user.sharefs.promised"
+
+// hostsNamed reads an attribute of lines that name a host and a reason, and has each said.
+func hostsNamed(path, attr string, say func(name, why string) string) (list []string) {
+	buf := make([]byte, 64<<10)
+	n, err := unix.Lgetxattr(path, attr, buf)
+	if err != nil {
+		return nil
+	}
+	m, err := MountOf(path)
+	if err != nil {
+		return nil
+	}
+	name := m.Authors()
+	for line := range strings.Lines(string(buf[:n])) {
+		of, why, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if id, err := sharefs.ParsePeerID(of); err == nil {
+			list = append(list, say(term.Clean(name(id)), term.Clean(why)))
+		}
+	}
+	return list
 }
 
 func setOwn(op, path, attr, value string) error {

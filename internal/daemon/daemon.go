@@ -335,7 +335,7 @@ func (d *Daemon) edgeConfig() (fs.Config, error) {
 		Tree: d.tree, Mountpoint: d.point, Source: d.source, ReadOnly: d.store.ReadOnly || mountopt.Is(d.options.ReadOnly, false),
 		AllowOther: d.options.AllowOther, Options: options, Passthrough: way != mountopt.PassthroughOff,
 		BackingDir: d.store.Dir + "/live", View: d.options.View, Ctl: d.ctlFiles(), CtlDirs: []fs.CtlDir{d.peersDir()},
-		Hierarchies: d.travel.hierarchies(), Side: d.travel.sideOf, PeerName: d.peerNamed, Reserved: reservedMoment, Free: d.space.freeOne, Promised: d.space.promised, Bring: d.space.bringOne, Log: d.log.With("part", "fs"),
+		Hierarchies: d.travel.hierarchies(), Side: d.travel.sideOf, PeerName: d.peerNamed, Reserved: reservedMoment, Free: d.space.freeOne, Promised: d.space.promised, Unpromised: d.space.refusedBy, Bring: d.space.bringOne, Log: d.log.With("part", "fs"),
 	}, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sharefs"
+	"sharefs/fs"
 	"sharefs/internal/status"
 	"sharefs/peers/record"
 	"sharefs/peers/replica/host"
@@ -30,19 +31,20 @@ type space struct {
 	pins     hydrator
 	releases releases
 
-	mu     sync.Mutex // guards what follows
-	used   int64      // bytes, as of the last look, with what came since
-	taken  int64      // of the budget, by what is pinned and about to come
-	takes  map[sharefs.Ino]*reservation
-	wanted int64         // bytes of room that somebody waits for
-	passed chan struct{} // closed, and replaced, when it was tried to make room
-	full   time.Time     // until then nobody waits for room, for there was none to be had
-	loose  bool          // more can go than the last look at what is too much knew of
-	last   status.Room   // of the last look
-	seen   sight         // of what can change it, as of then
-	looked time.Time
-	took   time.Duration
-	over   time.Time // since when more is here than the budget; zero: there is not
+	mu      sync.Mutex // guards what follows
+	used    int64      // bytes, as of the last look, with what came since
+	taken   int64      // of the budget, by what is pinned and about to come
+	takes   map[sharefs.Ino]*reservation
+	wanted  int64                         // bytes of room that somebody waits for
+	passed  chan struct{}                 // closed, and replaced, when it was tried to make room
+	full    time.Time                     // until then nobody waits for room, for there was none to be had
+	loose   bool                          // more can go than the last look at what is too much knew of
+	last    status.Room                   // of the last look
+	refused map[sharefs.Ino][]fs.Promised // why others did not promise to keep what a user wanted to free
+	seen    sight                         // of what can change it, as of then
+	looked  time.Time
+	took    time.Duration
+	over    time.Time // since when more is here than the budget; zero: there is not
 
 	ended atomic.Uint64 // how many files were brought or freed to the end
 	find  sync.Once     // looks for what is absent, where there is no budget
@@ -346,7 +348,7 @@ func (s *space) fit(more int64) (fits bool, could int64, err error) {
 			for i := range batch {
 				inos[i] = batch[i].Ino
 			}
-			gone, errs := s.free(inos, least)
+			gone, errs := s.free(inos, least, nil)
 			for i, err := range errs {
 				if err == nil && batch[i].Kept {
 					inPacks += batch[i].Bytes

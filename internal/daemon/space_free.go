@@ -2,10 +2,14 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"sharefs"
+	"sharefs/fs"
+	"sharefs/peers/exchange"
 	"sharefs/peers/record"
+	"sharefs/peers/trust"
 	"sharefs/versions"
 )
 
@@ -13,7 +17,8 @@ import (
 const keepTime = 10 * time.Second
 
 // free makes files absent whose content at least so many others promise to keep, or which are here as a copy that may go.
-func (s *space) free(inos []sharefs.Ino, least int) (bytes uint64, errs []error) {
+// Told hears of each that stays because too few promised it, who did not, and why; nil: nobody wants to know.
+func (s *space) free(inos []sharefs.Ino, least int, told func(sharefs.Ino, []fs.Promised)) (bytes uint64, errs []error) {
 	r := s.d.travel.records()
 	letting := map[sharefs.Ino]*record.Record{}
 	var ids []record.ID
@@ -49,7 +54,7 @@ func (s *space) free(inos []sharefs.Ino, least int) (bytes uint64, errs []error)
 		}
 		why[ino] = err
 	}
-	kept := s.keep(ids)
+	kept := s.keep(ids, least)
 	return s.d.tree.Free(inos, func(ino sharefs.Ino, c *versions.Content) error {
 		rec := letting[ino]
 		if rec == nil {
@@ -61,7 +66,11 @@ func (s *space) free(inos []sharefs.Ino, least int) (bytes uint64, errs []error)
 		if now, err := s.d.travel.recordOf(ino, c); err != nil || now != rec {
 			return &sharefs.Error{Op: "free", Kind: sharefs.KindBusy, Err: err, Detail: "it has another content by now"}
 		}
-		if n := len(kept[rec.ID()]); n < least {
+		if by := kept.By[rec.ID()]; len(by) < least {
+			if told != nil {
+				told(ino, s.unpromised(&kept, by))
+			}
+			n := len(by)
 			return &sharefs.Error{Op: "free", Kind: sharefs.KindUnreachable, Detail: tooFew(n)}
 		}
 		return nil
@@ -76,14 +85,33 @@ func tooFew(n int) string {
 }
 
 // keep asks peers to promise to keep versions.
-func (s *space) keep(ids []record.ID) map[record.ID][]sharefs.PeerID {
+func (s *space) keep(ids []record.ID, least int) (none exchange.Kept) {
 	ex := s.d.travel.exchange()
 	if ex == nil || len(ids) == 0 {
-		return nil
+		return none
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, keepTime)
 	defer cancel()
-	return ex.Keep(ctx, ids)
+	return ex.Keep(ctx, ids, least)
+}
+
+// unpromised names the peers that could promise something and did not, with the reason; by are those that did.
+func (s *space) unpromised(k *exchange.Kept, by []sharefs.PeerID) (list []fs.Promised) {
+	policy := s.d.peers.book.Policy()
+	for _, id := range policy.Peers() {
+		_, err := policy.Whole(id)
+		why := "it has not all of it, has a budget and has not pinned it or has no room for it a second time, or is to free it, too"
+		switch {
+		case err != nil || policy.Least(id).Rights().In < trust.InMerge || slices.Contains(by, id):
+			continue
+		case slices.Contains(k.Silent, id):
+			why = errDeaf.Detail
+		case !slices.Contains(k.Asked, id):
+			why = "it is not connected"
+		}
+		list = append(list, fs.Promised{To: id, Why: why})
+	}
+	return list
 }
 
 // freeOne is what a user asks for who frees a file.
@@ -91,12 +119,39 @@ func (s *space) freeOne(ino sharefs.Ino) error {
 	if s.d.tree.Pinned(ino) {
 		return &sharefs.Error{Op: "free", Kind: sharefs.KindPermission, Detail: "it is pinned: sharefs unpin it first"}
 	}
-	_, errs := s.free([]sharefs.Ino{ino}, s.d.store.Config.Space.Min)
+	var why []fs.Promised
+	_, errs := s.free([]sharefs.Ino{ino}, s.d.store.Config.Space.Min, func(_ sharefs.Ino, list []fs.Promised) { why = list })
+	s.tellUnpromised(ino, why)
 	s.ended.Add(1)
 	if errs[0] == nil && s.budget > 0 {
 		s.loosened()
 	}
 	return errs[0]
+}
+
+// mostRefused is of how many files it is remembered why they were not freed.
+const mostRefused = 1024
+
+// tellUnpromised remembers who did not promise to keep a file that a user wanted to free, until he tries again.
+func (s *space) tellUnpromised(ino sharefs.Ino, why []fs.Promised) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.refused, ino)
+	if len(why) == 0 {
+		return
+	}
+	if s.refused == nil || len(s.refused) >= mostRefused {
+		s.refused = map[sharefs.Ino][]fs.Promised{}
+	}
+	s.refused[ino] = why
+}
+
+// refusedBy is what was remembered.
+func (s *space) refusedBy(ino sharefs.Ino) ([]fs.Promised, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	why, ok := s.refused[ino]
+	return why, ok, nil
 }
 
 // promise is what a peer asks for who wants to free what is here, too: what is to stay here anyway is promised.

@@ -133,9 +133,10 @@ func (s *space) giveBack(to sharefs.PeerID, ids []record.ID, instead bool) []rec
 	if !instead || len(needed) == 0 || s.d.peers.book.Policy().Least(to).Rights().In < trust.InMerge || !s.releases.instead.Take(time.Now(), 1, insteadRate, insteadBurst) {
 		return spare
 	}
-	kept := ex.Keep(ctx, needed, to)
+	least := s.d.store.Config.Space.Min
+	kept := ex.Keep(ctx, needed, least, to)
 	for _, id := range needed {
-		if len(kept[id]) >= s.d.store.Config.Space.Min {
+		if len(kept.By[id]) >= least {
 			spare = append(spare, id)
 		}
 	}

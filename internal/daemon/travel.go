@@ -115,6 +115,7 @@ func (t *travel) begin() error {
 		Here:    func(_ sharefs.PeerID, versions []record.ID) { t.retry(versions...) },
 		Keep:    d.space.promise,
 		Release: d.space.giveBack,
+		Silent:  func(id sharefs.PeerID) bool { return d.peers.hub.Silent(id) },
 	})
 	t.stop, t.beside = make(chan struct{}), make(chan struct{}, 1)
 	t.engine = engine.Start(engine.Config{Open: t.open, Changed: d.tree.Changed(), Gather: t.gather, Exchange: t.ex, Log: log})

@@ -85,6 +85,8 @@ type Config struct {
 	// Release returns those of some versions that this host does not rely on any more, though a peer that may read all of the share promised to keep them. Instead: others may be asked to promise the
 	// same. Nil: none. It may take as long as others take to answer.
 	Release func(peer sharefs.PeerID, versions []record.ID, instead bool) []record.ID
+	// Silent asks a connected peer for a sign of life if none has come for a moment, and reports whether none did; nil: each is there as long as it is connected.
+	Silent func(peer sharefs.PeerID) bool
 	// Misbehaved says that a peer sent what cannot be, or is not what it said. Nothing more is taken of it for a while.
 	Misbehaved func(peer sharefs.PeerID, err error)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"sharefs"
 	"sharefs/peers/exchange/wire"
@@ -82,8 +83,36 @@ var (
 	errOlder        = &sharefs.Error{Op: op, Kind: sharefs.KindNotSupported, Detail: "it runs an older ShareFS, that cannot give back what it was promised: update it there"}
 )
 
+// lifeEvery is how often a peer whose answer is waited for is looked for.
+const lifeEvery = 500 * time.Millisecond
+
+// whileThere returns a context that ends when a peer gives no sign of life any more: its answer need not be waited for.
+func (p *peer) whileThere(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	if silent := p.x.cfg.Silent; silent != nil {
+		look := func() {
+			tick := time.NewTicker(lifeEvery)
+			defer tick.Stop()
+			for !silent(p.id) {
+				select {
+				case <-ctx.Done():
+					return
+				case <-p.x.ctx.Done():
+					return
+				case <-tick.C:
+				}
+			}
+			cancel()
+		}
+		p.x.spawn(look)
+	}
+	return ctx, cancel
+}
+
 // await waits for the answer to a question; false: none came. What was not asked for is left out, and each is there once.
 func (p *peer) await(ctx context.Context, number uint32, c chan []record.ID, versions []record.ID) (yes []record.ID, ok bool) {
+	ctx, end := p.whileThere(ctx)
+	defer end()
 	var all []record.ID
 	select {
 	case all, ok = <-c:
@@ -109,33 +138,64 @@ func (p *peer) await(ctx context.Context, number uint32, c chan []record.ID, ver
 	return yes, true
 }
 
+// Kept is what came of asking for promises.
+type Kept struct {
+	By     map[record.ID][]sharefs.PeerID // who promised
+	Asked  []sharefs.PeerID               // all that were
+	Silent []sharefs.PeerID               // those of them that did not answer
+}
+
+// enough reports whether so many promised each of some versions.
+func (k *Kept) enough(versions []record.ID, least int) bool {
+	return !slices.ContainsFunc(versions, func(id record.ID) bool { return len(k.By[id]) < least })
+}
+
 // Keep asks the peers that are connected, of those that may ask the same of this host and whose versions are merged here, to promise to keep the content of versions, at most
-// wire.MaxKeep; but leaves some out. It returns which of them promised it, by version, when all have answered or the context has ended.
-func (x *Exchange) Keep(ctx context.Context, versions []record.ID, but ...sharefs.PeerID) map[record.ID][]sharefs.PeerID {
-	type asked struct {
-		p *peer
-		n uint32
-		c chan []record.ID
+// wire.MaxKeep; but leaves some out. It returns when so many have promised each of them, all have answered or are silent, or the context has ended.
+func (x *Exchange) Keep(ctx context.Context, versions []record.ID, least int, but ...sharefs.PeerID) (k Kept) {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	type answer struct {
+		of  sharefs.PeerID
+		yes []record.ID
+		ok  bool
 	}
-	var all []asked
-	policy, twice := x.cfg.Policy(), map[sharefs.PeerID]bool{}
+	answers := make(chan answer)
+	policy := x.cfg.Policy()
 	for _, p := range x.all() {
-		if _, err := policy.Whole(p.id); err != nil || policy.Least(p.id).Rights().In < trust.InMerge || twice[p.id] || slices.Contains(but, p.id) {
+		if _, err := policy.Whole(p.id); err != nil || policy.Least(p.id).Rights().In < trust.InMerge || slices.Contains(k.Asked, p.id) || slices.Contains(but, p.id) {
 			continue
 		}
-		if n, c, err := p.ask(0, wire.KindKept, func(n uint32) []byte { return wire.KeepMessage(wire.Keep{Number: n, Versions: versions}) }); err == nil {
-			twice[p.id] = true
-			all = append(all, asked{p, n, c})
+		n, c, err := p.ask(0, wire.KindKept, func(n uint32) []byte { return wire.KeepMessage(wire.Keep{Number: n, Versions: versions}) })
+		if err != nil {
+			continue
+		}
+		wait := func() {
+			yes, ok := p.await(ctx, n, c, versions)
+			select {
+			case answers <- answer{p.id, yes, ok}:
+			case <-ctx.Done():
+			}
+		}
+		if x.spawn(wait) {
+			k.Asked = append(k.Asked, p.id)
 		}
 	}
-	by := map[record.ID][]sharefs.PeerID{}
-	for _, a := range all {
-		yes, _ := a.p.await(ctx, a.n, a.c, versions)
-		for _, id := range yes {
-			by[id] = append(by[id], a.p.id)
+	k.By, k.Silent = map[record.ID][]sharefs.PeerID{}, slices.Clone(k.Asked)
+	for left := len(k.Asked); left > 0 && !k.enough(versions, least); left-- {
+		select {
+		case a := <-answers:
+			if a.ok {
+				k.Silent = slices.DeleteFunc(k.Silent, func(id sharefs.PeerID) bool { return id == a.of })
+			}
+			for _, id := range a.yes {
+				k.By[id] = append(k.By[id], a.of)
+			}
+		case <-ctx.Done():
+			return k
 		}
 	}
-	return by
+	return k
 }
 
 // Release asks a peer which of some versions, at most wire.MaxKeep, it does not rely on any more, that this host promised it to keep, and returns them. Instead: it is to ask others to promise the

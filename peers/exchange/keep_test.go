@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"sharefs"
@@ -197,6 +198,48 @@ func TestAnswersAboutPromisesThatNobodyAskedFor(t *testing.T) {
 		t.Error(err)
 	}
 	if err := a.Releases(far); err != nil {
+		t.Error(err)
+	}
+}
+
+// Who asks for promises waits neither for more than he wants, nor for who gives no sign of life, whom he names.
+func TestAskingForPromisesWaitsForNobodyInVain(t *testing.T) {
+	leakCheck(t)
+	var silent atomic.Bool
+	a := newAlone(t, Limits{}, func(c *Config) {
+		c.Silent = func(id sharefs.PeerID) bool { return id == near && silent.Load() }
+	})
+	one, two := a.meet(far, trust.Write), a.meet(near, trust.Write)
+	one.helloOf(1, 2)
+	two.helloOf(1, 2)
+	ids := []record.ID{{1}, {2}}
+	ask := func(least int, promised []record.ID) Kept {
+		t.Helper()
+		result := make(chan Kept, 1)
+		go func() { result <- a.Keep(t.Context(), ids, least) }()
+		m := until[*wire.Keep](one)
+		until[*wire.Keep](two)
+		if err := one.send(wire.KeptMessage(wire.Kept{Number: m.Number, Versions: promised})); err != nil {
+			t.Fatal(err)
+		}
+		return <-result
+	}
+	want := func(k Kept, promised []record.ID, silent ...sharefs.PeerID) {
+		t.Helper()
+		for _, id := range ids {
+			if got := slices.Contains(k.By[id], far); got != slices.Contains(promised, id) || len(k.By[id]) > 1 {
+				t.Errorf("%v is promised by %v", id, k.By[id])
+			}
+		}
+		if len(k.Asked) != 2 || !slices.Equal(k.Silent, silent) {
+			t.Errorf("asked are %v, silent %v", k.Asked, k.Silent)
+		}
+	}
+	want(ask(1, ids), ids, near)
+	silent.Store(true)
+	want(ask(1, ids[:1]), ids[:1], near)
+	want(ask(2, ids), ids, near)
+	if err := a.blame(far); err != nil {
 		t.Error(err)
 	}
 }

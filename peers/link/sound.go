@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"sharefs"
 )
 
 // A session outlives silence, for a cable is put in again and a laptop moves; so that a peer is connected says little until it is asked. Nobody asks without being asked himself.
@@ -34,11 +36,7 @@ func (h *Hub) Sound() {
 	var wg sync.WaitGroup
 	for _, l := range links {
 		if until := h.sound(l); !until.IsZero() {
-			wg.Go(func() {
-				ctx, cancel := context.WithDeadline(h.ctx, until)
-				defer cancel()
-				_ = l.sess.Probe(ctx) // when it was heard of tells
-			})
+			wg.Go(func() { h.probe(l, until) })
 		}
 	}
 	wg.Wait()
@@ -57,6 +55,32 @@ func (h *Hub) sound(l *link) time.Time {
 		*s = sounding{now, now.Add(max(soundTime, 3*rtt))}
 	}
 	return s.until
+}
+
+// Silent asks a connected peer for a sign of life as Sound does, and reports whether none came.
+func (h *Hub) Silent(id sharefs.PeerID) bool {
+	h.mu.Lock()
+	var l *link
+	if p := h.peers[id]; p != nil {
+		l = p.link
+	}
+	h.mu.Unlock()
+	if l == nil {
+		return false
+	}
+	if until := h.sound(l); !until.IsZero() {
+		h.probe(l, until)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return l.sounding.silent(l.sess.Heard(), time.Now())
+}
+
+// probe waits for a sign of life. When it was heard of tells whether one came.
+func (h *Hub) probe(l *link, until time.Time) {
+	ctx, cancel := context.WithDeadline(h.ctx, until)
+	defer cancel()
+	_ = l.sess.Probe(ctx)
 }
 
 // rtt is that of the path in use.
