@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -119,9 +120,11 @@ func TestDirectoryListsItsTimes(t *testing.T) {
 
 // Names that mean something else behind FILE@@ are not given any more; a tag that had one before can be read and taken away, and a branch moved.
 func TestNamesThatMeanSomethingElse(t *testing.T) {
-	reserved := false
+	var reserved atomic.Bool
 	m := mountTree(t, false, func(c *Config) {
-		c.Reserved = func(name string, branch bool) bool { return reserved && (name == "here" || name == "main" && !branch) }
+		c.Reserved = func(name string, branch bool) bool {
+			return reserved.Load() && (name == "here" || name == "main" && !branch)
+		}
 	})
 	p := m.write("file", "one")
 	m.released()
@@ -132,7 +135,7 @@ func TestNamesThatMeanSomethingElse(t *testing.T) {
 	m.released()
 	m.commit("other", "")
 	ok(t, unix.Setxattr(q, attrBranch, []byte("here"), 0))
-	reserved = true
+	reserved.Store(true)
 	for _, path := range []string{"file", "other"} {
 		m.write(path, "two")
 		m.released()
