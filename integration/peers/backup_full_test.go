@@ -72,7 +72,7 @@ func TestABackupThatIsFull(t *testing.T) {
 	}
 	const more = "sharefs peers limit laptop quota="
 	text := problem(a, "the backup with bert is full since ")
-	parts(text, " of the quota of 977 KiB are used, and there is no room for ", "what waits here: 1 file, 3.0 MiB, of which the next one has 3.0 MiB; there: "+more, "; or keep less history here: sharefs retain --quota SIZE")
+	parts(text, " of the quota of 977 KiB are used, and there is no room for what waits here: ", ", 3.0 MiB, of which the next one has 3.0 MiB; there: "+more, "; or keep less history here: sharefs retain --quota SIZE")
 	_, quota, _ := strings.Cut(text, more)
 	quota, _, _ = strings.Cut(quota, ";")
 	parts(problem(b, "the backup that this host keeps for laptop is full since "), " of the quota of 977 KiB are used, and there is no room for its next file, of 3.0 MiB; it gets more with "+more)

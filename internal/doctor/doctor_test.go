@@ -94,6 +94,14 @@ func TestAMountThatEndsMeanwhileIsNotWrong(t *testing.T) {
 	}
 }
 
+// A mount that ends between the list and its turn is no reason to tell nothing of the others.
+func TestAMountThatEndsBeforeItsTurnIsNotWrong(t *testing.T) {
+	e := lost(t.TempDir(), "it is in no ShareFS mount")
+	if len(e.Findings) != 1 || e.Error != "" || e.Findings[0].Grade != Good || e.Findings[0].Mount != e.Mount {
+		t.Errorf("%+v", e)
+	}
+}
+
 func TestKindsOfDisk(t *testing.T) {
 	for kind, want := range map[string]Grade{"ext4": Good, "xfs": Good, "overlay": Good, "tmpfs": Notice, "nfs4": Notice, mountinfo.Type: Notice} {
 		if f := filesystem("/s", &mountinfo.Mount{Type: kind, Point: "/"}); f.Grade != want {

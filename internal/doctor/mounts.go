@@ -23,7 +23,8 @@ const lowSpace = 1 << 30
 
 // mounts looks at those that some paths lie in, or else at each ShareFS mount; where there is none, at the place where the default store would lie.
 func mounts(deep bool, paths []string) ([]Finding, error) {
-	if len(paths) == 0 {
+	listed := len(paths) == 0
+	if listed {
 		all, err := client.Mounts()
 		if err != nil {
 			return []Finding{wrong("mounts", "", "%v", err)}, nil
@@ -41,8 +42,12 @@ func mounts(deep bool, paths []string) ([]Finding, error) {
 	}
 	var out []Finding
 	var seen []string
-	for _, e := range examineAll(deep, paths) {
-		if e.Error != "" {
+	for i, e := range examineAll(deep, paths) {
+		switch {
+		case e.Error == "":
+		case listed:
+			e = lost(paths[i], e.Error)
+		default:
 			return nil, errors.New(e.Error)
 		}
 		if !slices.Contains(seen, e.Mount) {
@@ -71,6 +76,16 @@ func one(path string, deep bool) (e examined) {
 		e.Findings[k].Mount = m.Point
 	}
 	return e
+}
+
+// lost is what is found of a mount that was listed, and could not be found when its turn came.
+func lost(point, why string) examined {
+	found := []Finding{wrong("mount", "", "%s: %s", term.Quote(point), why)}
+	if still, err := client.Mounts(); err == nil {
+		found = unlessGone(found, &client.Mount{Point: point}, still)
+	}
+	found[0].Mount = point
+	return examined{Mount: point, Findings: found}
 }
 
 // unlessGone puts aside what was found of a mount that is not among those that there still are: what looked wrong was its end.
