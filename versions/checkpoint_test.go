@@ -399,6 +399,7 @@ func TestRebuildOverFlippedBits(t *testing.T) {
 
 // A part of a checkpoint is lost that says what names lead to now, and not that which says what they led to before: the past ends with what is lost.
 func TestRebuildWithoutRowsThatHaveAPast(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	disks := newCheckpointDisks()
 	dir := t.TempDir()

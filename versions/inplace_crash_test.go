@@ -393,6 +393,7 @@ func TestAdoptInPlaceGoesBackAtAStart(t *testing.T) {
 
 // Behind a rebuild an adoption that was cut short is finished, and one that was over is not done again over what was written since.
 func TestAdoptInPlaceAndRebuild(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	change := changesInPlace()["a part"]
 	p := inPlacePair(t, change)

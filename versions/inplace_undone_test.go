@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/integration/race"
 )
 
 // lossy mounts a new btrfs that writes down what nobody syncs only after minutes, and returns how its power is lost: what it has written by then is mounted in its place.
@@ -42,6 +43,7 @@ func lossy(t *testing.T) (disk string, lose func()) {
 // TestWhatPowerLossUndoes takes the power from a disk that knows the rows of versions and not yet that other files took the place of live ones, or what was written to them: each file holds
 // its newest version again, and no version takes another one back.
 func TestWhatPowerLossUndoes(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	for _, before := range []string{"at rest", "touched", "dated", "written"} {
 		t.Run(before, func(t *testing.T) { losePower(t, before) })
 	}
@@ -163,6 +165,7 @@ func losePower(t *testing.T, before string) {
 
 // A file that is being given its newest version again is given it by the next start, and holds one of both behind a rebuild, wherever the process ends.
 func TestUndoneCutShort(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	change := changesInPlace()["a part"]
 	p := inPlacePair(t, change)
 	own := must[uint64](t)(p.here.Adopt(p.ino, staged(t, p.here, p.target), p.own))

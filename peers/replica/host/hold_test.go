@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/peers/replica"
 )
 
@@ -356,6 +357,7 @@ func TestHeldFilesAreDecidedBesides(t *testing.T) {
 
 // However much is held, all comes back that had counted before, and it is told what that is: by the paths that it has then.
 func TestAllThatHadCountedComesBack(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	const files = 1100 // more than are remembered of what is held
 	all := guarded(t, 2, files)
 	a, b := all[0], all[1]
