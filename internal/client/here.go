@@ -195,7 +195,12 @@ func Free(path string) error {
 		}
 		return &sharefs.Error{Op: "free", Path: term.Quote(path), Kind: sharefs.KindBusy, Err: ErrInUse}
 	case errors.Is(err, unix.EHOSTUNREACH):
-		if list := hostsNamed(path, "user.sharefs.unpromised", func(name, why string) string { return name + " (" + why + ")" }); len(list) > 0 {
+		var list []string
+		hosts, _ := hostsNamed(path, "user.sharefs.unpromised")
+		for _, h := range hosts {
+			list = append(list, h.name+" ("+h.why+")")
+		}
+		if len(list) > 0 {
 			return fail(sharefs.KindUnreachable, "too few other hosts have it for good ([space] min in share.toml says how many), and none of these promises to keep its copy: "+strings.Join(list, ", "))
 		}
 		return fail(sharefs.KindUnreachable, "no other host that is connected, and trusted with write, promises to keep its copy: this is perhaps the only one (sharefs peers shows who is connected)")
@@ -214,38 +219,42 @@ func Free(path string) error {
 
 // promisedTo names those whom this host promised to keep its copy of a file, and tells why they rely on it still.
 func promisedTo(path string) (names, why string, ok bool) {
-	if n, err := unix.Lgetxattr(path, promisedAttr, nil); err != nil || n < 0 {
+	hosts, ok := hostsNamed(path, "user.sharefs.promised")
+	if !ok {
 		return "", "", false
 	}
-	list := hostsNamed(path, promisedAttr, func(name, _ string) string { return name })
-	if len(list) == 0 {
+	if len(hosts) == 0 {
 		return "another host", "", true
 	}
-	reasons := hostsNamed(path, promisedAttr, func(name, why string) string { return name + " relies on it (" + why + ")" })
+	var list, reasons []string
+	for _, h := range hosts {
+		list, reasons = append(list, h.name), append(reasons, h.name+" relies on it ("+h.why+")")
+	}
 	return strings.Join(list, ", "), ", and " + strings.Join(reasons, ", "), true
 }
 
-const promisedAttr = "user.sharefs.promised"
+// hostNamed is a host, and a reason that has to do with it.
+type hostNamed struct{ name, why string }
 
-// hostsNamed reads an attribute of lines that name a host and a reason, and has each said.
-func hostsNamed(path, attr string, say func(name, why string) string) (list []string) {
+// hostsNamed reads an attribute of lines that name a host and a reason; ok is false where there is none.
+func hostsNamed(path, attr string) (list []hostNamed, ok bool) {
 	buf := make([]byte, 64<<10)
 	n, err := unix.Lgetxattr(path, attr, buf)
 	if err != nil {
-		return nil
+		return nil, false
 	}
 	m, err := MountOf(path)
 	if err != nil {
-		return nil
+		return nil, true
 	}
 	name := m.Authors()
 	for line := range strings.Lines(string(buf[:n])) {
 		of, why, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if id, err := sharefs.ParsePeerID(of); err == nil {
-			list = append(list, say(term.Clean(name(id)), term.Clean(why)))
+			list = append(list, hostNamed{term.Clean(name(id)), term.Clean(why)})
 		}
 	}
-	return list
+	return list, true
 }
 
 func setOwn(op, path, attr, value string) error {
