@@ -58,7 +58,7 @@ func (f *faraway) keep(tree *Tree, c *Content) error {
 			if s.Hole {
 				continue
 			}
-			data, err := tree.Chunk(s.ID)
+			data, err := tree.Chunk(s.ID, nil)
 			if err != nil {
 				return err
 			}

@@ -93,11 +93,8 @@ func (t *Tree) keyOf(v *version) (sharefs.KeyID, error) {
 	return id, err
 }
 
-// Chunk reads a chunk, or a node of a manifest. Errors: KindNotExist: no pack has it; KindCorrupt: it is damaged.
-func (t *Tree) Chunk(id sharefs.ChunkID) ([]byte, error) { return t.ChunkInto(id, nil) }
-
-// ChunkInto is Chunk, in the memory of dst where that is large enough.
-func (t *Tree) ChunkInto(id sharefs.ChunkID, dst []byte) ([]byte, error) {
+// Chunk reads a chunk, or a node of a manifest, in the memory of dst where that is large enough. Errors: KindNotExist: no pack has it; KindCorrupt: it is damaged.
+func (t *Tree) Chunk(id sharefs.ChunkID, dst []byte) ([]byte, error) {
 	if ok, err := t.past.has(&id); err != nil || !ok {
 		if err == nil {
 			err = fail("read a chunk", sharefs.KindNotExist)

@@ -35,7 +35,7 @@ func (o *other) Get(of int, id sharefs.ChunkID, good func([]byte) bool) ([]byte,
 	if !o.wanted[id] {
 		o.t.Errorf("nobody was told that chunk %s is wanted", id)
 	}
-	data, err := o.Chunk(id)
+	data, err := o.Chunk(id, nil)
 	check(o.t, err)
 	if !good(data) {
 		o.t.Errorf("what chunk %s is does not count as good", id)

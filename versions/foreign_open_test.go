@@ -24,7 +24,7 @@ func (d *distant) Get(of int, id sharefs.ChunkID, good func([]byte) bool) ([]byt
 	if d.fail != nil {
 		return nil, d.fail
 	}
-	data, err := d.Chunk(id)
+	data, err := d.Chunk(id, nil)
 	if err == nil && (of != 0 || !good(data)) {
 		d.t.Errorf("chunk %s of %d does not count as good", id, of)
 	}

@@ -366,7 +366,7 @@ func (t *travel) deliver() {
 type chunks struct{ tree *versions.Tree }
 
 func (c chunks) Chunk(_ *record.Record, id sharefs.ChunkID, dst []byte) ([]byte, error) {
-	return c.tree.ChunkInto(id, dst)
+	return c.tree.Chunk(id, dst)
 }
 
 func (c chunks) Check(v *record.Record, id sharefs.ChunkID, data []byte) error {

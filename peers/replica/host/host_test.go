@@ -258,7 +258,7 @@ func (s *site) Get(_ int, id sharefs.ChunkID, _ func([]byte) bool) ([]byte, erro
 		if o == s || s.off || o.tree == nil {
 			continue
 		}
-		if b, err := o.tree.Chunk(id); err == nil {
+		if b, err := o.tree.Chunk(id, nil); err == nil {
 			return b, nil
 		}
 	}

@@ -220,7 +220,7 @@ func (s *site) right() {
 		}
 		if v, ok := rec.Body.(*record.Version); ok && rec.Author == s.self {
 			for _, span := range v.Spans {
-				_, err := s.tree.Chunk(span.ID)
+				_, err := s.tree.Chunk(span.ID, nil)
 				check(s.t, err)
 			}
 		}
