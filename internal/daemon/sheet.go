@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"cmp"
 	"errors"
 	"math"
 	"os"
@@ -79,7 +78,7 @@ func PrintSheet(source string, options *mountopt.Options) (*Sheet, error) {
 	if _, err := s.Line(); err != nil {
 		return nil, err
 	}
-	s.Host, s.Now = cmp.Or(c.Peers.HostName(), hostname()), time.Now()
+	s.Host, s.Now = hostName(&c.Peers), time.Now()
 	who := "an unknown user"
 	if u, err := user.Current(); err == nil {
 		who = u.Username

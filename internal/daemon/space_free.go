@@ -9,7 +9,6 @@ import (
 	"sharefs/fs"
 	"sharefs/peers/exchange"
 	"sharefs/peers/record"
-	"sharefs/peers/trust"
 	"sharefs/versions"
 )
 
@@ -70,8 +69,7 @@ func (s *space) free(inos []sharefs.Ino, least int, told func(sharefs.Ino, []fs.
 			if told != nil {
 				told(ino, s.unpromised(&kept, by))
 			}
-			n := len(by)
-			return &sharefs.Error{Op: "free", Kind: sharefs.KindUnreachable, Detail: tooFew(n)}
+			return &sharefs.Error{Op: "free", Kind: sharefs.KindUnreachable, Detail: tooFew(len(by))}
 		}
 		return nil
 	})
@@ -99,10 +97,9 @@ func (s *space) keep(ids []record.ID, least int) (none exchange.Kept) {
 func (s *space) unpromised(k *exchange.Kept, by []sharefs.PeerID) (list []fs.Promised) {
 	policy := s.d.peers.book.Policy()
 	for _, id := range policy.Peers() {
-		_, err := policy.Whole(id)
 		why := "it has not all of it, has a budget and has not pinned it or has no room for it a second time, or is to free it, too"
 		switch {
-		case err != nil || policy.Least(id).Rights().In < trust.InMerge || slices.Contains(by, id):
+		case !exchange.MayKeep(policy, id) || slices.Contains(by, id):
 			continue
 		case slices.Contains(k.Silent, id):
 			why = errDeaf.Detail

@@ -130,7 +130,7 @@ func (s *space) giveBack(to sharefs.PeerID, ids []record.ID, instead bool) []rec
 		s.d.log.Warn("what others promised to keep is not given back", "error", err)
 		return nil
 	}
-	if !instead || len(needed) == 0 || s.d.peers.book.Policy().Least(to).Rights().In < trust.InMerge || !s.releases.instead.Take(time.Now(), 1, insteadRate, insteadBurst) {
+	if !instead || len(needed) == 0 || !s.d.peers.book.Policy().MergesAll(to) || !s.releases.instead.Take(time.Now(), 1, insteadRate, insteadBurst) {
 		return spare
 	}
 	least := s.d.store.Config.Space.Min

@@ -11,7 +11,6 @@ import (
 	"sharefs/internal/config"
 	"sharefs/internal/status"
 	"sharefs/internal/store"
-	"sharefs/peers/trust"
 	"sharefs/versions"
 	"sharefs/versions/pack"
 	"sharefs/versions/tier"
@@ -38,8 +37,8 @@ func openBucket(c *config.Tier) (*s3.Bucket, error) {
 	})
 }
 
-// hostName is what this host is called where it keeps its store.
-func (d *Daemon) hostName() string { return cmp.Or(d.store.Config.Peers.HostName(), hostname()) }
+// hostName is what a host of that configuration is called where it keeps its store.
+func hostName(c *config.Peers) string { return cmp.Or(c.HostName(), hostname()) }
 
 // authors are the keys by which this store was known, the one in use first.
 func (d *Daemon) authors() []sharefs.PeerID {
@@ -57,7 +56,7 @@ func (d *Daemon) writers() (names []string) {
 	}
 	policy := d.peers.book.Policy()
 	for _, p := range d.peers.book.Peers() {
-		if policy.Least(p.ID).Rights().In >= trust.InMerge {
+		if policy.MergesAll(p.ID) {
 			names = append(names, p.Name)
 		}
 	}
@@ -130,7 +129,7 @@ func (d *Daemon) startTier() {
 	}
 	d.tier, err = tier.Start(tier.Config{
 		Bucket: d.bucket, Source: d.tree.TierSource(), Key: versions.TierKey(first), State: state,
-		Host: d.hostName(), Authors: d.authors(), Peers: d.writers, Every: tierEvery, Look: tierLook, Keep: tierKeep, Take: d.store.Config.Tier.TakeOver, Named: d.packs.Named, TakeBack: d.tree.TakeBack, About: versions.SealForTier(first, about),
+		Host: hostName(&d.store.Config.Peers), Authors: d.authors(), Peers: d.writers, Every: tierEvery, Look: tierLook, Keep: tierKeep, Take: d.store.Config.Tier.TakeOver, Named: d.packs.Named, TakeBack: d.tree.TakeBack, About: versions.SealForTier(first, about),
 		Keys: func() []byte { return versions.SealKeysForTier(d.tree.Keys()) }, Log: d.log.With("part", "tier"),
 	})
 	if err != nil {

@@ -246,7 +246,7 @@ func (t *travel) heard() bool {
 		return false
 	}
 	policy := t.d.peers.book.Policy()
-	if !slices.ContainsFunc(policy.Peers(), func(id sharefs.PeerID) bool { return policy.Least(id).Rights().In >= trust.InMerge }) {
+	if !slices.ContainsFunc(policy.Peers(), policy.MergesAll) {
 		return true
 	}
 	return slices.ContainsFunc(t.ex.Peers(), func(s exchange.Status) bool { return s.Receives && s.Taken >= s.Known })

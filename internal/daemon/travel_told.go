@@ -171,7 +171,7 @@ func (t *travel) files(all []exchange.Status, policy trust.Policy, id sharefs.Pe
 	if rights.Out < trust.OutPlain {
 		return nil
 	}
-	f := &report.Files{Held: t.holding()[id], Proposed: t.proposing()[id], Trusted: policy.Least(id).Rights().In >= trust.InMerge, Missing: t.missing()}
+	f := &report.Files{Held: t.holding()[id], Proposed: t.proposing()[id], Trusted: policy.MergesAll(id), Missing: t.missing()}
 	if r := t.records(); r != nil {
 		others, _ := r.PassedOver() // what cannot be read is told of elsewhere
 		for _, o := range others {

@@ -148,7 +148,7 @@ func (v *vaults) start(id sharefs.PeerID) (*given, error) {
 	g.mu.Lock() // until the uploader is known
 	defer g.mu.Unlock()
 	g.uploader, err = tier.Start(tier.Config{
-		Bucket: g.bucket, Source: vaultSource{d.tree.TierSource(), d.packs}, Key: versions.TierKey(first), State: state, Host: d.hostName(), Authors: d.authors(), Peers: d.writers, Every: tierEvery, Look: vaultLook, Keep: tierKeep,
+		Bucket: g.bucket, Source: vaultSource{d.tree.TierSource(), d.packs}, Key: versions.TierKey(first), State: state, Host: hostName(&d.store.Config.Peers), Authors: d.authors(), Peers: d.writers, Every: tierEvery, Look: vaultLook, Keep: tierKeep,
 		Ready: g.bucket.Ready, Own: true, Sums: true, Elsewhere: "have that peer forget what it keeps (there: sharefs peers drop NAME)", Take: d.store.Config.Tier.TakeOver, Named: func(list []tier.Info) { g.has(list); d.packs.Rouse() }, About: versions.SealForTier(first, about),
 		Keys: func() []byte { return versions.SealKeysForTier(d.tree.Keys()) }, Log: log,
 	})

@@ -45,8 +45,7 @@ func (v *vaults) troubles() (list []string) {
 	v.mu.Lock()
 	ids := slices.SortedFunc(maps.Keys(v.given), byID)
 	for _, id := range slices.SortedFunc(maps.Keys(v.errs), byID) {
-		p, _ := v.d.peers.book.Peer(id)
-		list = append(list, "no backup is given to "+p.Name+": "+v.errs[id].Error())
+		list = append(list, "no backup is given to "+v.d.peerName(id)+": "+v.errs[id].Error())
 	}
 	v.mu.Unlock()
 	for _, id := range ids {
@@ -54,12 +53,11 @@ func (v *vaults) troubles() (list []string) {
 		if b == nil || b.Error == "" || !b.Refused && b.Full == nil && (b.Behind.IsZero() || time.Since(b.Behind) < backupLate) {
 			continue
 		}
-		p, _ := v.d.peers.book.Peer(id)
+		is := "does not get on: "
 		if b.Full != nil {
-			list = append(list, "the backup with "+p.Name+" is "+b.Error)
-			continue
+			is = "is "
 		}
-		list = append(list, "the backup with "+p.Name+" does not get on: "+b.Error)
+		list = append(list, "the backup with "+v.d.peerName(id)+" "+is+b.Error)
 	}
 	for _, p := range v.d.peers.book.Peers() {
 		if k := v.keeps(p.ID, p.Name); k != nil && k.Full != nil {

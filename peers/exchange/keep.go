@@ -150,7 +150,13 @@ func (k *Kept) enough(versions []record.ID, least int) bool {
 	return !slices.ContainsFunc(versions, func(id record.ID) bool { return len(k.By[id]) < least })
 }
 
-// Keep asks the peers that are connected, of those that may ask the same of this host and whose versions are merged here, to promise to keep the content of versions, at most
+// MayKeep reports whether a peer may be asked to promise to keep content: it may ask the same of this host, and its versions are merged here.
+func MayKeep(policy trust.Policy, id sharefs.PeerID) bool {
+	_, err := policy.Whole(id)
+	return err == nil && policy.MergesAll(id)
+}
+
+// Keep asks the peers that are connected, of those that [MayKeep], to promise to keep the content of versions, at most
 // wire.MaxKeep; but leaves some out. It returns when so many have promised each of them, all have answered or are silent, or the context has ended.
 func (x *Exchange) Keep(ctx context.Context, versions []record.ID, least int, but ...sharefs.PeerID) (k Kept) {
 	ctx, end := context.WithCancel(ctx)
@@ -163,7 +169,7 @@ func (x *Exchange) Keep(ctx context.Context, versions []record.ID, least int, bu
 	answers := make(chan answer)
 	policy := x.cfg.Policy()
 	for _, p := range x.all() {
-		if _, err := policy.Whole(p.id); err != nil || policy.Least(p.id).Rights().In < trust.InMerge || slices.Contains(k.Asked, p.id) || slices.Contains(but, p.id) {
+		if !MayKeep(policy, p.id) || slices.Contains(k.Asked, p.id) || slices.Contains(but, p.id) {
 			continue
 		}
 		n, c, err := p.ask(0, wire.KindKept, func(n uint32) []byte { return wire.KeepMessage(wire.Keep{Number: n, Versions: versions}) })

@@ -121,6 +121,9 @@ func (p Policy) Most(id sharefs.PeerID) Level {
 	return min(most, e.ceiling)
 }
 
+// MergesAll reports whether what a peer writes counts everywhere in the share.
+func (p Policy) MergesAll(id sharefs.PeerID) bool { return p.Least(id).Rights().In >= InMerge }
+
 // Least returns the level that a peer has everywhere in the share at least: what concerns the share as a whole goes by it, and so nobody gets by one rule what another
 // one keeps from him.
 func (p Policy) Least(id sharefs.PeerID) Level {
