@@ -19,7 +19,11 @@ func (b *batch) finish() error {
 	}
 	for rest := b.versions; len(rest) > 0; {
 		n := h.together(rest)
-		if err := h.commitVersions(rest[:n]); err != nil {
+		equal, err := h.equals(rest[:n])
+		if err == nil {
+			err = h.commitVersions(rest[:n], equal)
+		}
+		if err != nil {
 			return err
 		}
 		for _, c := range rest[:n] {
@@ -76,8 +80,46 @@ func (h *history) together(list []captured) int {
 	return n
 }
 
-// commitVersions writes that some versions are kept.
-func (h *history) commitVersions(list []captured) error {
+// equals returns the versions before those that are to be compared with them, as far as their bytes are equal and only their names differ, because another share key came into use between the
+// two. It reads both, so it cannot wait for Tree.mu.
+func (h *history) equals(list []captured) (map[versionID]*version, error) {
+	var equal map[versionID]*version
+	for _, c := range list {
+		h.mu.Lock()
+		compare := h.compare[c.id]
+		h.mu.Unlock()
+		if !compare {
+			continue
+		}
+		before, err := newestVersion(h.t.db, c.id.ino, c.id.own-1)
+		if err != nil {
+			return nil, err
+		}
+		if before == nil || before.place != placeKept || before.away || before.key == c.key || before.size != uint64(c.stamp.Size) {
+			continue
+		}
+		was, err := h.t.contentOf(before)
+		if err != nil {
+			return nil, err
+		}
+		is, err := h.t.contentOf(&version{size: before.size, top: c.top, key: c.key})
+		if err != nil {
+			return nil, err
+		}
+		if same, err := h.t.Same(was, is); err != nil {
+			h.t.log.Warn("a version is kept that may be equal to the one before, which cannot be read", "inode", uint64(c.id.ino), "version", c.id.own, "err", err)
+		} else if same {
+			if equal == nil {
+				equal = map[versionID]*version{}
+			}
+			equal[c.id] = before
+		}
+	}
+	return equal, nil
+}
+
+// commitVersions writes that some versions are kept. equal is as of equals.
+func (h *history) commitVersions(list []captured, equal map[versionID]*version) error {
 	t := h.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -107,7 +149,7 @@ func (h *history) commitVersions(list []captured) error {
 		delete(h.redated, c.id)
 		h.mu.Unlock()
 		if compare {
-			same, err := h.join(x, v, redated)
+			same, err := h.join(x, v, redated, equal[c.id])
 			if err != nil {
 				return err
 			}
@@ -127,8 +169,8 @@ func (h *history) commitVersions(list []captured) error {
 
 // join makes one version of two with the same content where that is not two closes but one: a timed version and the close that followed, or
 // a file that a start found marked and unchanged. Redated: a program opened the file for writing and did no more than set its times, as touch(1) does; then the version before stays as
-// it is, as when they are set of a file at rest. Tree.mu is held.
-func (h *history) join(x *tx, v *version, redated bool) (bool, error) {
+// it is, as when they are set of a file at rest. Equal, unless it is nil, is a version of other names and the same bytes. Tree.mu is held.
+func (h *history) join(x *tx, v *version, redated bool, equal *version) (bool, error) {
 	newest, err := newestVersion(h.t.db, v.ino, noLimit)
 	if err != nil || newest == nil || newest.own != v.own || h.standing(v.ino) != nil { // an adoption goes back to the version of that number
 		return false, err
@@ -137,7 +179,10 @@ func (h *history) join(x *tx, v *version, redated bool) (bool, error) {
 		return false, err // another inode counts on the number
 	}
 	before, err := newestVersion(h.t.db, v.ino, v.own-1)
-	if err != nil || before == nil || before.place != placeKept || before.until != 0 || !before.same(v) {
+	if err != nil || before == nil || before.place != placeKept || before.until != 0 {
+		return false, err
+	}
+	if !before.same(v) && (equal == nil || equal.own != before.own || !before.same(equal)) {
 		return false, err
 	}
 	if redated && v.note != "" { // somebody asked for it

@@ -170,7 +170,7 @@ func TestAnotherContentUnderTheNumberWhileItIsCaptured(t *testing.T) {
 	if again, err := h.unreadable(old, &sourceError{errShort}); err != nil || !again {
 		t.Errorf("again: %t, %v", again, err)
 	}
-	check(t, h.commitVersions([]captured{{versionID{ino, old.own}, old.stamp(), top, 0}}))
+	check(t, h.commitVersions([]captured{{versionID{ino, old.own}, old.stamp(), top, 0}}, nil))
 	wantHistory(t, tree, ino, "two, by a writer that outlived the daemon")
 	capture(t, tree)
 	wantHistory(t, tree, ino, "two, by a writer that outlived the daemon")

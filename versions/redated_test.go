@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/internal/keyring"
 )
 
 // touch opens a file for writing and sets its time, as touch(1) does, and does something else meanwhile.
@@ -69,6 +70,21 @@ func TestTouchBeforeTheCapture(t *testing.T) {
 	wantClean(t, tree, FsckScrub)
 }
 
+// Nor where the content before is of another share key, so that the same bytes have other names; other bytes are a version all the same.
+func TestTouchUnderAnotherKey(t *testing.T) {
+	tree := testTree(t, t.TempDir(), newKeyFile(1).config)
+	same, other := save(t, tree, "same", "one"), save(t, tree, "other", "one")
+	capture(t, tree)
+	must[keyring.Ring](t)(tree.BeginEpoch())
+	touch(t, tree, same, touched, nil, nil)
+	touch(t, tree, other, touched, nil, func(*Handle) { stealthily(t, tree, other, "two") })
+	capture(t, tree)
+	wantHistory(t, tree, same, "one")
+	wantHistory(t, tree, other, "one", "two")
+	eachByItsKey(t, tree)
+	wantClean(t, tree, FsckScrub)
+}
+
 // Whatever is written beside the time is a version, equal or not, and so is what was asked for, or looked at.
 func TestTouchAndMore(t *testing.T) {
 	write := func(text string) func(*Handle) {
@@ -108,17 +124,21 @@ func TestTouchHidesNoWrite(t *testing.T) {
 	tree := testTree(t, t.TempDir(), byHand)
 	ino := save(t, tree, "f", "one")
 	capture(t, tree)
-	touch(t, tree, ino, touched, nil, func(*Handle) {
-		fd := must[int](t)(unix.Open(liveFile(tree, ino), unix.O_WRONLY, 0))
-		must[int](t)(unix.Pwrite(fd, []byte("two"), 0))
-		check(t, unix.Close(fd))
-		f := tree.files.pin(ino)
-		defer tree.files.unpin(f)
-		st := must[unix.Stat_t](t)(tree.statBacking(ino))
-		f.mu.Lock()
-		f.redated = stampOf(&st) // as if it had come between the look at the stamp and utimensat
-		f.mu.Unlock()
-	})
+	touch(t, tree, ino, touched, nil, func(*Handle) { stealthily(t, tree, ino, "two") })
 	capture(t, tree)
 	wantHistory(t, tree, ino, "one", "two")
+}
+
+// stealthily writes past the daemon to a file that is open, as if it had come between the look at the stamp and utimensat.
+func stealthily(t testing.TB, tree *Tree, ino sharefs.Ino, text string) {
+	t.Helper()
+	fd := must[int](t)(unix.Open(liveFile(tree, ino), unix.O_WRONLY, 0))
+	must[int](t)(unix.Pwrite(fd, []byte(text), 0))
+	check(t, unix.Close(fd))
+	f := tree.files.pin(ino)
+	defer tree.files.unpin(f)
+	st := must[unix.Stat_t](t)(tree.statBacking(ino))
+	f.mu.Lock()
+	f.redated = stampOf(&st)
+	f.mu.Unlock()
 }
