@@ -143,19 +143,19 @@ func fits(paths []string, list []client.Presence) error {
 	if r.Pinned+r.Packs+more <= r.Budget || more == 0 {
 		return nil
 	}
-	has, room := apart(more, r.Budget-min(r.Pinned+r.Packs, r.Budget))
+	has, room := apart(r.In, more, r.Budget-min(r.Pinned+r.Packs, r.Budget))
 	who := "it has"
 	if len(paths) > 1 {
 		who = "together they have"
 	}
 	return &sharefs.Error{Op: "pin", Path: someOf(paths), Kind: sharefs.KindNoSpace, Detail: fmt.Sprintf(
 		"%s %s, and the budget of %s has room for %s beside %s that are pinned and %s of history: raise [space] budget in share.toml and mount again, unpin something, keep less history (sharefs retain --quota SIZE), or pin --beyond, with which those of its files come that fit, each as a whole",
-		who, has, term.Size(r.Budget), room, term.Size(r.Pinned), term.Size(r.Packs))}
+		who, has, r.In(r.Budget), room, r.In(r.Pinned), r.In(r.Packs))}
 }
 
-// apart shows two sizes, to the byte where they would look the same though they are not.
-func apart(a, b uint64) (string, string) {
-	if x, y := term.Size(a), term.Size(b); a == b || x != y {
+// apart shows two sizes as show does, to the byte where they would look the same though they are not.
+func apart(show func(uint64) string, a, b uint64) (string, string) {
+	if x, y := show(a), show(b); a == b || x != y {
 		return x, y
 	}
 	return term.Of(a, "byte"), term.Of(b, "byte")

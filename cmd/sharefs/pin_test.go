@@ -1,6 +1,10 @@
 package main
 
-import "testing"
+import (
+	"testing"
+
+	"sharefs/internal/term"
+)
 
 func TestSizesThatLookTheSame(t *testing.T) {
 	for _, c := range []struct {
@@ -11,7 +15,7 @@ func TestSizesThatLookTheSame(t *testing.T) {
 		{1 << 20, 2 << 20, "1.0 MiB", "2.0 MiB"},
 		{572 << 20, 572<<20 - 1, "599,785,472 bytes", "599,785,471 bytes"},
 	} {
-		if x, y := apart(c.a, c.b); x != c.x || y != c.y {
+		if x, y := apart(term.Size, c.a, c.b); x != c.x || y != c.y {
 			t.Errorf("%d, %d: %s, %s", c.a, c.b, x, y)
 		}
 	}

@@ -71,7 +71,7 @@ var rules = []rule{
 		"a transport that other programs import too; it knows nothing of files"},
 
 	{"sharefs/internal/daemon", []string{"sharefs/...", "golang.org/x/sys"}, "the one constructor names every part"},
-	{"sharefs/internal/term", []string{"github.com/dustin/go-humanize", "golang.org/x/term"}, "text for people, of anything"},
+	{"sharefs/internal/term", []string{"sharefs/internal/bytesize", "github.com/dustin/go-humanize", "golang.org/x/term"}, "text for people, of anything"},
 	{"sharefs/internal/qrcode", []string{"rsc.io/qr"}, "one user of QR codes"},
 	{"sharefs/internal/recovery", []string{"sharefs", "github.com/tyler-smith/go-bip39/wordlists"}, "a sheet of paper: it has no way to the bucket or the store"},
 	{"sharefs/internal/keyring", []string{"sharefs", "github.com/zeebo/blake3"}, "a set and its text: the store keeps it, the tree derives from it"},

@@ -40,6 +40,9 @@ func (s *Size) UnmarshalText(text []byte) error {
 // MarshalText writes what UnmarshalText reads.
 func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// Decimal reports whether String writes it exactly, and with a unit that is a power of ten: as who says 50GB, and not 20GiB.
+func (s Size) Decimal() bool { return s > 0 && s%1000 == 0 && strings.IndexByte(s.String(), 'i') < 0 }
+
 // String is what UnmarshalText reads, in the unit that makes it short; it is exact for sizes of whole kilobytes, and "0" for those below one.
 func (s Size) String() string {
 	if s < 1000 {

@@ -21,3 +21,15 @@ func TestSizes(t *testing.T) {
 		}
 	}
 }
+
+func TestDecimal(t *testing.T) {
+	for text, want := range map[string]bool{"1KB": true, "1MB": true, "50GB": true, "2GB": true, "64TB": true, "1KiB": false, "1000KiB": false, "16MiB": false, "1000MiB": false, "20GiB": false, "0": false} {
+		var s Size
+		if err := s.UnmarshalText([]byte(text)); err != nil || s.Decimal() != want {
+			t.Errorf("%s is decimal: %v, %v", text, s.Decimal(), err)
+		}
+	}
+	if Size(1_000_001).Decimal() {
+		t.Error("what is written roughly is no unit that somebody gave")
+	}
+}

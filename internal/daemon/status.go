@@ -127,7 +127,7 @@ func problems(s *status.Status, watch, lost string) []string {
 		add(why != "", why)
 	}
 	if r := s.Room; r != nil && r.Why[whyNoRoom] > 0 {
-		add(true, term.Of(uint64(r.Why[whyNoRoom]), "pinned file")+" cannot come: "+term.Size(r.Pinned)+" are pinned, history takes "+term.Size(r.Packs)+", and the budget is "+term.Size(r.Budget)+
+		add(true, term.Of(uint64(r.Why[whyNoRoom]), "pinned file")+" cannot come: "+r.In(r.Pinned)+" are pinned, history takes "+r.In(r.Packs)+", and the budget is "+r.In(r.Budget)+
 			": raise [space] budget in share.toml, unpin something, or keep less history (sharefs retain --quota SIZE)")
 	}
 	add(s.Keys.Due > 0, "the share key in use may be known to "+term.Of(s.Keys.Due, "peer")+" whose trust has ended, and another could not be made: the log tells why, and the next mount tries again")

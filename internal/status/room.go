@@ -32,6 +32,9 @@ type Room struct {
 	Why map[string]int `json:"pinned_missing_why,omitempty"`
 }
 
+// In is a size in the units in which the budget was given.
+func (r *Room) In(bytes uint64) string { return term.SizeIn(r.Budget, bytes) }
+
 // Lack counts a file that is not pinned and may lack content. One of which all is here, be it that nobody has said so yet, does not count.
 func (r *Room) Lack(size, here uint64) {
 	if here < size {
@@ -50,7 +53,7 @@ func (r *Room) Problem(now time.Time) string {
 	}
 	return fmt.Sprintf("content takes %s more than the budget of %s since %s: files that were written here go when other hosts that are connected promise to keep them, what is pinned or open stays, and history takes %s: "+
 		"connect a host that keeps all, unpin something, raise [space] budget in share.toml, or keep less history (sharefs retain --quota SIZE)",
-		term.Size(r.Used-min(r.Budget, r.Used)), term.Size(r.Budget), term.Second(r.OverSince), term.Size(r.Packs))
+		r.In(r.Used-min(r.Budget, r.Used)), r.In(r.Budget), term.Second(r.OverSince), r.In(r.Packs))
 }
 
 // Forlorn says that nothing can come of what is not here; empty: it can, or all is.
@@ -60,7 +63,7 @@ func (r *Room) Forlorn() string {
 		return ""
 	}
 	return fmt.Sprintf("%s of %s not here, and no host is known that could have it, so that reading fails: pair with one that has it (sharefs pair), and grant it read or more; sharefs here --absent DIR names the files",
-		term.Size(r.Absent+r.Lacking), term.Of(files, "file"))
+		r.In(r.Absent+r.Lacking), term.Of(files, "file"))
 }
 
 // parts tells of it in words for people.
@@ -68,18 +71,18 @@ func (r *Room) parts() (parts []string) {
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
 	switch {
 	case r.Used > r.Budget && r.Budget > 0:
-		add("%s used, %s more than the budget of %s: what other hosts keep goes by itself", term.Size(r.Used), term.Size(r.Used-r.Budget), term.Size(r.Budget))
+		add("%s used, %s more than the budget of %s: what other hosts keep goes by itself", r.In(r.Used), r.In(r.Used-r.Budget), r.In(r.Budget))
 	case r.Budget > 0:
-		add("%s of the budget of %s used", term.Size(r.Used), term.Size(r.Budget))
+		add("%s of the budget of %s used", r.In(r.Used), r.In(r.Budget))
 	}
 	if r.PinnedFiles > 0 {
-		add("%s pinned, %s", term.Of(uint64(r.PinnedFiles), "file"), term.Size(r.Pinned))
+		add("%s pinned, %s", term.Of(uint64(r.PinnedFiles), "file"), r.In(r.Pinned))
 	}
 	if r.Freeable > 0 {
-		add("%s can be freed", term.Size(r.Freeable))
+		add("%s can be freed", r.In(r.Freeable))
 	}
 	if r.AbsentFiles > 0 && !r.Nobody {
-		add("%s of %s not here by choice: reading fetches it", term.Size(r.Absent), term.Of(uint64(r.AbsentFiles), "file"))
+		add("%s of %s not here by choice: reading fetches it", r.In(r.Absent), term.Of(uint64(r.AbsentFiles), "file"))
 	}
 	return parts
 }
@@ -89,7 +92,7 @@ func (r *Room) lacks() string {
 	if r.LackingFiles == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("%s of %s still to come", term.Size(r.Lacking), term.Of(uint64(r.LackingFiles), "pinned file"))
+	text := fmt.Sprintf("%s of %s still to come", r.In(r.Lacking), term.Of(uint64(r.LackingFiles), "pinned file"))
 	var why []string
 	for _, reason := range slices.Sorted(maps.Keys(r.Why)) {
 		why = append(why, fmt.Sprintf("of %s %s", term.Count(uint64(r.Why[reason])), term.Clean(reason)))

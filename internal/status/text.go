@@ -87,7 +87,7 @@ func (s *Status) Text(now time.Time) string {
 		if c := &t.Cache; c.RemotePacks > 0 || c.BudgetBytes > 0 {
 			kept := term.Size(uint64(c.CacheBytes)) + " of that kept here"
 			if c.BudgetBytes > 0 {
-				kept = "all packs take " + term.Size(uint64(c.HeldBytes)) + " of " + term.Size(uint64(c.BudgetBytes)) + " here"
+				kept = "all packs take " + term.SizeIn(uint64(c.BudgetBytes), uint64(c.HeldBytes)) + " of " + term.SizeIn(uint64(c.BudgetBytes), uint64(c.BudgetBytes)) + " here"
 			}
 			line("", "it alone has %s, %s; %s; since mount %s fetched, %s read from here", term.Of(uint64(c.RemotePacks), "pack"), term.Size(uint64(c.RemoteBytes)),
 				kept, term.Size(c.FetchedBytes), term.Size(c.HitBytes))

@@ -13,6 +13,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	xterm "golang.org/x/term"
+
+	"sharefs/internal/bytesize"
 )
 
 // Clean makes text from outside fit for a terminal: control characters, and those that turn the direction of writing, become
@@ -90,6 +92,14 @@ func Size(bytes uint64) string {
 		return fmt.Sprintf("%d B", bytes)
 	}
 	return humanize.IBytes(bytes)
+}
+
+// SizeIn is a size as Size has it, but in units of powers of ten, "50 GB", where another one was given so: sizes beside a bound are in the units of the bound.
+func SizeIn(bound, bytes uint64) string {
+	if bytes < 1000 || !bytesize.Size(bound).Decimal() {
+		return Size(bytes)
+	}
+	return humanize.Bytes(bytes)
 }
 
 // Count is a number with separators: "1,234,567".
