@@ -128,14 +128,14 @@ const byHand = "hand"
 // sayWhatIsMissing says what the other host has to do before its files come here.
 func (a *app) sayWhatIsMissing(m *client.Mount, name, level string) error {
 	l, err := trust.ParseLevel(level)
+	if err == nil && l == trust.Store {
+		return a.sayWhatIsKept(m, name)
+	}
 	if err != nil || l.Rights().Out < trust.OutPlain {
 		return nil
 	}
 	says, p := whatItSays(m, name)
-	self := "THIS-HOST"
-	if r, err := m.Pairing(); err == nil {
-		self = r.Name
-	}
+	self := selfName(m)
 	there := "sharefs grant " + term.Quote(self) + " LEVEL, there.\n"
 	const once = "granted this host read or more, too: if it has not, "
 	switch says {
@@ -149,6 +149,49 @@ func (a *app) sayWhatIsMissing(m *client.Mount, name, level string) error {
 		return a.printf("Its files come here once it has %s%s", once, there)
 	}
 	return nil
+}
+
+// selfName is what this host calls itself.
+func selfName(m *client.Mount) string {
+	if r, err := m.Pairing(); err == nil {
+		return r.Name
+	}
+	return "THIS-HOST"
+}
+
+// sayWhatIsKept says what the other host has to do before it keeps a backup of this one. It says by itself whether it does, as soon as it is connected.
+func (a *app) sayWhatIsKept(m *client.Mount, name string) error {
+	there := ", there: sharefs peers limit " + term.Quote(selfName(m)) + " quota=50GB\n"
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		all, err := m.Peers()
+		if err != nil {
+			return nil
+		}
+		p := findPeer(all, name)
+		if p == nil || p.Backup == nil { // another rule gives it more
+			return nil
+		}
+		b, waited := p.Backup, time.Since(began) > firstPatience
+		switch {
+		case p.Silent:
+			return a.printf("It does not answer: nothing was heard of it for %s. It keeps a backup of this host once it is there again, and has set a quota for it%s", term.Span(time.Since(p.Heard).Round(time.Second)), there)
+		case !p.Connected && gone(p, waited):
+			return a.printf("It is not connected at present. It keeps a backup of this host once it is, and has set a quota for it%s", there)
+		case !p.Connected:
+		case b.Allow != "":
+			return a.printf("It keeps nothing yet, for it has to set a quota for this host%s", ", there: "+term.Clean(b.Allow)+"\n")
+		case b.Quota > 0:
+			return a.printf("It keeps up to %s of this host's past, sealed: sharefs peers tells how far it is.\n", term.SizeIn(b.Quota, b.Quota))
+		case waited:
+			return a.printf("It has not said yet what it keeps: sharefs peers tells. Nothing is kept before it has set a quota for this host%s", there)
+		}
+	}
+}
+
+// gone reports whether a peer that is not connected is not going to be in a moment; waited is whether somebody has waited long enough for that.
+func gone(p *report.Peer, waited bool) bool {
+	first := p.Seen.Before(p.Paired) && time.Since(p.Paired) < lately && p.How != byHand
+	return !first && time.Since(p.Seen) > again || waited
 }
 
 // whatItSays asks a peer whether this host may read something there, and returns one of the words of [report.Answer], and what is known of the peer. An empty word: the mount does not tell.
@@ -176,8 +219,7 @@ func whatItSays(m *client.Mount, name string) (says string, p *report.Peer) {
 				return says, p
 			}
 		}
-		first := p.Seen.Before(p.Paired) && time.Since(p.Paired) < lately && p.How != byHand
-		if !first && time.Since(p.Seen) > again || time.Since(began) > firstPatience {
+		if gone(p, time.Since(began) > firstPatience) {
 			return report.SaysAway, p
 		}
 	}

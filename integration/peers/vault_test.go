@@ -70,15 +70,37 @@ func TestBackupOnPeers(t *testing.T) {
 	pairByLink(t, a, b)
 	pairByLink(t, a, c)
 	for _, k := range []*host{b, c} {
-		a.must("grant", k.name, "store")
-		mounttest.WaitFor(t, "what is to be done at "+k.name, func() bool {
-			p := a.peer(k.name)
-			return p.Backup != nil && strings.Contains(p.Backup.Error, "it keeps nothing for this host; there: sharefs peers limit anna quota=50GB")
-		})
+		k.must("peers", "rename", "anna", "laptop")
+		const allow = "sharefs peers limit laptop quota=50GB"
+		if out := a.must("grant", k.name, "store"); !strings.HasSuffix(out, "It keeps nothing yet, for it has to set a quota for this host, there: "+allow+"\n") {
+			t.Errorf("%s", out)
+		}
+		const none = "it takes nothing, for no quota is set for this host there; on that host: " + allow
+		if got, want := strings.Join(a.Status().Problems, "\n"), "the backup with "+k.name+" does not get on: "+none; got != want {
+			t.Errorf("problems: %q, not %q", got, want)
+		}
+		if b := a.peer(k.name).Backup; b == nil || b.Allow != allow || b.Error != none {
+			t.Errorf("%+v", b)
+		}
+		if out := a.must("peers"); !strings.Contains(out, "; "+none+"\n") || strings.Contains(out, "not known") {
+			t.Errorf("%s", out)
+		}
+		const wants = "it wants to keep a backup here and has no quota: " + allow + " sets one"
+		if out := k.must("peers"); !strings.HasSuffix(out, "; this host keeps nothing for it; "+wants+"\n") {
+			t.Errorf("%s", out)
+		}
+		if out := k.must("status"); !strings.Contains(out, "  "+wants+"\n") || !strings.Contains(out, "Problems     none\n") {
+			t.Errorf("%s", out)
+		}
 		if _, err := os.Stat(filepath.Join(k.Store, "vaults")); !os.IsNotExist(err) {
 			t.Errorf("%s keeps something that nobody allowed: %v", k.name, err)
 		}
+		k.must("peers", "rename", "laptop", "anna")
 		k.must("peers", "limit", "anna", "quota=1GB")
+		if out := a.must("grant", k.name, "store"); !strings.Contains(out, " has the level store everywhere.\nIt keeps ") {
+			t.Errorf("%s", out)
+		}
+		mounttest.WaitFor(t, k.name+" keeps it", func() bool { return len(a.Status().Problems) == 0 && !strings.Contains(k.must("status"), "wants") })
 	}
 	const secret, name = "nobody but anna reads this", "a-telling-name"
 	for n := range 20 {

@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"path/filepath"
 	"sync"
 	"time"
@@ -71,7 +70,7 @@ func (d *Daemon) keptFor(id sharefs.PeerID) (bytes uint64, why string) {
 	if p, ok := d.peers.book.Peer(id); ok {
 		name = p.Name
 	}
-	return 0, fmt.Sprintf("it keeps nothing for this host; there: sharefs peers limit %s quota=50GB", name)
+	return 0, "it keeps nothing for this host; there: " + allowing(name)
 }
 
 func (k *keeper) end() {
@@ -90,18 +89,22 @@ func (v *vaults) keeps(id sharefs.PeerID, name string) *report.Keeps {
 		return nil
 	}
 	kept, ok := k.store.Kept(id)
-	if !ok {
+	_, connected := v.d.peers.hub.Connected(id)
+	wants := connected && !kept.Vain.IsZero() && time.Since(kept.Vain) < fullQuiet
+	if !ok && !wants {
 		return nil
 	}
 	out := &report.Keeps{Files: kept.Objects, Bytes: kept.Bytes, Quota: kept.Quota, Damaged: kept.Damaged, Scrubbed: kept.Scrubbed}
-	_, connected := v.d.peers.hub.Connected(id)
+	if wants {
+		out.Wants = allowing(name)
+	}
 	if quiet := time.Since(kept.Refused.Tried); !connected || quiet < fullQuiet {
 		out.Full = full(kept.Refused, kept.Quota, kept.Bytes+kept.Refused.Size, name)
 	}
 	return out
 }
 
-// fullQuiet is when a peer that is connected, and gives nothing, has given up what was refused: it tries each minute as long as it has something to give.
+// fullQuiet is when a peer that is connected, and gives nothing, has given up what was refused, or that it wants a backup: it tries each minute as long as it has something to give.
 const fullQuiet = 10 * time.Minute
 
 // drop removes what is kept for a peer.

@@ -30,6 +30,10 @@ func (v *vaults) status(id sharefs.PeerID) *report.Backup {
 	if as != book.CleanName(as) {
 		as = "NAME"
 	}
+	if at.NoQuota {
+		r.NoQuota(allowing(as))
+		return &r
+	}
 	if r.Full = full(at.Refused, r.Quota, r.Used+uint64(r.BacklogBytes), as); r.Full != nil && r.Error != "" {
 		r.Error = r.FullText()
 	}
@@ -50,7 +54,7 @@ func (v *vaults) troubles() (list []string) {
 	v.mu.Unlock()
 	for _, id := range ids {
 		b := v.status(id)
-		if b == nil || b.Error == "" || !b.Refused && b.Full == nil && (b.Behind.IsZero() || time.Since(b.Behind) < backupLate) {
+		if b == nil || b.Error == "" || !b.Refused && b.Full == nil && b.Allow == "" && (b.Behind.IsZero() || time.Since(b.Behind) < backupLate) {
 			continue
 		}
 		is := "does not get on: "
@@ -77,7 +81,11 @@ func full(r vault.Refused, quota, needed uint64, as string) *report.Full {
 		for needed = max(needed, quota, r.Size); more < needed+needed/4 && more < 1<<62; {
 			more *= 2
 		}
-		f.More = "sharefs peers limit " + as + " quota=" + bytesize.Size(more).String()
+		f.More = limiting(as, bytesize.Size(more).String())
 	}
 	return f
 }
+
+// limiting is the command that gives a giver room, by its name on the host that keeps it; allowing is that of one that has none.
+func limiting(name, quota string) string { return "sharefs peers limit " + name + " quota=" + quota }
+func allowing(name string) string        { return limiting(name, "50GB") }

@@ -200,6 +200,7 @@ var everyBackup = []ofPeer{
 	peerGauge("backup_used_bytes", "What it takes there of the quota.", func(p *report.Peer) float64 { return float64(p.Backup.Used) }),
 	peerGauge("backup_quota_bytes", "How much the peer keeps for this host.", func(p *report.Peer) float64 { return float64(p.Backup.Quota) }),
 	peerGauge("backup_full", "Whether the peer has no room for what it lacks.", func(p *report.Peer) float64 { return one(p.Backup.Full != nil) }),
+	peerGauge("backup_without_quota", "Whether the peer takes nothing, for no quota is set there for this host.", func(p *report.Peer) float64 { return one(p.Backup.Allow != "") }),
 }
 
 // everyKept are those of each peer whose past is kept here.

@@ -179,6 +179,8 @@ func rank(p *report.Peer) int {
 	switch f, b := p.Files, p.Backup; {
 	case b != nil && p.Connected && (b.Error != "" || b.Failed.After(b.Checked)):
 		return 0
+	case p.Keeps.WantsText() != "":
+		return 0
 	case b != nil && !b.Behind.IsZero():
 		return 1
 	case b != nil:
@@ -246,6 +248,8 @@ func why(p *report.Peer) string {
 		return "it does not answer"
 	case p.Backup != nil && p.Connected:
 		return p.Backup.Short()
+	case f == nil && p.Connected && p.Keeps.WantsText() != "":
+		return p.Keeps.WantsText()
 	case f == nil && p.Connected:
 		return "it may not read"
 	case !p.Connected:
@@ -258,6 +262,7 @@ func why(p *report.Peer) string {
 		}
 	}
 	add(f.Held > 0, term.Count(uint64(f.Held))+" held: sharefs held")
+	add(p.Keeps.WantsText() != "", p.Keeps.WantsText())
 	add(f.Error != "", f.Error)
 	add(p.Error != "", p.Error)
 	add(f.Error == "" && !f.Sends && !f.Receives, "begins")

@@ -20,6 +20,7 @@ type Backup struct {
 	Quota        uint64    `json:"quota_bytes"`
 	Damaged      int       `json:"damaged"`               // files that it found to be damaged there, and that it gets again
 	Error        string    `json:"error,omitempty"`       // why it does not get on
+	Allow        string    `json:"allow,omitempty"`       // it takes nothing, for it has no quota for this host: the command that sets one, there
 	Refused      bool      `json:"refused,omitempty"`     // and will not before somebody has seen to it
 	Full         *Full     `json:"full,omitempty"`        // it does not get on for it has no room there
 	PutBack      time.Time `json:"put_back,omitzero"`     // when it was found to have lost what it was given
@@ -32,13 +33,26 @@ type Backup struct {
 
 func size(n uint64) string { return term.Size(n) }
 
+// allowText says that the peer takes nothing, with the way out.
+func (b *Backup) allowText() string {
+	return "it takes nothing, for no quota is set for this host there; on that host: " + b.Allow
+}
+
+// NoQuota says that the peer takes nothing for there is no quota for this host; allow is the command that sets one there.
+func (b *Backup) NoQuota(allow string) {
+	b.Allow = allow
+	b.Error = b.allowText()
+}
+
 // Short tells of it in a few words.
 func (b *Backup) Short() string {
 	switch {
 	case b.Full != nil && b.Full.Disk:
 		return "no room there: the disk is full"
 	case b.Full != nil:
-		return "no room there: " + size(b.Used) + " of " + size(b.Quota) + " used"
+		return "no room there: " + term.SizeIn(b.Quota, b.Used) + " of " + term.SizeIn(b.Quota, b.Quota) + " used"
+	case b.Allow != "":
+		return b.allowText()
 	case b.Error != "":
 		return b.Error
 	case b.Failed.After(b.Checked):
@@ -55,6 +69,7 @@ func (b *Backup) Lines() (out []string) {
 	switch {
 	case b.Complete.IsZero() && b.Error == "":
 		add("it is being given all of the past, sealed: it lacks %d files, %s", b.BacklogFiles, size(uint64(b.BacklogBytes)))
+	case b.Complete.IsZero() && b.Allow != "":
 	case b.Complete.IsZero():
 		add("it is not known yet what it keeps")
 	case b.Behind.IsZero():
@@ -89,16 +104,23 @@ type Keeps struct {
 	Bytes    uint64    `json:"bytes"`
 	Quota    uint64    `json:"quota_bytes"` // 0: nothing more is taken
 	Damaged  int       `json:"damaged"`
+	Wants    string    `json:"wants,omitempty"`   // it wants to give a backup and has no quota: the command that sets one
 	Full     *Full     `json:"full,omitempty"`    // there is no room for what is to come
 	Scrubbed time.Time `json:"scrubbed,omitzero"` // when all of it had been read back the last time
 }
 
 // Text tells of it in one line for people.
 func (k *Keeps) Text() string {
-	text := fmt.Sprintf("%d sealed files for it, %s", k.Files, size(k.Bytes))
-	if k.Quota > 0 {
-		text += " of " + size(k.Quota)
-	} else {
+	text := "nothing for it"
+	if k.Files > 0 || k.Quota > 0 {
+		text = fmt.Sprintf("%s for it, %s", term.Of(uint64(k.Files), "sealed file"), term.SizeIn(k.Quota, k.Bytes))
+	}
+	switch {
+	case k.Quota > 0:
+		text += " of " + term.SizeIn(k.Quota, k.Quota)
+	case k.Wants != "":
+		text += "; " + k.WantsText()
+	default:
 		text += "; nothing more is taken, for it has no quota"
 	}
 	if k.Damaged > 0 {
@@ -108,4 +130,12 @@ func (k *Keeps) Text() string {
 		text += "; " + full
 	}
 	return text
+}
+
+// WantsText says, with the way out, that the peer wants to give something and has no quota; empty: it does not, or k is nil.
+func (k *Keeps) WantsText() string {
+	if k == nil || k.Wants == "" {
+		return ""
+	}
+	return "it wants to keep a backup here and has no quota: " + k.Wants + " sets one"
 }

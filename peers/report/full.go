@@ -21,7 +21,7 @@ func (f *Full) text(used, quota uint64, waits string) string {
 	if f.Disk {
 		return text + "the disk below it has no room for " + waits
 	}
-	return text + fmt.Sprintf("%s of the quota of %s are used, and there is no room for %s", size(used), size(quota), waits)
+	return text + fmt.Sprintf("%s of the quota of %s are used, and there is no room for %s", term.SizeIn(quota, used), term.SizeIn(quota, quota), waits)
 }
 
 // FullText tells, with the way out, that the peer has no room; empty: it has.
@@ -29,7 +29,7 @@ func (b *Backup) FullText() string {
 	if b.Full == nil {
 		return ""
 	}
-	waits := fmt.Sprintf("what waits here: %s, %s, of which the next one has %s", term.Of(uint64(b.BacklogFiles), "file"), size(uint64(b.BacklogBytes)), size(b.Full.Needs))
+	waits := fmt.Sprintf("what waits here: %s, %s, of which the next one has %s", term.Of(uint64(b.BacklogFiles), "file"), term.SizeIn(b.Quota, uint64(b.BacklogBytes)), term.SizeIn(b.Quota, b.Full.Needs))
 	text := b.Full.text(b.Used, b.Quota, waits)
 	if b.Full.More != "" {
 		return text + "; there: " + b.Full.More + "; or keep less history here: sharefs retain --quota SIZE"
@@ -42,7 +42,7 @@ func (k *Keeps) FullText() string {
 	if k.Full == nil {
 		return ""
 	}
-	text := k.Full.text(k.Bytes, k.Quota, "its next file, of "+size(k.Full.Needs))
+	text := k.Full.text(k.Bytes, k.Quota, "its next file, of "+term.SizeIn(k.Quota, k.Full.Needs))
 	if k.Full.More != "" {
 		return text + "; it gets more with " + k.Full.More
 	}

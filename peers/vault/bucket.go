@@ -59,6 +59,7 @@ type Bucket struct {
 type State struct {
 	Used, Quota uint64 // bytes
 	Damaged     int
+	NoQuota     bool    // it gives this host no room, and takes nothing
 	Refused     Refused // for which there was no room the last time
 	As          string  // what this host is called there; empty: it does not say
 	Vaults      []Offer // for who recovers
@@ -111,7 +112,7 @@ var errAway = &sharefs.Error{Op: "reach the peer", Kind: sharefs.KindUnreachable
 func (b *Bucket) told(s state) {
 	b.mu.Lock()
 	worse := s.Damaged > b.state.Damaged
-	b.state.Used, b.state.Quota, b.state.Damaged = s.Used, s.Quota, s.Damaged
+	b.state.Used, b.state.Quota, b.state.Damaged, b.state.NoQuota = s.Used, s.Quota, s.Damaged, s.Quota == 0
 	b.mu.Unlock()
 	if worse && b.cfg.Damaged != nil {
 		b.cfg.Damaged()
@@ -168,6 +169,9 @@ func (b *Bucket) line(ctx context.Context, op string) (*line, error) {
 	}
 	if err == nil && o.Error != nil {
 		c.Close()
+		b.mu.Lock()
+		b.state.As, b.state.NoQuota = o.As, sharefs.Kind(o.Error.Kind) == sharefs.KindPermission
+		b.mu.Unlock()
 		return nil, o.Error.err(op, "")
 	}
 	if err != nil {

@@ -40,6 +40,21 @@ func (s *Store) name(id sharefs.PeerID) string {
 	return s.cfg.Name(id)
 }
 
+// unwanted notes that a peer without a quota wants to give something, and says why nothing is taken.
+func (s *Store) unwanted(id sharefs.PeerID, why string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.vain[id] = time.Now()
+	return &sharefs.Error{Op: "keep", Kind: sharefs.KindPermission, Detail: why}
+}
+
+// wanted notes that a peer has a quota by now.
+func (s *Store) wanted(id sharefs.PeerID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.vain, id)
+}
+
 // noRoom notes that there is none for an object, of which replaced bytes give way, and says why. v.mu is held.
 func (v *Vault) noRoom(in *incoming, quota, replaced, free uint64) error {
 	disk := v.used+v.held+in.held <= quota+replaced

@@ -97,7 +97,7 @@ func (s *Server) Serve(peer sharefs.PeerID, c net.Conn, first json.RawMessage) {
 	defer leave()
 	v, err := s.giver(peer, first)
 	if err != nil {
-		_ = p.send(opened{Error: faultOf(err)})
+		_ = p.send(opened{Error: faultOf(err), As: s.cfg.Store.name(peer)})
 		return
 	}
 	if p.send(opened{As: s.cfg.Store.name(peer), state: v.state()}) == nil {
@@ -117,7 +117,10 @@ func (s *Server) giver(peer sharefs.PeerID, first json.RawMessage) (*Vault, erro
 	case err != nil:
 		return nil, err
 	case v == nil: // what it gave before it may have back, although nothing is taken any more
-		return nil, &sharefs.Error{Op: "keep", Kind: sharefs.KindPermission, Detail: why}
+		return nil, s.cfg.Store.unwanted(peer, why)
+	}
+	if quota > 0 {
+		s.cfg.Store.wanted(peer)
 	}
 	return v, v.setFetcher(o.Fetcher)
 }

@@ -41,13 +41,14 @@ type Store struct {
 
 	mu     sync.Mutex // guards what follows
 	vaults map[sharefs.PeerID]*Vault
+	vain   map[sharefs.PeerID]time.Time // when peers without a quota wanted to give something the last time
 
 	givers sync.Mutex // guards the givers of all vaults; nothing is read or written under it
 }
 
 // OpenStore looks who has given something. What is kept is looked at when it is asked for first.
 func OpenStore(cfg StoreConfig) (*Store, error) {
-	s := &Store{cfg: cfg, vaults: map[sharefs.PeerID]*Vault{}}
+	s := &Store{cfg: cfg, vaults: map[sharefs.PeerID]*Vault{}, vain: map[sharefs.PeerID]time.Time{}}
 	s.free = func() (uint64, error) {
 		var st unix.Statfs_t
 		err := unix.Statfs(cfg.Dir, &st)
@@ -254,7 +255,7 @@ func (v *Vault) begin(key string, want object, only condition) (*incoming, error
 	}
 	quota, why := v.store.cfg.Quota(v.peer)
 	if quota == 0 {
-		return nil, &sharefs.Error{Op: "keep", Kind: sharefs.KindPermission, Detail: why}
+		return nil, v.store.unwanted(v.peer, why)
 	}
 	free, err := v.store.free()
 	if err != nil {
@@ -463,6 +464,7 @@ type Kept struct {
 	Quota    uint64
 	Damaged  int
 	Refused  Refused   // for which there is no room at present
+	Vain     time.Time // when it wanted to give something the last time without having a quota; zero: it has one, or never did
 	Scrubbed time.Time // when all of it had been read back the last time; zero: not yet
 }
 
@@ -471,6 +473,9 @@ func (s *Store) Kept(id sharefs.PeerID) (k Kept, ok bool) {
 	k.Quota, _ = s.cfg.Quota(id)
 	s.mu.Lock()
 	v := s.vaults[id]
+	if k.Quota == 0 {
+		k.Vain = s.vain[id]
+	}
 	s.mu.Unlock()
 	if v == nil {
 		return k, k.Quota > 0

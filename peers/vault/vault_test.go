@@ -208,12 +208,29 @@ func TestReopened(t *testing.T) {
 // Whoever is given no quota is told so, and where more is given than there is room it is refused, and what was there stays.
 func TestQuota(t *testing.T) {
 	k := newKeeper(t, t.TempDir())
-	if err := content1(bucket(t, k.session(carl))); !errors.Is(err, sharefs.KindPermission) || !strings.Contains(err.Error(), "it keeps nothing for this host") {
+	k.store.cfg.Name = func(id sharefs.PeerID) string { return map[sharefs.PeerID]string{carl: "charles"}[id] }
+	of := bucket(t, k.session(carl))
+	if err := content1(of); !errors.Is(err, sharefs.KindPermission) || err.Error() != "keep a backup: the peer says: it keeps nothing for this host" {
 		t.Errorf("%v", err)
+	}
+	told := func(what string, s State, giver sharefs.PeerID, none bool) {
+		t.Helper()
+		if kept, _ := k.store.Kept(giver); s.NoQuota != none || kept.Vain.IsZero() == none {
+			t.Errorf("%s: the giver knows %+v, the keeper %+v", what, s, kept)
+		}
+	}
+	told("at first", of.State(), carl, true)
+	if as := of.State().As; as != "charles" {
+		t.Errorf("it is called %q", as)
 	}
 	if _, err := os.Stat(filepath.Join(k.store.cfg.Dir, carl.Plain())); !os.IsNotExist(err) {
 		t.Error("there is a directory for him")
 	}
+	k.quotas.Store(carl, uint64(charge))
+	if err := content1(of); err != nil {
+		t.Error(err)
+	}
+	told("with a quota", of.State(), carl, false)
 	k.quotas.Store(anna, uint64(3*charge+300))
 	b := bucket(t, k.session(anna))
 	want := map[string]string{}
@@ -233,10 +250,15 @@ func TestQuota(t *testing.T) {
 	want["packs/2"] = strings.Repeat("z", 100)
 	put(t, b, "packs/2", want["packs/2"])
 	// The quota is taken away: nothing more comes, and all can be read and removed.
+	told("with a quota of its own", b.State(), anna, false)
 	k.quotas.Store(anna, uint64(0))
+	if kept, _ := k.store.Kept(anna); !kept.Vain.IsZero() {
+		t.Error("nothing was to come since the quota is gone")
+	}
 	if _, err := b.Put(t.Context(), "packs/1", strings.NewReader("x"), 1, tier.Condition{}); !errors.Is(err, sharefs.KindPermission) {
 		t.Error(err)
 	}
+	told("without a quota any more", b.State(), anna, true)
 	if got := content(t, b); !maps.Equal(got, want) {
 		t.Errorf("%v", got)
 	}

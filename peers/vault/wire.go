@@ -27,7 +27,7 @@ type opening struct {
 type opened struct {
 	Error  *fault  `json:"error,omitempty"`
 	Vaults []Offer `json:"vaults,omitempty"` // for who fetches: what there is for its key
-	As     string  `json:"as,omitempty"`     // what a giver is called there
+	As     string  `json:"as,omitempty"`     // what a giver is called there, also if there is an error
 	state
 }
 
@@ -153,8 +153,11 @@ func (f *fault) err(op, key string) error {
 		}
 		return r
 	}, f.Text[:min(len(f.Text), maxText)])
-	if kind == sharefs.KindNoSpace { // whichever object it was
+	switch {
+	case kind == sharefs.KindNoSpace, kind == sharefs.KindPermission: // whichever object it was
 		op, key = "keep a backup", ""
+	case key == "": // of all
+		op += " the backup"
 	}
 	return &sharefs.Error{Op: op, Path: key, Kind: kind, Detail: "the peer says: " + text}
 }
