@@ -76,6 +76,9 @@ func TestBulkRemovalsAreHeld(t *testing.T) {
 	a.write("meanwhile", "goes on")
 	mounttest.WaitFor(t, "what else comes", func() bool { tree, err := b.tree(); return err == nil && has(tree, "meanwhile", "goes on") })
 	b.must("held", "accept", "anna")
+	if tree, err := b.tree(); err != nil || len(tree) != 1 {
+		t.Errorf("as soon as it is accepted: %d, %v", len(tree), err)
+	}
 	alike(t, "what is accepted", hs, func(tree map[string]string) bool { return len(tree) == 1 })
 	b.holds(0)
 
@@ -89,6 +92,9 @@ func TestBulkRemovalsAreHeld(t *testing.T) {
 	alike(t, "their removal where it is not held", []*host{a, c}, func(tree map[string]string) bool { return len(tree) == 1 })
 	b.holds(131)
 	b.must("held", "reject", "anna")
+	if tree, err := b.tree(); err != nil || len(tree) != 152 {
+		t.Errorf("as soon as it is rejected: %d, %v", len(tree), err)
+	}
 	alike(t, "what is put back", hs, func(tree map[string]string) bool {
 		return len(tree) == 152 && all(tree) && has(tree, "meanwhile", "is saved")
 	})

@@ -38,6 +38,9 @@ func TestPurge(t *testing.T) {
 	if out := a.must("revoke", "bert", "--purge"); !strings.Contains(out, "bert is blocked.") || !strings.Contains(out, "3 changes") {
 		t.Errorf("%s", out)
 	}
+	if tree, err := a.tree(); err != nil || !maps.Equal(tree, before) {
+		t.Errorf("as soon as it is said to be taken back: %v, %v", tree, err)
+	}
 	alike(t, "the tree without bert", []*host{a, c}, func(tree map[string]string) bool { return maps.Equal(tree, before) })
 	a.must("undo")
 	alike(t, "the tree with what bert did", []*host{a, c}, func(tree map[string]string) bool { return maps.Equal(tree, after) })

@@ -185,6 +185,34 @@ func (t *travel) settled(r *replica.Replica, path string) error {
 	}
 }
 
+// carriedPatience is how long who decides about what peers did waits, without anything getting on, for what his own tree still lacks of that: a content that is elsewhere, a file that is open.
+const carriedPatience = time.Second
+
+// carried writes records down by do, has peers told, and waits until the tree is as they say, so that who has decided sees what he decided. What waits for something else comes later.
+func (t *travel) carried(r *replica.Replica, do func() error) error {
+	before, err := r.Due(nil)
+	if err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	t.tellAll()
+	due, err := r.Due(before)
+	for moved := time.Now(); err == nil && len(due) > 0 && time.Since(moved) < carriedPatience; {
+		select {
+		case <-time.After(settlePause):
+		case <-t.stop:
+			return nil
+		}
+		had := len(due)
+		if err = r.StillDue(due); len(due) < had {
+			moved = time.Now()
+		}
+	}
+	return nil // whatever else: it is decided
+}
+
 // take resolves a conflict, and has peers told.
 func (t *travel) take(r *replica.Replica, path string, id record.ID, of ...record.ID) error {
 	if err := r.Resolve(path, id, of...); err != nil {

@@ -65,16 +65,14 @@ func (t *travel) decideHeld(peer string, accept bool) error {
 	if err != nil {
 		return err
 	}
+	decide := r.RejectHeld
 	if accept {
-		_, err = r.AcceptHeld(id)
-	} else {
-		_, err = r.RejectHeld(id)
+		decide = r.AcceptHeld
 	}
-	if err != nil {
+	return t.carried(r, func() error {
+		_, err := decide(id)
 		return err
-	}
-	t.tellAll()
-	return nil
+	})
 }
 
 // whoHolds finds the author of whom something is held, by its name here or its id. He need not be a peer any more.

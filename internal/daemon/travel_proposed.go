@@ -293,11 +293,14 @@ func (t *travel) accept(asked, peer string, p picked) error {
 			why[contents[i].ID()] = err
 		}
 	}
-	taken, left, err := r.Accept(id, p.has)
-	if err != nil {
+	var taken []replica.Change
+	var left []replica.Left
+	if err := t.carried(r, func() (err error) {
+		taken, left, err = r.Accept(id, p.has)
+		return err
+	}); err != nil {
 		return err
 	}
-	t.tellAll()
 	out := report.Decided{Asked: asked, Peer: name, Done: []report.Proposal{}, Left: []report.NotTaken{}}
 	for i := range taken {
 		out.Done = append(out.Done, proposal(&taken[i]))

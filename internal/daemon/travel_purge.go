@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"sharefs"
+	"sharefs/peers/replica"
 	"sharefs/peers/report"
 )
 
@@ -21,11 +22,15 @@ func (t *travel) purge(peer string, dry bool) ([]report.Change, error) {
 	if err := t.takesNothing(); err != nil {
 		return nil, err
 	}
-	list, err := r.Purge(p.ID, dry)
-	if err == nil && !dry && len(list) > 0 {
-		t.log.Look()
-		t.ex.Grown()
-		t.engine.Wake()
+	var list []replica.Purged
+	purge := func() (err error) {
+		list, err = r.Purge(p.ID, dry)
+		return err
+	}
+	if dry {
+		err = purge()
+	} else {
+		err = t.carried(r, purge)
 	}
 	out := []report.Change{}
 	for _, c := range list[:min(len(list), mostPurged)] {

@@ -189,6 +189,31 @@ func (r *Replica) Settled(path string) (bool, error) {
 	return !ok || !r.due[n.Key], nil
 }
 
+// Due returns the names at which the tree is not yet as the records say, but for some.
+func (r *Replica) Due(but map[converge.Key]bool) (map[converge.Key]bool, error) {
+	if err := r.enter(); err != nil {
+		return nil, err
+	}
+	defer r.mu.Unlock()
+	due := map[converge.Key]bool{}
+	for key := range r.due {
+		if !but[key] {
+			due[key] = true
+		}
+	}
+	return due, nil
+}
+
+// StillDue leaves of some names those at which the tree is not yet as the records say.
+func (r *Replica) StillDue(names map[converge.Key]bool) error {
+	if err := r.enter(); err != nil {
+		return err
+	}
+	defer r.mu.Unlock()
+	maps.DeleteFunc(names, func(key converge.Key, _ bool) bool { return !r.due[key] })
+	return nil
+}
+
 // sameAs tells which versions hold what one of some holds: of several that do, one stands for all in a conflict.
 func (r *Replica) sameAs(ids []record.ID) func(record.ID) bool {
 	contents := map[string]bool{}
