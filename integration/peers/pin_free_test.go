@@ -34,7 +34,7 @@ func TestARefusedPromiseTakesNoRoom(t *testing.T) {
 	}
 	mounttest.WaitFor(t, "the small files", func() bool { return whole() == small })
 	b.must("pin", "large")
-	if out, err := a.tool("free", "large"); err == nil || !strings.Contains(err.Error(), "promises to keep") {
+	if out, err := a.tool("free", "large"); err == nil || !strings.Contains(err.Error(), "promises to keep its copy: bert (a promise takes a copy beside the file, for which its budget lacks ") || !strings.Contains(err.Error(), " MiB: raise [space] budget there") {
 		t.Errorf("%q, %v", out, err)
 	}
 	if n := whole(); n < small {
@@ -52,7 +52,18 @@ func TestFreeSaysWhoDoesNotPromise(t *testing.T) {
 	want := random(1, 1<<20)
 	a.do(os.WriteFile(a.Path("f"), want, 0o644))
 	b.named("f", len(want))
-	a.says(true, []string{": bert (", "has a budget and has not pinned it"}, "free", "f")
+	a.says(true, []string{": bert (it has not all of it: sharefs pin it there)"}, "free", "f")
+	b.holdsFile("f", want)
+	mounttest.WaitFor(t, "bert's copy is whole", func() bool { return b.here("f").State == where.HereFull })
+	a.says(true, []string{": bert (it has a budget and does not keep it for good: sharefs pin it there)"}, "free", "f")
+	b.must("grant", "anna", "read")
+	a.do(os.WriteFile(a.Path("g"), want, 0o644))
+	mounttest.WaitFor(t, "g is told", func() bool {
+		_, err := a.tool("free", "g")
+		return err != nil && strings.Contains(err.Error(), ": bert (what this host writes does not count there: sharefs grant anna write, there)")
+	})
+	b.must("grant", "anna", "write")
+	b.named("g", len(want))
 	goOn := func() { _ = unix.Kill(b.PID(), unix.SIGCONT) }
 	t.Cleanup(goOn)
 	a.do(unix.Kill(b.PID(), unix.SIGSTOP))

@@ -203,7 +203,7 @@ func Free(path string) error {
 		if len(list) > 0 {
 			return fail(sharefs.KindUnreachable, "too few other hosts have it for good ([space] min in share.toml says how many), and none of these promises to keep its copy: "+strings.Join(list, ", "))
 		}
-		return fail(sharefs.KindUnreachable, "no other host that is connected, and trusted with write, promises to keep its copy: this is perhaps the only one (sharefs peers shows who is connected)")
+		return fail(sharefs.KindUnreachable, "no other host promises to keep its copy, so this is perhaps the only one: one can that is connected, has all of it, and is granted write here (sharefs peers)")
 	case errors.Is(err, unix.EPERM):
 		if h, e := LookHere(path); e == nil && h.Pinned {
 			if dir, ok := PinnedAbove(path); ok {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sharefs"
+	"sharefs/peers/pace"
 	"sharefs/peers/record"
 	"sharefs/versions"
 )
@@ -289,7 +290,7 @@ func (s *space) bring(cancel <-chan struct{}, ino sharefs.Ino, p *versions.Prese
 	if s.budget == 0 {
 		return s.d.tree.Bring(cancel, ino, patient, nil)
 	}
-	r, err := s.reserve(ino, toCome(p))
+	r, err := s.reserve(ino, toCome(p), patient)
 	if err != nil {
 		return err
 	}
@@ -303,8 +304,9 @@ type reservation struct {
 	of   int
 }
 
-// reserve takes room for what is about to come of a file, making some if need be.
-func (s *space) reserve(ino sharefs.Ino, bytes int64) (r *reservation, err error) {
+// reserve takes room for what is about to come of a file, making some if need be. Patient is who waits out the moment in which nobody waits for room, for there was none to be had: more may go
+// by now, as what was unpinned right before.
+func (s *space) reserve(ino sharefs.Ino, bytes int64, patient bool) (r *reservation, err error) {
 	take := func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -324,9 +326,18 @@ func (s *space) reserve(ino sharefs.Ino, bytes int64) (r *reservation, err error
 	}
 	ctx, end := context.WithTimeout(s.ctx, spaceLook)
 	defer end()
+	s.mu.Lock()
+	rest := time.Until(s.full)
+	s.mu.Unlock()
 	s.room(ctx, bytes)
 	if take() {
 		return r, nil
+	}
+	if patient && rest > 0 && rest <= spacePause && pace.Sleep(ctx, rest) == nil {
+		s.room(ctx, bytes)
+		if take() {
+			return r, nil
+		}
 	}
 	return nil, errNoRoom
 }

@@ -126,6 +126,13 @@ func (s *space) admit(bytes uint64, keep bool) bool {
 	return s.take(int64(bytes))
 }
 
+// short is how many bytes of room are missing for some.
+func (s *space) short(bytes uint64) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return uint64(max(s.used+s.taken+int64(bytes)-int64(s.budget), 1))
+}
+
 // take takes room if there is any. s.mu is held.
 func (s *space) take(bytes int64) bool {
 	if s.used+s.taken+bytes > int64(s.budget) {

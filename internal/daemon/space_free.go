@@ -7,8 +7,11 @@ import (
 
 	"sharefs"
 	"sharefs/fs"
+	"sharefs/internal/term"
 	"sharefs/peers/exchange"
+	"sharefs/peers/exchange/wire"
 	"sharefs/peers/record"
+	"sharefs/peers/replica"
 	"sharefs/versions"
 )
 
@@ -67,7 +70,7 @@ func (s *space) free(inos []sharefs.Ino, least int, told func(sharefs.Ino, []fs.
 		}
 		if by := kept.By[rec.ID()]; len(by) < least {
 			if told != nil {
-				told(ino, s.unpromised(&kept, by))
+				told(ino, s.unpromised(&kept, rec.ID()))
 			}
 			return &sharefs.Error{Op: "free", Kind: sharefs.KindUnreachable, Detail: tooFew(len(by))}
 		}
@@ -93,13 +96,14 @@ func (s *space) keep(ids []record.ID, least int) (none exchange.Kept) {
 	return ex.Keep(ctx, ids, least)
 }
 
-// unpromised names the peers that could promise something and did not, with the reason; by are those that did.
-func (s *space) unpromised(k *exchange.Kept, by []sharefs.PeerID) (list []fs.Promised) {
+// unpromised names the peers that could promise to keep a version and did not, with the reason.
+func (s *space) unpromised(k *exchange.Kept, version record.ID) (list []fs.Promised) {
 	policy := s.d.peers.book.Policy()
 	for _, id := range policy.Peers() {
-		why := "it has not all of it, has a budget and has not pinned it or has no room for it a second time, or is to free it, too"
+		r, said := k.No[id][version]
+		why := s.refusal(r, said)
 		switch {
-		case !exchange.MayKeep(policy, id) || slices.Contains(by, id):
+		case !exchange.MayKeep(policy, id) || slices.Contains(k.By[version], id):
 			continue
 		case slices.Contains(k.Silent, id):
 			why = errDeaf.Detail
@@ -151,24 +155,80 @@ func (s *space) refusedBy(ino sharefs.Ino) ([]fs.Promised, bool, error) {
 	return why, ok, nil
 }
 
-// promise is what a peer asks for who wants to free what is here, too: what is to stay here anyway is promised.
-func (s *space) promise(to sharefs.PeerID, ids []record.ID) []record.ID {
+// promise is what a peer asks for who wants to free what is here, too: what is to stay here anyway is promised, and of the rest it is told why it is not.
+func (s *space) promise(to sharefs.PeerID, ids []record.ID) (yes []record.ID, no []wire.Refusal) {
 	r := s.d.travel.records()
 	if r == nil || s.ctx.Err() != nil {
-		return nil
+		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, keepTime/2)
 	defer cancel()
+	why := map[record.ID]*wire.Refusal{}
 	for _, id := range ids { // what has to be put into packs before, without the lock that is held while it is promised
-		if rec, ino, err := r.Live(id); err == nil && rec != nil && s.isToStay(ino) {
-			s.holds(ctx, rec, ino)
-		}
+		why[id] = s.prepare(ctx, r, to, id)
 	}
 	yes, err := r.Promise(to, ids, s.stays)
 	if err != nil {
 		s.d.log.Warn("what a peer asks to be kept is not promised", "error", err)
 	}
-	return yes
+	for _, id := range ids {
+		switch {
+		case slices.Contains(yes, id):
+		case why[id] != nil:
+			no = append(no, *why[id])
+		case err != nil:
+			no = append(no, wire.Refusal{Version: id, Reason: wire.RefusedOther})
+		default: // nothing else was in its way
+			no = append(no, wire.Refusal{Version: id, Reason: wire.RefusedLetting})
+		}
+	}
+	return yes, no
+}
+
+// prepare has all of a version be in packs that is to stay here, and says why it cannot be promised; nil: nothing is in its way.
+func (s *space) prepare(ctx context.Context, r *replica.Replica, to sharefs.PeerID, id record.ID) *wire.Refusal {
+	rec, ino, err := r.Live(id)
+	switch {
+	case err != nil:
+		return &wire.Refusal{Version: id, Reason: wire.RefusedOther}
+	case rec == nil && !s.d.peers.book.Policy().MergesAll(to):
+		return &wire.Refusal{Version: id, Reason: wire.RefusedLevel}
+	case rec == nil:
+		return &wire.Refusal{Version: id, Reason: wire.RefusedVersion}
+	case !s.isToStay(ino):
+		why := &wire.Refusal{Version: id, Reason: wire.RefusedCache}
+		if p, err := s.d.tree.Presence(ino); err == nil && p.Absent {
+			why.Reason = wire.RefusedMissing
+		}
+		return why
+	}
+	return s.hold(ctx, rec, ino)
+}
+
+// refusal is why a peer does not promise to keep something, in words.
+func (s *space) refusal(r wire.Refusal, said bool) string {
+	if !said {
+		return "it has not all of it, has a budget and has not pinned it or has no room for it a second time, or is to free it, too"
+	}
+	switch r.Reason {
+	case wire.RefusedVersion:
+		return "another content of it counts there, or it has not heard of this one yet: try again when sharefs peers says that it lacks nothing"
+	case wire.RefusedLevel:
+		return "what this host writes does not count there: sharefs grant " + hostName(&s.d.store.Config.Peers) + " write, there"
+	case wire.RefusedMissing:
+		return "it has not all of it: sharefs pin it there"
+	case wire.RefusedCache:
+		return "it has a budget and does not keep it for good: sharefs pin it there"
+	case wire.RefusedBudget:
+		return "a promise takes a copy beside the file, for which its budget lacks " + term.Size(r.Missing) + ": raise [space] budget there, or free or unpin something"
+	case wire.RefusedDisk:
+		return "its disk is full"
+	case wire.RefusedLetting:
+		return "it is freeing it, too: one of both has to keep it"
+	case wire.RefusedBusy:
+		return "it is being changed or captured there: try again in a moment"
+	}
+	return "it cannot, and gives no reason that this version of ShareFS knows: its log may tell"
 }
 
 // stays reports whether the content of a version is whole here, in packs, and stays.

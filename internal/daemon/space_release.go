@@ -145,22 +145,35 @@ func (s *space) giveBack(to sharefs.PeerID, ids []record.ID, instead bool) []rec
 
 // holds reports whether all of a version is in packs here, and goes only if others promise to keep it. What went and was read again is kept again for that, if it is to stay.
 func (s *space) holds(ctx context.Context, rec *record.Record, ino sharefs.Ino) bool {
+	return s.hold(ctx, rec, ino) == nil
+}
+
+// hold has it so if it can be, and says why it cannot; nil: it is so.
+func (s *space) hold(ctx context.Context, rec *record.Record, ino sharefs.Ino) *wire.Refusal {
+	no := func(why wire.Reason) *wire.Refusal { return &wire.Refusal{Version: rec.ID(), Reason: why} }
 	if s.isSole(rec, ino) {
-		return true
+		return nil
 	}
 	p, err := s.d.tree.Presence(ino)
-	if err != nil || p.Absent || ctx.Err() != nil || !s.isToStay(ino) {
-		return false
+	switch {
+	case err != nil:
+		return no(wire.RefusedOther)
+	case p.Absent:
+		return no(wire.RefusedMissing)
+	case ctx.Err() != nil:
+		return no(wire.RefusedBusy)
+	case !s.isToStay(ino):
+		return no(wire.RefusedCache)
 	}
 	l, err := s.d.tree.Latest(ino)
 	if err != nil || !l.Kept {
-		return false
+		return no(wire.RefusedBusy)
 	}
 	if now, err := s.d.travel.recordOf(ino, &l.Content); err != nil || now == nil || now.ID() != rec.ID() {
-		return false
+		return no(wire.RefusedBusy)
 	}
 	if s.budget > 0 && !s.admit(p.Size, false) { // it takes room in packs beside the file
-		return false
+		return &wire.Refusal{Version: rec.ID(), Reason: wire.RefusedBudget, Missing: s.short(p.Size)}
 	}
 	ok, err := s.d.tree.KeepAgain(ctx.Done(), ino)
 	if err != nil {
@@ -169,7 +182,13 @@ func (s *space) holds(ctx context.Context, rec *record.Record, ino sharefs.Ino) 
 	if s.budget > 0 && !ok {
 		s.giveBackRoom(p.Size)
 	}
-	return ok && s.isSole(rec, ino)
+	switch {
+	case ok && s.isSole(rec, ino):
+		return nil
+	case errors.Is(err, sharefs.KindNoSpace):
+		return no(wire.RefusedDisk)
+	}
+	return no(wire.RefusedBusy)
 }
 
 // isToStay reports whether a file stays here whole, as far as this host decides: all does where there is no budget.

@@ -5,10 +5,13 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"sharefs"
+	"sharefs/internal/store"
+	"sharefs/peers/exchange/wire"
 	"sharefs/versions"
 )
 
@@ -90,6 +93,56 @@ func TestWhatIsLoosenedEndsBeingFull(t *testing.T) {
 	s.room(ctx, 10)
 	if s.wanted != 10 || !s.loose {
 		t.Errorf("%d bytes are wanted, loose: %v", s.wanted, s.loose)
+	}
+}
+
+// Who is patient gets room though there was none a moment ago, and something was unpinned since; who is not, and who would wait for long, does not.
+func TestPatienceWhileItIsFull(t *testing.T) {
+	for _, c := range []struct {
+		full    time.Duration
+		patient bool
+		want    error
+	}{{50 * time.Millisecond, true, nil}, {time.Hour, false, errNoRoom}, {time.Hour, true, errNoRoom}} {
+		s := &space{budget: 100, used: 90, ctx: t.Context(), wake: make(chan struct{}, 1), passed: make(chan struct{}), takes: map[sharefs.Ino]*reservation{}, full: time.Now().Add(c.full)}
+		over := make(chan struct{})
+		go func() { // as run does when it is not full any more
+			select {
+			case <-s.wake:
+			case <-over:
+				return
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.wanted != 20 {
+				t.Errorf("%d bytes are wanted", s.wanted)
+			}
+			s.used = 10
+			close(s.passed)
+		}()
+		if r, err := s.reserve(2, 20, c.patient); err != c.want || (r != nil) != (err == nil) {
+			t.Errorf("full for %v, patient %v: %v, %v", c.full, c.patient, r, err)
+		}
+		close(over)
+	}
+}
+
+// Each reason for which a peer does not promise something has words, and none but that of the budget a size.
+func TestReasonsOfPeersInWords(t *testing.T) {
+	s := &space{d: &Daemon{store: &store.Store{}}}
+	s.d.store.Config.Peers.Name = "anna"
+	seen := map[string]wire.Reason{}
+	for r := wire.RefusedOther; r <= wire.RefusedBusy+1; r++ {
+		text := s.refusal(wire.Refusal{Reason: r, Missing: 3 << 20}, true)
+		if other, ok := seen[text]; ok && !(other == wire.RefusedOther && r > wire.RefusedBusy) || text == "" || strings.Contains(text, "3.0 MiB") != (r == wire.RefusedBudget) {
+			t.Errorf("%d: %q", r, text)
+		}
+		seen[text] = r
+	}
+	if text := s.refusal(wire.Refusal{Reason: wire.RefusedLevel}, true); !strings.Contains(text, "sharefs grant anna write") {
+		t.Errorf("%q", text)
+	}
+	if text := s.refusal(wire.Refusal{}, false); !strings.Contains(text, "has a budget and has not pinned it") { // an older peer
+		t.Errorf("%q", text)
 	}
 }
 

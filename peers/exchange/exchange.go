@@ -80,8 +80,9 @@ type Config struct {
 	Changed func(peer sharefs.PeerID)
 	// Here says that a peer has the content of versions that it did not have when it was asked.
 	Here func(peer sharefs.PeerID, versions []record.ID)
-	// Keep promises a peer that may read all of the share to keep the content of versions, and returns those for which it does; nil: nothing is promised. It may take as long as the disk.
-	Keep func(peer sharefs.PeerID, versions []record.ID) []record.ID
+	// Keep promises a peer that may read all of the share to keep the content of versions, and returns those for which it does, and why it does not for others; nil: nothing is promised. It may take
+	// as long as the disk.
+	Keep func(peer sharefs.PeerID, versions []record.ID) (yes []record.ID, no []wire.Refusal)
 	// Release returns those of some versions that this host does not rely on any more, though a peer that may read all of the share promised to keep them. Instead: others may be asked to promise the
 	// same. Nil: none. It may take as long as others take to answer.
 	Release func(peer sharefs.PeerID, versions []record.ID, instead bool) []record.ID

@@ -15,7 +15,7 @@ import (
 // keeps is what goes on with a peer about promises: to keep the content of versions, so that the other host need not, and to do so no longer. Guarded by the lock of the peer.
 type keeps struct {
 	number  uint32 // of the last question
-	waiting map[uint32]question
+	waiting map[uint32]*question
 	out     []outgoing // to be sent, in this order
 	working [2]int     // questions of each kind that are being answered, or whose answer was not sent yet
 }
@@ -23,7 +23,14 @@ type keeps struct {
 // question is one that waits for its answer.
 type question struct {
 	kind wire.Kind // of the answer
-	c    chan []record.ID
+	c    chan answer
+	no   []wire.Refusal // that came before it
+}
+
+// answer is what a peer says yes to, and why not to the rest.
+type answer struct {
+	yes []record.ID
+	no  []wire.Refusal
 }
 
 // outgoing is a question or an answer that is to be sent.
@@ -57,7 +64,7 @@ func (k *keeps) over() {
 }
 
 // ask sends a question if the peer is connected and speaks a version of the protocol, and returns what its answer comes to: it is closed if none does.
-func (p *peer) ask(least uint16, answer wire.Kind, message func(number uint32) []byte) (number uint32, c chan []record.ID, err error) {
+func (p *peer) ask(least uint16, kind wire.Kind, message func(number uint32) []byte) (number uint32, c chan answer, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -68,11 +75,11 @@ func (p *peer) ask(least uint16, answer wire.Kind, message func(number uint32) [
 	}
 	k := &p.keeps
 	k.number++
-	c = make(chan []record.ID, 1)
+	c = make(chan answer, 1)
 	if k.waiting == nil {
-		k.waiting = map[uint32]question{}
+		k.waiting = map[uint32]*question{}
 	}
-	k.waiting[k.number] = question{answer, c}
+	k.waiting[k.number] = &question{kind: kind, c: c}
 	k.out = append(k.out, outgoing{message: message(k.number)})
 	poke(p.poke)
 	return k.number, c, nil
@@ -110,10 +117,10 @@ func (p *peer) whileThere(ctx context.Context) (context.Context, context.CancelF
 }
 
 // await waits for the answer to a question; false: none came. What was not asked for is left out, and each is there once.
-func (p *peer) await(ctx context.Context, number uint32, c chan []record.ID, versions []record.ID) (yes []record.ID, ok bool) {
+func (p *peer) await(ctx context.Context, number uint32, c chan answer, versions []record.ID) (out answer, ok bool) {
 	ctx, end := p.whileThere(ctx)
 	defer end()
-	var all []record.ID
+	var all answer
 	select {
 	case all, ok = <-c:
 	case <-ctx.Done():
@@ -123,26 +130,47 @@ func (p *peer) await(ctx context.Context, number uint32, c chan []record.ID, ver
 	case <-p.x.ctx.Done():
 	}
 	if !ok {
-		return nil, false
+		return out, false
 	}
 	wanted := map[record.ID]bool{}
 	for _, id := range versions {
 		wanted[id] = true
 	}
-	for _, id := range all {
+	for _, id := range all.yes {
 		if wanted[id] {
 			delete(wanted, id)
-			yes = append(yes, id)
+			out.yes = append(out.yes, id)
 		}
 	}
-	return yes, true
+	for _, r := range all.no {
+		if wanted[r.Version] {
+			delete(wanted, r.Version)
+			out.no = append(out.no, r)
+		}
+	}
+	return out, true
 }
 
 // Kept is what came of asking for promises.
 type Kept struct {
-	By     map[record.ID][]sharefs.PeerID // who promised
-	Asked  []sharefs.PeerID               // all that were
-	Silent []sharefs.PeerID               // those of them that did not answer
+	By     map[record.ID][]sharefs.PeerID                // who promised
+	Asked  []sharefs.PeerID                              // all that were
+	Silent []sharefs.PeerID                              // those of them that did not answer
+	No     map[sharefs.PeerID]map[record.ID]wire.Refusal // why others of them do not promise some of the versions; older peers do not say
+}
+
+// heard takes what a peer answered.
+func (k *Kept) heard(of sharefs.PeerID, a answer) {
+	k.Silent = slices.DeleteFunc(k.Silent, func(id sharefs.PeerID) bool { return id == of })
+	for _, id := range a.yes {
+		k.By[id] = append(k.By[id], of)
+	}
+	for _, r := range a.no {
+		if k.No[of] == nil {
+			k.No[of] = map[record.ID]wire.Refusal{}
+		}
+		k.No[of][r.Version] = r
+	}
 }
 
 // enough reports whether so many promised each of some versions.
@@ -161,12 +189,12 @@ func MayKeep(policy trust.Policy, id sharefs.PeerID) bool {
 func (x *Exchange) Keep(ctx context.Context, versions []record.ID, least int, but ...sharefs.PeerID) (k Kept) {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	type answer struct {
-		of  sharefs.PeerID
-		yes []record.ID
-		ok  bool
+	type one struct {
+		of sharefs.PeerID
+		answer
+		ok bool
 	}
-	answers := make(chan answer)
+	answers := make(chan one)
 	policy := x.cfg.Policy()
 	for _, p := range x.all() {
 		if !MayKeep(policy, p.id) || slices.Contains(k.Asked, p.id) || slices.Contains(but, p.id) {
@@ -177,9 +205,9 @@ func (x *Exchange) Keep(ctx context.Context, versions []record.ID, least int, bu
 			continue
 		}
 		wait := func() {
-			yes, ok := p.await(ctx, n, c, versions)
+			out, ok := p.await(ctx, n, c, versions)
 			select {
-			case answers <- answer{p.id, yes, ok}:
+			case answers <- one{p.id, out, ok}:
 			case <-ctx.Done():
 			}
 		}
@@ -187,15 +215,12 @@ func (x *Exchange) Keep(ctx context.Context, versions []record.ID, least int, bu
 			k.Asked = append(k.Asked, p.id)
 		}
 	}
-	k.By, k.Silent = map[record.ID][]sharefs.PeerID{}, slices.Clone(k.Asked)
+	k.By, k.No, k.Silent = map[record.ID][]sharefs.PeerID{}, map[sharefs.PeerID]map[record.ID]wire.Refusal{}, slices.Clone(k.Asked)
 	for left := len(k.Asked); left > 0 && !k.enough(versions, least); left-- {
 		select {
 		case a := <-answers:
 			if a.ok {
-				k.Silent = slices.DeleteFunc(k.Silent, func(id sharefs.PeerID) bool { return id == a.of })
-			}
-			for _, id := range a.yes {
-				k.By[id] = append(k.By[id], a.of)
+				k.heard(a.of, a.answer)
 			}
 		case <-ctx.Done():
 			return k
@@ -217,11 +242,11 @@ func (x *Exchange) Release(ctx context.Context, from sharefs.PeerID, versions []
 	if err != nil {
 		return nil, err
 	}
-	yes, ok := p.await(ctx, n, c, versions)
+	out, ok := p.await(ctx, n, c, versions)
 	if !ok {
 		return nil, &sharefs.Error{Op: op, Kind: sharefs.KindUnreachable, Detail: "it is connected, and does not answer"}
 	}
-	return yes, nil
+	return out.yes, nil
 }
 
 // releaser returns a session over which a peer can be asked to release this host.
@@ -253,28 +278,34 @@ func (x *Exchange) Releases(id sharefs.PeerID) error {
 	return err
 }
 
-// asked has a question answered, beside the work. Reply makes the answer of what do returns.
-func (p *peer) asked(kind int, do func() []record.ID, reply func([]record.ID) []byte) {
+// asked has a question answered, beside the work. What do returns is sent, its last message counts as the answer; busy is what is sent where nobody is there to do it.
+func (p *peer) asked(kind int, do func() [][]byte, busy [][]byte) {
 	p.mu.Lock()
-	busy := &p.keeps.working[kind]
-	may := do != nil && *busy < mostKeeps
+	working := &p.keeps.working[kind]
+	may := do != nil && *working < mostKeeps
 	if may {
-		*busy++
+		*working++
 	}
 	p.mu.Unlock()
-	answer := func(yes []record.ID, done *int) {
+	send := func(messages [][]byte, done *int) {
 		p.mu.Lock()
-		p.keeps.out = append(p.keeps.out, outgoing{reply(yes), done})
+		for i, m := range messages {
+			out := outgoing{message: m}
+			if i == len(messages)-1 {
+				out.done = done
+			}
+			p.keeps.out = append(p.keeps.out, out)
+		}
 		p.mu.Unlock()
 		poke(p.poke)
 	}
 	if !may {
-		answer(nil, nil)
+		send(busy, nil)
 		return
 	}
-	if !p.x.spawn(func() { answer(do(), busy) }) {
+	if !p.x.spawn(func() { send(do(), working) }) {
 		p.mu.Lock()
-		*busy--
+		*working--
 		p.mu.Unlock()
 	}
 }
@@ -290,11 +321,17 @@ func (p *peer) askedToKeep(m *wire.Keep) {
 	if !p.hearsAnswers() {
 		return
 	}
-	var do func() []record.ID
-	if p.x.cfg.Keep != nil {
-		do = func() []record.ID { return p.x.cfg.Keep(p.id, m.Versions) }
+	reply := func(yes []record.ID, no []wire.Refusal) (messages [][]byte) {
+		if len(no) > 0 {
+			messages = append(messages, wire.UnkeptMessage(wire.Unkept{Number: m.Number, Why: no}))
+		}
+		return append(messages, wire.KeptMessage(wire.Kept{Number: m.Number, Versions: yes}))
 	}
-	p.asked(0, do, func(yes []record.ID) []byte { return wire.KeptMessage(wire.Kept{Number: m.Number, Versions: yes}) })
+	var do func() [][]byte
+	if p.x.cfg.Keep != nil {
+		do = func() [][]byte { return reply(p.x.cfg.Keep(p.id, m.Versions)) }
+	}
+	p.asked(0, do, reply(nil, nil)) // without reasons, which whoever asks too much and reads nothing would have kept here
 }
 
 // askedToRelease answers who asks whether its promises are relied on still.
@@ -308,14 +345,24 @@ func (p *peer) askedToRelease(m *wire.Release) error {
 	if !p.hearsAnswers() {
 		return nil
 	}
-	var do func() []record.ID
-	if p.x.cfg.Release != nil {
-		do = func() []record.ID { return p.x.cfg.Release(p.id, m.Versions, m.Instead) }
+	reply := func(yes []record.ID) [][]byte {
+		return [][]byte{wire.ReleasedMessage(wire.Released{Number: m.Number, Versions: yes})}
 	}
-	p.asked(1, do, func(yes []record.ID) []byte {
-		return wire.ReleasedMessage(wire.Released{Number: m.Number, Versions: yes})
-	})
+	var do func() [][]byte
+	if p.x.cfg.Release != nil {
+		do = func() [][]byte { return reply(p.x.cfg.Release(p.id, m.Versions, m.Instead)) }
+	}
+	p.asked(1, do, reply(nil))
 	return nil
+}
+
+// refusals takes why a peer does not promise something, before its answer. That of a question that nobody asked is passed over.
+func (p *peer) refusals(m *wire.Unkept) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if q, ok := p.keeps.waiting[m.Number]; ok && q.kind == wire.KindKept {
+		q.no = m.Why
+	}
 }
 
 // answered takes an answer. One that nobody asked for is passed over.
@@ -324,7 +371,7 @@ func (p *peer) answered(kind wire.Kind, number uint32, versions []record.ID) {
 	defer p.mu.Unlock()
 	if q, ok := p.keeps.waiting[number]; ok && q.kind == kind {
 		delete(p.keeps.waiting, number)
-		q.c <- versions
+		q.c <- answer{versions, q.no}
 	}
 }
 

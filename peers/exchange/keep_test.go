@@ -151,7 +151,7 @@ func TestQuestionsOfWhoMayNotRead(t *testing.T) {
 		return ids
 	}
 	a := newAlone(t, Limits{}, func(c *Config) {
-		c.Keep = asked
+		c.Keep = func(peer sharefs.PeerID, ids []record.ID) ([]record.ID, []wire.Refusal) { return asked(peer, ids), nil }
 		c.Release = func(peer sharefs.PeerID, ids []record.ID, _ bool) []record.ID { return asked(peer, ids) }
 	})
 	o := a.meet(far, trust.Paired)
@@ -239,6 +239,91 @@ func TestAskingForPromisesWaitsForNobodyInVain(t *testing.T) {
 	silent.Store(true)
 	want(ask(1, ids[:1]), ids[:1], near)
 	want(ask(2, ids), ids, near)
+	if err := a.blame(far); err != nil {
+		t.Error(err)
+	}
+}
+
+// Who is asked for promises says why not, before the answer, and says nothing more than the answer where there is no reason.
+func TestSayingWhyNotPromised(t *testing.T) {
+	leakCheck(t)
+	yes, no := record.ID{1}, wire.Refusal{Version: record.ID{2}, Reason: wire.RefusedBudget, Missing: 4711}
+	a := newAlone(t, Limits{}, func(c *Config) {
+		c.Keep = func(peer sharefs.PeerID, ids []record.ID) ([]record.ID, []wire.Refusal) {
+			if len(ids) == 1 {
+				return ids, nil
+			}
+			return []record.ID{yes}, []wire.Refusal{no}
+		}
+	})
+	o := a.meet(far, trust.Read)
+	o.helloOf(1, 2)
+	next := func() wire.Message {
+		t.Helper()
+		for {
+			switch m := o.next().(type) {
+			case *wire.Unkept, *wire.Kept:
+				return m
+			case nil:
+				t.Fatal("it ended")
+			}
+		}
+	}
+	ask := func(number uint32, ids ...record.ID) {
+		t.Helper()
+		if err := o.send(wire.KeepMessage(wire.Keep{Number: number, Versions: ids})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask(7, yes, no.Version)
+	if m, ok := next().(*wire.Unkept); !ok || m.Number != 7 || !slices.Equal(m.Why, []wire.Refusal{no}) {
+		t.Errorf("%+v", m)
+	}
+	if m, ok := next().(*wire.Kept); !ok || m.Number != 7 || !slices.Equal(m.Versions, []record.ID{yes}) {
+		t.Errorf("%+v", m)
+	}
+	ask(8, yes)
+	if m, ok := next().(*wire.Kept); !ok || m.Number != 8 || !slices.Equal(m.Versions, []record.ID{yes}) {
+		t.Errorf("%+v", m)
+	}
+}
+
+// Who asks hears of the reasons for what he asked for and was not promised, of that question alone, once each; one who says none, as an older peer, has none.
+func TestHearingWhyNotPromised(t *testing.T) {
+	leakCheck(t)
+	a := newAlone(t, Limits{})
+	one, two := a.meet(far, trust.Write), a.meet(near, trust.Write)
+	one.helloOf(1, 2)
+	two.helloOf(1, 2)
+	ids := []record.ID{{1}, {2}, {3}}
+	refusal := func(n byte, missing uint64) wire.Refusal {
+		return wire.Refusal{Version: record.ID{n}, Reason: wire.RefusedBudget, Missing: missing}
+	}
+	result := make(chan Kept, 1)
+	go func() { result <- a.Keep(t.Context(), ids, 2) }()
+	m, other := until[*wire.Keep](one), until[*wire.Keep](two)
+	for _, message := range [][]byte{
+		wire.UnkeptMessage(wire.Unkept{Number: m.Number + 1, Why: []wire.Refusal{refusal(2, 1)}}),
+		wire.UnkeptMessage(wire.Unkept{Number: m.Number, Why: []wire.Refusal{refusal(1, 2), refusal(2, 3), refusal(2, 4), refusal(9, 5)}}),
+		wire.KeptMessage(wire.Kept{Number: m.Number, Versions: ids[:1]}),
+		wire.UnkeptMessage(wire.Unkept{Number: m.Number, Why: []wire.Refusal{refusal(3, 6)}}), // too late
+	} {
+		if err := one.send(message); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := two.send(wire.KeptMessage(wire.Kept{Number: other.Number})); err != nil {
+		t.Fatal(err)
+	}
+	k := <-result
+	if got := k.No[far]; len(got) != 1 || got[ids[1]] != refusal(2, 3) || len(k.No[near]) != 0 || len(k.Silent) != 0 || !slices.Equal(k.By[ids[0]], []sharefs.PeerID{far}) {
+		t.Errorf("%+v", k)
+	}
+	for n := range uint32(2 * controlBurst) { // that nobody waits for
+		if err := one.send(wire.UnkeptMessage(wire.Unkept{Number: n, Why: []wire.Refusal{refusal(1, 1)}})); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := a.blame(far); err != nil {
 		t.Error(err)
 	}

@@ -328,6 +328,9 @@ func (p *peer) listen(ctx context.Context, c net.Conn) error {
 				return err
 			}
 			continue
+		case *wire.Unkept:
+			p.refusals(m)
+			continue
 		case *wire.Kept:
 			p.answered(wire.KindKept, m.Number, m.Versions)
 			continue

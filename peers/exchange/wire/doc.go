@@ -22,6 +22,7 @@
 //	13  kept      4 number, versions                          who grants: answers keep
 //	14  release   4 number, 1 instead, versions               who grants, from version 2 on: asks who relies on them no more
 //	15  released  4 number, versions                          who grants, from version 2 on: answers release
+//	128 unkept    4 number, refusals                          who grants: why it does not keep some, before the kept of that number
 //	chunk stream
 //	16  want      versions with ids                           who opened it
 //	17  chunks    one answer for each id, in order            who serves it
@@ -62,7 +63,8 @@ const (
 	KindReleased Kind = 15
 	KindWant     Kind = 16
 	KindChunks   Kind = 17
-	kindSkipped  Kind = 128 // from here on
+	KindUnkept   Kind = 128
+	kindSkipped  Kind = 128 // those from here on that are not known
 )
 
 // Bounds of what messages hold.
@@ -81,6 +83,8 @@ const (
 	maxBatch = 256 << 10 // bytes of a batch without its records
 	maxSkip  = 1 << 20
 	headSize = 4 + 1
+
+	refusalSize = 32 + 1 + 8
 )
 
 // LogID names a log of records: 16 random bytes, made with it.
@@ -150,6 +154,35 @@ type Kept struct {
 	Versions []record.ID
 }
 
+// Unkept says why some of the versions that the Keep of that number asked for are not promised. The Kept follows.
+type Unkept struct {
+	Number uint32
+	Why    []Refusal
+}
+
+// Refusal says why a version is not promised.
+type Refusal struct {
+	Version record.ID
+	Reason  Reason
+	Missing uint64 // with RefusedBudget, and RefusedDisk where it is known: bytes of room that are missing
+}
+
+// Reason is why a host does not promise to keep a content. Later ones than these are as RefusedOther.
+type Reason uint8
+
+// The reasons.
+const (
+	RefusedOther   Reason = 0
+	RefusedVersion Reason = 1 // its tree does not show that version
+	RefusedLevel   Reason = 2 // nor can it, for what the asking host writes does not count there
+	RefusedMissing Reason = 3 // not all of it is there: it relies on others for it
+	RefusedCache   Reason = 4 // it has a budget, and has not pinned the file
+	RefusedBudget  Reason = 5 // its budget has no room for the copy that the promise takes beside the file
+	RefusedDisk    Reason = 6 // nor has its disk
+	RefusedLetting Reason = 7 // it is about to free the content, too
+	RefusedBusy    Reason = 8 // the file is being changed there: it can be asked again
+)
+
 // Release asks which of the versions that the sender promised to keep the receiver does not rely on any more, and Released answers the one of that number with those.
 type Release struct {
 	Number   uint32
@@ -213,6 +246,7 @@ func (*Here) kind() Kind     { return KindHere }
 func (*Bye) kind() Kind      { return KindBye }
 func (*Keep) kind() Kind     { return KindKeep }
 func (*Kept) kind() Kind     { return KindKept }
+func (*Unkept) kind() Kind   { return KindUnkept }
 func (*Release) kind() Kind  { return KindRelease }
 func (*Released) kind() Kind { return KindReleased }
 func (*Want) kind() Kind     { return KindWant }
@@ -239,6 +273,8 @@ func most(k Kind) int {
 		return 32 * MaxHere
 	case KindKeep, KindKept, KindReleased:
 		return 4 + 32*MaxKeep
+	case KindUnkept:
+		return 4 + refusalSize*MaxKeep
 	case KindRelease:
 		return 5 + 32*MaxKeep
 	case KindBye:

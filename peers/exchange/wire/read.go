@@ -42,7 +42,7 @@ func (r *Reader) Next() (Message, error) {
 		if err != nil {
 			return nil, err
 		}
-		if k >= kindSkipped {
+		if k >= kindSkipped && k != KindUnkept {
 			continue
 		}
 		m, err := Decode(k, body)
@@ -110,6 +110,8 @@ func Decode(k Kind, body []byte) (Message, error) {
 		m = &Keep{d.u32(), d.here().Versions}
 	case KindKept:
 		m = &Kept{d.u32(), d.here().Versions}
+	case KindUnkept:
+		m = &Unkept{d.u32(), d.refusals()}
 	case KindRelease:
 		m = &Release{d.u32(), d.flag(), d.here().Versions}
 	case KindReleased:
@@ -323,6 +325,13 @@ func (d *decoder) here() *Here {
 		m.Versions = append(m.Versions, d.id())
 	}
 	return m
+}
+
+func (d *decoder) refusals() (list []Refusal) {
+	for d.err == nil && len(d.b) > 0 {
+		list = append(list, Refusal{d.id(), Reason(d.u8()), d.u64()})
+	}
+	return list
 }
 
 func (d *decoder) want() *Want {

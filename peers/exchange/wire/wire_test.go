@@ -128,6 +128,8 @@ func cases(t testing.TB) map[string]struct {
 		"here":     {sent(t, HereMessage([]record.ID{id1, id2}), nil), "00000041" + "0a" + x32("01") + x32("02"), &Here{[]record.ID{id1, id2}}},
 		"keep":     {sent(t, KeepMessage(Keep{258, []record.ID{id1, id2}}), nil), "00000045" + "0c" + "00000102" + x32("01") + x32("02"), &Keep{258, []record.ID{id1, id2}}},
 		"kept":     {sent(t, KeptMessage(Kept{258, []record.ID{id2}}), nil), "00000025" + "0d" + "00000102" + x32("02"), &Kept{258, []record.ID{id2}}},
+		"unkept": {sent(t, UnkeptMessage(Unkept{258, []Refusal{{id1, RefusedBudget, 259}, {id2, 200, 0}}}), nil),
+			"00000057" + "80" + "00000102" + x32("01") + "05" + "0000000000000103" + x32("02") + "c8" + "0000000000000000", &Unkept{258, []Refusal{{id1, RefusedBudget, 259}, {id2, 200, 0}}}},
 		"release": {sent(t, ReleaseMessage(Release{258, true, []record.ID{id1, id2}}), nil), "00000046" + "0e" + "00000102" + "01" + x32("01") + x32("02"),
 			&Release{258, true, []record.ID{id1, id2}}},
 		"release alone": {sent(t, ReleaseMessage(Release{1, false, []record.ID{id1}}), nil), "00000026" + "0e" + "00000001" + "00" + x32("01"), &Release{1, false, []record.ID{id1}}},
@@ -223,6 +225,9 @@ func TestMalformedMessages(t *testing.T) {
 		"ack: long":                               {body(KindAck, x16("a1"), "000000000000000100"), sharefs.KindInvalid},
 		"keep: a part of an id":                   {body(KindKeep, "00000001", x32("01"), "02"), sharefs.KindInvalid},
 		"kept: no number":                         {body(KindKept, "000001"), sharefs.KindInvalid},
+		"unkept: a part of a refusal":             {body(KindUnkept, "00000001", x32("01"), "05", "00000000000001"), sharefs.KindInvalid},
+		"unkept: no number":                       {body(KindUnkept, "000001"), sharefs.KindInvalid},
+		"unkept: too many":                        {finish(append(begin(KindUnkept, 0), make([]byte, 4+41*(MaxKeep+1))...)), sharefs.KindInvalid},
 		"release: a part of an id":                {body(KindRelease, "00000001", "00", x32("01"), "02"), sharefs.KindInvalid},
 		"release: neither yes nor no":             {body(KindRelease, "00000001", "02", x32("01")), sharefs.KindInvalid},
 		"release: too many":                       {finish(append(begin(KindRelease, 0), make([]byte, 5+32*(MaxKeep+1))...)), sharefs.KindInvalid},
@@ -378,6 +383,8 @@ func encode(t testing.TB, m Message, plain trust.Plain) []byte {
 		message = KeepMessage(*m)
 	case *Kept:
 		message = KeptMessage(*m)
+	case *Unkept:
+		message = UnkeptMessage(*m)
 	case *Release:
 		message = ReleaseMessage(*m)
 	case *Released:

@@ -35,7 +35,7 @@ func (w *Writer) Send(e trust.Envelope) error {
 // permitted reports whether a message tells something of a share, so that a permission must have been given for it.
 func permitted(k Kind) bool {
 	switch k {
-	case KindRing, KindSeen, KindOffer, KindItems, KindHere, KindKeep, KindKept, KindRelease, KindReleased, KindChunks:
+	case KindRing, KindSeen, KindOffer, KindItems, KindHere, KindKeep, KindKept, KindUnkept, KindRelease, KindReleased, KindChunks:
 		return true
 	}
 	return false
@@ -71,6 +71,17 @@ func KeepMessage(m Keep) []byte { return keepMessage(KindKeep, m.Number, m.Versi
 
 // KeptMessage answers a Keep.
 func KeptMessage(m Kept) []byte { return keepMessage(KindKept, m.Number, m.Versions) }
+
+// UnkeptMessage says why at most MaxKeep versions are not promised.
+func UnkeptMessage(m Unkept) []byte {
+	b := binary.BigEndian.AppendUint32(begin(KindUnkept, 4+refusalSize*len(m.Why)), m.Number)
+	for i := range m.Why {
+		r := &m.Why[i]
+		b = append(append(b, r.Version[:]...), byte(r.Reason))
+		b = binary.BigEndian.AppendUint64(b, r.Missing)
+	}
+	return finish(b)
+}
 
 // ReleaseMessage asks which of at most MaxKeep versions are not relied on any more, ReleasedMessage answers with those.
 func ReleaseMessage(m Release) []byte {
