@@ -13,6 +13,7 @@ type CtlFile struct {
 	Name  string
 	Mode  uint32                  // permission bits; the file belongs to who mounted
 	Read  func() []byte           // what the file holds, asked for at each open; nil: it cannot be read
+	Own   func() []byte           // what it holds for who may be told of everybody; nil: the same
 	Write func(line string) error // takes one whole write(2); its error goes to the writer. nil: it cannot be written
 }
 

@@ -18,7 +18,7 @@ import (
 func (d *Daemon) ctlFiles() []fs.CtlFile {
 	return append([]fs.CtlFile{
 		{Name: "status", Mode: 0o444, Read: func() []byte { return []byte(d.status().Text(time.Now())) }},
-		{Name: "status.json", Mode: 0o444, Read: func() []byte { return d.status().JSON() }},
+		{Name: "status.json", Mode: 0o444, Read: func() []byte { return d.status().JSON() }, Own: func() []byte { return d.wholeStatus().JSON() }},
 		d.metricsFile(),
 		{Name: "check", Mode: 0o400, Read: d.check},
 		{Name: "jobs", Mode: 0o400, Read: d.readJobs},

@@ -104,6 +104,16 @@ func (d *Daemon) peersStatus() *status.Peers {
 	return s
 }
 
+// wholeStatus is the status with all that who may see peers is told of them. Nobody is asked for it whether he is still there.
+func (d *Daemon) wholeStatus() *status.Status {
+	s := d.status()
+	if s.Peers != nil && d.peers.hub != nil {
+		sync := d.travel.sync()
+		s.Peers.All, s.Peers.Sync = d.allPeers(), &sync
+	}
+	return s
+}
+
 // peersFiles are the files of .share/ctl about peers.
 func (d *Daemon) peersFiles() []fs.CtlFile {
 	return []fs.CtlFile{

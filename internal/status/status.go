@@ -55,7 +55,7 @@ type Peers struct {
 	Error     string `json:"error,omitempty"`     // why it cannot be
 	// Sync tells how far this host and its peers are with what they write; none: there is no such thing.
 	Sync *report.Sync `json:"sync,omitempty"`
-	// All is each of them, in what sharefs status --json tells who may see peers; status.json, which everybody may read, leaves it out.
+	// All is each of them, for who may see peers.
 	All []report.Peer `json:"all,omitempty"`
 	// Backups are what is wrong with those that peers keep; empty when all is well, or a peer is away for less than a day.
 	Backups []string `json:"backup_troubles,omitempty"`
