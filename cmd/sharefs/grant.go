@@ -11,8 +11,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sharefs"
 	"sharefs/internal/client"
 	"sharefs/internal/term"
+	"sharefs/peers/record"
 	"sharefs/peers/report"
 	"sharefs/peers/trust"
 )
@@ -76,10 +78,14 @@ for devices of your own.
 				if ask["path"], err = m.FromRoot(args[2]); err != nil {
 					return err
 				}
+				if err := travels(ask["path"]); err != nil && !inherit {
+					return err
+				}
 				if ask["path"] != "" {
 					where = "at " + term.Quote(ask["path"])
 				}
 			}
+			before, id, _ := policyOf(m, args[0]) // whether there is such a peer the mount says
 			if _, err := m.AskPeers("peer-grant", ask); err != nil {
 				return err
 			}
@@ -87,9 +93,14 @@ for devices of your own.
 				return a.writePeer(m, "", args[0])
 			}
 			if inherit {
-				return a.printf("%s has no rule %s any more; what counts there: sharefs trust explain %s PATH\n", term.Quote(args[0]), where, term.Quote(args[0]))
+				err = a.printf("%s has no rule %s any more; what counts there: sharefs trust explain %s PATH\n", term.Quote(args[0]), where, term.Quote(args[0]))
+			} else {
+				err = a.printf("%s has the level %s %s.\n", term.Quote(args[0]), args[1], where)
 			}
-			if err := a.printf("%s has the level %s %s.\n", term.Quote(args[0]), args[1], where); err != nil {
+			if err == nil {
+				err = a.sayWhatItKnows(m, args[0], id, before)
+			}
+			if err != nil || inherit {
 				return err
 			}
 			if err := a.sayWhatIsBelow(m, args[0], args[1], ask["path"]); err != nil {
@@ -112,6 +123,14 @@ for devices of your own.
 	}
 	a.withPurge(cmd)
 	return cmd
+}
+
+// travels refuses what no rule is about.
+func travels(path string) error {
+	if first, _, _ := strings.Cut(path, "/"); first != record.ControlDir {
+		return nil
+	}
+	return &sharefs.Error{Path: term.Quote(path), Kind: sharefs.KindInvalid, Detail: "nothing in " + record.ControlDir + " is ever sent to a peer, or taken of one: name files of the share"}
 }
 
 // Of a peer that is not connected it is said so at once, but of one that was paired no longer than lately ago, which has as long as firstPatience to connect: and where both hosts dial, the

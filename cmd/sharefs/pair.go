@@ -143,7 +143,7 @@ func (a *app) pairID(m *client.Mount) error {
 		return err
 	}
 	if len(r.Addresses) == 0 {
-		return a.printf("It listens nowhere yet; pairing begins that.\n")
+		return a.printf("It listens nowhere; pairing begins that, but where the mount was told listen=off.\n")
 	}
 	return a.printf("at %s\n", term.Clean(strings.Join(r.Addresses, ", ")))
 }

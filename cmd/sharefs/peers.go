@@ -131,6 +131,7 @@ backup that is kept for it, sharefs peers forget removes it.`,
 			if err != nil {
 				return err
 			}
+			could, id, _ := policyOf(m, args[0])
 			if _, err := m.AskPeers("peer-replace", map[string]string{"peer": args[0], "by": args[1]}); err != nil {
 				return err
 			}
@@ -155,8 +156,11 @@ backup that is kept for it, sharefs peers forget removes it.`,
 					Replaced string `json:"replaced"`
 				}{fresh, kept.Name})
 			}
-			return a.printf("The key of %s is revoked, and it is called %s from now on; %s has its name now, with the level %s: what the lost one was granted does not pass on.\n",
-				term.Clean(lost.Name), term.Clean(kept.Name), term.Quote(args[1]), term.Clean(fresh.Level))
+			if err := a.printf("The key of %s is revoked, and it is called %s from now on; %s has its name now, with the level %s: what the lost one was granted does not pass on.\n",
+				term.Clean(lost.Name), term.Clean(kept.Name), term.Quote(args[1]), term.Clean(fresh.Level)); err != nil {
+				return err
+			}
+			return a.sayWhatItKnows(m, kept.Name, id, could)
 		},
 	}
 }
@@ -177,15 +181,28 @@ func (a *app) peerCommand(use, short, long, verb, key, done string) *cobra.Comma
 				ask[key] = args[1]
 				say = append(say, term.Quote(args[1]))
 			}
+			before, id, _ := policyOf(m, args[0]) // whether there is such a peer the mount says
 			if _, err := m.AskPeers(verb, ask); err != nil {
 				return err
 			}
 			if a.json {
 				return a.writePeer(m, ask["name"], args[0])
 			}
-			return a.printf(done, say...)
+			if err := a.printf(done, say...); err != nil {
+				return err
+			}
+			return a.sayWhatItKnows(m, args[0], id, before)
 		},
 	}
+}
+
+// sayWhatItKnows says what becomes of what a peer has, and of what is new, if there is something that it could read before and may not any more.
+func (a *app) sayWhatItKnows(m *client.Mount, name string, id sharefs.PeerID, before trust.Policy) error {
+	if now, _, _ := policyOf(m, id.String()); !before.Narrows(id, now) { // of one that is forgotten: nothing
+		return nil
+	}
+	return a.printf("What it has received it knows for ever. What is new here is kept under another share key, which it is not given;\n"+
+		"other hosts that trust %s still pass on to it what they have: take it back from it on each of them.\n", term.Quote(name))
 }
 
 // writePeer writes what is known of a peer now, by its new name if it has one; of one that is forgotten that name alone.
@@ -253,7 +270,7 @@ func (a *app) listPeers(all []report.Peer) error {
 			if p.Silent {
 				silent = fmt.Sprintf(", silent for %s", term.Span(time.Since(p.Heard).Round(time.Second)))
 			}
-			state = fmt.Sprintf("connected for %s%s, %s, %.1f ms", term.Span(time.Since(p.Since).Round(time.Second)), silent, term.Clean(p.Path), p.RTTMS)
+			state = fmt.Sprintf("connected for %s%s, %s, %.1f ms", term.Span(time.Since(p.Since)), silent, term.Clean(p.Path), p.RTTMS)
 			if p.Error != "" {
 				state += "; " + term.Clean(p.Error)
 			}
@@ -312,6 +329,9 @@ func (a *app) trust() *cobra.Command {
 				return err
 			}
 			path, err := m.FromRoot(args[1])
+			if err == nil {
+				err = travels(path)
+			}
 			if err != nil {
 				return err
 			}

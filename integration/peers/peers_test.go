@@ -179,7 +179,7 @@ func TestPairByLinkAndWhatFollows(t *testing.T) {
 	if out := a.must("peers"); out != "This store is paired with nobody. sharefs pair begins it.\n" || len(a.peers()) != 0 {
 		t.Errorf("%s", out)
 	}
-	if out := a.must("pair", "--id"); !strings.Contains(out, "listens nowhere yet") {
+	if out := a.must("pair", "--id"); !strings.Contains(out, "listens nowhere; pairing begins that") {
 		t.Errorf("a store without peers: %s", out)
 	}
 	pairByLink(t, a, b)
@@ -273,7 +273,8 @@ func TestGrantsRightBehindAPairing(t *testing.T) {
 	mounttest.WaitFor(t, "the end of the connection", func() bool { return !a.peer("bert").Connected })
 	for _, c := range []struct{ level, more string }{
 		{"read", "It is not connected at present. Its files come here once it is, and has granted this host read or more, too: if it has not, sharefs grant anna LEVEL, there.\n"},
-		{"paired", ""},
+		{"paired", "What it has received it knows for ever. What is new here is kept under another share key, which it is not given;\nother hosts that trust bert still pass on to it what they have: take it back from it on each of them.\n"},
+		{"blocked", ""},
 	} {
 		if out := a.must("grant", "bert", c.level); out != "bert has the level "+c.level+" everywhere.\n"+c.more {
 			t.Errorf("%s", out)

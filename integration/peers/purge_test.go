@@ -35,7 +35,7 @@ func TestPurge(t *testing.T) {
 	if p := a.peer("bert"); p.Level != "write" {
 		t.Errorf("a dry run: %+v", p)
 	}
-	if out := a.must("revoke", "bert", "--purge"); !strings.Contains(out, "bert is blocked.") || !strings.Contains(out, "3 changes") {
+	if out := a.must("revoke", "bert", "--purge"); !strings.Contains(out, "bert is blocked.\nWhat it has received it knows for ever.") || !strings.Contains(out, "3 changes") {
 		t.Errorf("%s", out)
 	}
 	if tree, err := a.tree(); err != nil || !maps.Equal(tree, before) {

@@ -140,6 +140,8 @@ func TestCalledWrongly(t *testing.T) {
 		{1, `there is none for "dir"`, call("grant", "bert", "inherit", "dir")},
 		{1, "lies outside of the mount", call("grant", "bert", "read", "/proc/self/comm")},
 		{1, "without . and ..", call("grant", "bert", "read", "../x")},
+		{1, "nothing in .share is ever sent", call("grant", "bert", "read", ".share/ctl")},
+		{1, "nothing in .share is ever sent", call("trust", "explain", "bert", "/.share")},
 		{1, "the root itself is /", call("grant", "bert", "read", ".")},
 		{1, "is not closed", call("grant", "bert", "read", "[")},
 		{1, unknown, call("grant", "nobody", "write", "--purge", "-n")},

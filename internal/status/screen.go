@@ -29,7 +29,7 @@ func (s *Status) Screen(peers []report.Peer, now time.Time, width int) string {
 	if s.Mount.ReadOnly {
 		mode = ", read-only"
 	}
-	line("ShareFS", "%s, process %d, mounted for %s%s", s.Version, s.PID, term.Span(now.Sub(s.Started).Round(time.Second)), mode)
+	line("ShareFS", "%s, process %d, mounted for %s%s", s.Version, s.PID, term.Span(now.Sub(s.Started)), mode)
 	for i, part := range fold([]string{term.Quote(s.Mount.Point), "its store is " + term.Quote(s.Mount.Store)}, width-labels) {
 		line([]string{"Mount", ""}[i], "%s", part)
 	}
@@ -170,7 +170,7 @@ func peerTable(peers []report.Peer, now time.Time, width int) (lines []string) {
 
 // span is a time in one unit.
 func span(d time.Duration) string {
-	words := strings.Fields(term.Span(d.Round(time.Second)))
+	words := strings.Fields(term.Span(d))
 	return strings.Join(words[:min(2, len(words))], " ")
 }
 
