@@ -79,7 +79,9 @@ func (a *app) listConflicts(m *client.Mount, all []report.Conflict) error {
 			case s.ID == "":
 				where = "has not come yet"
 			default: // it is no version of what has the name, or its content has not come
-				where = term.Quote(c.Path+"@@"+s.Take) + ", which peers send when it is read"
+				if where = term.Quote(c.Path + "@@" + s.Take); s.Author != report.Here {
+					where += ", which peers send when it is read"
+				}
 			}
 			size, changed, live := "", "", ""
 			if s.Type == "file" && s.ID != "" {

@@ -133,6 +133,31 @@ func has(tree map[string]string, name, content string) bool {
 	return ok && strings.HasPrefix(what, "-") && strings.HasSuffix(what, " "+content)
 }
 
+// Where a directory has the name of a file, whoever wrote the file still reads it by itself, and is not told that others have to send it.
+func TestADirectoryHasTheNameOfAFile(t *testing.T) {
+	hs := hosts(t, "", "anna", "bert")
+	a, b := hs[0], hs[1]
+	a.do(os.Mkdir(a.Path("name"), 0o755))
+	b.write("name", "of bert")
+	b.Settled()
+	pairByLink(t, a, b)
+	a.must("grant", "bert", "write")
+	b.must("grant", "anna", "write")
+	for _, h := range hs {
+		mounttest.WaitFor(t, "the conflict on "+h.name, func() bool { return len(h.conflicts()) == 1 })
+	}
+	if out := a.must("conflicts"); !strings.Contains(out, "  name@@bert, which peers send when it is read\n") {
+		t.Errorf("%s", out)
+	}
+	a.Unmount()
+	if out := b.must("conflicts"); !strings.Contains(out, "  name@@here\n") {
+		t.Errorf("%s", out)
+	}
+	if text, err := os.ReadFile(b.Path("name@@here")); err != nil || string(text) != "of bert" {
+		t.Errorf("%s, %v", text, err)
+	}
+}
+
 // Files that both had before they met, each kept under its own share key: what is equal is no conflict, whatever its names in the records.
 func TestTheSameFilesBeforeTheyMet(t *testing.T) {
 	hs := hosts(t, "", "anna", "bert")
