@@ -34,6 +34,7 @@ type operations struct {
 	groups  map[actor]*op
 	named   map[actor]*op               // by the id of a process that said what it does
 	hosts   map[sharefs.PeerID]*op      // whose changes are made here
+	decided string                      // what is being decided on here about changes of other hosts; empty: nothing is known to be
 	unknown *op                         // what those do whose process cannot be told; it is never written down
 	total   int                         // see opTotal
 	all     map[*op]bool                // that have not ended
@@ -164,15 +165,27 @@ func (o *operations) enter(who Caller, proc process, label string, now time.Time
 // decision is the command of what was decided here about changes of other hosts: which version of several is the file, say.
 const decision = "sharefs, a decision about peers"
 
+// Decide says what is decided on about changes of other hosts, until end is called: what is done here meanwhile for this host itself is one operation, whose command that is.
+func (t *Tree) Decide(what string) (end func()) {
+	o := &t.ops
+	name := func(now string) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.decided = now
+		if p := o.hosts[t.cfg.Peer]; p != nil {
+			o.shut(p)
+		}
+	}
+	name(what)
+	return func() { name("") }
+}
+
 // OperateFor is [Tree.Operate] for a change that another host made, or that was decided on here, and that is done as a user without a process that asks for it.
 func (t *Tree) OperateFor(author sharefs.PeerID, uid uint32) Op {
 	if t.cfg.ReadOnly || author.IsZero() {
 		return Op{}
 	}
 	of := Operation{UID: uid, Author: author}
-	if author == t.cfg.Peer {
-		of = Operation{UID: uid, Command: decision}
-	}
 	o := &t.ops
 	now := time.Now()
 	t.mu.Lock()
@@ -182,6 +195,9 @@ func (t *Tree) OperateFor(author sharefs.PeerID, uid uint32) Op {
 		p.busy++
 		o.mu.Unlock()
 		return Op{t, p}
+	}
+	if author == t.cfg.Peer {
+		of = Operation{UID: uid, Command: cmp.Or(o.decided, decision)}
 	}
 	o.mu.Unlock()
 	p := o.start(of, now)

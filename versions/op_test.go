@@ -2,6 +2,7 @@ package versions
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -255,6 +256,33 @@ func TestNamedOperation(t *testing.T) {
 	all := endOps(t, tree)
 	if len(all) != 2 || all[0].Label != "undo 7" || all[0].Counts.Made != 1 || all[1].Label != "" {
 		t.Errorf("%+v", all)
+	}
+}
+
+// What is done for this host itself while something is decided on is an operation of that name; what is done before and behind it, and for others, is not.
+func TestOperationOfADecision(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	tree.cfg.Peer = sharefs.PeerID{1}
+	as := func(author sharefs.PeerID, name string) {
+		t.Helper()
+		op := tree.OperateFor(author, 0)
+		a, err := tree.Mkdir(sharefs.RootIno, name, 0o755, Caller{})
+		op.End(err, OpChange{Verb: OpMade, Ino: a.Ino, Parent: sharefs.RootIno, Name: name, Dir: true})
+		check(t, err)
+	}
+	as(tree.cfg.Peer, "before")
+	end := tree.Decide("sharefs accept bert")
+	as(tree.cfg.Peer, "a")
+	as(sharefs.PeerID{2}, "of another")
+	as(tree.cfg.Peer, "b")
+	end()
+	as(tree.cfg.Peer, "behind")
+	var got []string
+	for _, o := range endOps(t, tree) {
+		got = append(got, fmt.Sprintf("%s %d %v", o.Command, o.Counts.Made, o.Author == sharefs.PeerID{2}))
+	}
+	if want := []string{decision + " 1 false", " 1 true", "sharefs accept bert 2 false", decision + " 1 false"}; !slices.Equal(got, want) {
+		t.Errorf("%q, not %q", got, want)
 	}
 }
 

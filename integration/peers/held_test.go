@@ -106,6 +106,9 @@ func TestBulkRemovalsAreHeld(t *testing.T) {
 	if out := b.must("held"); out != "Nothing is held.\n" {
 		t.Error(out)
 	}
+	if !b.did("sharefs held reject anna") { // what is accepted is anna's
+		t.Errorf("no operation says so:\n%s", b.must("op", "log", "-n", "0"))
+	}
 }
 
 // What a peer with the level manage removes waits for nobody, and is brought back as a whole, on all hosts, by undoing what came from it.
@@ -139,4 +142,15 @@ func TestManageIsNotHeld(t *testing.T) {
 		b.must("undo", "--by", "anna")
 	}
 	alike(t, "what was removed", hs, whole)
+}
+
+// did reports whether a host lists an operation of a command.
+func (h *host) did(command string) bool {
+	h.t.Helper()
+	for line := range strings.Lines(h.must("op", "log", "-n", "0")) {
+		if strings.Contains(line, "  "+command+"  ") {
+			return true
+		}
+	}
+	return false
 }

@@ -150,6 +150,9 @@ func TestProposed(t *testing.T) {
 	if out, err := exec.Command("diff", "-r", "--no-dereference", a.Dir, a.Path(".share/peers/bert")).CombinedOutput(); err != nil {
 		t.Errorf("%s, %v", out, err)
 	}
+	if !a.did("sharefs accept bert") {
+		t.Errorf("no operation says so:\n%s", a.must("op", "log"))
+	}
 	// What was accepted is a change as any other.
 	b.write("d/edited", "later")
 	mounttest.WaitFor(t, "another proposal", func() bool { return whats(a.proposed()) == "changed d/edited" })

@@ -41,6 +41,9 @@ func TestPurge(t *testing.T) {
 	if tree, err := a.tree(); err != nil || !maps.Equal(tree, before) {
 		t.Errorf("as soon as it is said to be taken back: %v, %v", tree, err)
 	}
+	if !a.did("sharefs --purge of bert") {
+		t.Errorf("no operation says so:\n%s", a.must("op", "log"))
+	}
 	alike(t, "the tree without bert", []*host{a, c}, func(tree map[string]string) bool { return maps.Equal(tree, before) })
 	a.must("undo")
 	alike(t, "the tree with what bert did", []*host{a, c}, func(tree map[string]string) bool { return maps.Equal(tree, after) })

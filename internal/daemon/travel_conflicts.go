@@ -154,6 +154,7 @@ func (t *travel) resolve(path, take, of string) error {
 	if err := t.takesNothing(); err != nil {
 		return err
 	}
+	defer t.d.tree.Decide("sharefs resolve")()
 	if err := t.take(r, path, ids[0], ids[1:]...); err != nil {
 		return err
 	}
@@ -188,8 +189,10 @@ func (t *travel) settled(r *replica.Replica, path string) error {
 // carriedPatience is how long who decides about what peers did waits, without anything getting on, for what his own tree still lacks of that: a content that is elsewhere, a file that is open.
 const carriedPatience = time.Second
 
-// carried writes records down by do, has peers told, and waits until the tree is as they say, so that who has decided sees what he decided. What waits for something else comes later.
-func (t *travel) carried(r *replica.Replica, do func() error) error {
+// carried writes records down by do, has peers told, and waits until the tree is as they say, so that who has decided sees what he decided. What waits for something else comes later. What is
+// the command, as operations name it.
+func (t *travel) carried(r *replica.Replica, what string, do func() error) error {
+	defer t.d.tree.Decide("sharefs " + what)()
 	before, err := r.Due(nil)
 	if err != nil {
 		return err

@@ -65,11 +65,11 @@ func (t *travel) decideHeld(peer string, accept bool) error {
 	if err != nil {
 		return err
 	}
-	decide := r.RejectHeld
+	decide, what := r.RejectHeld, "held reject "
 	if accept {
-		decide = r.AcceptHeld
+		decide, what = r.AcceptHeld, "held accept "
 	}
-	return t.carried(r, func() error {
+	return t.carried(r, what+t.author(id), func() error {
 		_, err := decide(id)
 		return err
 	})

@@ -295,7 +295,7 @@ func (t *travel) accept(asked, peer string, p picked) error {
 	}
 	var taken []replica.Change
 	var left []replica.Left
-	if err := t.carried(r, func() (err error) {
+	if err := t.carried(r, "accept "+name, func() (err error) {
 		taken, left, err = r.Accept(id, p.has)
 		return err
 	}); err != nil {

@@ -30,7 +30,7 @@ func (t *travel) purge(peer string, dry bool) ([]report.Change, error) {
 	if dry {
 		err = purge()
 	} else {
-		err = t.carried(r, purge)
+		err = t.carried(r, "--purge of "+p.Name, purge)
 	}
 	out := []report.Change{}
 	for _, c := range list[:min(len(list), mostPurged)] {
