@@ -2,11 +2,14 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"sharefs"
 	"sharefs/internal/client"
 	"sharefs/internal/term"
 	"sharefs/peers/report"
@@ -96,6 +99,9 @@ func (a *app) listConflicts(m *client.Mount, all []report.Conflict) error {
 			return err
 		}
 	}
+	for _, line := range strangers(m, all) {
+		fmt.Fprintf(&b, "%s\n", line)
+	}
 	switch name, clean := mergeable(m, all); {
 	case clean:
 		fmt.Fprintf(&b, "Text can be merged: sharefs resolve %s --merge\n", name)
@@ -103,4 +109,32 @@ func (a *app) listConflicts(m *client.Mount, all []report.Conflict) error {
 		fmt.Fprintf(&b, "Text in which the same was changed in two ways can be merged in an editor: sharefs resolve %s --merge --edit\n", name)
 	}
 	return a.printf("%s", trimLines(b.String()))
+}
+
+// strangers says who those are that have a side and no name here, a line for each.
+func strangers(m *client.Mount, all []report.Conflict) (lines []string) {
+	of := map[string]*report.LeftOut{}
+	for i := range all {
+		for j := range all[i].Sides {
+			s := &all[i].Sides[j]
+			if id, err := sharefs.ParsePeerID(s.By); err == nil && s.Author == id.Short() {
+				of[s.By] = &report.LeftOut{ID: s.By}
+			}
+		}
+	}
+	if len(of) == 0 {
+		return nil
+	}
+	if s, err := m.Sync(); err == nil {
+		for i := range s.LeftOut {
+			if l := &s.LeftOut[i]; of[l.ID] != nil {
+				of[l.ID] = l
+			}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(of)) {
+		short, _, _ := strings.Cut(id, "-")
+		lines = append(lines, short+" is "+term.Clean(of[id].Who()))
+	}
+	return lines
 }

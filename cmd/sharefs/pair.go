@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +39,9 @@ func (a *app) pair() *cobra.Command {
                    find each other and show the same six digits. Compare them, and
                    say so on both.
   by hand          sharefs pair --id tells who and where this host is; on each give
-                   the id of the other one: sharefs pair ID [ADDRESS].
+                   the id of the other one: sharefs pair ID [ADDRESS]. Of one whose
+                   changes are left out here (sharefs peers) the first seven
+                   letters will do.
 
 A new peer has the level "paired": it learns this host's name and nothing else.
 sharefs grant gives it more: files travel once both have granted the other read or
@@ -87,10 +90,20 @@ more, and what one writes counts on the other with write.`,
 				}
 				return a.pairWait(m, asked, nil)
 			}
-			if _, err := sharefs.ParsePeerID(args[0]); err != nil {
-				return usage("%s is neither a link (sharefs:…) nor the id of a host: %w", term.Quote(args[0]), err)
+			id, at := args[0], args[1:]
+			if _, err := sharefs.ParsePeerID(id); err != nil {
+				l, e := stranger(m, id)
+				switch {
+				case e != nil:
+					return e
+				case l == nil:
+					return usage("%s is neither a link (sharefs:…) nor the id of a host: %w", term.Quote(id), err)
+				}
+				if id, name = l.ID, cmp.Or(name, l.MayBe); len(at) == 0 {
+					at = l.Addresses
+				}
 			}
-			asked, err := m.AskPeers("pair-add", map[string]string{"id": args[0], "name": name, "addresses": strings.Join(args[1:], " ")})
+			asked, err := m.AskPeers("pair-add", map[string]string{"id": id, "name": name, "addresses": strings.Join(at, " ")})
 			if err != nil {
 				return err
 			}
@@ -102,6 +115,25 @@ more, and what one writes counts on the other with write.`,
 	cmd.Flags().BoolVar(&noLAN, "no-lan", false, "Do not look around on the local network")
 	cmd.Flags().StringVar(&name, "name", "", "Call the host with ID by this `NAME`")
 	return cmd
+}
+
+// stranger returns the host whose id begins with a word, of those whose changes are left out here, as sharefs peers names them; nil: there is none.
+func stranger(m *client.Mount, word string) (*report.LeftOut, error) {
+	s, err := m.Sync()
+	if err != nil {
+		return nil, err
+	}
+	var fits []*report.LeftOut
+	for i := range s.LeftOut {
+		l := &s.LeftOut[i]
+		if id, err := sharefs.ParsePeerID(l.ID); err == nil && l.Stranger() && id.Begins(word) {
+			fits = append(fits, l)
+		}
+	}
+	if len(fits) != 1 {
+		return nil, nil
+	}
+	return fits[0], nil
 }
 
 func isLink(s string) bool {

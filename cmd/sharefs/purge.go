@@ -86,7 +86,7 @@ func (a *app) tellPurge(peer string, changes []report.Change, dry bool) error {
 	case dry:
 		fmt.Fprintf(&b, "Would take back what %s did: %s.\n", term.Quote(peer), what)
 	default:
-		fmt.Fprintf(&b, "What %s did is taken back: %s. sharefs undo does it again, once all of it is done here.\n", term.Quote(peer), what)
+		fmt.Fprintf(&b, "What %s did is taken back: %s. sharefs undo brings back what it did.\n", term.Quote(peer), what)
 	}
 	return a.printf("%s", b.String())
 }

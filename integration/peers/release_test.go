@@ -105,7 +105,7 @@ func TestAPromiseOfAnotherInstead(t *testing.T) {
 	mounttest.WaitFor(t, "carl is gone", func() bool { return !a.peer("carl").Connected && !b.peer("carl").Connected })
 	b.frees("f")
 	b.holdsFile("f", want) // as a cache, which goes without asking
-	a.says(true, []string{"this host promised bert", "too few other hosts"}, "free", "f")
+	a.says(true, []string{"this host promised bert", "nor do enough others"}, "free", "f")
 	c.Mount.Mount()
 	connected(t, a, c)
 	connected(t, b, c)

@@ -191,7 +191,7 @@ func Free(path string) error {
 		return nil
 	case errors.Is(err, unix.EBUSY):
 		if to, why, ok := promisedTo(path); ok {
-			return fail(sharefs.KindBusy, "this host promised "+to+" to keep its copy"+why+": it stays here until that is given back, or until it is changed or removed, on whatever host. To have it given back, read it to its end there, if that host has no budget, or pin it there (sharefs pin), or have a third host keep it that is connected to that one")
+			return fail(sharefs.KindBusy, "this host promised "+to+" to keep its copy"+why+": it stays here until it is changed or removed, or that is given back: once all of it is there for good (sharefs pin, there), or a third host promises to keep it")
 		}
 		return &sharefs.Error{Op: "free", Path: term.Quote(path), Kind: sharefs.KindBusy, Err: ErrInUse}
 	case errors.Is(err, unix.EHOSTUNREACH):

@@ -201,7 +201,19 @@ func closed(path string) bool {
 	return known && uid != os.Geteuid()
 }
 
-// outage says which bucket it is that has what cannot be read at a path, FILE@@N or a path in the live tree, as far as the mount tells that.
+// elsewhere says why content cannot be read that other hosts have, if anybody.
+func elsewhere(s *status.Status) string {
+	const is = "its content is not on this host, and "
+	switch {
+	case s.Peers == nil:
+		return is + "no other is known that could have it: sharefs pair with one that has"
+	case s.Peers.Connected == 0:
+		return is + "no other is connected: it can be read as soon as one is that has it (sharefs peers)"
+	}
+	return is + "none that is connected has it, or lets this host read it: it can be read as soon as one comes that does (sharefs peers)"
+}
+
+// outage says where the content is that cannot be read at a path, FILE@@N or a path in the live tree, as far as the mount tells that.
 func outage(path string) string {
 	file, _, _ := strings.Cut(path, "@@")
 	m, err := MountOf(strings.TrimRight(file, " "))
@@ -210,8 +222,10 @@ func outage(path string) string {
 	}
 	s, err := m.Status()
 	switch {
-	case err != nil || s.Tier == nil:
+	case err != nil:
 		return sharefs.KindUnreachable.String()
+	case s.Tier == nil || s.Tier.Cache.RemotePacks == 0:
+		return elsewhere(s)
 	case s.Tier.Cache.OutOfReachSince.IsZero():
 		return "it lies in a bucket alone, and that could not be read (" + s.Tier.URL + "); sharefs status says more"
 	}

@@ -296,7 +296,7 @@ func (s *space) promised(ino sharefs.Ino) (to []fs.Promised, ok bool, err error)
 	}
 	ids, ok, err := r.Promised(rec.ID())
 	for _, id := range ids {
-		p := fs.Promised{To: id, Why: "it does not hold all of it for good, and too few other hosts that are connected to it promise to keep it instead"}
+		p := fs.Promised{To: id, Why: "it does not hold all of it for good, nor do enough others for it"}
 		var e *sharefs.Error
 		if ex != nil && errors.As(ex.Releases(id), &e) {
 			p.Why = e.Detail

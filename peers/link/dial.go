@@ -223,7 +223,7 @@ func broken(err error, s *esp.Session) error {
 func reason(err error) string {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "nobody listens there: the store is not mounted there now, or listens on another port; then a new link finds it (sharefs pair --link there, sharefs pair LINK here), and its level stays"
+		return "nobody listens there: it is not mounted, or on another port; a new link tells which (sharefs pair --link there, sharefs pair LINK here; its level stays)"
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EADDRNOTAVAIL):
 		return "there is no way to that network from here; it is tried again when that changes"
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):

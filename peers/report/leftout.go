@@ -35,18 +35,24 @@ func (l *LeftOut) Text() string {
 	case !l.Stranger():
 		return fmt.Sprintf("%d change%s by %s, which has the level %s here, %s left out: sharefs grant %s write has them come", l.Changes, was, l.Name, l.Level, are(l.Changes), l.Name)
 	}
-	who := id + "…"
+	who := id + ", which came by " + l.Via + ","
 	if l.Calls != "" {
-		who += ", whom " + l.Via + " knows as " + l.Calls + ","
-	} else {
-		who += ", which came by " + l.Via + ","
+		who = l.Calls + " (" + id + ", known to " + l.Via + ")"
 	}
-	pair := "sharefs pair " + strings.Join(append([]string{l.ID}, l.Addresses...), " ")
-	if l.MayBe != "" {
-		pair += " --name " + l.MayBe
+	return fmt.Sprintf("%d change%s by %s %s left out here: sharefs pair %s pairs with it; do the same there", l.Changes, was, who, are(l.Changes), id)
+}
+
+// Who says who a stranger is, in a few words, with the way to know it: by a part of its id where changes of it are left out, for then sharefs pair finds the rest.
+func (l *LeftOut) Who() string {
+	id := l.ID
+	if l.Changes > 0 {
+		id, _, _ = strings.Cut(id, "-")
 	}
-	return fmt.Sprintf("%d change%s by %s %s left out, so that files are here as they were without them. To have them: %s; on that host the same with this one's id (sharefs pair --id); and sharefs grant on both",
-		l.Changes, was, who, are(l.Changes), pair)
+	text := "not paired with this host: sharefs pair " + id
+	if l.Calls != "" {
+		text = "known to " + l.Via + " as " + l.Calls + ", and " + text
+	}
+	return text
 }
 
 func are(n uint64) string {
