@@ -33,7 +33,7 @@ func (d *Daemon) startMetrics() {
 
 // metricsFile is .share/ctl/metrics, for who may see peers.
 func (d *Daemon) metricsFile() fs.CtlFile {
-	d.telling.all = metrics.New(metrics.Source{Status: d.status, Peers: d.allPeers})
+	d.telling.all = metrics.New(metrics.Source{Status: d.wholeStatus})
 	return fs.CtlFile{Name: "metrics", Mode: 0o400, Read: func() []byte {
 		text, err := d.telling.all.Text()
 		if err != nil {

@@ -81,35 +81,36 @@ func (d *Daemon) stopPeers() {
 	}
 }
 
-// peersStatus sums up for the status; nil where nobody was ever paired and nothing is wrong.
-func (d *Daemon) peersStatus() *status.Peers {
+// peersStatus sums up for the status, with each peer where they may be seen; nil where nobody was ever paired and nothing is wrong.
+func (d *Daemon) peersStatus(seen bool) *status.Peers {
 	if d.peers.err != nil {
 		return &status.Peers{Error: d.peers.err.Error()}
 	}
 	if d.peers.hub == nil {
 		return nil
 	}
-	at, all := d.peers.hub.Pairing(), slices.DeleteFunc(d.peers.hub.Peers(), func(p report.Peer) bool { return p.Level == report.Former })
-	if len(all) == 0 && at.Listening == "" && at.Error == "" {
-		return nil
+	at, all := d.peers.hub.Pairing(), d.peers.hub.Peers()
+	if seen {
+		d.tellOf(all)
 	}
-	sync := d.travel.sync()
-	sync.Coming = nil // names of files are not for everybody
-	s := &status.Peers{Known: len(all), Listening: at.Listening, Error: at.Error, Sync: &sync, Backups: d.vaults.troubles()}
+	s := &status.Peers{Listening: at.Listening, Error: at.Error}
 	for i := range all {
+		if all[i].Level != report.Former {
+			s.Known++
+		}
 		if all[i].Connected {
 			s.Connected++
 		}
 	}
-	return s
-}
-
-// wholeStatus is the status with all that who may see peers is told of them. Nobody is asked for it whether he is still there.
-func (d *Daemon) wholeStatus() *status.Status {
-	s := d.status()
-	if s.Peers != nil && d.peers.hub != nil {
-		sync := d.travel.sync()
-		s.Peers.All, s.Peers.Sync = d.allPeers(), &sync
+	if s.Known == 0 && at.Listening == "" && at.Error == "" {
+		return nil
+	}
+	sync := d.travel.sync()
+	s.Sync, s.Backups = &sync, d.vaults.troubles()
+	if seen {
+		s.All = all
+	} else {
+		sync.Coming = nil // names of files are not for everybody
 	}
 	return s
 }
@@ -153,22 +154,29 @@ func (d *Daemon) allPeers() []report.Peer {
 		return []report.Peer{}
 	}
 	all := d.peers.hub.Peers()
-	exchanged, policy := d.travel.exchanged(), d.peers.book.Policy()
+	d.tellOf(all)
+	return all
+}
+
+// tellOf completes what the hub tells of peers by what travels, and is kept.
+func (d *Daemon) tellOf(all []report.Peer) {
+	now, policy := d.travel.present(), d.peers.book.Policy()
 	left := map[string]uint64{}
 	for _, l := range d.travel.leftOut() {
 		left[l.ID] = l.Changes
 	}
 	for i := range all {
-		if id, err := sharefs.ParsePeerID(all[i].ID); err == nil {
-			all[i].LeftOut = left[all[i].ID]
-			all[i].Files = d.travel.files(exchanged, policy, id)
-			all[i].Backup, all[i].Keeps = d.vaults.status(id), d.vaults.keeps(id, all[i].Name)
+		p := &all[i]
+		if id, err := sharefs.ParsePeerID(p.ID); err == nil {
+			p.LeftOut = left[p.ID]
+			p.Files = d.travel.files(&now, policy, id)
+			p.Backup, p.Keeps = d.vaults.status(id), d.vaults.keeps(id, p.Name)
 			if l := d.peers.book.Limits(id); l != (book.Limits{}) {
-				all[i].Limits = &report.Limits{Up: l.Up, Down: l.Down, Quota: l.Quota, Records: l.Records, Domain: l.Domain, Text: l.String()}
+				p.Limits = &report.Limits{Up: l.Up, Down: l.Down, Quota: l.Quota, Records: l.Records, Domain: l.Domain, Text: l.String()}
 			}
+			p.Why = status.Why(p)
 		}
 	}
-	return all
 }
 
 // sound asks peers that were not heard of for a while whether they are there.

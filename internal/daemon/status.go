@@ -18,7 +18,12 @@ import (
 )
 
 // status gathers what the parts tell. It touches the store's disk and the table of mounts, never the mount.
-func (d *Daemon) status() *status.Status {
+func (d *Daemon) status() *status.Status { return d.statusWith(false) }
+
+// wholeStatus is it with all that who may see peers is told of them. Nobody is asked for it whether he is still there.
+func (d *Daemon) wholeStatus() *status.Status { return d.statusWith(true) }
+
+func (d *Daemon) statusWith(peers bool) *status.Status {
 	edge, tree, past := d.edge.Stats(), d.tree.Stats(), d.tree.HistoryStats()
 	checkpoint := d.tree.CheckpointStats()
 	thinned := d.tree.RetainStatus()
@@ -64,7 +69,7 @@ func (d *Daemon) status() *status.Status {
 		},
 		Tier:     d.tierStatus(),
 		Keys:     d.keysStatus(),
-		Peers:    d.peersStatus(),
+		Peers:    d.peersStatus(peers),
 		Room:     d.space.figures(),
 		Requests: edge.Requests,
 		Problems: []string{},

@@ -109,21 +109,6 @@ func (t *travel) receives() bool {
 	return t.begun && len(t.ex.Coming()) > 0
 }
 
-// comingFrom counts files of which a peer sends content.
-func (t *travel) comingFrom(id sharefs.PeerID) (n int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.begun {
-		return 0
-	}
-	for _, c := range t.ex.Coming() {
-		if slices.Contains(c.From, id) {
-			n++
-		}
-	}
-	return n
-}
-
 // mostLeftOut is of how many hosts it is told that what they write does not count here.
 const mostLeftOut = 32
 
@@ -165,23 +150,45 @@ func (t *travel) askWho() {
 	t.d.peers.hub.Strangers(ids)
 }
 
+// present is what is told of several peers, looked up once.
+type present struct {
+	exchanged       []exchange.Status
+	held, proposing map[sharefs.PeerID]int
+	others          map[sharefs.PeerID]uint64 // changes by hosts of which nothing counts, by who brought them
+	coming          map[sharefs.PeerID]int    // files of which content comes
+	missing         int                       // files whose newest content is elsewhere
+}
+
+func (t *travel) present() present {
+	p := present{exchanged: t.exchanged(), held: t.holding(), proposing: t.proposing(), others: map[sharefs.PeerID]uint64{}, coming: map[sharefs.PeerID]int{}}
+	if r := t.records(); r != nil {
+		passed, _ := r.PassedOver() // what cannot be read is told of elsewhere
+		for _, o := range passed {
+			p.others[o.Via] += o.Records
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.begun {
+		p.missing = t.engine.Status().Missing
+		for _, c := range t.ex.Coming() {
+			for _, id := range c.From {
+				p.coming[id]++
+			}
+		}
+	}
+	return p
+}
+
 // files tells how files travel between this host and a peer; nil where they cannot.
-func (t *travel) files(all []exchange.Status, policy trust.Policy, id sharefs.PeerID) *report.Files {
+func (t *travel) files(now *present, policy trust.Policy, id sharefs.PeerID) *report.Files {
 	rights := policy.Most(id).Rights()
 	if rights.Out < trust.OutPlain {
 		return nil
 	}
-	f := &report.Files{Held: t.holding()[id], Proposed: t.proposing()[id], Trusted: policy.MergesAll(id), Missing: t.missing()}
-	if r := t.records(); r != nil {
-		others, _ := r.PassedOver() // what cannot be read is told of elsewhere
-		for _, o := range others {
-			if o.Via == id {
-				f.Others += o.Records
-			}
-		}
-	}
-	for i := range all {
-		s := &all[i]
+	f := &report.Files{Held: now.held[id], Proposed: now.proposing[id], Trusted: policy.MergesAll(id), Missing: now.missing, Others: now.others[id]}
+	for i := range now.exchanged {
+		s := &now.exchanged[i]
 		if s.Peer != id {
 			continue
 		}
@@ -190,21 +197,11 @@ func (t *travel) files(all []exchange.Status, policy trust.Policy, id sharefs.Pe
 		if f.Sends {
 			f.Lacks = t.log.Behind(id, s.Acked, report.MostLacks)
 		}
-		f.Coming = t.comingFrom(id)
+		f.Coming = now.coming[id]
 		f.Sent, f.Received, f.Rate, f.Error = s.Out.Bytes, s.In.Bytes, s.Rate, s.Error
 		f.LeftOut = s.LeftOut
 	}
 	return f
-}
-
-// missing is how many files there are whose newest content is elsewhere.
-func (t *travel) missing() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.begun {
-		return 0
-	}
-	return t.engine.Status().Missing
 }
 
 // exchanged tells of all exchanges.

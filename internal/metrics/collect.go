@@ -257,9 +257,8 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	if s.Peers.Sync != nil {
 		say(ofSync)
 	}
-	all := c.from.Peers()
-	for i := range all {
-		p := &all[i]
+	for i := range s.Peers.All {
+		p := &s.Peers.All[i]
 		tell := func(list []ofPeer) {
 			for i := range list {
 				to <- prometheus.MustNewConstMetric(list[i].desc, list[i].kind, list[i].of(p), p.Name)

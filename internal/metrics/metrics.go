@@ -15,13 +15,11 @@ import (
 
 	"sharefs"
 	"sharefs/internal/status"
-	"sharefs/peers/report"
 )
 
 // Source is where the numbers come from, each time that they are asked for.
 type Source struct {
-	Status func() *status.Status
-	Peers  func() []report.Peer
+	Status func() *status.Status // with all peers
 }
 
 // Metrics are those of one mount. Its methods may be called by several goroutines at once.

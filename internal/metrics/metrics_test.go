@@ -15,17 +15,15 @@ import (
 
 func sample() Source {
 	at := time.Unix(1_700_000_000, 500_000_000)
+	peers := []report.Peer{
+		{Name: "anna", Level: "write", Connected: true, RTTMS: 1.5, Files: &report.Files{Sends: true, Lacks: 9, Sent: 1 << 20, LeftOut: at}},
+		{Name: "bert", Level: "paired"},
+		{Name: "carl", Level: "store", Backup: &report.Backup{Quota: 1000, Used: 900, BacklogBytes: 200, Full: &report.Full{Since: at}}, Keeps: &report.Keeps{Bytes: 5, Quota: 10}},
+	}
 	return Source{
 		Status: func() *status.Status {
 			return &status.Status{Version: "1.2.3", Started: at, Journal: status.Journal{Commits: 12, UnsyncedMS: 1500}, Tier: &status.Tier{Files: 3},
-				Peers: &status.Peers{Known: 2, Connected: 1, Sync: &report.Sync{Conflicts: 4}}, Requests: map[string]uint64{"LOOKUP": 7}, Problems: []string{"a"}}
-		},
-		Peers: func() []report.Peer {
-			return []report.Peer{
-				{Name: "anna", Level: "write", Connected: true, RTTMS: 1.5, Files: &report.Files{Sends: true, Lacks: 9, Sent: 1 << 20, LeftOut: at}},
-				{Name: "bert", Level: "paired"},
-				{Name: "carl", Level: "store", Backup: &report.Backup{Quota: 1000, Used: 900, BacklogBytes: 200, Full: &report.Full{Since: at}}, Keeps: &report.Keeps{Bytes: 5, Quota: 10}},
-			}
+				Peers: &status.Peers{Known: 2, Connected: 1, Sync: &report.Sync{Conflicts: 4}, All: peers}, Requests: map[string]uint64{"LOOKUP": 7}, Problems: []string{"a"}}
 		},
 	}
 }

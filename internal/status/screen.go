@@ -141,7 +141,7 @@ func peerTable(peers []report.Peer, now time.Time, width int) (lines []string) {
 			up = "no, " + span(now.Sub(p.Seen))
 		}
 		theirs, ours := lacking(p)
-		rows = append(rows, []string{cut(term.Clean(p.Name), 14), term.Clean(p.Level), up, theirs, ours, term.Clean(why(p))})
+		rows = append(rows, []string{cut(term.Clean(p.Name), 14), term.Clean(p.Level), up, theirs, ours, term.Clean(Why(p))})
 	}
 	wide := make([]int, len(rows[0]))
 	for _, row := range rows {
@@ -236,8 +236,8 @@ func lacking(p *report.Peer) (theirs, ours string) {
 	return theirs, ours
 }
 
-// why says why something is lacking, or is not sent or taken at all.
-func why(p *report.Peer) string {
+// Why says why something is lacking, or is not sent or taken at all; empty: nothing is.
+func Why(p *report.Peer) string {
 	f := p.Files
 	switch {
 	case p.Lost:

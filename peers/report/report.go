@@ -29,6 +29,7 @@ type Peer struct {
 	Calls     string    `json:"calls_itself,omitempty"` // where that is not its name here
 	Lost      bool      `json:"lost,omitempty"`         // revoked in favour of another key
 	LeftOut   uint64    `json:"left_out,omitempty"`     // changes by it that came and do not count here
+	Why       string    `json:"why,omitempty"`          // something is lacking, or not sent or taken; empty: nothing is
 	Files     *Files    `json:"files,omitempty"`        // how files travel; none: they do not
 	Limits    *Limits   `json:"limits,omitempty"`       // none: there are none
 	Backup    *Backup   `json:"backup,omitempty"`       // what it keeps for this host; none: it is not to
