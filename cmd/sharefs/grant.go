@@ -11,10 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sharefs"
 	"sharefs/internal/client"
 	"sharefs/internal/term"
-	"sharefs/peers/record"
 	"sharefs/peers/report"
 	"sharefs/peers/trust"
 )
@@ -78,7 +76,7 @@ for devices of your own.
 				if ask["path"], err = m.FromRoot(args[2]); err != nil {
 					return err
 				}
-				if err := travels(ask["path"]); err != nil && !inherit {
+				if err := client.Travels(ask["path"]); err != nil && !inherit {
 					return err
 				}
 				if ask["path"] != "" {
@@ -123,14 +121,6 @@ for devices of your own.
 	}
 	a.withPurge(cmd)
 	return cmd
-}
-
-// travels refuses what no rule is about.
-func travels(path string) error {
-	if first, _, _ := strings.Cut(path, "/"); first != record.ControlDir {
-		return nil
-	}
-	return &sharefs.Error{Path: term.Quote(path), Kind: sharefs.KindInvalid, Detail: "nothing in " + record.ControlDir + " is ever sent to a peer, or taken of one: name files of the share"}
 }
 
 // Of a peer that is not connected it is said so at once, but of one that was paired no longer than lately ago, which has as long as firstPatience to connect: and where both hosts dial, the

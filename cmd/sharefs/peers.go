@@ -330,7 +330,7 @@ func (a *app) trust() *cobra.Command {
 			}
 			path, err := m.FromRoot(args[1])
 			if err == nil {
-				err = travels(path)
+				err = client.Travels(path)
 			}
 			if err != nil {
 				return err

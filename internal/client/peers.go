@@ -145,6 +145,15 @@ func (m *Mount) FromRoot(path string) (string, error) {
 	return inner, nil
 }
 
+// Travels refuses a path from the root of a mount about which there can be no rule.
+func Travels(path string) error {
+	dir, _, _ := strings.Cut(ctl, "/")
+	if first, _, _ := strings.Cut(path, "/"); first != dir {
+		return nil
+	}
+	return &sharefs.Error{Path: term.Quote(path), Kind: sharefs.KindInvalid, Detail: "nothing in " + dir + " is ever sent to a peer, or taken of one: name files of the share"}
+}
+
 // Conflicts lists names of which several versions wait for a choice, by path.
 func (m *Mount) Conflicts() (all []report.Conflict, err error) {
 	return all, m.readPeers("conflicts.json", &all)
