@@ -24,25 +24,41 @@ import (
 // undoneLooked is how many versions before the newest one are looked at for what a file holds. Those of which the disk may know nothing are the last half minute's.
 const undoneLooked = 1000
 
-// findUndone enters, at a start, an adoption for each marked file that the loss of power took back to an earlier version.
+// Where the newest version is elsewhere alone the file becomes absent again: what it has to be given is there. A hole that stands for it is no sign then, for who empties an absent file leaves one
+// to the loss of power too (recreate).
+
+// findUndone enters, at a start, an adoption for each marked file that the loss of power took back to an earlier version, or has it be absent.
 func (h *history) findUndone() error {
 	t := h.t
 	all := map[sharefs.Ino]*adopting{}
+	away := map[sharefs.Ino]*version{}
 	var bad error
 	err := t.db.Scan(spaceMark, nil, nil, func(key, _ []byte) bool {
 		ino := keyIno(key)
 		if h.standing(ino) != nil {
 			return true
 		}
-		var a *adopting
-		if a, bad = h.undone(ino); a != nil {
-			all[ino] = a
+		var v *version
+		var was sharefs.Time
+		if v, was, bad = h.undone(ino); v != nil && v.away {
+			away[ino] = v
+		} else if v != nil {
+			all[ino] = &adopting{base: v.own, was: was, author: h.author(v.author), size: int64(v.size), mtime: v.mtime, key: v.key, top: v.top}
 		}
 		return bad == nil
 	})
-	if err = errors.Join(err, bad); err != nil || len(all) == 0 {
+	if err = errors.Join(err, bad); err != nil || len(all)+len(away) == 0 {
 		return failed("look for what the loss of power undid", err)
 	}
+	if err := h.standUndone(all); err != nil {
+		return err
+	}
+	return h.leaveUndone(away)
+}
+
+// standUndone has files be given their newest versions again behind the start.
+func (h *history) standUndone(all map[sharefs.Ino]*adopting) error {
+	t := h.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	x := t.begin()
@@ -57,33 +73,74 @@ func (h *history) findUndone() error {
 	return nil
 }
 
-// undone returns what a marked file is to be given again; nil: nothing.
-func (h *history) undone(ino sharefs.Ino) (*adopting, error) {
+// leaveUndone has files be absent whose newest versions are elsewhere.
+func (h *history) leaveUndone(away map[sharefs.Ino]*version) error {
+	if len(away) == 0 {
+		return nil
+	}
+	t := h.t
+	if err := h.makeAbsent(away); err != nil {
+		return err
+	}
+	if err := t.db.Sync(); err != nil { // the row tells before there is a hole
+		return failed("sync the journal", err)
+	}
+	for ino, v := range away {
+		t.log.Warn("the loss of power took a file back to an earlier version: its newest one is fetched from other hosts when it is read", "inode", uint64(ino), "file", t.NameOf(ino))
+		if err := t.hollow(ino, int64(v.size), true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeAbsent has the rows of files say that their newest versions are elsewhere, and that nobody has written to them.
+func (h *history) makeAbsent(away map[sharefs.Ino]*version) error {
+	t := h.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	x := t.begin()
+	for ino, v := range away {
+		r, err := x.edit(ino)
+		if err != nil {
+			return err
+		}
+		r.flags |= rowAbsent
+		r.size, r.blocks, r.mtime = v.size, 0, v.mtime
+		x.b.Delete(spaceMark, inoKey(ino))
+	}
+	return x.commit()
+}
+
+// undone returns the version that a marked file is to hold again, and of when its row says that it is; nil: it is to hold what it does.
+func (h *history) undone(ino sharefs.Ino) (again *version, was sharefs.Time, err error) {
 	t := h.t
 	r, err := t.row(ino)
 	if errors.Is(err, sharefs.KindStale) || err == nil && (!r.isRegular() || r.nlink == 0 || r.isAbsent()) {
-		return nil, nil
+		return nil, 0, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	v, err := newestVersion(t.db, ino, noLimit)
-	if err != nil || v == nil || v.place != placeKept || v.timed || v.damaged || v.away {
-		return nil, err
+	if err != nil || v == nil || v.place != placeKept || v.timed || v.damaged {
+		return nil, 0, err
 	}
 	st, err := t.live.stat(ino)
 	if errors.Is(err, unix.ENOENT) {
-		return nil, nil
+		return nil, 0, nil
 	}
 	if err != nil {
-		return nil, failed("read a backing file", err)
+		return nil, 0, failed("read a backing file", err)
 	}
-	if st.Mode&unix.S_ISVTX == 0 { // else an earlier version was elsewhere, and nobody wrote the hole that stands for it
+	if hole := st.Mode&unix.S_ISVTX != 0; !hole { // else an earlier version was elsewhere, and nobody wrote the hole that stands for it
 		if undone, err := isEarlier(t.db, v, stampOf(&st)); err != nil || !undone {
-			return nil, err
+			return nil, 0, err
 		}
+	} else if v.away {
+		return nil, 0, nil
 	}
-	return &adopting{base: v.own, was: r.mtime, author: h.author(v.author), size: int64(v.size), mtime: v.mtime, key: v.key, top: v.top}, nil
+	return v, r.mtime, nil
 }
 
 // isEarlier reports whether a stamp is that of an own version before one, and not of that.
