@@ -26,3 +26,11 @@ func corrupt(what string, ino sharefs.Ino) error {
 func stale(ino sharefs.Ino) error {
 	return &sharefs.Error{Op: "inode", Path: fmt.Sprint(uint64(ino)), Kind: sharefs.KindStale}
 }
+
+// lostFetched says that the hole of an absent file is there for one that is full, as a disk leaves it that loses what counted as safe. A program would take it for zeros that somebody wrote.
+func lostFetched(ino sharefs.Ino) error {
+	return &sharefs.Error{
+		Op: "open", Path: fmt.Sprintf("inode %d", ino), Kind: sharefs.KindCorrupt,
+		Detail: "the disk has lost what was fetched from another host, and has a hole in its place: sharefs fsck --repair has it fetched again",
+	}
+}

@@ -97,6 +97,8 @@ type files struct {
 		m  map[sharefs.Ino]*file
 		_  [40]byte // a cache line of its own
 	}
+	absent func(sharefs.Ino) bool // what the row of a file says
+
 	open  atomic.Int64 // descriptors
 	limit int64        // of open: beyond it idle ones are closed
 
@@ -108,8 +110,8 @@ type files struct {
 const maxDescriptors = 4096
 
 // newFiles makes the table; limit 0 takes a quarter of what the process may open.
-func newFiles(live *liveDir, limit int64) *files {
-	fs := &files{live: live, limit: limit}
+func newFiles(live *liveDir, limit int64, absent func(sharefs.Ino) bool) *files {
+	fs := &files{live: live, limit: limit, absent: absent}
 	if limit == 0 {
 		fs.limit = 256
 		var r unix.Rlimit
@@ -214,6 +216,11 @@ func (fs *files) use(f *file, write bool) (*descriptor, error) {
 			return nil, failed("open a backing file", err)
 		}
 		if d.fd < 0 {
+			if err := fs.isContent(f.ino, fd); err != nil {
+				f.mu.Unlock()
+				unix.Close(fd)
+				return nil, err
+			}
 			opened = true
 			d.fd = fd
 		}
@@ -224,6 +231,20 @@ func (fs *files) use(f *file, write bool) (*descriptor, error) {
 		fs.entered(f)
 	}
 	return d, nil
+}
+
+// isContent refuses the hole that stands for an absent file where the row says that the file is full.
+func (fs *files) isContent(ino sharefs.Ino, fd int) error {
+	for range 2 { // it may become full between the two looks
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return failed("read a backing file", err)
+		}
+		if st.Mode&unix.S_ISVTX == 0 || fs.absent(ino) {
+			return nil
+		}
+	}
+	return lostFetched(ino)
 }
 
 // done gives a descriptor back. It stays open for the next one as long as a handle is.

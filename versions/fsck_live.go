@@ -60,6 +60,8 @@ func (c *fsck) confirmBacking(ino sharefs.Ino) error {
 			c.badBacking(ino, "its backing file is no file")
 		case uint64(st.Size) != r.size && !c.t.hot(ino):
 			c.badBacking(ino, "its backing file has "+strconv.FormatInt(st.Size, 10)+" bytes, its row says "+strconv.FormatUint(r.size, 10))
+		case c.tookBack(ino, &st):
+			c.badBacking(ino, "its backing file holds an earlier version: the disk lost what was put in its place")
 		}
 		return nil
 	})
@@ -67,6 +69,19 @@ func (c *fsck) confirmBacking(ino sharefs.Ino) error {
 		return nil
 	}
 	return err
+}
+
+// tookBack reports whether a file at rest holds an earlier version than its newest one, as a disk leaves it that loses a rename which counted as safe. Each version is looked for, so that is done in a scrub alone.
+func (c *fsck) tookBack(ino sharefs.Ino, st *unix.Stat_t) bool {
+	if c.o.Mode != FsckScrub || c.t.hot(ino) {
+		return false
+	}
+	v, err := newestVersion(c.t.db, ino, noLimit)
+	if err != nil || v == nil || v.place != placeKept {
+		return false
+	}
+	earlier, err := isEarlier(c.t.db, v, stampOf(st))
+	return err == nil && earlier
 }
 
 func (c *fsck) badBacking(ino sharefs.Ino, detail string) {

@@ -388,7 +388,7 @@ func (c *fsck) findBacking(w *window) error {
 		st, err := c.t.live.stat(in.ino)
 		switch {
 		case errors.Is(err, unix.ENOENT) && in.size == 0:
-		case err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && uint64(st.Size) == in.size && st.Mode&unix.S_ISVTX == 0 && in.flags&rowAbsent == 0:
+		case err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && uint64(st.Size) == in.size && st.Mode&unix.S_ISVTX == 0 && in.flags&rowAbsent == 0 && !c.tookBack(in.ino, &st):
 		default:
 			if err := c.confirmBacking(in.ino); err != nil {
 				return err

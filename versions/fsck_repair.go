@@ -552,6 +552,9 @@ func (c *fsck) restoreOne(ino sharefs.Ino) error {
 	if r.isAbsent() {
 		return t.ready(ino, int64(r.size))
 	}
+	if v.away {
+		return c.restoreAway(f, v)
+	}
 	src := newKeptReader(h, v)
 	defer src.Close()
 	name := asideName(ino, h.heldCount.Add(1)) + asideHeld // a start removes it
@@ -568,12 +571,8 @@ func (c *fsck) restoreOne(ino sharefs.Ino) error {
 	if err != nil {
 		return err
 	}
-	if st, err := t.live.stat(ino); err == nil && st.Size > 0 { // what is left of it is kept for a person
-		dir := filepath.Join(t.cfg.Dir, quarantineDir)
-		os.Mkdir(dir, 0o700)
-		if err := os.Link(filepath.Join(t.live.path, t.live.name(ino)), filepath.Join(dir, fmt.Sprintf("live-%x-%d", uint64(ino), time.Now().Unix()))); err != nil {
-			return err
-		}
+	if err := c.keepLive(ino); err != nil {
+		return err
 	}
 	f.mu.Lock()
 	t.files.shut(&f.rd)
@@ -588,5 +587,40 @@ func (c *fsck) restoreOne(ino sharefs.Ino) error {
 	if k := t.kernel.Load(); k != nil {
 		(*k).ForgetContent(ino, 0, 0)
 	}
+	return nil
+}
+
+// keepLive keeps what is left of a backing file for a person.
+func (c *fsck) keepLive(ino sharefs.Ino) error {
+	t := c.t
+	if st, err := t.live.stat(ino); err != nil || st.Size == 0 || st.Mode&unix.S_ISVTX != 0 {
+		return nil
+	}
+	dir := filepath.Join(t.cfg.Dir, quarantineDir)
+	os.Mkdir(dir, 0o700)
+	return os.Link(filepath.Join(t.live.path, t.live.name(ino)), filepath.Join(dir, fmt.Sprintf("live-%x-%d", uint64(ino), time.Now().Unix())))
+}
+
+// restoreAway has a file be absent again whose newest version is elsewhere. Its content is held.
+func (c *fsck) restoreAway(f *file, v *version) error {
+	t := c.t
+	end, err := t.hush(f, false)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if err := c.keepLive(f.ino); err != nil {
+		return err
+	}
+	if err := t.live.remove(f.ino); err != nil && !errors.Is(err, unix.ENOENT) { // else what is kept would be emptied
+		return err
+	}
+	if err := t.past.makeAbsent(map[sharefs.Ino]*version{f.ino: v}); err != nil {
+		return err
+	}
+	if k := t.kernel.Load(); k != nil {
+		(*k).ForgetContent(f.ino, 0, 0)
+	}
+	t.forgetAttr(f.ino)
 	return nil
 }

@@ -75,18 +75,25 @@ func (h *history) standUndone(all map[sharefs.Ino]*adopting) error {
 
 // leaveUndone has files be absent whose newest versions are elsewhere.
 func (h *history) leaveUndone(away map[sharefs.Ino]*version) error {
+	for ino := range away {
+		h.t.log.Warn("the loss of power took a file back to an earlier version: its newest one is fetched from other hosts when it is read", "inode", uint64(ino), "file", h.t.NameOf(ino))
+	}
 	if len(away) == 0 {
 		return nil
 	}
+	return h.makeAbsent(away)
+}
+
+// makeAbsent has files be absent whose newest versions are elsewhere, whatever is in their backing files. They are at rest, and nobody has them open.
+func (h *history) makeAbsent(away map[sharefs.Ino]*version) error {
 	t := h.t
-	if err := h.makeAbsent(away); err != nil {
+	if err := h.sayAbsent(away); err != nil {
 		return err
 	}
 	if err := t.db.Sync(); err != nil { // the row tells before there is a hole
 		return failed("sync the journal", err)
 	}
 	for ino, v := range away {
-		t.log.Warn("the loss of power took a file back to an earlier version: its newest one is fetched from other hosts when it is read", "inode", uint64(ino), "file", t.NameOf(ino))
 		if err := t.hollow(ino, int64(v.size), true); err != nil {
 			return err
 		}
@@ -94,8 +101,8 @@ func (h *history) leaveUndone(away map[sharefs.Ino]*version) error {
 	return nil
 }
 
-// makeAbsent has the rows of files say that their newest versions are elsewhere, and that nobody has written to them.
-func (h *history) makeAbsent(away map[sharefs.Ino]*version) error {
+// sayAbsent has the rows of files say that their newest versions are elsewhere, and that nobody has written to them.
+func (h *history) sayAbsent(away map[sharefs.Ino]*version) error {
 	t := h.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -108,6 +115,10 @@ func (h *history) makeAbsent(away map[sharefs.Ino]*version) error {
 		r.flags |= rowAbsent
 		r.size, r.blocks, r.mtime = v.size, 0, v.mtime
 		x.b.Delete(spaceMark, inoKey(ino))
+		if f := t.files.find(ino); f != nil {
+			x.unmark(f)
+			t.files.unpin(f)
+		}
 	}
 	return x.commit()
 }

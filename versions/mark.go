@@ -85,7 +85,14 @@ func (t *Tree) armNow(f *file, c change, mappable bool, edit func(*tx, *row) err
 	f.mu.Unlock()
 	var st unix.Stat_t
 	if !hot {
-		if st, err = t.statBacking(f.ino); err != nil {
+		if st, err = t.statBacking(f.ino); err == nil && st.Mode&unix.S_ISVTX != 0 && absent == nil {
+			if err = lostFetched(f.ino); c == changeAll {
+				if err = t.emptyHollow(f.ino); err == nil {
+					st, err = t.statBacking(f.ino)
+				}
+			}
+		}
+		if err != nil {
 			m.cancel()
 			return err
 		}

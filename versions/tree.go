@@ -222,7 +222,7 @@ func (t *Tree) open() (err error) {
 	if err := t.reserve.open(t, t.cfg.Reserve); err != nil {
 		return err
 	}
-	t.files = newFiles(t.live, t.cfg.descriptors)
+	t.files = newFiles(t.live, t.cfg.descriptors, t.absentNow)
 	if err := t.checkpoint.open(t); err != nil {
 		return err
 	}
