@@ -42,7 +42,7 @@ const ControlDir = ".share"
 // LimboName begins the names of what a host has put aside at the root of its tree for a moment, as where two files change names. Nobody places anything there either.
 const LimboName = ".sharefs-moving-"
 
-// MaxSeen bounds what a removal can name. An author that has seen more heads makes one of them first, with a version that has them as parents.
+// MaxSeen bounds what a removal can name. An author that has seen more removes the name several times: what those removals name counts together.
 const MaxSeen = 16
 
 // Place says where one name of a file is: a register for each (File, Link), whose last writer wins.

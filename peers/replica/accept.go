@@ -374,8 +374,9 @@ func (a *acceptance) remove(n *converge.Node) error {
 
 // gone tells that a name is removed.
 func (a *acceptance) gone(key converge.Key, typ record.Type, versions []record.ID, aside ...*record.Record) error {
-	p, before := a.r.removal(key, typ, versions, aside...)
-	return a.r.say(p, append(before, a.latest[key.File])...)
+	return a.r.removal(key, typ, versions, func(p record.Body, before ...sharefs.HLC) error {
+		return a.r.say(p, append(before, a.latest[key.File])...)
+	}, aside...)
 }
 
 // Refuse decides against those changes of an author that wanted picks: they are not shown any more until he says more of the same files. What is held is not decided by it. It

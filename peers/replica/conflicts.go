@@ -256,8 +256,7 @@ func (r *Replica) choose(path string, n *converge.Node, chosen *record.Record, s
 		if last := r.last.Get(c.Key); last != nil {
 			typ = last.Body.(*record.Place).Type
 		}
-		gone, before := r.removal(c.Key, typ, heads)
-		if err := r.say(gone, before...); err != nil {
+		if err := r.removal(c.Key, typ, heads, r.say); err != nil {
 			return err
 		}
 	}

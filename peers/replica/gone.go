@@ -38,8 +38,7 @@ func (r *Replica) sayGone(e *entry, key converge.Key) error {
 			keys = append(keys, r.along(node.Merged)...)
 		}
 		for _, key := range keys {
-			p, before := r.removal(key, e.typ, r.seen(e))
-			if err := r.say(p, before...); err != nil {
+			if err := r.removal(key, e.typ, r.seen(e), r.say); err != nil {
 				return err
 			}
 		}
@@ -79,19 +78,30 @@ func (r *Replica) seen(e *entry) []record.ID {
 	return slices.Collect(maps.Keys(saw))
 }
 
-// removal makes the record that a name is gone, and the times after which that is. Whoever takes the last name of a file away speaks for all names that he knows to be removed, or those would come
+// removal has it said that a name is gone, with the times after which that is. Whoever takes the last name of a file away speaks for all names that he knows to be removed, or those would come
 // back with what was written to the file since: so of anything but a directory it names the versions that were seen, and the last removals of other names. Aside are further ones that do
-// not count here.
-func (r *Replica) removal(key converge.Key, typ record.Type, versions []record.ID, aside ...*record.Record) (p *record.Place, before []sharefs.HLC) {
-	p = &record.Place{File: key.File, Link: key.Link, Type: typ, Parent: record.Nowhere}
+// not count here. What one record cannot name others of the same name do: what they saw counts together.
+func (r *Replica) removal(key converge.Key, typ record.Type, versions []record.ID, say func(record.Body, ...sharefs.HLC) error, aside ...*record.Record) error {
+	parts := [][]record.ID{nil}
 	if typ != record.Directory {
-		saw := slices.Clone(versions) // first, for without them it would be no removal
+		saw := slices.SortedFunc(slices.Values(versions), record.ID.Compare)
 		for _, rec := range lastRemovals(append(slices.Clip(r.removals[key.File]), aside...), key.Link) {
 			saw = append(saw, rec.ID())
 		}
-		p.Seen = r.cover(saw[:min(len(saw), record.MaxSeen)], record.MaxSeen)
+		if len(saw) > 0 {
+			parts = slices.Collect(slices.Chunk(saw, record.MaxSeen))
+		}
 	}
-	return p, append(r.times(p.Seen), r.lastAt(key))
+	for _, part := range parts {
+		p := &record.Place{File: key.File, Link: key.Link, Type: typ, Parent: record.Nowhere}
+		if typ != record.Directory {
+			p.Seen = r.cover(part, record.MaxSeen)
+		}
+		if err := say(p, append(r.times(p.Seen), r.lastAt(key))...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // lastRemovals lists those removals of a file's names, but one, that none of them has seen, be it by way of a removal of that one.

@@ -186,8 +186,7 @@ func (p *purge) places(say func(record.Body, ...sharefs.HLC) error) error {
 	for _, c := range all {
 		switch {
 		case !c.will:
-			gone, before := r.removal(c.key, c.was.Type, r.tree.Heads(c.key.File))
-			if err := say(gone, before...); err != nil {
+			if err := r.removal(c.key, c.was.Type, r.tree.Heads(c.key.File), say); err != nil {
 				return err
 			}
 			p.list = append(p.list, Purged{What: PurgeRemoves, Path: c.was.Path})
