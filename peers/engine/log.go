@@ -196,6 +196,20 @@ func (l *Log) Since(peer sharefs.PeerID, log exchange.LogID, after uint64, most 
 	return out, err
 }
 
+// Gave implements [exchange.Log].
+func (l *Log) Gave(peer sharefs.PeerID, log exchange.LogID, number uint64) (ok bool, err error) {
+	_, part := l.part(peer)
+	err = l.with(func(r *replica.Replica) (err error) {
+		if part {
+			ok, err = r.ScopeGave(peer, replica.LogID(log), number)
+		} else if log == exchange.LogID(r.Log()) {
+			ok, err = r.Gave(number)
+		}
+		return err
+	})
+	return ok, err
+}
+
 // counted names a log as it is taken under a policy and bounds: by others more may count, and then it is taken anew from its beginning.
 func (l *Log) counted(p trust.Policy, log exchange.LogID) replica.LogID {
 	ids := p.Peers()

@@ -33,6 +33,8 @@ type Log interface {
 	// Since lists in their order items of a peer's log that arrived after a number and are on disk: about so many records, and one item at least if there is one. An item without records
 	// has the number alone. If that log is not the peer's any more there is nothing.
 	Since(peer sharefs.PeerID, log LogID, after uint64, most int) ([]Item, error)
+	// Gave reports whether a number of arrival was given in a peer's log. After an error that is not known.
+	Gave(peer sharefs.PeerID, log LogID, number uint64) (bool, error)
 	// Have returns up to which number of arrival a peer's log was taken: 0 where none of it was, or where it is to be taken from its beginning again.
 	Have(peer sharefs.PeerID, log LogID) (uint64, error)
 	// Take takes items of a peer's log and notes up to which number of arrival they go; when it returns all of that is on disk. Calls for one peer come one after the other.

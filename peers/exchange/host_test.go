@@ -140,6 +140,15 @@ func (m *memory) Since(peer sharefs.PeerID, log LogID, after uint64, most int) (
 	return out, nil
 }
 
+func (m *memory) Gave(peer sharefs.PeerID, log LogID, number uint64) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if part := m.parts[peer]; part != nil {
+		return part.id == log && number <= uint64(len(part.items)), nil
+	}
+	return log == m.id && (number == 0 || slices.ContainsFunc(m.items, func(it Item) bool { return it.Next == number })), nil
+}
+
 func cursor(peer sharefs.PeerID, log LogID) string { return string(peer[:]) + string(log[:]) }
 
 func (m *memory) Have(peer sharefs.PeerID, log LogID) (uint64, error) {

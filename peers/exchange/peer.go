@@ -373,14 +373,14 @@ func refuse(detail string) error {
 
 // begin takes what the peer asks to be sent.
 func (p *peer) begin(m *wire.Begin) {
-	last := p.x.cfg.Log.Last(p.id)
+	gave, err := p.x.cfg.Log.Gave(p.id, m.Log, m.After)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.offered || m.Log != p.log {
 		return // it crossed with a change
 	}
 	p.sending, p.run, p.at = true, m.Run, m.After
-	if m.After > last { // the log has lost something that was on disk: all of it is told again
+	if err != nil || !gave { // the log has lost something that was on disk: all of it is told again
 		p.at = 0
 	}
 	p.told, p.acked = p.at, p.at

@@ -283,6 +283,17 @@ func (r *Replica) Since(after uint64, most int) (items []Item, next uint64, err 
 	return items, next, err
 }
 
+// Gave reports whether a number was given in this host's log. One that a peer goes on from was not where this host was put back from an image, and its clock was ahead when it gave it: what has come since
+// may stand before it.
+func (r *Replica) Gave(number uint64) (bool, error) {
+	if err := r.enter(); err != nil {
+		return false, err
+	}
+	defer r.mu.Unlock()
+	_, ok, err := r.cfg.Store.Get(spaceLog, u64(number))
+	return ok || number == 0, err
+}
+
 // item returns what a row of the log stands for.
 func (r *Replica) item(row []byte) (i Item, err error) {
 	ids := []record.ID{}

@@ -33,6 +33,7 @@ type scope struct {
 	peer  sharefs.PeerID
 	log   LogID
 	last  uint64 // the last number that was given
+	had   uint64 // and that when this host was started
 	saved uint64 // as it is in the database
 	files map[sharefs.FileID]*part
 	kids  map[sharefs.FileID]int               // how many names that are told each directory has
@@ -146,6 +147,23 @@ func (r *Replica) ScopeSince(peer sharefs.PeerID, log LogID, after uint64, most 
 		items = append(items, Item{Number: s.last})
 	}
 	return items, err
+}
+
+// ScopeGave is Gave of the log of a peer. Of a number that was given before this host was started, and is neither the last one of then nor that of a row, it is not known.
+func (r *Replica) ScopeGave(peer sharefs.PeerID, log LogID, number uint64) (bool, error) {
+	if err := r.enter(); err != nil {
+		return false, err
+	}
+	defer r.mu.Unlock()
+	s, err := r.scope(peer)
+	if err != nil || s.log != log || number > s.last {
+		return false, err
+	}
+	if number == 0 || number == s.had || number > r.floor {
+		return true, nil
+	}
+	_, ok, err := r.cfg.Store.Get(spaceScope, scopeKey(peer, number))
+	return ok, err
 }
 
 // ScopeBehind returns how many records a peer lacks that has its log up to a number, at most so many.
@@ -294,7 +312,7 @@ func (r *Replica) loadScopes() error {
 	}
 	for peer, h := range heads {
 		s := newScope(*rules[peer], peer)
-		s.log, s.last, s.saved = h.log, h.last, h.last
+		s.log, s.last, s.had, s.saved = h.log, h.last, h.last, h.last
 		err := r.scopeRows(peer, 0, func(n uint64, id record.ID, path string) bool {
 			rec := r.tree.Record(id)
 			if bad = rec == nil; bad {

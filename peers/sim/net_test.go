@@ -37,17 +37,31 @@ func (w *world) session(from, to *host) *session {
 		if err != nil {
 			w.fail("%s: cursor: %v", to, err)
 		}
-		id, last, ok := w.logOf(from, to)
+		id, _, ok := w.logOf(from, to)
 		if !ok {
 			return nil
 		}
 		s := &session{log: id}
-		if log == w.parts.named(s.log) && sent <= last {
+		if log == w.parts.named(s.log) && w.gave(from, to, id, sent) {
 			s.sent = sent
 		}
 		w.sessions[at] = s
 	}
 	return w.sessions[at]
+}
+
+// gave reports whether a host gave a number in the log that it tells another one.
+func (w *world) gave(from, to *host, log replica.LogID, number uint64) (ok bool) {
+	var err error
+	if w.parts.partly(to) {
+		ok, err = from.rep.ScopeGave(to.self, log, number)
+	} else {
+		ok, err = from.rep.Gave(number)
+	}
+	if err != nil {
+		w.fail("%s: gave: %v", from, err)
+	}
+	return ok
 }
 
 // meet shows a host the last batch that another one has of it, as an exchange does when it begins, and reports whether it runs still. Hosts that have parts exchange nothing.
