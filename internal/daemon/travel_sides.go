@@ -39,22 +39,32 @@ func closedDir(name string) fs.Entry {
 	return fs.Entry{Name: name, Attr: sharefs.Attr{Mode: sharefs.ModeDir | 0o500, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}}
 }
 
-// sided is one version of a conflict, by the name that is given to it: PEER@N is the N-th of those that PEER wrote, the live one first.
+// sided is one version of a conflict, by the name that is given to it: PEER@N is the N-th of those that who is called PEER wrote, the live one first.
 type sided struct {
-	name string
-	live bool
+	name   string
+	author string
+	live   bool
 	*record.Record
 }
 
 // sidesOf names the versions of a conflict that have come.
-func (t *travel) sidesOf(c *replica.Conflict) (all []sided) {
-	count := map[sharefs.PeerID]int{}
+func (t *travel) sidesOf(c *replica.Conflict) []sided { return sidesOf(c, t.author) }
+
+// sidesOf gives no two versions one name, even where two hosts are called the same, as those are of which a part of the id is told.
+func sidesOf(c *replica.Conflict, called func(sharefs.PeerID) string) (all []sided) {
 	add := func(rec *record.Record, live bool) {
 		if rec == nil {
 			return
 		}
-		count[rec.Author]++
-		all = append(all, sided{fmt.Sprintf("%s@%d", t.author(rec.Author), count[rec.Author]), live, rec})
+		s := sided{author: called(rec.Author), live: live, Record: rec}
+		n := 1
+		for i := range all {
+			if strings.EqualFold(all[i].author, s.author) {
+				n++
+			}
+		}
+		s.name = fmt.Sprintf("%s@%d", s.author, n)
+		all = append(all, s)
 	}
 	add(c.Live, true)
 	for i := range c.Others {
@@ -77,11 +87,10 @@ func (t *travel) called(all []sided, name string) *record.Record {
 func called(all []sided, name string) *record.Record {
 	var found *record.Record
 	for i := range all {
-		author, _, _ := strings.Cut(all[i].name, "@")
 		switch {
 		case strings.EqualFold(all[i].name, name):
 			return all[i].Record
-		case !strings.EqualFold(author, name):
+		case !strings.EqualFold(all[i].author, name):
 		case found != nil:
 			return nil
 		default:
