@@ -284,7 +284,7 @@ func setError(op, path string, err error) error {
 	case errors.Is(err, unix.ENOSPC):
 		if m, e := MountOf(path); e == nil {
 			if s, e := m.Status(); e == nil && overBudget(s, path) {
-				return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: sharefs.KindNoSpace, Detail: "the budget of " + term.Size(s.Room.Budget) + " has no room for it, though the disk has: raise [space] budget in share.toml and mount again, unpin something, or keep less history (sharefs retain --quota SIZE)"}
+				return &sharefs.Error{Op: op, Path: term.Quote(path), Kind: sharefs.KindNoSpace, Detail: "the budget of " + s.Room.In(s.Room.Budget) + " has no room for it, though the disk has: raise [space] budget in share.toml and mount again, unpin something, or keep less history (sharefs retain --quota SIZE)"}
 			}
 		}
 	}
