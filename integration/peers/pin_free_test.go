@@ -34,7 +34,7 @@ func TestARefusedPromiseTakesNoRoom(t *testing.T) {
 	}
 	mounttest.WaitFor(t, "the small files", func() bool { return whole() == small })
 	b.must("pin", "large")
-	if out, err := a.tool("free", "large"); err == nil || !strings.Contains(err.Error(), "promises to keep its copy: bert (a promise takes a copy beside the file, for which its budget lacks ") || !strings.Contains(err.Error(), " MiB: raise [space] budget there") {
+	if out, err := a.tool("free", "large"); err == nil || !strings.Contains(err.Error(), "promises to keep its copy: bert (a promise takes a copy beside the file, for which its budget lacks up to ") || !strings.Contains(err.Error(), " MiB: raise [space] budget there") {
 		t.Errorf("%q, %v", out, err)
 	}
 	if n := whole(); n < small {

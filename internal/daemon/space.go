@@ -126,7 +126,7 @@ func (s *space) admit(bytes uint64, keep bool) bool {
 	return s.take(int64(bytes))
 }
 
-// short is how many bytes of room are missing for some.
+// short is how many bytes of room are missing for some, as long as nothing goes.
 func (s *space) short(bytes uint64) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

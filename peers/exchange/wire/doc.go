@@ -164,7 +164,7 @@ type Unkept struct {
 type Refusal struct {
 	Version record.ID
 	Reason  Reason
-	Missing uint64 // with RefusedBudget, and RefusedDisk where it is known: bytes of room that are missing
+	Missing uint64 // with RefusedBudget: bytes of room that are missing at most, for something may still go there
 }
 
 // Reason is why a host does not promise to keep a content. Later ones than these are as RefusedOther.
