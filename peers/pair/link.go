@@ -109,6 +109,9 @@ func ParseLink(text string) (l Link, err error) {
 		return bad("a link begins with sharefs: and is one line")
 	}
 	if end := strings.LastIndexByte(text, '/'); end < 0 || text[end+1:] != checkOf(text[:end]) {
+		if _, ok := Address(text[end+1:]); ok { // as links of builds end that put no check characters behind them
+			return bad("it is not whole, or of an older version of ShareFS: copy all of it, to the last character; with an older version, sharefs pair ID ADDRESS on both hosts")
+		}
 		return bad("it is not whole, or not as it was shown: copy all of it, to the last character")
 	}
 	parts := strings.Split(rest, "/")

@@ -33,6 +33,9 @@ func TestLinkText(t *testing.T) {
 	if _, err := ParseLink(swapped); !errors.Is(err, sharefs.KindInvalid) || !strings.Contains(err.Error(), "not as it was shown") {
 		t.Error(err)
 	}
+	if _, err := ParseLink(text[:strings.LastIndexByte(text, '/')]); err == nil || !strings.Contains(err.Error(), "of an older version") { // as it was before there was a check
+		t.Error(err)
+	}
 	for _, s := range []string{
 		"sharefs:", "sharefs:" + id, "sharefs:" + id + "/", "sharefs:" + id + "/" + token[1:], "sharefs:" + id[1:] + "/" + token,
 		text + "/", text + "/x", text + "/0.0.0.0:1", text + "/host:0", text + "/\x1b[31m:1", "sharefs:" + id + "/" + token + strings.Repeat("/a:1", maxAddresses+1),
