@@ -67,13 +67,22 @@ func (b *batch) commitChunks() error {
 	return nil
 }
 
+// alike tells what is known of a version and the one before while it waits for capture.
+type alike uint8
+
+const (
+	notAlike      alike = iota // it is another content, and they are not compared
+	mayBeAlike                 // nothing is
+	alikeButTimes              // as far as stamps tell, nothing was done but that the times were set
+)
+
 // together returns how many of some versions go into one commit: one that is to be compared with the one before goes into a later commit than that.
 func (h *history) together(list []captured) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := min(commitRows, len(list))
 	for i := 1; i < n; i++ {
-		if list[i].id.ino == list[i-1].id.ino && h.compare[list[i].id] {
+		if list[i].id.ino == list[i-1].id.ino && h.alike[list[i].id] != notAlike {
 			return i
 		}
 	}
@@ -86,7 +95,7 @@ func (h *history) equals(list []captured) (map[versionID]*version, error) {
 	var equal map[versionID]*version
 	for _, c := range list {
 		h.mu.Lock()
-		compare := h.compare[c.id]
+		compare := h.alike[c.id] != notAlike
 		h.mu.Unlock()
 		if !compare {
 			continue
@@ -144,12 +153,11 @@ func (h *history) commitVersions(list []captured, equal map[versionID]*version) 
 		x.tell(v.ino, 0)
 		h.mu.Lock()
 		h.unsafe[c.id.ino] = true
-		compare, redated := h.compare[c.id], h.redated[c.id]
-		delete(h.compare, c.id)
-		delete(h.redated, c.id)
+		like := h.alike[c.id]
+		delete(h.alike, c.id)
 		h.mu.Unlock()
-		if compare {
-			same, err := h.join(x, v, redated, equal[c.id])
+		if like != notAlike {
+			same, err := h.join(x, v, like == alikeButTimes, equal[c.id])
 			if err != nil {
 				return err
 			}

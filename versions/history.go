@@ -62,8 +62,7 @@ type history struct {
 	inHand      beingRead              // by the capture, of the live files
 	urgent      []versionID            // to be captured before all others: large, and the disk cannot share blocks
 	quick       []versionID            // to be captured at once, even before those; see edge
-	compare     map[versionID]bool     // versions to be compared with the one before when they are captured
-	redated     map[versionID]bool     // of these, those that differ from it in their times alone, as far as stamps tell
+	alike       map[versionID]alike    // versions to be compared with the one before when they are captured
 	unsafe      map[sharefs.Ino]bool   // captured, and the row that says so is not yet synced
 	foreign     map[sharefs.Ino]uint64 // holding another host's version, to the commit that says so, as far as that may not be synced
 	foreignMost int                    // how many there may be before those are dropped that are
@@ -128,7 +127,7 @@ func (h *history) open(t *Tree) error {
 	h.refs.kept = map[sharefs.Ino]*reference{}
 	h.wake = make(chan struct{}, 1)
 	h.unsure, h.unsafe = map[sharefs.Ino]bool{}, map[sharefs.Ino]bool{}
-	h.compare, h.redated = map[versionID]bool{}, map[versionID]bool{}
+	h.alike = map[versionID]alike{}
 	h.foreign = map[sharefs.Ino]uint64{}
 	h.vacated = map[dentID]bearer{}
 	disk, err := h.openDisk()
@@ -253,7 +252,7 @@ func (h *history) settled(x *tx, f *file, r *row, ev writers.Event) error {
 	if id := (versionID{v.ino, v.own}); redated {
 		x.after(func(uint64) {
 			h.mu.Lock()
-			h.compare[id], h.redated[id] = true, true
+			h.alike[id] = alikeButTimes
 			h.mu.Unlock()
 		})
 	}
@@ -322,7 +321,7 @@ func (h *history) begin(x *tx, r *row, stamp writers.Stamp, closed time.Time, no
 		quick := h.edge.began(v.ino, v.size, time.Now())
 		h.mu.Lock()
 		if h.unsure[id.ino] || last != nil && last.timed {
-			h.compare[id] = true
+			h.alike[id] = mayBeAlike
 		}
 		delete(h.unsure, id.ino)
 		if v.size >= urgentSize && !h.aside.clones && len(h.urgent) < maxUrgent {

@@ -320,7 +320,7 @@ func TestAdoptInPlaceGoesBackToASecondClose(t *testing.T) {
 	saveSparse(t, p.here, "f", change[0])
 	id := versionID{p.ino, p.own + 1}
 	p.here.past.mu.Lock()
-	p.here.past.compare[id] = true // as behind a timed version
+	p.here.past.alike[id] = mayBeAlike // as behind a timed version
 	p.here.past.mu.Unlock()
 	h := must[*Handle](t)(p.here.Open(p.ino, unix.O_RDONLY, root))
 	defer h.Close()

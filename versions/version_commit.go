@@ -103,9 +103,8 @@ func (h *history) askedFor(ino sharefs.Ino) (*version, error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if id := (versionID{ino, v.own}); h.redated[id] {
-		delete(h.redated, id)
-		delete(h.compare, id)
+	if id := (versionID{ino, v.own}); h.alike[id] == alikeButTimes {
+		delete(h.alike, id)
 	}
 	return v, nil
 }
