@@ -354,10 +354,18 @@ func (a *app) tellWaits(m *client.Mount, p *report.Paired) error {
 	if r, err := m.Pairing(); err == nil {
 		self = term.Clean(r.ID)
 	}
-	name, id := term.Clean(p.Name), term.Clean(p.ID)
-	return a.printf(`%[1]s (%[2]s) is taken up here, with the level %[3]s.
-The two are paired once the other host does the same: sharefs pair %[4]s, there.
+	as := term.Clean(p.Name)
+	called := as + " (" + term.Clean(p.ID) + ")"
+	if p.Unnamed {
+		as, _, _ = strings.Cut(term.Clean(p.ID), "-") // which stays, and so is good in a script
+		called = term.Clean(p.ID)
+	}
+	if err := a.printf(`%s is taken up here, with the level %s.
+The two are paired once the other host does the same: sharefs pair %s, there.
 Behind the id may stand an ADDRESS at which the other one is looked for (sharefs pair --id
-tells it, there), and --name NAME says what to call it. sharefs grant %[1]s LEVEL gives it more.
-`, name, id, term.Clean(p.Level), self)
+tells it, there), and --name NAME says what to call it. sharefs grant %s LEVEL gives it more.
+`, called, term.Clean(p.Level), self, as); err != nil || !p.Unnamed {
+		return err
+	}
+	return a.printf("It is called %s until it has connected, then as it calls itself; %s stands for it in any case.\n", term.Clean(p.Name), as)
 }

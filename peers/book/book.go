@@ -28,17 +28,19 @@ const (
 
 // Peer is one that is known.
 type Peer struct {
-	ID     sharefs.PeerID `json:"id"`
-	Name   string         `json:"name"`
-	Calls  string         `json:"calls_itself,omitempty"` // as it last said, made a word
-	How    string         `json:"how"`
-	Paired time.Time      `json:"paired"`
-	Seen   time.Time      `json:"seen,omitzero"`   // last connected
-	Given  []string       `json:"given,omitempty"` // addresses that the user named
-	Found  []string       `json:"found,omitempty"` // addresses that worked, or that it named, the latest first
-	Lost   bool           `json:"lost,omitempty"`  // another key has taken its place
-	Limits Limits         `json:"limits,omitzero"`
-	Keys   int            `json:"keys,omitempty"` // share keys that it was the first to bring here
+	ID   sharefs.PeerID `json:"id"`
+	Name string         `json:"name"`
+	// Unnamed: nobody has said yet what it is called, so that it gets the name that it says when it is connected.
+	Unnamed bool      `json:"unnamed,omitempty"`
+	Calls   string    `json:"calls_itself,omitempty"` // as it last said, made a word
+	How     string    `json:"how"`
+	Paired  time.Time `json:"paired"`
+	Seen    time.Time `json:"seen,omitzero"`   // last connected
+	Given   []string  `json:"given,omitempty"` // addresses that the user named
+	Found   []string  `json:"found,omitempty"` // addresses that worked, or that it named, the latest first
+	Lost    bool      `json:"lost,omitempty"`  // another key has taken its place
+	Limits  Limits    `json:"limits,omitzero"`
+	Keys    int       `json:"keys,omitempty"` // share keys that it was the first to bring here
 
 	Bringing []string `json:"bringing,omitempty"` // ids of share keys that are being taken from it: those of them that are here do not count in Keys yet
 }

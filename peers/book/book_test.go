@@ -184,6 +184,65 @@ func TestReservedNames(t *testing.T) {
 	b.again(t)
 }
 
+// A peer that was added by hand without a name is called as it calls itself once it says so, by the rules for all names, and never again by what it says.
+func TestWhoIsNamedLater(t *testing.T) {
+	b := newBook(t)
+	b.Reserve(func(name string) string {
+		if name == "now" {
+			return "it is a time"
+		}
+		return ""
+	})
+	b.add(t, 1, "laptop")
+	unnamed := func(n byte) {
+		t.Helper()
+		if a, err := b.Add(id(n), "", ByHand, nil, nil, now); err != nil || !a.Peer.Unnamed || !strings.HasPrefix(a.Peer.Name, "peer") || a.Peer.Calls != "" {
+			t.Fatalf("%+v, %v", a, err)
+		}
+	}
+	says := func(n byte, calls, want string) {
+		t.Helper()
+		if err := b.Met(id(n), calls, nil, now); err != nil {
+			t.Fatal(err)
+		}
+		if p, _ := b.Peer(id(n)); p.Name != want || p.Unnamed || p.Calls != CleanName(calls) {
+			t.Errorf("%+v, not %s", p, want)
+		}
+		b.again(t)
+	}
+	for n := byte(2); n < 8; n++ {
+		unnamed(n)
+	}
+	if _, err := b.Grant(id(2).Plain()[:7], trust.Write, trust.Pattern{}); err != nil {
+		t.Fatal(err)
+	}
+	says(2, "studio", "studio")
+	if got := b.Policy().Most(id(2)); got != trust.Write {
+		t.Error(got)
+	}
+	says(2, "other", "studio")
+	says(3, "laptop", "laptop-2")
+	says(4, "now", "peer-now")
+	says(5, "peer-4", "peer-4") // its own name for the time being
+	if _, err := b.Rename(id(6).String(), "mine"); err != nil {
+		t.Fatal(err)
+	}
+	says(6, "theirs", "mine")
+	// Nor may somebody who adds it again take a name that another one has.
+	if _, err := b.Add(id(7), "Laptop", ByHand, nil, nil, now); !errors.Is(err, sharefs.KindExist) {
+		t.Error(err)
+	}
+	if a, err := b.Add(id(7), "desk", ByHand, nil, nil, now); err != nil || !a.Again || a.Peer.Name != "desk" {
+		t.Errorf("%+v, %v", a, err)
+	}
+	says(7, "theirs", "desk")
+	unnamed(8)
+	if a, err := b.Add(id(8), "attic", ByLink, nil, nil, now); err != nil || !a.Again || a.Peer.Name != "attic" {
+		t.Errorf("%+v, %v", a, err)
+	}
+	b.again(t)
+}
+
 func TestWhatCannotBeKeptIsNotTold(t *testing.T) {
 	b := newBook(t)
 	b.add(t, 1, "a")

@@ -28,13 +28,17 @@ func (b *Book) Add(id sharefs.PeerID, name, how string, given, found []string, n
 		i := n.index(id)
 		a.Again = i >= 0
 		if how == ByHand && name != "" {
-			if a.Again && !strings.EqualFold(n.peers[i].Name, name) {
+			named := a.Again && !n.peers[i].Unnamed
+			if named && !strings.EqualFold(n.peers[i].Name, name) {
 				return &sharefs.Error{Op: "pair", Path: quoted(name), Kind: sharefs.KindExist, Detail: "the host is a peer already, called " + n.peers[i].Name +
 					": sharefs peers rename " + n.peers[i].Name + " NEW calls it otherwise"}
 			}
-			if !a.Again {
+			if !named {
 				if err := n.mayName(id, name, word); err != nil {
 					return err
+				}
+				if a.Again {
+					n.peers[i].Name, n.peers[i].Unnamed = name, false
 				}
 			}
 		}
@@ -42,17 +46,18 @@ func (b *Book) Add(id sharefs.PeerID, name, how string, given, found []string, n
 			if len(n.peers) >= MaxPeers {
 				return &sharefs.Error{Op: "pair", Kind: sharefs.KindNoSpace, Detail: "there are 1000 peers: forget one first (sharefs peers forget NAME)"}
 			}
-			want, name := n.freeName(calls, word)
-			if a.Reserved = word; name != want && how != ByHand {
+			want, can := n.freeName(calls, word)
+			if a.Reserved = word; can != want && how != ByHand {
 				a.Twin = want
 			}
-			n.peers = append(n.peers, Peer{ID: id, Name: name})
+			n.peers = append(n.peers, Peer{ID: id, Name: can, Unnamed: how == ByHand && name == ""})
 			i = len(n.peers) - 1
 		}
 		p := &n.peers[i]
 		p.How, p.Paired, p.Lost = how, now.UTC().Truncate(time.Second), false
 		if how != ByHand {
 			p.Calls = calls
+			n.nameAs(p, word)
 		}
 		p.Given = merge(given, p.Given)
 		p.Found = merge(found, p.Found)
@@ -105,12 +110,26 @@ func merge(fresh, old []string) (out []string) {
 	return out
 }
 
-// Met notes that a peer was connected, what it calls itself, and where it is.
+// nameAs names a peer that nobody has named by what it calls itself, which is reserved if there is a reason why.
+func (b *Book) nameAs(p *Peer, why string) {
+	if p.Unnamed {
+		p.Name, p.Unnamed = "", false // its own name is not another's
+		_, p.Name = b.freeName(p.Calls, why)
+	}
+}
+
+// Met notes that a peer was connected, what it calls itself, and where it is. One that was added by hand without a name has that name from then on.
 func (b *Book) Met(id sharefs.PeerID, calls string, found []string, now time.Time) error {
+	calls = CleanName(calls)
+	why := ""
+	if p, _ := b.Peer(id); p.Unnamed {
+		why = b.reserved(calls)
+	}
 	return b.change(func(n *Book) error {
 		if i := n.index(id); i >= 0 {
 			p := &n.peers[i]
-			p.Calls, p.Seen = CleanName(calls), now.UTC().Truncate(time.Second)
+			p.Calls, p.Seen = calls, now.UTC().Truncate(time.Second)
+			n.nameAs(p, why)
 			p.Found = merge(found, p.Found)
 		}
 		return nil
@@ -166,12 +185,13 @@ func (b *Book) Rename(word, name string) (Peer, error) {
 	why := b.reserved(name)
 	return b.alter(word, func(n *Book, p *Peer) error {
 		if name == p.Name {
+			p.Unnamed = false
 			return nil
 		}
 		if err := n.mayName(p.ID, name, why); err != nil {
 			return err
 		}
-		p.Name = name
+		p.Name, p.Unnamed = name, false
 		return nil
 	})
 }
@@ -239,8 +259,8 @@ func (b *Book) Replace(old, by string) (was, is Peer, err error) {
 		i, j := n.index(o.ID), n.index(y.ID)
 		name := o.Name
 		n.peers[i].Name = n.lostName(name)
-		n.peers[i].Lost = true
-		n.peers[j].Name = name
+		n.peers[i].Lost, n.peers[i].Unnamed = true, false
+		n.peers[j].Name, n.peers[j].Unnamed = name, false
 		n.policy = n.policy.Forget(o.ID).Grant(trust.Rule{Peer: o.ID, Level: trust.Blocked})
 		was, is = n.peers[i], n.peers[j]
 		return nil

@@ -550,7 +550,7 @@ func (h *Hub) finish(w *window, other pair.Other, how string, given []string) er
 	}
 	h.cfg.Log.Info("paired", "peer", other.ID.Short(), "name", a.Peer.Name, "by", how, "again", a.Again)
 	h.mu.Lock()
-	w.paired = &report.Paired{Name: a.Peer.Name, ID: a.Peer.ID.String(), Level: a.Level.String(), Again: a.Again, Freed: a.Freed, Twin: a.Twin, Calls: a.Peer.Calls, Reserved: a.Reserved}
+	w.paired = &report.Paired{Name: a.Peer.Name, ID: a.Peer.ID.String(), Level: a.Level.String(), Again: a.Again, Freed: a.Freed, Twin: a.Twin, Calls: a.Peer.Calls, Unnamed: a.Peer.Unnamed, Reserved: a.Reserved}
 	if how == book.ByHand {
 		p := h.peers[a.Peer.ID]
 		w.paired.Waits = p == nil || p.link == nil

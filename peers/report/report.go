@@ -166,6 +166,8 @@ type Paired struct {
 	Waits bool   `json:"waits,omitempty"` // for the other host to do the same, as far as is known: the id was typed here
 	Twin  string `json:"twin,omitempty"`  // a peer with another key has the name that it calls itself by
 	Calls string `json:"calls_itself,omitempty"`
+	// Unnamed: its name here is the one that it says once it is connected.
+	Unnamed bool `json:"unnamed,omitempty"`
 	// Reserved is why it is not called here as it calls itself, where that is for the name and not for a twin.
 	Reserved string `json:"reserved,omitempty"`
 }
