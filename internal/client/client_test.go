@@ -114,8 +114,10 @@ func TestPathsFromTheRootOfAMount(t *testing.T) {
 			t.Errorf("%q: %q, %v, want %q", path, got, err, want)
 		}
 	}
-	_, err := m.FromRoot(dir + "/else")
-	if want := dir + "/else: lies outside of the mount at " + m.Point + "; "; err == nil || !strings.HasPrefix(err.Error(), want) {
-		t.Errorf("%v, want %s", err, want)
+	for _, path := range []string{dir + "/else", dir + "/else/not/there/yet"} {
+		_, err := m.FromRoot(path)
+		if want := path + ": lies outside of the mount at " + m.Point + "; "; err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
 	}
 }

@@ -123,8 +123,8 @@ func (m *Mount) PeerRules(name string) (string, error) {
 	return string(text), err
 }
 
-// FromRoot makes a path, which may begin with the mount point, one from the root of the mount. A path from the root of this host that is there and lies
-// outside of the mount is refused, unless the mount has one of that name as well: whoever wrote it means that one.
+// FromRoot makes a path, which may begin with the mount point, one from the root of the mount. A path from the root of this host of which more is there
+// outside of the mount than in it is refused: whoever wrote it means that one.
 func (m *Mount) FromRoot(path string) (string, error) {
 	if slices.ContainsFunc(strings.Split(path, "/"), func(part string) bool { return part == "." || part == ".." }) {
 		return "", &sharefs.Error{Path: term.Quote(path), Kind: sharefs.KindInvalid, Detail: "is to go from the root of the mount down, without . and ..; the root itself is /"}
@@ -134,15 +134,26 @@ func (m *Mount) FromRoot(path string) (string, error) {
 		return strings.Trim(rest, "/"), nil
 	}
 	inner := strings.Trim(path, "/")
-	if filepath.IsAbs(path) && inner != "" {
-		_, outside := os.Lstat(path)
-		_, inside := os.Lstat(filepath.Join(m.Point, inner))
-		if outside == nil && inside != nil {
+	if filepath.IsAbs(path) {
+		names := strings.Split(inner, "/")
+		if there("/", names) > there(m.Point, names) {
 			return "", &sharefs.Error{Path: term.Quote(path), Kind: sharefs.KindInvalid,
 				Detail: "lies outside of the mount at " + term.Quote(m.Point) + "; what is in the mount is named from its root, such as " + term.Quote(inner)}
 		}
 	}
 	return inner, nil
+}
+
+// there counts how many of some names, each in the one before, are there below a directory.
+func there(dir string, names []string) (n int) {
+	for _, name := range names {
+		dir = filepath.Join(dir, name)
+		if _, err := os.Lstat(dir); err != nil {
+			break
+		}
+		n++
+	}
+	return n
 }
 
 // Travels refuses a path from the root of a mount about which there can be no rule.
