@@ -67,7 +67,7 @@ func (d *Daemon) startPeers() {
 	}
 	d.startKeeper()
 	if at := p.hub.Pairing(); at.Error != "" {
-		d.warn("no peer can reach this store: " + at.Error + " (it is tried again)")
+		d.warn("no peer can reach this store: " + at.Error)
 	}
 	if err := d.beginEpoch(); err != nil {
 		d.log.Error("a key is in use that a peer may know whose trust has ended", "error", err)

@@ -214,7 +214,10 @@ func proposal(c *replica.Change) report.Proposal {
 	p.Before = size(c.Live)
 	if p.Size = p.Before; c.Proposed != nil {
 		v := c.Proposed.Body.(*record.Version)
-		p.Size, p.Target, p.Time = v.Size, v.Target, time.Unix(0, int64(v.Mtime)).UTC()
+		p.Size, p.Target = v.Size, v.Target
+		if c.Type != record.Symlink { // of which no times travel
+			p.Time = time.Unix(0, int64(v.Mtime)).UTC()
+		}
 	}
 	return p
 }

@@ -215,8 +215,11 @@ func (t *travel) entry(path, name string, rec *record.Record) fs.Entry {
 // fill completes an entry of a version by what the version says. The permissions stay.
 func (t *travel) fill(o *fs.Entry, rec *record.Record) {
 	v := rec.Body.(*record.Version)
-	o.Attr.Mtime = v.Mtime
-	o.Attr.Atime, o.Attr.Ctime, o.Attr.Btime = v.Mtime, v.Mtime, v.Mtime
+	at := v.Mtime
+	if v.Type() == record.Symlink { // its own times do not travel
+		at = sharefs.Time(rec.HLC.Time().UnixNano())
+	}
+	o.Attr.Mtime, o.Attr.Atime, o.Attr.Ctime, o.Attr.Btime = at, at, at, at
 	if v.Type() == record.Symlink {
 		o.Attr.Mode = sharefs.ModeSymlink | 0o777
 		return
