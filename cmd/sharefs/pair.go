@@ -174,6 +174,9 @@ func (a *app) pairID(m *client.Mount) error {
 	if err := a.printf("%s\n", r.ID); err != nil {
 		return err
 	}
+	if r.Error != "" {
+		return a.printf("It cannot %s\n", term.Clean(r.Error))
+	}
 	if len(r.Addresses) == 0 {
 		return a.printf("It listens nowhere; pairing begins that, but where the mount was told listen=off.\n")
 	}

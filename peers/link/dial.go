@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -111,7 +112,7 @@ func (h *Hub) reach(ctx context.Context, p *peer, addrs []string) error {
 	for {
 		s, err := h.connect(ctx, p.key, addrs)
 		if err != nil {
-			return explain(err, addrs)
+			return explain(err, addrs, moved)
 		}
 		h.mu.Lock()
 		aside, leaving := h.aside[s], p.leaving[s] != nil
@@ -186,8 +187,14 @@ func (h *Hub) spare(s *esp.Session) {
 	h.spawn(func() { _ = s.Close() })
 }
 
-// explain says why a peer was not reached.
-func explain(err error, addrs []string) error {
+// What helps where nobody listens at an address that was good: of a peer, and of a host that made a link.
+const (
+	moved   = "a new link tells which (sharefs pair --link there, sharefs pair LINK here; its level stays)"
+	outdate = "make another link there (sharefs pair --link)"
+)
+
+// explain says why a host was not reached, and what to do where it may be elsewhere.
+func explain(err error, addrs []string, elsewhere string) error {
 	at := strings.Join(addrs[:min(3, len(addrs))], ", ")
 	if r := new(esp.RefusedError); errors.As(err, &r) {
 		if r.Reason == errUnknown.Error() {
@@ -198,7 +205,29 @@ func explain(err error, addrs []string) error {
 	if errors.Is(err, esp.ErrNoAnswer) || errors.Is(err, context.DeadlineExceeded) {
 		return &sharefs.Error{Op: "connect", Kind: sharefs.KindAgain, Detail: "no answer at " + at + " (it is off, out of reach, or a host with another key is there now)"}
 	}
-	return &sharefs.Error{Op: "connect", Kind: sharefs.KindAgain, Detail: "at " + at + ": " + reason(err)}
+	return &sharefs.Error{Op: "connect", Kind: sharefs.KindAgain, Detail: "at " + at + ": " + reason(err, elsewhere)}
+}
+
+// ended says in words why a session with a peer is over, by its error.
+func ended(err error) string {
+	const by, is = "it ended the connection", "the connection ended"
+	why := new(esp.SessionError)
+	if !errors.As(err, &why) {
+		return is
+	}
+	says := ""
+	if why.Code != esp.CodeNone || why.Reason != "" {
+		says = ": " + clean(cmp.Or(why.Reason, why.Code.String()))
+	}
+	switch {
+	case why.Timeout():
+		return is + ": nothing was heard of it any more"
+	case why.Remote && says == "":
+		return by + ": it was unmounted there, or does not let this host in any more"
+	case why.Remote:
+		return by + says
+	}
+	return is + says
 }
 
 // broken says why a session that ended while the hosts greeted each other did so, without the addresses and keys that an error of the transport names.
@@ -210,7 +239,7 @@ func broken(err error, s *esp.Session) error {
 	why := new(esp.SessionError)
 	switch {
 	case !errors.As(err, &why) && !errors.As(s.Err(), &why):
-		detail += ": " + reason(err)
+		detail += ": " + reason(err, moved)
 	case why.Timeout():
 		detail = "it answered, and then fell silent while the two greeted each other"
 	case why.Remote && why.Reason != "":
@@ -219,11 +248,11 @@ func broken(err error, s *esp.Session) error {
 	return &sharefs.Error{Op: "connect", Kind: sharefs.KindAgain, Detail: detail + "; it is tried again"}
 }
 
-// reason says in words why nothing could be sent, or nobody listens.
-func reason(err error) string {
+// reason says in words why nothing could be sent, or nobody listens, and what to do where a host may be elsewhere.
+func reason(err error, elsewhere string) string {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "nobody listens there: it is not mounted, or on another port; a new link tells which (sharefs pair --link there, sharefs pair LINK here; its level stays)"
+		return "nobody listens there: it is not mounted, or on another port; " + elsewhere
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EADDRNOTAVAIL):
 		return "there is no way to that network from here; it is tried again when that changes"
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):

@@ -36,6 +36,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"sharefs"
@@ -308,15 +309,15 @@ func (h *Hub) open() error {
 			break
 		}
 	}
-	h.listenErr = err
-	if err != nil {
+	if h.listenErr = nil; err != nil {
+		h.listenErr = h.deaf(err)
 		if h.retry == nil {
 			h.cfg.Log.Warn("no peer can reach this store", "listen", h.cfg.Listen, "error", err)
 			h.retry = time.AfterFunc(listenRetry, func() { _ = h.open() })
 		} else {
 			h.retry.Reset(listenRetry)
 		}
-		return &sharefs.Error{Op: "listen", Path: h.cfg.Listen, Kind: sharefs.KindOf(err), Err: err}
+		return h.listenErr
 	}
 	l, err := ep.Listen()
 	if err != nil {
@@ -347,6 +348,23 @@ func (h *Hub) open() error {
 		}
 	}
 	return nil
+}
+
+// deaf says why nothing can be listened on, and what to do.
+func (h *Hub) deaf(err error) error {
+	detail := ""
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		detail = "another program, or another mount, has that port"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		detail = "this machine has no such address at present"
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		detail = "this user may not listen there"
+	default:
+		detail = reason(err, "")
+	}
+	return &sharefs.Error{Op: "listen on", Path: h.cfg.Listen, Kind: sharefs.KindOf(err),
+		Detail: detail + "; it is tried again every ten seconds, and -o listen=ADDRESS, or listen in [peers] of share.toml, names another one (port 0: any that is free)"}
 }
 
 // limits of what peers, and those who are none, can make us spend.

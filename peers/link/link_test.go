@@ -234,6 +234,79 @@ func TestByHand(t *testing.T) {
 	}
 }
 
+func TestByHandWithoutAName(t *testing.T) {
+	a, b := newHost(t, "anna"), newHost(t, "bert")
+	if err := a.AddByHand("1", b.key.ID, "", b.addresses()); err != nil {
+		t.Fatal(err)
+	}
+	if w := a.window("1"); w.Paired == nil || !w.Paired.Unnamed {
+		t.Errorf("%+v", w.Paired)
+	}
+	if err := b.AddByHand("1", a.key.ID, "nan", nil); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the name that it says", func() bool { p := a.Peers()[0]; return p.Connected && p.Name == "bert" && p.Calls == "" })
+	wait(t, "the name that was given", func() bool { p := b.Peers()[0]; return p.Connected && p.Name == "nan" && p.Calls == "anna" })
+}
+
+// How a session ended is told in words, none of which is the transport's.
+func TestHowASessionEnded(t *testing.T) {
+	for want, err := range map[string]error{
+		"it ended the connection: it was unmounted there, or does not let this host in any more": &esp.SessionError{Remote: true},
+		"it ended the connection: he does not want":                                              &esp.SessionError{Code: esp.CodeRefused, Remote: true, Reason: "he does not want"},
+		"it ended the connection: limit reached":                                                 &esp.SessionError{Code: esp.CodeLimit, Remote: true},
+		"the connection ended: protocol violation":                                               fmt.Errorf("read: %w", &esp.SessionError{Code: esp.CodeProtocol}),
+		"the connection ended: nothing was heard of it any more":                                 &esp.SessionError{Code: esp.CodeTimeout},
+		"the connection ended":                                                                   &esp.SessionError{},
+	} {
+		if got := ended(err); got != want {
+			t.Errorf("%v: %s, not %s", err, got, want)
+		}
+	}
+	if got := ended(nil); got != "the connection ended" {
+		t.Error(got)
+	}
+}
+
+// A port that somebody else has is told once, with what to do, by all who tell it; and listened on when it is free.
+func TestAPortThatIsTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	at := taken.Addr().String()
+	a := &host{t: t, key: identity.New(), name: "anna"}
+	a.start(at)
+	t.Cleanup(func() { a.Close() })
+	err = a.Offer("1", false)
+	want := "listen on " + at + ": another program, or another mount, has that port; it is tried again"
+	if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), "-o listen=ADDRESS") || strings.Count(err.Error(), at) != 1 {
+		t.Error(err)
+	}
+	if got := a.Pairing().Error; got != err.Error() {
+		t.Errorf("%s, not %v", got, err)
+	}
+}
+
+// Who takes a link where nobody listens any more is told to have another one made, and not of a level that it has not.
+func TestALinkOfOneThatIsGone(t *testing.T) {
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := gone.Addr().String()
+	gone.Close()
+	a, b := newHost(t, "anna"), newHost(t, "bert")
+	if err := a.Join("1", pair.Link{ID: b.key.ID, Token: pair.NewToken(), Addrs: []string{at}}.String()); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "an end", func() bool { return a.window("1").State == report.Failed })
+	if got := a.window("1").Error; !strings.Contains(got, "at "+at+": nobody listens there") || !strings.Contains(got, "make another link there") || strings.Contains(got, "level") {
+		t.Error(got)
+	}
+}
+
 // Whoever is not let in, and is not told so, reads what that may mean.
 func TestAnEndInsteadOfAHello(t *testing.T) {
 	for _, ended := range []error{io.EOF, io.ErrUnexpectedEOF} {

@@ -212,7 +212,7 @@ func (h *Hub) tryJoin(ctx context.Context, w *window, l pair.Link, key esp.Publi
 		if r := new(esp.RefusedError); errors.As(err, &r) && r.Reason == errUnknown.Error() {
 			return false, &sharefs.Error{Op: "pair", Kind: sharefs.KindPermission, Detail: "the link was used already or has expired: make another one there (sharefs pair)"}
 		}
-		return false, explain(err, l.Addrs)
+		return false, explain(err, l.Addrs, outdate)
 	}
 	defer h.setAside(s)()
 	defer c.Close()

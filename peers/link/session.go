@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"slices"
 	"time"
 
@@ -318,10 +317,7 @@ func (l *link) listen() {
 		return
 	}
 	l.p.link = nil
-	l.p.err = "the connection ended"
-	if why := l.sess.Err(); why != nil && !errors.Is(why, net.ErrClosed) {
-		l.p.err += ": " + clean(why.Error())
-	}
+	l.p.err = ended(l.sess.Err())
 	if time.Since(l.since) < flapTime { // as with one that refuses after the hello: no session a second, for ever
 		l.p.flaps++
 		wait := min(firstPause<<min(l.p.flaps-1, 10), longestPause)

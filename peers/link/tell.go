@@ -59,7 +59,7 @@ func (h *Hub) peerReport(k *book.Peer, level string) report.Peer {
 	case h.cfg.Listen == Off:
 		r.Error = "this mount listens nowhere (listen=off)"
 	case h.ep == nil && h.listenErr != nil:
-		r.Error = "this host cannot listen: " + h.listenErr.Error()
+		r.Error = "this host cannot " + h.listenErr.Error()
 	}
 	h.mu.Unlock()
 	if l == nil || l.sess.Err() != nil {
