@@ -128,6 +128,7 @@ type sendBatch struct {
 	remote netip.AddrPort // where it goes, and from which of our addresses
 	local  netip.Addr
 
+	probe     bool // it is one packet that tests a larger PMTU
 	eliciting bool // of the last packet: it asks for an ACK
 	carried   sent // what the last packet carries
 }
@@ -140,7 +141,7 @@ var sendPool = sync.Pool{New: func() any {
 
 func newSendBatch() *sendBatch {
 	b := sendPool.Get().(*sendBatch)
-	b.buf, b.pkts, b.seg, b.key, b.paced, b.skip = b.buf[:0], b.pkts[:0], 0, nil, 0, 0
+	b.buf, b.pkts, b.seg, b.key, b.paced, b.skip, b.probe = b.buf[:0], b.pkts[:0], 0, nil, 0, 0, false
 	return b
 }
 

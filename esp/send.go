@@ -137,6 +137,9 @@ func (s *Session) sendResult(p *path, b *sendBatch, err error) {
 		p.broken = 0
 	case udpio.IsTooBig(err):
 		p.mtu.TooBig(s.now(), b.seg)
+		if b.probe { // it would take room in the window until it is held to be lost, a round trip of the first data
+			p.rec.Refused(b.pkts[0].pn)
+		}
 		p.cc.SetMTU(p.mtu.Size())
 	case errors.Is(err, net.ErrClosed):
 	default:
@@ -572,7 +575,7 @@ func (s *Session) buildProbe(p *path, now time.Duration) *sendBatch {
 	b.buf = b.buf[:headerSize]
 	w.body = len(b.buf)
 	b.buf = append(b.buf, framePing)
-	w.t.probe = size
+	w.t.probe, b.probe = size, true
 	s.finish(p, &w, now)
 	return b
 }

@@ -32,7 +32,11 @@ const (
 	maxRenoRounds    = 63 // between two probes, for the sake of Reno flows at a small share
 	quantaInFlight   = 3  // send quanta that cwnd allows for, so that batches on both sides fit
 	maxUpRounds      = 30
-	guessedRTT       = time.Millisecond // for the pacing rate before the first sample
+
+	// What may be in flight at first, in packets, and the round-trip time by which these are paced before the first sample: ten leave at once, as many as others
+	// begin with (RFC 9002, section 7.2), and the rest within some milliseconds.
+	bbrFirst   = 32
+	guessedRTT = 9 * time.Millisecond
 )
 
 type bbrState uint8
@@ -155,7 +159,7 @@ type bbrUndo struct {
 // NewBBR returns a controller in Startup.
 func NewBBR(cfg Config) *BBR {
 	b := &BBR{
-		rand: cfg.Rand, mtu: cfg.mtu(), initial: cfg.initialWindow(), cwnd: cfg.initialWindow(),
+		rand: cfg.Rand, mtu: cfg.mtu(), initial: cfg.initialWindow(bbrFirst), cwnd: cfg.initialWindow(bbrFirst),
 		bwLo: math.Inf(1), inflightLo: unbounded, inflightHi: unbounded, upCount: unbounded,
 	}
 	b.undo = bbrUndo{bwLo: b.bwLo, inflightLo: unbounded, inflightHi: unbounded}
@@ -188,7 +192,7 @@ func (b *BBR) SetMTU(mtu int) {
 	b.mtu = int64(mtu)
 	b.cwnd = max(b.cwnd, b.minPipe())
 	if !b.fullBwOnce { // before anything is known, the initial window is meant in packets
-		b.cwnd = max(b.cwnd, min(10*b.mtu, max(14720, 2*b.mtu)))
+		b.cwnd = max(b.cwnd, firstWindow(bbrFirst, b.mtu))
 	}
 }
 

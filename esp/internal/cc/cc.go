@@ -78,7 +78,7 @@ type Loss struct {
 // Config of a controller.
 type Config struct {
 	MTU           int        // bytes of a full packet; 0: 1200
-	InitialWindow int64      // bytes; 0: ten packets, at most 14,720 B unless two packets are more (RFC 9002, section 7.2)
+	InitialWindow int64      // bytes; 0: what the controller begins with
 	Rand          *rand.Rand // for the probing times of BBR; must be set for it
 }
 
@@ -89,12 +89,15 @@ func (c *Config) mtu() int64 {
 	return int64(c.MTU)
 }
 
-func (c *Config) initialWindow() int64 {
+func (c *Config) initialWindow(packets int64) int64 {
 	if c.InitialWindow > 0 {
 		return c.InitialWindow
 	}
-	return min(10*c.mtu(), max(14720, 2*c.mtu()))
+	return firstWindow(packets, c.mtu())
 }
+
+// firstWindow is so many packets, at most as many bytes as those of Ethernet have unless two packets are more (RFC 9002, section 7.2).
+func firstWindow(packets, mtu int64) int64 { return min(packets*mtu, max(packets*1472, 2*mtu)) }
 
 const (
 	quantumTime = time.Millisecond

@@ -35,10 +35,15 @@ func TestMaxFilter(t *testing.T) {
 }
 
 func TestMTUAndInitialWindow(t *testing.T) {
-	for _, c := range []struct{ mtu, window int64 }{{0, 12000}, {1200, 12000}, {1452, 14520}, {1472, 14720}, {9000, 18000}, {65000, 130000}} {
-		for _, k := range []Controller{NewBBR(Config{MTU: int(c.mtu), Rand: rand.New(rand.NewPCG(1, 1))}), NewCubic(Config{MTU: int(c.mtu)})} {
-			if got := k.Window(); got != c.window {
-				t.Errorf("%s: an MTU of %d makes a window of %d, want %d", k.Name(), c.mtu, got, c.window)
+	for _, c := range []struct{ mtu, bbr, cubic int64 }{
+		{0, 38400, 12000}, {1200, 38400, 12000}, {1452, 46464, 14520}, {1472, 47104, 14720}, {9000, 47104, 18000}, {65000, 130000, 130000},
+	} {
+		for k, window := range map[Controller]int64{NewBBR(Config{MTU: int(c.mtu), Rand: rand.New(rand.NewPCG(1, 1))}): c.bbr, NewCubic(Config{MTU: int(c.mtu)}): c.cubic} {
+			if got := k.Window(); got != window {
+				t.Errorf("%s: an MTU of %d makes a window of %d, want %d", k.Name(), c.mtu, got, window)
+			}
+			if at := int64(k.Quantum()); at > 15000 && at > 2*c.mtu {
+				t.Errorf("%s: of an unknown path %d bytes leave at once", k.Name(), at)
 			}
 			if k.Quantum() <= 0 || k.Bandwidth() != 0 || k.State() == "" {
 				t.Errorf("%s: quantum %d, bandwidth %v, state %q", k.Name(), k.Quantum(), k.Bandwidth(), k.State())

@@ -14,6 +14,9 @@ const (
 	pacingGainSS = 2
 )
 
+// cubicFirst is how many packets Cubic begins with (RFC 9002, section 7.2).
+const cubicFirst = 10
+
 // Cubic is CUBIC (RFC 9438) with HyStart++ (RFC 9406), paced.
 type Cubic struct {
 	mtu      int64
@@ -41,7 +44,7 @@ type cubicUndo struct{ cwnd, ssthresh, wMax float64 }
 
 // NewCubic returns a controller in slow start.
 func NewCubic(cfg Config) *Cubic {
-	c := &Cubic{mtu: cfg.mtu(), initial: cfg.initialWindow(), ssthresh: math.Inf(1)}
+	c := &Cubic{mtu: cfg.mtu(), initial: cfg.initialWindow(cubicFirst), ssthresh: math.Inf(1)}
 	c.cwnd = float64(c.initial)
 	c.hystart.reset()
 	return c

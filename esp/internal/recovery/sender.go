@@ -253,6 +253,13 @@ func (s *Sender[T]) Sent(now time.Duration, pn uint64, size int, flags Flags, pa
 	}
 }
 
+// Refused says of a packet that was given to Sent that it never left: it is not in flight, nobody will acknowledge it, and it is no loss.
+func (s *Sender[T]) Refused(pn uint64) {
+	if e := s.ring.get(pn); e != nil && e.state == stateOutstanding {
+		s.settle(e, stateIgnored)
+	}
+}
+
 // SetAppLimited tells that there was nothing more to send though the window had room: samples of the rate taken from
 // now on say what the program sent, not what the path carries.
 func (s *Sender[T]) SetAppLimited() { s.limitedUntil = max(s.delivered+s.inflight, 1) }

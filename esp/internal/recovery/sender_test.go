@@ -486,3 +486,28 @@ func BenchmarkSendAndAck(b *testing.B) {
 		}
 	}
 }
+
+// TestRefused: a packet that never left takes no room, and is neither lost nor waited for.
+func TestRefused(t *testing.T) {
+	g := newRig(t)
+	g.send(1)
+	probe := g.NextPN()
+	g.Sent(g.now, probe, 9000, AckEliciting|Probe, 0)
+	g.Refused(probe)
+	if g.Inflight() != 1000 || g.Outstanding() != 1 {
+		t.Fatalf("%d bytes, %d packets are in flight", g.Inflight(), g.Outstanding())
+	}
+	g.Refused(probe)
+	g.Refused(probe + 7)
+	g.send(4)
+	g.now += 50 * ms
+	if err := g.OnAck(g.now, []interval.Range{{Start: 0, End: 1}, {Start: probe + 1, End: probe + 5}}, 0, &g.r); err != nil {
+		t.Fatal(err)
+	}
+	if g.Inflight() != 0 || g.Outstanding() != 0 || len(g.r.Acked) != 5 || len(g.r.Lost)+len(g.cc.lost) != 0 {
+		t.Errorf("%d bytes and %d packets in flight, %d acknowledged, %d lost", g.Inflight(), g.Outstanding(), len(g.r.Acked), len(g.r.Lost))
+	}
+	if at, waits := g.Deadline(); waits {
+		t.Errorf("something is waited for until %v", at)
+	}
+}

@@ -34,6 +34,7 @@ type Link struct {
 	Rate    float64       // bytes/s; 0: no limit
 	Queue   int           // bytes that may wait for the rate; 0: 256 KiB
 	MTU     int           // larger datagrams vanish; 0: no limit
+	Device  int           // larger datagrams are refused where they are sent; 0: no limit
 	Down    bool          // nothing passes
 	NoRoute bool          // what is sent as a datagram is refused
 	NoUDP   bool
@@ -295,6 +296,9 @@ func (c *packetConn) WriteTo(p []byte, to net.Addr) (int, error) {
 		ap = in
 	}
 	st := n.link(c.addr.Addr(), ap.Addr())
+	if st.Device > 0 && len(p) > st.Device {
+		return 0, syscall.EMSGSIZE
+	}
 	if st.NoRoute {
 		return 0, syscall.ENETUNREACH
 	}
