@@ -79,8 +79,8 @@ const unbounded = math.MaxInt64
 // Other than BBRv1 it takes loss above 2 % in a round for a full queue.
 //
 // It differs from the draft in that cwnd is not cut to what was delivered in the first round of a recovery (packet
-// conservation): packets are paced anyway, and at 1 % random loss every round is one with loss; and in what a round says
-// in which the program sent little (updateLoss).
+// conservation): packets are paced anyway, and at 1 % random loss every round is one with loss; in what a round says
+// in which the program sent little (updateLoss); and in that aggregation counts once Startup is over, as in Linux.
 type BBR struct {
 	rand *rand.Rand
 	mtu  int64
@@ -274,7 +274,11 @@ func (b *BBR) setPacingRate(gain float64) {
 }
 
 func (b *BBR) setCwnd(a *Ack) {
-	limit := b.quantize(b.bdp(b.bw, bbrCwndGain[b.state]) + int64(b.extraAcked.get()))
+	limit := b.bdp(b.bw, bbrCwndGain[b.state])
+	if b.fullBwOnce { // until then acknowledgements run ahead because the estimate lags behind, and what is allowed for them is lost in a queue that twice the pipe fills
+		limit += int64(b.extraAcked.get())
+	}
+	limit = b.quantize(limit)
 	if b.fullBwOnce {
 		b.cwnd = min(b.cwnd+a.Acked, limit)
 	} else if b.cwnd < limit || a.Delivered < b.initial {

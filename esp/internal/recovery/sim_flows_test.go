@@ -198,3 +198,21 @@ func TestDialogueOnALossyLink(t *testing.T) {
 		}
 	}
 }
+
+// TestStartupFillsThePipe: a flow that begins fills the pipe and its queue, which holds as much again, and no more: of what goes beyond that each packet is lost, and what comes behind waits.
+func TestStartupFillsThePipe(t *testing.T) {
+	for seed := range uint64(5) {
+		s := newSim(t, seed)
+		l := testLink(s)
+		f := newFlow(t, s, l, rtt/2, bbr(seed), seed)
+		f.batch = true
+		f.start(0)
+		s.run(20 * rtt)
+		if part := float64(l.drops*f.mss) / bdp(1); part > 0.25 {
+			t.Errorf("seed %d: %.2f of what the pipe holds was lost", seed, part)
+		}
+		if got := float64(f.got) / bdp(1); got < 12 {
+			t.Errorf("seed %d: %.1f times what the pipe holds came in 20 round trips", seed, got)
+		}
+	}
+}
