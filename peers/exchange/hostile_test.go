@@ -612,6 +612,36 @@ func TestALargeBatch(t *testing.T) {
 	}
 }
 
+// The first messages of a log are small, so that the other end has something to look for while the others come, and then they grow.
+func TestTheFirstItemsAreFew(t *testing.T) {
+	leakCheck(t)
+	a := newAlone(t, Limits{})
+	const batch = 30 << 10
+	for i := range 60 {
+		r, err := record.New(share, a.key.ID, sharefs.HLC(i+1), &record.Attr{File: sharefs.FileID{1, byte(i)}, Mode: 0o600,
+			Xattrs: []record.Xattr{{Name: "user.x", Value: string(noise(uint64(i), batch))}}})
+		if err == nil {
+			err = r.Sign(a.key.Private())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.author(t, r)
+	}
+	o := a.meet(far, trust.Read)
+	o.hello()
+	offer := until[*wire.Offer](o)
+	if err := o.w.Begin(wire.Begin{Run: 1, Log: offer.Log}); err != nil {
+		t.Fatal(err)
+	}
+	for most, left := pushFirst, 60; left > 0; most = min(2*most, pushBytes) {
+		n := len(until[*wire.Items](o).Items)
+		if left -= n; n*batch > most+batch || left > 0 && n*batch < most-batch {
+			t.Errorf("a message has %d batches of %d bytes, and is to have about %d bytes", n, batch, most)
+		}
+	}
+}
+
 // Many records at once: one sync for many of them.
 func TestManyRecords(t *testing.T) {
 	leakCheck(t)

@@ -53,6 +53,7 @@ type peer struct {
 	run     uint32
 	at      uint64 // what was sent, or left out because it came from the peer
 	told    uint64 // the number up to which the last message went
+	most    int    // about how many bytes the next one has
 	acked   uint64
 	here    []record.ID // to be told
 	keeps   keeps
@@ -379,7 +380,7 @@ func (p *peer) begin(m *wire.Begin) {
 	if !p.offered || m.Log != p.log {
 		return // it crossed with a change
 	}
-	p.sending, p.run, p.at = true, m.Run, m.After
+	p.sending, p.run, p.at, p.most = true, m.Run, m.After, pushFirst
 	if err != nil || !gave { // the log has lost something that was on disk: all of it is told again
 		p.at = 0
 	}

@@ -10,8 +10,10 @@ import (
 	"sharefs/peers/trust"
 )
 
-// About how much is sent in one message, and how many records are read of the log at once.
+// About how much is sent in one message: little at first, so that the peer has something to look for while more is on the way, then twice as much each time, up to the most. And how many
+// records are read of the log at once.
 const (
+	pushFirst   = 32 << 10
 	pushBytes   = 256 << 10
 	pushRecords = 1024
 )
@@ -175,7 +177,7 @@ const mostLeftOut = 1000
 // pushItems sends what the log has and the peer lacks.
 func (p *peer) pushItems(w *wire.Writer, g grant) (did bool, err error) {
 	p.mu.Lock()
-	sending, run, at, told, log := p.sending, p.run, p.at, p.told, p.log
+	sending, run, at, told, log, most := p.sending, p.run, p.at, p.told, p.log, p.most
 	p.mu.Unlock()
 	if !sending || at >= p.x.cfg.Log.Last(p.id) {
 		return false, nil
@@ -196,7 +198,8 @@ func (p *peer) pushItems(w *wire.Writer, g grant) (did bool, err error) {
 		p.mu.Lock()
 		on = p.sending && p.run == run
 		if on {
-			p.at, p.told = upTo, upTo
+			most = min(2*most, pushBytes)
+			p.at, p.told, p.most = upTo, upTo, most
 		}
 		p.mu.Unlock()
 		if !on {
@@ -210,7 +213,7 @@ func (p *peer) pushItems(w *wire.Writer, g grant) (did bool, err error) {
 		it := &items[i]
 		if large(it) {
 			for _, r := range it.Records { // the batch alone follows
-				if m.Record(r); m.Size() >= pushBytes {
+				if m.Record(r); m.Size() >= most {
 					if on, err := flush(at); !on {
 						return true, err
 					}
@@ -220,7 +223,7 @@ func (p *peer) pushItems(w *wire.Writer, g grant) (did bool, err error) {
 		}
 		p.add(m, it)
 		at = it.Next
-		if m.Size() >= pushBytes {
+		if m.Size() >= most {
 			if on, err := flush(at); !on {
 				return true, err
 			}

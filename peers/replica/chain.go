@@ -15,8 +15,9 @@ type chainID struct {
 	incarnation uint64
 }
 
-// batchBytes is how large the records of a batch of this host may be together, in bytes, so that nobody has to hold more for one.
-const batchBytes = 256 << 10
+// batchBytes is how large the records of a batch of this host may be together, in bytes: a peer can look for their contents when the batch is there as a whole, and over a link that has
+// just come up, or is slow, that takes a while. A batch costs a signature.
+const batchBytes = 32 << 10
 
 func batchKey(author sharefs.PeerID, incarnation, number uint64) []byte {
 	k := binary.BigEndian.AppendUint64(append([]byte(nil), author[:]...), incarnation)

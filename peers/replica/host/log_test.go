@@ -2,6 +2,7 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -38,6 +39,31 @@ func filled(t testing.TB, n int) []*site {
 		all[0].tell()
 	}
 	return all
+}
+
+// TestBatchesAreShort: what was written down at once is told of in batches that a slow link carries soon.
+func TestBatchesAreShort(t *testing.T) {
+	s := sites(t, 1)[0]
+	for i := range 200 {
+		s.write(fmt.Sprint("file", i), "")
+	}
+	s.settle()
+	s.tell()
+	items := s.log()
+	records := 0
+	for i := range items {
+		size := 0
+		for _, r := range items[i].Records {
+			size += r.Size()
+		}
+		records += len(items[i].Records)
+		if size > 32<<10 {
+			t.Errorf("batch %d has %d bytes in %d records", i, size, len(items[i].Records))
+		}
+	}
+	if len(items) < 2 || records < 400 {
+		t.Errorf("%d records in %d batches", records, len(items))
+	}
 }
 
 func TestTakeIsIdempotent(t *testing.T) {
