@@ -280,6 +280,10 @@ func TestWhatComesIsAppliedTogether(t *testing.T) {
 	if e.turn() || !w.applied[id] {
 		t.Error("what came waits for ever")
 	}
+	e.took, e.applied = applyLong-1, time.Now().Add(-applyLong)
+	if id := next(); e.turn() || !w.applied[id] {
+		t.Error("after one that was not long what came waits for longer than that took")
+	}
 	e.took, e.applied = time.Hour, time.Now()
 	e.cancel() // the one that hangs fails
 	e.wg.Wait()
@@ -310,6 +314,39 @@ func TestFetchingGoesOnWhileATurnIsBusy(t *testing.T) {
 	if n := len(w.packs); n != all || w.leases != mostSmall+3 {
 		t.Errorf("%d of %d contents are here, in %d batches", n, all, w.leases)
 	}
+}
+
+// What records need that come while a turn is busy applying is looked for meanwhile, and the turn that they asked for comes behind it.
+func TestRecordsThatComeWhileATurnIsBusy(t *testing.T) {
+	w := newWorld(t)
+	e := &Engine{cfg: Config{Gather: w.gather, Exchange: w, Log: slog.New(slog.DiscardHandler)}, wake: make(chan struct{}, 1), running: map[record.ID]bool{}, failed: map[record.ID]failure{}, troubles: map[string]error{}}
+	e.ctx, e.cancel = context.WithCancel(t.Context())
+	defer e.cancel()
+	e.replica = busy{w, func() {
+		for i := range byte(3) {
+			id := w.arrive(i, 1, true)
+			e.Wake()
+			w.wait("what came meanwhile", func() bool { return w.packs[id] })
+		}
+	}}
+	e.turn()
+	e.wg.Wait()
+	select {
+	case <-e.wake:
+	default:
+		t.Error("no turn is asked for any more")
+	}
+}
+
+// busy is a world of which Apply takes as long as something else.
+type busy struct {
+	*world
+	as func()
+}
+
+func (b busy) Apply() (int, error) {
+	b.as()
+	return b.world.Apply()
 }
 
 // What is due while all are at work is no reason to look again and again: the end of one of them is.

@@ -14,7 +14,7 @@ import (
 // and two at most at a time, so that they hold up neither small ones nor the turn in which these become visible. Of the small ones a turn lists more than are begun: whoever
 // ends takes the next of them at once, for the turn may be busy applying, and peers would have nothing to send meanwhile.
 const (
-	mostSmall    = 6
+	mostSmall    = 10
 	mostLarge    = 2
 	largeBytes   = 4 << 20
 	batchFiles   = 256

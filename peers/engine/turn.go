@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"sync"
 	"time"
 
 	"sharefs"
@@ -24,12 +25,24 @@ func longest(took, since time.Duration) time.Duration {
 	return min(max(usualPause, min(since/quietShare, quietPause), turnShare*took), longestPause)
 }
 
-// While contents come, what is here is put into the tree no sooner than so many times what that took last, if it took long: each time all names that wait are gone through, which
-// for a hundred thousand takes seconds, in which nothing new is fetched.
+// While contents come, what is here is put into the tree no sooner than so long after the last time as that took, and so many times that long if it took very long: each time all names that
+// wait are gone through, which for a hundred thousand takes seconds of the processor.
 const (
+	applyShort = 20 * time.Millisecond // is no matter
+	applyLong  = 500 * time.Millisecond
 	applyShare = 3
-	applyLong  = 100 * time.Millisecond
 )
+
+// applyPause returns for how long others have the processor after what is here was put into the tree, while contents come.
+func applyPause(took time.Duration) time.Duration {
+	switch {
+	case took < applyShort:
+		return 0
+	case took < applyLong:
+		return took
+	}
+	return applyShare * took
+}
 
 // What a turn does, as it is told where it fails.
 const (
@@ -80,7 +93,7 @@ func (e *Engine) turn() bool {
 		return false
 	}
 	began := time.Now()
-	waiting, err := e.replica.Apply()
+	waiting, err := e.apply()
 	e.applied = time.Now()
 	e.took = e.applied.Sub(began)
 	done = e.note(applying, err) && done
@@ -93,11 +106,34 @@ func (e *Engine) turn() bool {
 	return done && waiting == 0
 }
 
+// apply has the replica apply what there is, and looks meanwhile for what is missing whenever somebody asks for a turn: records go on coming, and peers would have nothing to send.
+func (e *Engine) apply() (waiting int, err error) {
+	over := make(chan struct{})
+	var beside sync.WaitGroup
+	beside.Go(func() {
+		for asked := false; ; {
+			select {
+			case <-e.wake:
+				asked = true
+				e.note(looking, e.fetch())
+			case <-over:
+				if asked { // the turn itself is still to come
+					e.Wake()
+				}
+				return
+			}
+		}
+	})
+	defer beside.Wait()
+	defer close(over)
+	return e.replica.Apply()
+}
+
 // gathers reports whether this turn is to do no more than fetch, since more comes to be applied together with what is here.
 func (e *Engine) gathers(now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return len(e.running) > 0 && e.names > 0 && e.took >= applyLong && now.Sub(e.applied) < applyShare*e.took
+	return len(e.running) > 0 && e.names > 0 && now.Sub(e.applied) < applyPause(e.took)
 }
 
 // open opens the replica.
