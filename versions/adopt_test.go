@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/integration/race"
 )
 
 // other is a tree as a source of chunks.
@@ -249,6 +250,36 @@ func TestGatherPassesOverWhatCannotBeHad(t *testing.T) {
 }
 
 // What had come of a large content when the daemon was killed need not come again.
+// TestGatherTellsOfAllThatIsMissing: where little of a large file changed, here and there, the source knows of all of it before the first of it has come, however much lies between.
+func TestGatherTellsOfAllThatIsMissing(t *testing.T) {
+	race.Leave(t, race.OneHand)
+	t.Parallel()
+	here, there := pair(t)
+	const size, piece = gatherBytes + 4<<20, 64 << 10
+	text := []byte(blob(1, size))
+	ino := save(t, there.Tree, "f", string(text))
+	gathered(t, here, there, newestKept(t, there.Tree, ino).Content)
+	for _, at := range []int{0, size / 2, size - piece} {
+		copy(text[at:], blob(uint64(2+at), piece))
+	}
+	save(t, there.Tree, "f", string(text))
+	clear(there.wanted)
+	first := 0 // chunks that the source was told of when the first one was asked for
+	there.change = func(_ int, data []byte) ([]byte, error) {
+		if _, node := decodeSpans(data, size); first == 0 && len(data) >= 16<<10 && !node {
+			first = len(there.wanted)
+		}
+		return data, nil
+	}
+	l, errs, err := here.GatherSome([]Content{newestKept(t, there.Tree, ino).Content}, nil, func(int) bool { return true }, there)
+	check(t, err)
+	check(t, errs[0])
+	l.End()
+	if n := len(there.wanted); first == 0 || first < n {
+		t.Errorf("of %d chunks and nodes the source knew of %d when the first chunk was asked for", n, first)
+	}
+}
+
 func TestGatherGoesOnBehindAKill(t *testing.T) {
 	t.Parallel()
 	here, there := pair(t)

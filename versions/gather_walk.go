@@ -7,7 +7,8 @@ import (
 	"sharefs/versions/pack"
 )
 
-// Bounds of what a source is told of before it is asked for it. What it may hold ready meanwhile is what goes on coming while a pack is synced.
+// Bounds of what a source is told of before it is asked for it. What it may hold ready meanwhile is what goes on coming while a pack is synced. Chunks that are here are passed without
+// regard to their bytes, or those that are missing at the end of a large file would be asked for a round trip after those at its beginning.
 const (
 	gatherChunks = 4096
 	gatherBytes  = 32 << 20
@@ -37,8 +38,8 @@ type gathering struct {
 	topsTold int      // contents of whose first nodes the source was told
 	at       []inside // where the walk is: lists, each below one of the nodes of that before it
 	due      []needed // chunks that the walk has passed, in order
-	dueBytes int64
-	unsynced int64 // bytes that came since the last sync
+	dueBytes int64    // of those that are missing
+	unsynced int64    // bytes that came since the last sync
 }
 
 // visit is a branch of one of the contents that was gone through.
@@ -51,7 +52,8 @@ type visit struct {
 type needed struct {
 	of int
 	span
-	off int64 // in the content
+	off  int64 // in the content
+	told bool  // it is missing, and the source was told
 }
 
 // inside is a place in a list of spans.
@@ -78,7 +80,9 @@ func (g *gathering) run() error {
 		}
 		n := g.due[0]
 		g.due = g.due[1:]
-		g.dueBytes -= n.len
+		if n.told {
+			g.dueBytes -= n.len
+		}
 		if err := g.chunk(&n); err != nil {
 			return err
 		}
@@ -98,7 +102,7 @@ func (g *gathering) advance() (more bool, err error) {
 		g.at = g.at[:len(g.at)-1]
 		return true, nil
 	}
-	n := needed{w.of, w.spans[w.next], w.off}
+	n := needed{of: w.of, span: w.spans[w.next], off: w.off}
 	w.next++
 	w.off += n.len
 	if n.hole {
@@ -117,10 +121,11 @@ func (g *gathering) advance() (more bool, err error) {
 	}
 	if !ok {
 		g.want(&n)
+		n.told = true
+		g.dueBytes += n.len
 	}
 	if !ok || g.files[n.of].takes() {
 		g.due = append(g.due, n)
-		g.dueBytes += n.len
 	}
 	return true, nil
 }
