@@ -21,6 +21,7 @@ const (
 	startupFullBwGain  = 1.25 // growth in a round that counts as growth
 	startupFullBwCount = 3    // rounds without growth until the pipe is held to be full
 	startupLossCount   = 6    // losses in a round of startup that may end it
+	startupBareLoss    = 4    // times the threshold has to be lost where no queue stood
 
 	minRTTWindow     = 10 * time.Second
 	probeRTTInterval = 5 * time.Second
@@ -124,6 +125,7 @@ type BBR struct {
 	roundAcked     int64
 	roundMinRTT    time.Duration
 	roundLimited   bool // a packet acknowledged in it was all that the program had to send
+	wasQueued      bool // a queue stood in the last round
 	undo           bbrUndo
 
 	// Round-trip time.

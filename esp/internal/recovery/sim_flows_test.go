@@ -216,3 +216,39 @@ func TestStartupFillsThePipe(t *testing.T) {
 		}
 	}
 }
+
+// TestStartupBearsLossByChance: what is lost by chance on the way up ends Startup on no path that has room.
+func TestStartupBearsLossByChance(t *testing.T) {
+	for seed := range uint64(40) {
+		s := newSim(t, seed)
+		l := testLink(s)
+		l.loss = 0.01
+		f := newFlow(t, s, l, rtt/2, bbr(seed), seed)
+		f.batch = true
+		f.start(0)
+		s.run(14 * rtt)
+		if bw := f.cc.Bandwidth() / rate; bw < 0.9 {
+			t.Errorf("seed %d: after 14 round trips it is in %s, at %.2f of the rate", seed, f.cc.State(), bw)
+		}
+	}
+}
+
+// TestStartupEndsWhereThereIsNoQueue: a link that drops what is beyond its rate, and keeps next to nothing, is found to be full.
+func TestStartupEndsWhereThereIsNoQueue(t *testing.T) {
+	for seed := range uint64(10) {
+		s := newSim(t, seed)
+		l := testLink(s)
+		l.queue = bdp(0.04)
+		f := newFlow(t, s, l, rtt/2, bbr(seed), seed)
+		f.start(0)
+		s.run(14 * rtt)
+		if st := f.cc.State(); st == "startup" || f.cc.Bandwidth() > 1.05*rate {
+			t.Errorf("seed %d: after 14 round trips it is in %s, at %.2f of the rate", seed, st, f.cc.Bandwidth()/rate)
+		}
+		sent, dropped := l.drops, 0
+		s.run(20 * rtt)
+		if dropped = l.drops - sent; float64(dropped*f.mss) > 0.15*6*bdp(1) {
+			t.Errorf("seed %d: %.2f of what the pipe holds is lost in six round trips", seed, float64(dropped*f.mss)/bdp(1))
+		}
+	}
+}
