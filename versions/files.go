@@ -201,14 +201,14 @@ func (fs *files) use(f *file, write bool) (*descriptor, error) {
 	}
 	opened := false
 	if d.fd < 0 {
-		fd, err := fs.live.open(f.ino, flags)
+		fd, err := fs.openContent(f.ino, flags)
 		if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 			f.mu.Unlock()
 			fs.trim(0)
 			f.mu.Lock()
 			fd, err = d.fd, nil
 			if fd < 0 {
-				fd, err = fs.live.open(f.ino, flags)
+				fd, err = fs.openContent(f.ino, flags)
 			}
 		}
 		if err != nil {
@@ -216,11 +216,6 @@ func (fs *files) use(f *file, write bool) (*descriptor, error) {
 			return nil, failed("open a backing file", err)
 		}
 		if d.fd < 0 {
-			if err := fs.isContent(f.ino, fd); err != nil {
-				f.mu.Unlock()
-				unix.Close(fd)
-				return nil, err
-			}
 			opened = true
 			d.fd = fd
 		}
@@ -231,6 +226,19 @@ func (fs *files) use(f *file, write bool) (*descriptor, error) {
 		fs.entered(f)
 	}
 	return d, nil
+}
+
+// openContent opens a backing file of which somebody is to see what it holds.
+func (fs *files) openContent(ino sharefs.Ino, flags int) (int, error) {
+	fd, err := fs.live.open(ino, flags)
+	if err != nil {
+		return -1, err
+	}
+	if err := fs.isContent(ino, fd); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }
 
 // isContent refuses the hole that stands for an absent file where the row says that the file is full.

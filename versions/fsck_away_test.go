@@ -91,9 +91,14 @@ func TestLostAtRest(t *testing.T) {
 				again.mu.Unlock()
 			}
 			if c.hole {
-				for _, flags := range []uint32{unix.O_RDONLY, unix.O_RDWR} {
+				for _, flags := range []uint32{unix.O_RDONLY, unix.O_RDONLY | unix.O_NOATIME, unix.O_RDWR} {
 					h, err := again.Open(ino, flags, root)
 					if err == nil {
+						fd, through := h.Backing() // as the kernel has it that reads past the daemon
+						if through == nil {
+							check(t, unix.Close(fd))
+						}
+						wantKind(t, through, sharefs.KindCorrupt)
 						_, err = h.ReadAt(make([]byte, 10), 0)
 						check(t, h.Close())
 					}

@@ -50,11 +50,11 @@ func (h *Handle) Backing() (fd int, err error) {
 	if fd, ok := h.t.files.take(h.f); ok {
 		return fd, nil
 	}
-	if fd, err = h.t.live.open(h.f.ino, unix.O_PATH); err == unix.ENOENT {
+	if fd, err = h.t.files.openContent(h.f.ino, unix.O_PATH); err == unix.ENOENT {
 		if _, err = h.t.statBacking(h.f.ino); err != nil {
 			return -1, err
 		}
-		fd, err = h.t.live.open(h.f.ino, unix.O_PATH)
+		fd, err = h.t.files.openContent(h.f.ino, unix.O_PATH)
 	}
 	return fd, failed("open a backing file", err)
 }
@@ -107,7 +107,7 @@ func (h *Handle) reading(fn func(fd int) error) error {
 	if h.flags&unix.O_NOATIME == 0 {
 		return h.with(false, fn)
 	}
-	fd, err := h.t.live.open(h.f.ino, unix.O_RDONLY|unix.O_NOATIME)
+	fd, err := h.t.files.openContent(h.f.ino, unix.O_RDONLY|unix.O_NOATIME)
 	if err != nil {
 		return failed("read", err)
 	}
