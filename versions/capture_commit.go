@@ -19,7 +19,7 @@ func (b *batch) finish() error {
 	}
 	for rest := b.versions; len(rest) > 0; {
 		n := h.together(rest)
-		equal, err := h.equals(rest[:n])
+		equal, err := b.equals(rest[:n])
 		if err == nil {
 			err = h.commitVersions(rest[:n], equal)
 		}
@@ -90,9 +90,10 @@ func (h *history) together(list []captured) int {
 }
 
 // equals returns the versions before those that are to be compared with them, as far as their bytes are equal and only their names differ, because another share key came into use between the
-// two. It reads both, so it cannot wait for Tree.mu.
-func (h *history) equals(list []captured) (map[versionID]*version, error) {
-	var equal map[versionID]*version
+// two. It reads both, so it cannot wait for Tree.mu. errStopped: the tree is being closed, and does not wait for that.
+func (b *batch) equals(list []captured) (map[versionID]*version, error) {
+	h := b.h
+	equal := map[versionID]*version{}
 	for _, c := range list {
 		h.mu.Lock()
 		compare := h.alike[c.id] != notAlike
@@ -107,24 +108,36 @@ func (h *history) equals(list []captured) (map[versionID]*version, error) {
 		if before == nil || before.place != placeKept || before.away || before.key == c.key || before.size != uint64(c.stamp.Size) {
 			continue
 		}
-		was, err := h.t.contentOf(before)
-		if err != nil {
+		switch same, err := b.sameAs(before, &c); {
+		case errors.Is(err, errStopped):
 			return nil, err
-		}
-		is, err := h.t.contentOf(&version{size: before.size, top: c.top, key: c.key})
-		if err != nil {
-			return nil, err
-		}
-		if same, err := h.t.Same(was, is); err != nil {
+		case err != nil:
 			h.t.log.Warn("a version is kept that may be equal to the one before, which cannot be read", "inode", uint64(c.id.ino), "version", c.id.own, "err", err)
-		} else if same {
-			if equal == nil {
-				equal = map[versionID]*version{}
-			}
+		case same:
 			equal[c.id] = before
 		}
 	}
 	return equal, nil
+}
+
+// sameAs compares a version in packs with one that is about to be, of the same size.
+func (b *batch) sameAs(before *version, c *captured) (bool, error) {
+	t := b.h.t
+	was, err := t.contentOf(before)
+	if err != nil {
+		return false, err
+	}
+	is, err := t.contentOf(&version{size: before.size, top: c.top, key: c.key})
+	if err != nil {
+		return false, err
+	}
+	return t.sameBytes(was, is, func(bytes int64) error {
+		if t.closed.Load() {
+			return errStopped
+		}
+		b.pace.step(bytes)
+		return nil
+	})
 }
 
 // commitVersions writes that some versions are kept. equal is as of equals.

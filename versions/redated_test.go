@@ -1,6 +1,7 @@
 package versions
 
 import (
+	"errors"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -82,6 +83,30 @@ func TestTouchUnderAnotherKey(t *testing.T) {
 	wantHistory(t, tree, same, "one")
 	wantHistory(t, tree, other, "one", "two")
 	eachByItsKey(t, tree)
+	wantClean(t, tree, FsckScrub)
+}
+
+// A tree that is closed does not wait until two versions of different names are compared, and what was not compared is later.
+func TestClosedWhileTouchedIsCompared(t *testing.T) {
+	tree := testTree(t, t.TempDir(), newKeyFile(1).config, byHand)
+	ino := save(t, tree, "f", "one")
+	capture(t, tree)
+	must[keyring.Ring](t)(tree.BeginEpoch())
+	touch(t, tree, ino, touched, nil, nil)
+	h := &tree.past
+	h.capturing.Lock()
+	b := h.newBatch(h.tools)
+	must[bool](t)(b.add(versionID{ino, 2}))
+	tree.closed.Store(true)
+	err := b.finish()
+	tree.closed.Store(false)
+	b.lease.end()
+	h.capturing.Unlock()
+	if !errors.Is(err, errStopped) {
+		t.Errorf("it is compared all the same: %v", err)
+	}
+	capture(t, tree)
+	wantHistory(t, tree, ino, "one")
 	wantClean(t, tree, FsckScrub)
 }
 

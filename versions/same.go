@@ -13,6 +13,11 @@ const sameStep = 1 << 20
 // Same reports whether two contents are of equal bytes, also if they are named by different share keys, so that nothing of their names tells. Errors: KindAgain: not all of both is here;
 // KindAccess: the share key of one is not; KindInvalid for what is no content.
 func (t *Tree) Same(a, b *Content) (bool, error) {
+	return t.sameBytes(a, b, func(int64) error { return nil })
+}
+
+// sameBytes is Same that calls going with how many bytes it is about to read, and ends with its error.
+func (t *Tree) sameBytes(a, b *Content, going func(bytes int64) error) (bool, error) {
 	if a.Size != b.Size {
 		return false, nil
 	}
@@ -31,6 +36,9 @@ func (t *Tree) Same(a, b *Content) (bool, error) {
 	mine, theirs := make([]byte, min(sameStep, a.Size)), make([]byte, min(sameStep, a.Size))
 	for off := int64(0); off < int64(a.Size); off += int64(len(mine)) {
 		n := min(int64(len(mine)), int64(a.Size)-off)
+		if err := going(2 * n); err != nil {
+			return false, err
+		}
 		for _, p := range []struct {
 			r io.ReaderAt
 			b []byte
