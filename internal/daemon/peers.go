@@ -105,12 +105,10 @@ func (d *Daemon) peersStatus(seen bool) *status.Peers {
 	if s.Known == 0 && at.Listening == "" && at.Error == "" {
 		return nil
 	}
-	sync := d.travel.sync()
+	sync := d.travel.sync(seen)
 	s.Sync, s.Backups = &sync, d.vaults.troubles()
 	if seen {
 		s.All = all
-	} else {
-		sync.Coming = nil // names of files are not for everybody
 	}
 	return s
 }
@@ -126,10 +124,10 @@ func (d *Daemon) peersFiles() []fs.CtlFile {
 		{Name: "decided.json", Mode: 0o400, Read: func() []byte { return d.json(d.travel.decisions.list()) }},
 		{Name: "held.json", Mode: 0o400, Read: func() []byte { return d.json(d.travel.held()) }},
 		{Name: "sync", Mode: 0o400, Read: func() []byte {
-			s := d.travel.sync()
+			s := d.travel.sync(true)
 			return []byte(s.Text())
 		}},
-		{Name: "sync.json", Mode: 0o400, Read: func() []byte { return d.json(d.travel.sync()) }},
+		{Name: "sync.json", Mode: 0o400, Read: func() []byte { return d.json(d.travel.sync(true)) }},
 		{Name: "pairing.json", Mode: 0o400, Read: func() []byte {
 			r := report.Pairing{Addresses: []string{}, Asked: []report.Window{}}
 			if d.peers.hub != nil {

@@ -6,14 +6,16 @@ import (
 	"strings"
 
 	"sharefs"
+	"sharefs/internal/term"
 	"sharefs/peers/exchange"
 	"sharefs/peers/record"
+	"sharefs/peers/replica"
 	"sharefs/peers/report"
 	"sharefs/peers/trust"
 )
 
-// sync tells how far the tree and what peers say are.
-func (t *travel) sync() report.Sync {
+// sync tells how far the tree and what peers say are. Named: with the names of files, which are not for everybody.
+func (t *travel) sync(named bool) report.Sync {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := report.Sync{On: t.begun, LeftOut: []report.LeftOut{}, Troubles: []string{}, Waits: []string{}}
@@ -31,6 +33,9 @@ func (t *travel) sync() report.Sync {
 	for i := range s.Coming {
 		s.Rate += s.Coming[i].Rate
 	}
+	if !named {
+		s.Coming = nil
+	}
 	s.Conflicts = int(t.conflicted.Load())
 	if r := t.records(); r != nil {
 		s.Walking, _ = r.Walking()
@@ -40,7 +45,7 @@ func (t *travel) sync() report.Sync {
 			s.Troubles = append(s.Troubles, fmt.Sprintf("%s has written %d changes that are kept here, and may not have more: what is beyond waits (sharefs peers limit %s records=%d)", name, f.Most, name, 2*f.Most))
 		}
 	}
-	s.Troubles = append(s.Troubles, t.unread()...)
+	s.Troubles = append(s.Troubles, t.unread(named)...)
 	for _, n := range t.holding() {
 		s.Held += n
 	}
@@ -55,12 +60,19 @@ func (t *travel) sync() report.Sync {
 const mostUnread = 8
 
 // unread tells of what no peer is told, for it cannot be read.
-func (t *travel) unread() (troubles []string) {
+func (t *travel) unread(named bool) []string {
 	r := t.records()
 	if r == nil {
 		return nil
 	}
 	list, _ := r.Unread() // without a database the engine says so
+	return unreadable(list, named)
+}
+
+func unreadable(list []replica.Unread, named bool) (troubles []string) {
+	if !named && len(list) > 0 {
+		return []string{term.Of(uint64(len(list)), "file") + " cannot be read, and no peer is told what changes with that (sharefs fsck tells what is damaged)"}
+	}
 	for i, u := range list {
 		if i == mostUnread {
 			return append(troubles, fmt.Sprintf("%d more files cannot be read, and no peer is told what changes with them", len(list)-i))
