@@ -14,7 +14,7 @@ import (
 	"sharefs/peers/trust"
 )
 
-// Who was paired by a link and then revoked, or forgotten, does not come back by that link while another one is open.
+// Who was paired by a link and then revoked, or forgotten, does not come back by that link while another one is open, nor by one that was made before.
 func TestALinkIsNoWayBack(t *testing.T) {
 	for name, end := range map[string]func(*host) error{
 		"revoked":   func(a *host) error { _, err := a.cfg.Book.Revoke("bert"); return err },
@@ -31,12 +31,18 @@ func TestALinkIsNoWayBack(t *testing.T) {
 			if w := b.join("answer lost", link); w.State != report.Done {
 				t.Errorf("%+v", w)
 			}
+			before := a.offer("before")
 			if err := end(a); err != nil {
 				t.Fatal(err)
 			}
-			a.Sync()
-			if w := b.join("again", link); w.State != report.Failed {
+			if w := b.join("at once", before); w.State != report.Failed || !strings.Contains(w.Error, "revoked or forgotten there after the link was made") {
 				t.Errorf("%+v", w)
+			}
+			a.Sync()
+			for what, l := range map[string]string{"again": link, "by another": before} {
+				if w := b.join(what, l); w.State != report.Failed {
+					t.Errorf("%s: %+v", what, w)
+				}
 			}
 			for _, p := range a.Peers() {
 				if p.Level != trust.Blocked.String() || p.Connected {
@@ -44,6 +50,9 @@ func TestALinkIsNoWayBack(t *testing.T) {
 				}
 			}
 			if w := a.window("2"); w.State != report.Open {
+				t.Errorf("%+v", w)
+			}
+			if w := b.join("as a new one", a.offer("after")); w.State != report.Done {
 				t.Errorf("%+v", w)
 			}
 		})

@@ -230,7 +230,11 @@ func (h *Hub) takeOver() (end []*esp.Session, some bool) {
 				continue
 			}
 		}
+		was := p.welcome
 		p.welcome = policy.Most(id).Rights().Connect
+		if was && !p.welcome {
+			h.endFor(id)
+		}
 		if !p.welcome {
 			end = append(end, p.sessions()...)
 		}
@@ -239,6 +243,9 @@ func (h *Hub) takeOver() (end []*esp.Session, some bool) {
 	for id, p := range h.peers {
 		if seen[id] {
 			continue
+		}
+		if p.welcome {
+			h.endFor(id)
 		}
 		p.cancel()
 		p.welcome = false

@@ -14,6 +14,7 @@ import (
 	"sharefs/peers/book"
 	"sharefs/peers/pair"
 	"sharefs/peers/report"
+	"sharefs/peers/trust"
 )
 
 // Limits of pairing.
@@ -33,6 +34,7 @@ type window struct {
 	link       bool // has a token to be given away
 	token      pair.Token
 	usedBy     sharefs.PeerID
+	ended      map[sharefs.PeerID]bool // peers that were revoked or forgotten while it was open: it is no way back for them
 	lan        bool
 	nonce      uint64 // of its beacons
 	denied     int
@@ -334,6 +336,18 @@ func (h *Hub) pairWith(c *esp.Conn, text json.RawMessage) {
 	}
 }
 
+// endFor has the links that are open be no way back for a peer. h.mu is held.
+func (h *Hub) endFor(id sharefs.PeerID) {
+	for _, w := range h.windows {
+		if w.link && w.state == report.Open {
+			if w.ended == nil {
+				w.ended = map[sharefs.PeerID]bool{}
+			}
+			w.ended[id] = true
+		}
+	}
+}
+
 // welcomes reports whether a host is a peer that is not blocked. h.mu is held.
 func (h *Hub) welcomes(id sharefs.PeerID) bool {
 	p := h.peers[id]
@@ -348,6 +362,7 @@ func (h *Hub) pairByLink(s *pair.Session, m *pair.Message) error {
 		return err
 	}
 	now := time.Now()
+	blocked := h.cfg.Book.Policy().Most(other.ID) == trust.Blocked
 	var mine *window
 	again := false // its answer was lost
 	h.mu.Lock()
@@ -367,6 +382,8 @@ func (h *Hub) pairByLink(s *pair.Session, m *pair.Message) error {
 		reason = "the link was used already"
 	case !mine.open(now):
 		reason = "the link has expired, or was taken back"
+	case mine.ended[other.ID] && !h.welcomes(other.ID), blocked && h.welcomes(other.ID): // the hub may not have heard of it yet
+		reason = "this host was revoked or forgotten there after the link was made"
 	default:
 		mine.usedBy = other.ID
 	}
