@@ -10,7 +10,8 @@ import (
 	"sharefs"
 )
 
-// What a disk leaves of a file at rest that loses what counted as safe, as a store of a build does that believed btrfs in more than it promises: the row says that all of a file is here, and nothing marks it.
+// What a disk leaves of a file at rest that loses what counted as safe, as a store of a build does that believed btrfs in more than it promises: the row says that all of a file is here, and
+// nothing marks it.
 var lostAtRest = map[string]struct {
 	away  bool // its newest version is elsewhere alone
 	hole  bool // the backing file is a hole that stood for it; otherwise it holds the version before

@@ -71,7 +71,8 @@ func (c *fsck) confirmBacking(ino sharefs.Ino) error {
 	return err
 }
 
-// tookBack reports whether a file at rest holds an earlier version than its newest one, as a disk leaves it that loses a rename which counted as safe. Each version is looked for, so that is done in a scrub alone.
+// tookBack reports whether a file at rest holds an earlier version than its newest one, as a disk leaves it that loses a rename which counted as safe. Each version is looked for, so that is
+// done in a scrub alone.
 func (c *fsck) tookBack(ino sharefs.Ino, st *unix.Stat_t) bool {
 	if c.o.Mode != FsckScrub || c.t.hot(ino) {
 		return false

@@ -19,13 +19,13 @@ import (
 // somebody did here it would be a new version of this host, and undo what another one wrote everywhere. So where the newest version is in packs the file is given it again, as an adoption that was cut
 // short is finished (inplace_end.go), whose row says that the file is to hold the version which it has.
 //
+// Where the newest version is elsewhere alone the file becomes absent again: what it has to be given is there. A hole that stands for it is no sign then, for who empties an absent file leaves one
+// to the loss of power too (recreate).
+//
 // A file of which the stamp tells nothing, for what it held was no version or it was not as that says, is not swapped without having its new name synced at once.
 
 // undoneLooked is how many versions before the newest one are looked at for what a file holds. Those of which the disk may know nothing are the last half minute's.
 const undoneLooked = 1000
-
-// Where the newest version is elsewhere alone the file becomes absent again: what it has to be given is there. A hole that stands for it is no sign then, for who empties an absent file leaves one
-// to the loss of power too (recreate).
 
 // findUndone enters, at a start, an adoption for each marked file that the loss of power took back to an earlier version, or has it be absent.
 func (h *history) findUndone() error {

@@ -283,8 +283,8 @@ func (r *Replica) Since(after uint64, most int) (items []Item, next uint64, err 
 	return items, next, err
 }
 
-// Gave reports whether a number was given in this host's log. One that a peer goes on from was not where this host was put back from an image, and its clock was ahead when it gave it: what has come since
-// may stand before it.
+// Gave reports whether a number was given in this host's log. One that a peer goes on from was not where this host was put back from an image, and its clock was ahead when it gave it: what
+// has come since may stand before it.
 func (r *Replica) Gave(number uint64) (bool, error) {
 	if err := r.enter(); err != nil {
 		return false, err
