@@ -114,11 +114,8 @@ func (t *Tree) merge(r *row, st *unix.Stat_t, fresh bool) {
 		mtime = max(r.mtime, mtime)
 	}
 	r.mtime = mtime
-	if Atime(t.atime.Load()) != Noatime {
-		if fresh {
-			atime = max(r.atime, atime)
-		}
-		r.atime = atime
+	if Atime(t.atime.Load()) != Noatime { // the disk's clock for it is a coarse one, and may be some milliseconds behind the row's
+		r.atime = max(r.atime, atime)
 	}
 }
 

@@ -62,6 +62,24 @@ func TestMtimeAtRest(t *testing.T) {
 	wantMtime(t, tree, "a directory", sharefs.RootIno, mtimeOf{})
 }
 
+// The disk's clock for access times is some milliseconds behind that of a new file's row: the time does not go back when the file was open.
+func TestAtimeStaysWhereTheDiskIsBehind(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	a := create(t, tree, sharefs.RootIno, "f", "one")
+	settle(t, tree, a.Ino)
+	before := must[sharefs.Attr](t)(tree.Getattr(a.Ino))
+	check(t, tree.live.setTimes(a.Ino, before.Atime-3_000_000, before.Mtime))
+	h := must[*Handle](t)(tree.Open(a.Ino, unix.O_RDWR, root))
+	if open := must[sharefs.Attr](t)(tree.Getattr(a.Ino)); open.Atime != before.Atime {
+		t.Errorf("while it is open: %+v, before %+v", open, before)
+	}
+	check(t, h.Close())
+	settle(t, tree, a.Ino)
+	if now := must[sharefs.Attr](t)(tree.Getattr(a.Ino)); now.Atime != before.Atime {
+		t.Errorf("%+v, before %+v", now, before)
+	}
+}
+
 // The time of another host is set on a file at rest that has the version which it is of, and on no other.
 func TestSetMtime(t *testing.T) {
 	dir := t.TempDir()
