@@ -299,8 +299,12 @@ func (w *watch) full(b *bulk, key converge.Key) bool {
 			n++
 		}
 	}
-	share := (w.r.tree.Names() + gone) * w.limit.Percent / 100
-	return n > min(w.limit.Files, max(w.limit.Least, share))
+	return w.limit.exceeded(n, w.r.tree.Names()+gone)
+}
+
+// exceeded reports whether so many names of a tree are more than the bound.
+func (b Bulk) exceeded(n, names int) bool {
+	return b.Files > 0 && n > min(b.Files, max(b.Least, names*b.Percent/100))
 }
 
 func (w *watch) count(b *bulk, key converge.Key, n bulkName) {

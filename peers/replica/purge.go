@@ -30,6 +30,7 @@ type Purged struct {
 type purge struct {
 	r      *Replica
 	author sharefs.PeerID
+	past   map[record.ID]bool // what of the author goes; nil: all
 	tree   *converge.Tree
 	keys   map[converge.Key]bool   // names that it placed or removed
 	files  map[sharefs.FileID]bool // that it wrote to
@@ -40,8 +41,18 @@ type purge struct {
 	list   []Purged
 }
 
-// by reports whether a record is the author's, or rests on his word.
-func (p *purge) by(rec *record.Record) bool { return rec.Author == p.author || p.told[rec.ID()] }
+// of reports whether a record is what goes of the author.
+func (p *purge) of(rec *record.Record) bool {
+	return rec.Author == p.author && (p.past == nil || p.past[rec.ID()])
+}
+
+// by reports whether a record goes, or rests on the word of what does.
+func (p *purge) by(rec *record.Record) bool { return p.of(rec) || p.told[rec.ID()] }
+
+func newPurge(r *Replica, author sharefs.PeerID) *purge {
+	return &purge{r: r, author: author, keys: map[converge.Key]bool{}, files: map[sharefs.FileID]bool{}, attrs: map[sharefs.FileID]bool{}, hollow: map[sharefs.FileID]bool{},
+		first: map[sharefs.FileID]*record.Record{}, told: map[record.ID]bool{}}
+}
 
 // Purge takes back what an author did to the live tree: what it removed is there again, what it moved is where it was, what it wrote to others' files is as the newest version of others has it, and
 // what it made is removed, but for files that others have written to since, and directories in which there is something of others. What it alone told of others, and they did not sign, is its own. This host says so itself, in records
@@ -54,12 +65,19 @@ func (r *Replica) Purge(author sharefs.PeerID, dry bool) ([]Purged, error) {
 		return nil, err
 	}
 	defer r.mu.Unlock()
-	p := purge{r: r, author: author, keys: map[converge.Key]bool{}, files: map[sharefs.FileID]bool{}, attrs: map[sharefs.FileID]bool{}, hollow: map[sharefs.FileID]bool{},
-		first: map[sharefs.FileID]*record.Record{}, told: map[record.ID]bool{}}
+	list, err := newPurge(r, author).work(dry)
+	if err != nil || dry {
+		return list, err
+	}
+	return list, r.sync()
+}
+
+// work finds what changes, by path, and says so; dry: it says nothing.
+func (p *purge) work(dry bool) ([]Purged, error) {
 	p.findTold()
 	p.without()
 	p.findHollow()
-	say := func(body record.Body, before ...sharefs.HLC) error { return r.say(body, before...) }
+	say := func(body record.Body, before ...sharefs.HLC) error { return p.r.say(body, before...) }
 	if dry {
 		say = func(record.Body, ...sharefs.HLC) error { return nil }
 	}
@@ -69,10 +87,7 @@ func (r *Replica) Purge(author sharefs.PeerID, dry bool) ([]Purged, error) {
 		}
 	}
 	slices.SortStableFunc(p.list, func(a, b Purged) int { return strings.Compare(a.Path, b.Path) })
-	if dry {
-		return p.list, nil
-	}
-	return p.list, r.sync()
+	return p.list, nil
 }
 
 // findTold finds what the author alone told of others: it has no signature here, so that whoever is said to have written it may know nothing of it. What others signed is their own,
@@ -83,7 +98,7 @@ func (p *purge) findTold() {
 		inner := i.Record.Says()
 		switch {
 		case inner == i.Record || i.Standing != converge.Merged:
-		case i.Record.Author != p.author:
+		case !p.of(i.Record):
 			others[inner.ID()] = true
 		case p.r.vouched[inner.ID()] != nil && inner.Author != p.r.cfg.Self:
 			p.told[inner.ID()] = true
@@ -232,16 +247,20 @@ func (p *purge) contents(say func(record.Body, ...sharefs.HLC) error) error {
 				parents = append(parents, id)
 			}
 		}
-		if !ok || len(parents) == 0 || len(rest) == 0 {
+		if !ok || len(parents) == 0 || len(rest) == 0 && r.tree.Type(file) != record.Regular {
 			continue
 		}
-		if slices.Contains(heads, rest[0]) {
+		if len(rest) > 0 && slices.Contains(heads, rest[0]) {
 			parents = append(parents, rest[0])
 		}
 		parents = parents[max(0, len(parents)-record.MaxParents):]
 		slices.SortFunc(parents, record.ID.Compare)
-		v := *r.tree.Record(rest[0]).Body.(*record.Version)
-		v.Parents, v.Mtime = parents, timeIn(p.tree, p.tree.Record(rest[0]))
+		v := record.Version{File: file} // nobody else wrote to it
+		if len(rest) > 0 {
+			v = *r.tree.Record(rest[0]).Body.(*record.Version)
+			v.Mtime = timeIn(p.tree, p.tree.Record(rest[0]))
+		}
+		v.Parents = parents
 		if err := say(&v, append(r.times(parents), r.attrs[file])...); err != nil {
 			return err
 		}
@@ -275,6 +294,32 @@ func (p *purge) attributes(say func(record.Body, ...sharefs.HLC) error) error {
 			return err
 		}
 		p.list = append(p.list, Purged{What: PurgeAttrs, Path: path})
+	}
+	return nil
+}
+
+// tellRest tells what stays of what is past a cut, for others went on from it: this host stands for that now, and it is the same on hosts that have not taken it.
+func (p *purge) tellRest() error {
+	r := p.r
+	files := map[sharefs.FileID]bool{}
+	maps.Copy(files, p.files)
+	maps.Copy(files, p.attrs)
+	for key := range p.keys {
+		files[key.File] = true
+	}
+	for _, file := range sortedFiles(files) {
+		var ids []record.ID
+		r.tree.Spots(file, func(at converge.Spot) { ids = append(ids, at.Place) })
+		if len(ids) > 0 {
+			ids = append(append(ids, r.tree.Attr(file)), r.tree.Heads(file)...)
+		}
+		for _, id := range ids {
+			if p.past[id] {
+				if err := r.tellAgain(r.tree.Record(id)); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	return nil
 }

@@ -39,6 +39,8 @@ type Config struct {
 	Where func(author sharefs.PeerID) (Where, bool)
 	// Bulk bounds the removals and renames of an author that count without the owner's yes. Nil: nothing does. It, Counts, Standing and Where are called with a lock of the replica held.
 	Bulk func(author sharefs.PeerID) Bulk
+	// Revoked reports whether the owner has revoked an author, and how much past a cut of that one ([Replica.TakeBack]) this host takes back by itself. Nil: no cut is heeded. It is called as Counts is.
+	Revoked func(author sharefs.PeerID) (limit Bulk, revoked bool)
 	// Scope tells what a peer may read, by the rules of the moment; false: nothing, or all of the tree. What it was told is remembered then over a restart, for a rule that returns, only if Reads is
 	// there. Nil: there are no such peers. It is called with a lock of the replica held.
 	Scope func(peer sharefs.PeerID) (Scope, bool)
@@ -109,6 +111,7 @@ type state struct {
 	passed        map[sharefs.PeerID]*passed // records that were passed over
 	passedChains  int                        // of all authors
 	passedSingles int
+	cuts          cuts
 
 	outside outside
 	looked  uint64 // names below directories that were moved
@@ -180,7 +183,7 @@ func (r *Replica) load() error {
 	r.state = state{account: newAccount(), tree: converge.New(), last: index.New(keyOf), said: map[record.ID]bool{}, unsigned: map[record.ID]bool{}, vouched: map[record.ID]*record.Record{},
 		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{}, untold: map[converge.Key]bool{},
 		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, early: map[slot]bool{}, chains: map[chainID]*record.Chain{},
-		aside: asides{}, contest: map[converge.Key]bool{}, refused: refusals{}, outlooks: map[sharefs.PeerID]*outlook{}, passed: map[sharefs.PeerID]*passed{}, written: map[sharefs.PeerID]uint64{}, beyond: map[sharefs.PeerID]beyond{},
+		aside: asides{}, contest: map[converge.Key]bool{}, refused: refusals{}, outlooks: map[sharefs.PeerID]*outlook{}, passed: map[sharefs.PeerID]*passed{}, cuts: cuts{}, written: map[sharefs.PeerID]uint64{}, beyond: map[sharefs.PeerID]beyond{},
 		scopes: map[sharefs.PeerID]*scope{}, outside: outside{},
 		heldAt: map[converge.Key]map[record.ID]*record.Record{}, holding: map[sharefs.PeerID]int{}, bulks: map[sharefs.PeerID]*bulk{},
 		young: newYoung[sharefs.FileID](), saving: newSaving(),
@@ -317,6 +320,7 @@ func (r *Replica) loadRecords() error {
 			}
 		}
 		r.aside.set(j.Record, j.standing)
+		r.cuts.note(j.Record)
 		if j.standing == PassedOver {
 			r.outside.set(j.Record, j.standing)
 		}

@@ -412,6 +412,7 @@ func TestScopeTellsNothingOfTheRest(t *testing.T) {
 				})
 			case 6:
 				loud.say(&record.Attr{File: sharefs.FileID{1}, Mode: uint16(step)})
+				loud.say(&record.Cut{Author: sharefs.PeerID{1, byte(step)}, Number: uint64(step)})
 			case 7:
 				if step%5 == 0 {
 					worlds[0].open()

@@ -90,7 +90,11 @@ func (r *Replica) judge(rec *record.Record) Standing {
 	if w, ok := r.where(rec.Author); ok {
 		return r.judgeAt(rec, w)
 	}
-	return r.cfg.Standing(rec)
+	s := r.cfg.Standing(rec)
+	if s != Merged && rec.Body.Kind() == record.KindCut {
+		return PassedOver // nobody decides about it
+	}
+	return s
 }
 
 // keep notes what a record counts from now on, in memory but the tree, and on disk.
@@ -100,6 +104,7 @@ func (r *Replica) keep(j judged) {
 	r.aside.set(j.Record, j.standing)
 	r.outside.set(j.Record, j.standing)
 	r.indexHeld(j.Record, j.standing)
+	r.cuts.note(j.Record)
 	r.refused.set(j)
 	if o := r.outlooks[j.Author]; o != nil && j.standing.waits() {
 		more := judged{j.Record, Merged}.inputs()

@@ -36,6 +36,9 @@
 // And in others some hosts read or write a part of the tree: each record that they are told is of that part, as the tree of the teller is, what they are told makes the part as it is there, and
 // they have all of it, also after rules were taken away and given again; the parts are the same on all hosts where nothing is moved over their borders, and the whole is on those that have it.
 //
+// And in others all hosts but one revoke that one, each at a moment of its own, while all of the above goes on: when each has heard of the others' cuts, they have one tree, in which no content is live
+// that was written past the lowest cut (1, 7), also after another start; nothing that others wrote on top of it is lost (2).
+//
 // A host that counts nowhere from some moment on changes nothing after it (7): two worlds, in one of which nobody does anything there from then on, have the same trees on all others.
 //
 // # Where each property is checked
@@ -48,7 +51,7 @@
 //	 4 equal conflict heads              check, by the records that all have; no host comes to rest that authors (quiesce); which version is live: right
 //	 5 whole old or whole new content    not here, for the model adopts in one piece: TestAdoptInPlaceCutShort and TestAdoptionModel in package versions, TestKilledAtAdoption on real mounts
 //	 6 noninterference                   TestLowTrustChangesNothing (trees); bytes to a peer with a part: mayTell here, TestScopeTellsNothingOfTheRest in package replica
-//	 7 nothing is accepted after a cut   TestNothingCountsAfterARevocation; there is no signed cut: each host takes the level away by itself
+//	 7 nothing is accepted after a cut   TestNothingCountsAfterARevocation, where all revoke at one moment; TestRevokedAtDifferentMoments, by signed cuts
 //	 8 the minimum of copies             not here, for nothing is dropped in the model: TestDropsLeaveCopies and TestReleasesLeaveCopies in package replica/host, TestFreeIsOfWhatWasPromised in package versions
 //	 9 no circles, no orphans            right, and walk at each step
 //	10 again, in any order, and it ends  gossip at any step; aftermath; quiesce

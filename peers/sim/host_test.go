@@ -91,6 +91,9 @@ func (h *host) open() {
 			Counts:   func(author sharefs.PeerID) bool { return h.w.standing(h, author) != replica.PassedOver },
 			Bulk:     func(sharefs.PeerID) replica.Bulk { return h.bulk },
 			Standing: func(rec *record.Record) replica.Standing { return h.w.standing(h, rec.Author) },
+			Revoked: func(author sharefs.PeerID) (replica.Bulk, bool) {
+				return replica.Bulk{}, h.w.revoked != nil && author == h.w.revoked.self && h.w.strange[[2]int{h.index, h.w.revoked.index}]
+			},
 		}
 		if p := h.w.parts; p != nil {
 			config.Where = func(author sharefs.PeerID) (replica.Where, bool) { return engine.Where(p.policy(h), author) }
@@ -205,6 +208,7 @@ func (h *host) author() (n int) {
 		n, err = h.rep.Author()
 		h.recover("author", err)
 	})
+	h.settle()
 	return n
 }
 

@@ -32,6 +32,8 @@ type world struct {
 	latest   time.Time                        // that any host's clock ever showed
 	trees    []string                         // of an even world: what there is after each step
 	strange  map[[2]int]bool                  // on the first host nothing counts of what the second one writes
+	revoked  *host                            // whom the others revoke, each at a moment of its own; nil: nobody is revoked
+	took     int                              // how many changes by that one were taken back
 	instead  map[string]string                // by content: what somebody saw who wrote it, empty if it cannot be told
 	before   map[record.ID]bool               // what was told before a host was put back from an image; nil: none was
 	had      map[record.ID]map[record.ID]bool // by what was told since then: what its author had, and told with it

@@ -44,6 +44,7 @@ type site struct {
 	ring     keyring.Ring
 	standing func(sharefs.PeerID) replica.Standing
 	bulk     func(sharefs.PeerID) replica.Bulk
+	revoked  map[sharefs.PeerID]bool               // by the owner; nothing of them counts
 	part     func(*record.Record) replica.Standing // of records, if it is not the same for all of an author
 	most     uint64                                // records of another host
 	wrote    func()                                // is told of each part that was written down; nil: nobody is
@@ -90,7 +91,7 @@ func sites(t testing.TB, n int, seed ...uint64) []*site {
 		binary.BigEndian.PutUint64(of[:], seed[0])
 		of[8] = byte(i)
 		s := &site{t: t, dir: t.TempDir(), now: now, chance: chance{all: rand.NewChaCha8(of)}, key: ed25519.NewKeyFromSeed(key), all: all,
-			standing: func(sharefs.PeerID) replica.Standing { return replica.Merged }}
+			standing: func(sharefs.PeerID) replica.Standing { return replica.Merged }, revoked: map[sharefs.PeerID]bool{}}
 		copy(s.self[:], s.key.Public().(ed25519.PublicKey))
 		check(t, os.Mkdir(filepath.Join(s.dir, "peers"), 0o700))
 		all[i] = s
@@ -141,8 +142,14 @@ func (s *site) openReplica() {
 			}
 		},
 		Tree: eventful{s.as(), s}, Store: s.store, Keys: keys, Self: s.self, Key: s.key, Rand: &s.chance, Now: s.now,
-		Counts: func(author sharefs.PeerID) bool { return s.standing(author) != replica.PassedOver },
+		Counts: func(author sharefs.PeerID) bool {
+			return !s.revoked[author] && s.standing(author) != replica.PassedOver
+		},
+		Revoked: func(author sharefs.PeerID) (replica.Bulk, bool) { return tenAtMost(author), s.revoked[author] },
 		Standing: func(rec *record.Record) replica.Standing {
+			if s.revoked[rec.Author] {
+				return replica.PassedOver
+			}
 			if s.part != nil {
 				return s.part(rec)
 			}

@@ -1,0 +1,422 @@
+package host
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sharefs"
+	"sharefs/peers/record"
+	"sharefs/peers/replica"
+)
+
+// revoke has the owner of a host revoke another one, and the host heed what that means.
+func (s *site) revoke(o *site) map[sharefs.PeerID]replica.TakenBack {
+	s.t.Helper()
+	s.revoked[o.self] = true
+	check(s.t, s.rep.Cut(o.self, 2))
+	return s.heed()
+}
+
+// heed has a host do what is due for cuts.
+func (s *site) heed() map[sharefs.PeerID]replica.TakenBack {
+	s.t.Helper()
+	all := map[sharefs.PeerID]replica.TakenBack{}
+	due, err := s.rep.Overruns()
+	check(s.t, err)
+	for _, author := range due {
+		all[author], err = s.rep.TakeBack(author, false, false)
+		check(s.t, err)
+	}
+	return all
+}
+
+// says has somebody sign a record that a host is given.
+func (s *site) says(o *site, body record.Body) {
+	s.t.Helper()
+	rec, err := record.New(share, s.self, sharefs.HLCAt(time.Now()), body)
+	check(s.t, err)
+	check(s.t, rec.Sign(s.key))
+	_, err = o.rep.Take(s.self, []replica.Item{{Records: []*record.Record{rec}}})
+	check(s.t, err)
+}
+
+// overrun returns hosts a, bad, c and d: a has revoked bad, which has gone on since, and c and d have taken that.
+func overrun(t *testing.T, does func(a, bad *site)) (all []*site, before string) {
+	t.Helper()
+	all = sites(t, 4)
+	a, bad := all[0], all[1]
+	a.mkdir("d")
+	for _, name := range []string{"d/edited", "d/removed", "d/moved"} {
+		a.write(name, "of a")
+	}
+	bad.write("of bad", "within")
+	meet(t, all...)
+	before = a.shows()
+	a.revoke(bad)
+	does(a, bad)
+	meet(t, all...)
+	if a.shows() != before {
+		t.Fatal("the one who has revoked it takes what it writes")
+	}
+	return all, before
+}
+
+func edits(_, bad *site) {
+	bad.write("d/edited", "past")
+	bad.write("of bad", "past")
+	bad.unlink("d/removed")
+	bad.rename("d/moved", "elsewhere")
+	bad.mkdir("dir")
+	bad.write("dir/new", "past")
+}
+
+// fetchOwn fetches what the host says that files hold again as before: what came and was replaced at once it need not have.
+func (s *site) fetchOwn() {
+	s.t.Helper()
+	var own []*record.Record
+	for _, rec := range s.records() {
+		if rec.Author == s.self && rec.Body.Kind() == record.KindVersion {
+			own = append(own, rec)
+		}
+	}
+	l, errs, err := s.tree.Gather(Contents(own), s)
+	check(s.t, err)
+	s.t.Cleanup(l.End)
+	for _, err := range errs {
+		check(s.t, err)
+	}
+}
+
+// Of what a host wrote that was revoked elsewhere first what is past that is taken back, whichever comes first, the cut or the revocation here; by two hosts at once as well.
+func TestPastACut(t *testing.T) {
+	want := []replica.Purged{{What: replica.PurgeMoves, Path: "d/moved", From: "elsewhere"}, {What: replica.PurgeRestores, Path: "d/removed"}}
+	for _, late := range []bool{false, true} {
+		t.Run(fmt.Sprint("the cut comes later: ", late), func(t *testing.T) {
+			all := sites(t, 4)
+			a, bad, c, d := all[0], all[1], all[2], all[3]
+			a.mkdir("d")
+			a.write("d/edited", "of a")
+			a.write("d/removed", "of a")
+			a.write("d/moved", "of a")
+			bad.write("of bad", "within")
+			meet(t, all...)
+			before := a.shows()
+			a.revoke(bad)
+			if !late {
+				meet(t, all...)
+			}
+			bad.unlink("d/removed")
+			bad.rename("d/moved", "elsewhere")
+			meet(t, bad, c, d)
+			took := []map[sharefs.PeerID]replica.TakenBack{c.revoke(bad), d.revoke(bad)} // before they hear each other
+			if late {
+				for _, m := range took {
+					if len(m[bad.self].Changes) > 0 {
+						t.Fatalf("%+v", m)
+					}
+				}
+				meet(t, a, c, d)
+				took = []map[sharefs.PeerID]replica.TakenBack{c.heed(), d.heed()}
+			}
+			for _, m := range took {
+				if got := m[bad.self]; !slices.Equal(got.Changes, want) || got.By != a.self {
+					t.Errorf("%+v", got)
+				}
+			}
+			meet(t, a, c, d)
+			same(t, a, c, d)
+			if got := c.shows(); got != before {
+				t.Errorf("there is\n%s\nnot\n%s", got, before)
+			}
+			noConflicts(t, a, c, d)
+			for _, s := range []*site{a, c, d} {
+				s.right()
+				s.reopen()
+				if m := s.heed(); len(m) > 0 {
+					t.Errorf("again: %+v", m)
+				}
+			}
+		})
+	}
+}
+
+// What is past a cut is taken back with files, their contents and directories; what others went on from stays, and what is within the cut.
+func TestWhatIsTakenBackIsPastTheCut(t *testing.T) {
+	all, _ := overrun(t, edits)
+	a, bad, c, d := all[0], all[1], all[2], all[3]
+	d.write("dir/of d", "of d")
+	d.write("d/edited", "of d, after")
+	meet(t, a, c, d)
+	c.revoke(bad)
+	d.revoke(bad)
+	meet(t, a, c, d)
+	same(t, a, c, d)
+	for _, s := range []*site{a, c, d} {
+		for path, content := range map[string]string{"d/edited": "of d, after", "of bad": "within", "d/removed": "of a", "d/moved": "of a", "dir/of d": "of d"} {
+			if got := s.read(s.find(path)); got != content {
+				t.Errorf("%s holds %q, not %q", path, got, content)
+			}
+		}
+		if s.find("dir/new") != 0 || s.find("elsewhere") != 0 {
+			t.Error(s.shows())
+		}
+		s.right()
+	}
+	noConflicts(t, a, c, d)
+}
+
+// Whoever still trusts the one that was cut does nothing; nor does one for whom the revoker does not count, or not everywhere.
+func TestACutIsNoRule(t *testing.T) {
+	for what, c := range map[string]struct {
+		revokes  bool
+		standing replica.Standing
+		told     int
+	}{
+		"trusts it still":        {false, replica.Merged, 1},
+		"the revoker reads":      {true, replica.PassedOver, 0},
+		"the revoker proposes":   {true, replica.Proposed, 0},
+		"the revoker counts now": {true, replica.Merged, 1},
+	} {
+		t.Run(what, func(t *testing.T) {
+			all := sites(t, 3)
+			a, bad, o := all[0], all[1], all[2]
+			o.standing = func(id sharefs.PeerID) replica.Standing {
+				if id == a.self {
+					return c.standing
+				}
+				return replica.Merged
+			}
+			bad.write("f", "past") // of which a has nothing
+			meet(t, bad, o)
+			a.says(o, &record.Cut{Author: bad.self})
+			before := o.shows()
+			if c.revokes {
+				o.revoke(bad)
+			}
+			m := o.heed()
+			if _, err := o.apply(); err != nil {
+				t.Fatal(err)
+			}
+			changed := o.shows() != before
+			if want := c.revokes && c.told > 0; changed != want {
+				t.Errorf("%+v, %s", m, o.shows())
+			}
+			cuts, err := o.rep.Cuts(bad.self)
+			check(t, err)
+			if n := len(slices.DeleteFunc(cuts, func(cut replica.Cut) bool { return cut.By == o.self })); n != c.told {
+				t.Errorf("%d cuts are told of", n)
+			}
+			if list, err := o.rep.Aside(a.self, replica.Proposed, replica.Held); err != nil || len(list) > 0 {
+				t.Errorf("%v waits for somebody, %v", list, err)
+			}
+		})
+	}
+}
+
+// Cuts that mean nothing, or are made up, do nothing, and no more of them are kept than one host can have peers.
+func TestHostileCuts(t *testing.T) {
+	all := sites(t, 3)
+	a, evil, bad := all[0], all[1], all[2]
+	a.write("of a", "of a")
+	bad.write("of bad", "of bad")
+	evil.write("of evil", "of evil")
+	meet(t, all...)
+	before := a.shows()
+	a.revoke(bad)
+	evil.says(a, &record.Cut{Author: a.self})
+	evil.says(a, &record.Cut{Author: evil.self})
+	evil.says(a, &record.Cut{Author: bad.self, Incarnation: 1 << 62, Number: 1 << 62})
+	evil.says(a, &record.Cut{Author: sharefs.PeerID{9}, Number: 1})
+	for i := range 1100 {
+		evil.says(a, &record.Cut{Author: sharefs.PeerID{8, byte(i), byte(i >> 8)}})
+	}
+	a.heed()
+	check(t, must2(a.apply()))
+	if got := a.shows(); got != before {
+		t.Fatal(got)
+	}
+	n, last := 0, 0
+	for i := range 1100 {
+		cuts, err := a.rep.Cuts(sharefs.PeerID{8, byte(i), byte(i >> 8)})
+		check(t, err)
+		if n += len(cuts); len(cuts) > 0 {
+			last = i
+		}
+	}
+	if n > 1024 || n < 512 || last != 1099 {
+		t.Errorf("%d are kept, up to the one of number %d", n, last)
+	}
+	if cuts, err := a.rep.Cuts(bad.self); err != nil || !slices.ContainsFunc(cuts, func(c replica.Cut) bool { return c.By == a.self }) {
+		t.Errorf("its own cut went with the flood: %v, %v", cuts, err)
+	}
+	// What the one that is revoked says counts for nothing.
+	bad.says(a, &record.Cut{Author: evil.self})
+	if cuts, err := a.rep.Cuts(evil.self); err != nil || slices.ContainsFunc(cuts, func(c replica.Cut) bool { return c.By == bad.self }) {
+		t.Errorf("%v, %v", cuts, err)
+	}
+}
+
+// A low cut has no more be taken back than an author may remove at once, unless somebody says so.
+func TestALowCutIsBounded(t *testing.T) {
+	all := sites(t, 3)
+	a, bad, liar := all[0], all[1], all[2]
+	for i := range 12 {
+		bad.write(fmt.Sprintf("f%02d", i), "of bad")
+	}
+	meet(t, all...)
+	before := a.shows()
+	liar.says(a, &record.Cut{Author: bad.self})
+	for range 2 {
+		got := a.revoke(bad)[bad.self]
+		if check(t, must2(a.apply())); !got.Much || got.By != liar.self || len(got.Changes) != 12 || a.shows() != before {
+			t.Fatalf("%+v\n%s", got, a.shows())
+		}
+		a.reopen()
+	}
+	if got, err := a.rep.TakeBack(bad.self, true, true); err != nil || len(got.Changes) != 12 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	check(t, must2(a.apply()))
+	if a.shows() != before {
+		t.Fatal("it was only shown")
+	}
+	if got, err := a.rep.TakeBack(bad.self, false, true); err != nil || len(got.Changes) != 12 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	check(t, must2(a.apply()))
+	if due, err := a.rep.Overruns(); a.shows() != "" || len(due) > 0 || err != nil {
+		t.Fatal(a.shows(), due, err)
+	}
+}
+
+// Nor do cuts that come one after the other, each a little lower.
+func TestLowerAndLowerCutsAreBounded(t *testing.T) {
+	all := sites(t, 3)
+	a, bad, liar := all[0], all[1], all[2]
+	for i := range 20 {
+		bad.write(fmt.Sprintf("f%02d", i), "of bad")
+		bad.settle()
+		bad.tell()
+	}
+	meet(t, all...)
+	a.revoke(bad)
+	end, err := a.rep.Lowest(bad.self)
+	check(t, err)
+	took, much := 0, false
+	for n := end.Ends.Number; n > 0 && !much; n-- {
+		liar.says(a, &record.Cut{Author: bad.self, Incarnation: end.Ends.Incarnation, Number: n - 1})
+		got := a.heed()[bad.self]
+		if much = got.Much; !much {
+			took += len(got.Changes)
+		}
+		check(t, must2(a.apply()))
+		a.reopen()
+	}
+	if left := a.count(); !much || took == 0 || took > 10 || left != 20-took {
+		t.Fatalf("%d were taken back one after the other, and %d are there", took, left)
+	}
+}
+
+// Who trusts a host anew takes his cut back, for all; and cuts it anew when he revokes it again, where it is by then.
+func TestACutIsTakenBack(t *testing.T) {
+	all := sites(t, 3)
+	a, b, c := all[0], all[1], all[2]
+	b.write("f", "1")
+	meet(t, all...)
+	a.revoke(b)
+	a.reopen()
+	check(t, a.rep.Cut(b.self, 0)) // it is said once
+	meet(t, all...)
+	first, err := c.rep.Cuts(b.self)
+	check(t, err)
+	if len(first) != 1 || first[0].By != a.self || first[0].Ends.Epoch != 2 || first[0].Ends.Number == 0 {
+		t.Fatalf("%+v", first)
+	}
+	a.revoked[b.self] = false
+	own, err := a.rep.OwnCuts()
+	check(t, err)
+	if !slices.Equal(own, []sharefs.PeerID{b.self}) {
+		t.Fatal(own)
+	}
+	check(t, a.rep.Uncut(b.self))
+	check(t, a.rep.Uncut(b.self))
+	check(t, a.rep.Reconsider())
+	b.write("f", "2")
+	meet(t, all...)
+	if cuts, err := c.rep.Cuts(b.self); err != nil || len(cuts) > 0 {
+		t.Fatalf("%+v, %v", cuts, err)
+	}
+	if own, err := a.rep.OwnCuts(); err != nil || len(own) > 0 {
+		t.Fatal(own, err)
+	}
+	a.revoke(b)
+	c.revoke(b)
+	meet(t, a, c)
+	c.heed()
+	check(t, must2(c.apply()))
+	second, err := c.rep.Cuts(b.self)
+	check(t, err)
+	if len(second) != 2 || second[0].Ends.Allows(first[0].Ends.Incarnation, first[0].Ends.Number+1) == false {
+		t.Fatalf("%+v", second)
+	}
+	if got := c.read(c.find("f")); got != "2" {
+		t.Errorf("f holds %q", got)
+	}
+}
+
+// Whatever a host did past a cut, hosts that revoked it come to one tree, without conflicts that were not there before.
+func TestPastACutAfterAnything(t *testing.T) {
+	var took atomic.Int64
+	t.Cleanup(func() {
+		if took.Load() == 0 {
+			t.Error("nothing was taken back")
+		}
+	})
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			rnd := rand.New(rand.NewPCG(seed, 9))
+			all := sites(t, 4)
+			n := 0
+			work := func(list ...*site) {
+				for range 12 {
+					list[rnd.IntN(len(list))].work(rnd, &n)
+				}
+				for _, s := range list {
+					for len(s.open) > 0 {
+						s.shut(rnd)
+					}
+				}
+				meet(t, all...)
+			}
+			work(all...)
+			bad, honest := all[3], all[:3]
+			honest[0].revoke(bad)
+			work(bad)
+			honest[1].revoke(bad)
+			work(all...)
+			honest[2].revoke(bad)
+			work(honest...)
+			for _, s := range honest {
+				due, err := s.rep.Overruns()
+				check(t, err)
+				for _, author := range due {
+					back, err := s.rep.TakeBack(author, false, true)
+					check(t, err)
+					took.Add(int64(len(back.Changes)))
+				}
+			}
+			meet(t, honest...)
+			same(t, honest...)
+			for _, s := range honest {
+				s.all = honest
+				s.fetchOwn()
+				s.right()
+			}
+		})
+	}
+}
