@@ -119,7 +119,7 @@ for devices of your own.
 			return a.sayWhatIsMissing(m, args[0], args[1])
 		},
 	}
-	a.withPurge(cmd)
+	a.withPurge(cmd, false)
 	return cmd
 }
 

@@ -44,6 +44,13 @@ why; and other hosts whose changes came with those of peers, and do not count he
 			if err != nil {
 				return err
 			}
+			for i := range all {
+				for _, text := range all[i].Revocations() {
+					if err := a.printf("%s.\n", term.Clean(text)); err != nil {
+						return err
+					}
+				}
+			}
 			for i := range s.LeftOut {
 				if err := a.printf("%s.\n", term.Clean(s.LeftOut[i].Text())); err != nil {
 					return err
@@ -132,7 +139,8 @@ backup that is kept for it, sharefs peers forget removes it.`,
 				return err
 			}
 			could, id, _ := policyOf(m, args[0])
-			if _, err := m.AskPeers("peer-replace", map[string]string{"peer": args[0], "by": args[1]}); err != nil {
+			done, err := m.Answer("peer-replace", map[string]string{"peer": args[0], "by": args[1]})
+			if err != nil {
 				return err
 			}
 			after, err := m.Peers()
@@ -160,7 +168,10 @@ backup that is kept for it, sharefs peers forget removes it.`,
 				term.Clean(lost.Name), term.Clean(kept.Name), term.Quote(args[1]), term.Clean(fresh.Level)); err != nil {
 				return err
 			}
-			return a.sayWhatItKnows(m, kept.Name, id, could)
+			if err := a.sayWhatItKnows(m, kept.Name, id, could); err != nil || done.CutBy == "" {
+				return err
+			}
+			return a.tellPurge(kept.Name, &done, false)
 		},
 	}
 }
@@ -182,7 +193,8 @@ func (a *app) peerCommand(use, short, long, verb, key, done string) *cobra.Comma
 				say = append(say, term.Quote(args[1]))
 			}
 			before, id, _ := policyOf(m, args[0]) // whether there is such a peer the mount says
-			if _, err := m.AskPeers(verb, ask); err != nil {
+			answer, err := m.Answer(verb, ask)
+			if err != nil {
 				return err
 			}
 			if a.json {
@@ -191,7 +203,10 @@ func (a *app) peerCommand(use, short, long, verb, key, done string) *cobra.Comma
 			if err := a.printf(done, say...); err != nil {
 				return err
 			}
-			return a.sayWhatItKnows(m, args[0], id, before)
+			if err := a.sayWhatItKnows(m, args[0], id, before); err != nil || answer.CutBy == "" {
+				return err
+			}
+			return a.tellPurge(args[0], &answer, false)
 		},
 	}
 }
@@ -307,8 +322,8 @@ func (a *app) listPeers(all []report.Peer) error {
 
 func (a *app) revoke() *cobra.Command {
 	cmd := a.peerCommand("revoke PEER", "Block a peer, and end its connection",
-		"Block a peer, and end its connection. All its grants are gone. What it has received\nit knows for ever. If it could read the share, what is new is kept under another\nshare key from now on, which it is not given; other peers have to revoke it too,\nfor they pass on what they have to whom they trust. sharefs grant lets it in again.\n\n"+purgeHelp, "peer-revoke", "", "%s is blocked.\n")
-	a.withPurge(cmd)
+		"Block a peer, and end its connection. All its grants are gone. What it has received\nit knows for ever. If it could read the share, what is new is kept under another\nshare key from now on, which it is not given; other peers have to revoke it too,\nfor they pass on what they have to whom they trust. sharefs grant lets it in again.\n\n"+cutHelp+"\n\n"+purgeHelp, "peer-revoke", "", "%s is blocked.\n")
+	a.withPurge(cmd, true)
 	return cmd
 }
 
@@ -335,13 +350,18 @@ func (a *app) trust() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			x, err := explain(m, args[0], path)
+			x, peer, err := explain(m, args[0], path)
 			if err != nil {
 				return err
 			}
 			if !a.json {
 				for line := range strings.Lines(x.String()) {
 					if err := a.printf("%s\n", term.CleanLine(strings.TrimSuffix(line, "\n"))); err != nil {
+						return err
+					}
+				}
+				for _, text := range peer.Revocations() {
+					if err := a.printf("%s\n", term.Clean(text)); err != nil {
 						return err
 					}
 				}
@@ -357,7 +377,9 @@ func (a *app) trust() *cobra.Command {
 				Ceiling string `json:"ceiling"`
 				Capped  bool   `json:"capped"`
 				Rules   []rule `json:"rules"` // that speak of the path; the first one wins
-			}{x.Path, x.Level.String(), x.Ceiling.String(), x.Capped, []rule{}}
+				// Cuts are revocations of the peer on other hosts, which decide nothing here.
+				Cuts []report.Cut `json:"revoked_by,omitempty"`
+			}{x.Path, x.Level.String(), x.Ceiling.String(), x.Capped, []rule{}, peer.Cuts}
 			for _, r := range x.Rules {
 				out.Rules = append(out.Rules, rule{r.Level.String(), r.Pattern.String()})
 			}
@@ -367,13 +389,20 @@ func (a *app) trust() *cobra.Command {
 	return cmd
 }
 
-// explain asks the mount for a peer's rules, and applies them as it does.
-func explain(m *client.Mount, peer, path string) (x trust.Explanation, err error) {
-	policy, id, err := policyOf(m, peer)
+// explain asks the mount for a peer and its rules, and applies them as it does.
+func explain(m *client.Mount, word, path string) (x trust.Explanation, peer *report.Peer, err error) {
+	policy, id, err := policyOf(m, word)
 	if err != nil {
-		return x, err
+		return x, nil, err
 	}
-	return policy.Explain(id, path), nil
+	all, err := m.Peers()
+	if err != nil {
+		return x, nil, err
+	}
+	if peer = findPeer(all, word); peer == nil {
+		return x, nil, noPeer(word, all)
+	}
+	return policy.Explain(id, path), peer, nil
 }
 
 // policyOf asks the mount for a peer's rules.

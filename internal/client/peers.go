@@ -57,28 +57,29 @@ func (m *Mount) readPeers(name string, v any) error {
 
 // AskPeers has the mount do a command about peers and returns the word by which it knows what was asked. The error is the mount's own.
 func (m *Mount) AskPeers(verb string, args map[string]string) (asked string, err error) {
-	a, err := m.answer(verb, args)
+	a, err := m.Answer(verb, args)
 	return a.Asked, err
 }
 
-// Purge takes back what a peer did to the tree, and returns what that changes; dry: it only tells.
-func (m *Mount) Purge(peer string, dry bool) ([]report.Change, error) {
+// Purge takes back what a peer did to the tree, cut: what is past where it was revoked first alone; dry: it only tells. The answer has what that changes.
+func (m *Mount) Purge(peer string, cut, dry bool) (report.Answer, error) {
 	args := map[string]string{"peer": peer}
-	if dry {
-		args["dry"] = "yes"
+	for key, on := range map[string]bool{"cut": cut, "dry": dry} {
+		if on {
+			args[key] = "yes"
+		}
 	}
-	a, err := m.answer("peer-purge", args)
-	return a.Changes, err
+	return m.Answer("peer-purge", args)
 }
 
 // AskPeer has the mount ask a peer whether this host may read something there, and returns what it says: one of the words of [report.Answer].
 func (m *Mount) AskPeer(name string) (says string, err error) {
-	a, err := m.answer("peer-ask", map[string]string{"peer": name})
+	a, err := m.Answer("peer-ask", map[string]string{"peer": name})
 	return a.Says, err
 }
 
-// answer has the mount do a command about peers.
-func (m *Mount) answer(verb string, args map[string]string) (a report.Answer, err error) {
+// Answer has the mount do a command about peers, and returns what it says.
+func (m *Mount) Answer(verb string, args map[string]string) (a report.Answer, err error) {
 	asked := rand.Text()
 	line := verb + " asked=" + asked
 	for _, key := range slices.Sorted(maps.Keys(args)) {

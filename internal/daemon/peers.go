@@ -166,7 +166,7 @@ func (d *Daemon) tellOf(all []report.Peer) {
 	for i := range all {
 		p := &all[i]
 		if id, err := sharefs.ParsePeerID(p.ID); err == nil {
-			p.LeftOut = left[p.ID]
+			p.LeftOut, p.Cuts = left[p.ID], d.travel.cuts(id)
 			p.Files = d.travel.files(&now, policy, id)
 			p.Backup, p.Keeps = d.vaults.status(id), d.vaults.keeps(id, p.Name)
 			if l := d.peers.book.Limits(id); l != (book.Limits{}) {
@@ -292,6 +292,9 @@ func (d *Daemon) grant(peer, level, path string) (book.Peer, error) {
 	if err == nil {
 		err = d.beginEpoch()
 	}
+	if err == nil {
+		_, err = d.travel.heedCuts()
+	}
 	return p, err
 }
 
@@ -319,7 +322,7 @@ var peerVerbs = map[string]verb{
 	"peer-limit":   {keys: []string{"asked", "peer", "up", "down", "quota", "records", "domain"}, need: true},
 	"peer-check":   {keys: []string{"asked", "peer"}, need: true},
 	"peer-drop":    {keys: []string{"asked", "peer"}, need: true},
-	"peer-purge":   {keys: []string{"asked", "peer", "dry"}, need: true},
+	"peer-purge":   {keys: []string{"asked", "peer", "cut", "dry"}, need: true},
 	"peer-revoke":  {keys: []string{"asked", "peer"}, need: true},
 	"peer-rename":  {keys: []string{"asked", "peer", "name"}, need: true},
 	"peer-forget":  {keys: []string{"asked", "peer"}, need: true},
@@ -359,7 +362,9 @@ func (d *Daemon) askPeers(c command) error {
 	switch {
 	case d.peers.hub == nil:
 	case c.verb == "peer-purge":
-		a.Changes, err = d.travel.purge(args["peer"], args["dry"] == "yes")
+		a.Changes, a.CutBy, err = d.travel.purge(args["peer"], args["cut"] == "yes", args["dry"] == "yes")
+	case c.verb == "peer-revoke" || c.verb == "peer-replace":
+		a.Changes, a.CutBy, err = d.revoke(c.verb, args)
 	case c.verb == "peer-ask":
 		a.Says, err = d.askPeer(args["peer"])
 	default:

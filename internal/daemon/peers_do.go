@@ -5,7 +5,9 @@ import (
 	"strings"
 
 	"sharefs"
+	"sharefs/peers/book"
 	"sharefs/peers/pair"
+	"sharefs/peers/report"
 )
 
 // doPeers does one command about peers.
@@ -73,18 +75,40 @@ func (d *Daemon) doPeers(verb string, args map[string]string) error {
 	}
 	var err error
 	switch verb {
-	case "peer-revoke":
-		_, err = b.Revoke(args["peer"])
 	case "peer-rename":
 		_, err = b.Rename(args["peer"], args["name"])
 	case "peer-forget":
 		_, err = b.Forget(args["peer"])
-	case "peer-replace":
-		_, _, err = b.Replace(args["peer"], args["by"])
 	}
 	d.rulesChanged()
 	if err != nil {
 		return err
 	}
 	return d.beginEpoch()
+}
+
+// revoke does a command that revokes a peer: this host says where that one ends, and takes back what is past where others have revoked it before. It returns what that changes, and who those are.
+func (d *Daemon) revoke(verb string, args map[string]string) (changes []report.Change, by string, err error) {
+	b := d.peers.book
+	ends := &d.travel.ends // so that nobody else does what is due before the new share key is in use, and tells here of it
+	ends.doing.Lock()
+	defer ends.doing.Unlock()
+	var p book.Peer
+	if verb == "peer-replace" {
+		p, _, err = b.Replace(args["peer"], args["by"])
+	} else {
+		p, err = b.Revoke(args["peer"])
+	}
+	d.rulesChanged()
+	if err != nil {
+		return nil, "", err
+	}
+	if err := d.beginEpoch(); err != nil {
+		return nil, "", err
+	}
+	back, err := d.travel.heed()
+	if took := back[p.ID]; len(took.Changes) > 0 {
+		changes, by = changesOf(took.Changes), d.travel.author(took.By)
+	}
+	return changes, by, err
 }

@@ -122,6 +122,9 @@ func problems(s *status.Status, watch, lost string) []string {
 				l := &s.Peers.Sync.LeftOut[i]
 				add(l.Stranger(), l.Text())
 			}
+			for i := range s.Peers.Sync.Overruns {
+				add(true, s.Peers.Sync.Overruns[i].Text())
+			}
 			add(s.Peers.Sync.Held > 0, "peers have removed or renamed much at once, and "+term.Count(uint64(s.Peers.Sync.Held))+" of that wait for your yes or no: sharefs held")
 		}
 	}

@@ -38,6 +38,7 @@ type travel struct {
 	beside chan struct{}  // capacity 1: there may be other conflicts
 	hands  sync.WaitGroup // who follow the keys, and do beside the loop what may have to wait for the hub
 
+	ends       ends
 	decisions  decisions
 	compared   compared     // of whoever enters conflicts into histories alone
 	nobody     atomic.Bool  // somebody waited in vain for content that is elsewhere, and no peer has come or got anything since
@@ -65,6 +66,7 @@ func (t *travel) rulesChanged() {
 		t.d.space.askSoon()
 		t.ex.Refresh()
 		t.engine.Wake()
+		t.lookForCuts()
 	case t.anybody():
 		if t.err = t.begin(); t.err != nil {
 			t.d.log.Error("files do not travel", "error", t.err)
@@ -117,11 +119,12 @@ func (t *travel) begin() error {
 		Release: d.space.giveBack,
 		Silent:  func(id sharefs.PeerID) bool { return d.peers.hub.Silent(id) },
 	})
-	t.stop, t.beside = make(chan struct{}), make(chan struct{}, 1)
+	t.stop, t.beside, t.ends.soon = make(chan struct{}), make(chan struct{}, 1), make(chan struct{}, 1)
 	t.engine = engine.Start(engine.Config{Open: t.open, Changed: d.tree.Changed(), Gather: t.gather, Exchange: t.ex, Log: log})
 	t.begun = true
 	t.hands.Go(t.followKeys)
 	t.hands.Go(t.keepConflictsReadable)
+	t.hands.Go(t.followCuts)
 	return nil
 }
 
@@ -148,6 +151,7 @@ func (t *travel) open() (engine.Replica, error) {
 	t.hands.Go(func() { t.ex.Over(t.d.peers.hub) }) // beside the loop, for peers may ask that for something at once
 	t.hands.Go(t.askWho)
 	t.lookForConflicts()
+	t.lookForCuts()
 	return oneWay{r, t}, nil
 }
 
@@ -171,6 +175,7 @@ func (t *travel) openReplica() (r *replica.Replica, err error) {
 			Standing: func(rec *record.Record) replica.Standing { return t.standing(rec.Author) },
 			Where:    func(author sharefs.PeerID) (replica.Where, bool) { return engine.Where(d.peers.book.Policy(), author) },
 			Bulk:     func(author sharefs.PeerID) replica.Bulk { return engine.Bulk(d.peers.book.Policy(), author) },
+			Revoked:  t.revoked,
 			Scope:    func(peer sharefs.PeerID) (replica.Scope, bool) { return engine.Scope(d.peers.book.Policy(), peer) },
 		})
 		if err != nil {
@@ -271,6 +276,7 @@ func (t *travel) wrote() {
 func (t *travel) wake() {
 	t.engine.Wake()
 	t.lookForConflicts()
+	t.lookForCuts()
 }
 
 func (t *travel) retry(versions ...record.ID) {

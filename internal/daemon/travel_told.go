@@ -49,7 +49,7 @@ func (t *travel) sync(named bool) report.Sync {
 	for _, n := range t.holding() {
 		s.Held += n
 	}
-	s.LeftOut = t.leftOut()
+	s.LeftOut, s.Overruns = t.leftOut(), t.overruns()
 	for _, n := range t.proposing() {
 		s.Proposed += n
 	}

@@ -177,6 +177,8 @@ func span(d time.Duration) string {
 // rank puts peers of which somebody should know something before others.
 func rank(p *report.Peer) int {
 	switch f, b := p.Files, p.Backup; {
+	case len(p.Cuts) > 0 && p.Level != "blocked":
+		return 0
 	case b != nil && p.Connected && (b.Error != "" || b.Failed.After(b.Checked)):
 		return 0
 	case p.Keeps.WantsText() != "":
@@ -244,6 +246,8 @@ func Why(p *report.Peer) string {
 		return "its key is lost"
 	case p.Level == "blocked":
 		return "revoked"
+	case len(p.Cuts) > 0:
+		return p.Cuts[0].By + " revoked it: sharefs revoke " + p.Name + " does it here"
 	case p.Silent:
 		return "it does not answer"
 	case p.Backup != nil && p.Connected:

@@ -130,3 +130,17 @@ func TestTheScreenIsClean(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// A peer that others have revoked comes first, with what can be done here.
+func TestTheScreenTellsOfRevocations(t *testing.T) {
+	peers := []report.Peer{{Name: "anna", Level: "write", Connected: true, Since: noon, Files: &report.Files{Sends: true, Receives: true}},
+		{Name: "bert", Level: "write", Connected: true, Since: noon, Files: &report.Files{Sends: true, Receives: true}, Cuts: []report.Cut{{By: "anna", At: noon}}}}
+	lines := peerTable(peers, noon, 0)
+	if len(lines) != 3 || !strings.Contains(lines[1], "bert") || !strings.HasSuffix(lines[1], "anna revoked it: sharefs revoke bert does it here") {
+		t.Errorf("%q", lines)
+	}
+	peers[1].Level = "blocked"
+	if lines = peerTable(peers, noon, 0); !strings.HasSuffix(lines[2], "revoked") {
+		t.Errorf("%q", lines)
+	}
+}

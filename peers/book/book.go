@@ -35,10 +35,11 @@ type Peer struct {
 	Calls   string    `json:"calls_itself,omitempty"` // as it last said, made a word
 	How     string    `json:"how"`
 	Paired  time.Time `json:"paired"`
-	Seen    time.Time `json:"seen,omitzero"`   // last connected
-	Given   []string  `json:"given,omitempty"` // addresses that the user named
-	Found   []string  `json:"found,omitempty"` // addresses that worked, or that it named, the latest first
-	Lost    bool      `json:"lost,omitempty"`  // another key has taken its place
+	Seen    time.Time `json:"seen,omitzero"`     // last connected
+	Given   []string  `json:"given,omitempty"`   // addresses that the user named
+	Found   []string  `json:"found,omitempty"`   // addresses that worked, or that it named, the latest first
+	Lost    bool      `json:"lost,omitempty"`    // another key has taken its place
+	CutDue  bool      `json:"cut_due,omitempty"` // it was revoked when what it wrote counted here, and the other hosts were not told yet where that ends
 	Limits  Limits    `json:"limits,omitzero"`
 	Keys    int       `json:"keys,omitempty"` // share keys that it was the first to bring here
 
@@ -129,6 +130,9 @@ func (b *Book) change(fn func(n *Book) error) error {
 		return err
 	}
 	n.due += shutOut(b.policy, n.policy)
+	for i := range n.peers {
+		n.peers[i].CutDue = n.peers[i].CutDue && n.policy.Most(n.peers[i].ID) == trust.Blocked
+	}
 	slices.SortFunc(n.peers, func(x, y Peer) int { return strings.Compare(x.Name, y.Name) })
 	f := file{Format: formatNow, Port: n.port, Due: n.due, Peers: n.peers, Trust: strings.Split(strings.TrimSpace(n.policy.Format(sharefs.PeerID.String)), "\n")}
 	if f.Trust[0] == "" {

@@ -127,6 +127,79 @@ func TestTheLifeOfPeers(t *testing.T) {
 	b.again(t)
 }
 
+// Whoever is revoked when what it wrote counted is due to be told of to the other hosts, until they were, or until it is trusted again.
+func TestCutDue(t *testing.T) {
+	b := newBook(t)
+	due := func(want bool) {
+		t.Helper()
+		b.again(t)
+		if p, _ := b.Peer(id(1)); p.CutDue != want {
+			t.Errorf("%v, not %v", p.CutDue, want)
+		}
+	}
+	grant := func(level trust.Level) {
+		t.Helper()
+		if _, err := b.Grant("laptop", level, trust.Pattern{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	revoke := func() {
+		t.Helper()
+		if _, err := b.Revoke("laptop"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.add(t, 1, "laptop")
+	for _, c := range []struct {
+		level trust.Level
+		due   bool
+	}{{trust.Read, false}, {trust.Propose, false}, {trust.Write, true}, {trust.Manage, true}} {
+		grant(c.level)
+		revoke()
+		due(c.due)
+		if c.due {
+			revoke() // again
+			due(true)
+			if err := b.CutSaid(id(1)); err != nil {
+				t.Fatal(err)
+			}
+			due(false)
+			revoke() // it was told already
+			due(false)
+		}
+	}
+	grant(trust.Write)
+	grant(trust.Blocked) // a lower level
+	due(false)
+	grant(trust.Write)
+	revoke()
+	grant(trust.Read)
+	due(false)
+	if _, err := b.Forget("laptop"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.CutSaid(id(1)); err != nil {
+		t.Error(err)
+	}
+	// One whose key is lost is revoked as well; so is a key of this host itself.
+	b.add(t, 1, "laptop")
+	b.add(t, 2, "new")
+	grant(trust.Write)
+	if _, _, err := b.Replace("laptop", "new"); err != nil {
+		t.Fatal(err)
+	}
+	due(true)
+	if err := b.AddFormer(id(3), "me", now); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Revoke(id(3).String()); err != nil {
+		t.Fatal(err)
+	}
+	if p, _ := b.Peer(id(3)); !p.CutDue {
+		t.Error("what the former key wrote counted")
+	}
+}
+
 // A name that means something else here is not given, neither by a peer nor by the user; what a user calls a host is not what it calls itself.
 func TestReservedNames(t *testing.T) {
 	b := newBook(t)

@@ -237,7 +237,23 @@ func (b *Book) Inherit(word string, pattern trust.Pattern) (Peer, error) {
 // Revoke takes everything from a peer: it is blocked.
 func (b *Book) Revoke(word string) (Peer, error) {
 	return b.alter(word, func(n *Book, p *Peer) error {
-		n.policy = n.policy.Forget(p.ID).Grant(trust.Rule{Peer: p.ID, Level: trust.Blocked})
+		n.revoke(p)
+		return nil
+	})
+}
+
+// revoke blocks a peer, and notes whether what it wrote counted, for then the other hosts are to be told where that ends.
+func (b *Book) revoke(p *Peer) {
+	p.CutDue = p.CutDue || b.policy.Former(p.ID) || b.policy.Most(p.ID).Rights().In >= trust.InMerge
+	b.policy = b.policy.Forget(p.ID).Grant(trust.Rule{Peer: p.ID, Level: trust.Blocked})
+}
+
+// CutSaid notes that other hosts were told where a peer ends that was revoked.
+func (b *Book) CutSaid(id sharefs.PeerID) error {
+	return b.change(func(n *Book) error {
+		if i := n.index(id); i >= 0 {
+			n.peers[i].CutDue = false
+		}
 		return nil
 	})
 }
@@ -261,7 +277,7 @@ func (b *Book) Replace(old, by string) (was, is Peer, err error) {
 		n.peers[i].Name = n.lostName(name)
 		n.peers[i].Lost, n.peers[i].Unnamed = true, false
 		n.peers[j].Name, n.peers[j].Unnamed = name, false
-		n.policy = n.policy.Forget(o.ID).Grant(trust.Rule{Peer: o.ID, Level: trust.Blocked})
+		n.revoke(&n.peers[i])
 		was, is = n.peers[i], n.peers[j]
 		return nil
 	})

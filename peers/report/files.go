@@ -42,11 +42,12 @@ type Sync struct {
 	Bytes     uint64    `json:"bytes_missing"`           // their size
 	Names     int       `json:"names_waiting"`           // names at which the tree is not yet as peers say
 	Conflicts int       `json:"conflicts"`
-	Held      int       `json:"held"`     // removals and renames in bulk that wait for the owner
-	Proposed  int       `json:"proposed"` // files of which peers propose something
-	LeftOut   []LeftOut `json:"left_out"` // whose changes do not count here, those with most first
-	Troubles  []string  `json:"troubles"` // what somebody should see to, such as a full disk
-	Waits     []string  `json:"waits"`    // why contents are not here, each reason once
+	Held      int       `json:"held"`               // removals and renames in bulk that wait for the owner
+	Proposed  int       `json:"proposed"`           // files of which peers propose something
+	Overruns  []Overrun `json:"overruns,omitempty"` // of revoked peers, more than is taken back unasked
+	LeftOut   []LeftOut `json:"left_out"`           // whose changes do not count here, those with most first
+	Troubles  []string  `json:"troubles"`           // what somebody should see to, such as a full disk
+	Waits     []string  `json:"waits"`              // why contents are not here, each reason once
 }
 
 // Coming is a file of which content comes.

@@ -30,6 +30,7 @@ type Peer struct {
 	Lost      bool      `json:"lost,omitempty"`         // revoked in favour of another key
 	LeftOut   uint64    `json:"left_out,omitempty"`     // changes by it that came and do not count here
 	Why       string    `json:"why,omitempty"`          // something is lacking, or not sent or taken; empty: nothing is
+	Cuts      []Cut     `json:"revoked_by,omitempty"`   // other hosts that have revoked it, as far as they count here
 	Files     *Files    `json:"files,omitempty"`        // how files travel; none: they do not
 	Limits    *Limits   `json:"limits,omitempty"`       // none: there are none
 	Backup    *Backup   `json:"backup,omitempty"`       // what it keeps for this host; none: it is not to
@@ -98,6 +99,8 @@ type Answer struct {
 	Kind  uint8  `json:"kind,omitempty"` // of the error
 	// Changes are what a purge does to the tree.
 	Changes []Change `json:"changes,omitempty"`
+	// CutBy is the host behind whose revocation that was written which is taken back; none: it is all that the peer did.
+	CutBy string `json:"cut_by,omitempty"`
 	// Says is what a peer answered that was asked what it lets this host read.
 	Says string `json:"says,omitempty"`
 }
@@ -187,6 +190,9 @@ func (p *Peer) Text() string {
 	line("Paired", "%s, by %s", when(p.Paired), p.How)
 	if p.Lost && p.Level != Former {
 		line("", "its key is lost: another one has taken its place")
+	}
+	for _, text := range p.Revocations() {
+		line("", "%s", text)
 	}
 	switch {
 	case p.Level == Former:
