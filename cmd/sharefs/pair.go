@@ -171,7 +171,7 @@ func (a *app) pairID(m *client.Mount) error {
 			Addresses []string `json:"addresses"`
 		}{r.ID, r.Name, r.Listening, r.Addresses})
 	}
-	if err := a.printf("%s\n", r.ID); err != nil {
+	if err := a.printf("%s\nIt calls itself %s.\n", r.ID, term.Quote(r.Name)); err != nil {
 		return err
 	}
 	if r.Error != "" {

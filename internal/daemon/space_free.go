@@ -220,7 +220,7 @@ func (s *space) refusal(r wire.Refusal, said bool) string {
 	case wire.RefusedCache:
 		return "it has a budget and does not keep it for good: sharefs pin it there"
 	case wire.RefusedBudget:
-		return "a promise takes a copy beside the file, for which its budget lacks up to " + term.Size(r.Missing) + ": raise [space] budget there, or free or unpin something"
+		return "a promise takes a copy beside the file, for which its budget lacks up to " + term.SizeUp(r.Missing) + ": raise [space] budget there, or free or unpin something else there"
 	case wire.RefusedDisk:
 		return "its disk is full"
 	case wire.RefusedLetting:

@@ -270,8 +270,9 @@ func Why(p *report.Peer) string {
 	add(f.Error != "", f.Error)
 	add(p.Error != "", p.Error)
 	add(f.Error == "" && !f.Sends && !f.Receives, "begins")
-	add(f.Error == "" && f.Sends && !f.Receives, "it is sent, no more")
-	add(f.Error == "" && !f.Sends && f.Receives, "it sends, no more")
+	add(f.Error == "" && f.Sends && !f.Receives && f.Trusted, "it has not granted this host read")
+	add(f.Error == "" && f.Sends && !f.Receives && !f.Trusted, "none are taken of it: its level is below write")
+	add(f.Error == "" && !f.Sends && f.Receives, "files come, and it is sent none")
 	moving := "on its way"
 	if f.Rate > 0 {
 		moving += ", " + term.Size(uint64(f.Rate)) + "/s"

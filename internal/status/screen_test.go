@@ -82,7 +82,7 @@ func TestTheScreenWithTenPeers(t *testing.T) {
       nothing is taken of it until 2026-11-22 12:01:00: it sent another chunk t…
   eager           write    1 d        nothing   nothing  140 held: sharefs held
   behind          read     1 d        4,711     -
-      it is sent, no more; on its way, 3.0 MiB/s
+      none are taken of it: its level is below write; on its way, 3.0 MiB/s
   comes           manage   1 d        nothing   some     on its way
   away            write    no, 2 d    ?         ?
       no answer from 192.0.2.7:41300

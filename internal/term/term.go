@@ -5,6 +5,7 @@ package term
 import (
 	"fmt"
 	"math/big"
+	"math/bits"
 	"os"
 	"strings"
 	"time"
@@ -92,6 +93,19 @@ func Size(bytes uint64) string {
 		return fmt.Sprintf("%d B", bytes)
 	}
 	return humanize.IBytes(bytes)
+}
+
+// SizeUp is [Size] of a bound from above: what it says is never less than the bytes, so that who adds as much has enough.
+func SizeUp(bytes uint64) string {
+	text := Size(bytes)
+	if shown, err := humanize.ParseBytes(text); err != nil || shown >= bytes {
+		return text
+	}
+	step := uint64(1) << (10 * ((bits.Len64(bytes) - 1) / 10))
+	if bytes < 10*step {
+		step /= 10 // the text has a decimal
+	}
+	return Size(bytes + step)
 }
 
 // SizeIn is a size as Size has it, but in units of powers of ten, "50 GB", where another one was given so: sizes beside a bound are in the units of the bound.

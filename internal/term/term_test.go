@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/dustin/go-humanize"
 )
 
 func TestNothingReachesTheTerminalThatIsNotText(t *testing.T) {
@@ -40,6 +42,17 @@ func TestNumbersAsPeopleReadThem(t *testing.T) {
 	for in, want := range map[uint64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 3 << 30: "3.0 GiB", 1 << 63: "8.0 EiB"} {
 		if got := Size(in); got != want {
 			t.Errorf("%d: %s, want %s", in, got, want)
+		}
+	}
+	for in, want := range map[uint64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1025: "1.1 KiB", 6<<20 + 44<<10: "6.1 MiB", 10 << 20: "10 MiB", 10<<20 + 1: "11 MiB", 3 << 30: "3.0 GiB"} {
+		if got := SizeUp(in); got != want {
+			t.Errorf("%d: %s at most, want %s", in, got, want)
+		}
+	}
+	for n := uint64(1); n < 1<<62; n += n/97 + 1 {
+		shown, err := humanize.ParseBytes(SizeUp(n))
+		if err != nil || shown+1 < n || float64(shown) > float64(n)*1.12+2 { // of a fraction of a byte the parser takes nothing
+			t.Fatalf("%d: %s, %v", n, SizeUp(n), err)
 		}
 	}
 	for in, want := range map[uint64]string{0: "0", 999: "999", 1234567: "1,234,567", 1<<64 - 1: "18,446,744,073,709,551,615"} {
