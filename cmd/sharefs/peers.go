@@ -15,6 +15,7 @@ import (
 	"sharefs/internal/term"
 	"sharefs/peers/report"
 	"sharefs/peers/trust"
+	"sharefs/peers/trust/shell"
 )
 
 func (a *app) peers() *cobra.Command {
@@ -422,6 +423,6 @@ func policyOf(m *client.Mount, peer string) (policy trust.Policy, id sharefs.Pee
 	if err != nil {
 		return policy, id, err
 	}
-	policy, err = trust.Parse(text, func(string) (sharefs.PeerID, bool) { return id, true })
+	policy, err = shell.Parse(text, id)
 	return policy, id, err
 }

@@ -52,6 +52,7 @@ var rules = []rule{
 
 	{"sharefs/peers/identity", []string{"sharefs", "golang.org/x/crypto"}, "keys and their text"},
 	{"sharefs/peers/frame", []string{"sharefs"}, "messages, whatever they say"},
+	{"sharefs/peers/trust/shell", []string{"sharefs", "sharefs/internal/term", "sharefs/peers/trust"}, "the tool reads what the mount writes"},
 	{"sharefs/peers/report", []string{"sharefs", "sharefs/internal/term"}, "the tool reads it without the parts that it tells of"},
 	{"sharefs/peers/pair", []string{"sharefs", "sharefs/peers/frame", "sharefs/peers/identity"}, "protocols over any stream"},
 	{"sharefs/peers/discover", []string{"sharefs", "golang.org/x/net", "golang.org/x/sys"}, "beacons know keys, not what they are good for"},

@@ -118,7 +118,7 @@ func (m *Mount) Attempt(asked string) (*report.Window, error) {
 	return nil, nil
 }
 
-// PeerRules is what a peer may, in the text form of the rules of trust.
+// PeerRules is what a peer may, as package shell reads it.
 func (m *Mount) PeerRules(name string) (string, error) {
 	text, err := m.CtlText("peers/" + name + "/rules")
 	return string(text), err

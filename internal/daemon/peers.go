@@ -20,6 +20,7 @@ import (
 	"sharefs/peers/pace"
 	"sharefs/peers/report"
 	"sharefs/peers/trust"
+	"sharefs/peers/trust/shell"
 )
 
 // peers is what the daemon has of other hosts.
@@ -245,18 +246,13 @@ func (d *Daemon) peersDir() fs.CtlDir {
 	}}
 }
 
-// rules writes what a peer may in the text form of package trust.
+// rules writes what a peer may.
 func (d *Daemon) rules(id, name string) string {
 	peer, err := sharefs.ParsePeerID(id)
 	if err != nil {
 		return ""
 	}
-	all := d.peers.book.Policy()
-	var one trust.Policy
-	for _, r := range all.Rules(peer) {
-		one = one.Grant(r)
-	}
-	return one.Cap(peer, all.Ceiling(peer)).Format(func(sharefs.PeerID) string { return name })
+	return shell.Format(d.peers.book.Policy(), peer, name)
 }
 
 // rulesChanged has the rules of the moment count.
