@@ -14,6 +14,7 @@ package sharefs
 import (
 	"encoding/hex"
 	"fmt"
+	"strings"
 )
 
 // Ino numbers an inode on this host. A number is never used twice, so no generation is needed beside it.
@@ -135,6 +136,14 @@ const (
 	LinkMax    = 65000 // hard links of a file; a directory that would have as many reports one
 	XattrMax   = 65536 // bytes of an extended attribute's value
 )
+
+// LimboName begins the names of what a host puts aside at the root of its tree for a moment, as where two files change names. Nobody has given them, and nobody looks for them.
+const LimboName = ".sharefs-moving-"
+
+// IsLimbo tells such names.
+func IsLimbo(parent Ino, name string) bool {
+	return parent == RootIno && strings.HasPrefix(name, LimboName)
+}
 
 // Version is one settled state of a regular file.
 type Version struct {

@@ -69,6 +69,9 @@ func (e *edge) listEver(k nodeKey, in *fuse.ReadIn, add func(name string, off ui
 			return status(err)
 		}
 		for i := range names {
+			if sharefs.IsLimbo(k.ino, names[i].Name) {
+				continue
+			}
 			child, ok, err := e.everKey(k.ino, &names[i])
 			if err != nil || ok && !add(names[i].Name, names[i].Cookie, child) {
 				return status(err)

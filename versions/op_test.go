@@ -160,7 +160,9 @@ func TestTrash(t *testing.T) {
 	deep := makeFile(t, tree, who, sub, "deep", "x")
 	file := makeFile(t, tree, who, sharefs.RootIno, "file", "y")
 	kept := makeFile(t, tree, who, sharefs.RootIno, "kept", "z")
-	for _, ino := range []sharefs.Ino{deep, file, kept} {
+	aside := makeFile(t, tree, who, sharefs.RootIno, sharefs.LimboName+"a", "for a moment")
+	named := makeFile(t, tree, who, sharefs.RootIno, "x"+sharefs.LimboName, "by somebody")
+	for _, ino := range []sharefs.Ino{deep, file, kept, aside, named} {
 		settle(t, tree, ino)
 	}
 	check(t, tree.closeEpoch())
@@ -180,6 +182,8 @@ func TestTrash(t *testing.T) {
 	temp := makeFile(t, tree, rm, sharefs.RootIno, "temp", "t")
 	_ = temp
 	unlink(sharefs.RootIno, "temp")
+	unlink(sharefs.RootIno, sharefs.LimboName+"a")
+	unlink(sharefs.RootIno, "x"+sharefs.LimboName)
 	unlink(sharefs.RootIno, "kept")
 	makeFile(t, tree, rm, sharefs.RootIno, "kept", "replaced")
 	all := endOps(t, tree)
@@ -193,7 +197,7 @@ func TestTrash(t *testing.T) {
 		return got
 	}
 	got := trash(tree)
-	if len(got) != 2 || got["dir"].Ino != dir || got["file"].Ino != file || got["dir"].Before != all[0].ID {
+	if len(got) != 3 || got["x"+sharefs.LimboName].Ino != named || got["dir"].Ino != dir || got["file"].Ino != file || got["dir"].Before != all[0].ID {
 		t.Fatalf("%+v", got)
 	}
 	_, changes, err := tree.Operation(all[0].ID)
@@ -211,7 +215,7 @@ func TestTrash(t *testing.T) {
 	path := tree.cfg.Dir
 	check(t, tree.Close())
 	again := testTree(t, path, byHand)
-	if got := trash(again); len(got) != 1 || got["dir"].Ino != dir {
+	if got := trash(again); len(got) != 2 || got["dir"].Ino != dir {
 		t.Errorf("after a new start: %+v", got)
 	}
 	if all := endOps(t, again); len(all) != 2 {

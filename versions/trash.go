@@ -71,7 +71,7 @@ func (t *Tree) trashOf(o *Operation, changes []OpChange, taken map[sharefs.Ino]b
 		}
 	}
 	for _, c := range changes {
-		if c.Verb != OpRemoved || only != "" && c.Name != only || replaced[name{c.Parent, c.Name}] {
+		if c.Verb != OpRemoved || only != "" && c.Name != only || replaced[name{c.Parent, c.Name}] || sharefs.IsLimbo(c.Parent, c.Name) {
 			continue
 		}
 		if dir, err := t.row(c.Parent); err != nil || dir.nlink == 0 {

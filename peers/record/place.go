@@ -39,8 +39,8 @@ var Nowhere = sharefs.FileID{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xf
 // ControlDir is the name at the root of a mount below which its other hierarchies stand. Nobody places anything there.
 const ControlDir = ".share"
 
-// LimboName begins the names of what a host has put aside at the root of its tree for a moment, as where two files change names. Nobody places anything there either.
-const LimboName = ".sharefs-moving-"
+// LimboName is [sharefs.LimboName]. Nobody places anything there either.
+const LimboName = sharefs.LimboName
 
 // MaxSeen bounds what a removal can name. An author that has seen more removes the name several times: what those removals name counts together.
 const MaxSeen = 16
