@@ -100,6 +100,16 @@ func TestReadAPart(t *testing.T) {
 		t.Error("more than it may read")
 	}
 
+	// Rules are told as a shell takes them.
+	a.must("grant", "bert", "read", "x $(echo hi) 'y'")
+	if got := a.ctl("peers/bert/rules"); !strings.Contains(got, `grant bert read 'x $(echo hi) '\''y'\'''`+"\n") {
+		t.Errorf("%s", got)
+	}
+	if out := a.must("trust", "explain", "bert", "x $(echo hi) 'y'/z"); !strings.HasPrefix(out, "read: ") {
+		t.Errorf("%s", out)
+	}
+	a.must("grant", "bert", "inherit", "x $(echo hi) 'y'")
+
 	// A rule is removed: what is granted around it counts there.
 	rules := a.ctl("peers/bert/rules")
 	if out := a.must("grant", "bert", "read", "nowhere/yet"); !strings.Contains(out, "Nothing is there yet.\n") {
