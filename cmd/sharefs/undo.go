@@ -262,6 +262,10 @@ func (u *undoing) run(from, to string) error {
 			return err
 		}
 	}
+	pastSide, liveSide := client.Sides(past, live)
+	if err := u.strangers(ctx, pastSide, liveSide, reach); err != nil {
+		return err
+	}
 	branch, err := u.switching()
 	if err != nil {
 		return err
@@ -274,7 +278,6 @@ func (u *undoing) run(from, to string) error {
 			return err
 		}
 	}
-	pastSide, liveSide := client.Sides(past, live)
 	report, err := restore.Tree(ctx, pastSide, liveSide, restore.Options{
 		DryRun: u.style.dry, Keep: client.Keep, Progress: progress.Show, Only: reach.only,
 	})
@@ -315,6 +318,16 @@ func (r *reach) add(p string, below bool) {
 		p = path.Dir(p)
 		r.above[p] = true
 	}
+}
+
+// parts reports whether it takes in directories without all that they hold.
+func (r *reach) parts() bool {
+	for _, below := range r.paths {
+		if !below {
+			return true
+		}
+	}
+	return len(r.left) > 0
 }
 
 // only is [treediff.Options.Only].
@@ -437,29 +450,61 @@ func (u *undoing) conflicts(ctx context.Context, was, live *client.Dir, r *reach
 		return treeError(err, term.Quote(u.m.Point))
 	}
 	var names []string
-	n := 0
 	for i := range diff.Changes {
 		c := &diff.Changes[i]
 		if c.Op == treediff.Changed && c.What == treediff.Times && c.New.IsDir() {
 			continue
 		}
-		if n++; n <= maxConflicts {
-			names = append(names, term.Quote(c.Path))
-		}
+		names = append(names, c.Path)
 	}
-	if n == 0 {
+	if len(names) == 0 {
 		return nil
-	}
-	more := ""
-	if n > maxConflicts {
-		more = fmt.Sprintf(" and %s more", term.Count(uint64(n-maxConflicts)))
 	}
 	done := "since " + u.what()
 	if u.style.redo {
 		done = "since that was undone"
 	}
 	return &sharefs.Error{Op: u.verb, Kind: sharefs.KindBusy,
-		Detail: fmt.Sprintf("changed again %s: %s%s; nothing was done (--force does it all the same, and keeps what is there as versions)", done, strings.Join(names, ", "), more)}
+		Detail: fmt.Sprintf("changed again %s: %s; nothing was done (--force does it all the same, and keeps what is there as versions)", done, some(names))}
+}
+
+// some names the first of some paths.
+func some(paths []string) string {
+	var names []string
+	for _, p := range paths[:min(len(paths), maxConflicts)] {
+		names = append(names, term.Quote(p))
+	}
+	text := strings.Join(names, ", ")
+	if more := len(paths) - len(names); more > 0 {
+		text += fmt.Sprintf(" and %s more", term.Count(uint64(more)))
+	}
+	return text
+}
+
+// strangers looks for what others put into directories that are to go. It is refused, or goes with them where that is forced.
+func (u *undoing) strangers(ctx context.Context, past, live treediff.Side, r *reach) error {
+	if !r.parts() {
+		return nil
+	}
+	for {
+		_, err := restore.Tree(ctx, past, live, restore.Options{DryRun: true, Only: r.only})
+		var full *restore.Full
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return nil // whoever goes on is told as well
+		case !errors.As(err, &full):
+			return treeError(err, term.Quote(u.m.Point))
+		case !u.style.force:
+			return &sharefs.Error{Op: u.verb, Kind: sharefs.KindBusy, Detail: fmt.Sprintf("directories are to go in which there is what does not belong to %s: %s; nothing was done "+
+				"(move it elsewhere before, or --force removes it with them, and keeps what is there as versions)", u.what(), some(full.Holds))}
+		}
+		for _, p := range full.Holds {
+			if r.paths[p] {
+				return &sharefs.Error{Op: u.verb, Path: term.Quote(p), Kind: sharefs.KindNotEmpty, Detail: "cannot be removed, nor the directory that it is in; nothing was done"}
+			}
+			r.add(p, true)
+		}
+	}
 }
 
 // what is the operation in words.

@@ -85,6 +85,9 @@ func TestUndo(t *testing.T) {
 			`rm -f other/big other/link other/hard; mv docs/sub docs/bus; mv docs/bus docs/sub2; rmdir other/empty`,
 			`for i in 1 2 3; do mv docs/f$i docs/t; mv docs/f4 docs/f$i; mv docs/t docs/f4; done`,
 			`rm docs/f2; echo again > docs/f2`,
+			`mv docs was; mkdir docs`,
+			`mv docs was; mv other docs; echo more > docs/more`,
+			`mv docs t; mv other docs; mv t other`,
 		} {
 			before := shape(t, m)
 			typed(t, m, script)
@@ -160,6 +163,43 @@ func TestUndoOne(t *testing.T) {
 		}
 		refused(t, m.Dir, 1, "2001-01-01T00:00:00.000Z: is no operation of yours; sharefs op log lists them", "undo", "2001-01-01T00:00:00.000Z")
 		refused(t, m.Dir, 2, "too many arguments: b", "undo", "a", "b")
+	})
+}
+
+// What others put into directories that changed names goes with them; what they put into one that is to go is told, and goes only if that is forced.
+func TestUndoOfNamesOfDirectories(t *testing.T) {
+	mounttest.Each(t, func(t *testing.T, m *mounttest.Mount) {
+		m.Configure(patient)
+		last := func() string {
+			var list []struct{ ID string }
+			ok(t, json.Unmarshal([]byte(must(t, m.Dir, "op", "log", "--json")), &list))
+			return list[0].ID
+		}
+		typed(t, m, `mkdir d o; echo a > d/a; echo o > o/o`)
+		moment(t, m)
+		typed(t, m, `mv d was; mv o d`)
+		moment(t, m)
+		renamed := last()
+		typed(t, m, `echo w > was/since; echo d > d/since`)
+		moment(t, m)
+		must(t, m.Dir, "undo", renamed)
+		for p, text := range map[string]string{"d/a": "a\n", "o/o": "o\n", "d/since": "w\n", "o/since": "d\n"} {
+			holds(t, m.Path(p), text)
+		}
+		typed(t, m, `mv d was; mkdir d`)
+		moment(t, m)
+		renamed = last()
+		typed(t, m, `echo n > d/n; echo x > was/x`)
+		moment(t, m)
+		refused(t, m.Dir, 1, "undo: directories are to go in which there is what does not belong to 'sh -ec mv d was; mkdir d': d/n; nothing was done "+
+			"(move it elsewhere before, or --force removes it with them, and keeps what is there as versions)", "undo", renamed)
+		holds(t, m.Path("d/n"), "n\n")
+		must(t, m.Dir, "undo", "--force", renamed)
+		holds(t, m.Path("d/a"), "a\n")
+		holds(t, m.Path("d/x"), "x\n")
+		if _, err := os.Lstat(m.Path("d/n")); err == nil {
+			t.Error("d/n is there")
+		}
 	})
 }
 

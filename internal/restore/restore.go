@@ -99,13 +99,18 @@ func Tree(ctx context.Context, past, live treediff.Side, opts Options) (*Report,
 		progress = func(string, uint64, uint64, string) {}
 	}
 	diff, err := treediff.Compare(ctx, live, past, treediff.Options{
-		Renames: treediff.ByIdentity, Workers: opts.Workers, Only: opts.Only,
+		Renames: treediff.ByIdentity, Apart: true, Workers: opts.Workers, Only: opts.Only,
 		Progress: func(n uint64) { progress("comparing", n, 0, "entries") },
 	})
 	if err != nil {
 		return nil, err
 	}
 	steps := plan(diff, opts.Stay)
+	if opts.Only != nil {
+		if err := beside(live.Dir, steps); err != nil {
+			return nil, err
+		}
+	}
 	report := &Report{Problems: diff.Problems, Foreign: diff.Foreign}
 	if !opts.DryRun {
 		w := &work{past: past, live: live, opts: opts, report: report, touched: map[spot]bool{}, loosened: map[spot]uint32{}}

@@ -245,6 +245,57 @@ func TestMovesInACircle(t *testing.T) {
 	}
 }
 
+// Directories changed names: with them moves what somebody put into them since.
+func TestDirectoriesThatChangedNamesMoveBack(t *testing.T) {
+	b := newBench(t)
+	for _, p := range []string{"d/a", "d/sub/x", "o/o", "p/q/1", "p/r/2"} {
+		b.write(filepath.Join(b.past, p), p)
+	}
+	b.fork()
+	l := func(name string) string { return filepath.Join(b.live, name) }
+	b.ok(os.Rename(l("d"), l("was")))
+	b.ok(os.Rename(l("o"), l("d")))
+	b.ok(unix.Renameat2(unix.AT_FDCWD, l("p/q"), unix.AT_FDCWD, l("p/r"), unix.RENAME_EXCHANGE))
+	b.write(l("was/new"), "by somebody")
+	b.write(l("p/r/new"), "by somebody")
+	opts := b.options()
+	named := map[string]bool{"d": true, "was": true, "o": true, "p/q": true, "p/r": true}
+	opts.Only = func(p string) (bool, bool) { return named[p], p == "." || p == "p" }
+	r, err := Tree(t.Context(), side(b.past), side(b.live), opts)
+	if err != nil || r.Failed() > 0 || len(r.Actions) < 4 {
+		t.Fatal(err, tell(r))
+	}
+	for p, text := range map[string]string{"d/a": "d/a", "d/sub/x": "d/sub/x", "o/o": "o/o", "p/q/1": "p/q/1", "p/r/2": "p/r/2", "d/new": "by somebody", "p/q/new": "by somebody"} {
+		if got, err := os.ReadFile(l(p)); err != nil || string(got) != text {
+			t.Errorf("%s: %q, %v", p, got, err)
+		}
+	}
+	if _, err := os.Lstat(l("was")); err == nil {
+		t.Error("was is there")
+	}
+}
+
+// A directory that would go holds what the restore is not about: that is told before anything is done.
+func TestWhatIsNotMeantHoldsADirectory(t *testing.T) {
+	b := newBench(t)
+	b.write(filepath.Join(b.past, "d/a"), "a")
+	b.fork()
+	l := func(name string) string { return filepath.Join(b.live, name) }
+	b.ok(os.Rename(l("d"), l("was")))
+	b.ok(os.Mkdir(l("d"), 0o755))
+	b.ok(unix.Lsetxattr(l("d"), idAttr, []byte("another"), 0))
+	b.write(l("d/new"), "by somebody")
+	opts := b.options()
+	opts.Only = func(p string) (bool, bool) { return p == "d" || p == "was", p == "." }
+	var full *Full
+	if r, err := Tree(t.Context(), side(b.past), side(b.live), opts); !errors.As(err, &full) || !slices.Equal(full.Holds, []string{"d/new"}) {
+		t.Fatalf("%v, %+v", r, full)
+	}
+	if _, err := os.Lstat(l("was/a")); err != nil {
+		t.Error("something was done")
+	}
+}
+
 // A link to a file of the tree from outside was made later: what is outside must not change.
 func TestWhatLiesBesideStaysAsItIs(t *testing.T) {
 	b := newBench(t)

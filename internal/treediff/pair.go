@@ -59,15 +59,14 @@ func (c *comparison) compareDirs(p pair) {
 		default:
 			p := pair{old.entries[i], new.entries[j]}
 			name := path.Base(p.old.Path)
-			compared, below := c.compared(p.new.Path)
-			compared = compared || p.old.Type() != p.new.Type()
-			if compared {
+			if c.differ(p, Reach(old.fd, name), Reach(new.fd, name)) {
 				c.mu.Lock()
-				c.noteLinks(c.old, p.old)
-				c.noteLinks(c.new, p.new)
+				c.apart = append(c.apart, p)
 				c.mu.Unlock()
-				c.compareEntries(p, Reach(old.fd, name), Reach(new.fd, name))
+				i, j = i+1, j+1
+				continue
 			}
+			below := c.compareNamed(p, Reach(old.fd, name), Reach(new.fd, name))
 			switch {
 			case p.old.IsDir() && p.new.IsDir():
 				if below {
@@ -83,11 +82,83 @@ func (c *comparison) compareDirs(p pair) {
 	}
 }
 
+// compareNamed compares two entries of one name, and reports whether what lies below them is looked at.
+func (c *comparison) compareNamed(p pair, oldPath, newPath string) (below bool) {
+	compared, below := c.compared(p.new.Path)
+	if compared || p.old.Type() != p.new.Type() {
+		c.mu.Lock()
+		c.noteLinks(c.old, p.old)
+		c.noteLinks(c.new, p.new)
+		c.mu.Unlock()
+		c.compareEntries(p, oldPath, newPath)
+	}
+	return below
+}
+
+// differ reports whether two entries of one name are directories that are known not to be the same one, and notes their identities.
+func (c *comparison) differ(p pair, oldPath, newPath string) bool {
+	if !c.opts.Apart || !p.old.IsDir() || !p.new.IsDir() || c.old.side.ID == nil || c.new.side.ID == nil {
+		return false
+	}
+	if compared, _ := c.compared(p.new.Path); !compared {
+		return false
+	}
+	p.old.ID, p.new.ID = c.old.side.ID(oldPath, p.old), c.new.side.ID(newPath, p.new)
+	return p.old.ID != "" && p.new.ID != "" && p.old.ID != p.new.ID
+}
+
+// separate takes directories of one name for what they are where one of them has another name in the other tree, and else for the same. What is found in them may
+// tell of others that wait.
+func (c *comparison) separate() {
+	for len(c.apart) > 0 && c.ctx.Err() == nil {
+		was, is := map[string]bool{}, map[string]bool{}
+		for _, e := range c.onlyOld {
+			was[e.ID] = e.IsDir()
+		}
+		for _, e := range c.onlyNew {
+			is[e.ID] = e.IsDir()
+		}
+		for _, p := range c.apart {
+			was[p.old.ID], is[p.new.ID] = true, true
+		}
+		moved := func(p pair) bool { return is[p.old.ID] || was[p.new.ID] }
+		waiting := c.apart
+		c.apart = nil
+		if slices.ContainsFunc(waiting, moved) {
+			c.apart = slices.DeleteFunc(slices.Clone(waiting), moved)
+			waiting = slices.DeleteFunc(waiting, func(p pair) bool { return !moved(p) })
+			c.parallel(func() {
+				for _, p := range waiting {
+					c.alone(c.old, p.old)
+					c.alone(c.new, p.new)
+				}
+			})
+			continue
+		}
+		c.parallel(func() {
+			for _, p := range waiting {
+				c.pool.add(func() {
+					below := false
+					c.with(p, func(a, b string) { below = c.compareNamed(p, a, b) })
+					if below {
+						c.compareDirs(p)
+					}
+				})
+			}
+		})
+	}
+}
+
 // only notes an entry that stands in one tree alone, and all below it.
 func (c *comparison) only(t *tree, e *Entry, dir int) {
 	if t.side.ID != nil {
 		e.ID = t.side.ID(Reach(dir, path.Base(e.Path)), e)
 	}
+	c.alone(t, e)
+}
+
+// alone is only, of an entry whose identity was asked for.
+func (c *comparison) alone(t *tree, e *Entry) {
 	c.mu.Lock()
 	if t.old {
 		c.onlyOld = append(c.onlyOld, e)

@@ -153,8 +153,10 @@ type Side struct {
 
 // Options are those of a comparison.
 type Options struct {
-	Renames  Renames
-	Flat     bool                 // compare what is in the directories themselves, not what is below
+	Renames Renames
+	Flat    bool // compare what is in the directories themselves, not what is below
+	// Apart pairs directories of one name by what they are, too, where the identity of one of them is found under another name: directories that changed names have moved.
+	Apart    bool
 	Implied  bool                 // tell of all that a renamed directory took along, as renamed
 	Workers  int                  // 0: twice as many as there are CPUs, at least 4: most of the time is spent waiting for answers
 	Progress func(entries uint64) // called by several goroutines at once
@@ -183,6 +185,7 @@ func Compare(ctx context.Context, old, new Side, opts Options) (*Result, error) 
 		}
 		c.pool.add(func() { c.compareDirs(pair{c.old.root, c.new.root}) })
 	})
+	c.separate()
 	c.matchRenames()
 	c.compareLinks()
 	if err := ctx.Err(); err != nil {
@@ -204,6 +207,7 @@ type comparison struct {
 	mu       sync.Mutex // guards all below
 	result   Result
 	pairs    map[string]*Change // changed and renamed, by their path in the new tree
+	apart    []pair             // directories of one name and two identities, which are not compared yet
 	onlyOld  []*Entry
 	onlyNew  []*Entry
 	linked   []pair             // of which one at least has several links
