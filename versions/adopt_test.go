@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -249,7 +250,6 @@ func TestGatherPassesOverWhatCannotBeHad(t *testing.T) {
 	gathered(t, here, there, list[:6]...).End()
 }
 
-// What had come of a large content when the daemon was killed need not come again.
 // TestGatherTellsOfAllThatIsMissing: where little of a large file changed, here and there, the source knows of all of it before the first of it has come, however much lies between.
 func TestGatherTellsOfAllThatIsMissing(t *testing.T) {
 	race.Leave(t, race.OneHand)
@@ -280,27 +280,35 @@ func TestGatherTellsOfAllThatIsMissing(t *testing.T) {
 	}
 }
 
+// What had come of a large content when the daemon was killed need not come again: neither of a fast line, nor of one that takes long to bring a little.
 func TestGatherGoesOnBehindAKill(t *testing.T) {
-	t.Parallel()
-	here, there := pair(t)
-	here.past.gatherFlush = 1 << 20
-	c := newestKept(t, there.Tree, create(t, there.Tree, sharefs.RootIno, "f", blob(1, 6<<20)).Ino).Content
-	var image string
-	came := 0
-	there.change = func(_ int, data []byte) ([]byte, error) {
-		if came += len(data); image == "" && came > 4<<20 {
-			image = killed(t, here)
-		}
-		return data, nil
-	}
-	gathered(t, here, there, c).End()
-	all := there.got
-	clear(there.wanted)
-	there.got, there.change = 0, nil
-	again := testTree(t, image, byHand, func(c *Config) { c.Peer = sharefs.PeerID{1} })
-	gathered(t, again, there, c).End()
-	if there.got == 0 || there.got > all*2/3 {
-		t.Errorf("%d of %d chunks came again, of which two thirds had come", there.got, all)
+	for name, bound := range map[string]func(h *history){
+		"bytes": func(h *history) { h.gatherFlush, h.gatherTime = 1<<20, time.Hour },
+		"time":  func(h *history) { h.gatherTime = time.Nanosecond },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			here, there := pair(t)
+			bound(&here.past)
+			c := newestKept(t, there.Tree, create(t, there.Tree, sharefs.RootIno, "f", blob(1, 6<<20)).Ino).Content
+			var image string
+			came := 0
+			there.change = func(_ int, data []byte) ([]byte, error) {
+				if came += len(data); image == "" && came > 4<<20 {
+					image = killed(t, here)
+				}
+				return data, nil
+			}
+			gathered(t, here, there, c).End()
+			all := there.got
+			clear(there.wanted)
+			there.got, there.change = 0, nil
+			again := testTree(t, image, byHand, func(c *Config) { c.Peer = sharefs.PeerID{1} })
+			gathered(t, again, there, c).End()
+			if there.got == 0 || there.got > all*2/3 {
+				t.Errorf("%d of %d chunks came again, of which two thirds had come", there.got, all)
+			}
+		})
 	}
 }
 

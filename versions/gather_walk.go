@@ -2,6 +2,7 @@ package versions
 
 import (
 	"cmp"
+	"time"
 
 	"sharefs"
 	"sharefs/versions/pack"
@@ -12,9 +13,10 @@ import (
 const (
 	gatherChunks = 4096
 	gatherBytes  = 32 << 20
-	gatherNodes  = 16       // of a list of nodes: each leads to some megabytes
-	gatherTops   = 64       // contents whose first nodes the source is told of
-	gatherFlush  = 64 << 20 // bytes after which what came survives power loss, so that it need not come again
+	gatherNodes  = 16              // of a list of nodes: each leads to some megabytes
+	gatherTops   = 64              // contents whose first nodes the source is told of
+	gatherFlush  = 64 << 20        // bytes after which what came survives power loss, so that it need not come again
+	gatherTime   = 2 * time.Second // after which it does too: of a slow line much fewer bytes are a long wait
 )
 
 // gathering fetches what is missing of some contents, in one walk over all of them in their order: it goes ahead to the chunks of which the source is to be told, and
@@ -40,6 +42,7 @@ type gathering struct {
 	due      []needed // chunks that the walk has passed, in order
 	dueBytes int64    // of those that are missing
 	unsynced int64    // bytes that came since the last sync
+	synced   time.Time
 }
 
 // visit is a branch of one of the contents that was gone through.
@@ -68,6 +71,7 @@ type inside struct {
 
 // run fetches all.
 func (g *gathering) run() error {
+	g.synced = time.Now()
 	for {
 		for more := true; more && g.dueBytes < gatherBytes && len(g.due) < gatherChunks; {
 			var err error
@@ -206,11 +210,13 @@ func (g *gathering) chunk(n *needed) error {
 	if err := g.keepUnder(g.keys[n.of], pack.TypeChunk, n.id, data, file.takes()); err != nil {
 		return err
 	}
-	if g.unsynced += n.len; g.unsynced < cmp.Or(g.h.gatherFlush, gatherFlush) {
+	if g.unsynced += n.len; g.unsynced < cmp.Or(g.h.gatherFlush, gatherFlush) && time.Since(g.synced) < cmp.Or(g.h.gatherTime, gatherTime) {
 		return nil
 	}
 	g.unsynced = 0
-	return g.flush()
+	err = g.flush()
+	g.synced = time.Now() // behind it: a disk that takes long is not kept busy with this alone
+	return err
 }
 
 // get has the source send a chunk, or a node, and makes sure that it is that; nil: the content cannot be had.

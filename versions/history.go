@@ -35,7 +35,8 @@ type history struct {
 	edge   edge
 	filled fillings
 
-	gatherFlush int64 // as the constant; 0 stands for that
+	gatherFlush int64         // as the constant; 0 stands for that
+	gatherTime  time.Duration // likewise
 
 	heldCount atomic.Uint64 // names clones that live while they are read
 	spoilt    spoilt        // chunks that do not read
