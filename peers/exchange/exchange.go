@@ -342,7 +342,7 @@ type Status struct {
 	Known, Taken      uint64 // in the log of the peer: the last one that is known of, on this host's disk
 
 	In, Out Traffic
-	Rate    float64 // of content that comes, bytes/s; 0: not known
+	Rate    float64 // of content that comes, bytes/s; 0: none lately
 	RTT     time.Duration
 	Error   string    // why something is not exchanged
 	Refused bool      // the peer ended the exchange before it said anything: it exchanges nothing with this host

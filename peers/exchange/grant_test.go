@@ -224,6 +224,32 @@ func TestGrantsThatChange(t *testing.T) {
 	}
 }
 
+// What a host is offered anew, and has because it came from there, is not said to be still to come.
+func TestWhatIsOfferedAnewAndKnown(t *testing.T) {
+	leakCheck(t)
+	a, b := newHost(t, "anna"), newHost(t, "bert")
+	pair(t, a, b, trust.Write, trust.Write)
+	b.has(a.write("one")...)
+	a.has(b.write("two", "three")...)
+	a.grant(b, trust.Paired)
+	wait(t, "nothing is offered", func() bool { return !a.with(b).Sends && !b.with(a).Receives })
+	a.grant(b, trust.Write)
+	wait(t, "all is here", func() bool {
+		st := b.with(a)
+		return st.Receives && st.Known >= 3 && st.Taken == st.Known
+	})
+	b.memory.mu.Lock()
+	takes := b.takes
+	b.memory.mu.Unlock()
+	a.has(b.write("four")...)
+	b.has(a.write("five")...)
+	b.memory.mu.Lock()
+	defer b.memory.mu.Unlock()
+	if n := b.takes - takes; n != 1 {
+		t.Errorf("it was told %d times of one change: what it wrote itself is no news", n)
+	}
+}
+
 // meanwhile are keys that change, and rules with them, just when they are asked for.
 type meanwhile struct {
 	*memory

@@ -45,7 +45,8 @@ type peer struct {
 
 	// What goes to it.
 	offered bool
-	log     LogID // that was offered
+	log     LogID  // that was offered
+	last    uint64 // number that the offer names: until it is told that it has all up to there, the peer waits
 	ring    []byte
 	seen    bool // its own batch was shown
 	partial bool // it may read a part of the share

@@ -135,7 +135,7 @@ func (p *peer) pushGrant(w *wire.Writer, g grant, plain trust.Plain, granted boo
 			return true, nil
 		}
 		p.mu.Lock()
-		p.offered, p.log, p.sending, p.at, p.told, p.acked = true, id, false, 0, 0, 0
+		p.offered, p.log, p.last, p.sending, p.at, p.told, p.acked = true, id, last, false, 0, 0, 0
 		p.mu.Unlock()
 		return true, send(w, plain, wire.OfferMessage(wire.Offer{Log: id, Last: last}))
 	}
@@ -177,7 +177,7 @@ const mostLeftOut = 1000
 // pushItems sends what the log has and the peer lacks.
 func (p *peer) pushItems(w *wire.Writer, g grant) (did bool, err error) {
 	p.mu.Lock()
-	sending, run, at, told, log, most := p.sending, p.run, p.at, p.told, p.log, p.most
+	sending, run, at, told, log, last, most := p.sending, p.run, p.at, p.told, p.log, p.last, p.most
 	p.mu.Unlock()
 	if !sending || at >= p.x.cfg.Log.Last(p.id) {
 		return false, nil
@@ -230,7 +230,7 @@ func (p *peer) pushItems(w *wire.Writer, g grant) (did bool, err error) {
 			told = at
 		}
 	}
-	if m.Size() > 0 || at-told >= mostLeftOut {
+	if m.Size() > 0 || at-told >= mostLeftOut || told < last && at >= last {
 		_, err = flush(at)
 		return true, err
 	}

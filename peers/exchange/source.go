@@ -133,11 +133,11 @@ func (f *fetcher) giveUp(s *source) {
 	}
 }
 
-// rate returns the rate at which a source answers, in bytes/s; 0: it is not known.
+// rate returns the rate at which a source answers, in bytes/s; 0: nothing came of it lately.
 func (f *fetcher) rate(s *source) float64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if s.bytes == 0 {
+	if s.bytes == 0 || time.Since(time.Unix(0, s.moved.Load())) > comingIdle {
 		return 0
 	}
 	return s.speed()
