@@ -37,6 +37,25 @@ func (t *Tree) Placed(key Key) bool {
 	return f != nil && f.spots.Has(key.Link)
 }
 
+// Places calls fn for the placements of a name that are no removals, the last one first, until it returns false; of a directory, for those in effect.
+func (t *Tree) Places(key Key, fn func(*record.Record) bool) {
+	f := t.files.Get(key.File)
+	switch {
+	case f == nil:
+	case f.typ == record.Directory:
+		for m := f.pos; m != nil && fn(m.record); {
+			m = m.before.pos
+		}
+	default:
+		places, _ := f.links.Get(key.Link)
+		for _, r := range slices.Backward(places) {
+			if !r.Body.(*record.Place).Removed() && !fn(r) {
+				return
+			}
+		}
+	}
+}
+
 // Trails calls fn for each name that a file has or had, with where it is or was last by the placements of all that is above it, removed or not. A name that never had a possible place is left
 // out.
 func (t *Tree) Trails(id sharefs.FileID, fn func(key Key, path string, there bool)) {

@@ -195,7 +195,7 @@ func (w *watch) takesAway(rec *record.Record, p *record.Place, last *record.Reco
 	}
 	b := r.bulkOf(w.author)
 	key := converge.Key{File: p.File, Link: p.Link}
-	if w.saves(b, key, p) {
+	if w.saves(b, key, p) || !p.Removed() && w.putsBack(key, slotOf(p)) {
 		return false
 	}
 	if n, aside := b.aside[key]; aside && (p.Removed() || slotOf(p) == n.Slot) {
@@ -210,6 +210,15 @@ func (w *watch) takesAway(rec *record.Record, p *record.Place, last *record.Reco
 		b.aside[key] = asideName{slotOf(old), w.now}
 	}
 	return !stays
+}
+
+// putsBack reports whether a place is the one that a name had until this host itself gave it others: whoever rejects what was done here puts it back, and that is not held again.
+func (w *watch) putsBack(key converge.Key, s converge.Slot) (back bool) {
+	w.r.tree.Places(key, func(rec *record.Record) bool {
+		back = slotOf(rec.Says().Body.(*record.Place)) == s
+		return !back && rec.Author == w.r.cfg.Self
+	})
+	return back
 }
 
 // holds reports whether the item says of a file that was there before that it holds from now on what another one does, all of which somebody wrote: he made that one to save it. What others wrote to

@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -71,6 +72,53 @@ func TestNamesThatWentRoundComeBack(t *testing.T) {
 			same(t, all...)
 			if after := b.shows(); after != before {
 				t.Errorf("%s\nagainst\n%s", after, before)
+			}
+		})
+	}
+}
+
+// Who rejects what another host renamed in bulk puts it back there too, though that host bounds what others rename; what it did not do itself is held there as ever.
+func TestWhatIsRejectedIsNotHeldAgain(t *testing.T) {
+	for _, times := range []int{1, 2} {
+		t.Run(fmt.Sprint(times), func(t *testing.T) {
+			all := guarded(t, 2, 30)
+			a, b := all[0], all[1]
+			for i := range 15 {
+				a.mkdir(fmt.Sprintf("d%02d", i))
+			}
+			meet(t, all...)
+			nextMilli() // records tell no finer time
+			before := a.shows()
+			a.bulk = tenAtMost
+			a.reopen()
+			for n := range times {
+				for i := range 45 {
+					name := fmt.Sprintf("f%02d", i)
+					if i >= 30 {
+						name = fmt.Sprintf("d%02d", i-30)
+					}
+					a.rename(name+strings.Repeat("+", n), name+strings.Repeat("+", n+1))
+				}
+				a.settle()
+				a.tell()
+			}
+			meet(t, all...)
+			if h := b.holds(); h.Renames < 35 || h.Before != 10 {
+				t.Fatalf("%+v", h)
+			}
+			_, err := b.rep.RejectHeld(a.self)
+			check(t, err)
+			meet(t, all...)
+			same(t, all...)
+			if after := a.shows(); after != before || a.holds().Renames > 0 {
+				t.Errorf("%+v\n%s\nagainst\n%s", a.holds(), after, before)
+			}
+			for i := range 30 {
+				b.rename(fmt.Sprintf("f%02d", i), fmt.Sprintf("g%02d", i))
+			}
+			meet(t, all...)
+			if h := a.holds(); h.Renames != 20 || h.Before != 10 {
+				t.Errorf("of what is renamed anew %+v is held", h)
 			}
 		})
 	}
