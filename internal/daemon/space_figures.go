@@ -87,6 +87,7 @@ func (s *space) figures() *status.Room {
 		return nil
 	}
 	r.Nobody = !s.d.travel.anybody()
+	r.Vain = s.d.travel.missed.count()
 	if r.LackingFiles > 0 {
 		r.Why = s.pins.waiting()
 	}

@@ -133,6 +133,8 @@ func problems(s *status.Status, watch, lost string) []string {
 		add(why != "", why)
 		why = s.Room.Forlorn()
 		add(why != "", why)
+		why = s.Room.InVain()
+		add(why != "", why)
 	}
 	if r := s.Room; r != nil && r.Why[whyNoRoom] > 0 {
 		add(true, term.Of(uint64(r.Why[whyNoRoom]), "pinned file")+" cannot come: "+r.In(r.Pinned)+" are pinned, history takes "+r.In(r.Packs)+", and the budget is "+r.In(r.Budget)+

@@ -124,7 +124,7 @@ const mostMissed = 20
 
 func (m *missed) tell(a *away, err error) {
 	m.mu.Lock()
-	if m.of[a.ino] || len(m.of) >= mostMissed || a.t.d.tree == nil {
+	if m.of[a.ino] || len(m.of) >= mostMissed {
 		m.mu.Unlock()
 		return
 	}
@@ -133,7 +133,17 @@ func (m *missed) tell(a *away, err error) {
 	}
 	m.of[a.ino] = true
 	m.mu.Unlock() // to find the name takes a while
+	if a.t.d.tree == nil {
+		return
+	}
 	a.t.d.log.Warn("a file was read in vain: its content is not here", "file", a.t.d.tree.NameOf(a.ino), "size", a.c.Size, "why", err)
+}
+
+// count is of how many files that is known; there may be more of mostMissed.
+func (m *missed) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.of)
 }
 
 func (m *missed) forget() {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"sharefs"
 	"sharefs/internal/config"
+	"sharefs/internal/status"
 	"sharefs/internal/store"
 	"sharefs/peers/book"
 	"sharefs/peers/trust"
@@ -50,6 +52,26 @@ func TestReadOfWhatNobodyHasDoesNotWait(t *testing.T) {
 		if waits != (asked == 2 && err == nil) || !waits && (asked != 1 || !errors.Is(err, sharefs.KindUnreachable)) {
 			t.Errorf("%v: asked %d times, %v", level, asked, err)
 		}
+	}
+}
+
+// What was read in vain is counted, each file once, until something new comes, and stands in the status.
+func TestReadInVainIsTold(t *testing.T) {
+	d := withPeer(t, trust.Write)
+	d.store.Config.Space.Wait = config.Duration(time.Millisecond)
+	for _, ino := range []sharefs.Ino{2, 3, 2} {
+		a := &away{t: &d.travel, ino: ino, c: &versions.Content{}}
+		if _, err := a.Get(nil, sharefs.ChunkID{1}, true); !errors.Is(err, sharefs.KindUnreachable) {
+			t.Errorf("%v", err)
+		}
+	}
+	r := status.Room{AbsentFiles: 4, Absent: 100, Vain: d.travel.missed.count()}
+	if text := r.InVain(); !strings.HasPrefix(text, "2 files read in vain ") {
+		t.Errorf("%q", text)
+	}
+	d.travel.missed.forget()
+	if r.Vain = d.travel.missed.count(); r.InVain() != "" {
+		t.Errorf("%q", r.InVain())
 	}
 }
 

@@ -26,6 +26,8 @@ type Room struct {
 	AbsentFiles  int    `json:"absent_files"`
 	// Nobody: no host is known from which that could come, nor what lacks of the pinned files.
 	Nobody bool `json:"nobody,omitempty"`
+	// Vain is how many files were read in vain since a host came or told something new: none that is connected has them. No more than some are counted.
+	Vain int `json:"read_in_vain,omitempty"`
 	// OverSince is since when more is used than the budget; zero: it is not.
 	OverSince time.Time `json:"over_since,omitzero"`
 	// Why pinned files are not here, and how many there are of each.
@@ -66,6 +68,15 @@ func (r *Room) Forlorn() string {
 		r.In(r.Absent+r.Lacking), term.Of(files, "file"))
 }
 
+// InVain says that reading failed for want of a host that has the content; empty: it did not, or Forlorn says why.
+func (r *Room) InVain() string {
+	if r.Vain == 0 || r.Nobody {
+		return ""
+	}
+	return term.Of(uint64(r.Vain), "file") + " read in vain since a host last came or told something new: no connected host sends the content (the log names what was read). Connect one that has it (sharefs peers); " +
+		"sharefs here --absent DIR names what is not here"
+}
+
 // parts tells of it in words for people.
 func (r *Room) parts() (parts []string) {
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
@@ -82,7 +93,11 @@ func (r *Room) parts() (parts []string) {
 		add("%s can be freed", r.In(r.Freeable))
 	}
 	if r.AbsentFiles > 0 && !r.Nobody {
-		add("%s of %s not here by choice: reading fetches it", r.In(r.Absent), term.Of(uint64(r.AbsentFiles), "file"))
+		fetches := "reading fetches it"
+		if r.Vain > 0 {
+			fetches = "reading fetches it where a connected host has it"
+		}
+		add("%s of %s not here by choice: %s", r.In(r.Absent), term.Of(uint64(r.AbsentFiles), "file"), fetches)
 	}
 	return parts
 }
