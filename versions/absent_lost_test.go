@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/integration/race"
 )
 
 // A loss of power may leave anything of the backing file of an absent file: nothing of it counts that is not what its chunks are named by.
@@ -36,6 +37,7 @@ var lostHoles = map[string]func(t *testing.T, name string, size int64){
 
 // TestPartlyHereBehindLostHoles takes the map of holes away from files parts of which are here, and looks at what is read: with nobody to ask, and with somebody.
 func TestPartlyHereBehindLostHoles(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	for name, lose := range lostHoles {
 		for _, sticky := range []bool{true, false} {
 			t.Run(name+map[bool]string{true: "", false: ", of a mode that is content's"}[sticky], func(t *testing.T) {
@@ -101,6 +103,7 @@ func TestPartlyHereBehindLostHoles(t *testing.T) {
 
 // TestPartlyHereBeforeTheDiskKnows has the power go while parts of an absent file are here that the disk knows of by halves, and has the rows made anew behind that as well.
 func TestPartlyHereBeforeTheDiskKnows(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	for _, rebuilt := range []bool{false, true} {
 		t.Run(map[bool]string{false: "", true: "rebuilt"}[rebuilt], func(t *testing.T) {
 			here, lose, ino, _, texts, open := farOnBtrfs(t)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/integration/race"
 )
 
 // absentModel is a tree and what its files have to hold.
@@ -175,6 +176,7 @@ func (m *absentModel) told() {
 
 // Whatever is done to files that come and go, and whenever the daemon is killed, each holds what it is to hold.
 func TestAbsentAgainstModel(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	runs := 2
 	if os.Getenv("SHAREFS_SOAK") != "" {

@@ -315,6 +315,7 @@ func TestGCDryRun(t *testing.T) {
 
 // Nodes of manifests are marked as chunks are, on every level.
 func TestGCWalksManifests(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	tree := memTree(t, memdisk.New())
 	h := &tree.past
@@ -491,6 +492,7 @@ func TestGCOfAReadOnlyTree(t *testing.T) {
 
 // On a disk, with packs as large as they are.
 func TestGCOnADisk(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	tree := testTree(t, t.TempDir(), byHand, func(c *Config) { c.packSize = 4 << 20 })
 	r := rand.New(rand.NewPCG(4, 4))

@@ -447,6 +447,7 @@ func TestRebuildInterrupted(t *testing.T) {
 // Garbage collections remove, rewrite and punch packs before and after the checkpoint: a rebuilt tree has every version that was kept, takes nothing for a
 // chunk whose bytes are gone, and its next collection finds all the garbage that there is.
 func TestRebuildAfterGarbageCollections(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	dir := t.TempDir()
 	small := func(c *Config) { c.packSize = 200_000 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/internal/retain"
 )
 
@@ -154,6 +155,7 @@ func TestViewsBesideRetain(t *testing.T) {
 
 // Every day for some months comes to what one run at the end comes to.
 func TestRetainDailyIsAsOnce(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	t.Parallel()
 	p := retain.Policy{Rules: retain.Rules{All: retain.Day, Hourly: 3 * retain.Day, Daily: 14 * retain.Day, Weekly: 60 * retain.Day}, MinVersions: 2}
 	var states [2][]string

@@ -31,7 +31,7 @@ func TestStatusForPrograms(t *testing.T) {
 	})
 	a.must("grant", "bert", "paired")
 	same("when one may not read any more", func(p *report.Peer) bool {
-		return p.Connected && p.Files != nil && !p.Files.Receives && strings.Contains(p.Why, "no more")
+		return p.Connected && p.Files != nil && !p.Files.Receives && strings.Contains(p.Why, "it has not granted this host read")
 	})
 	a.Unmount()
 	same("of one that is gone", func(p *report.Peer) bool { return !p.Connected && !p.Seen.IsZero() && p.Why == p.Error && p.Why != "" })

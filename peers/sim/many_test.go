@@ -5,12 +5,14 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/peers/converge"
 	"sharefs/peers/record"
 )
 
 // A file that more hosts have changed at the same time than one record can name is removed all the same, in one go, by who could see all of that.
 func TestRemovedAfterManyChanges(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	for _, hosts := range []int{record.MaxSeen, record.MaxSeen + 1, 2*record.MaxSeen + 3} {
 		t.Run(fmt.Sprint(hosts), func(t *testing.T) {
 			w := newWorld(1, hosts, nil)

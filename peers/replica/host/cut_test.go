@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/peers/record"
 	"sharefs/peers/replica"
 )
@@ -219,6 +220,7 @@ func TestACutIsNoRule(t *testing.T) {
 
 // Cuts that mean nothing, or are made up, do nothing, and no more of them are kept than one host can have peers.
 func TestHostileCuts(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	all := sites(t, 3)
 	a, evil, bad := all[0], all[1], all[2]
 	a.write("of a", "of a")

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"sharefs/integration/race"
 )
 
 // What somebody else made lately is removed, and no part of a save, though something holds the same from then on: it counts as any removal.
@@ -28,6 +30,7 @@ func TestRemovalOfWhatOthersMadeIsNoSave(t *testing.T) {
 
 // Names that went round among files before it was too much come back to those that had them, be it by one other name or by several, and so do those of directories.
 func TestNamesThatWentRoundComeBack(t *testing.T) {
+	race.Leave(t, race.Enough)
 	for _, way := range []string{"told apart", "told apart, heard at once", "told at once"} {
 		t.Run(way, func(t *testing.T) {
 			all := guarded(t, 3, 40)

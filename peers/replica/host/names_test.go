@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/peers/replica"
 )
 
@@ -117,6 +118,7 @@ func TestRemovedNamesStayRemoved(t *testing.T) {
 
 // What somebody removes or renames in the moment in which it was given a name for another host is removed, or has the other name, for all.
 func TestNamesThatGoAtOnce(t *testing.T) {
+	race.Leave(t, race.Enough)
 	for kind, do := range map[string]func(a *site){
 		"a file":         func(a *site) { a.write("new", "of a") },
 		"an empty file":  func(a *site) { a.write("new", "") },

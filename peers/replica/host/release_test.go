@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/peers/record"
 	"sharefs/peers/replica"
 )
@@ -237,6 +238,7 @@ func (g *giving) copies(seed uint64, step int) {
 // However promises are given, relied on and given back, in whatever order messages come, and whoever is killed when, so many copies are left as each demands; what was promised is let go in the
 // end where that may be; and when nobody relies on anything any more nothing is left of the promises.
 func TestReleasesLeaveCopies(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	seeds := uint64(12)
 	if os.Getenv("SHAREFS_SOAK") != "" {
 		seeds = 300

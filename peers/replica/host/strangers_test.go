@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 	"sharefs/peers/record"
 	"sharefs/peers/replica"
 )
@@ -176,6 +177,7 @@ func TestWhatComesUponWhatIsLeftOut(t *testing.T) {
 
 // However hosts work that know each other in part, each has what the specification makes of what counts for it, and when they all count everywhere, one tree.
 func TestStrangersAtRandom(t *testing.T) {
+	race.Leave(t, race.OneHand)
 	for seed := range uint64(3) {
 		rnd := rand.New(rand.NewPCG(seed, 77))
 		a, b, c := strangers(t, seed)

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"sharefs"
+	"sharefs/integration/race"
 )
 
 // timedDeeds are what somebody did to the file f who may only propose, or who is taken back: with its time, and with more.
@@ -32,6 +33,7 @@ func begun(dated bool, a, b *site) sharefs.Time {
 
 // What somebody proposes has the time that it has for him when it is taken, and what was set here stays otherwise; nobody says more of it.
 func TestTimesOfProposals(t *testing.T) {
+	race.Leave(t, race.Enough)
 	for _, dated := range []bool{false, true} {
 		for name, do := range timedDeeds() {
 			t.Run(map[bool]string{false: "", true: "dated before, "}[dated]+name, func(t *testing.T) {
@@ -64,6 +66,7 @@ func TestTimesOfProposals(t *testing.T) {
 
 // What is taken back of somebody has the time that it had before, be it that of its content or one that was set, and nobody says more of it.
 func TestTimesOfWhatIsPurged(t *testing.T) {
+	race.Leave(t, race.Enough)
 	for _, dated := range []bool{false, true} {
 		for name, do := range timedDeeds() {
 			t.Run(map[bool]string{false: "", true: "dated before, "}[dated]+name, func(t *testing.T) {
