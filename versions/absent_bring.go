@@ -80,6 +80,9 @@ func (t *Tree) becomeFull(f *file, p *partial) error {
 	if err == nil {
 		p.idle()
 		t.forgetAttr(f.ino)
+		if filled := t.filled.Load(); filled != nil {
+			(*filled)(f.ino)
+		}
 	}
 	return err
 }

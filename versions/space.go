@@ -157,3 +157,12 @@ func (t *Tree) SetAdmit(admit func(bytes uint64, keep bool) bool) {
 	}
 	t.admit.Store(&admit)
 }
+
+// SetFilled says who is told of absent files that became full, which must not wait for anything; nil: nobody.
+func (t *Tree) SetFilled(filled func(ino sharefs.Ino)) {
+	if filled == nil {
+		t.filled.Store(nil)
+		return
+	}
+	t.filled.Store(&filled)
+}

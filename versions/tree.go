@@ -126,7 +126,9 @@ type Tree struct {
 	elsewhere atomic.Pointer[Elsewhere]
 	opens     opens
 	absents   absents
+	offers    offers
 	admit     atomic.Pointer[func(bytes uint64, keep bool) bool] // whether there is room to keep what was read from elsewhere; nil: there is
+	filled    atomic.Pointer[func(ino sharefs.Ino)]              // is told of absent files that became full; nil: nobody is
 	served    atomic.Bool                                        // all reads and writes of live files come through handles
 	ids       fileIDs
 	hooks     hooks

@@ -29,13 +29,19 @@ func spacious(t *testing.T, budget string, passthrough bool) (a, b *host) {
 	if !passthrough {
 		way = "off"
 	}
-	b.Unmount()
-	b.do(os.WriteFile(filepath.Join(b.Store, "share.toml"), []byte("[peers]\nname = \"bert\"\n[mount]\npassthrough = \""+way+"\"\n[space]\nbudget = \""+budget+"\"\nwait = \"2s\"\n"), 0o600))
-	b.Mount.Mount()
+	b.rationed(budget, "[mount]\npassthrough = \""+way+"\"\n")
 	pairByLink(t, a, b)
 	a.must("grant", "bert", "write")
 	b.must("grant", "anna", "write")
 	return a, b
+}
+
+// rationed mounts a host anew with a budget, and more that its share.toml says.
+func (h *host) rationed(budget, conf string) {
+	h.t.Helper()
+	h.Unmount()
+	h.do(os.WriteFile(filepath.Join(h.Store, "share.toml"), []byte("[peers]\nname = \""+h.name+"\"\n"+conf+"[space]\nbudget = \""+budget+"\"\nwait = \"2s\"\n"), 0o600))
+	h.Mount.Mount()
 }
 
 // here is how much of a file a host has.

@@ -38,6 +38,7 @@ type travel struct {
 	beside chan struct{}  // capacity 1: there may be other conflicts
 	hands  sync.WaitGroup // who follow the keys, and do beside the loop what may have to wait for the hub
 
+	fills      fills
 	ends       ends
 	decisions  decisions
 	compared   compared     // of whoever enters conflicts into histories alone
@@ -112,17 +113,19 @@ func (t *travel) begin() error {
 		Self: d.store.Keys.Peer(), Policy: d.peers.book.Policy, Most: d.peers.book.Records, Took: t.wake, Passed: t.askWho, Anew: t.anew, Stop: t.takesNothing,
 	}
 	t.ex = exchange.New(exchange.Config{
-		Self: d.store.Keys.Peer(), Policy: d.peers.book.Policy, Log: t.log, Chunks: chunks{d.tree}, Rings: &rings{tree: d.tree, book: d.peers.book}, Pace: d.peers.pace, Logger: log,
+		Self: d.store.Keys.Peer(), Policy: d.peers.book.Policy, Log: t.log, Chunks: chunks{t}, Rings: &rings{tree: d.tree, book: d.peers.book}, Pace: d.peers.pace, Logger: log,
 		Changed: func(sharefs.PeerID) { t.retry() },
 		Here:    func(_ sharefs.PeerID, versions []record.ID) { t.retry(versions...) },
 		Keep:    d.space.promise,
 		Release: d.space.giveBack,
 		Silent:  func(id sharefs.PeerID) bool { return d.peers.hub.Silent(id) },
 	})
-	t.stop, t.beside, t.ends.soon = make(chan struct{}), make(chan struct{}, 1), make(chan struct{}, 1)
+	t.stop, t.beside, t.ends.soon, t.fills.wake = make(chan struct{}), make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	d.tree.SetFilled(t.fills.filled)
 	t.engine = engine.Start(engine.Config{Open: t.open, Changed: d.tree.Changed(), Gather: t.gather, Exchange: t.ex, Log: log})
 	t.begun = true
 	t.hands.Go(t.followKeys)
+	t.hands.Go(t.followFills)
 	t.hands.Go(t.keepConflictsReadable)
 	t.hands.Go(t.followCuts)
 	return nil
@@ -347,6 +350,7 @@ func (t *travel) end() {
 	if !begun {
 		return
 	}
+	t.d.tree.SetFilled(nil)
 	close(t.stop)
 	t.engine.Close()
 	t.deliver()
@@ -366,15 +370,4 @@ func (t *travel) deliver() {
 			return
 		}
 	}
-}
-
-// chunks is the content of this host as peers ask for it, who may have the version.
-type chunks struct{ tree *versions.Tree }
-
-func (c chunks) Chunk(_ *record.Record, id sharefs.ChunkID, dst []byte) ([]byte, error) {
-	return c.tree.Chunk(id, dst)
-}
-
-func (c chunks) Check(v *record.Record, id sharefs.ChunkID, data []byte) error {
-	return c.tree.CheckChunk(v.Body.(*record.Version).Key, id, data)
 }
