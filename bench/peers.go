@@ -37,16 +37,16 @@ const peersTried = 10 * time.Minute // for the slowest step of the slowest progr
 
 // peerLink is a link on which the programs are compared, and how much is sent over it.
 type peerLink struct {
-	title, note  string
-	link         linkem.Conditions
-	saves, small int
-	large        []int // MiB
-	third        bool
+	title, note           string
+	link                  linkem.Conditions
+	saves, changes, small int   // in each round
+	large                 []int // MiB
+	third                 bool
 }
 
 var peerLinks = []peerLink{
-	{"Peers on a LAN", "three hosts, links that carry what comes, joined as network cards join packets", linkem.Conditions{}, 11, 10_000, []int{1024, 256, 256, 256, 256}, true},
-	{"Peers far apart", "two hosts, a link of 100 Mbit/s and 50 ms there and back, which loses 1 % of the packets", linkem.Conditions{Delay: 25 * time.Millisecond, Loss: 0.01, Rate: 12.5e6}, 5, 2000, []int{64}, false},
+	{"Peers on a LAN", "three hosts, links that carry what comes, joined as network cards join packets", linkem.Conditions{}, 11, 3, 10_000, []int{1024, 256, 256, 256, 256}, true},
+	{"Peers far apart", "two hosts, a link of 100 Mbit/s and 50 ms there and back, which loses 1 % of the packets", linkem.Conditions{Delay: 25 * time.Millisecond, Loss: 0.01, Rate: 12.5e6}, 11, 5, 2000, []int{64}, false},
 }
 
 // peerRows measures Syncthing and ShareFS between hosts of their own, which are network namespaces with the same links, on the same data, in turn.
@@ -60,7 +60,7 @@ func peerRows(ctx context.Context, o options, _ []*subject, t *tables) error {
 	}
 	for _, l := range links {
 		if o.quick {
-			l.saves, l.small, l.large = 3, l.small/10, slices.Clone(l.large)
+			l.saves, l.changes, l.small, l.large = 3, 2, l.small/10, slices.Clone(l.large)
 			for i := range l.large {
 				l.large[i] /= 8
 			}
@@ -70,7 +70,8 @@ func peerRows(ctx context.Context, o options, _ []*subject, t *tables) error {
 			total += n
 		}
 		table := t.table(l.title, fmt.Sprintf(`Folders kept the same by Syncthing %s (a watcher delay of 1 s in place of 10, no relays, addresses given) and by ShareFS with its defaults: %s.
-%d files of 1 to 4 KiB, %d files of %d MiB in all; a first sync is from the start of the program on the second host until all can be read there.`, version(ctx, "syncthing", "--version"), l.note, l.small, len(l.large), total))
+%d files of 1 to 4 KiB, %d files of %d MiB in all; a first sync is from the start of the program on the second host until all can be read there. In each round %d files are closed one after the other, and 1 %% of the large file is changed %d times, each
+time elsewhere; what is told of a round is their median.`, version(ctx, "syncthing", "--version"), l.note, l.small, len(l.large), total, l.saves-1, l.changes))
 		table.names = []string{"Syncthing", "ShareFS", espAlone}
 		for range min(o.rounds, 3) {
 			if err := peerRound(ctx, o, l, table); err != nil {
@@ -246,6 +247,19 @@ func holds(path string, want []byte) fact {
 	}
 }
 
+func holdsAt(path string, at int64, want []byte) fact {
+	return func() bool {
+		f, err := os.Open(path)
+		if err != nil {
+			return false
+		}
+		defer f.Close()
+		got := make([]byte, len(want))
+		_, err = f.ReadAt(got, at)
+		return err == nil && bytes.Equal(got, want)
+	}
+}
+
 func gone(path string) fact {
 	return func() bool {
 		_, err := os.Lstat(path)
@@ -278,6 +292,7 @@ func (d *peerData) saves(ctx context.Context, n *peerNet, p synced, t *table) er
 			return err
 		}
 	}
+	var took []float64
 	for i := range d.peerLink.saves {
 		name, body := fmt.Sprintf("save%d", i%2), fmt.Appendf(d.body[:4<<10:4<<10], "%d", i) // a new file, and then new content of it
 		if err := os.WriteFile(filepath.Join(p.root(0), name), body, 0o644); err != nil {
@@ -288,12 +303,16 @@ func (d *peerData) saves(ctx context.Context, n *peerNet, p synced, t *table) er
 			return err
 		}
 		if i > 0 { // the first one finds them just met
-			r.add(p.name(), ms(time.Since(began)))
+			took = append(took, ms(time.Since(began)))
 		}
-		time.Sleep(3 * time.Second) // a person's pace
+		time.Sleep(personPace)
 	}
+	r.add(p.name(), median(took))
 	return nil
 }
+
+// personPace is the time between what one person does and what it does next, in which a program comes to rest.
+const personPace = 3 * time.Second
 
 // saveGoal is 100 ms on a LAN, and two times there and back more where that counts.
 func saveGoal(l linkem.Conditions) float64 { return 100 + 4*ms(l.Delay) }
@@ -365,46 +384,49 @@ const largeRow = "first sync, large files"
 
 var threeTimes = []gate{{against: "Syncthing", atLeast: 3}}
 
-// change writes 1 % of a large file anew, in pieces of 64 KiB all over it.
+// change measures how long it takes until 1 % of a large file that was written anew can be read on the other host. One change is a matter of luck where packets are lost, so there are several.
 func (d *peerData) change(ctx context.Context, n *peerNet, p synced, t *table) error {
-	const piece = 64 << 10
-	fromRest()
-	path := filepath.Join(p.root(0), largeName(0))
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
+	var took, sent []float64
+	for i := range d.changes {
+		if i > 0 {
+			time.Sleep(personPace)
+		}
+		fromRest()
+		before := n.sent(1)
+		began, facts, err := d.changeSome(p, i)
+		if err != nil {
+			return err
+		}
+		if err := wait(ctx, 5*time.Millisecond, facts); err != nil {
+			return err
+		}
+		took, sent = append(took, time.Since(began).Seconds()), append(sent, float64(n.sent(1)-before)/1e6)
 	}
-	var facts []fact
+	t.row(fmt.Sprintf("change of 1 %% of a file of %d MiB", d.large[0]), "s", false, threeTimes...).add(p.name(), median(took))
+	t.row("sent for it", "MB", false).add(p.name(), median(sent))
+	return nil
+}
+
+// changeSome writes 1 % of a large file anew on the first host, in pieces of 64 KiB all over it, each time in other places, and returns when it was closed and what is then to be so on the
+// second one.
+func (d *peerData) changeSome(p synced, number int) (closed time.Time, facts []fact, err error) {
+	const piece, each = 64 << 10, 100
+	f, err := os.OpenFile(filepath.Join(p.root(0), largeName(0)), os.O_WRONLY, 0)
+	if err != nil {
+		return closed, nil, err
+	}
 	var failed error
-	pieces, news := d.large[0]<<20/piece, random(1+len(d.large))
-	for i := 0; i < pieces; i += 100 {
+	other, news := filepath.Join(p.root(1), largeName(0)), random(1+len(d.large)+number)
+	for i := number * each / d.changes; i < d.large[0]<<20/piece; i += each {
 		fresh, at := make([]byte, piece), int64(i)*piece
 		news.Read(fresh)
 		if _, err := f.WriteAt(fresh, at); err != nil {
 			failed = err
 		}
-		facts = append(facts, func() bool {
-			other, err := os.Open(filepath.Join(p.root(1), largeName(0)))
-			if err != nil {
-				return false
-			}
-			defer other.Close()
-			got := make([]byte, piece)
-			_, err = other.ReadAt(got, at)
-			return err == nil && bytes.Equal(got, fresh)
-		})
+		facts = append(facts, holdsAt(other, at, fresh))
 	}
-	sent := n.sent(1)
-	if err := errors.Join(failed, f.Close()); err != nil {
-		return err
-	}
-	began := time.Now()
-	if err := wait(ctx, 5*time.Millisecond, facts); err != nil {
-		return err
-	}
-	t.row(fmt.Sprintf("change of 1 %% of a file of %d MiB", d.large[0]), "s", false, threeTimes...).add(p.name(), time.Since(began).Seconds())
-	t.row("sent for it", "MB", false).add(p.name(), float64(n.sent(1)-sent)/1e6)
-	return nil
+	err = errors.Join(failed, f.Close())
+	return time.Now(), facts, err
 }
 
 // rename renames a directory with half of the small files.

@@ -77,15 +77,20 @@ func (r *row) add(subject string, figure float64) {
 }
 
 func (r *row) median(subject string) (float64, bool) {
-	f := slices.Clone(r.figures[subject])
+	f := r.figures[subject]
 	if len(f) == 0 {
 		return 0, false
 	}
-	slices.Sort(f)
+	return median(f), true
+}
+
+// median returns the middle one of some figures, of which there is one at least.
+func median(figures []float64) float64 {
+	f := slices.Sorted(slices.Values(figures))
 	if n := len(f); n%2 == 0 {
-		return (f[n/2-1] + f[n/2]) / 2, true
+		return (f[n/2-1] + f[n/2]) / 2
 	}
-	return f[len(f)/2], true
+	return f[len(f)/2]
 }
 
 // verdict tells each gate with the ratio reached.
