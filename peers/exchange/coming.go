@@ -15,17 +15,23 @@ type Coming struct {
 	Version *record.Record
 	Bytes   uint64           // that came
 	Rate    float64          // bytes/s lately
-	From    []sharefs.PeerID // who sent something of it, most first
+	From    []sharefs.PeerID // who sends it, who sent most first; where nobody does at the moment, who is asked
 }
 
 // comes is what is known of a version of which chunks are wanted. Guarded by the fetcher.
 type comes struct {
 	version *record.Record
 	bytes   uint64
-	from    map[sharefs.PeerID]uint64
+	from    map[sharefs.PeerID]*sent
 	recent  float64 // bytes, older ones count less
 	began   time.Time
 	last    time.Time
+}
+
+// sent is what came of one peer.
+type sent struct {
+	bytes uint64
+	last  time.Time
 }
 
 const (
@@ -43,12 +49,17 @@ func (f *fetcher) count(v *record.Record, from sharefs.PeerID, bytes int) {
 		if len(f.coming) >= mostComing {
 			return
 		}
-		c = &comes{version: v, from: map[sharefs.PeerID]uint64{}, began: now, last: now}
+		c = &comes{version: v, from: map[sharefs.PeerID]*sent{}, began: now, last: now}
 		f.coming[id] = c
 	}
 	c.recent = c.recent*c.faded(now) + float64(bytes)
 	c.bytes, c.last = c.bytes+uint64(bytes), now
-	c.from[from] += uint64(bytes)
+	s := c.from[from]
+	if s == nil {
+		s = &sent{}
+		c.from[from] = s
+	}
+	s.bytes, s.last = s.bytes+uint64(bytes), now
 }
 
 // faded returns how much what came up to now counts at a moment.
@@ -73,13 +84,29 @@ func (x *Exchange) Coming() []Coming {
 			continue
 		}
 		one := Coming{Version: c.version, Bytes: c.bytes, Rate: c.rate(now)}
-		for p := range c.from {
-			one.From = append(one.From, p)
+		for p, of := range c.from {
+			if now.Sub(of.last) <= comingIdle { // who had a little of it is not who sends the rest
+				one.From = append(one.From, p)
+			}
 		}
 		slices.SortFunc(one.From, func(a, b sharefs.PeerID) int {
-			return cmp.Or(cmp.Compare(c.from[b], c.from[a]), slices.Compare(a[:], b[:]))
+			return cmp.Or(cmp.Compare(c.from[b].bytes, c.from[a].bytes), slices.Compare(a[:], b[:]))
 		})
+		if len(one.From) == 0 {
+			one.From = f.asked(id)
+		}
 		list = append(list, one)
 	}
 	return list
+}
+
+// asked lists the peers that are asked for something of a version at present. f.mu is held.
+func (f *fetcher) asked(id record.ID) (list []sharefs.PeerID) {
+	for s := range f.sources {
+		if slices.ContainsFunc(s.openAsks(), func(a *ask) bool { return !a.answered && a.version == id }) {
+			list = append(list, s.p.id)
+		}
+	}
+	slices.SortFunc(list, func(a, b sharefs.PeerID) int { return slices.Compare(a[:], b[:]) })
+	return slices.Compact(list)
 }
