@@ -28,6 +28,9 @@ func printSheet(c *call) int {
 		complain(err)
 		return exitStatus(err)
 	}
+	if text := sheetLacks(s); text != "" {
+		warn(text)
+	}
 	switch n := len(s.Before); {
 	case n == 1:
 		warn("a sheet of this store was printed before, " + s.Before[0] + ": is it kept well?")
@@ -35,6 +38,24 @@ func printSheet(c *call) int {
 		warn(fmt.Sprintf("%d sheets of this store were printed before, the last %s: are they kept well?", n, s.Before[n-1]))
 	}
 	return exitMounted
+}
+
+// sheetLacks says what a sheet cannot bring back yet; empty: all that is on it has kept the store.
+func sheetLacks(s *daemon.Sheet) string {
+	if len(s.Lack) == 0 {
+		return ""
+	}
+	names := make([]string, len(s.Lack))
+	for i, name := range s.Lack {
+		names[i] = term.Quote(name)
+	}
+	who := strings.Join(names, ", ")
+	const then = "; sharefs status and sharefs peers say when all is there. The sheet need not be printed again then"
+	if s.Kept {
+		return "never had all of this store yet: " + who + ". As of now it can be recovered from the others on the sheet alone" + then
+	}
+	return "nothing is kept yet: as of now nothing could be recovered with this sheet, for nobody on it ever had all of this store (" + who + "). Mount it until it has been sent; a peer takes it once it has set a quota, there: " +
+		"sharefs peers limit " + term.Quote(s.Host) + " quota=50GB" + then
 }
 
 func writeSheet(c *call, s *daemon.Sheet) error {
@@ -68,7 +89,9 @@ func writeSheet(c *call, s *daemon.Sheet) error {
 			Words   [recovery.Lines][]string `json:"words"`
 			Line    string                   `json:"line"`
 			Printed []string                 `json:"printed_before"`
-		}{s.Store, s.URL, s.Region, s.HTTP, peers, words, line, before})
+			Kept    bool                     `json:"kept"`
+			Lack    []string                 `json:"not_kept_by"`
+		}{s.Store, s.URL, s.Region, s.HTTP, peers, words, line, before, s.Kept, append([]string{}, s.Lack...)})
 	}
 	text, err := s.Text(term.Clean(s.Host), s.Now)
 	if err != nil {

@@ -26,6 +26,8 @@ type Sheet struct {
 	Host   string
 	Now    time.Time
 	Before []string // RFC 3339, a space and who printed it
+	Lack   []string // those of the places on it, as they are called here, that never had all of a state: peers, and the bucket by its URL
+	Kept   bool     // one of them has
 }
 
 // PrintSheet returns the recovery sheet of a store, mounted or not, and notes in it that it was printed. Only the owner of a store may.
@@ -40,7 +42,7 @@ func PrintSheet(source string, options *mountopt.Options) (*Sheet, error) {
 	if err != nil {
 		return nil, err
 	}
-	peers, err := givenTo(dir)
+	peers, names, err := givenTo(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -57,13 +59,24 @@ func PrintSheet(source string, options *mountopt.Options) (*Sheet, error) {
 	for _, p := range peers {
 		states = append(states, filepath.Join(dir, store.GivenDir, p.ID.Plain()))
 	}
-	id := ""
-	for _, state := range states {
+	if c.Tier.URL != "" {
+		names = slices.Insert(names, 0, c.Tier.URL)
+	}
+	id, kept := "", false
+	var lack []string
+	for i, state := range states {
 		var n uint64
-		if id, n, err = tier.Known(state); err != nil {
+		var has bool
+		if id, n, err = tier.Known(state); err == nil {
+			has, err = tier.Written(state)
+		}
+		if err != nil {
 			break
 		}
 		number = min(number, n)
+		if kept = kept || has; !has {
+			lack = append(lack, names[i])
+		}
 	}
 	if sharefs.KindOf(err) == sharefs.KindNotExist && err != nil {
 		return nil, &sharefs.Error{Op: op, Path: term.Quote(dir), Kind: sharefs.KindNotExist, Detail: "the store was not mounted yet since it has a bucket: mount it, so that it gets there"}
@@ -71,7 +84,7 @@ func PrintSheet(source string, options *mountopt.Options) (*Sheet, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sheet{Sheet: recovery.Sheet{Share: ring.First().Secret, Store: id[:recovery.StorePart], Number: uint32(number), Place: recovery.Place{URL: c.Tier.URL, Region: c.Tier.Region}, Peers: peers}}
+	s := &Sheet{Lack: lack, Kept: kept, Sheet: recovery.Sheet{Share: ring.First().Secret, Store: id[:recovery.StorePart], Number: uint32(number), Place: recovery.Place{URL: c.Tier.URL, Region: c.Tier.Region}, Peers: peers}}
 	if c.Tier.HTTP != nil && c.Tier.URL != "" {
 		s.HTTP = strconv.FormatBool(*c.Tier.HTTP)
 	}
@@ -90,19 +103,19 @@ func PrintSheet(source string, options *mountopt.Options) (*Sheet, error) {
 // addrsOnSheet is how many addresses of a peer stand on a sheet at most.
 const addrsOnSheet = 4
 
-// givenTo lists the peers that keep the store, or are to.
-func givenTo(dir string) (peers []recovery.Peer, err error) {
+// givenTo lists the peers that keep the store, or are to, with their names.
+func givenTo(dir string) (peers []recovery.Peer, names []string, err error) {
 	path := filepath.Join(dir, store.PeersFile)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	var b *book.Book
 	if err == nil {
 		b, err = book.Open(text, nil)
 	}
 	if err != nil {
-		return nil, &sharefs.Error{Op: "recovery sheet", Path: path, Kind: sharefs.KindOf(err), Err: err}
+		return nil, nil, &sharefs.Error{Op: "recovery sheet", Path: path, Kind: sharefs.KindOf(err), Err: err}
 	}
 	policy := b.Policy()
 	for _, p := range b.Peers() {
@@ -115,7 +128,7 @@ func givenTo(dir string) (peers []recovery.Peer, err error) {
 				addrs = append(addrs, a)
 			}
 		}
-		peers = append(peers, recovery.Peer{ID: p.ID, Addrs: addrs})
+		peers, names = append(peers, recovery.Peer{ID: p.ID, Addrs: addrs}), append(names, p.Name)
 	}
-	return peers, nil
+	return peers, names, nil
 }

@@ -32,6 +32,16 @@ func Known(path string) (store string, number uint64, err error) {
 	return s.Store, s.Number, nil
 }
 
+// Written reports whether a root was written, as such a file tells: whether the bucket ever had all of a state of the store. It errors as Known does.
+func Written(path string) (bool, error) {
+	if _, _, err := Known(path); err != nil {
+		return false, err
+	}
+	var s state
+	err := s.load(path)
+	return s.Last != "", err
+}
+
 // Identify returns whose the roots of a store are: as the file tells, which is made where it is missing.
 func Identify(path string) (store string, err error) {
 	var s state
