@@ -72,10 +72,10 @@ func TestABackupThatIsFull(t *testing.T) {
 	}
 	const more = "sharefs peers limit laptop quota="
 	text := problem(a, "the backup with bert is full since ")
-	parts(text, " of the quota of 1.0 MB are used, and there is no room for what waits here: ", ", 3.2 MB, of which the next one has 3.2 MB; there: "+more, "; or keep less history here: sharefs retain --quota SIZE")
+	parts(text, " of the quota of 1.0 MB are used, and there is no room for what waits here: ", ", 3.2 MB, of which the next one has 3.2 MB; there, for all that waits: "+more, "; or keep less history here: sharefs retain --quota SIZE")
 	_, quota, _ := strings.Cut(text, more)
 	quota, _, _ = strings.Cut(quota, ";")
-	parts(problem(b, "the backup that this host keeps for laptop is full since "), " of the quota of 1.0 MB are used, and there is no room for its next file, of 3.2 MB; it gets more with "+more)
+	parts(problem(b, "the backup that this host keeps for laptop is full since "), " of the quota of 1.0 MB are used, and there is no room for its next file, of 3.2 MB; that one file fits with "+more, ", and how much all takes that waits behind it the problems in its own sharefs status say")
 	f := a.peer("bert").Backup.Full
 	k := b.peer("laptop").Keeps.Full
 	for _, full := range []int64{int64(f.Needs), int64(k.Needs)} {
@@ -86,7 +86,7 @@ func TestABackupThatIsFull(t *testing.T) {
 	if f.Disk || k.Disk || f.Since.IsZero() || k.Since.IsZero() || !strings.HasPrefix(k.More, more) {
 		t.Errorf("%+v, %+v", f, k)
 	}
-	parts(a.must("status"), "  no room there: ", " of 1.0 MB used\n")
+	parts(a.must("status"), "  3.2 MB  ", "  no room there: ", " of 1.0 MB used\n")
 	parts(a.must("peers"), "full since ", more)
 	parts(b.must("peers"), "full since ", more)
 	full := func(want int) func() bool {

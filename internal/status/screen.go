@@ -206,7 +206,7 @@ func lacking(p *report.Peer) (theirs, ours string) {
 	f := p.Files
 	switch b := p.Backup; {
 	case b != nil && b.BacklogBytes > 0:
-		return term.Size(uint64(b.BacklogBytes)), "-"
+		return term.SizeIn(b.Quota, uint64(b.BacklogBytes)), "-"
 	case b != nil && (b.Complete.IsZero() || !b.Behind.IsZero()):
 		return "?", "-"
 	case b != nil:

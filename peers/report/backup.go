@@ -31,8 +31,6 @@ type Backup struct {
 	CheckError   string    `json:"check_error,omitempty"` // why it could not be asked
 }
 
-func size(n uint64) string { return term.Size(n) }
-
 // allowText says that the peer takes nothing, with the way out.
 func (b *Backup) allowText() string {
 	return "it takes nothing, for no quota is set for this host there; on that host: " + b.Allow
@@ -68,14 +66,14 @@ func (b *Backup) Lines() (out []string) {
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	switch {
 	case b.Complete.IsZero() && b.Error == "":
-		add("it is being given all of the past, sealed: it lacks %d files, %s", b.BacklogFiles, size(uint64(b.BacklogBytes)))
+		add("it is being given all of the past, sealed: it lacks %d files, %s", b.BacklogFiles, term.SizeIn(b.Quota, uint64(b.BacklogBytes)))
 	case b.Complete.IsZero() && b.Allow != "":
 	case b.Complete.IsZero():
 		add("it is not known yet what it keeps")
 	case b.Behind.IsZero():
-		add("it keeps all of the past, sealed: %d files, %s, as of %s", b.Files, size(uint64(b.Bytes)), when(b.Complete))
+		add("it keeps all of the past, sealed: %d files, %s, as of %s", b.Files, term.SizeIn(b.Quota, uint64(b.Bytes)), when(b.Complete))
 	default:
-		add("it keeps the past as of %s, sealed: %d files, %s; it lacks %d files, %s, since %s", when(b.Complete), b.Files, size(uint64(b.Bytes)), b.BacklogFiles, size(uint64(b.BacklogBytes)), when(b.Behind))
+		add("it keeps the past as of %s, sealed: %d files, %s; it lacks %d files, %s, since %s", when(b.Complete), b.Files, term.SizeIn(b.Quota, uint64(b.Bytes)), b.BacklogFiles, term.SizeIn(b.Quota, uint64(b.BacklogBytes)), when(b.Behind))
 	}
 	if b.Error != "" {
 		add("%s", b.Error)

@@ -12,7 +12,7 @@ type Full struct {
 	Since time.Time `json:"since"`
 	Needs uint64    `json:"needs_bytes"`    // by the file for which there was none
 	Disk  bool      `json:"disk,omitempty"` // it is the disk that is full, not the quota
-	More  string    `json:"more,omitempty"` // the command that gives room, on the host that keeps it
+	More  string    `json:"more,omitempty"` // the command that gives room, on the host that keeps it: for all that waits where the giver tells it, for the next file where the keeper does, who knows no other
 }
 
 // text tells of it; waits is what waits for room.
@@ -32,7 +32,7 @@ func (b *Backup) FullText() string {
 	waits := fmt.Sprintf("what waits here: %s, %s, of which the next one has %s", term.Of(uint64(b.BacklogFiles), "file"), term.SizeIn(b.Quota, uint64(b.BacklogBytes)), term.SizeIn(b.Quota, b.Full.Needs))
 	text := b.Full.text(b.Used, b.Quota, waits)
 	if b.Full.More != "" {
-		return text + "; there: " + b.Full.More + "; or keep less history here: sharefs retain --quota SIZE"
+		return text + "; there, for all that waits: " + b.Full.More + "; or keep less history here: sharefs retain --quota SIZE"
 	}
 	return text + "; have room made there, or keep less history here: sharefs retain --quota SIZE"
 }
@@ -44,7 +44,7 @@ func (k *Keeps) FullText() string {
 	}
 	text := k.Full.text(k.Bytes, k.Quota, "its next file, of "+term.SizeIn(k.Quota, k.Full.Needs))
 	if k.Full.More != "" {
-		return text + "; it gets more with " + k.Full.More
+		return text + "; that one file fits with " + k.Full.More + ", and how much all takes that waits behind it the problems in its own sharefs status say"
 	}
 	return text + "; free some space on it"
 }
