@@ -35,8 +35,9 @@ func (a *app) grant() *cobra.Command {
 		Use:   "grant PEER LEVEL|inherit [PATH]",
 		Short: "Say what a peer receives, and what its changes do here",
 		Long: `Say what a peer receives, and what its changes do here: for the whole share, or
-for PATH from its root, which may have wildcards. The rule for the deepest place wins
-(sharefs trust explain). The levels are:
+for PATH, which may have wildcards and need not be there yet; with a slash before it
+it is one from the root of the mount. The rule for the deepest place wins (sharefs
+trust explain). The levels are:
 
 ` + table.String() + `
 Files travel between two hosts that have granted each other read or more. By a rule for
@@ -73,7 +74,7 @@ for devices of your own.
 			ask := map[string]string{"peer": args[0], "level": args[1]}
 			where := "everywhere"
 			if len(args) == 3 {
-				if ask["path"], err = m.FromRoot(args[2]); err != nil {
+				if ask["path"], err = m.PatternFromRoot(args[2]); err != nil {
 					return err
 				}
 				if err := client.Travels(ask["path"]); err != nil && !inherit {
@@ -285,8 +286,8 @@ func (a *app) sayWhatIsBelow(m *client.Mount, peer, level, path string) error {
 		if i == mostBelow {
 			return a.printf("  and %s: sharefs trust explain %s PATH\n", term.Of(uint64(len(below)-i), "more rule"), term.Quote(peer))
 		}
-		where := term.Quote(r.Pattern.String())
-		if err := a.printf("It keeps %s at %s, by a rule of its own: sharefs grant %s inherit %s removes that.\n", r.Level, where, term.Quote(peer), where); err != nil {
+		where := r.Pattern.String()
+		if err := a.printf("It keeps %s at %s, by a rule of its own: sharefs grant %s inherit %s removes that.\n", r.Level, term.Quote(where), term.Quote(peer), term.Quote(m.Anywhere(where))); err != nil {
 			return err
 		}
 	}

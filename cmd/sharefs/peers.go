@@ -2,7 +2,10 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -336,7 +339,7 @@ func (a *app) trust() *cobra.Command {
 	cmd.AddCommand(&cobra.Command{
 		Use:               "explain PEER PATH",
 		Short:             "Show which rule decides about a peer at a path",
-		Long:              "Show which rule decides about a peer at a path, from the root of the mount, and which\nothers speak of it.",
+		Long:              "Show which rule decides about a peer at a path, which need not be there yet, and which\nothers speak of it. With a slash before it it is one from the root of the mount.",
 		Args:              exactly("PEER", "PATH"),
 		ValidArgsFunction: a.completePeers,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -358,6 +361,11 @@ func (a *app) trust() *cobra.Command {
 			if !a.json {
 				for line := range strings.Lines(x.String()) {
 					if err := a.printf("%s\n", term.CleanLine(strings.TrimSuffix(line, "\n"))); err != nil {
+						return err
+					}
+				}
+				if _, err := os.Lstat(filepath.Join(m.Point, path)); errors.Is(err, os.ErrNotExist) {
+					if err := a.printf("Nothing is at %s yet.\n", term.Quote(m.Anywhere(path))); err != nil {
 						return err
 					}
 				}

@@ -199,7 +199,7 @@ func TestPairByLinkAndWhatFollows(t *testing.T) {
 	if err := os.WriteFile(a.Path(".share/ctl/peers/bert/level"), []byte("propose\n"), 0); err != nil {
 		t.Error(err)
 	}
-	if got := a.ctl("peers/bert/rules"); got != "grant bert propose\ngrant bert write photos\n" {
+	if got := a.ctl("peers/bert/rules"); got != "grant bert propose\ngrant bert write /photos\n" {
 		t.Errorf("%s", got)
 	}
 	if out := a.must("trust", "explain", "bert", "photos/x.jpg"); !strings.HasPrefix(out, "write: ") || !strings.Contains(out, "wins") {

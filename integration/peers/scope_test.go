@@ -57,7 +57,7 @@ func TestReadAPart(t *testing.T) {
 	a.write("work/secret/plan", "p")
 	a.write("top", "t")
 	a.must("grant", "bert", "paired", "**/*.key") // before there is anything to take away again
-	if out := a.must("grant", "bert", "read", "photos"); !strings.Contains(out, "\nIt keeps paired at '**/*.key', by a rule of its own: sharefs grant bert inherit '**/*.key' removes that.\n") {
+	if out := a.must("grant", "bert", "read", "photos"); !strings.Contains(out, "\nIt keeps paired at '**/*.key', by a rule of its own: sharefs grant bert inherit '/**/*.key' removes that.\n") {
 		t.Errorf("%s", out)
 	}
 	want := map[string]string{"photos": "", "photos/2026": "", "photos/one": "1", "photos/2026/two": "2"}
@@ -102,13 +102,38 @@ func TestReadAPart(t *testing.T) {
 
 	// Rules are told as a shell takes them.
 	a.must("grant", "bert", "read", "x $(echo hi) 'y'")
-	if got := a.ctl("peers/bert/rules"); !strings.Contains(got, `grant bert read 'x $(echo hi) '\''y'\'''`+"\n") {
+	if got := a.ctl("peers/bert/rules"); !strings.Contains(got, `grant bert read '/x $(echo hi) '\''y'\'''`+"\n") {
 		t.Errorf("%s", got)
 	}
 	if out := a.must("trust", "explain", "bert", "x $(echo hi) 'y'/z"); !strings.HasPrefix(out, "read: ") {
 		t.Errorf("%s", out)
 	}
 	a.must("grant", "bert", "inherit", "x $(echo hi) 'y'")
+
+	// Paths are those of the working directory, as with all commands.
+	a.do(os.MkdirAll(a.Path("work/in"), 0o755))
+	in := func(args ...string) string {
+		t.Helper()
+		out, err := a.on(append([]string{"-C", a.Path("work/in")}, args...)...)
+		if err != nil {
+			t.Fatalf("%q: %s, %v", args, out, err)
+		}
+		return out
+	}
+	if out := in("grant", "bert", "propose", "../*.txt"); !strings.Contains(out, "bert has the level propose at 'work/*.txt'.\n") {
+		t.Errorf("%s", out)
+	}
+	if out := in("trust", "explain", "bert", "../a.txt"); !strings.HasPrefix(out, "propose: ") || !strings.Contains(out, "Nothing is at /work/a.txt yet.\n") {
+		t.Errorf("%s", out)
+	}
+	if out := in("trust", "explain", "bert", "/work/in"); !strings.HasPrefix(out, "read: ") || strings.Contains(out, "Nothing is") {
+		t.Errorf("%s", out)
+	}
+	line, _, _ := strings.Cut(a.ctl("peers/bert/rules")[strings.Index(a.ctl("peers/bert/rules"), "grant bert propose "):], "\n")
+	if line != "grant bert propose '/work/*.txt'" {
+		t.Errorf("%s", line)
+	}
+	in("grant", "bert", "inherit", "/work/*.txt")
 
 	// A rule is removed: what is granted around it counts there.
 	rules := a.ctl("peers/bert/rules")

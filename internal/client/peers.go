@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"maps"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"sharefs"
 	"sharefs/internal/term"
@@ -122,48 +120,6 @@ func (m *Mount) Attempt(asked string) (*report.Window, error) {
 func (m *Mount) PeerRules(name string) (string, error) {
 	text, err := m.CtlText("peers/" + name + "/rules")
 	return string(text), err
-}
-
-// FromRoot makes a path, which may begin with the mount point, one from the root of the mount. A path from the root of this host of which more is there
-// outside of the mount than in it is refused: whoever wrote it means that one.
-func (m *Mount) FromRoot(path string) (string, error) {
-	if slices.ContainsFunc(strings.Split(path, "/"), func(part string) bool { return part == "." || part == ".." }) {
-		return "", &sharefs.Error{Path: term.Quote(path), Kind: sharefs.KindInvalid, Detail: "is to go from the root of the mount down, without . and ..; the root itself is /"}
-	}
-	rest, ok := strings.CutPrefix(path, m.Point)
-	if ok && (rest == "" || rest[0] == '/') {
-		return strings.Trim(rest, "/"), nil
-	}
-	inner := strings.Trim(path, "/")
-	if filepath.IsAbs(path) {
-		names := strings.Split(inner, "/")
-		if there("/", names) > there(m.Point, names) {
-			return "", &sharefs.Error{Path: term.Quote(path), Kind: sharefs.KindInvalid,
-				Detail: "lies outside of the mount at " + term.Quote(m.Point) + "; what is in the mount is named from its root, such as " + term.Quote(inner)}
-		}
-	}
-	return inner, nil
-}
-
-// there counts how many of some names, each in the one before, are there below a directory.
-func there(dir string, names []string) (n int) {
-	for _, name := range names {
-		dir = filepath.Join(dir, name)
-		if _, err := os.Lstat(dir); err != nil {
-			break
-		}
-		n++
-	}
-	return n
-}
-
-// Travels refuses a path from the root of a mount about which there can be no rule.
-func Travels(path string) error {
-	dir, _, _ := strings.Cut(ctl, "/")
-	if first, _, _ := strings.Cut(path, "/"); first != dir {
-		return nil
-	}
-	return &sharefs.Error{Path: term.Quote(path), Kind: sharefs.KindInvalid, Detail: "nothing in " + dir + " is ever sent to a peer, or taken of one: name files of the share"}
 }
 
 // Conflicts lists names of which several versions wait for a choice, by path.

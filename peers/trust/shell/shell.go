@@ -22,10 +22,7 @@ func Format(p trust.Policy, id sharefs.PeerID, name string) string {
 	for _, r := range p.Rules(id) {
 		fmt.Fprintf(&b, "grant %s %s", who, r.Level)
 		if path := r.Pattern.String(); path != "/" {
-			if strings.IndexByte("-~", path[0]) >= 0 { // an option of the tool, a home of the shell; from the root it is the same path
-				path = "/" + path
-			}
-			b.WriteString(" " + term.Quote(path))
+			b.WriteString(" " + term.Quote("/"+path)) // the same wherever the line is put into a shell, and no option of the tool
 		}
 		b.WriteByte('\n')
 	}

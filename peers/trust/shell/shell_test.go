@@ -24,11 +24,11 @@ func granting(t interface{ Fatal(...any) }, level trust.Level, path string) trus
 func TestRulesAreLinesForAShell(t *testing.T) {
 	for path, want := range map[string]string{
 		"":             "grant bert read\n",
-		"photos/2026":  "grant bert read photos/2026\n",
-		"x $(echo hi)": "grant bert read 'x $(echo hi)'\n",
-		"a\nb":         `grant bert read $'a\nb'` + "\n",
-		"glob*":        "grant bert read 'glob*'\n",
-		"it's":         `grant bert read 'it'\''s'` + "\n",
+		"photos/2026":  "grant bert read /photos/2026\n",
+		"x $(echo hi)": "grant bert read '/x $(echo hi)'\n",
+		"a\nb":         `grant bert read $'/a\nb'` + "\n",
+		"glob*":        "grant bert read '/glob*'\n",
+		"it's":         `grant bert read '/it'\''s'` + "\n",
 		"-dash":        "grant bert read /-dash\n",
 		"~root":        "grant bert read /~root\n",
 	} {
@@ -37,7 +37,7 @@ func TestRulesAreLinesForAShell(t *testing.T) {
 		}
 	}
 	capped := granting(t, trust.Write, "a b").Cap(someone, trust.Propose)
-	if got := Format(capped, someone, "my laptop"); got != "ceiling 'my laptop' propose\ngrant 'my laptop' write 'a b'\n" {
+	if got := Format(capped, someone, "my laptop"); got != "ceiling 'my laptop' propose\ngrant 'my laptop' write '/a b'\n" {
 		t.Error(got)
 	}
 }
