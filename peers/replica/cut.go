@@ -263,23 +263,21 @@ func (r *Replica) TakeBack(author sharefs.PeerID, dry, anyway bool) (t TakenBack
 	if err != nil {
 		return t, err
 	}
-	p := newPurge(r, author)
-	if p.past = past; len(past) > 0 {
-		names := r.tree.Names()
+	var p *purge
+	if len(past) > 0 {
+		p = newPurge(r, author, past)
 		if t.Changes, err = p.work(true); err != nil {
 			return t, err
 		}
 		if r.cfg.Revoked != nil {
 			limit, _ := r.cfg.Revoked(author)
-			t.Much = len(t.Changes) > 0 && limit.exceeded(unasked+len(t.Changes), names)
+			t.Much = len(t.Changes) > 0 && limit.exceeded(unasked+len(t.Changes), r.tree.Names())
 		}
 	}
 	if dry || t.Much && !anyway {
 		return t, nil
 	}
-	if len(past) > 0 {
-		p := newPurge(r, author)
-		p.past = past
+	if p != nil {
 		if t.Changes, err = p.work(false); err == nil {
 			err = p.tellRest()
 		}

@@ -49,9 +49,14 @@ func (p *purge) of(rec *record.Record) bool {
 // by reports whether a record goes, or rests on the word of what does.
 func (p *purge) by(rec *record.Record) bool { return p.of(rec) || p.told[rec.ID()] }
 
-func newPurge(r *Replica, author sharefs.PeerID) *purge {
-	return &purge{r: r, author: author, keys: map[converge.Key]bool{}, files: map[sharefs.FileID]bool{}, attrs: map[sharefs.FileID]bool{}, hollow: map[sharefs.FileID]bool{},
+// newPurge makes the tree without an author; past: without those of its records alone, nil: without all.
+func newPurge(r *Replica, author sharefs.PeerID, past map[record.ID]bool) *purge {
+	p := &purge{r: r, author: author, past: past, keys: map[converge.Key]bool{}, files: map[sharefs.FileID]bool{}, attrs: map[sharefs.FileID]bool{}, hollow: map[sharefs.FileID]bool{},
 		first: map[sharefs.FileID]*record.Record{}, told: map[record.ID]bool{}}
+	p.findTold()
+	p.without()
+	p.findHollow()
+	return p
 }
 
 // Purge takes back what an author did to the live tree: what it removed is there again, what it moved is where it was, what it wrote to others' files is as the newest version of others has it, and
@@ -65,7 +70,7 @@ func (r *Replica) Purge(author sharefs.PeerID, dry bool) ([]Purged, error) {
 		return nil, err
 	}
 	defer r.mu.Unlock()
-	list, err := newPurge(r, author).work(dry)
+	list, err := newPurge(r, author, nil).work(dry)
 	if err != nil || dry {
 		return list, err
 	}
@@ -74,9 +79,7 @@ func (r *Replica) Purge(author sharefs.PeerID, dry bool) ([]Purged, error) {
 
 // work finds what changes, by path, and says so; dry: it says nothing.
 func (p *purge) work(dry bool) ([]Purged, error) {
-	p.findTold()
-	p.without()
-	p.findHollow()
+	p.list = nil
 	say := func(body record.Body, before ...sharefs.HLC) error { return p.r.say(body, before...) }
 	if dry {
 		say = func(record.Body, ...sharefs.HLC) error { return nil }
