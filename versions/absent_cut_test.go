@@ -38,6 +38,18 @@ func farOnBtrfs(t *testing.T) (here *Tree, lose func(), ino sharefs.Ino, next Fo
 	return here, lose, ino, Foreign{Content: c, Author: sharefs.PeerID{2}, Onto: ino}, texts, open
 }
 
+// cutPower has the journal be on the disk, ends a tree with what is open, and has the disk lose what it did not know yet, also of what was written at that end.
+func cutPower(t *testing.T, here *Tree, lose func(), open ...*Handle) {
+	t.Helper()
+	check(t, here.db.Sync())
+	lose()
+	for _, h := range open {
+		check(t, h.Close())
+	}
+	check(t, here.Close())
+	lose()
+}
+
 // An absent file is given a whole content, and the daemon is killed, or the power goes, between the two steps of that: the file is not taken for one that somebody here emptied.
 func TestAdoptOntoAbsentCutShort(t *testing.T) {
 	for _, power := range []bool{false, true} {
@@ -124,10 +136,7 @@ func TestBroughtHereBeforeTheDiskKnows(t *testing.T) {
 			if opened {
 				check(t, must[*Handle](t)(here.Open(ino, unix.O_WRONLY, root)).Close())
 			}
-			check(t, here.db.Sync())
-			lose()
-			check(t, here.Close())
-			lose()
+			cutPower(t, here, lose)
 			again := open(here.cfg.Dir)
 			comeToRest(t, again)
 			capture(t, again)
@@ -147,10 +156,7 @@ func TestAbsentBeforeTheDiskKnowsAndRebuild(t *testing.T) {
 	check(t, here.unmark())
 	check(t, here.live.sync())
 	must[uint64](t)(here.Adopt(ino, absentStage(t, here, (*here.elsewhere.Load()).(*faraway), next.Content), 1))
-	check(t, here.db.Sync())
-	lose()
-	check(t, here.Close())
-	lose()
+	cutPower(t, here, lose)
 	wantNothingLost(t, rebuild(t, here.cfg.Dir, RebuildOptions{}))
 	again := open(here.cfg.Dir)
 	comeToRest(t, again)

@@ -115,11 +115,7 @@ func TestPartlyHereBeforeTheDiskKnows(t *testing.T) {
 				check(t, here.live.syncFile(ino))
 			}
 			must[int](t)(h.ReadAt(b, 99_000))
-			check(t, here.db.Sync())
-			lose()
-			check(t, h.Close())
-			check(t, here.Close())
-			lose()
+			cutPower(t, here, lose, h)
 			if rebuilt {
 				wantNothingLost(t, rebuild(t, here.cfg.Dir, RebuildOptions{}))
 			}

@@ -30,6 +30,19 @@ func fullOfAway(t *testing.T, held string) (here *Tree, lose func(), ino sharefs
 	return here, lose, ino, [2]string{held, text}, open
 }
 
+// wantAgain checks, once a tree that was opened again is at rest, that a file has two versions and holds the second one, and that nothing is left of how it came to that.
+func wantAgain(t *testing.T, again *Tree, ino sharefs.Ino, first, second string) {
+	t.Helper()
+	comeToRest(t, again)
+	capture(t, again)
+	wantNoAdoption(t, again)
+	wantTexts(t, again, ino, first, second)
+	if got := all(t, again, ino); got != second {
+		t.Errorf("it holds %d bytes, of version 1: %v", len(got), got == first)
+	}
+	wantClean(t, again, FsckScrub)
+}
+
 // A file's newest version is away, it was brought here and opened for writing, and the power goes: what it held before is not taken for what somebody wrote since.
 func TestUndoneOfWhatIsAway(t *testing.T) {
 	for _, opened := range []bool{false, true} {
@@ -38,19 +51,9 @@ func TestUndoneOfWhatIsAway(t *testing.T) {
 			if opened {
 				check(t, must[*Handle](t)(here.Open(ino, unix.O_WRONLY, root)).Close())
 			}
-			check(t, here.db.Sync())
-			lose()
-			check(t, here.Close())
-			lose()
+			cutPower(t, here, lose)
 			again := open(here.cfg.Dir)
-			comeToRest(t, again)
-			capture(t, again)
-			wantNoAdoption(t, again)
-			wantTexts(t, again, ino, texts[:]...)
-			if got := all(t, again, ino); got != texts[1] {
-				t.Errorf("it holds %d bytes", len(got))
-			}
-			wantClean(t, again, FsckScrub)
+			wantAgain(t, again, ino, texts[0], texts[1])
 		})
 	}
 }
@@ -77,14 +80,7 @@ func TestTakenBackFromWhatIsAway(t *testing.T) {
 	check(t, tree.Close())
 
 	again := open(here.cfg.Dir)
-	comeToRest(t, again)
-	capture(t, again)
-	wantNoAdoption(t, again)
-	wantTexts(t, again, ino, texts[:]...)
-	if got := all(t, again, ino); got != texts[1] {
-		t.Errorf("it holds %d bytes, of version 1: %v", len(got), got == texts[0])
-	}
-	wantClean(t, again, FsckScrub)
+	wantAgain(t, again, ino, texts[0], texts[1])
 }
 
 // A version of another host takes the place of a file's content while it is elsewhere, somebody empties the file, and the power goes before the disk knows of either: what the file held before the two
@@ -102,23 +98,12 @@ func TestEmptiedOfWhatIsAwayBeforeTheDiskKnows(t *testing.T) {
 			must[uint64](t)(here.Adopt(ino, absentStage(t, here, f, next.Content), 1))
 			h := must[*Handle](t)(here.Open(ino, unix.O_WRONLY|unix.O_TRUNC, root))
 			writeAll(t, h, text)
-			check(t, here.db.Sync())
-			lose()
-			check(t, h.Close())
-			check(t, here.Close())
-			lose()
+			cutPower(t, here, lose, h)
 			if b, err := os.ReadFile(filepath.Join(here.cfg.Dir, "live", here.live.name(ino))); err != nil || string(b) != before {
 				t.Skipf("this kernel's btrfs loses nothing of it: %d bytes, %v", len(b), err)
 			}
 			again := open(here.cfg.Dir)
-			comeToRest(t, again)
-			capture(t, again)
-			wantNoAdoption(t, again)
-			wantTexts(t, again, ino, before, blob(2, 90_000))
-			if got := all(t, again, ino); got != blob(2, 90_000) {
-				t.Errorf("it holds %d bytes", len(got))
-			}
-			wantClean(t, again, FsckScrub)
+			wantAgain(t, again, ino, before, blob(2, 90_000))
 		})
 	}
 }
