@@ -133,8 +133,7 @@ func strangers(m *client.Mount, all []report.Conflict) (lines []string) {
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(of)) {
-		short, _, _ := strings.Cut(id, "-")
-		lines = append(lines, short+" is "+term.Clean(of[id].Who()))
+		lines = append(lines, report.ShortID(id)+" is "+term.Clean(of[id].Who()))
 	}
 	return lines
 }

@@ -360,7 +360,7 @@ func (a *app) tellWaits(m *client.Mount, p *report.Paired) error {
 	as := term.Clean(p.Name)
 	called := as + " (" + term.Clean(p.ID) + ")"
 	if p.Unnamed {
-		as, _, _ = strings.Cut(term.Clean(p.ID), "-") // which stays, and so is good in a script
+		as = report.ShortID(term.Clean(p.ID)) // which stays, and so is good in a script
 		called = term.Clean(p.ID)
 	}
 	if err := a.printf(`%s is taken up here, with the level %s.

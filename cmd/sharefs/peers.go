@@ -315,7 +315,7 @@ func (a *app) listPeers(all []report.Peer) error {
 		if p.Keeps != nil {
 			state += "; this host keeps " + term.Clean(p.Keeps.Text())
 		}
-		id, _, _ := strings.Cut(p.ID, "-")
+		id := report.ShortID(p.ID)
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, term.Clean(p.Level), term.Clean(id), state)
 	}
 	if err := w.Flush(); err != nil {

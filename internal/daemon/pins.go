@@ -74,13 +74,7 @@ func (h *hydrator) begin(s *space) {
 
 // wakeUp has it looked what can be brought.
 func (h *hydrator) wakeUp() {
-	if h.wake == nil {
-		return
-	}
-	select {
-	case h.wake <- struct{}{}:
-	default:
-	}
+	poke(h.wake)
 }
 
 // retry says that a peer may have what was not to be had: those versions, or anything.

@@ -175,10 +175,7 @@ func (s *space) came(bytes uint64) {
 
 // look has it looked whether there is too much here.
 func (s *space) look() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	poke(s.wake)
 }
 
 // loosened says that more can go than could: what was found to be full may not be so any more. It is tried again as soon as a look at all that is here is no burden.

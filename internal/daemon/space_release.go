@@ -230,12 +230,7 @@ func (s *space) startReleases() {
 
 // askSoon has it looked whom to ask: a peer came, or there are other rules.
 func (s *space) askSoon() {
-	if s.releases.look != nil {
-		select {
-		case s.releases.look <- struct{}{}:
-		default:
-		}
-	}
+	poke(s.releases.look)
 }
 
 // askForAll asks those peers for all that they were promised who can be asked and were not for a while, and ends what was promised to those that are none any more. It returns who there are.

@@ -294,8 +294,13 @@ func (t *travel) retry(versions ...record.ID) {
 }
 
 func (t *travel) lookForConflicts() {
+	poke(t.beside)
+}
+
+// poke wakes whoever waits.
+func poke(c chan struct{}) {
 	select {
-	case t.beside <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

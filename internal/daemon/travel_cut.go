@@ -8,6 +8,7 @@ import (
 
 	"sharefs"
 	"sharefs/peers/book"
+	"sharefs/peers/engine"
 	"sharefs/peers/replica"
 	"sharefs/peers/report"
 	"sharefs/peers/trust"
@@ -32,10 +33,7 @@ func takenBackOf(name string) string { return "revoke --cut of " + name }
 
 // lookForCuts has cuts be heeded that came, or came to count.
 func (t *travel) lookForCuts() {
-	select {
-	case t.ends.soon <- struct{}{}:
-	default:
-	}
+	poke(t.ends.soon)
 }
 
 // followCuts heeds cuts as they come.
@@ -60,7 +58,9 @@ func (t *travel) revoked(author sharefs.PeerID) (replica.Bulk, bool) {
 		return replica.Bulk{}, false
 	}
 	_, known := b.Peer(author)
-	return replica.Bulk{Files: trust.HoldFiles, Percent: trust.HoldPercent, Least: trust.HoldLeast}, known
+	bulk := engine.Much()
+	bulk.Within = 0 // all of it at once
+	return bulk, known
 }
 
 // heedCuts brings in order what this host says of ends, and what it has of them.

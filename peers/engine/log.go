@@ -46,12 +46,17 @@ func Where(p trust.Policy, author sharefs.PeerID) (replica.Where, bool) {
 	}, true
 }
 
+// Much is more than goes by itself (trust.HoldFiles).
+func Much() replica.Bulk {
+	return replica.Bulk{Files: trust.HoldFiles, Percent: trust.HoldPercent, Least: trust.HoldLeast, Within: trust.HoldMinutes * time.Minute}
+}
+
 // Bulk is what an author may remove and rename under a policy before the rest waits for the owner.
 func Bulk(p trust.Policy, author sharefs.PeerID) replica.Bulk {
 	if !p.Holds(author) {
 		return replica.Bulk{}
 	}
-	return replica.Bulk{Files: trust.HoldFiles, Percent: trust.HoldPercent, Least: trust.HoldLeast, Within: trust.HoldMinutes * time.Minute}
+	return Much()
 }
 
 // Log is the log of a replica as an exchange has it. While there is no replica it errors with KindAgain.

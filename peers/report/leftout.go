@@ -24,7 +24,7 @@ func (l *LeftOut) Stranger() bool { return l.Name == "" }
 
 // Text tells of it, and what can be done, in one line for people.
 func (l *LeftOut) Text() string {
-	id, _, _ := strings.Cut(l.ID, "-")
+	id := ShortID(l.ID)
 	was := "s"
 	if l.Changes == 1 {
 		was = ""
@@ -46,7 +46,7 @@ func (l *LeftOut) Text() string {
 func (l *LeftOut) Who() string {
 	id := l.ID
 	if l.Changes > 0 {
-		id, _, _ = strings.Cut(id, "-")
+		id = ShortID(id)
 	}
 	text := "not paired with this host: sharefs pair " + id
 	if l.Calls != "" {
@@ -60,4 +60,10 @@ func are(n uint64) string {
 		return "is"
 	}
 	return "are"
+}
+
+// ShortID is the first part of a host's id, by which sharefs pair finds the rest where the host is known.
+func ShortID(id string) string {
+	short, _, _ := strings.Cut(id, "-")
+	return short
 }

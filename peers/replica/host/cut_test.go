@@ -384,17 +384,7 @@ func TestPastACutAfterAnything(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 9))
 			all := sites(t, 4)
 			n := 0
-			work := func(list ...*site) {
-				for range 12 {
-					list[rnd.IntN(len(list))].work(rnd, &n)
-				}
-				for _, s := range list {
-					for len(s.open) > 0 {
-						s.shut(rnd)
-					}
-				}
-				meet(t, all...)
-			}
+			work := func(list ...*site) { workAndMeet(t, all, list, rnd, &n) }
 			work(all...)
 			bad, honest := all[3], all[:3]
 			honest[0].revoke(bad)

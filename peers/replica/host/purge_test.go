@@ -75,15 +75,7 @@ func TestPurgeAfterAnything(t *testing.T) {
 			all := sites(t, 3)
 			n := 0
 			for range 3 {
-				for range 12 {
-					all[rnd.IntN(len(all))].work(rnd, &n)
-				}
-				for _, s := range all {
-					for len(s.open) > 0 {
-						s.shut(rnd)
-					}
-				}
-				meet(t, all...)
+				workAndMeet(t, all, all, rnd, &n)
 			}
 			bad := all[rnd.IntN(2)+1]
 			_, err := all[0].rep.Purge(bad.self, false)

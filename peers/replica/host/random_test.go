@@ -414,3 +414,17 @@ func (s *site) recover(err error) {
 	}
 	s.fine(err, sharefs.KindAgain, sharefs.KindNotEmpty, sharefs.KindExist)
 }
+
+// workAndMeet has some of all sites do twelve things between them, and all come to know of it.
+func workAndMeet(t *testing.T, all, some []*site, rnd *rand.Rand, n *int) {
+	t.Helper()
+	for range 12 {
+		some[rnd.IntN(len(some))].work(rnd, n)
+	}
+	for _, s := range some {
+		for len(s.open) > 0 {
+			s.shut(rnd)
+		}
+	}
+	meet(t, all...)
+}
