@@ -3,7 +3,31 @@ set -o pipefail
 started=$SECONDS
 failed=
 out=$(mktemp -d)
-trap 'rm -r "$out"' EXIT
+disk=
+trap leave EXIT
+leave() {
+	if [ -n "$disk" ]; then
+		umount -l "$disk"
+		rmdir "$disk"
+	fi
+	rm -r "$out"
+}
+
+# own_disk has temporary files lie on an ext4 of its own from here on, in a sparse file. That of a machine may have no journal, as many virtual ones, and ext4 then looks at each inode that was freed
+# within the last minute before it gives one out: 450 µs for a file, a third of all that the tests took of the processors. Without root, or without loop devices, they lie where they would.
+own_disk() {
+	[ "$(id -u)" = 0 ] || return 0
+	truncate -s 64G "$out/disk"
+	mkfs.ext4 -q -E lazy_itable_init=1 "$out/disk"
+	place=$(mktemp -d "${TMPDIR:-/tmp}/s.XXXX")
+	if mount -o loop,discard,barrier=0 "$out/disk" "$place"; then
+		disk=$place
+		chmod 1777 "$disk"
+		export TMPDIR=$disk
+	else
+		rmdir "$place"
+	fi
+}
 
 # step NAME COMMAND…: runs it, tells how long that took, and notes a failure.
 step() {
