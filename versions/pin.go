@@ -55,6 +55,7 @@ type pins struct {
 	wake  chan struct{} // 1 deep: a directory is to be looked through
 	lacks chan struct{} // 1 deep: a pinned file may be absent that was not
 	loose chan struct{} // 1 deep: a file may be freed that was not to be, or is gone
+	count atomic.Uint64 // grows when something is pinned, or not any more
 
 	mu     sync.Mutex    // guards looked; nothing is taken under it
 	looked chan struct{} // closed, and replaced, when no directory is to be looked through
@@ -152,6 +153,7 @@ func (x *tx) pin(r *row, has bool) {
 		x.b.Put(spaceGlobal, globalPins, pinsWhole)
 		x.after(func(uint64) { t.pins.on.Store(true) })
 	}
+	x.after(func(uint64) { t.pins.count.Add(1) })
 	switch key := pinKey(pinName, uint64(r.ino), 0, 0); {
 	case r.isDir():
 		x.lookThrough(r.ino)
@@ -364,6 +366,7 @@ func (t *Tree) lookPin() (more bool, err error) {
 	key := pinKey(pinLook, uint64(dir))
 	x := t.begin()
 	x.aside = true
+	x.after(func(uint64) { t.pins.count.Add(1) })
 	r, err := t.row(dir)
 	if sharefs.KindOf(err) == sharefs.KindStale || err == nil && (!r.isDir() || r.nlink == 0) {
 		x.b.Delete(spacePin, key)
@@ -504,6 +507,9 @@ func (t *Tree) pinHolds(ino, dir sharefs.Ino, cookie uint64) bool {
 
 // PinLacks receives when there may be pinned files that are absent which there were not before.
 func (t *Tree) PinLacks() <-chan struct{} { return t.pins.lacks }
+
+// Pins grows whenever somebody pins something, or takes that back: before he is answered, and again when what follows for what lies below a directory is known.
+func (t *Tree) Pins() uint64 { return t.pins.count.Load() }
 
 // Loosened receives when files were removed, or are pinned no more.
 func (t *Tree) Loosened() <-chan struct{} { return t.pins.loose }

@@ -46,7 +46,7 @@ type space struct {
 	took    time.Duration
 	over    time.Time // since when more is here than the budget; zero: there is not
 
-	ended atomic.Uint64 // how many files were brought or freed to the end
+	ended atomic.Uint64 // how many files were brought, freed, or put into packs for a promise, to the end
 	find  sync.Once     // looks for what is absent, where there is no budget
 }
 

@@ -9,12 +9,13 @@ import (
 
 // sight is what tells whether something has changed of what is here.
 type sight struct {
-	activity, ended uint64
-	receives        bool // content comes, which changes it all the time
+	activity uint64
+	asked    uint64 // changes that somebody asked for, or was promised, and knows to be done
+	receives bool   // content comes, which changes it all the time
 }
 
 func (s *space) sight() sight {
-	return sight{s.d.tree.Activity(), s.ended.Load(), s.d.travel.receives()}
+	return sight{s.d.tree.Activity(), s.ended.Load() + s.d.tree.Pins(), s.d.travel.receives()}
 }
 
 // findMost is how long who asks for figures waits for the first look at what is absent.
@@ -76,7 +77,7 @@ func (s *space) figures() *status.Room {
 	s.mu.Lock()
 	r, seen := s.last, s.seen
 	// While something comes, or files change, a look takes at most a twentieth of the time; what was asked for and is done shows at once.
-	stale := s.looked.IsZero() || seen.ended != at.ended || (seen != at || at.receives) && time.Since(s.looked) > 20*s.took
+	stale := s.looked.IsZero() || seen.asked != at.asked || (seen != at || at.receives) && time.Since(s.looked) > 20*s.took
 	s.mu.Unlock()
 	if stale {
 		if now, _, err := s.survey(); err == nil {

@@ -182,6 +182,7 @@ func (s *space) hold(ctx context.Context, rec *record.Record, ino sharefs.Ino) *
 	if s.budget > 0 && !ok {
 		s.giveBackRoom(p.Size)
 	}
+	s.ended.Add(1)
 	switch {
 	case ok && s.isSole(rec, ino):
 		return nil
