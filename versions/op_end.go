@@ -93,8 +93,8 @@ func (o *operations) forget(p *op) {
 			}
 		}
 	}
-	if o.hosts[p.host] == p {
-		delete(o.hosts, p.host)
+	if o.causes[p.cause] == p {
+		delete(o.causes, p.cause)
 	}
 	for ino := range p.unrested {
 		// Who changes it next is to know that it has not come to rest: one stands for all that have ended.

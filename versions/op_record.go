@@ -33,8 +33,7 @@ type operations struct {
 	tasks   map[actor]*op
 	groups  map[actor]*op
 	named   map[actor]*op               // by the id of a process that said what it does
-	hosts   map[sharefs.PeerID]*op      // whose changes are made here
-	decided string                      // what is being decided on here about changes of other hosts; empty: nothing is known to be
+	causes  map[Cause]*op               // of changes that no process asks for
 	unknown *op                         // what those do whose process cannot be told; it is never written down
 	total   int                         // see opTotal
 	all     map[*op]bool                // that have not ended
@@ -49,7 +48,7 @@ type actor struct{ id, uid uint32 }
 // op is an operation at work.
 type op struct {
 	Operation
-	host    sharefs.PeerID // whose changes it is made of, with [Tree.OperateFor]: what it makes is at rest from the first
+	cause   Cause // of [Tree.OperateFor], zero otherwise; what such an operation makes is at rest from the first
 	began   time.Time
 	last    time.Time
 	busy    int  // requests that are being dealt with
@@ -68,10 +67,13 @@ type op struct {
 	weight    int                  // its part of operations.total
 }
 
+// asked reports whether a process asks for what is done.
+func (p *op) asked() bool { return p.cause == Cause{} }
+
 func (o *operations) open(t *Tree) {
 	o.t, o.pause = t, cmp.Or(t.cfg.Pause, opPause)
 	o.wake = make(chan struct{}, 1)
-	o.tasks, o.groups, o.named, o.hosts = map[actor]*op{}, map[actor]*op{}, map[actor]*op{}, map[sharefs.PeerID]*op{}
+	o.tasks, o.groups, o.named, o.causes = map[actor]*op{}, map[actor]*op{}, map[actor]*op{}, map[Cause]*op{}
 	o.all, o.writing, o.bound = map[*op]bool{}, map[sharefs.Ino][]*op{}, map[sharefs.Ino]sharefs.HLC{}
 	o.unknown = &op{unrested: map[sharefs.Ino]struct{}{}}
 }
@@ -162,49 +164,41 @@ func (o *operations) enter(who Caller, proc process, label string, now time.Time
 	return Op{t, p}
 }
 
-// decision is the command of what was decided here about changes of other hosts: which version of several is the file, say.
+// decision is the command of what was decided here about changes of other hosts, where no more is known of it: which version of several is the file, say.
 const decision = "sharefs, a decision about peers"
 
-// Decide says what is decided on about changes of other hosts, until end is called: what is done here meanwhile for this host itself is one operation, whose command that is.
-func (t *Tree) Decide(what string) (end func()) {
-	o := &t.ops
-	name := func(now string) {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.decided = now
-		if p := o.hosts[t.cfg.Peer]; p != nil {
-			o.shut(p)
-		}
-	}
-	name(what)
-	return func() { name("") }
+// Cause is what a change comes from that is done as a user without a process that asks for it. What has one cause is one operation, and what has another one is not.
+type Cause struct {
+	Author   sharefs.PeerID // the host that made it, or this one where it was decided on here
+	Decision uint64         // of that, or by which the change counts: a number that no other has; 0: none is known
+	Command  string         // of a decision
 }
 
-// OperateFor is [Tree.Operate] for a change that another host made, or that was decided on here, and that is done as a user without a process that asks for it.
-func (t *Tree) OperateFor(author sharefs.PeerID, uid uint32) Op {
-	if t.cfg.ReadOnly || author.IsZero() {
+// OperateFor is [Tree.Operate] for a change that another host made, or that was decided on here.
+func (t *Tree) OperateFor(by Cause, uid uint32) Op {
+	if t.cfg.ReadOnly || by.Author.IsZero() {
 		return Op{}
 	}
-	of := Operation{UID: uid, Author: author}
+	of := Operation{UID: uid, Author: by.Author}
+	if by.Author == t.cfg.Peer {
+		of = Operation{UID: uid, Command: cmp.Or(by.Command, decision)}
+	}
 	o := &t.ops
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	o.mu.Lock()
-	if p := o.hosts[author]; p != nil && o.takes(p, now) {
+	if p := o.causes[by]; p != nil && o.takes(p, now) {
 		p.busy++
 		o.mu.Unlock()
 		return Op{t, p}
 	}
-	if author == t.cfg.Peer {
-		of = Operation{UID: uid, Command: cmp.Or(o.decided, decision)}
-	}
 	o.mu.Unlock()
 	p := o.start(of, now)
-	p.host = author
+	p.cause = by
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.all[p], o.hosts[author] = true, p
+	o.all[p], o.causes[by] = true, p
 	o.began()
 	return Op{t, p}
 }
@@ -294,7 +288,7 @@ func (h Op) changes(c OpChange) {
 		return
 	}
 	o.note(h.p, c)
-	if !h.p.host.IsZero() {
+	if !h.p.asked() {
 		o.watch(h.p, c.Ino)
 	}
 }
@@ -380,7 +374,7 @@ func (o *operations) note(p *op, c OpChange) {
 		k.Attributes++
 	}
 	switch {
-	case c.Verb == OpWritten && p.host.IsZero(), c.Verb == OpMade && p.host.IsZero(), c.Verb == OpLinked && o.t.hot(c.Ino):
+	case c.Verb == OpWritten && p.asked(), c.Verb == OpMade && p.asked(), c.Verb == OpLinked && o.t.hot(c.Ino):
 		o.watch(p, c.Ino)
 	}
 	if c.Dir && c.Verb == OpMade && len(p.made) < opChanges && o.total < opTotal {

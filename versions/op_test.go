@@ -263,29 +263,30 @@ func TestNamedOperation(t *testing.T) {
 	}
 }
 
-// What is done for this host itself while something is decided on is an operation of that name; what is done before and behind it, and for others, is not.
+// What comes of a decision is one operation, whatever else is done meanwhile: for this host, for another decision, for others, and of what others did by a decision.
 func TestOperationOfADecision(t *testing.T) {
 	tree := testTree(t, t.TempDir(), byHand)
 	tree.cfg.Peer = sharefs.PeerID{1}
-	as := func(author sharefs.PeerID, name string) {
+	as := func(by Cause, name string) {
 		t.Helper()
-		op := tree.OperateFor(author, 0)
+		op := tree.OperateFor(by, 0)
 		a, err := tree.Mkdir(sharefs.RootIno, name, 0o755, Caller{})
 		op.End(err, OpChange{Verb: OpMade, Ino: a.Ino, Parent: sharefs.RootIno, Name: name, Dir: true})
 		check(t, err)
 	}
-	as(tree.cfg.Peer, "before")
-	end := tree.Decide("sharefs accept bert")
-	as(tree.cfg.Peer, "a")
-	as(sharefs.PeerID{2}, "of another")
-	as(tree.cfg.Peer, "b")
-	end()
-	as(tree.cfg.Peer, "behind")
+	own, other := Cause{Author: tree.cfg.Peer}, Cause{Author: sharefs.PeerID{2}}
+	one, two, let := own, own, other
+	one.Decision, one.Command = 1, "sharefs accept bert"
+	two.Decision, two.Command = 2, "sharefs accept bert"
+	let.Decision, let.Command = 3, "sharefs held accept bert"
+	for i, by := range []Cause{own, one, other, two, one, let, own, two, one, let} {
+		as(by, fmt.Sprint(i))
+	}
 	var got []string
 	for _, o := range endOps(t, tree) {
 		got = append(got, fmt.Sprintf("%s %d %v", o.Command, o.Counts.Made, o.Author == sharefs.PeerID{2}))
 	}
-	if want := []string{decision + " 1 false", " 1 true", "sharefs accept bert 2 false", decision + " 1 false"}; !slices.Equal(got, want) {
+	if want := []string{" 2 true", "sharefs accept bert 2 false", " 1 true", "sharefs accept bert 3 false", decision + " 2 false"}; !slices.Equal(got, want) {
 		t.Errorf("%q, not %q", got, want)
 	}
 }

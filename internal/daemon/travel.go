@@ -169,7 +169,7 @@ func (t *travel) openReplica() (r *replica.Replica, err error) {
 	db, err := host.OpenStore(t.dir())
 	if err == nil {
 		r, err = replica.Open(replica.Config{
-			Tree: host.Tree{Tree: d.tree, Owner: versions.Caller{UID: root.UID, GID: root.GID}, Author: new(sharefs.PeerID), Absence: d.space.absence}, Store: db, Self: d.store.Keys.Peer(), Key: d.store.Keys.Identity.Private(),
+			Tree: host.Tree{Tree: d.tree, Owner: versions.Caller{UID: root.UID, GID: root.GID}, Cause: new(versions.Cause), Absence: d.space.absence}, Store: db, Self: d.store.Keys.Peer(), Key: d.store.Keys.Identity.Private(),
 			Keys: host.Keys{Tree: d.tree}, Log: d.log.With("part", "travel"),
 			Ending:   t.stop,
 			Most:     d.peers.book.Records,

@@ -154,71 +154,16 @@ func (t *travel) resolve(path, take, of string) error {
 	if err := t.takesNothing(); err != nil {
 		return err
 	}
-	defer t.d.tree.Decide("sharefs resolve")()
-	if err := t.take(r, path, ids[0], ids[1:]...); err != nil {
+	d := r.Decision("resolve")
+	if err := t.take(r, d, path, ids[0], ids[1:]...); err != nil {
 		return err
 	}
-	return t.settled(r, path)
-}
-
-// Of who resolves a conflict: how long he waits for the file to be the version that he chose, whose content may be elsewhere, and between two looks.
-const (
-	settlePatience = 30 * time.Second
-	settlePause    = 5 * time.Millisecond
-)
-
-// settled waits until the tree is as the records say at a path. Errors: KindAgain: it is not yet.
-func (t *travel) settled(r *replica.Replica, path string) error {
-	end := time.After(settlePatience)
-	for {
-		done, err := r.Settled(path)
-		if done || err != nil {
-			return err
-		}
-		select {
-		case <-time.After(settlePause):
-			continue
-		case <-t.stop:
-		case <-end:
-		}
-		return &sharefs.Error{Op: "resolve", Path: path, Kind: sharefs.KindAgain,
-			Detail: "it is decided, and the file is not yet as was chosen: it will be when it comes to rest and that content is here (sharefs peers)"}
-	}
-}
-
-// carriedPatience is how long who decides about what peers did waits, without anything getting on, for what his own tree still lacks of that: a content that is elsewhere, a file that is open.
-const carriedPatience = time.Second
-
-// carried writes records down by do, has peers told, and waits until the tree is as they say, so that who has decided sees what he decided. What waits for something else comes later. What is
-// the command, as operations name it.
-func (t *travel) carried(r *replica.Replica, what string, do func() error) error {
-	defer t.d.tree.Decide("sharefs " + what)()
-	before, err := r.Due(nil)
-	if err != nil {
-		return err
-	}
-	if err := do(); err != nil {
-		return err
-	}
-	t.tellAll()
-	due, err := r.Due(before)
-	for moved := time.Now(); err == nil && len(due) > 0 && time.Since(moved) < carriedPatience; {
-		select {
-		case <-time.After(settlePause):
-		case <-t.stop:
-			return nil
-		}
-		had := len(due)
-		if err = r.StillDue(due); len(due) < had {
-			moved = time.Now()
-		}
-	}
-	return nil // whatever else: it is decided
+	return t.await(r, d, true)
 }
 
 // take resolves a conflict, and has peers told.
-func (t *travel) take(r *replica.Replica, path string, id record.ID, of ...record.ID) error {
-	if err := r.Resolve(path, id, of...); err != nil {
+func (t *travel) take(r *replica.Replica, d *replica.Decision, path string, id record.ID, of ...record.ID) error {
+	if err := r.Resolve(d, path, id, of...); err != nil {
 		return err
 	}
 	t.tellAll()
@@ -274,7 +219,7 @@ func (t *travel) enterConflicts() (done, soon bool) {
 		c := &list[i]
 		if same, err := t.same(c); same || err != nil {
 			if err == nil {
-				err = t.take(r, c.Path, c.Live.ID())
+				err = t.take(r, nil, c.Path, c.Live.ID())
 			}
 			done = done && err == nil
 			continue

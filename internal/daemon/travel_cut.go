@@ -102,8 +102,8 @@ func (t *travel) heed() (back map[sharefs.PeerID]replica.TakenBack, err error) {
 			continue
 		}
 		var took replica.TakenBack
-		err = t.carried(r, takenBackOf(p.Name), func() (err error) {
-			took, err = r.TakeBack(id, false, false)
+		err = t.carried(r, takenBackOf(p.Name), func(d *replica.Decision) (err error) {
+			took, err = r.TakeBack(d, id, false, false)
 			return err
 		})
 		if err != nil {

@@ -69,8 +69,8 @@ func (t *travel) decideHeld(peer string, accept bool) error {
 	if accept {
 		decide, what = r.AcceptHeld, "held accept "
 	}
-	return t.carried(r, what+t.author(id), func() error {
-		_, err := decide(id)
+	return t.carried(r, what+t.author(id), func(d *replica.Decision) error {
+		_, err := decide(d, id)
 		return err
 	})
 }

@@ -298,8 +298,8 @@ func (t *travel) accept(asked, peer string, p picked) error {
 	}
 	var taken []replica.Change
 	var left []replica.Left
-	if err := t.carried(r, "accept "+name, func() (err error) {
-		taken, left, err = r.Accept(id, p.has)
+	if err := t.carried(r, "accept "+name, func(d *replica.Decision) (err error) {
+		taken, left, err = r.Accept(d, id, p.has)
 		return err
 	}); err != nil {
 		return err

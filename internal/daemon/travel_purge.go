@@ -23,13 +23,13 @@ func (t *travel) purge(peer string, cut, dry bool) (changes []report.Change, by 
 		return nil, "", err
 	}
 	var list []replica.Purged
-	what, purge := "--purge of "+p.Name, func() (err error) {
-		list, err = r.Purge(p.ID, dry)
+	what, purge := "--purge of "+p.Name, func(d *replica.Decision) (err error) {
+		list, err = r.Purge(d, p.ID, dry)
 		return err
 	}
 	if cut {
-		what, purge = takenBackOf(p.Name), func() error {
-			back, err := r.TakeBack(p.ID, dry, true)
+		what, purge = takenBackOf(p.Name), func(d *replica.Decision) error {
+			back, err := r.TakeBack(d, p.ID, dry, true)
 			if list = back.Changes; !back.By.IsZero() {
 				by = t.author(back.By)
 			}
@@ -37,7 +37,7 @@ func (t *travel) purge(peer string, cut, dry bool) (changes []report.Change, by 
 		}
 	}
 	if dry {
-		err = purge()
+		err = purge(nil)
 	} else {
 		err = t.carried(r, what, purge)
 	}

@@ -85,7 +85,8 @@ type Engine struct {
 	pause   time.Duration // before the last turn that nobody asked for; 0: somebody did
 	applied time.Time     // when Apply ended last, and what it took
 	took    time.Duration
-	next    time.Time // when the first content is to be tried again that could not be had; zero: there is none
+	ends    []chan struct{} // to be closed when a turn has applied
+	next    time.Time       // when the first content is to be tried again that could not be had; zero: there is none
 
 	mu       sync.Mutex // guards what follows; nothing waits under it
 	closed   bool
@@ -99,6 +100,7 @@ type Engine struct {
 	leases   []Lease // of what was fetched since a turn applied all
 	names    int     // that wait
 	troubles map[string]error
+	turned   chan struct{} // closed when a turn has applied that is still to begin; nil: nobody waits for that
 }
 
 // Start begins. The first turn comes at once.
@@ -118,6 +120,17 @@ func (e *Engine) Wake() {
 	case e.wake <- struct{}{}:
 	default:
 	}
+}
+
+// Turned returns a channel that is closed when a turn has ended that began after the call and in which the replica applied what it could: what waits then waits for something else than a turn. Nobody
+// asks for the turn by that; [Engine.Wake] does.
+func (e *Engine) Turned() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.turned == nil {
+		e.turned = make(chan struct{})
+	}
+	return e.turned
 }
 
 // Close ends it. What changed in the tree until then is written down and told of first. The replica stays open, for peers may still read of it what that was.

@@ -457,3 +457,55 @@ func TestPauses(t *testing.T) {
 		}
 	}
 }
+
+// Who waits for a turn waits for one that began after that, and in which the replica applied.
+func TestTurned(t *testing.T) {
+	w := newWorld(t)
+	began, on := make(chan struct{}), make(chan struct{})
+	e := Start(Config{Open: func() (Replica, error) { return busy{w, func() { began <- struct{}{}; <-on }}, nil }, Changed: w.changed, Gather: w.gather, Exchange: w, Log: slog.New(slog.DiscardHandler)})
+	over := func(c <-chan struct{}) bool {
+		select {
+		case <-c:
+			return true
+		default:
+			return false
+		}
+	}
+	<-began
+	first := e.Turned()
+	e.Wake()
+	on <- struct{}{} // the end of a turn that had begun before
+	<-began
+	if over(first) {
+		t.Error("a turn that began before")
+	}
+	second := e.Turned()
+	e.Wake()
+	on <- struct{}{}
+	<-began
+	if !over(first) || over(second) {
+		t.Errorf("after the first turn: %v, %v", over(first), over(second))
+	}
+	close(on)
+	go func() {
+		for range began {
+		}
+	}()
+	e.Wake()
+	<-second
+	e.Close()
+	close(began)
+
+	// A turn that does nothing but fetch is none.
+	e = &Engine{cfg: Config{Exchange: w}, replica: w, running: map[record.ID]bool{{1}: true}, names: 1, applied: time.Now(), took: time.Hour, failed: map[record.ID]failure{}, troubles: map[string]error{}}
+	third := e.Turned()
+	e.turn()
+	if over(third) {
+		t.Error("a turn in which nothing was applied")
+	}
+	e.running = nil
+	e.turn()
+	if !over(third) {
+		t.Error("the turn in which all was applied is not told of")
+	}
+}

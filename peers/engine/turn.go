@@ -87,6 +87,12 @@ func (e *Engine) turn() bool {
 	if e.replica == nil && !e.open() {
 		return false
 	}
+	e.mu.Lock()
+	if e.turned != nil {
+		e.ends = append(e.ends, e.turned)
+		e.turned = nil
+	}
+	e.mu.Unlock()
 	done := e.author()
 	done = e.note(looking, e.fetch()) && done
 	if e.gathers(time.Now()) {
@@ -100,6 +106,10 @@ func (e *Engine) turn() bool {
 	e.mu.Lock()
 	e.names = waiting
 	e.mu.Unlock()
+	for _, end := range e.ends {
+		close(end)
+	}
+	e.ends = nil
 	if waiting == 0 {
 		e.endLeases()
 	}

@@ -19,8 +19,9 @@ type Left struct {
 // Accept takes those changes of an author into the live tree that wanted picks, by telling them as this host's own, so that they count wherever this host does; [Replica.Apply] does what
 // follows. With a file go the directories that are not here yet and that it is put into, and what he moved or removed out of its way. Contents have to be here. It returns what was taken and
 // what not, by path. The error is of the database.
-func (r *Replica) Accept(author sharefs.PeerID, wanted func(*Change) bool) (taken []Change, left []Left, err error) {
+func (r *Replica) Accept(d *Decision, author sharefs.PeerID, wanted func(*Change) bool) (taken []Change, left []Left, err error) {
 	err = r.both(author, func(over *converge.Tree) error {
+		defer r.decides(d)()
 		all := compare(r.tree, over)
 		a := newAcceptance(r, author, over, all)
 		for i := range all {

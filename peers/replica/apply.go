@@ -126,8 +126,8 @@ func (r *Replica) step(op *converge.Op, ready result) error {
 	return nil
 }
 
-// whose returns who wrote what leads to an operation; this host where that is not known.
-func (r *Replica) whose(op *converge.Op) sharefs.PeerID {
+// whose returns who wrote what leads to an operation, this host where that is not known, and by which decision that counts.
+func (r *Replica) whose(op *converge.Op) (author sharefs.PeerID, of *Decision) {
 	var rec *record.Record
 	switch op.Verb {
 	case converge.Content:
@@ -138,9 +138,9 @@ func (r *Replica) whose(op *converge.Op) sharefs.PeerID {
 		rec = r.last.Get(op.Key)
 	}
 	if rec == nil {
-		return r.cfg.Self
+		return r.cfg.Self, nil
 	}
-	return rec.Author
+	return rec.Author, r.decided[rec.ID()]
 }
 
 // place returns where in the tree a slot is.

@@ -584,6 +584,7 @@ func (r *Replica) sayID(body record.Body, before ...sharefs.HLC) (record.ID, err
 		return record.ID{}, err
 	}
 	r.fresh = append(r.fresh, rec)
+	r.isDecided(rec.ID())
 	r.add(judged{rec, Merged}.inputs()...)
 	return rec.ID(), r.lean(body)
 }

@@ -150,12 +150,13 @@ func (r *Replica) path(n *converge.Node) (string, bool) { return pathIn(r.tree, 
 // Resolve ends a conflict: one of its versions is to be live, and the others count as seen, or those alone that of names, where it names any. It writes that
 // down; [Replica.Apply] does it. Errors: KindNotExist: the name is in no conflict, or the version is none of it; KindInvalid: more versions than can be resolved at once, or
 // one that has not come.
-func (r *Replica) Resolve(path string, take record.ID, of ...record.ID) error {
+func (r *Replica) Resolve(d *Decision, path string, take record.ID, of ...record.ID) error {
 	const op = "resolve"
 	if err := r.enter(); err != nil {
 		return err
 	}
 	defer r.mu.Unlock()
+	defer r.decides(d)()
 	n, ok := r.lookup(path)
 	if !ok || len(n.Conflicts) == 0 {
 		return &sharefs.Error{Op: op, Path: path, Kind: sharefs.KindNotExist, Detail: "it has no conflict"}
@@ -176,42 +177,6 @@ func (r *Replica) Resolve(path string, take record.ID, of ...record.ID) error {
 		return err
 	}
 	return r.sync()
-}
-
-// Settled reports whether the tree is as the records say of the name at a path: what [Replica.Resolve] or [Replica.Accept] wrote down about it has been done by [Replica.Apply].
-// Where they know of no such name it is.
-func (r *Replica) Settled(path string) (bool, error) {
-	if err := r.enter(); err != nil {
-		return false, err
-	}
-	defer r.mu.Unlock()
-	n, ok := r.lookup(path)
-	return !ok || !r.due[n.Key], nil
-}
-
-// Due returns the names at which the tree is not yet as the records say, but for some.
-func (r *Replica) Due(but map[converge.Key]bool) (map[converge.Key]bool, error) {
-	if err := r.enter(); err != nil {
-		return nil, err
-	}
-	defer r.mu.Unlock()
-	due := map[converge.Key]bool{}
-	for key := range r.due {
-		if !but[key] {
-			due[key] = true
-		}
-	}
-	return due, nil
-}
-
-// StillDue leaves of some names those at which the tree is not yet as the records say.
-func (r *Replica) StillDue(names map[converge.Key]bool) error {
-	if err := r.enter(); err != nil {
-		return err
-	}
-	defer r.mu.Unlock()
-	maps.DeleteFunc(names, func(key converge.Key, _ bool) bool { return !r.due[key] })
-	return nil
 }
 
 // sameAs tells which versions hold what one of some holds: of several that do, one stands for all in a conflict.

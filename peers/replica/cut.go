@@ -244,11 +244,12 @@ type TakenBack struct {
 
 // TakeBack heeds the lowest cut of an author as [Replica.Purge] does, of what is past it alone. Dry: nothing is changed. By itself a host takes back no more of one author, in all, than the owner lets an
 // author remove at once: beyond that nothing is done, unless anyway is said. What was done is not done again, so that somebody can undo it.
-func (r *Replica) TakeBack(author sharefs.PeerID, dry, anyway bool) (t TakenBack, err error) {
+func (r *Replica) TakeBack(d *Decision, author sharefs.PeerID, dry, anyway bool) (t TakenBack, err error) {
 	if err := r.enter(); err != nil {
 		return t, err
 	}
 	defer r.mu.Unlock()
+	defer r.decides(d)()
 	low := r.lowest(author)
 	if low == nil || author == r.cfg.Self {
 		return t, nil

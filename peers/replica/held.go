@@ -122,16 +122,18 @@ func (r *Replica) settleBulk(author sharefs.PeerID) {
 }
 
 // AcceptHeld lets what is held of an author count, and returns how many records that were. It survives power loss; [Replica.Apply] does it.
-func (r *Replica) AcceptHeld(author sharefs.PeerID) (n int, err error) {
+func (r *Replica) AcceptHeld(d *Decision, author sharefs.PeerID) (n int, err error) {
 	if err := r.enter(); err != nil {
 		return 0, err
 	}
 	defer r.mu.Unlock()
+	defer r.decides(d)()
 	list := r.heldBy(author)
 	ids := make([]record.ID, len(list))
 	for i, rec := range list {
 		ids[i] = rec.ID()
 	}
+	r.isDecided(ids...)
 	r.decide(Merged, ids...)
 	r.settleBulk(author)
 	return len(list), r.sync()
@@ -140,11 +142,12 @@ func (r *Replica) AcceptHeld(author sharefs.PeerID) (n int, err error) {
 // RejectHeld decides against what is held of an author, and returns how many names it puts back: what is held stays where it is, on all hosts, and what had gone before it was too much comes
 // back where its name is free. This host says so itself, in records of its own, so that others follow who have let it count; what was held then counts here too, before what takes it
 // back, so that all count the same. It survives power loss; [Replica.Apply] does it.
-func (r *Replica) RejectHeld(author sharefs.PeerID) (n int, err error) {
+func (r *Replica) RejectHeld(d *Decision, author sharefs.PeerID) (n int, err error) {
 	if err := r.enter(); err != nil {
 		return 0, err
 	}
 	defer r.mu.Unlock()
+	defer r.decides(d)()
 	list := r.heldBy(author)
 	if len(list) == 0 {
 		return 0, nil

@@ -62,7 +62,7 @@ func newPurge(r *Replica, author sharefs.PeerID, past map[record.ID]bool) *purge
 // Purge takes back what an author did to the live tree: what it removed is there again, what it moved is where it was, what it wrote to others' files is as the newest version of others has it, and
 // what it made is removed, but for files that others have written to since, and directories in which there is something of others. What it alone told of others, and they did not sign, is its own. This host says so itself, in records
 // of its own, so that all hosts follow who trust it; [Replica.Apply] does it, and nothing is lost from any history. It returns what changes, by path; dry: and changes nothing.
-func (r *Replica) Purge(author sharefs.PeerID, dry bool) ([]Purged, error) {
+func (r *Replica) Purge(d *Decision, author sharefs.PeerID, dry bool) ([]Purged, error) {
 	if author == r.cfg.Self {
 		return nil, &sharefs.Error{Op: "purge", Kind: sharefs.KindInvalid, Detail: "that is this host"}
 	}
@@ -70,6 +70,7 @@ func (r *Replica) Purge(author sharefs.PeerID, dry bool) ([]Purged, error) {
 		return nil, err
 	}
 	defer r.mu.Unlock()
+	defer r.decides(d)()
 	list, err := newPurge(r, author, nil).work(dry)
 	if err != nil || dry {
 		return list, err

@@ -32,6 +32,7 @@ type plan struct {
 	failed  map[converge.Key]bool
 	making  []sharefs.FileID // what may have been made
 
+	skipped map[converge.Key]bool // names at which something is to be done that nobody came to
 	waiting int
 	err     error // the first of what failed
 }
@@ -78,6 +79,7 @@ func (p *plan) round() (list []Ready, err error) {
 					return p.list(), nil
 				}
 				it.err = errAgain // whoever did something has this looked at again
+				p.skip(op)
 			}
 		}
 		if it.err == nil {
@@ -91,6 +93,7 @@ func (p *plan) round() (list []Ready, err error) {
 	}
 	if p.waiting = len(r.due); p.waiting == 0 {
 		r.due = map[converge.Key]bool{} // a map keeps the room of the most that was in it
+		clear(r.decided)
 	}
 	return nil, p.give()
 }
@@ -98,7 +101,7 @@ func (p *plan) round() (list []Ready, err error) {
 // make finds the way.
 func (p *plan) make() {
 	r := p.r
-	*p = plan{r: r, ready: p.ready, held: p.held, err: p.err, made: true, gen: r.gen, changes: map[converge.Key]*converge.Node{}, last: map[converge.Key]int{}, failed: map[converge.Key]bool{}}
+	*p = plan{r: r, ready: p.ready, held: p.held, err: p.err, skipped: map[converge.Key]bool{}, made: true, gen: r.gen, changes: map[converge.Key]*converge.Node{}, last: map[converge.Key]int{}, failed: map[converge.Key]bool{}}
 	away := r.away()
 	delete(r.due, converge.Key{})
 	for key := range r.due {
@@ -149,6 +152,14 @@ func (r *Replica) away() map[sharefs.FileID]bool {
 	return files
 }
 
+// skip notes that an operation was not tried.
+func (p *plan) skip(op *converge.Op) {
+	p.skipped[op.Key] = true
+	if op.Over != nil {
+		p.skipped[*op.Over] = true
+	}
+}
+
 // did notes how an operation ended.
 func (p *plan) did(op *converge.Op, err error) {
 	keys := []converge.Key{op.Key}
@@ -182,13 +193,15 @@ func (p *plan) give() error {
 		return p.r.commit()
 	}
 	for ; p.next < len(p.ops); p.next++ {
-		p.failed[p.ops[p.next].Key] = true
-		if over := p.ops[p.next].Over; over != nil {
+		op := &p.ops[p.next]
+		p.skip(op)
+		p.failed[op.Key] = true
+		if over := op.Over; over != nil {
 			p.failed[*over] = true
 		}
 	}
 	p.r.remake(p.failed)
-	p.made = false
+	p.made, p.r.skipped = false, p.skipped
 	p.withdraw()
 	return p.r.commit()
 }

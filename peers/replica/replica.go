@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sharefs"
@@ -68,10 +69,14 @@ type Replica struct {
 	applying  sync.Mutex // held while the tree is led to what the records say; before mu
 	rest      func(time.Duration)
 	promised  promises
+	decisions atomic.Uint64 // that were begun
 
-	mu     sync.Mutex           // guards all below
-	warned map[sharefs.Ino]bool // inodes of which the log says that they cannot be read
-	gen    uint64               // counts the times that something was done, or memory was made anew
+	mu       sync.Mutex              // guards all below
+	deciding *Decision               // what is being written down is of it
+	decided  map[record.ID]*Decision // records that are of one, while something is left to be done
+	skipped  map[converge.Key]bool   // names that Apply did not come to, the last time
+	warned   map[sharefs.Ino]bool    // inodes of which the log says that they cannot be read
+	gen      uint64                  // counts the times that something was done, or memory was made anew
 	state
 }
 
@@ -150,7 +155,7 @@ func Open(cfg Config) (*Replica, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Tree = telling{cfg.Tree}
-	r := &Replica{cfg: cfg}
+	r := &Replica{cfg: cfg, decided: map[record.ID]*Decision{}}
 	r.rest = r.sleep
 	// Before anything is done here, and so put into the account, that somebody may undo.
 	var err error
@@ -417,9 +422,9 @@ func (r *Replica) add(in ...converge.Input) {
 	}
 	r.follow(in...)
 	for _, op := range r.tree.Add(in...) {
-		r.due[op.Key] = true
+		r.owe(op.Key)
 		if op.Over != nil {
-			r.due[*op.Over] = true
+			r.owe(*op.Over)
 			delete(r.contest, *op.Over)
 		}
 		if n, ok := r.tree.Node(op.Key); ok && len(n.Conflicts) > 0 {

@@ -57,7 +57,7 @@ func TestAnotherTypeIsHeld(t *testing.T) {
 		if accept {
 			decide = w.rep.AcceptHeld
 		}
-		if _, err := decide(b.author()); err != nil {
+		if _, err := decide(nil, b.author()); err != nil {
 			t.Fatal(err)
 		}
 		if list, err = w.rep.Holds(10); err != nil || len(list) != 0 {

@@ -59,8 +59,8 @@ type Tree interface {
 	// Between lists the contents of versions of a file between two, oldest first, as far as they can be told; of more than most the newest.
 	Between(ino sharefs.Ino, after, before uint64, most int) ([]*record.Version, error)
 
-	// By says whose changes those are that follow, until it is called again: of another host, or of this one.
-	By(author sharefs.PeerID)
+	// By says whose changes those are that follow, until it is called again: of another host, or of this one. Of is the decision that they come from; nil: none, or none that is known.
+	By(author sharefs.PeerID, of *Decision)
 	// Put makes a file under a name that is vacant, or taken by Over.
 	Put(dir sharefs.Ino, name string, n New) (sharefs.Ino, error)
 	Link(ino, dir sharefs.Ino, name string) error

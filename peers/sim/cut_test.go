@@ -138,7 +138,7 @@ func (h *host) settle() {
 			if h.rep == nil {
 				return
 			}
-			t, err := h.rep.TakeBack(author, false, false)
+			t, err := h.rep.TakeBack(nil, author, false, false)
 			h.recover("take back", err)
 			h.w.log("%s takes back %d changes", h, len(t.Changes))
 			h.w.took += len(t.Changes)

@@ -37,7 +37,7 @@ func (h *host) decide(rnd *rand.Rand) (any bool) {
 		if rnd.IntN(2) == 0 {
 			verdict = h.rep.RejectHeld
 		}
-		_, err := verdict(hold.Author)
+		_, err := verdict(nil, hold.Author)
 		h.recover("decide", err)
 		h.w.log("%s decides %d removals and %d renames", h, hold.Removals, hold.Renames)
 		any = true

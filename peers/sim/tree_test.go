@@ -255,7 +255,7 @@ func (t *tree) pack(content string) (spans []record.Span) {
 }
 
 // By implements [replica.Tree]; the model notes no operations.
-func (t *tree) By(sharefs.PeerID) {}
+func (t *tree) By(sharefs.PeerID, *replica.Decision) {}
 
 // Follow implements [replica.Tree].
 func (t *tree) Follow() (before bool, err error) {

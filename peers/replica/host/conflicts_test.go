@@ -76,7 +76,7 @@ func TestConflicts(t *testing.T) {
 		path string
 		take record.ID
 	}{"no conflict": {"d", record.ID{}}, "no such name": {"x/y", record.ID{}}, "no such version": {"d/f", record.ID{1}}} {
-		if err := a.rep.Resolve(c.path, c.take); !errors.Is(err, sharefs.KindNotExist) {
+		if err := a.rep.Resolve(nil, c.path, c.take); !errors.Is(err, sharefs.KindNotExist) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -85,16 +85,15 @@ func TestConflicts(t *testing.T) {
 	want := map[string]string{}
 	want["d/f"] = map[sharefs.PeerID]string{a.self: "of a", b.self: "of b"}[list[0].Others[0].Version.Author]
 	want["new"] = a.read(a.find("new"))
-	check(t, a.rep.Resolve("d/f", list[0].Others[0].Version.ID()))
-	check(t, b.rep.Resolve("new", list[1].Live.ID()))
-	if done, err := a.rep.Settled("d/f"); done || err != nil || a.read(a.find("d/f")) == want["d/f"] {
-		t.Errorf("nobody put it there yet: %v, %v", done, err)
+	d := a.rep.Decision("resolve")
+	check(t, a.rep.Resolve(d, "d/f", list[0].Others[0].Version.ID()))
+	check(t, b.rep.Resolve(nil, "new", list[1].Live.ID()))
+	if n, skipped, one, err := a.rep.Left(d); n != 1 || skipped != 0 || one != "d/f" || err != nil || a.read(a.find("d/f")) == want["d/f"] {
+		t.Errorf("nobody put it there yet: %d, %d, %q, %v", n, skipped, one, err)
 	}
 	meet(t, all...)
-	for _, path := range []string{"d/f", "nowhere/at/all"} {
-		if done, err := a.rep.Settled(path); !done || err != nil {
-			t.Errorf("%s: %v, %v", path, done, err)
-		}
+	if n, _, one, err := a.rep.Left(d); n != 0 || one != "" || err != nil {
+		t.Errorf("it is there: %d, %q, %v", n, one, err)
 	}
 	same(t, all...)
 	noConflicts(t, all...)
@@ -152,7 +151,7 @@ func TestBasesAndResolvingSome(t *testing.T) {
 	if got := a.conflicts(); len(got) != 1 || len(got[0].Others) != 2 || len(a.bases(&got[0])[1]) != 2 {
 		t.Fatalf("%+v", got)
 	}
-	check(t, a.rep.Resolve("f", list[0].Live.ID(), list[0].Live.ID(), list[0].Others[0].Version.ID()))
+	check(t, a.rep.Resolve(nil, "f", list[0].Live.ID(), list[0].Live.ID(), list[0].Others[0].Version.ID()))
 	meet(t, all...)
 	same(t, all...)
 	for _, s := range all {
@@ -264,7 +263,7 @@ func TestSymlinkLeadsElsewhere(t *testing.T) {
 		t.Fatalf("%+v", list)
 	}
 	want := list[0].Others[0].Version
-	check(t, a.rep.Resolve("l", want.ID()))
+	check(t, a.rep.Resolve(nil, "l", want.ID()))
 	meet(t, all...)
 	same(t, all...)
 	for _, s := range all {

@@ -29,7 +29,7 @@ func (s *site) heed() map[sharefs.PeerID]replica.TakenBack {
 	due, err := s.rep.Overruns()
 	check(s.t, err)
 	for _, author := range due {
-		all[author], err = s.rep.TakeBack(author, false, false)
+		all[author], err = s.rep.TakeBack(nil, author, false, false)
 		check(s.t, err)
 	}
 	return all
@@ -279,14 +279,14 @@ func TestALowCutIsBounded(t *testing.T) {
 		}
 		a.reopen()
 	}
-	if got, err := a.rep.TakeBack(bad.self, true, true); err != nil || len(got.Changes) != 12 {
+	if got, err := a.rep.TakeBack(nil, bad.self, true, true); err != nil || len(got.Changes) != 12 {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	check(t, must2(a.apply()))
 	if a.shows() != before {
 		t.Fatal("it was only shown")
 	}
-	if got, err := a.rep.TakeBack(bad.self, false, true); err != nil || len(got.Changes) != 12 {
+	if got, err := a.rep.TakeBack(nil, bad.self, false, true); err != nil || len(got.Changes) != 12 {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	check(t, must2(a.apply()))
@@ -397,7 +397,7 @@ func TestPastACutAfterAnything(t *testing.T) {
 				due, err := s.rep.Overruns()
 				check(t, err)
 				for _, author := range due {
-					back, err := s.rep.TakeBack(author, false, true)
+					back, err := s.rep.TakeBack(nil, author, false, true)
 					check(t, err)
 					took.Add(int64(len(back.Changes)))
 				}

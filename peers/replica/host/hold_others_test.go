@@ -69,7 +69,7 @@ func TestNamesThatWentRoundComeBack(t *testing.T) {
 				t.Fatal("nothing is held")
 			}
 			b.reopen()
-			_, err := b.rep.RejectHeld(a.self)
+			_, err := b.rep.RejectHeld(nil, a.self)
 			check(t, err)
 			meet(t, all...)
 			same(t, all...)
@@ -109,7 +109,7 @@ func TestWhatIsRejectedIsNotHeldAgain(t *testing.T) {
 			if h := b.holds(); h.Renames < 35 || h.Before != 10 {
 				t.Fatalf("%+v", h)
 			}
-			_, err := b.rep.RejectHeld(a.self)
+			_, err := b.rep.RejectHeld(nil, a.self)
 			check(t, err)
 			meet(t, all...)
 			same(t, all...)

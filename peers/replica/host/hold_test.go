@@ -82,13 +82,13 @@ func TestBulkRemovalsWait(t *testing.T) {
 				t.Fatal("what else the peer does waits too")
 			}
 			if accept {
-				n, err := b.rep.AcceptHeld(a.self)
+				n, err := b.rep.AcceptHeld(nil, a.self)
 				check(t, err)
 				if n != 15 {
 					t.Fatalf("%d records", n)
 				}
 			} else {
-				n, err := b.rep.RejectHeld(a.self)
+				n, err := b.rep.RejectHeld(nil, a.self)
 				check(t, err)
 				if n != 25 {
 					t.Fatalf("%d names are put back", n)
@@ -185,14 +185,14 @@ func TestWhatCountsAsARemoval(t *testing.T) {
 	if n := b.holds().Renames; n != 18 {
 		t.Fatalf("%d are held", n)
 	}
-	if _, err := b.rep.RejectHeld(a.self); err != nil {
+	if _, err := b.rep.RejectHeld(nil, a.self); err != nil {
 		t.Fatal(err)
 	}
 	meet(t, all...)
 	if a.shows() != b.shows() || b.find(h.Names[0].Path) == 0 || len(b.conflicts()) > 0 {
 		t.Fatalf("%s\n%s", a.shows(), b.shows())
 	}
-	if _, err := b.rep.RejectHeld(a.self); err != nil {
+	if _, err := b.rep.RejectHeld(nil, a.self); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -245,11 +245,11 @@ func TestWhatIsSavedBeforeAHoldStays(t *testing.T) {
 				}
 				want := 5 + 2
 				if accept {
-					_, err := b.rep.AcceptHeld(a.self)
+					_, err := b.rep.AcceptHeld(nil, a.self)
 					check(t, err)
 				} else {
 					want = 30 + 2
-					n, err := b.rep.RejectHeld(a.self)
+					n, err := b.rep.RejectHeld(nil, a.self)
 					check(t, err)
 					if n != 25 {
 						t.Errorf("%d names are put back", n)
@@ -295,7 +295,7 @@ func TestWhatIsRenamedOverComesBackWithIt(t *testing.T) {
 	if h := b.holds(); h.Removals != 18 || h.Renames != 1 {
 		t.Fatalf("%+v", h)
 	}
-	_, err := b.rep.RejectHeld(a.self)
+	_, err := b.rep.RejectHeld(nil, a.self)
 	check(t, err)
 	meet(t, all...)
 	same(t, all...)
@@ -381,7 +381,7 @@ func TestAllThatHadCountedComesBack(t *testing.T) {
 	if dir, gone := h.Counted[8], h.Counted[9]; dir != (replica.HeldName{Path: "work", Dir: true, To: "projects"}) || gone != (replica.HeldName{Path: "work/gone"}) {
 		t.Errorf("%+v, %+v", dir, gone)
 	}
-	n, err := b.rep.RejectHeld(a.self)
+	n, err := b.rep.RejectHeld(nil, a.self)
 	check(t, err)
 	if n != files+2 {
 		t.Errorf("%d names are put back", n)

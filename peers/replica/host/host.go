@@ -19,23 +19,27 @@ type Tree struct {
 	Owner versions.Caller
 	// Absence says which contents stay elsewhere; nil: none.
 	Absence *Absence
-	// Author is whose changes are made at present, so that they are operations of that host; nil: they are noted nowhere.
-	Author *sharefs.PeerID
+	// Cause is what the changes come from that are made at present, so that they are operations of that; nil: they are noted nowhere.
+	Cause *versions.Cause
 }
 
 // By implements [replica.Tree].
-func (t Tree) By(author sharefs.PeerID) {
-	if t.Author != nil {
-		*t.Author = author
+func (t Tree) By(author sharefs.PeerID, of *replica.Decision) {
+	if t.Cause == nil {
+		return
+	}
+	*t.Cause = versions.Cause{Author: author}
+	if of != nil {
+		t.Cause.Decision, t.Cause.Command = of.Number, "sharefs "+of.Command
 	}
 }
 
 // operate begins a change.
 func (t Tree) operate() versions.Op {
-	if t.Author == nil {
+	if t.Cause == nil {
 		return versions.Op{}
 	}
-	return t.OperateFor(*t.Author, t.Owner.UID)
+	return t.OperateFor(*t.Cause, t.Owner.UID)
 }
 
 // Follow implements [replica.Tree].

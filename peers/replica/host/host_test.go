@@ -255,7 +255,7 @@ func (e eventful) Here(v *record.Version) (bool, error) {
 	return e.Tree.Here(v)
 }
 
-func (s *site) as() Tree { return Tree{Tree: s.tree, Author: new(sharefs.PeerID)} }
+func (s *site) as() Tree { return Tree{Tree: s.tree, Cause: new(versions.Cause)} }
 
 // Want and Get have a host ask all others for chunks.
 func (s *site) Want(int, ...sharefs.ChunkID) {}

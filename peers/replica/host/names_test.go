@@ -70,7 +70,7 @@ func TestRemovedNamesStayRemoved(t *testing.T) {
 			if len(list) != 1 || list[0].Path != "both" || a.read(a.find("both")) != "three" {
 				t.Fatalf("%+v\n%s", list, a.shows())
 			}
-			check(t, a.rep.Resolve("both", list[0].Live.ID()))
+			check(t, a.rep.Resolve(nil, "both", list[0].Live.ID()))
 		}, "both"},
 		"in a purge of who gave it another name": {replica.Merged, func(t *testing.T, a, b *site) {
 			a.writeAndTell("x", "first")
@@ -81,7 +81,7 @@ func TestRemovedNamesStayRemoved(t *testing.T) {
 			meet(t, a, b)
 			b.write("y", "second")
 			meet(t, a, b)
-			_, err := a.rep.Purge(b.self, false)
+			_, err := a.rep.Purge(nil, b.self, false)
 			check(t, err)
 		}, ""},
 		"where a file that is proposed becomes a part of another one": {replica.Proposed, func(t *testing.T, a, b *site) {

@@ -17,21 +17,26 @@ func (s *site) theirs() (out []string) {
 		if o.Author.IsZero() {
 			return true
 		}
-		_, changes, err := s.tree.Operation(o.ID)
-		check(s.t, err)
-		paths, all, err := s.tree.OperationPaths(o, changes, nil)
-		check(s.t, err)
-		line := o.Author.Short()
-		for _, p := range paths {
-			line += fmt.Sprintf(" %s:%s>%s", p.Verb, p.Before, p.After)
-		}
-		if !all || o.Partly {
-			line += " and more"
-		}
-		out = append(out, line)
+		out = append(out, o.Author.Short()+s.changed(o))
 		return true
 	}))
 	return out
+}
+
+// changed tells what an operation changed.
+func (s *site) changed(o *versions.Operation) (line string) {
+	s.t.Helper()
+	_, changes, err := s.tree.Operation(o.ID)
+	check(s.t, err)
+	paths, all, err := s.tree.OperationPaths(o, changes, nil)
+	check(s.t, err)
+	for _, p := range paths {
+		line += fmt.Sprintf(" %s:%s>%s", p.Verb, p.Before, p.After)
+	}
+	if !all || o.Partly {
+		line += " and more"
+	}
+	return line
 }
 
 // What comes from another host is an operation of that host, and what it removed is in the trash.

@@ -98,7 +98,7 @@ func (s *site) accept(of *site, wanted func(*replica.Change) bool) (taken []repl
 	l, _, err := s.tree.Gather(Contents(list), s)
 	check(s.t, err)
 	defer l.End()
-	taken, left, err = s.rep.Accept(of.self, wanted)
+	taken, left, err = s.rep.Accept(nil, of.self, wanted)
 	check(s.t, err)
 	_, err = s.apply()
 	check(s.t, err)

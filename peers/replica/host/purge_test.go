@@ -37,13 +37,13 @@ func TestPurge(t *testing.T) {
 	a.write("went on", "of a, after b")
 	a.write("shared/in", "of a")
 	meet(t, all...)
-	dry, err := a.rep.Purge(b.self, true)
+	dry, err := a.rep.Purge(nil, b.self, true)
 	check(t, err)
 	meet(t, all...)
 	if a.shows() == before {
 		t.Fatal("it was not only shown")
 	}
-	list, err := a.rep.Purge(b.self, false)
+	list, err := a.rep.Purge(nil, b.self, false)
 	check(t, err)
 	want := []replica.Purged{{What: replica.PurgeRemoves, Path: "bdir"}, {What: replica.PurgeRemoves, Path: "bdir/new"}, {What: replica.PurgeContent, Path: "d/edited"},
 		{What: replica.PurgeMoves, Path: "d/moved", From: "elsewhere"}, {What: replica.PurgeRestores, Path: "d/removed"}}
@@ -61,7 +61,7 @@ func TestPurge(t *testing.T) {
 		s.right()
 	}
 	noConflicts(t, all...)
-	if again, err := a.rep.Purge(b.self, false); err != nil || len(again) != 0 {
+	if again, err := a.rep.Purge(nil, b.self, false); err != nil || len(again) != 0 {
 		t.Errorf("a second time: %+v, %v", again, err)
 	}
 }
@@ -78,14 +78,14 @@ func TestPurgeAfterAnything(t *testing.T) {
 				workAndMeet(t, all, all, rnd, &n)
 			}
 			bad := all[rnd.IntN(2)+1]
-			_, err := all[0].rep.Purge(bad.self, false)
+			_, err := all[0].rep.Purge(nil, bad.self, false)
 			check(t, err)
 			meet(t, all...)
 			same(t, all...)
 			for _, s := range all {
 				s.right()
 			}
-			if again, err := all[0].rep.Purge(bad.self, true); err != nil || len(again) != 0 {
+			if again, err := all[0].rep.Purge(nil, bad.self, true); err != nil || len(again) != 0 {
 				t.Errorf("%+v, %v", again, err)
 			}
 		})
@@ -141,7 +141,7 @@ func TestPurgeOfWhatWasTold(t *testing.T) {
 		t.Fatal(a.shows())
 	}
 	for range 2 {
-		list, err := a.rep.Purge(evil.self, false)
+		list, err := a.rep.Purge(nil, evil.self, false)
 		check(t, err)
 		a.reopen()
 		check(t, must2(a.apply()))

@@ -138,7 +138,7 @@ func TestResolvingBesideAStranger(t *testing.T) {
 		if rec, err := a.rep.Version(sides[i]); err != nil || rec.Author == b.self {
 			text = "by b"
 		}
-		check(t, a.rep.Resolve("f", sides[i], sides...))
+		check(t, a.rep.Resolve(nil, "f", sides[i], sides...))
 		meet(t, a, b, c)
 		for _, s := range []*site{a, b, c} {
 			if ino := s.find("f"); ino == 0 || s.read(ino) != text || len(s.conflicts()) > 0 {

@@ -76,12 +76,12 @@ func TestTimesOfWhatIsPurged(t *testing.T) {
 				do(b)
 				meet(t, a, b)
 				same(t, a, b)
-				_, err := a.rep.Purge(b.self, false)
+				_, err := a.rep.Purge(nil, b.self, false)
 				check(t, err)
 				meet(t, a, b)
 				same(t, a, b)
 				haveTime(t, "f", before, a, b)
-				if again, err := a.rep.Purge(b.self, true); err != nil || len(again) != 0 {
+				if again, err := a.rep.Purge(nil, b.self, true); err != nil || len(again) != 0 {
 					t.Errorf("%+v, %v", again, err)
 				}
 			})
