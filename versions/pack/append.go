@@ -15,6 +15,9 @@ import (
 // flushLen is how much is gathered before it is written, in bytes.
 const flushLen = 1 << 20
 
+// gatherSpare is room for what is gathered beyond flushLen until it is written, in bytes: the last record, if it is not longer than most are.
+const gatherSpare = 512 << 10
+
 // writeStep is what the ends of writes are multiples of while more is to come, in bytes: so no page, nor a few that the kernel keeps together, is written twice.
 const writeStep = 64 << 10
 
@@ -27,6 +30,7 @@ type active struct {
 	written atomic.Int64 // where the last record ends that is in the file, all of it
 	synced  int64        // zero: not even the name survives power loss
 	buf     []byte
+	room    []byte // where buf lies, as long as it fits
 	entries []entry
 	names   bool // the directory is synced
 	unread  int  // bytes in buf that nobody is going to read soon
@@ -168,6 +172,7 @@ func (s *Store) begin(e Epoch) (*active, error) {
 		return nil, failed("create", c.hdr.ID, err)
 	}
 	c.file = s.replace(&handle{id: c.hdr.ID, epoch: e, file: f, aead: aead})
+	c.gather(nil)
 	c.buf = append(c.buf, c.hdr.encode()...)
 	c.size = packHeaderLen
 	s.grows(c)
@@ -249,10 +254,19 @@ func (s *Store) write(c *active, n int) error {
 	if _, err := writeAt(c.file.file, c.buf[:n], at); err != nil {
 		return s.giveUp(c, "write", err)
 	}
-	c.buf = c.buf[:copy(c.buf, c.buf[n:])]
+	c.gather(c.buf[n:])
 	c.unread = min(c.unread, len(c.buf))
 	c.written.Store(c.endBefore(at + int64(n)))
 	return nil
+}
+
+// gather begins to gather anew, with what was left of what was gathered before, in memory from which the disk may take what it can (WriteUnread).
+func (c *active) gather(rest []byte) {
+	if c.room == nil {
+		c.room = pastRoom(pastUnit + flushLen + gatherSpare)
+	}
+	lead := int(c.size-int64(len(rest))) & (pastUnit - 1)
+	c.buf = c.room[lead : lead+copy(c.room[lead:], rest)]
 }
 
 // endBefore returns where the last record ends that lies before some place, all of it.

@@ -144,35 +144,3 @@ func (f osFile) Sync() error {
 		}
 	}
 }
-
-// WriteUnread is WriteAt of what nobody is going to read soon: where the file can do that, it does not stay in memory once the disk has it. It is as safe as any
-// other write: Sync tells of it.
-func WriteUnread(f File, b []byte, off int64) (int, error) {
-	if u, ok := f.(interface {
-		WriteUnread(b []byte, off int64) (int, error)
-	}); ok {
-		return u.WriteUnread(b, off)
-	}
-	return f.WriteAt(b, off)
-}
-
-// dontCache has the kernel let go of the pages of a write as soon as the disk has them (RWF_DONTCACHE, Linux 6.14).
-const dontCache = 0x80
-
-// WriteUnread is what the function of that name asks for. Older kernels, and filesystems that cannot, keep it in memory.
-func (f osFile) WriteUnread(b []byte, off int64) (n int, err error) {
-	for n < len(b) {
-		k, err := unix.Pwritev2(int(f.Fd()), [][]byte{b[n:]}, off+int64(n), dontCache)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS), err == nil && k == 0:
-			k, err = f.WriteAt(b[n:], off+int64(n))
-			return n + k, err
-		case err != nil:
-			return n, &fs.PathError{Op: "write", Path: f.Name(), Err: err}
-		}
-		n += k
-	}
-	return n, nil
-}

@@ -149,6 +149,7 @@ func (s *Store) resume(id ID) (c *active, whole bool, err error) {
 		return nil, false, failed("cut", id, err)
 	}
 	c.size, c.synced = end, end
+	c.gather(nil)
 	c.written.Store(end)
 	rand.Read(c.nonce[:8])
 	c.file = s.replace(&handle{id: id, epoch: hdr.Epoch, file: f, aead: aead})

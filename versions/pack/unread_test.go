@@ -3,8 +3,12 @@ package pack
 import (
 	"bytes"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // large returns a chunk of some size for a seed: of four one compresses.
@@ -112,5 +116,132 @@ func TestWrittenEndsAtARecord(t *testing.T) {
 	}
 	if inside == 0 {
 		t.Error("no write ended in a record: this test shows nothing")
+	}
+}
+
+// resident returns how many bytes of a file are in the page cache.
+func resident(t *testing.T, path string) (bytes int) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil || st.Size() == 0 {
+		t.Fatal(st, err)
+	}
+	m, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(m)
+	page := os.Getpagesize()
+	in := make([]byte, (len(m)+page-1)/page)
+	if _, _, e := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&m[0])), uintptr(len(m)), uintptr(unsafe.Pointer(&in[0]))); e != 0 {
+		t.Fatal(e)
+	}
+	for _, p := range in {
+		bytes += int(p&1) * page
+	}
+	return bytes
+}
+
+// past reports whether the filesystem of a directory can write past the page cache.
+func past(dir string) bool {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_DIRECT, 0o600)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var st unix.Statfs_t
+	return unix.Fstatfs(fd, &st) == nil && st.Type != unix.TMPFS_MAGIC
+}
+
+// TestUnreadGoesPastThePageCache appends what nobody reads with syncs at any place between, after each of which a write begins anywhere, and looks at what of it is in the page cache.
+func TestUnreadGoesPastThePageCache(t *testing.T) {
+	at := t.TempDir()
+	if !past(at) {
+		t.Skip("this filesystem keeps in memory what is written")
+	}
+	dir := Dir(filepath.Join(at, "packs"))
+	s := open(t, dir, 64<<20)
+	defer s.Close()
+	var locs []Loc
+	size := func(x uint64) int { return 30_001 + int(x)*151 }
+	for x := range uint64(400) {
+		loc, err := s.AppendUnread(Epoch{Number: 1}, TypeChunk, idOf(x+1), large(4*x+1, size(x)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		locs = append(locs, loc)
+		if x%100 == 50 {
+			if err := s.Sync(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	id := locs[0].Pack
+	length := int(locs[len(locs)-1].end())
+	if got := resident(t, dir.path(id.growing())); got > length/20 {
+		t.Errorf("%d of %d bytes are in the page cache", got, length)
+	}
+	for x := range uint64(len(locs)) {
+		if got, err := s.Read(locs[x], idOf(x+1), nil); err != nil || !bytes.Equal(got, large(4*x+1, size(x))) {
+			t.Fatalf("record %d: %d bytes, %v", x, len(got), err)
+		}
+	}
+}
+
+// TestWriteUnreadAnywhere writes pieces of any length from any place in memory to any place in a file, with what reads them beside, and compares with a plain copy.
+func TestWriteUnreadAnywhere(t *testing.T) {
+	dir := Dir(t.TempDir())
+	f, err := dir.Create("file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r := rand.New(rand.NewPCG(5, 6))
+	var want []byte
+	room := pastRoom(1 << 20)
+	for range 300 {
+		off := r.IntN(len(want) + 1)
+		switch r.IntN(4) {
+		case 0: // where the last one ended
+			off = len(want)
+		case 1:
+			off &^= pastUnit - 1
+		}
+		lead := r.IntN(2 * pastUnit)
+		if r.IntN(2) == 0 {
+			lead = off & (pastUnit - 1)
+		}
+		b := room[lead : lead+r.IntN(400_000)]
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		if n, err := WriteUnread(f, b, int64(off)); n != len(b) || err != nil {
+			t.Fatalf("%d bytes at %d: %d, %v", len(b), off, n, err)
+		}
+		if more := off + len(b) - len(want); more > 0 {
+			want = append(want, make([]byte, more)...)
+		}
+		copy(want[off:], b)
+		if from := r.IntN(len(want) + 1); r.IntN(3) == 0 {
+			got := make([]byte, min(len(want)-from, 100_000))
+			if _, err := f.ReadAt(got, int64(from)); err != nil && len(got) > 0 || !bytes.Equal(got, want[from:][:len(got)]) {
+				t.Fatalf("%d bytes at %d are not what was written, %v", len(got), from, err)
+			}
+		}
+		if len(want) > 8<<20 {
+			want = want[:0]
+			if err := f.Truncate(0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	got := make([]byte, len(want))
+	if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("what was written is not there, %v", err)
 	}
 }
