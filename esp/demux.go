@@ -24,11 +24,23 @@ type endpointCounters struct {
 	badRecords  atomic.Uint64 // TCP links that ended because of what came over them
 }
 
-// sort hands the datagrams of one batch to their sessions. The caller has the reader role of the socket.
-func (so *socket) sort(b *rbuf) {
-	e := so.e
+// sort hands the datagrams of some batches to their sessions. The caller has the reader role of the socket.
+func (so *socket) sort(batches ...*rbuf) {
 	var cur *Session
 	pkts := so.pkts[:0]
+	for _, b := range batches {
+		cur, pkts = so.sortOne(b, cur, pkts)
+	}
+	if len(pkts) > 0 {
+		cur.receive(pkts)
+	}
+	clear(pkts[:cap(pkts)])
+	so.pkts = pkts[:0]
+}
+
+// sortOne is sort for one batch, behind packets of a session that it has not been given. It returns those that are left so at its end.
+func (so *socket) sortOne(b *rbuf, cur *Session, pkts []inPacket) (*Session, []inPacket) {
+	e := so.e
 	for i := range b.batch.Datagrams {
 		d := &b.batch.Datagrams[i]
 		if len(d.Data) > 0 && d.Data[0]&flagHandshake != 0 {
@@ -85,11 +97,7 @@ func (so *socket) sort(b *rbuf) {
 			pkts = pkts[:0]
 		}
 	}
-	if len(pkts) > 0 {
-		cur.receive(pkts)
-	}
-	clear(pkts[:cap(pkts)])
-	so.pkts = pkts[:0]
+	return cur, pkts
 }
 
 // open decrypts the packet in place with the keys of s.

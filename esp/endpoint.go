@@ -66,7 +66,7 @@ type socket struct {
 	role *role
 
 	// Owned by who has the role.
-	got   *rbuf
+	got   []*rbuf
 	pkts  []inPacket
 	nonce nonceBuf
 	last  cidMemory
@@ -502,7 +502,8 @@ func (so *socket) recv() error {
 	b := newBatchBuf()
 	err := so.conn.Recv(b.batch)
 	if err == nil {
-		so.got = b
+		so.got = append(so.got, b)
+		so.recvMore()
 		return nil
 	}
 	b.release()
@@ -517,13 +518,34 @@ func (so *socket) recv() error {
 	}
 }
 
+// Of a transfer that comes faster than it is taken several batches wait in the socket. They are handled together, so that one ACK tells of all: to send one, and to take it, costs
+// both ends as much as a batch. Who is fast enough finds nothing more, and acknowledges as before.
+const (
+	togetherMost = 4
+	togetherFrom = 32 << 10 // bytes that a batch of such a transfer has at least
+)
+
+// recvMore keeps what waits in the socket behind a long batch.
+func (so *socket) recvMore() {
+	for len(so.got) < togetherMost && so.got[len(so.got)-1].batch.Size() >= togetherFrom {
+		b := newBatchBuf()
+		if ok, err := so.conn.TryRecv(b.batch); !ok || err != nil { // an error comes again
+			b.release()
+			return
+		}
+		so.got = append(so.got, b)
+	}
+}
+
 // handle implements receiver.
 func (so *socket) handle() {
-	if b := so.got; b != nil {
-		so.got = nil
-		so.sort(b)
+	got := so.got
+	so.sort(got...)
+	for i, b := range got {
 		b.release()
+		got[i] = nil
 	}
+	so.got = got[:0]
 }
 
 // kick implements receiver.

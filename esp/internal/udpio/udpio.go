@@ -109,6 +109,14 @@ func NewBatch(n int) *Batch {
 	return b
 }
 
+// Size returns how many bytes its datagrams have.
+func (b *Batch) Size() (n int) {
+	for i := range b.Datagrams {
+		n += len(b.Datagrams[i].Data)
+	}
+	return n
+}
+
 // add notes the datagrams of seg bytes that lie end to end in data.
 func (b *Batch) add(data []byte, seg int, from netip.AddrPort, to netip.Addr) {
 	if seg <= 0 {
