@@ -149,6 +149,8 @@ func (a *app) sayWhatIsMissing(m *client.Mount, name, level string) error {
 	there := "sharefs grant " + term.Quote(self) + " LEVEL, there.\n"
 	const once = "granted this host read or more, too: if it has not, "
 	switch says {
+	case report.SaysReads:
+		return a.sayWhoIsLeftOut(m, name)
 	case report.SaysRefuses:
 		return a.printf("It has to grant this host something, too, before its files come here: %s", there)
 	case report.SaysAway:

@@ -73,6 +73,7 @@ why; and other hosts whose changes came with those of peers, and do not count he
 		a.peerCommand("drop NAME", "Remove the sealed backup that this host keeps for a peer",
 			"Remove the sealed backup that this host keeps for a peer. As long as it has a quota\n(sharefs peers limit NAME quota=none ends that) it gives its backup anew.", "peer-drop", "", "What was kept for %s is removed.\n"),
 		a.replacePeer(),
+		a.gonePeer(),
 	)
 	return cmd
 }
@@ -172,7 +173,10 @@ backup that is kept for it, sharefs peers forget removes it.`,
 				term.Clean(lost.Name), term.Clean(kept.Name), term.Quote(args[1]), term.Clean(fresh.Level)); err != nil {
 				return err
 			}
-			if err := a.sayWhatItKnows(m, kept.Name, id, could); err != nil || done.CutBy == "" {
+			if err := a.sayWhatItKnows(m, kept.Name, id, could); err != nil {
+				return err
+			}
+			if err := a.printf("A host that joins later counts nothing of it until it is told, there: sharefs peers gone %s\n", id.Short()); err != nil || done.CutBy == "" {
 				return err
 			}
 			return a.tellPurge(kept.Name, &done, false)
@@ -293,6 +297,8 @@ func (a *app) listPeers(all []report.Peer) error {
 			if p.Error != "" {
 				state += "; " + term.Clean(p.Error)
 			}
+		case p.Level == report.Former && p.How != report.ByRecovery:
+			state = "gone: what it wrote counts here, and nobody who has its key is let in"
 		case p.Level == report.Former:
 			state = "this host, before it came back from its backup: what it wrote counts here"
 		case p.Lost:

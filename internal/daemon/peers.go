@@ -322,6 +322,7 @@ var peerVerbs = map[string]verb{
 	"peer-revoke":  {keys: []string{"asked", "peer"}, need: true},
 	"peer-rename":  {keys: []string{"asked", "peer", "name"}, need: true},
 	"peer-forget":  {keys: []string{"asked", "peer"}, need: true},
+	"peer-gone":    {keys: []string{"asked", "id", "name"}, need: true},
 	"peer-replace": {keys: []string{"asked", "peer", "by"}, need: true},
 	"accept":       {keys: []string{"asked", "peer", "paths", "all"}, need: true},
 	"reject":       {keys: []string{"asked", "peer", "paths", "all"}, need: true},

@@ -3,6 +3,7 @@ package daemon
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"sharefs"
 	"sharefs/peers/book"
@@ -79,12 +80,35 @@ func (d *Daemon) doPeers(verb string, args map[string]string) error {
 		_, err = b.Rename(args["peer"], args["name"])
 	case "peer-forget":
 		_, err = b.Forget(args["peer"])
+	case "peer-gone":
+		err = d.gone(args["id"], args["name"])
 	}
 	d.rulesChanged()
 	if err != nil {
 		return err
 	}
 	return d.beginEpoch()
+}
+
+// gone notes that a host is no more. One that is connected is there, and this host itself is.
+func (d *Daemon) gone(text, name string) error {
+	id, err := sharefs.ParsePeerID(text)
+	if err != nil {
+		return err
+	}
+	refuse := func(detail string) error {
+		return &sharefs.Error{Op: "gone", Path: strconv.Quote(id.Short()), Kind: sharefs.KindInvalid, Detail: detail}
+	}
+	if id == d.store.Keys.Peer() {
+		return refuse("it is this host")
+	}
+	if known, ok := d.peers.book.Peer(id); ok {
+		if _, connected := d.peers.hub.Connected(id); connected {
+			return refuse("it is connected, so it is not gone: sharefs revoke " + known.Name + " shuts it out")
+		}
+	}
+	_, err = d.peers.book.Gone(id, name, time.Now())
+	return err
 }
 
 // revoke does a command that revokes a peer: this host says where that one ends, and takes back what is past where others have revoked it before. It returns what that changes, and who those are.

@@ -445,3 +445,45 @@ func TestFormerKeysOfThisHost(t *testing.T) {
 	}
 	b.again(t)
 }
+
+// A host that is gone is taken up, or a peer is noted to be: it is let in no more, stays over a start, and is as any other once it is paired again.
+func TestGone(t *testing.T) {
+	var kept []byte
+	save := func(text []byte) error { kept = slices.Clone(text); return nil }
+	b, err := Open(nil, save)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1e9, 0)
+	anna, bert := sharefs.PeerID{1}, sharefs.PeerID{2}
+	if _, err := b.Add(anna, "anna", ByLink, nil, nil, now); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Grant("anna", trust.Write, trust.Pattern{}); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := b.Gone(bert, "anna", now); err != nil || p.Name != "anna-2" || !p.Lost {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if p, err := b.Gone(anna, "other", now); err != nil || p.Name != "anna" || !p.Lost {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if b, err = Open(kept, save); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []sharefs.PeerID{anna, bert} {
+		if p := b.Policy(); !p.Former(id) || p.Most(id) != trust.Blocked {
+			t.Errorf("%v", p.Most(id))
+		}
+	}
+	a, err := b.Add(anna, "anna", ByLink, nil, nil, now)
+	if err != nil || !a.Again || a.Freed || a.Level != trust.Paired || a.Peer.Lost || b.Policy().Former(anna) {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if _, err := b.Revoke("anna-2"); err != nil || b.Policy().Former(bert) || b.Policy().Most(bert) != trust.Blocked {
+		t.Error(err)
+	}
+	if p, _ := b.Peer(bert); !p.CutDue {
+		t.Error("the others are not told where it ends")
+	}
+}

@@ -44,7 +44,7 @@ func (b *Book) Add(id sharefs.PeerID, name, how string, given, found []string, n
 		}
 		if !a.Again {
 			if len(n.peers) >= MaxPeers {
-				return &sharefs.Error{Op: "pair", Kind: sharefs.KindNoSpace, Detail: "there are 1000 peers: forget one first (sharefs peers forget NAME)"}
+				return errFull
 			}
 			want, can := n.freeName(calls, word)
 			if a.Reserved = word; can != want && how != ByHand {
@@ -54,6 +54,7 @@ func (b *Book) Add(id sharefs.PeerID, name, how string, given, found []string, n
 			i = len(n.peers) - 1
 		}
 		p := &n.peers[i]
+		gone := n.policy.Former(id) && p.How != ByRecovery // which is back: nobody had revoked it
 		p.How, p.Paired, p.Lost = how, now.UTC().Truncate(time.Second), false
 		if how != ByHand {
 			p.Calls = calls
@@ -62,7 +63,7 @@ func (b *Book) Add(id sharefs.PeerID, name, how string, given, found []string, n
 		p.Given = merge(given, p.Given)
 		p.Found = merge(found, p.Found)
 		if n.policy.Most(id) == trust.Blocked {
-			a.Freed = a.Again
+			a.Freed = a.Again && !gone
 			n.policy = n.policy.Forget(id).Grant(trust.Rule{Peer: id, Level: trust.Paired})
 		}
 		a.Level, a.Peer = n.policy.Most(id), *p
@@ -70,6 +71,9 @@ func (b *Book) Add(id sharefs.PeerID, name, how string, given, found []string, n
 	})
 	return a, err
 }
+
+// errFull is why no more peers are taken up.
+var errFull = &sharefs.Error{Op: "pair", Kind: sharefs.KindNoSpace, Detail: "there are 1000 peers: forget one first (sharefs peers forget NAME)"}
 
 // lostName is what a host is called whose key is lost.
 func (b *Book) lostName(name string) string {
@@ -88,7 +92,28 @@ func (b *Book) AddFormer(id sharefs.PeerID, name string, now time.Time) error {
 	})
 }
 
-// Former lists the keys that this host had before, the latest first.
+// Gone takes a host up that is no more, or notes of a peer that it is: nobody has its key any more ([trust.Policy.Former]). Name is what one is to be called that is not known yet.
+func (b *Book) Gone(id sharefs.PeerID, name string, now time.Time) (p Peer, err error) {
+	calls, why := CleanName(name), b.reserved(CleanName(name))
+	err = b.change(func(n *Book) error {
+		i := n.index(id)
+		if i < 0 {
+			if len(n.peers) >= MaxPeers {
+				return errFull
+			}
+			_, can := n.freeName(calls, why)
+			n.peers = append(n.peers, Peer{ID: id, Name: can, How: ByHand, Paired: now.UTC().Truncate(time.Second)})
+			i = len(n.peers) - 1
+		}
+		n.peers[i].Lost, n.peers[i].CutDue, n.peers[i].Unnamed = true, false, false
+		n.policy = n.policy.WithFormer(id)
+		p = n.peers[i]
+		return nil
+	})
+	return p, err
+}
+
+// Former lists the keys that nobody has any more and that count as those of this host, the latest first.
 func (b *Book) Former() (ids []sharefs.PeerID) {
 	all, policy := b.Peers(), b.Policy()
 	slices.SortStableFunc(all, func(x, y Peer) int { return y.Paired.Compare(x.Paired) })

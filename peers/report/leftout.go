@@ -39,7 +39,7 @@ func (l *LeftOut) Text() string {
 	if l.Calls != "" {
 		who = l.Calls + " (" + id + ", known to " + l.Via + ")"
 	}
-	return fmt.Sprintf("%d change%s by %s %s left out: sharefs pair %s and grant it write; there too, unless gone", l.Changes, was, who, are(l.Changes), id)
+	return fmt.Sprintf("%d change%s by %s %s left out: sharefs pair %s, or, if gone, sharefs peers gone %s", l.Changes, was, who, are(l.Changes), id, id)
 }
 
 // Who says who a stranger is, in a few words, with the way to know it: by a part of its id where changes of it are left out, for then sharefs pair finds the rest.

@@ -8,9 +8,9 @@ func TestLeftOutText(t *testing.T) {
 		of   LeftOut
 		want string
 	}{
-		{LeftOut{ID: id, Changes: 1, Via: "anna"}, "1 change by cw2fv7a, which came by anna, is left out: sharefs pair cw2fv7a and grant it write; there too, unless gone"},
+		{LeftOut{ID: id, Changes: 1, Via: "anna"}, "1 change by cw2fv7a, which came by anna, is left out: sharefs pair cw2fv7a, or, if gone, sharefs peers gone cw2fv7a"},
 		{LeftOut{ID: id, Changes: 312, Via: "anna", Calls: "bert", MayBe: "bert-2", Addresses: []string{"192.0.2.1:1", "192.0.2.2:2"}},
-			"312 changes by bert (cw2fv7a, known to anna) are left out: sharefs pair cw2fv7a and grant it write; there too, unless gone"},
+			"312 changes by bert (cw2fv7a, known to anna) are left out: sharefs pair cw2fv7a, or, if gone, sharefs peers gone cw2fv7a"},
 		{LeftOut{ID: id, Changes: 2, Via: "anna", Name: "bert", Level: "read"}, "2 changes by bert, which has the level read here, are left out: sharefs grant bert write has them come"},
 		{LeftOut{ID: id, Changes: 2, Via: "anna", Name: "bert", Level: "blocked"}, "2 changes by bert, which is revoked here, came by anna and are left out; other hosts count what they took of it"},
 	} {

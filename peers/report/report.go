@@ -47,8 +47,11 @@ type Limits struct {
 	Text    string `json:"text"`             // as words of sharefs peers limit
 }
 
-// Former is what stands for a level where a key is one that this host had before it came back from a backup.
+// Former is what stands for a level where a key is one that this host had before it came back from a backup ([ByRecovery]), or that of a host that is gone.
 const Former = "former"
+
+// ByRecovery is how a key was paired that this host had before.
+const ByRecovery = "recovery"
 
 // Here is what this host is called among those who wrote something.
 const Here = "here"
@@ -195,6 +198,8 @@ func (p *Peer) Text() string {
 		line("", "%s", text)
 	}
 	switch {
+	case p.Level == Former && p.How != ByRecovery:
+		line("", "it is gone: what was signed with its key counts here, and nobody who has that is let in; sharefs revoke %s ends that", p.Name)
 	case p.Level == Former:
 		line("", "this host had it before it came back from a backup: what was signed with it counts here, and nobody who has it is let in; sharefs revoke %s ends that", p.Name)
 	case p.Connected:

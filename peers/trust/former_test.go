@@ -40,7 +40,7 @@ func TestFormerKeys(t *testing.T) {
 		t.Error(q.Format(nameOf))
 	}
 	for _, in := range []string{"former bob\ngrant bob read", "grant bob read\nformer bob"} {
-		if _, err := Parse(in, byName); err == nil || !strings.Contains(err.Error(), "line 2: \"bob\" is a former key of this host, and a peer") {
+		if _, err := Parse(in, byName); err == nil || !strings.Contains(err.Error(), "line 2: \"bob\" is a former key of this host, or of one that is gone, and a peer") {
 			t.Errorf("%q: %v", in, err)
 		}
 	}

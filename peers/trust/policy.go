@@ -81,12 +81,12 @@ func (p Policy) with(id sharefs.PeerID, change func(*peer)) Policy {
 // empty reports whether nothing is said.
 func (e *peer) empty() bool { return e.ceiling == Manage && len(e.rules) == 0 && !e.former }
 
-// WithFormer returns a policy in which a key is one that this host had before it came back from a backup, and nothing else is said about it.
+// WithFormer returns a policy in which a key is one that nobody has any more, be it of a host that is gone or one that this host had before it came back from a backup, and nothing else is said about it.
 func (p Policy) WithFormer(id sharefs.PeerID) Policy {
 	return p.Forget(id).with(id, func(e *peer) { e.former = true })
 }
 
-// Former reports whether a key is one that this host had before. What it has signed counts as this host's own, whoever brings it. Its level is Blocked: who has the key now, such
+// Former reports whether a key is one that nobody has any more. What it has signed counts as this host's own, whoever brings it. Its level is Blocked: who has the key now, such
 // as a thief of the disk, is let in by no host and given nothing.
 func (p Policy) Former(id sharefs.PeerID) bool { return p.peers[id].former }
 
@@ -230,7 +230,7 @@ type Explanation struct {
 	Rules   []Rule // that speak of the path; the first one wins
 	Places  []int  // how many names the place has that each of them names
 	Default Level  // what counts where there are no such rules
-	Former  bool   // it is a former key of this host
+	Former  bool   // its key is one that nobody has any more
 	Capped  bool   // the ceiling is lower than what the rules say
 }
 

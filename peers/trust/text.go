@@ -16,8 +16,8 @@ import (
 //	former  PEER
 //
 // Words are parted by spaces and tabs; one that holds such, quotes or bytes that do not print stands in double quotes, as a Go string. A peer is whatever the caller
-// resolves, such as a name or a key. A line without a path is for the whole share. No peer has two ceilings, and none two rules of one path. Of a former key of this
-// host nothing is granted.
+// resolves, such as a name or a key. A line without a path is for the whole share. No peer has two ceilings, and none two rules of one path. A former key, of
+// this host or of one that is gone, is granted nothing.
 
 // TextMax bounds the text form, in bytes.
 const TextMax = 1 << 20
@@ -87,7 +87,7 @@ func Parse(text string, resolve func(word string) (sharefs.PeerID, bool)) (Polic
 			e.rules = append(e.rules, Rule{id, pattern, level})
 		}
 		if e.former && len(e.rules) > 0 {
-			return refuse(nil, "%s is a former key of this host, and a peer: remove one of the lines", quote(words[1]))
+			return refuse(nil, "%s is a former key of this host, or of one that is gone, and a peer: remove one of the lines", quote(words[1]))
 		}
 		peers[id] = e
 	}
@@ -131,7 +131,7 @@ func (p Policy) Format(name func(sharefs.PeerID) string) string {
 // String writes an explanation for people: the level, then the rules that speak of the path, the one that won first.
 func (x Explanation) String() string {
 	if x.Former {
-		return "former: this host had the key before it came back from a backup: what was signed with it is live, and nobody who has it is let in or receives anything\n"
+		return "former: nobody is to have the key any more: what was signed with it is live, and nobody who has it is let in or receives anything\n"
 	}
 	var b strings.Builder
 	r := x.Level.Rights()

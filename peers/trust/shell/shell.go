@@ -16,6 +16,9 @@ import (
 func Format(p trust.Policy, id sharefs.PeerID, name string) string {
 	var b strings.Builder
 	who := term.Quote(name)
+	if p.Former(id) {
+		fmt.Fprintf(&b, "former %s\n", who)
+	}
 	if ceiling := p.Ceiling(id); ceiling != trust.Manage {
 		fmt.Fprintf(&b, "ceiling %s %s\n", who, ceiling)
 	}

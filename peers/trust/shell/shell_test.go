@@ -36,6 +36,12 @@ func TestRulesAreLinesForAShell(t *testing.T) {
 			t.Errorf("%q: %s, not %s", path, got, want)
 		}
 	}
+	former := trust.Policy{}.WithFormer(someone)
+	if got := Format(former, someone, "bert"); got != "former bert\n" {
+		t.Error(got)
+	} else if again, err := Parse(got, someone); err != nil || !again.Former(someone) {
+		t.Error(err)
+	}
 	capped := granting(t, trust.Write, "a b").Cap(someone, trust.Propose)
 	if got := Format(capped, someone, "my laptop"); got != "ceiling 'my laptop' propose\ngrant 'my laptop' write '/a b'\n" {
 		t.Error(got)
