@@ -41,3 +41,16 @@ func TestPinThatCannotFitFreesNothing(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 }
+
+// Of a file for which the budget has no room the tool says that it is the budget, and not the disk, and what to do; with more it comes.
+func TestPinBeyondTheBudgetSaysWhatLacks(t *testing.T) {
+	a, b := spacious(t, "16MiB", true)
+	a.do(os.WriteFile(a.Path("huge"), random(1, 20<<20), 0o644))
+	b.named("huge", 20<<20)
+	b.says(true, []string{"huge: the budget of 16 MiB has no room for it, though the disk has: raise [space] budget in share.toml and mount again"}, "pin", "--beyond", "huge")
+	if p := b.here("huge"); p.State != where.HereAbsent || !p.Pinned {
+		t.Errorf("%+v", p)
+	}
+	b.rationed("64MiB", "")
+	b.comes("huge", true)
+}

@@ -33,7 +33,7 @@ func (h *Hub) keep(ctx context.Context, p *peer) {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	defer timer.Stop()
-	var last time.Time
+	var tries tries
 	for {
 		select {
 		case <-ctx.Done():
@@ -42,7 +42,7 @@ func (h *Hub) keep(ctx context.Context, p *peer) {
 			pause = firstPause
 		case <-timer.C:
 		}
-		if d := leastPause - time.Since(last); d > 0 {
+		if d := tries.pause(time.Now()); d > 0 {
 			select {
 			case <-ctx.Done():
 				return
@@ -50,15 +50,13 @@ func (h *Hub) keep(ctx context.Context, p *peer) {
 			}
 		}
 		timer.Stop()
-		last = time.Now()
+		tries.begin(time.Now())
 		addrs, wanted := h.candidates(p)
 		if !wanted || len(addrs) == 0 {
 			continue // until something changes
 		}
 		err := h.reach(ctx, p, addrs)
-		if errors.Is(err, errPairing) { // nobody was dialed, and who waits for the first connection need not wait for the next try
-			last = time.Time{}
-		}
+		tries.end(err)
 		h.mu.Lock()
 		p.next = time.Time{}
 		if err != nil && ctx.Err() == nil && p.link == nil {
@@ -72,6 +70,23 @@ func (h *Hub) keep(ctx context.Context, p *peer) {
 		if err != nil {
 			h.cfg.Log.Debug("peer not reached", "peer", p.id.Short(), "error", err)
 		}
+	}
+}
+
+// tries keeps those of one peer apart from each other, whatever is heard. The zero value is of none.
+type tries struct{ last time.Time }
+
+// pause is how long the next one is to wait.
+func (t *tries) pause(now time.Time) time.Duration {
+	return max(leastPause-now.Sub(t.last), 0)
+}
+
+func (t *tries) begin(now time.Time) { t.last = now }
+
+// end takes how one ended. Where nobody was dialed, for the two were pairing still, who waits for the first connection need not wait for the next one.
+func (t *tries) end(err error) {
+	if errors.Is(err, errPairing) {
+		t.last = time.Time{}
 	}
 }
 
