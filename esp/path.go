@@ -87,6 +87,7 @@ type path struct {
 	probes    int             // packets to send beyond the window, because of a PTO
 	paceUntil time.Duration   // sending waits for this; 0: it does not
 	rate      rateMeter       // of acknowledged bytes, on a TCP path
+	tail      tail
 
 	firstUnanswered time.Duration // when the oldest run of packets without an answer began
 
@@ -126,12 +127,13 @@ const (
 )
 
 type sentFrame struct {
-	kind sentKind
-	fin  bool
-	n    uint32
-	off  uint64
-	c    *Conn
-	ctrl *ctrl
+	kind  sentKind
+	fin   bool
+	again bool // it was sent before, and may come yet
+	n     uint32
+	off   uint64
+	c     *Conn
+	ctrl  *ctrl
 }
 
 func (t *sent) add(f sentFrame) {

@@ -233,6 +233,7 @@ type packetWriter struct {
 	elic  bool
 	pad   int    // the packet is padded to this size, tag included
 	own   uint32 // id of the path it leaves on
+	fresh bool   // it carries what is sent twice where packets are lost
 
 	direct *chunk // all of it goes into the packet, behind what was written so far
 	head   int    // what that is, in bytes
@@ -256,7 +257,8 @@ func (s *Session) build(p *path, now time.Duration) *sendBatch {
 		return b
 	}
 	hasCtrl := len(p.ctrlq) > 0 || control && (len(s.ctrlq) > 0 || len(s.creditq) > 0 || s.wantData || s.wantStream) || p.probes > 0 || p.sayActive
-	hasData := data && s.sendq.len() > 0
+	s.endFlight(p, now)
+	hasData := data && (s.sendq.len() > 0 || len(p.tail.again) > 0)
 	if hasData {
 		s.dataAt = now
 	}
@@ -299,6 +301,9 @@ func (s *Session) build(p *path, now time.Duration) *sendBatch {
 		if data && room > 0 || p.probes > 0 {
 			s.writeData(p, &w, room, data)
 		}
+		if data && room > 0 {
+			s.writeAgain(p, &w)
+		}
 		if p.probes > 0 && !w.elic {
 			w.b.buf = append(w.b.buf, framePing)
 			w.elic = true
@@ -335,7 +340,7 @@ func (s *Session) build(p *path, now time.Duration) *sendBatch {
 		b.seg = len(b.buf)
 	}
 	if p.link == nil && b.paced > 0 {
-		p.pace.Sent(now, b.paced, data && s.sendq.len() > 0)
+		p.pace.Sent(now, b.paced, data && s.sendq.len()+len(p.tail.again) > 0)
 	}
 	if s.sendq.len() > 1 { // another stream begins the next batch
 		s.sendq.push(s.sendq.pop())
@@ -386,6 +391,9 @@ func (s *Session) finish(p *path, w *packetWriter, now time.Duration) int {
 	w.t.epoch = b.key.epoch
 	if b.eliciting = w.elic && w.t.probe == 0; b.eliciting && s.e.cfg.Scheduler == Redundant {
 		b.carried = w.t
+	}
+	if w.fresh {
+		p.tail.fresh = now
 	}
 	if w.elic && p.rec.Outstanding() == 0 {
 		p.firstUnanswered = now
@@ -485,6 +493,7 @@ func (w *packetWriter) writeQueue(q []*ctrl) []*ctrl {
 		c := q[n]
 		w.b.buf = c.append(w.b.buf)
 		w.add(sentFrame{kind: sentCtrl, ctrl: c})
+		w.fresh = w.fresh || c.opens()
 		if c.typ == framePathChallenge || c.typ == framePathResponse {
 			w.pad = min(minDatagram, w.limit-w.start+tagSize) // the path must carry packets of this size
 		}
@@ -527,18 +536,18 @@ func (s *Session) writeData(p *path, w *packetWriter, room int64, data bool) {
 			}
 		}
 		fin := c.sq.take(off, n)
-		w.b.buf = appendStreamHeader(w.b.buf, c.id, off, int(n), fin)
-		at := len(w.b.buf)
-		w.b.buf = w.b.buf[:at+int(n)]
+		body := w.stream(c.id, off, int(n), fin)
 		if direct != nil {
+			at := len(w.b.buf) - int(n)
 			w.head = at - w.body
 			copy(direct.mem[chunkHead-w.head:chunkHead], w.b.buf[w.body:at])
 			direct.refs++
 			w.direct = direct
 		} else {
-			c.sq.copyTo(w.b.buf[at:], off)
+			c.sq.copyTo(body, off)
 		}
 		w.add(sentFrame{kind: sentStream, c: c, off: off, n: uint32(n), fin: fin})
+		w.fresh = true
 		p.stats.dataOut += n
 		if fresh {
 			s.sentData += n
@@ -555,6 +564,14 @@ func (s *Session) writeData(p *path, w *packetWriter, room int64, data bool) {
 			return // a chunk that is sealed from must be the last thing in the packet, and the next one is to begin with a packet
 		}
 	}
+}
+
+// stream writes the header of a STREAM frame, and returns where its n bytes belong.
+func (w *packetWriter) stream(id, off uint64, n int, fin bool) []byte {
+	w.b.buf = appendStreamHeader(w.b.buf, id, off, n, fin)
+	at := len(w.b.buf)
+	w.b.buf = w.b.buf[:at+n]
+	return w.b.buf[at:]
 }
 
 // directMin is the size from which on a chunk is worth sealing from without a copy.

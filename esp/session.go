@@ -108,7 +108,7 @@ type Session struct {
 type sessionCounters struct {
 	packetsIn, packetsOut, bytesIn, bytesOut uint64
 	replayed, malformed                      uint64
-	resentBytes                              uint64
+	resentBytes, copiedBytes                 uint64
 	rekeys, exchanges                        uint64
 	migrations, lost                         uint64 // lost: on paths that are gone
 	opened, accepted, refused                uint64

@@ -72,6 +72,7 @@ type SessionStats struct {
 	Replayed                 uint64 // packets that came twice
 	Malformed                uint64
 	ResentBytes              uint64 // stream bytes that were sent again
+	CopiedBytes              uint64 // stream bytes that were sent twice, in case the first is lost
 	Rekeys, Exchanges        uint64 // epochs of ours that ended; fresh Diffie-Hellman exchanges
 	Migrations               uint64 // changes of the active path
 	Windows                  int    // bytes granted to the peer on all streams
@@ -86,7 +87,7 @@ func (s *Session) Stats() SessionStats {
 	st := SessionStats{
 		Age: s.now(), Streams: len(s.streams), Opened: c.opened, Accepted: c.accepted, Refused: c.refused,
 		BytesSent: c.bytesOut, BytesReceived: c.bytesIn, PacketsSent: c.packetsOut, PacketsReceived: c.packetsIn,
-		Replayed: c.replayed, Malformed: c.malformed, ResentBytes: c.resentBytes, Rekeys: c.rekeys, Exchanges: c.exchanges,
+		Replayed: c.replayed, Malformed: c.malformed, ResentBytes: c.resentBytes, CopiedBytes: c.copiedBytes, Rekeys: c.rekeys, Exchanges: c.exchanges,
 		Migrations: c.migrations, Windows: s.windows, Suite: s.suite.String(), PacketsLost: c.lost,
 	}
 	for _, p := range s.paths {

@@ -39,7 +39,7 @@ func (s *Session) arm(now time.Duration) {
 // be moved. Deadlines further away, those of paths and of the session, may be late by as much. s.mu is held.
 func (s *Session) unhurried() time.Duration {
 	for _, p := range s.paths {
-		if p.link == nil && (p.paceUntil != 0 || p.rec.Losing()) {
+		if p.link == nil && (p.paceUntil != 0 || p.rec.Losing() || s.tailAt(p) != 0) {
 			return 0
 		}
 	}
@@ -80,6 +80,7 @@ func (s *Session) nextDeadline() (at time.Duration) {
 			earliest(&at, max(t, 1))
 		}
 		earliest(&at, p.paceUntil)
+		earliest(&at, s.tailAt(p))
 		if p == s.active && s.confirmed && p.validated {
 			if t, ok := p.mtu.Deadline(); ok {
 				earliest(&at, max(t, 1))

@@ -85,7 +85,7 @@ func (s *Sender[T]) takeRange(now time.Duration, rg interval.Range, r *Result[T]
 					n.overtaken = true
 				}
 				s.stats.Acked++
-				s.stats.note(false)
+				s.note(false)
 				r.Acked = append(r.Acked, done(pn, e))
 				s.settle(e, stateAcked)
 			case stateLost:
@@ -155,12 +155,27 @@ func (s *Sender[T]) prune(now time.Duration) {
 	}
 }
 
-// note takes the fate of one packet into the rate of loss.
-func (st *Stats) note(lost bool) {
-	const memory = 256 // packets
+// Rates of loss are those of about so many packets: the one of the statistics follows what happens; the other one is for
+// what is to be done only where a path is known to lose, for which a few numbers that were left out are no sign.
+const (
+	lossMemory     = 256
+	lossMemoryLong = 1024
+)
+
+// noteLoss takes the fate of one packet into a rate of loss.
+func noteLoss(rate *float64, lost bool, memory float64) {
 	x := 0.0
 	if lost {
 		x = 1
 	}
-	st.LossRate += (x - st.LossRate) / memory
+	*rate += (x - *rate) / memory
+}
+
+// noteLate takes back that a packet was lost.
+func noteLate(rate *float64, memory float64) { *rate = max(0, *rate-1/memory) }
+
+// note takes the fate of one packet into the rates of loss.
+func (s *Sender[T]) note(lost bool) {
+	noteLoss(&s.stats.LossRate, lost, lossMemory)
+	noteLoss(&s.longLoss, lost, lossMemoryLong)
 }

@@ -19,6 +19,7 @@ type Acker struct {
 	row       int           // of those, received since the last answer
 	at        time.Duration // when one is due; 0 = none is
 	asked     bool          // an acknowledgement must go at once
+	lossRate  float64
 }
 
 const (
@@ -41,8 +42,17 @@ func NewAcker(maxRanges int, maxDelay time.Duration) *Acker {
 // Received notes a packet that was authentic and new.
 func (a *Acker) Received(now time.Duration, pn uint64, ackEliciting bool) {
 	highest, ok := a.got.Max()
-	if !ok || pn > highest {
+	switch {
+	case !ok:
 		a.largestAt = now
+	case pn > highest:
+		a.largestAt = now
+		for range min(pn-highest-1, lossMemoryLong) {
+			noteLoss(&a.lossRate, true, lossMemoryLong)
+		}
+		noteLoss(&a.lossRate, false, lossMemoryLong)
+	default:
+		noteLate(&a.lossRate, lossMemoryLong)
 	}
 	a.got.Add(pn, pn+1)
 	a.got.KeepHighest(a.maxRanges)
@@ -58,6 +68,9 @@ func (a *Acker) Received(now time.Duration, pn uint64, ackEliciting bool) {
 		a.asked = true
 	}
 }
+
+// LossRate returns which share of the last thousand packets did not come, 0 to 1. Numbers that the peer left out count.
+func (a *Acker) LossRate() float64 { return a.lossRate }
 
 // Ask makes an acknowledgement of what is received next due at once.
 func (a *Acker) Ask() { a.asked = true }

@@ -68,7 +68,7 @@ func (s *Sender[T]) declareLost(now time.Duration, pn uint64, e *entry[T], r *Re
 		return
 	}
 	s.stats.Lost++
-	s.stats.note(true)
+	s.note(true)
 	s.lost += e.info.Size
 	if e.info.Sent > s.reorder.recovery || s.reorder.recovery == 0 { // a recovery begins
 		if s.reorder.keep > 0 {
@@ -97,7 +97,8 @@ func (s *Sender[T]) spurious(now time.Duration, e *entry[T]) {
 		s.reorder.grownAt = now
 	}
 	s.lost -= e.info.Size
-	s.stats.LossRate = max(0, s.stats.LossRate-1.0/256)
+	noteLate(&s.stats.LossRate, lossMemory)
+	noteLate(&s.longLoss, lossMemoryLong)
 	if e.info.Sent <= s.reorder.recovery && s.reorder.pending > 0 {
 		if s.reorder.pending--; s.reorder.pending == 0 && s.cfg.CC != nil {
 			s.cfg.CC.OnSpurious(now)

@@ -145,9 +145,10 @@ type Sender[T any] struct {
 	lastEliciting time.Duration
 	ptoCount      int
 
-	stats Stats
-	ack   cc.Ack // what the controller was told last
-	loss  cc.Loss
+	stats    Stats
+	longLoss float64
+	ack      cc.Ack // what the controller was told last
+	loss     cc.Loss
 }
 
 // New returns a Sender whose first packet number is 0.
@@ -174,6 +175,9 @@ func (s *Sender[T]) RTT() RTT { return s.rtt }
 
 // Stats returns the counters.
 func (s *Sender[T]) Stats() Stats { return s.stats }
+
+// LossRate returns the rate of loss of the last thousand packets, 0 to 1.
+func (s *Sender[T]) LossRate() float64 { return s.longLoss }
 
 // PTOCount returns how many probe timeouts have passed since something was acknowledged.
 func (s *Sender[T]) PTOCount() int { return s.ptoCount }
@@ -276,6 +280,19 @@ func (s *Sender[T]) Oldest() (payload T, ok bool) {
 		}
 	}
 	return payload, false
+}
+
+// NextNumber returns a number below which no packet is still to be sent.
+func (s *Sender[T]) NextNumber() uint64 { return s.next }
+
+// Recent tells of the packets that are neither acknowledged nor lost, the last one first, down to a number or until fn returns false.
+func (s *Sender[T]) Recent(from uint64, fn func(size int, payload *T) bool) {
+	from = max(from, s.first())
+	for pn := s.next; pn > from; pn-- {
+		if e := s.ring.get(pn - 1); e.state == stateOutstanding && e.flags&Probe == 0 && !fn(int(e.info.Size), &e.payload) {
+			return
+		}
+	}
 }
 
 // first returns the lowest number that is outstanding, or s.next.

@@ -27,6 +27,7 @@ type Link struct {
 	Delay   time.Duration
 	Jitter  time.Duration // up to so much is added
 	Loss    float64       // share of datagrams that vanish
+	Drop    func() bool   // asked for each datagram whether it vanishes; nil: none does by that
 	Dup     float64       // share that comes twice
 	Reorder float64       // share that is delayed by a further Delay/2 + 1 ms, so that others overtake it
 	Corrupt float64       // share of which one bit is turned
@@ -301,6 +302,9 @@ func (c *packetConn) WriteTo(p []byte, to net.Addr) (int, error) {
 	}
 	if st.NoRoute {
 		return 0, syscall.ENETUNREACH
+	}
+	if st.Drop != nil && st.Drop() {
+		return len(p), nil
 	}
 	copies := 1
 	if st.Dup > 0 && n.rng.Float64() < st.Dup {
