@@ -2,6 +2,12 @@ package sharefs
 
 import "iter"
 
+// What the label of an operation begins with that undoes another one, or does it again; the id of that follows.
+const (
+	UndoLabel = "undo "
+	RedoLabel = "redo "
+)
+
 // OpCounts counts the changes that one program made by their kind.
 type OpCounts struct {
 	Made       uint64 `json:"made"`

@@ -31,7 +31,7 @@ type Operation struct {
 	UID     uint32      // of the user
 	Process uint32      // its process group, 0 where that cannot be told
 	Command string      // as it was called, at most opCommandMax bytes; not always UTF-8
-	Label   string      // what the program itself says that it does
+	Label   string      // what the program itself says that it does; see [sharefs.UndoLabel]
 	// Author is the host that made the changes, which came from it: those of one host without a pause are one operation. Zero: somebody here.
 	Author sharefs.PeerID
 	Counts sharefs.OpCounts
@@ -42,7 +42,7 @@ type Operation struct {
 // OpVerb says what happened to a name or an inode. The numbers are on disk.
 type OpVerb uint8
 
-// The verbs. The first five are about a name, the others about an inode, whatever its names.
+// The verbs. The first five are about a name, as the last one is, the others about an inode, whatever its names.
 const (
 	OpMade        OpVerb = 1 + iota
 	OpRemoved            // unlinked, or replaced by a rename
@@ -53,15 +53,20 @@ const (
 	OpAttributes
 	// OpUnsure says that others had the file open for writing when the operation came to it: no version is what it held before.
 	OpUnsure
+	// OpOthers is about a name: another operation gave it, at the same time, in a directory that this one made.
+	OpOthers
 	opVerbs
 )
 
-var opVerbNames = [opVerbs]string{"", "made", "removed", "renamed-from", "renamed-to", "linked", "written", "attributes", "unsure"}
+var opVerbNames = [opVerbs]string{"", "made", "removed", "renamed-from", "renamed-to", "linked", "written", "attributes", "unsure", "others"}
 
 func (v OpVerb) String() string { return opVerbNames[min(v, opVerbs-1)] }
 
 // ofName reports whether the verb is about a name.
-func (v OpVerb) ofName() bool { return v < OpWritten }
+func (v OpVerb) ofName() bool { return v < OpWritten || v == OpOthers }
+
+// gives reports whether something has a name by it that had not.
+func (v OpVerb) gives() bool { return v == OpMade || v == OpRenamedTo || v == OpLinked }
 
 // OpChange is one change of an operation.
 type OpChange struct {

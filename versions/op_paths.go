@@ -57,6 +57,8 @@ func (t *Tree) OperationPaths(o *Operation, changes []OpChange, may Entrance) (o
 			return nil, false, err
 		case was == is:
 			continue // whatever happened to it meanwhile
+		case c.Verb == OpOthers && c.Ino != 0 && is != c.Ino:
+			continue // it is another one by then
 		}
 		p := OpPath{Verb: c.Verb, Before: pathBefore, After: pathAfter}
 		if c.Verb == OpRenamedFrom && was != 0 {

@@ -2,6 +2,7 @@ package versions
 
 import (
 	"cmp"
+	"strings"
 	"sync"
 	"time"
 
@@ -261,6 +262,9 @@ func (h Op) End(err error, changes ...OpChange) {
 			if err == nil && (c.Verb == OpMade || c.Verb == OpWritten) {
 				o.watch(p, c.Ino)
 			}
+			if err == nil {
+				o.noteOthers(p, c)
+			}
 		}
 		return
 	}
@@ -358,6 +362,7 @@ func (h Op) RestName(parent sharefs.Ino, name string) {
 // note adds a change. o.mu is held.
 func (o *operations) note(p *op, c OpChange) {
 	p.dirty = true
+	o.noteOthers(p, c)
 	k := &p.Counts
 	switch c.Verb {
 	case OpMade:
@@ -395,6 +400,19 @@ func (o *operations) note(p *op, c OpChange) {
 		c.Parent = o.t.whereabouts.of(c.Ino)
 	}
 	o.list(p, c)
+}
+
+// noteOthers notes a name that an operation gave in a directory that another one has made, which is none of that one's: all that it put there itself goes with the directory. Who undoes or does again what
+// that one did puts back what it was. o.mu is held.
+func (o *operations) noteOthers(p *op, c OpChange) {
+	if !c.Verb.gives() || strings.HasPrefix(p.Label, sharefs.UndoLabel) || strings.HasPrefix(p.Label, sharefs.RedoLabel) {
+		return
+	}
+	for q := range o.all {
+		if _, made := q.made[c.Parent]; made && q != p {
+			o.list(q, OpChange{Verb: OpOthers, Ino: c.Ino, Parent: c.Parent, Name: c.Name})
+		}
+	}
 }
 
 // bornSince reports whether an inode was made since an operation began. The clock says so, but where it was set back since.

@@ -104,8 +104,8 @@ func TestOperationsOfTwoCommands(t *testing.T) {
 	}
 	_, changes, err := tree.Operation(first.ID)
 	check(t, err)
-	// What lies in a directory that it made needs no change of its own.
-	if want := []OpChange{{Verb: OpMade, Ino: dir, Parent: sharefs.RootIno, Name: "dir"}}; !slices.Equal(changes, want) {
+	// What lies in a directory that it made needs no change of its own, but where others put it there.
+	if want := []OpChange{{Verb: OpMade, Ino: dir, Parent: sharefs.RootIno, Name: "dir"}, {Verb: OpOthers, Ino: b, Parent: dir, Name: "b"}}; !slices.Equal(changes, want) {
 		t.Errorf("%+v", changes)
 	}
 	if _, changes, err = tree.Operation(newest.ID); err != nil || len(changes) != 1 || changes[0].Ino != b {
@@ -122,6 +122,29 @@ func TestOperationsOfTwoCommands(t *testing.T) {
 	}
 	if _, _, err := tree.Operation(first.ID + 1); !errors.Is(err, sharefs.KindNotExist) {
 		t.Error(err)
+	}
+}
+
+// What others put into a directory that an operation has made is told with it, as theirs; not what undoing it puts back, nor what it put there itself.
+func TestOthersInADirectoryThatWasMade(t *testing.T) {
+	tree := testTree(t, t.TempDir(), byHand)
+	one, two, undo := shell(t), shell(t), shell(t)
+	dir := makeDir(t, tree, one, sharefs.RootIno, "dir")
+	makeFile(t, tree, one, dir, "own", "x")
+	b := makeFile(t, tree, two, dir, "other", "y")
+	did(t, tree, two, func() error { return tree.Rename(dir, "other", dir, "another", 0) }, OpChange{Verb: OpRenamedFrom, Parent: dir, Name: "other"}, OpChange{Verb: OpRenamedTo, Parent: dir, Name: "another"})
+	did(t, tree, Caller{}, func() error { _, err := tree.Link(b, dir, "by nobody known"); return err }, OpChange{Verb: OpLinked, Ino: b, Parent: dir, Name: "by nobody known"})
+	tree.NameOperation(undo, sharefs.UndoLabel+"1")
+	makeFile(t, tree, undo, dir, "put back", "z")
+	makeFile(t, tree, one, dir, "own too", "x") // so that all of it is before the end
+	all := endOps(t, tree)
+	o, changes, err := tree.Operation(all[len(all)-1].ID)
+	check(t, err)
+	paths, _, err := tree.OperationPaths(o, changes, nil)
+	check(t, err)
+	want := []OpPath{{Verb: OpMade, After: "dir"}, {Verb: OpOthers, After: "dir/another"}, {Verb: OpOthers, After: "dir/by nobody known"}}
+	if !slices.Equal(paths, want) {
+		t.Errorf("%+v", paths)
 	}
 }
 

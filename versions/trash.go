@@ -65,8 +65,7 @@ func (t *Tree) trashOf(o *Operation, changes []OpChange, taken map[sharefs.Ino]b
 		if only != "" && c.Name != only {
 			continue
 		}
-		switch c.Verb {
-		case OpMade, OpRenamedTo, OpLinked:
+		if c.Verb.gives() {
 			replaced[name{c.Parent, c.Name}] = true
 		}
 	}

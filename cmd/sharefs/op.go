@@ -123,8 +123,11 @@ func (a *app) opShow() *cobra.Command {
 				if before != "" && after != "" && before != after {
 					line = fmt.Sprintf("%-12s %s to %s", "renamed", term.Quote(before), term.Quote(after))
 				}
-				if c.Verb == unsureVerb {
+				switch c.Verb {
+				case unsureVerb:
 					line = fmt.Sprintf("%-12s %s, which another program was writing to", "written", term.Quote(max(after, before)))
+				case othersVerb:
+					line = fmt.Sprintf("%-12s %s, by another operation at the same time", "put there", term.Quote(after))
 				}
 				if err := a.printf("%s\n", line); err != nil {
 					return err

@@ -22,12 +22,6 @@ import (
 	"sharefs/internal/treediff"
 )
 
-// Labels of the operations that undo and redo are themselves.
-const (
-	undoLabel = "undo "
-	redoLabel = "redo "
-)
-
 func (a *app) undo() *cobra.Command {
 	return a.undoCommand(&cobra.Command{
 		Use:   "undo [OPERATION]",
@@ -86,10 +80,10 @@ func (a *app) undoCommand(cmd *cobra.Command, redo bool) *cobra.Command {
 func undone(list []client.Operation) map[string]bool {
 	state, known := map[string]bool{}, map[string]bool{}
 	for i := range list {
-		id, undo := strings.CutPrefix(list[i].Label, undoLabel)
+		id, undo := strings.CutPrefix(list[i].Label, sharefs.UndoLabel)
 		if !undo {
 			var redo bool
-			if id, redo = strings.CutPrefix(list[i].Label, redoLabel); !redo {
+			if id, redo = strings.CutPrefix(list[i].Label, sharefs.RedoLabel); !redo {
 				continue
 			}
 		}
@@ -107,13 +101,13 @@ func choose(list []client.Operation, redo bool) *client.Operation {
 	var last string
 	for i := range list {
 		o := &list[i]
-		id, isUndo := strings.CutPrefix(o.Label, undoLabel)
+		id, isUndo := strings.CutPrefix(o.Label, sharefs.UndoLabel)
 		switch {
 		case isUndo:
 			if last == "" && state[id] {
 				last = id
 			}
-		case strings.HasPrefix(o.Label, redoLabel):
+		case strings.HasPrefix(o.Label, sharefs.RedoLabel):
 		case !redo && !state[o.ID], redo && o.ID == last:
 			return o
 		case redo && last == "":
@@ -202,7 +196,7 @@ func left(list []client.Operation, but string) (n int) {
 	state := undone(list)
 	for i := range list {
 		o := &list[i]
-		if o.ID != but && !state[o.ID] && !strings.HasPrefix(o.Label, undoLabel) && !strings.HasPrefix(o.Label, redoLabel) {
+		if o.ID != but && !state[o.ID] && !strings.HasPrefix(o.Label, sharefs.UndoLabel) && !strings.HasPrefix(o.Label, sharefs.RedoLabel) {
 			n++
 		}
 	}
@@ -306,6 +300,7 @@ type reach struct {
 	paths map[string]bool // true: with all that lies below
 	above map[string]bool // directories on the way to them
 	left  map[string]bool // what stays as it is: others were writing to it, so that nobody can tell what it held
+	other map[string]bool // what others put into directories that it made, with all that is below
 	all   bool            // all that changed meanwhile, for the changes of the operation are not all listed
 }
 
@@ -327,12 +322,12 @@ func (r *reach) parts() bool {
 			return true
 		}
 	}
-	return len(r.left) > 0
+	return len(r.left)+len(r.other) > 0
 }
 
 // only is [treediff.Options.Only].
 func (r *reach) only(p string) (compared, below bool) {
-	if r.left[p] {
+	if r.left[p] || r.other[p] {
 		return false, false
 	}
 	whole, named := r.paths[p]
@@ -340,6 +335,9 @@ func (r *reach) only(p string) (compared, below bool) {
 		return named, whole || r.above[p]
 	}
 	for up := path.Dir(p); ; up = path.Dir(up) {
+		if r.other[up] {
+			return false, false
+		}
 		if r.paths[up] {
 			return true, true
 		}
@@ -351,7 +349,7 @@ func (r *reach) only(p string) (compared, below bool) {
 
 // reach finds what the operation changed: as it is listed or, where not all is, by comparing the two moments.
 func (u *undoing) reach(ctx context.Context, was, past *client.Dir, progress *term.Progress) (*reach, error) {
-	r := &reach{paths: map[string]bool{}, above: map[string]bool{}, left: map[string]bool{}}
+	r := &reach{paths: map[string]bool{}, above: map[string]bool{}, left: map[string]bool{}, other: map[string]bool{}}
 	for i := range u.o.Changes {
 		if c := &u.o.Changes[i]; c.Verb == unsureVerb && !u.style.force {
 			before, after := c.Paths()
@@ -386,6 +384,10 @@ func (u *undoing) reach(ctx context.Context, was, past *client.Dir, progress *te
 	for i := range u.o.Changes {
 		c := &u.o.Changes[i]
 		before, after := c.Paths()
+		if c.Verb == othersVerb {
+			r.other[after] = true
+			continue
+		}
 		// What was made, removed or replaced is meant with all that it holds; what moved takes along what it holds.
 		whole := c.Verb != "written" && c.Verb != "attributes" && c.Verb != unsureVerb && !c.Moved && !moved[before]
 		r.add(before, whole)
@@ -502,6 +504,7 @@ func (u *undoing) strangers(ctx context.Context, past, live treediff.Side, r *re
 			if r.paths[p] {
 				return &sharefs.Error{Op: u.verb, Path: term.Quote(p), Kind: sharefs.KindNotEmpty, Detail: "cannot be removed, nor the directory that it is in; nothing was done"}
 			}
+			delete(r.other, p)
 			r.add(p, true)
 		}
 	}
@@ -517,6 +520,9 @@ func (u *undoing) what() string {
 
 // unsureVerb is that of a file that others had open for writing when the operation came to it.
 const unsureVerb = "unsure"
+
+// othersVerb is that of a name that another operation gave in a directory that this one had made a moment before.
+const othersVerb = "others"
 
 // tellLeft writes where what is done is not quite what the operation did.
 func (u *undoing) tellLeft(r *reach) error {

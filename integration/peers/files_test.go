@@ -23,7 +23,12 @@ import (
 // sharing makes hosts that are all paired with each other and may write all of the share.
 func sharing(t *testing.T, names ...string) []*host {
 	t.Helper()
-	hs := hosts(t, "", names...)
+	return sharingWith(t, "", names...)
+}
+
+func sharingWith(t *testing.T, conf string, names ...string) []*host {
+	t.Helper()
+	hs := hosts(t, conf, names...)
 	for i, a := range hs {
 		for _, b := range hs[:i] {
 			pairByLink(t, a, b)
@@ -40,13 +45,15 @@ func sharing(t *testing.T, names ...string) []*host {
 }
 
 // tree is what is in a mount: of each path its type, mode, and content or target.
-func (h *host) tree() (map[string]string, error) {
+func (h *host) tree() (map[string]string, error) { return treeBelow(h.Dir) }
+
+func treeBelow(dir string) (map[string]string, error) {
 	out := map[string]string{}
-	err := filepath.WalkDir(h.Dir, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		rel, err := filepath.Rel(h.Dir, path)
+		rel, err := filepath.Rel(dir, path)
 		if err != nil || rel == "." {
 			return err
 		}

@@ -90,3 +90,38 @@ func TestUndoWhatAPeerDid(t *testing.T) {
 		mounttest.WaitFor(t, "no conflict on "+h.name, func() bool { return len(h.conflicts()) == 0 })
 	}
 }
+
+// What one host put into a directory that another one had made a moment before is its own: undoing what came from the one leaves it, and says so.
+func TestUndoLeavesWhatAnotherPutThere(t *testing.T) {
+	hs := sharingWith(t, "[versions]\npause = \"10m\"\n", "anna", "bert", "cleo") // what one does is one operation, however slow the machine is
+	a, b, c := hs[0], hs[1], hs[2]
+	both := func(tree map[string]string) bool {
+		return has(tree, "d/of anna", "1") && has(tree, "d/of bert", "2") && has(tree, "later", "1") && len(tree) == 4
+	}
+	a.do(os.Mkdir(a.Path("d"), 0o755))
+	a.write("d/of anna", "1")
+	mounttest.WaitFor(t, "the directory", func() bool { _, err := os.Lstat(b.Path("d/of anna")); return err == nil })
+	b.write("d/of bert", "2")
+	mounttest.WaitFor(t, "what bert put there", func() bool {
+		_, there := os.Lstat(a.Path("d/of bert"))
+		_, err := os.Lstat(c.Path("d/of bert"))
+		return there == nil && err == nil
+	})
+	a.write("later", "1")
+	alike(t, "what both did", hs, both)
+	if out, err := c.tool("undo", "--by", "anna"); err == nil || !strings.Contains(err.Error(), "what does not belong to what came from anna: 'd/of bert'; nothing was done") {
+		t.Fatalf("%s, %v", out, err)
+	}
+	c.must("undo", "--by", "bert")
+	if tree, err := c.tree(); err != nil || len(tree) != 3 || !has(tree, "d/of anna", "1") {
+		t.Errorf("without what bert did: %q, %v", tree, err)
+	}
+	c.must("undo", "--by", "anna")
+	c.must("redo", "--by", "anna")
+	c.must("redo", "--by", "bert")
+	alike(t, "what both did, again", hs, both)
+	if out := c.must("undo", "--by", "anna", "--force"); !strings.Contains(out, "Undone: ") {
+		t.Error(out)
+	}
+	alike(t, "neither, where that is forced", hs, func(tree map[string]string) bool { return len(tree) == 0 })
+}
