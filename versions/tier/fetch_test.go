@@ -172,6 +172,9 @@ func TestTakingUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if ok, err := tier.Written(cfg.State); err != nil || !ok {
+		t.Errorf("a root was written: %v, %v", ok, err)
+	}
 	store, number, err := tier.Known(cfg.State)
 	if err != nil || store != root.Store || number == 0 || number > root.Number || string(root.Config) != "told of it" {
 		t.Errorf("%s, %d, %v; the root is %+v", store, number, err, root)

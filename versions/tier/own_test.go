@@ -191,6 +191,9 @@ func TestNameOfAStore(t *testing.T) {
 	if err := errors.Join(tier.Begin(other, store, 5), tier.Begin(other, "another", 4)); err != nil {
 		t.Fatal(err)
 	}
+	if ok, err := tier.Written(other); err != nil || ok {
+		t.Errorf("no root was written: %v, %v", ok, err)
+	}
 	if got, number, err := tier.Known(other); err != nil || got != store || number != 5 {
 		t.Error(got, number, err)
 	}

@@ -449,10 +449,24 @@ func (u *Uploader) wasPutBack(has string) {
 	u.note(func(s *Stats) { s.PutBack = time.Now() })
 }
 
+// first notes that there is a root now, where none was known to be: until the next one is to be written nothing else would tell so ([Written]).
+func (u *Uploader) first(root *Root) {
+	if u.state.Last != "" {
+		return
+	}
+	next := state{Store: root.Store, Last: root.Nonce, Number: root.Number}
+	if err := next.save(u.cfg.State); err != nil {
+		u.cfg.Log.Warn("that the bucket has all of the store is not noted", "error", err)
+		return
+	}
+	u.state = next
+}
+
 // mine sees that a root is one that this store wrote.
 func (u *Uploader) mine(root *Root) error {
 	switch {
 	case root.Store == u.state.Store && (root.Nonce == u.state.Last || root.Nonce == u.state.Next):
+		u.first(root)
 		return nil
 	case u.cfg.Own && root.Store == u.state.Store && root.Number < u.state.Number:
 		u.wasPutBack(fmt.Sprint("root ", root.Number))
@@ -586,6 +600,7 @@ func (u *Uploader) swap(ctx context.Context, files []File) error {
 		return notGone(err)
 	}
 	u.root, u.etag, u.looked = next, etag, time.Now()
+	u.first(next)
 	total := int64(0)
 	for _, f := range files {
 		total += f.Size
