@@ -476,6 +476,10 @@ func TestGone(t *testing.T) {
 			t.Errorf("%v", p.Most(id))
 		}
 	}
+	own := sharefs.PeerID{3}
+	if err := b.AddFormer(own, "cleo", now); err != nil || !slices.Equal(b.Former(), []sharefs.PeerID{own}) {
+		t.Errorf("of the keys of this host are %v, %v", b.Former(), err)
+	}
 	a, err := b.Add(anna, "anna", ByLink, nil, nil, now)
 	if err != nil || !a.Again || a.Freed || a.Level != trust.Paired || a.Peer.Lost || b.Policy().Former(anna) {
 		t.Errorf("%+v, %v", a, err)

@@ -113,12 +113,12 @@ func (b *Book) Gone(id sharefs.PeerID, name string, now time.Time) (p Peer, err 
 	return p, err
 }
 
-// Former lists the keys that nobody has any more and that count as those of this host, the latest first.
+// Former lists the keys that this host had before, the latest first: they go into its backups as its own. That of another host that is gone is none.
 func (b *Book) Former() (ids []sharefs.PeerID) {
 	all, policy := b.Peers(), b.Policy()
 	slices.SortStableFunc(all, func(x, y Peer) int { return y.Paired.Compare(x.Paired) })
 	for i := range all {
-		if policy.Former(all[i].ID) {
+		if all[i].How == ByRecovery && policy.Former(all[i].ID) {
 			ids = append(ids, all[i].ID)
 		}
 	}
