@@ -107,12 +107,20 @@ func (r *Replica) batchUp() error {
 	for len(all) > 0 {
 		at, size, share := r.now(), 0, all[0].Share
 		var ids []record.ID
+		back, took := r.backs[all[0].ID()], 0
+		if cut := r.tree.Record(back); cut != nil && cut.Share == share {
+			ids, at = append(ids, back), max(at, cut.HLC)
+		}
 		for _, rec := range all {
-			if size += rec.Size(); len(ids) > 0 && size > batchBytes || len(ids) == record.MaxBatch || rec.Share != share {
+			if size += rec.Size(); took > 0 && size > batchBytes || len(ids) == record.MaxBatch || rec.Share != share || r.backs[rec.ID()] != back {
 				break
 			}
 			ids = append(ids, rec.ID())
+			took++
 			at = max(at, rec.HLC)
+			if back.IsZero() && rec.Body.Kind() == record.KindCut { // what comes behind it takes nothing back
+				break
+			}
 		}
 		if r.writer.Share != share {
 			r.writer.Share = share
@@ -124,7 +132,7 @@ func (r *Replica) batchUp() error {
 		}
 		r.chain(b).Restore(b)
 		r.enlog(b)
-		all = all[len(ids):]
+		all = all[took:]
 	}
 	r.fresh, r.anew = nil, nil
 	r.saveHead()

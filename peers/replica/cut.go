@@ -123,10 +123,22 @@ func (r *Replica) Cut(author sharefs.PeerID, epoch uint64) error {
 			end.Incarnation, end.Number = id.incarnation, n
 		}
 	}
-	if end.Number == 0 && r.written[author] > 0 {
+	if end.Number == 0 && r.hasAlone(author) {
 		return nil
 	}
 	return r.sayCut(end)
+}
+
+// hasAlone reports whether something of the tree is by an author, of whom no batch is here.
+func (r *Replica) hasAlone(author sharefs.PeerID) (has bool) {
+	if r.written[author] == 0 {
+		return false
+	}
+	r.tree.Inputs(func(i converge.Input) {
+		rec := i.Record
+		has = has || rec.Author == author && i.Standing == converge.Merged && rec.Body.Kind() != record.KindCut && r.vouched[rec.ID()] == nil
+	})
+	return has
 }
 
 // Uncut takes back what this host has said of where an author ends.
@@ -279,9 +291,12 @@ func (r *Replica) TakeBack(d *Decision, author sharefs.PeerID, dry, anyway bool)
 		return t, nil
 	}
 	if p != nil {
-		if t.Changes, err = p.work(false); err == nil {
-			err = p.tellRest()
-		}
+		err := r.takesBack(author, c, func() (err error) {
+			if t.Changes, err = p.work(false); err == nil {
+				err = p.tellRest()
+			}
+			return err
+		})
 		if err != nil {
 			return t, err
 		}
@@ -293,12 +308,13 @@ func (r *Replica) TakeBack(d *Decision, author sharefs.PeerID, dry, anyway bool)
 	return t, r.sync()
 }
 
-// past lists the records of an author that are here past a cut: those of batches past it. What came alone is in no batch: it is past the cut if it is later than all that counts, and that is known.
-// What this host told of the author, and has not by itself any more, is as that.
+// past lists the records of an author that are here past a cut: those of batches past it. What came alone is in no batch that is here. It is past the cut where all that the cut allows is here: in one
+// incarnation there is nothing else. Incarnations before count whole, and what is as old as those may be of one. What was told of the author, by this host that has not got it any more, or by one that took
+// it back, is as that.
 func (r *Replica) past(c *record.Cut) (map[record.ID]bool, error) {
 	past, within := map[record.ID]bool{}, map[record.ID]bool{}
-	var end sharefs.HLC
 	known := c.Incarnation == 0 && c.Number == 0
+	var begin sharefs.HLC // of the incarnation that is cut, where there was one before
 	for id, chain := range r.chains {
 		if id.author != c.Author {
 			continue
@@ -311,8 +327,11 @@ func (r *Replica) past(c *record.Cut) (map[record.ID]bool, error) {
 			}
 			in := past
 			if c.Allows(id.incarnation, n) {
-				in, end = within, max(end, b.HLC)
+				in = within
 				known = known || id.incarnation == c.Incarnation && n == c.Number
+			}
+			if id.incarnation < c.Incarnation {
+				begin = max(begin, b.HLC)
 			}
 			for _, rec := range b.Records {
 				in[rec] = true
@@ -322,7 +341,11 @@ func (r *Replica) past(c *record.Cut) (map[record.ID]bool, error) {
 	if known {
 		r.tree.Inputs(func(i converge.Input) {
 			rec := i.Record
-			if id := rec.ID(); rec.Author == c.Author && rec.HLC > end && (r.vouched[id] == nil || r.vouched[id].Author == r.cfg.Self) {
+			id, outer := rec.ID(), r.vouched[rec.ID()]
+			if rec.Author != c.Author || rec.HLC <= begin {
+				return
+			}
+			if outer == nil || outer.Author == r.cfg.Self || !r.backs[outer.ID()].IsZero() {
 				past[id] = true
 			}
 		})

@@ -159,6 +159,7 @@ func (r *Replica) takeItem(from sharefs.PeerID, i *Item, w *watch, twice map[rec
 		} else if err != nil || !fresh {
 			return nil, 0, err
 		}
+		r.noteBacks(i)
 		if fresh {
 			r.enlog(i.Batch)
 		}

@@ -38,6 +38,7 @@ type purge struct {
 	hollow map[sharefs.FileID]bool // directories that it made, in which nothing of others is
 	first  map[sharefs.FileID]*record.Record
 	told   map[record.ID]bool // what it told of others, for which nobody else stands
+	again  map[record.ID]bool // what takes something else back by saying again what goes
 	list   []Purged
 }
 
@@ -46,14 +47,17 @@ func (p *purge) of(rec *record.Record) bool {
 	return rec.Author == p.author && (p.past == nil || p.past[rec.ID()])
 }
 
-// by reports whether a record goes, or rests on the word of what does.
-func (p *purge) by(rec *record.Record) bool { return p.of(rec) || p.told[rec.ID()] }
+// by reports whether a record goes, or rests on the word of what does, or is it again.
+func (p *purge) by(rec *record.Record) bool {
+	return p.of(rec) || p.told[rec.ID()] || p.again[rec.ID()]
+}
 
 // newPurge makes the tree without an author; past: without those of its records alone, nil: without all.
 func newPurge(r *Replica, author sharefs.PeerID, past map[record.ID]bool) *purge {
 	p := &purge{r: r, author: author, past: past, keys: map[converge.Key]bool{}, files: map[sharefs.FileID]bool{}, attrs: map[sharefs.FileID]bool{}, hollow: map[sharefs.FileID]bool{},
-		first: map[sharefs.FileID]*record.Record{}, told: map[record.ID]bool{}}
+		first: map[sharefs.FileID]*record.Record{}, told: map[record.ID]bool{}, again: map[record.ID]bool{}}
 	p.findTold()
+	p.findAgain()
 	p.without()
 	p.findHollow()
 	return p
@@ -71,7 +75,12 @@ func (r *Replica) Purge(d *Decision, author sharefs.PeerID, dry bool) ([]Purged,
 	}
 	defer r.mu.Unlock()
 	defer r.decides(d)()
-	list, err := newPurge(r, author, nil).work(dry)
+	var list []Purged
+	p := newPurge(r, author, nil)
+	err := r.takesBack(author, nil, func() (err error) {
+		list, err = p.work(dry)
+		return err
+	})
 	if err != nil || dry {
 		return list, err
 	}

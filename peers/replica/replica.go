@@ -117,6 +117,7 @@ type state struct {
 	passedChains  int                        // of all authors
 	passedSingles int
 	cuts          cuts
+	backs         backs
 
 	outside outside
 	looked  uint64 // names below directories that were moved
@@ -188,7 +189,7 @@ func (r *Replica) load() error {
 	r.state = state{account: newAccount(), tree: converge.New(), last: index.New(keyOf), said: map[record.ID]bool{}, unsigned: map[record.ID]bool{}, vouched: map[record.ID]*record.Record{},
 		attrs: map[sharefs.FileID]sharefs.HLC{}, removals: map[sharefs.FileID][]*record.Record{}, due: map[converge.Key]bool{}, told: map[record.ID]bool{}, untold: map[converge.Key]bool{},
 		placed: map[sharefs.FileID]bool{}, later: map[sharefs.Ino]bool{}, early: map[slot]bool{}, chains: map[chainID]*record.Chain{},
-		aside: asides{}, contest: map[converge.Key]bool{}, refused: refusals{}, outlooks: map[sharefs.PeerID]*outlook{}, passed: map[sharefs.PeerID]*passed{}, cuts: cuts{}, written: map[sharefs.PeerID]uint64{}, beyond: map[sharefs.PeerID]beyond{},
+		aside: asides{}, contest: map[converge.Key]bool{}, refused: refusals{}, outlooks: map[sharefs.PeerID]*outlook{}, passed: map[sharefs.PeerID]*passed{}, cuts: cuts{}, backs: backs{}, written: map[sharefs.PeerID]uint64{}, beyond: map[sharefs.PeerID]beyond{},
 		scopes: map[sharefs.PeerID]*scope{}, outside: outside{},
 		heldAt: map[converge.Key]map[record.ID]*record.Record{}, holding: map[sharefs.PeerID]int{}, bulks: map[sharefs.PeerID]*bulk{},
 		young: newYoung[sharefs.FileID](), saving: newSaving(),
@@ -214,6 +215,9 @@ func (r *Replica) load() error {
 		return err
 	}
 	if err := r.loadRecords(); err != nil {
+		return err
+	}
+	if err := r.loadBacks(); err != nil {
 		return err
 	}
 	if err := r.loadScopes(); err != nil {

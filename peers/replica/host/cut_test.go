@@ -1,6 +1,7 @@
 package host
 
 import (
+	"crypto/ed25519"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -168,6 +169,161 @@ func TestWhatIsTakenBackIsPastTheCut(t *testing.T) {
 		s.right()
 	}
 	noConflicts(t, a, c, d)
+}
+
+// settled has hosts meet and do what is due for cuts until there is nothing to do.
+func settled(t *testing.T, all ...*site) {
+	t.Helper()
+	for range 10 {
+		meet(t, all...)
+		n := 0
+		for _, s := range all {
+			n += len(s.heed())
+		}
+		if n == 0 {
+			same(t, all...)
+			return
+		}
+	}
+	t.Fatal("they do not come to an end")
+}
+
+// A lower cut that comes behind what was taken back for another one leaves nothing of what was put back then and is past it as well, whoever hears of it first; but for what somebody has decided since.
+func TestALowerCutComesLater(t *testing.T) {
+	for what, c := range map[string]struct{ apart, writes, purges bool }{
+		"one hears of it first": {},
+		"all at once":           {apart: true},
+		"written to meanwhile":  {writes: true},
+		"all of it goes":        {purges: true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			all := sites(t, 5)
+			a, bad, first, second, low := all[0], all[1], all[2], all[3], all[4]
+			a.mkdir("d")
+			for _, name := range []string{"d/edited", "d/moved", "d/mode"} {
+				a.write(name, "of a")
+			}
+			for i := range 20 { // so that what is to go is not much
+				a.mkdir(fmt.Sprintf("other%d", i))
+			}
+			meet(t, all...)
+			before := a.shows()
+			low.revoke(bad)
+			bad.write("d/edited", "between")
+			bad.rename("d/moved", "between")
+			chmod(bad, "d/mode", 0o600)
+			bad.write("made", "between")
+			bad.mkdir("dir")
+			bad.write("dir/in", "between")
+			honest := []*site{a, first, second}
+			meet(t, append([]*site{bad}, honest...)...)
+			between := a.shows()
+			a.revoke(bad)
+			bad.write("d/edited", "past")
+			bad.rename("between", "elsewhere")
+			chmod(bad, "d/mode", 0o640)
+			bad.unlink("made")
+			meet(t, bad, first, second)
+			meet(t, a, first, second)
+			first.revoke(bad)
+			second.revoke(bad)
+			if settled(t, honest...); first.shows() != between {
+				t.Fatalf("there is\n%s\nnot\n%s", first.shows(), between)
+			}
+			if c.writes {
+				first.write("d/edited", "mine")
+				meet(t, honest...)
+			}
+			for _, s := range honest {
+				s.reopen()
+			}
+			switch {
+			case c.purges:
+				_, err := first.rep.Purge(nil, bad.self, false)
+				check(t, err)
+			case c.apart:
+				for _, s := range honest {
+					s.hear(low, 1<<20)
+				}
+				for _, s := range honest {
+					s.heed()
+				}
+			}
+			everybody := append([]*site{low}, honest...)
+			settled(t, everybody...)
+			if got := second.read(second.find("d/edited")); c.writes && got != "mine" {
+				t.Errorf("what somebody wrote himself is %q", got)
+			}
+			if got := first.shows(); got != before && !c.writes {
+				t.Errorf("there is\n%s\nnot\n%s", got, before)
+			}
+			noConflicts(t, everybody...)
+			for _, s := range everybody {
+				s.right()
+			}
+		})
+	}
+}
+
+// What came alone, in no batch, is past a cut wherever all is here that the cut allows, whatever time it says: but for what is as old as an incarnation before, of which not all need be here.
+func TestAlonePastACut(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(slices.Repeat([]byte{77}, ed25519.SeedSize))
+	var bad sharefs.PeerID
+	copy(bad[:], key.Public().(ed25519.PublicKey))
+	now := time.Now()
+	n := byte(0)
+	name := func(name string, ago time.Duration) *record.Record {
+		n++
+		rec, err := record.New(share, bad, sharefs.HLCAt(now.Add(-ago)), &record.Place{File: sharefs.FileID{77, n}, Type: record.Directory, Parent: record.Root, Name: name})
+		check(t, err)
+		check(t, rec.Sign(key))
+		return rec
+	}
+	var w record.Writer
+	batch := func(incarnation uint64, ago time.Duration, recs ...*record.Record) replica.Item {
+		if w.Head.Incarnation != incarnation {
+			w = record.Writer{Share: share, Head: record.Head{Author: bad, Incarnation: incarnation}}
+		}
+		var ids []record.ID
+		for _, rec := range recs {
+			ids = append(ids, rec.ID())
+		}
+		b, err := w.Batch(sharefs.HLCAt(now.Add(-ago)), ids, key)
+		check(t, err)
+		return replica.Item{Batch: b, Records: recs}
+	}
+	alone := func(name *record.Record) replica.Item { return replica.Item{Records: []*record.Record{name}} }
+	for _, before := range []bool{false, true} {
+		all := sites(t, 2)
+		a, c := all[0], all[1]
+		w = record.Writer{}
+		gives := func(items ...replica.Item) {
+			check(t, must2(c.rep.Take(bad, items)))
+			check(t, must2(c.apply()))
+		}
+		within := name("within", 3*time.Hour)
+		gives(alone(within)) // it comes alone first
+		if before {
+			gives(batch(1, 5*time.Hour, name("in the incarnation before", 5*time.Hour)))
+		}
+		gives(batch(2, 2*time.Hour, within, name("within, too", 2*time.Hour)))
+		gives(alone(name("older than all", 6*time.Hour)), alone(name("older than a batch", 4*time.Hour)), alone(name("newer than all", time.Minute)))
+		a.says(c, &record.Cut{Author: bad, Incarnation: 2, Number: 1})
+		c.revoked[bad] = true
+		back := c.heed()[bad]
+		check(t, must2(c.apply()))
+		want := []string{"newer than all", "older than a batch"}
+		if !before {
+			want = append(want, "older than all")
+		}
+		var got []string
+		for _, p := range back.Changes {
+			got = append(got, p.Path)
+		}
+		if !slices.Equal(got, want) || c.find("within") == 0 || c.find("within, too") == 0 {
+			t.Errorf("an incarnation before: %v: %q is taken back, not %q\n%s", before, got, want, c.shows())
+		}
+	}
 }
 
 // Whoever still trusts the one that was cut does nothing; nor does one for whom the revoker does not count, or not everywhere.
