@@ -7,7 +7,6 @@ import (
 
 	"sharefs"
 	"sharefs/integration/race"
-	"sharefs/peers/converge"
 	"sharefs/peers/record"
 	"sharefs/peers/replica"
 )
@@ -15,7 +14,9 @@ import (
 // revocation is a history in which all hosts but the last one revoke that, each at a moment of its own, while hosts crash, are cut off, and relay what others have not heard.
 type revocation struct {
 	history
-	at []int // by host: before which step
+	at      []int // by host: before which step
+	hostile bool  // somebody, and the one that is revoked, sign cuts as they like
+	falls   []int // by host: before which step it trusts that one no more; nil: none does
 }
 
 func revocationOf(seed uint64) revocation {
@@ -25,11 +26,22 @@ func revocationOf(seed uint64) revocation {
 	for range r.hosts - 1 {
 		r.at = append(r.at, len(r.steps)/4+rnd.IntN(len(r.steps)-len(r.steps)/4))
 	}
+	if r.hostile = seed%2 == 1; r.hostile && seed%4 == 3 {
+		for range r.hosts - 1 {
+			r.falls = append(r.falls, len(r.steps)/2+rnd.IntN(len(r.steps)))
+		}
+	}
 	return r
 }
 
 func (r *revocation) run() (text string, w *world) {
-	w = newWorld(r.seed, r.hosts, nil)
+	var i *intruder
+	if r.hostile {
+		i = newIntruder(level(r.seed / 4 % 3))
+		i.cuts = true
+	}
+	w = newWorld(r.seed, r.hosts, i)
+	w.ended, w.backs, w.fallen = map[int]map[uint64]uint64{}, map[record.ID]bool{}, map[int]bool{}
 	w.few, w.strange = r.seed%2 == 0, map[[2]int]bool{}
 	w.revoked = w.hosts[len(w.hosts)-1]
 	return w.guard(func() {
@@ -39,11 +51,19 @@ func (r *revocation) run() (text string, w *world) {
 					w.revoke(w.hosts[i])
 				}
 			}
+			for i, at := range r.falls {
+				if at == n {
+					w.falls(w.hosts[i])
+				}
+			}
 			w.step(step)
 		}
 		for _, h := range w.hosts[:w.revoked.index] { // of a history with fewer steps
 			if !w.strange[[2]int{h.index, w.revoked.index}] {
 				w.revoke(h)
+			}
+			if r.falls != nil && !w.fallen[h.index] {
+				w.falls(h)
 			}
 		}
 		w.quiesce()
@@ -64,6 +84,7 @@ func (r *revocation) run() (text string, w *world) {
 func (w *world) revoke(h *host) {
 	w.log("%s revokes %s", h, w.revoked)
 	w.strange[[2]int{h.index, w.revoked.index}] = true
+	w.ended[h.index] = h.taken()
 	h.settle()
 }
 
@@ -76,27 +97,9 @@ func (w *world) oneAfterCuts() {
 		}
 	}
 	for _, h := range honest {
-		end, past := h.end(w.revoked.self), map[record.ID]bool{}
-		if end == nil {
-			continue
-		}
-		within := map[record.ID]bool{}
-		_ = h.disk.Scan(spaceBatch, w.revoked.self[:], append(w.revoked.self[:], 0xff), func(_, v []byte) bool {
-			b, err := record.DecodeBatch(v)
-			if err != nil {
-				w.fail("%s: a batch on disk: %v", h, err)
-			}
-			for _, id := range b.Records {
-				past[id] = past[id] || !end.Allows(b.Incarnation, b.Number)
-				within[id] = within[id] || end.Allows(b.Incarnation, b.Number)
-			}
-			return true
-		})
-		want, _ := converge.Whole(h.inputs())
-		for path, n := range want {
-			if past[n.Live] && !within[n.Live] && n.Type == record.Regular {
-				w.fail("%s: the content of %s was written past the cut", h, path)
-			}
+		h.tookNone()
+		if end := h.end(w.revoked.self); end != nil {
+			w.sharesOf(h, end).hold()
 		}
 	}
 }
@@ -138,10 +141,7 @@ func (h *host) settle() {
 			if h.rep == nil {
 				return
 			}
-			t, err := h.rep.TakeBack(nil, author, false, false)
-			h.recover("take back", err)
-			h.w.log("%s takes back %d changes", h, len(t.Changes))
-			h.w.took += len(t.Changes)
+			h.takeBack(author)
 		}
 	})
 }
@@ -166,7 +166,9 @@ func TestRevokedAtDifferentMoments(t *testing.T) {
 		}
 		small := r
 		small.history = r.smallerBy(text, func(less history) string {
-			text, _ := (&revocation{less, r.at}).run()
+			fewer := r
+			fewer.history = less
+			text, _ := fewer.run()
 			return text
 		})
 		if why, less := small.run(); why != "" {

@@ -36,8 +36,10 @@
 // And in others some hosts read or write a part of the tree: each record that they are told is of that part, as the tree of the teller is, what they are told makes the part as it is there, and
 // they have all of it, also after rules were taken away and given again; the parts are the same on all hosts where nothing is moved over their borders, and the whole is on those that have it.
 //
-// And in others all hosts but one revoke that one, each at a moment of its own, while all of the above goes on: when each has heard of the others' cuts, they have one tree, in which no content is live
-// that was written past the lowest cut (1, 7), also after another start; nothing that others wrote on top of it is lost (2).
+// And in others all hosts but one revoke that one, each at a moment of its own, while all of the above goes on: when each has heard of the others' cuts, they have one tree, in which no content,
+// name or attributes are shown that are past the lowest cut alone, be it that somebody said them again to take something else back (1, 7), also after another start; no batch was taken after the revocation;
+// nothing of others is lost (2). In every second one the one who is revoked and an intruder sign cuts: too low, too high, of themselves, of honest hosts, of nobody, and such as take others back; in some
+// of those the hosts trust the intruder no more from some moment on. Histories are too sparse to have two cuts heeded one after the other: TestALowerCutComesLater in package replica/host.
 //
 // A host that counts nowhere from some moment on changes nothing after it (7): two worlds, in one of which nobody does anything there from then on, have the same trees on all others.
 //

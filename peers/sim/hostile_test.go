@@ -23,6 +23,7 @@ type intruder struct {
 	fork  record.Writer // from where it tells two histories
 	two   bool          // it told them
 	tells bool          // it also tells what others said, or did not
+	cuts  bool          // it says where others end, and nothing else that may be said
 }
 
 // level is how far an intruder is trusted.
@@ -216,6 +217,8 @@ func (w *world) intrude(i *intruder, h, o *host, rnd *rand.Rand) {
 	slices.SortFunc(files, func(a, b sharefs.FileID) int { return slices.Compare(a[:], b[:]) })
 	now := sharefs.HLCAt(h.now())
 	switch verb := rnd.IntN(8); {
+	case verb > 1 && i.cuts:
+		w.cuts(i, h, rnd)
 	case verb == 0:
 		h.take([][]byte{item(i.unsayable(rnd, now, files))})
 	case verb == 1:

@@ -34,6 +34,9 @@ type world struct {
 	strange  map[[2]int]bool                  // on the first host nothing counts of what the second one writes
 	revoked  *host                            // whom the others revoke, each at a moment of its own; nil: nobody is revoked
 	took     int                              // how many changes by that one were taken back
+	backs    map[record.ID]bool               // what was said for that
+	ended    map[int]map[uint64]uint64        // by host: how far it had which of the chains of that one when it revoked it
+	fallen   map[int]bool                     // hosts that do not trust the intruder any more
 	instead  map[string]string                // by content: what somebody saw who wrote it, empty if it cannot be told
 	before   map[record.ID]bool               // what was told before a host was put back from an image; nil: none was
 	had      map[record.ID]map[record.ID]bool // by what was told since then: what its author had, and told with it
@@ -85,7 +88,7 @@ func (w *world) standing(at *host, author sharefs.PeerID) replica.Standing {
 			return replica.Merged
 		}
 	}
-	if w.intruder != nil && w.intruder.self == author {
+	if w.intruder != nil && w.intruder.self == author && !w.fallen[at.index] {
 		return w.intruder.standing()
 	}
 	return replica.PassedOver
