@@ -143,7 +143,7 @@ func (a *app) listStay(list []stay) error {
 			return err
 		}
 		for i, path := range by[why] {
-			line := term.Clean(path)
+			line := term.Quote(path)
 			if i == mostStay {
 				line = "and " + term.Of(uint64(len(by[why])-i), "more file")
 			}

@@ -74,7 +74,7 @@ func (a *app) listHere(list []client.Presence) error {
 		if h.State == client.HerePartial && here == size {
 			here = "nearly all"
 		}
-		fmt.Fprintf(w, "%s\t%s of %s\t%s\t%s\n", h.State, here, size, pinned, term.Clean(h.Path))
+		fmt.Fprintf(w, "%s\t%s of %s\t%s\t%s\n", h.State, here, size, pinned, term.Quote(h.Path))
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -30,3 +30,27 @@ func TestHowMuchIsHere(t *testing.T) {
 		t.Errorf("%s, not %s", s, want)
 	}
 }
+
+// A name stands in lists as it can be pasted into a shell, and cannot write on the screen what it likes.
+func TestNamesCanBePasted(t *testing.T) {
+	names := map[string]string{
+		"plain":               "plain",
+		"two words/$(rm x)":   "'two words/$(rm x)'",
+		"a\nb":                `$'a\nb'`,
+		"esc\x1b[31mred":      `$'esc\x1b[31mred'`,
+		"it's \\ with\ta tab": `$'it\'s \\ with\ta tab'`,
+	}
+	for name, want := range names {
+		var out strings.Builder
+		a := &app{out: &out}
+		if err := a.listHere([]client.Presence{{Path: name, Size: 2, Here: 2, State: client.HereFull}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.listStay([]stay{{Path: name, Why: "one reason"}}); err != nil {
+			t.Fatal(err)
+		}
+		if lines := strings.Split(out.String(), "\n"); len(lines) != 4 || !strings.HasSuffix(lines[0], "  "+want) || lines[2] != "  "+want {
+			t.Errorf("%q is shown as\n%s", name, out.String())
+		}
+	}
+}
