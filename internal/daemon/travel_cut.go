@@ -85,6 +85,7 @@ func (t *travel) heed() (back map[sharefs.PeerID]replica.TakenBack, err error) {
 		return nil, err
 	}
 	back, much := map[sharefs.PeerID]replica.TakenBack{}, map[sharefs.PeerID]overrun{}
+	var made []*replica.Decision
 	for _, id := range due {
 		p, ok := t.d.peers.book.Peer(id)
 		if !ok {
@@ -101,14 +102,12 @@ func (t *travel) heed() (back map[sharefs.PeerID]replica.TakenBack, err error) {
 			much[id] = was
 			continue
 		}
-		var took replica.TakenBack
-		err = t.carried(r, takenBackOf(p.Name), func(d *replica.Decision) (err error) {
-			took, err = r.TakeBack(d, id, false, false)
-			return err
-		})
+		d := r.Decision(takenBackOf(p.Name))
+		took, err := r.TakeBack(d, id, false, false)
 		if err != nil {
 			return back, err
 		}
+		made = append(made, d)
 		if took.Much {
 			much[id] = overrun{low, len(took.Changes)}
 			continue
@@ -120,7 +119,17 @@ func (t *travel) heed() (back map[sharefs.PeerID]replica.TakenBack, err error) {
 	t.ends.mu.Lock()
 	t.ends.much = much
 	t.ends.mu.Unlock()
-	return back, nil
+	if len(made) == 0 {
+		return back, nil
+	}
+	t.tellAll()
+	var late error
+	for _, d := range made { // once all is decided: one that is late keeps no other one back
+		if err := t.await(r, d, false); late == nil {
+			late = err
+		}
+	}
+	return back, late
 }
 
 // sayCuts says what other hosts are to be told of where peers end. Who was forgotten is not trusted anew by that.
