@@ -97,9 +97,15 @@ func (p *purge) findAgain() {
 		return
 	}
 	words := map[sharefs.FileID]map[string]bool{}
-	for id := range r.backs {
-		if rec := r.tree.Record(id); rec != nil && rec.File() != record.Nowhere {
+	var ids []record.ID // of what takes something of the author back: what does of others stays, whatever it says
+	for id, back := range r.backs {
+		cut, rec := r.tree.Record(back), r.tree.Record(id)
+		if cut == nil || rec == nil || rec.File() == record.Nowhere {
+			continue
+		}
+		if c, ok := cut.Body.(*record.Cut); ok && c.Author == p.author {
 			words[rec.File()] = map[string]bool{}
+			ids = append(ids, id)
 		}
 	}
 	r.tree.Inputs(func(i converge.Input) {
@@ -107,8 +113,8 @@ func (p *purge) findAgain() {
 			of[wording(i.Record)] = true
 		}
 	})
-	for id := range r.backs {
-		if rec := r.tree.Record(id); rec != nil && words[rec.File()][wording(rec)] {
+	for _, id := range ids {
+		if rec := r.tree.Record(id); words[rec.File()][wording(rec)] {
 			p.again[id] = true
 		}
 	}

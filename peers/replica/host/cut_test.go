@@ -265,6 +265,33 @@ func TestALowerCutComesLater(t *testing.T) {
 	}
 }
 
+// What takes back the part of one host stays where that of another one is taken back which says the same.
+func TestWhatIsTakenBackOfAnotherStays(t *testing.T) {
+	all := sites(t, 4)
+	a, bad, worse, c := all[0], all[1], all[2], all[3]
+	for i := range 20 { // so that what is to go is not much
+		a.mkdir(fmt.Sprintf("other%d", i))
+	}
+	meet(t, all...)
+	before := a.shows()
+	a.revoke(bad)
+	bad.write("made", "past")
+	meet(t, bad, worse, c)
+	worse.unlink("made")
+	worse.settle()
+	meet(t, a, c)
+	if took := c.revoke(bad)[bad.self]; len(took.Changes) != 1 {
+		t.Fatalf("%+v", took)
+	}
+	meet(t, worse, c)
+	_, err := c.rep.Purge(nil, worse.self, false)
+	check(t, err)
+	meet(t, a, c)
+	if c.shows() != before {
+		t.Errorf("there is\n%s\nnot\n%s", c.shows(), before)
+	}
+}
+
 // What came alone, in no batch, is past a cut wherever all is here that the cut allows, whatever time it says: but for what is as old as an incarnation before, of which not all need be here.
 func TestAlonePastACut(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(slices.Repeat([]byte{77}, ed25519.SeedSize))
