@@ -384,7 +384,8 @@ const largeRow = "first sync, large files"
 
 var threeTimes = []gate{{against: "Syncthing", atLeast: 3}}
 
-// change measures how long it takes until 1 % of a large file that was written anew can be read on the other host. One change is a matter of luck where packets are lost, so there are several.
+// change measures how long it takes until 1 % of a large file that was written anew can be read on the other host. One change is a matter of luck where packets are lost,
+// so there are several.
 func (d *peerData) change(ctx context.Context, n *peerNet, p synced, t *table) error {
 	var took, sent []float64
 	for i := range d.changes {
@@ -407,8 +408,8 @@ func (d *peerData) change(ctx context.Context, n *peerNet, p synced, t *table) e
 	return nil
 }
 
-// changeSome writes 1 % of a large file anew on the first host, in pieces of 64 KiB all over it, each time in other places, and returns when it was closed and what is then to be so on the
-// second one.
+// changeSome writes 1 % of a large file anew on the first host, in pieces of 64 KiB all over it, each time in other places, and returns when it was closed and what is
+// then to be so on the second one.
 func (d *peerData) changeSome(p synced, number int) (closed time.Time, facts []fact, err error) {
 	const piece, each = 64 << 10, 100
 	f, err := os.OpenFile(filepath.Join(p.root(0), largeName(0)), os.O_WRONLY, 0)

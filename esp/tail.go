@@ -8,9 +8,9 @@ import (
 
 // What is lost at the end of a flight costs more than what is lost in it: nothing that comes behind it tells the peer, so it is the probe timeout that does, and a question or a
 // short answer is nothing but end. So on a path that is known to lose, the end of a flight is sent twice: what has not been acknowledged leaves again, in packets of its own, a
-// moment after the last of it, when there is nothing else to send. It is paced and counts in the window as all else does, and is bounded by a share of what the path carries. (Flach et al.,
-// "Reducing Web Latency: the Virtue of Gentle Aggression", SIGCOMM 2013, call it proactive.) A flight that is longer than a first window has later packets that tell of most of
-// its losses; of such a one only the last packets leave again, which does what the probe of RFC 8985, section 7, does, but sooner.
+// moment after the last of it, when there is nothing else to send. It is paced and counts in the window as all else does, and is bounded by a share of what the path
+// carries. (Flach et al., "Reducing Web Latency: the Virtue of Gentle Aggression", SIGCOMM 2013, call it proactive.) A flight that is longer than a first window has
+// later packets that tell of most of its losses; of such a one only the last packets leave again, which does what the probe of RFC 8985, section 7, does, but sooner.
 
 const (
 	tailLoss  = 0.003                 // rate of loss, in either direction, from which on a path is held to lose

@@ -15,8 +15,8 @@ import (
 // far is a link on which what is lost at the end of a flight is long missed.
 var far = simnet.Link{Delay: 25 * time.Millisecond, Rate: 12.5e6, Device: 1472}
 
-// lossySim is a stream over a far link that both ends know to lose. From its return on the link loses nothing but what drop says of what the client sends: it is asked with the number of
-// each datagram since then, from 1 on, and nothing is lost where it is nil.
+// lossySim is a stream over a far link that both ends know to lose. From its return on the link loses nothing but what drop says of what the client sends: it is asked
+// with the number of each datagram since then, from 1 on, and nothing is lost where it is nil.
 func lossySim(t *testing.T, drop *atomic.Pointer[func(n int) bool]) (s *sim, c, d *Conn) {
 	udp := Config{DisableTCP: true}
 	s = newSim(t, simConfig{client: udp, server: udp, link: far})

@@ -36,8 +36,8 @@ func (q *queuedSocket) Send(_ netip.AddrPort, _ netip.Addr, b []byte, _ int) err
 	return nil
 }
 
-// TestWhatWaitsIsAcknowledgedTogether has long batches wait in a socket, and short ones: of a transfer that comes faster than it is taken one ACK tells of several batches, and a message by itself
-// is neither held back nor looked behind.
+// TestWhatWaitsIsAcknowledgedTogether has long batches wait in a socket, and short ones: of a transfer that comes faster than it is taken one ACK tells of several
+// batches, and a message by itself is neither held back nor looked behind.
 func TestWhatWaitsIsAcknowledgedTogether(t *testing.T) {
 	q := &queuedSocket{}
 	so := &socket{e: testEndpoint(t, Config{Key: PrivateKey{0, 2}, Rand: seeded(9), DisableTCP: true, Sockets: 1}), conn: q}

@@ -11,8 +11,8 @@ import (
 // A version that is away has its chunks in no pack, though the file that holds it may be here, as a whole or in part. Others are given what is: its backing file is read at the place
 // of the chunk, and what comes of that counts if it bears the chunk's name, as for who reads the file here.
 //
-// Where the chunk of a name lies nothing tells, for the manifest leads from places to names. So of files that are asked for it is noted which name they have where, as far as was looked for, for
-// chunks are asked for about in their order.
+// Where the chunk of a name lies nothing tells, for the manifest leads from places to names. So of files that are asked for it is noted which name they have where, as
+// far as was looked for, for chunks are asked for about in their order.
 
 // offers are the files that were asked for lately.
 type offers struct {

@@ -402,8 +402,8 @@ func (o *operations) note(p *op, c OpChange) {
 	o.list(p, c)
 }
 
-// noteOthers notes a name that an operation gave in a directory that another one has made, which is none of that one's: all that it put there itself goes with the directory. Who undoes or does again what
-// that one did puts back what it was. o.mu is held.
+// noteOthers notes a name that an operation gave in a directory that another one has made, which is none of that one's: all that it put there itself goes with the
+// directory. Who undoes or does again what that one did puts back what it was. o.mu is held.
 func (o *operations) noteOthers(p *op, c OpChange) {
 	if !c.Verb.gives() || strings.HasPrefix(p.Label, sharefs.UndoLabel) || strings.HasPrefix(p.Label, sharefs.RedoLabel) {
 		return

@@ -108,7 +108,8 @@ func (f *flooder) over(purpose string, do func(net.Conn) error) {
 	}
 }
 
-// A peer that sends messages as fast as it can, of each kind that costs the other end something, and reads none, does not keep others from what they do, nor fill the memory; and it is named.
+// A peer that sends messages as fast as it can, of each kind that costs the other end something, and reads none, does not keep others from what they do, nor fill the
+// memory; and it is named.
 func TestAFloodByAPeer(t *testing.T) {
 	hs := nearby(t, "anna", "bert")
 	a, b := hs[0], hs[1]

@@ -9,7 +9,8 @@ import (
 	"sharefs/integration/mounttest"
 )
 
-// Who joins after a host has left does not get what that one wrote, for nothing of it counts there; the grant says so, with the one command that has it come, on this host alone, without that host being let in.
+// Who joins after a host has left does not get what that one wrote, for nothing of it counts there; the grant says so, with the one command that has it come, on this
+// host alone, without that host being let in.
 func TestWhoJoinsAfterAHostHasLeft(t *testing.T) {
 	hs := hosts(t, "", "anna", "bert", "cleo")
 	a, b, c := hs[0], hs[1], hs[2]

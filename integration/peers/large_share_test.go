@@ -10,8 +10,8 @@ import (
 	where "sharefs/internal/client"
 )
 
-// A host with a budget of 1 GB shows a share of 100 GB: all of it has its true size and content there, wherever it is read, what is written travels, and a pin that cannot be kept is refused. The files are
-// nearly all holes, which take no room and no time; what is in them is read at their true places.
+// A host with a budget of 1 GB shows a share of 100 GB: all of it has its true size and content there, wherever it is read, what is written travels, and a pin that
+// cannot be kept is refused. The files are nearly all holes, which take no room and no time; what is in them is read at their true places.
 func TestOneGigabyteOfAHundred(t *testing.T) {
 	const files, size, budget = 10, 10 << 30, 1_000_000_000
 	a, b := spacious(t, "1GB", true)

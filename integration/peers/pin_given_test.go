@@ -9,7 +9,8 @@ import (
 	where "sharefs/internal/client"
 )
 
-// What a host with a budget has, because it is pinned or was read there, it gives to others, although it fetched it: what is there when they ask, what comes later, and what is there in part.
+// What a host with a budget has, because it is pinned or was read there, it gives to others, although it fetched it: what is there when they ask, what comes later, and
+// what is there in part.
 func TestAHostWithABudgetGivesWhatItFetched(t *testing.T) {
 	const size = 3 << 20
 	hs := hosts(t, "", "anna", "bert", "cleo")

@@ -156,7 +156,8 @@ func differ(a, b map[string]string) string {
 	return strings.Join(out, "; ")
 }
 
-// Directories are renamed on several hosts at once into each other's names. When all are at rest they show one tree, and each shows what its tree has, also where the kernel remembers names.
+// Directories are renamed on several hosts at once into each other's names. When all are at rest they show one tree, and each shows what its tree has, also where the
+// kernel remembers names.
 func TestDirectoriesRenamedAtOnce(t *testing.T) {
 	hs := sharing(t, "anna", "bert", "cleo")
 	for _, h := range hs {

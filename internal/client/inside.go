@@ -9,8 +9,9 @@ import (
 	"sharefs/internal/term"
 )
 
-// FromRoot makes a path one from the root of the mount. It is one from the working directory if that lies in the mount, from the root otherwise; one that begins with a slash is from the root,
-// or begins with the mount point. What it names need not be there. A path from the root of this host of which more is there outside of the mount than in it is refused: whoever wrote it means that one.
+// FromRoot makes a path one from the root of the mount. It is one from the working directory if that lies in the mount, from the root otherwise; one that begins with a
+// slash is from the root, or begins with the mount point. What it names need not be there. A path from the root of this host of which more is there outside of the mount
+// than in it is refused: whoever wrote it means that one.
 func (m *Mount) FromRoot(path string) (string, error) {
 	return m.fromRoot(path, func(dir string) string { return dir })
 }

@@ -10,7 +10,8 @@ import (
 	"sharefs/versions"
 )
 
-// What somebody has pinned or unpinned counts in the figures as soon as he is answered, however lately it was looked and however long a look takes; what changes without him waits its turn.
+// What somebody has pinned or unpinned counts in the figures as soon as he is answered, however lately it was looked and however long a look takes; what changes without
+// him waits its turn.
 func TestFiguresAfterAPin(t *testing.T) {
 	tree, err := versions.Open(versions.Config{Dir: t.TempDir(), Peer: sharefs.PeerID{7}, Settle: time.Millisecond, Pause: time.Minute})
 	if err != nil {

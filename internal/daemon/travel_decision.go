@@ -12,15 +12,15 @@ import (
 
 // Of who decided and waits for the tree to show it.
 const (
-	// idleTurns is how many turns, one after the other, do nothing of a decision before what is left of it is known to wait for something else: in the first one somebody may have been faster, which the
-	// next one knows.
+	// idleTurns is how many turns, one after the other, do nothing of a decision before what is left of it is known to wait for something else: in the first one somebody
+	// may have been faster, which the next one knows.
 	idleTurns = 2
 	// decidedPatience is how long nothing of a decision is done, although the engine has not said that it waits for something else, before who decided is told so.
 	decidedPatience = 30 * time.Second
 )
 
-// carried writes down by do what was decided, has peers told, and waits until the tree shows it, so that who has decided sees what he decided. What waits for something else, as for a content that is
-// elsewhere, or a file that is open, comes later. What is the command, as operations name it.
+// carried writes down by do what was decided, has peers told, and waits until the tree shows it, so that who has decided sees what he decided. What waits for something
+// else, as for a content that is elsewhere, or a file that is open, comes later. What is the command, as operations name it.
 func (t *travel) carried(r *replica.Replica, what string, do func(*replica.Decision) error) error {
 	d := r.Decision(what)
 	if err := do(d); err != nil {
@@ -30,8 +30,8 @@ func (t *travel) carried(r *replica.Replica, what string, do func(*replica.Decis
 	return t.await(r, d, false)
 }
 
-// await waits until the tree is as a decision says, or what is left of it waits for something else, as the engine's turns tell; whole: for that as well. Errors: KindAgain: it is decided, and the tree
-// is not as it says yet; those of the database.
+// await waits until the tree is as a decision says, or what is left of it waits for something else, as the engine's turns tell; whole: for that as well. Errors:
+// KindAgain: it is decided, and the tree is not as it says yet; those of the database.
 func (t *travel) await(r *replica.Replica, d *replica.Decision, whole bool) error {
 	left, _, _, err := r.Left(d)
 	patience := time.NewTimer(decidedPatience)

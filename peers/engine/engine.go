@@ -122,8 +122,8 @@ func (e *Engine) Wake() {
 	}
 }
 
-// Turned returns a channel that is closed when a turn has ended that began after the call and in which the replica applied what it could: what waits then waits for something else than a turn. Nobody
-// asks for the turn by that; [Engine.Wake] does.
+// Turned returns a channel that is closed when a turn has ended that began after the call and in which the replica applied what it could: what waits then waits for
+// something else than a turn. Nobody asks for the turn by that; [Engine.Wake] does.
 func (e *Engine) Turned() <-chan struct{} {
 	e.mu.Lock()
 	defer e.mu.Unlock()

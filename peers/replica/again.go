@@ -9,8 +9,9 @@ import (
 	"sharefs/peers/record"
 )
 
-// What is put back where an author's part is taken back may be another part of the same author: what he had said up to one cut, and a lower cut comes later. With that it has to go as well, whoever put
-// it back, for nobody said it anew. So records tell that they take something back: they are in batches of their own that begin with a cut ([record.Cut]) by who says it, which may be in many of them.
+// What is put back where an author's part is taken back may be another part of the same author: what he had said up to one cut, and a lower cut comes later. With that it
+// has to go as well, whoever put it back, for nobody said it anew. So records tell that they take something back: they are in batches of their own that begin with a cut
+// ([record.Cut]) by who says it, which may be in many of them.
 
 // backs are the records that take something back, by the cut that begins their batches.
 type backs map[record.ID]record.ID

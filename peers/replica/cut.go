@@ -308,9 +308,9 @@ func (r *Replica) TakeBack(d *Decision, author sharefs.PeerID, dry, anyway bool)
 	return t, r.sync()
 }
 
-// past lists the records of an author that are here past a cut: those of batches past it. What came alone is in no batch that is here. It is past the cut where all that the cut allows is here: in one
-// incarnation there is nothing else. Incarnations before count whole, and what is as old as those may be of one. What was told of the author, by this host that has not got it any more, or by one that took
-// it back, is as that.
+// past lists the records of an author that are here past a cut: those of batches past it. What came alone is in no batch that is here. It is past the cut where all that
+// the cut allows is here: in one incarnation there is nothing else. Incarnations before count whole, and what is as old as those may be of one. What was told of the
+// author, by this host that has not got it any more, or by one that took it back, is as that.
 func (r *Replica) past(c *record.Cut) (map[record.ID]bool, error) {
 	past, within := map[record.ID]bool{}, map[record.ID]bool{}
 	known := c.Incarnation == 0 && c.Number == 0

@@ -5,8 +5,8 @@ import (
 	"sharefs/peers/record"
 )
 
-// Decision is one decision of the owner about what others did, or one that this host makes by its rules. What it changes in the tree is one operation there ([Tree.By]), whatever else is done at the same
-// time, and it is known at which names that is still to be done.
+// Decision is one decision of the owner about what others did, or one that this host makes by its rules. What it changes in the tree is one operation there ([Tree.By]),
+// whatever else is done at the same time, and it is known at which names that is still to be done.
 type Decision struct {
 	Number  uint64 // unlike that of any other since the replica was opened
 	Command string // as who decided called it
@@ -43,8 +43,8 @@ func (r *Replica) owe(key converge.Key) {
 	}
 }
 
-// Left tells at how many names the tree is not yet as was decided, and how many of those [Replica.Apply] did not come to the last time, for something else was done meanwhile. One is the path of one of
-// them, as far as that has one.
+// Left tells at how many names the tree is not yet as was decided, and how many of those [Replica.Apply] did not come to the last time, for something else was done
+// meanwhile. One is the path of one of them, as far as that has one.
 func (r *Replica) Left(d *Decision) (names, skipped int, one string, err error) {
 	if err := r.enter(); err != nil {
 		return 0, 0, "", err

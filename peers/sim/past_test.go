@@ -229,7 +229,8 @@ func (h *host) takeBack(author sharefs.PeerID) {
 	h.w.took += len(t.Changes)
 }
 
-// cut makes a cut that means nothing, or is a lie: too low, of far more than there is, of whoever signs it, of somebody else who is honest, of nobody who is known, or one that takes another one back.
+// cut makes a cut that means nothing, or is a lie: too low, of far more than there is, of whoever signs it, of somebody else who is honest, of nobody who is known, or
+// one that takes another one back.
 func (i *intruder) cut(w *world, rnd *rand.Rand, now sharefs.HLC) *record.Record {
 	self, key := i.self, i.key
 	if rnd.IntN(4) == 0 {

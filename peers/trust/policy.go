@@ -81,7 +81,8 @@ func (p Policy) with(id sharefs.PeerID, change func(*peer)) Policy {
 // empty reports whether nothing is said.
 func (e *peer) empty() bool { return e.ceiling == Manage && len(e.rules) == 0 && !e.former }
 
-// WithFormer returns a policy in which a key is one that nobody has any more, be it of a host that is gone or one that this host had before it came back from a backup, and nothing else is said about it.
+// WithFormer returns a policy in which a key is one that nobody has any more, be it of a host that is gone or one that this host had before it came back from a backup,
+// and nothing else is said about it.
 func (p Policy) WithFormer(id sharefs.PeerID) Policy {
 	return p.Forget(id).with(id, func(e *peer) { e.former = true })
 }

@@ -188,7 +188,8 @@ func settled(t *testing.T, all ...*site) {
 	t.Fatal("they do not come to an end")
 }
 
-// A lower cut that comes behind what was taken back for another one leaves nothing of what was put back then and is past it as well, whoever hears of it first; but for what somebody has decided since.
+// A lower cut that comes behind what was taken back for another one leaves nothing of what was put back then and is past it as well, whoever hears of it first; but for
+// what somebody has decided since.
 func TestALowerCutComesLater(t *testing.T) {
 	for what, c := range map[string]struct{ apart, writes, purges bool }{
 		"one hears of it first": {},
@@ -292,7 +293,8 @@ func TestWhatIsTakenBackOfAnotherStays(t *testing.T) {
 	}
 }
 
-// What came alone, in no batch, is past a cut wherever all is here that the cut allows, whatever time it says: but for what is as old as an incarnation before, of which not all need be here.
+// What came alone, in no batch, is past a cut wherever all is here that the cut allows, whatever time it says: but for what is as old as an incarnation before, of which
+// not all need be here.
 func TestAlonePastACut(t *testing.T) {
 	key := ed25519.NewKeyFromSeed(slices.Repeat([]byte{77}, ed25519.SeedSize))
 	var bad sharefs.PeerID
