@@ -107,6 +107,7 @@ func (t *travel) heed() (back map[sharefs.PeerID]replica.TakenBack, err error) {
 		if err != nil {
 			return back, err
 		}
+		t.tellAll()
 		made = append(made, d)
 		if took.Much {
 			much[id] = overrun{low, len(took.Changes)}
@@ -119,10 +120,6 @@ func (t *travel) heed() (back map[sharefs.PeerID]replica.TakenBack, err error) {
 	t.ends.mu.Lock()
 	t.ends.much = much
 	t.ends.mu.Unlock()
-	if len(made) == 0 {
-		return back, nil
-	}
-	t.tellAll()
 	var late error
 	for _, d := range made { // once all is decided: one that is late keeps no other one back
 		if err := t.await(r, d, false); late == nil {
