@@ -215,12 +215,25 @@ func explain(err error, addrs []string, elsewhere string) error {
 		if r.Reason == errUnknown.Error() {
 			return &sharefs.Error{Op: "connect", Kind: sharefs.KindPermission, Detail: "it answers, but does not know this host (any more): pair there as well"}
 		}
-		return &sharefs.Error{Op: "connect", Kind: sharefs.KindPermission, Detail: "it refuses: " + clean(r.Reason)}
+		return &sharefs.Error{Op: "connect", Kind: sharefs.KindPermission, Detail: "it refuses: " + said(r.Reason)}
 	}
 	if errors.Is(err, esp.ErrNoAnswer) || errors.Is(err, context.DeadlineExceeded) {
 		return &sharefs.Error{Op: "connect", Kind: sharefs.KindAgain, Detail: "no answer at " + at + " (it is off, out of reach, or a host with another key is there now)"}
 	}
 	return &sharefs.Error{Op: "connect", Kind: sharefs.KindAgain, Detail: "at " + at + ": " + reason(err, elsewhere)}
+}
+
+// said is a reason that the other host gave, as whoever sits here would say it: "this host" is there the one that wrote it.
+func said(reason string) string {
+	switch reason {
+	case errNotWelcome.Error():
+		return "this host is revoked there, until somebody there pairs with it again (sharefs pair)"
+	case errUnknown.Error():
+		return "this host is not paired there (any more): pair there as well"
+	case errOften.Error():
+		return "this host begins sessions more often than it need"
+	}
+	return clean(reason)
 }
 
 // ended says in words why a session with a peer is over, by its error.
@@ -232,7 +245,7 @@ func ended(err error) string {
 	}
 	says := ""
 	if why.Code != esp.CodeNone || why.Reason != "" {
-		says = ": " + clean(cmp.Or(why.Reason, why.Code.String()))
+		says = ": " + said(cmp.Or(why.Reason, why.Code.String()))
 	}
 	switch {
 	case why.Timeout():
@@ -258,7 +271,7 @@ func broken(err error, s *esp.Session) error {
 	case why.Timeout():
 		detail = "it answered, and then fell silent while the two greeted each other"
 	case why.Remote && why.Reason != "":
-		detail += ": the other side says " + clean(why.Reason)
+		detail += ": the other side says " + said(why.Reason)
 	}
 	return &sharefs.Error{Op: "connect", Kind: sharefs.KindAgain, Detail: detail + "; it is tried again"}
 }

@@ -252,12 +252,13 @@ func TestByHandWithoutAName(t *testing.T) {
 // How a session ended is told in words, none of which is the transport's.
 func TestHowASessionEnded(t *testing.T) {
 	for want, err := range map[string]error{
-		"it ended the connection: it was unmounted there, or does not let this host in any more": &esp.SessionError{Remote: true},
-		"it ended the connection: he does not want":                                              &esp.SessionError{Code: esp.CodeRefused, Remote: true, Reason: "he does not want"},
-		"it ended the connection: limit reached":                                                 &esp.SessionError{Code: esp.CodeLimit, Remote: true},
-		"the connection ended: protocol violation":                                               fmt.Errorf("read: %w", &esp.SessionError{Code: esp.CodeProtocol}),
-		"the connection ended: nothing was heard of it any more":                                 &esp.SessionError{Code: esp.CodeTimeout},
-		"the connection ended":                                                                   &esp.SessionError{},
+		"it ended the connection: it was unmounted there, or does not let this host in any more":                       &esp.SessionError{Remote: true},
+		"it ended the connection: he does not want":                                                                    &esp.SessionError{Code: esp.CodeRefused, Remote: true, Reason: "he does not want"},
+		"it ended the connection: this host is revoked there, until somebody there pairs with it again (sharefs pair)": &esp.SessionError{Code: esp.CodeRefused, Remote: true, Reason: errNotWelcome.Error()},
+		"it ended the connection: limit reached":                                                                       &esp.SessionError{Code: esp.CodeLimit, Remote: true},
+		"the connection ended: protocol violation":                                                                     fmt.Errorf("read: %w", &esp.SessionError{Code: esp.CodeProtocol}),
+		"the connection ended: nothing was heard of it any more":                                                       &esp.SessionError{Code: esp.CodeTimeout},
+		"the connection ended": &esp.SessionError{},
 	} {
 		if got := ended(err); got != want {
 			t.Errorf("%v: %s, not %s", err, got, want)
@@ -369,7 +370,9 @@ func TestRevokedForgottenAndBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.Sync()
-	wait(t, "the end of the session", func() bool { return !a.Peers()[0].Connected && strings.Contains(b.Peers()[0].Error, "does not want") })
+	wait(t, "the end of the session", func() bool {
+		return !a.Peers()[0].Connected && strings.Contains(b.Peers()[0].Error, "this host is revoked there, until ")
+	})
 	if _, err := a.cfg.Book.Grant("bert", trust.Paired, trust.Pattern{}); err != nil {
 		t.Fatal(err)
 	}
