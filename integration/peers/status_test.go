@@ -27,12 +27,19 @@ func TestStatusForPrograms(t *testing.T) {
 		})
 	}
 	same("while files travel", func(p *report.Peer) bool {
-		return p.Name == "anna" && p.ID == a.id() && p.Level == "write" && p.Connected && p.Why == "" && p.Files != nil && p.Files.Sends && p.Files.Receives && p.Files.Lacks == 0
+		return p.Name == "anna" && p.ID == a.id() && p.Level == "write" && p.Connected && p.Why == "" && p.Files != nil && p.Files.Sends && p.Files.Takes && p.Files.Receives && p.Files.Lacks == 0
 	})
 	a.must("grant", "bert", "paired")
 	same("when one may not read any more", func(p *report.Peer) bool {
 		return p.Connected && p.Files != nil && !p.Files.Receives && strings.Contains(p.Why, "it has not granted this host read")
 	})
+	b.write("later", "which anna does not take")
+	same("of what she does not take", func(p *report.Peer) bool {
+		return p.Files != nil && p.Files.Lacks > 0 && !p.Files.Takes && p.Why == "it has not granted this host read"
+	})
+	if out := b.must("peers"); !strings.Contains(out, "it takes no files from here, and none come from it: it has not granted this host read") || strings.Contains(out, "lacks") {
+		t.Error(out)
+	}
 	a.Unmount()
 	same("of one that is gone", func(p *report.Peer) bool { return !p.Connected && !p.Seen.IsZero() && p.Why == p.Error && p.Why != "" })
 }

@@ -204,7 +204,7 @@ func (t *travel) files(now *present, policy trust.Policy, id sharefs.PeerID) *re
 		if s.Peer != id {
 			continue
 		}
-		f.Sends, f.Receives, f.Refused = s.Sends, s.Receives, s.Refused
+		f.Sends, f.Takes, f.Receives, f.Refused = s.Sends, s.Takes, s.Receives, s.Refused
 		f.Waiting = s.Taken < s.Known
 		if f.Sends {
 			f.Lacks = t.log.Behind(id, s.Acked, report.MostLacks)

@@ -189,7 +189,7 @@ func rank(p *report.Peer) int {
 		return 3
 	case f != nil && (f.Error != "" || f.Held > 0), p.Connected && p.Error != "":
 		return 0
-	case f != nil && p.Connected && (f.Lacks > 0 || f.Waiting || f.Coming > 0):
+	case f != nil && p.Connected && (f.Lacks > 0 && !f.Unknown() || f.Waiting || f.Coming > 0):
 		return 1
 	case f != nil && (!p.Connected || p.Silent):
 		return 2
@@ -217,7 +217,10 @@ func lacking(p *report.Peer) (theirs, ours string) {
 		return "?", "?"
 	}
 	theirs, ours = "-", "-"
-	if f.Sends {
+	switch {
+	case f.Unknown():
+		theirs = "?"
+	case f.Sends:
 		if theirs = "nothing"; f.Lacks > 0 {
 			theirs = term.Count(uint64(f.Lacks))
 		}
@@ -277,6 +280,7 @@ func Why(p *report.Peer) string {
 	if f.Rate > 0 {
 		moving += ", " + term.Size(uint64(f.Rate)) + "/s"
 	}
-	add(f.Error == "" && (f.Lacks > 0 || f.Waiting || f.Coming > 0), moving)
+	add(f.Error == "" && f.Sends && !f.Takes && f.Receives, "it takes no files from here at present")
+	add(f.Error == "" && (f.Lacks > 0 && f.Takes || f.Waiting || f.Coming > 0), moving)
 	return strings.Join(parts, "; ")
 }

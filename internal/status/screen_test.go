@@ -34,7 +34,7 @@ func TestTheScreenWithOnePeer(t *testing.T) {
 	s.Peers = &Peers{Known: 1, Connected: 1, Sync: &report.Sync{On: true, Changes: 5021}}
 	s.Capture.QueueNow, s.Capture.QueueBytes = 2, 2048
 	s.Tier = &Tier{URL: "s3://h/b", BacklogFiles: 1, BacklogBytes: 1024, BehindSince: noon.Add(-time.Minute)}
-	peers := []report.Peer{{Name: "bert", Level: "write", Connected: true, Since: noon.Add(-72 * time.Minute), Files: &report.Files{Sends: true, Receives: true}}}
+	peers := []report.Peer{{Name: "bert", Level: "write", Connected: true, Since: noon.Add(-72 * time.Minute), Files: &report.Files{Sends: true, Takes: true, Receives: true}}}
 	const want = `Versions     1,234 captured since mount, 2 waiting now (2.0 KiB)
              every moment is kept
 Bucket       lacks 1 file, 1.0 KiB, for 1 min; s3://h/b
@@ -58,13 +58,13 @@ func TestTheScreenWithTenPeers(t *testing.T) {
 	s.Peers = &Peers{Known: 10, Connected: 7, Sync: &report.Sync{On: true, Changes: 120_000, Contents: 12, Bytes: 5 << 30, Names: 12, Conflicts: 2, Held: 140}}
 	up := noon.Add(-26 * time.Hour)
 	sharing := func(f report.Files) *report.Files {
-		f.Sends, f.Receives = true, true
+		f.Sends, f.Takes, f.Receives = true, true, true
 		return &f
 	}
 	peers := []report.Peer{
 		{Name: "all-is-well", Level: "write", Connected: true, Since: up, Files: sharing(report.Files{})},
 		{Name: "away", Level: "write", Seen: noon.Add(-49 * time.Hour), Error: "no answer from 192.0.2.7:41300", Files: &report.Files{}},
-		{Name: "behind", Level: "read", Connected: true, Since: up, Files: &report.Files{Sends: true, Lacks: 4711, Rate: 3 << 20}},
+		{Name: "behind", Level: "read", Connected: true, Since: up, Files: &report.Files{Sends: true, Takes: true, Lacks: 4711, Rate: 3 << 20}},
 		{Name: "comes", Level: "manage", Connected: true, Since: up, Files: sharing(report.Files{Waiting: true})},
 		{Name: "disk-is-full-there", Level: "write", Connected: true, Since: up, Files: sharing(report.Files{Lacks: report.MostLacks, Error: "nothing is taken of it until 2026-11-22 12:01:00: it sent another chunk than it was asked for"})},
 		{Name: "eager", Level: "write", Connected: true, Since: up, Files: sharing(report.Files{Held: 140})},
@@ -133,8 +133,8 @@ func TestTheScreenIsClean(t *testing.T) {
 
 // A peer that others have revoked comes first, with what can be done here.
 func TestTheScreenTellsOfRevocations(t *testing.T) {
-	peers := []report.Peer{{Name: "anna", Level: "write", Connected: true, Since: noon, Files: &report.Files{Sends: true, Receives: true}},
-		{Name: "bert", Level: "write", Connected: true, Since: noon, Files: &report.Files{Sends: true, Receives: true}, Cuts: []report.Cut{{By: "anna", At: noon}}}}
+	peers := []report.Peer{{Name: "anna", Level: "write", Connected: true, Since: noon, Files: &report.Files{Sends: true, Takes: true, Receives: true}},
+		{Name: "bert", Level: "write", Connected: true, Since: noon, Files: &report.Files{Sends: true, Takes: true, Receives: true}, Cuts: []report.Cut{{By: "anna", At: noon}}}}
 	lines := peerTable(peers, noon, 0)
 	if len(lines) != 3 || !strings.Contains(lines[1], "bert") || !strings.HasSuffix(lines[1], "anna revoked it: sharefs revoke bert does it here") {
 		t.Errorf("%q", lines)
@@ -142,5 +142,33 @@ func TestTheScreenTellsOfRevocations(t *testing.T) {
 	peers[1].Level = "blocked"
 	if lines = peerTable(peers, noon, 0); !strings.HasSuffix(lines[2], "revoked") {
 		t.Errorf("%q", lines)
+	}
+}
+
+// Of a peer that takes nothing of here it is not said what it lacks, which it may have by others, nor that anything is on its way.
+func TestTheScreenOfWhoTakesNothing(t *testing.T) {
+	for _, c := range []struct {
+		files report.Files
+		row   string
+		text  string
+	}{
+		{report.Files{Sends: true, Trusted: true, Lacks: 104}, "bert write 1 min ? - it has not granted this host read",
+			"it takes no files from here, and none come from it: it has not granted this host read"},
+		{report.Files{Sends: true, Lacks: 104}, "bert write 1 min ? - none are taken of it: its level is below write",
+			"it takes no files from here, and none are taken of it: its level here is below write"},
+		{report.Files{Sends: true, Receives: true, Trusted: true, Lacks: 104}, "bert write 1 min 104 nothing it takes no files from here at present",
+			"it takes no files from here at present; it lacks 104 changes of here"},
+		{report.Files{Sends: true, Takes: true, Trusted: true, Lacks: 104}, "bert write 1 min 104 - it has not granted this host read; on its way",
+			"it is sent files, and none come from it: it has not granted this host read; it lacks 104 changes of here"},
+	} {
+		s := mounted()
+		s.Peers = &Peers{Known: 1, Connected: 1}
+		got := s.Screen([]report.Peer{{Name: "bert", Level: "write", Connected: true, Since: noon.Add(-time.Minute), Files: &c.files}}, noon, 0)
+		if !strings.Contains(strings.Join(strings.Fields(got), " "), "WHY "+c.row+" Problems") {
+			t.Errorf("%+v:\n%s", c.files, got)
+		}
+		if text := c.files.Text(); text != c.text {
+			t.Errorf("%+v: %s", c.files, text)
+		}
 	}
 }

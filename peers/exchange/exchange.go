@@ -336,6 +336,7 @@ type Status struct {
 	Peer     sharefs.PeerID
 	Since    time.Time
 	Sends    bool // it is offered the log of this host
+	Takes    bool // it asked for that
 	Receives bool // its log is taken here
 
 	Last, Sent, Acked uint64 // numbers of arrival in the log of this host: the last one, sent, on the peer's disk

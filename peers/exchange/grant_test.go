@@ -42,6 +42,7 @@ func TestLevels(t *testing.T) {
 			wait(t, "the streams open", func() bool { return a.greets(b) && b.greets(a) })
 			wait(t, "what is granted is offered", func() bool { return a.with(b).Sends == (r.Out == trust.OutPlain) && b.with(a).Sends })
 			wait(t, "what counts is taken", func() bool { return a.with(b).Receives == r.Relay && b.with(a).Receives == (r.Out == trust.OutPlain) })
+			wait(t, "the other side knows", func() bool { return a.with(b).Takes == (r.Out == trust.OutPlain) && b.with(a).Takes == r.Relay })
 			if r.In >= trust.InQuarantine {
 				wait(t, "keys there", func() bool { return a.ringOf(b) == "b's keys" })
 			} else if got := a.ringOf(b); got != "" {

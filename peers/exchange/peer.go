@@ -415,7 +415,7 @@ func (p *peer) status() Status {
 	blamed := p.x.blamed(p.id)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	st.Sends, st.Receives, st.Sent, st.Acked, st.Taken, st.Error = p.offered, p.began, p.at, p.acked, p.taken, p.err
+	st.Sends, st.Takes, st.Receives, st.Sent, st.Acked, st.Taken, st.Error = p.offered, p.sending, p.began, p.at, p.acked, p.taken, p.err
 	st.Refused = p.refused
 	if p.acked == p.told {
 		st.Acked = p.at

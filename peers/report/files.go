@@ -11,7 +11,8 @@ import (
 
 // Files tells how files travel between this host and a peer. A change is a record: of a name, a content or an attribute.
 type Files struct {
-	Sends    bool      `json:"sends"`             // the peer is sent what changes here
+	Sends    bool      `json:"sends"`             // the peer is sent what changes here, as soon as it asks for that
+	Takes    bool      `json:"takes"`             // it asked for that
 	Receives bool      `json:"receives"`          // what it has is taken here
 	Lacks    int       `json:"lacks"`             // changes of here that the peer does not have yet; no more than MostLacks are counted
 	Waiting  bool      `json:"waiting"`           // changes that the peer has have not come yet
@@ -96,6 +97,9 @@ type Side struct {
 	Base uint64 `json:"base,omitempty"`
 }
 
+// Unknown reports whether nothing is known of what the peer lacks, for it takes nothing from this host: it may have all of it by others.
+func (f *Files) Unknown() bool { return f.Sends && !f.Takes && !f.Receives }
+
 // Text tells of it in one line for people. While the peer is not connected nothing is known of what it lacks.
 func (f *Files) Text() string {
 	var parts []string
@@ -105,6 +109,10 @@ func (f *Files) Text() string {
 		add("no files travel at present: it has granted this host nothing (sharefs grant, there)")
 	case !f.Sends && !f.Receives:
 		add("no files travel between the two at present")
+	case f.Unknown() && !f.Trusted:
+		add("it takes no files from here, and none are taken of it: its level here is below write")
+	case f.Unknown():
+		add("it takes no files from here, and none come from it: it has not granted this host read")
 	case !f.Receives && !f.Trusted:
 		add("it is sent files, and none are taken of it: its level here is below write")
 	case !f.Receives:
@@ -112,7 +120,10 @@ func (f *Files) Text() string {
 	case !f.Sends:
 		add("files are taken of it, and it is sent none")
 	}
-	if f.Sends && f.Lacks > 0 {
+	if f.Sends && !f.Takes && f.Receives {
+		add("it takes no files from here at present")
+	}
+	if f.Sends && f.Lacks > 0 && !f.Unknown() {
 		add("it lacks %s of here", lacks(f.Lacks))
 	}
 	if f.Receives && f.Waiting {
