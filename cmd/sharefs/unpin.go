@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -25,7 +27,7 @@ wants their room, or sharefs free is asked for.`,
 				return noneDone(err, args, "unpinned")
 			}
 			had := false
-			if err := inTurn(args, "unpinned", func(path string) error {
+			if err := inTurn(u.order(args), "unpinned", func(path string) error {
 				ok, err := client.Unpin(path)
 				had = had || ok
 				return err
@@ -72,6 +74,32 @@ func lookUnpin(args []string) (u unpinning, err error) {
 		return err
 	})
 	return u, err
+}
+
+// order puts paths of which something lacks before the others: a pinned file that is here gives way, once it is pinned no more, to one that is pinned still and waits for room.
+func (u *unpinning) order(paths []string) []string {
+	whole := func(top string) bool {
+		return !slices.ContainsFunc(u.files, func(h client.Presence) bool {
+			return h.State != client.HereFull && isWithin(top, h.Path)
+		})
+	}
+	first, then := []string{}, []string{}
+	for _, path := range paths {
+		if whole(path) {
+			then = append(then, path)
+		} else {
+			first = append(first, path)
+		}
+	}
+	return append(first, then...)
+}
+
+// isWithin reports whether a path is another one, or below it, by their names.
+func isWithin(top, path string) bool {
+	a, err := filepath.Abs(top)
+	b, err2 := filepath.Abs(path)
+	rel, err3 := filepath.Rel(a, b)
+	return errors.Join(err, err2, err3) == nil && filepath.IsLocal(rel)
 }
 
 // after tells which files are pinned no more and which are, and the first of those that are by something above the paths, or by another name.
