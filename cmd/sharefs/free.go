@@ -49,16 +49,16 @@ What packs hold of a file for history takes room until garbage is collected: by
 				if err := a.writeJSON(done); err != nil {
 					return err
 				}
-			} else if done.Files > 0 || first == nil {
-				if err := a.printf("Freed %s, %s.\n", term.Of(uint64(done.Files), "file"), term.Size(done.Bytes)); err != nil {
+			} else if done.Files == 0 && first == nil {
+				return a.printf("Nothing was freed: there is no content of it here.\n")
+			} else if done.Files > 0 {
+				if err := a.printf("Freed %s, %s.\n", term.Of(uint64(done.Files), "file"), sizesAt(args[0])(done.Bytes)); err != nil {
 					return err
 				}
-				if done.Files > 0 {
-					if err := a.printf("What packs hold of that, for history, goes when garbage is collected: sharefs gc.\n"); err != nil {
-						return err
-					}
+				if err := a.printf("What packs hold of that, for history, goes when garbage is collected: sharefs gc.\n"); err != nil {
+					return err
 				}
-				if done.Files > 0 && alone(args[0]) {
+				if alone(args[0]) {
 					if err := a.printf("No other host is connected: what was freed cannot be read until one is that has it.\n"); err != nil {
 						return err
 					}

@@ -46,7 +46,7 @@ nothing, which is found when it is read. du shows the same bytes.`,
 			case a.json && (len(list) > 0 || len(bad) == 0):
 				err = a.writeJSON(list)
 			case len(list) > 0:
-				err = a.listHere(list)
+				err = a.listHere(list, sizesAt(list[0].Path))
 			}
 			if err != nil || len(bad) == 0 {
 				return err
@@ -62,7 +62,7 @@ nothing, which is found when it is read. du shows the same bytes.`,
 }
 
 // listHere writes how much of some files is here.
-func (a *app) listHere(list []client.Presence) error {
+func (a *app) listHere(list []client.Presence, show func(uint64) string) error {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, h := range list {
@@ -70,7 +70,7 @@ func (a *app) listHere(list []client.Presence) error {
 		if h.Pinned {
 			pinned = "pinned"
 		}
-		here, size := term.Size(min(h.Here, h.Size)), term.Size(h.Size)
+		here, size := show(min(h.Here, h.Size)), show(h.Size)
 		if h.State == client.HerePartial && here == size {
 			here = "nearly all"
 		}

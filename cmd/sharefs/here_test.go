@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"sharefs/internal/client"
+	"sharefs/internal/term"
 )
 
 // Of a file that is not all here it is never said that it is, however sizes are rounded and whatever its blocks take.
@@ -18,7 +19,7 @@ func TestHowMuchIsHere(t *testing.T) {
 		{Path: "c", Size: 200 * kib, Here: 40 * kib, State: client.HerePartial},
 		{Path: "d", Size: 200 * kib, Here: 204 * kib, State: client.HereFull},
 		{Path: "e", Size: 200 * kib, State: client.HereAbsent},
-	}); err != nil {
+	}, term.Size); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
@@ -43,7 +44,7 @@ func TestNamesCanBePasted(t *testing.T) {
 	for name, want := range names {
 		var out strings.Builder
 		a := &app{out: &out}
-		if err := a.listHere([]client.Presence{{Path: name, Size: 2, Here: 2, State: client.HereFull}}); err != nil {
+		if err := a.listHere([]client.Presence{{Path: name, Size: 2, Here: 2, State: client.HereFull}}, term.Size); err != nil {
 			t.Fatal(err)
 		}
 		if err := a.listStay([]stay{{Path: name, Why: "one reason"}}); err != nil {

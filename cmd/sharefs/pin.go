@@ -60,7 +60,7 @@ with which files come that fit, each as a whole, until none does.`,
 			} else if err == nil && len(list) == 0 {
 				err = a.printf("Pinned; no file is in it yet, and what comes into it comes here by itself.\n")
 			} else if err == nil {
-				err = a.printf("Pinned %s; %s came.\n", term.Of(uint64(done.Files), "file"), term.Size(done.Bytes))
+				err = a.printf("Pinned %s; %s came.\n", term.Of(uint64(done.Files), "file"), sizesAt(args[0])(done.Bytes))
 			}
 			if err == nil && lost.n > 0 {
 				err = fmt.Errorf("pinned, and not all here yet: %s to come by itself as soon as a host that has it is connected, and there is room (sharefs status); the first: %w", term.Of(uint64(lost.n), "file"), lost.first)
@@ -151,6 +151,16 @@ func fits(paths []string, list []client.Presence) error {
 	return &sharefs.Error{Op: "pin", Path: someOf(paths), Kind: sharefs.KindNoSpace, Detail: fmt.Sprintf(
 		"%s %s, and the budget of %s has room for %s beside %s that are pinned and %s of history: raise [space] budget in share.toml and mount again, unpin something, keep less history (sharefs retain --quota SIZE), or pin --beyond, with which those of its files come that fit, each as a whole",
 		who, has, r.In(r.Budget), room, r.In(r.Pinned), r.In(r.Packs))}
+}
+
+// sizesAt is how sizes are shown of what is in the mount of a path: in the units of its budget, as sharefs status does.
+func sizesAt(path string) func(uint64) string {
+	if m, err := client.MountOf(path); err == nil {
+		if s, err := m.Status(); err == nil && s.Room != nil {
+			return s.Room.In
+		}
+	}
+	return term.Size
 }
 
 // apart shows two sizes as show does, to the byte where they would look the same though they are not.
