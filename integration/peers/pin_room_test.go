@@ -84,3 +84,17 @@ func TestUnpinnedTogetherNothingMoves(t *testing.T) {
 		}
 	}
 }
+
+// Sizes of what is here are in the units in which the budget was given, in all commands.
+func TestSizesInTheUnitsOfTheBudget(t *testing.T) {
+	a, b := spacious(t, "20MB", true)
+	a.do(os.WriteFile(a.Path("first"), random(1, 9_000_000), 0o644))
+	b.named("first", 9_000_000)
+	for _, c := range []struct{ verb, want string }{
+		{"pin", "Pinned 1 file; 9.0 MB came.\n"}, {"here", "full  9.0 MB of 9.0 MB  pinned  first\n"}, {"unpin", "Unpinned 1 file.\n"}, {"free", "Freed 1 file, 9.0 MB.\n"},
+	} {
+		if out := b.must(c.verb, "first"); !strings.HasPrefix(out, c.want) {
+			t.Errorf("%s: %s", c.verb, out)
+		}
+	}
+}

@@ -52,6 +52,9 @@ func TestFreeTellsOfPromises(t *testing.T) {
 		!strings.HasPrefix(out, "Freed 1 file, ") || !strings.Contains(out, "goes when garbage is collected: sharefs gc.\n") || b.here("other").State != where.HereAbsent {
 		t.Errorf("%s", out)
 	}
+	if out := b.must("free", "other"); out != "Nothing was freed: there is no content of it here.\n" {
+		t.Error(out)
+	}
 }
 
 // Who frees waits a moment for what is being closed: close(2) returns before a mount hears of it.
