@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"sharefs/integration/mounttest"
 	where "sharefs/internal/client"
@@ -54,35 +53,6 @@ func TestPinBeyondTheBudgetSaysWhatLacks(t *testing.T) {
 	}
 	b.rationed("64MiB", "")
 	b.comes("huge", true)
-}
-
-// Paths that are unpinned together make no room for each other: what is here stays, and what waited for room does not come.
-func TestUnpinnedTogetherNothingMoves(t *testing.T) {
-	const size = 9 << 20
-	a, b := spacious(t, "16MiB", true)
-	a.do(os.WriteFile(a.Path("first"), random(1, size), 0o644))
-	a.do(os.WriteFile(a.Path("second"), random(2, size), 0o644))
-	b.named("first", size)
-	b.named("second", size)
-	b.must("pin", "first")
-	if _, err := b.tool("pin", "--beyond", "second"); err == nil {
-		t.Fatal("the budget has room for both")
-	}
-	for range 5 {
-		if out := b.must("unpin", "first", "second"); out != "Unpinned 2 files.\n" {
-			t.Error(out)
-		}
-		for range 10 { // in which the second one would come
-			if one, two := b.here("first"), b.here("second"); one.State != where.HereFull || two.State == where.HereFull {
-				t.Fatalf("%+v, %+v", one, two)
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-		b.must("pin", "first")
-		if _, err := b.tool("pin", "--beyond", "second"); err == nil {
-			t.Fatal("the budget has room for both")
-		}
-	}
 }
 
 // Sizes of what is here are in the units in which the budget was given, in all commands.
