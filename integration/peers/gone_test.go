@@ -91,6 +91,14 @@ func TestWhoJoinsAfterAHostHasLeft(t *testing.T) {
 	if p := c.peer("bert"); p.Level != "paired" || p.Lost {
 		t.Errorf("%+v", p)
 	}
+
+	// What a revoked one signed since is not had count by the way.
+	c.must("revoke", "bert")
+	b.Unmount()
+	mounttest.WaitFor(t, "bert to be away", func() bool { return !c.peer("bert").Connected })
+	if _, err := c.tool("peers", "gone", "bert"); err == nil || !strings.Contains(err.Error(), "it was revoked here") || c.peer("bert").Level != "blocked" {
+		t.Errorf("%v, %+v", err, c.peer("bert"))
+	}
 }
 
 // address is one at which a host listens.

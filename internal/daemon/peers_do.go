@@ -9,6 +9,7 @@ import (
 	"sharefs/peers/book"
 	"sharefs/peers/pair"
 	"sharefs/peers/report"
+	"sharefs/peers/trust"
 )
 
 // doPeers does one command about peers.
@@ -105,6 +106,9 @@ func (d *Daemon) gone(text, name string) error {
 	if known, ok := d.peers.book.Peer(id); ok {
 		if _, connected := d.peers.hub.Connected(id); connected {
 			return refuse("it is connected, so it is not gone: sharefs revoke " + known.Name + " shuts it out")
+		}
+		if policy := d.peers.book.Policy(); policy.Most(id) == trust.Blocked && !policy.Former(id) && !known.Lost {
+			return refuse("it was revoked here, and whoever has its key may have signed more since: sharefs grant " + known.Name + " write has all of it count nevertheless")
 		}
 	}
 	_, err = d.peers.book.Gone(id, name, time.Now())
