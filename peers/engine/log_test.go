@@ -29,9 +29,9 @@ func (r *rows) Get(space uint8, key []byte) ([]byte, bool, error) {
 	return v, ok, nil
 }
 
-func (r *rows) Scan(space uint8, from, _ []byte, fn func(key, value []byte) bool) error {
+func (r *rows) Scan(space uint8, from, to []byte, fn func(key, value []byte) bool) error {
 	for _, k := range slices.Sorted(maps.Keys(r[space])) {
-		if k >= string(from) && !fn([]byte(k), r[space][k]) {
+		if to != nil && k >= string(to) || k >= string(from) && !fn([]byte(k), r[space][k]) {
 			break
 		}
 	}
