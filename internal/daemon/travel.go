@@ -113,7 +113,7 @@ func (t *travel) begin() error {
 		Self: d.store.Keys.Peer(), Policy: d.peers.book.Policy, Most: d.peers.book.Records, Took: t.wake, Passed: t.askWho, Anew: t.anew, Stop: t.takesNothing,
 	}
 	t.ex = exchange.New(exchange.Config{
-		Self: d.store.Keys.Peer(), Policy: d.peers.book.Policy, Log: t.log, Chunks: chunks{t}, Rings: &rings{tree: d.tree, book: d.peers.book}, Pace: d.peers.pace, Logger: log,
+		Self: d.store.Keys.Peer(), Policy: d.peers.book.Policy, Log: t.log, Chunks: &chunks{t: t}, Rings: &rings{tree: d.tree, book: d.peers.book}, Pace: d.peers.pace, Logger: log,
 		Changed: func(sharefs.PeerID) { t.retry() },
 		Here:    func(_ sharefs.PeerID, versions []record.ID) { t.retry(versions...) },
 		Keep:    d.space.promise,

@@ -9,23 +9,46 @@ import (
 )
 
 // chunks is the content of this host as peers ask for it, who may have the version.
-type chunks struct{ t *travel }
+type chunks struct {
+	t *travel
+
+	// Of whom a chunk was found last, for the next one is of the same as a rule, and the replica may be at work for long.
+	mu   sync.Mutex // guards both
+	file sharefs.FileID
+	ino  sharefs.Ino
+}
 
 // Chunk reads out of packs, or out of the file itself, which alone has what was fetched here.
-func (c chunks) Chunk(v *record.Record, id sharefs.ChunkID, dst []byte) ([]byte, error) {
+func (c *chunks) Chunk(v *record.Record, id sharefs.ChunkID, dst []byte) ([]byte, error) {
 	data, err := c.t.d.tree.Chunk(id, dst)
 	if !errors.Is(err, sharefs.KindNotExist) {
 		return data, err
 	}
-	if r := c.t.records(); r != nil {
-		if ino := r.Held(v.Body.(*record.Version)); ino != 0 {
-			return c.t.d.tree.ChunkOf(ino, id)
-		}
+	version := v.Body.(*record.Version)
+	c.mu.Lock()
+	file, ino := c.file, c.ino
+	c.mu.Unlock()
+	if file == version.File {
+		if data, err := c.t.d.tree.ChunkOf(ino, id); err == nil {
+			return data, nil
+		} // else it may be another file by now
 	}
-	return nil, err
+	r := c.t.records()
+	if r == nil {
+		return nil, err
+	}
+	if ino = r.Held(version); ino == 0 {
+		return nil, err
+	}
+	if data, err = c.t.d.tree.ChunkOf(ino, id); err == nil {
+		c.mu.Lock()
+		c.file, c.ino = version.File, ino
+		c.mu.Unlock()
+	}
+	return data, err
 }
 
-func (c chunks) Check(v *record.Record, id sharefs.ChunkID, data []byte) error {
+func (c *chunks) Check(v *record.Record, id sharefs.ChunkID, data []byte) error {
 	return c.t.d.tree.CheckChunk(v.Body.(*record.Version).Key, id, data)
 }
 
@@ -42,10 +65,7 @@ func (f *fills) filled(ino sharefs.Ino) {
 	f.mu.Lock()
 	f.inos = append(f.inos, ino)
 	f.mu.Unlock()
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
+	poke(f.wake)
 }
 
 // followFills tells peers of files that became full for which they had asked in vain.
