@@ -15,7 +15,7 @@ type Cut struct {
 func (p *Peer) Revocations() (lines []string) {
 	for _, c := range p.Cuts {
 		line := fmt.Sprintf("%s revoked %s on %s", c.By, p.Name, c.At.Local().Format("2006-01-02 15:04"))
-		if p.Level != "blocked" {
+		if p.Level != "blocked" && p.Level != Former { // what this host did itself with a key of before is its own: who replaces it there revokes that
 			line += ": sharefs revoke " + p.Name + " does it here"
 		}
 		lines = append(lines, line)

@@ -21,6 +21,10 @@ func TestRevocations(t *testing.T) {
 	if got := p.Revocations(); len(got) != 2 || got[0] != "anna revoked bert on 2026-11-23 18:40" {
 		t.Error(got)
 	}
+	p.Level = Former
+	if got := p.Revocations(); len(got) != 2 || got[0] != "anna revoked bert on 2026-11-23 18:40" {
+		t.Error(got)
+	}
 	p.Cuts = nil
 	if got := p.Revocations(); got != nil {
 		t.Error(got)
