@@ -1,6 +1,7 @@
 package versions
 
 import (
+	"cmp"
 	"errors"
 
 	"sharefs"
@@ -57,4 +58,40 @@ func (t *Tree) Continues(ino, other sharefs.Ino) (bool, error) {
 		return false, nil
 	}
 	return err == nil && s.ino == other, err
+}
+
+// Bore tells of a name in a directory since when what bears it does, or nothing does any more, and what bore it before that (inode 0: nothing that is known). The time is the
+// beginning of that instant. What retention forgot is not known; of a name that nothing ever bore all is zero.
+func (t *Tree) Bore(dir sharefs.Ino, name string) (since sharefs.HLC, before sharefs.Dentry, err error) {
+	found, err := t.NameEver(dir, name)
+	if err != nil {
+		if errors.Is(err, sharefs.KindNotExist) {
+			err = nil
+		}
+		return 0, before, err
+	}
+	now := found.Ino
+	if found.Gone != 0 {
+		now = 0
+	}
+	same := true
+	var bad error
+	err = t.db.Past(spaceDentry, dentryKey(dir, found.Cookie), func(rev kv.Revision) bool {
+		var d dent
+		if !rev.Deleted {
+			if d, bad = decodeDent(dentryKey(dir, found.Cookie), rev.Value); bad != nil {
+				return false
+			}
+		}
+		if d.name != name {
+			d = dent{}
+		}
+		if same = same && d.ino == now; same {
+			since = rev.Stamp
+		} else if d.ino != 0 {
+			before = d.dentry()
+		}
+		return before.Ino == 0
+	})
+	return since, before, failed("read the past of a name", cmp.Or(err, bad))
 }

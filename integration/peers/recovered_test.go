@@ -54,6 +54,13 @@ func (h *host) meets(peer *host) {
 	peer.must("grant", h.name, "write")
 }
 
+// saves has another file take the place of one, as most programs save.
+func (h *host) saves(name, content string) {
+	h.t.Helper()
+	h.write(name+".tmp", content)
+	h.do(os.Rename(h.Path(name+".tmp"), h.Path(name)))
+}
+
 // A host comes back from what a peer keeps of it, as of a while ago. What it did after that others have: it has it again, by itself, as soon as it is paired with one of them; what was
 // removed stays removed; and nobody leaves anything out.
 func TestARecoveredHostHasWhatItWroteLast(t *testing.T) {
@@ -100,6 +107,53 @@ func TestARecoveredHostHasWhatItWroteLast(t *testing.T) {
 	})
 	for _, h := range []*host{back, b} {
 		mounttest.WaitFor(t, "no conflict on "+h.name, func() bool { return len(h.conflicts()) == 0 })
+		if out := h.must("status") + h.must("peers"); strings.Contains(out, "left out") || !strings.Contains(out, "Problems     none") {
+			t.Errorf("%s leaves something out:\n%s", h.name, out)
+		}
+	}
+}
+
+// What a host did last while its peers were away, and what its backup has, is so everywhere after it was lost: nobody knows of it but the backup, and what peers have of the same files is older.
+func TestARecoveredHostKeepsWhatItDidAlone(t *testing.T) {
+	hs := hosts(t, "", "anna", "bert", "carl", "nova")
+	a, b, k, nova := hs[0], hs[1], hs[2], hs[3]
+	pairByLink(t, a, b)
+	a.must("grant", "bert", "write")
+	b.must("grant", "anna", "write")
+	a.do(os.Mkdir(a.Path("dir"), 0o755))
+	for _, name := range []string{"kept", "removed", "renamed", "changed", "saved", "dir/file", "by bert", "also by bert"} {
+		a.write(name, "first "+name)
+	}
+	alike(t, "the beginning", hs[:2], func(tree map[string]string) bool { return len(tree) == 9 })
+	a.saves("saved", "second saved")
+	alike(t, "a file that both have of another inode", hs[:2], func(tree map[string]string) bool { return has(tree, "saved", "second saved") })
+	a.keptBy(k)
+	b.Settled()
+	b.Unmount()
+	a.write("changed", "second changed")
+	a.write("saved", "third saved")
+	a.saves("changed", "third changed")
+	a.do(os.Remove(a.Path("removed")))
+	a.do(os.Rename(a.Path("renamed"), a.Path("new name")))
+	a.do(os.Rename(a.Path("dir"), a.Path("other dir")))
+	a.do(os.Rename(a.Path("also by bert"), a.Path("by anna")))
+	a.write("late", "first late")
+	a.backedUp(k)
+	sheet := a.sheet()
+	a.Kill()
+	b.Mount.Mount()
+	b.write("by bert", "second by bert")
+	b.do(os.Rename(b.Path("also by bert"), b.Path("later by bert")))
+	back, _ := a.recovered(nova, sheet, true)
+	back.meets(b)
+	alike(t, "all of it", []*host{back, b}, func(tree map[string]string) bool {
+		return len(tree) == 9 && has(tree, "kept", "first kept") && has(tree, "changed", "third changed") && has(tree, "saved", "third saved") && has(tree, "new name", "first renamed") &&
+			has(tree, "other dir/file", "first dir/file") && has(tree, "by bert", "second by bert") && has(tree, "later by bert", "first also by bert") && has(tree, "late", "first late")
+	})
+	for _, h := range []*host{back, b} {
+		if list := h.conflicts(); len(list) > 0 {
+			t.Errorf("%s has conflicts: %v", h.name, list)
+		}
 		if out := h.must("status") + h.must("peers"); strings.Contains(out, "left out") || !strings.Contains(out, "Problems     none") {
 			t.Errorf("%s leaves something out:\n%s", h.name, out)
 		}

@@ -90,6 +90,12 @@ func (r *Replica) walkPart() (n int, err error) {
 		}
 		return n, err
 	}
+	if r.lost {
+		if n, err = r.alsoGone(); err != nil {
+			r.broken = err
+			return 0, err
+		}
+	}
 	r.walked = true
 	r.put(spaceGlobal, globalWalked, nil)
 	r.ahead = true // that the tree is followed
@@ -98,7 +104,7 @@ func (r *Replica) walkPart() (n int, err error) {
 		r.lost, r.once = false, nil
 		r.drop(spaceGlobal, globalLost)
 	}
-	return 0, r.sync()
+	return n, r.sync()
 }
 
 // Walking reports whether the tree has not been looked at as a whole yet.
@@ -323,21 +329,28 @@ func (r *Replica) nameCame(c came) error {
 	r.name(e, link, spot{c.slot, c.Name})
 	r.show(e, link)
 	r.due[key] = true
-	node, shown := r.tree.Node(key)
-	if !isLimbo(to) && (!shown || node.Slot != to) {
-		keys := append([]converge.Key{key}, r.along(node.Merged)...)
-		var above []sharefs.HLC
-		if e.typ == record.Directory {
-			above = r.above(dir)
-		}
-		for _, key := range keys {
-			if err := r.say(&record.Place{File: key.File, Link: key.Link, Type: e.typ, Parent: dir.id, Name: c.Name}, append(above, r.lastAt(key))...); err != nil {
-				return err
-			}
+	if node, shown := r.tree.Node(key); !isLimbo(to) && (!shown || node.Slot != to) {
+		if err := r.sayPlace(e, key, dir, c.Name); err != nil {
+			return err
 		}
 	}
 	if first {
 		return r.inode(e)
+	}
+	return nil
+}
+
+// sayPlace writes down where a file has one of its names.
+func (r *Replica) sayPlace(e *entry, key converge.Key, dir *entry, name string) error {
+	node, _ := r.tree.Node(key)
+	var above []sharefs.HLC
+	if e.typ == record.Directory {
+		above = r.above(dir)
+	}
+	for _, key := range append([]converge.Key{key}, r.along(node.Merged)...) {
+		if err := r.say(&record.Place{File: key.File, Link: key.Link, Type: e.typ, Parent: dir.id, Name: name}, append(above, r.lastAt(key))...); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -575,7 +588,11 @@ func (r *Replica) say(body record.Body, before ...sharefs.HLC) error {
 
 // sayID authors a record and returns its id; zero for what no record can say, which stays on this host.
 func (r *Replica) sayID(body record.Body, before ...sharefs.HLC) (record.ID, error) {
-	rec, err := record.New(record.ShareID(r.cfg.Keys.Share()), r.cfg.Self, record.After(r.now(), before...), body)
+	at := r.now()
+	if r.asOf != 0 {
+		at = min(at, r.asOf)
+	}
+	rec, err := record.New(record.ShareID(r.cfg.Keys.Share()), r.cfg.Self, record.After(at, before...), body)
 	if err != nil {
 		r.cfg.Log.Warn("something stays on this host", "err", err)
 		return record.ID{}, nil

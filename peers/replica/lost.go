@@ -11,7 +11,7 @@ import (
 
 // A database that was lost is made anew from what peers tell, and from the tree; but not from the tree alone: what others removed or moved meanwhile is still where it was here, and
 // to write that down as new would bring it back. So the author waits until a peer has been heard, and then takes a name for what it was said to be once, by whomever: what was
-// said of it later happens here, too. What nobody ever said is new.
+// said of it later happens here, too. What nobody ever said is new: newer than what is said of the same file if it was done here after that (newer.go).
 
 // Lost reports whether the database was lost and no peer has been heard since. Then Author writes nothing down, and says so.
 func (r *Replica) Lost() bool {
@@ -33,6 +33,8 @@ type once struct {
 	of       map[sharefs.FileID][]converge.Node
 	contents map[sharefs.FileID]map[string]record.ID
 	attrs    map[sharefs.FileID][]record.ID
+	removed  map[converge.Key]bool
+	shown    map[sharefs.FileID]sharefs.FileID // a directory that became one with another one → that one
 }
 
 // lookBack looks through all records.
@@ -40,12 +42,20 @@ func (r *Replica) lookBack() *once {
 	if r.once != nil {
 		return r.once
 	}
-	o := &once{map[converge.Slot][]converge.Key{}, map[sharefs.FileID][]converge.Node{}, map[sharefs.FileID]map[string]record.ID{}, map[sharefs.FileID][]record.ID{}}
+	o := &once{map[converge.Slot][]converge.Key{}, map[sharefs.FileID][]converge.Node{}, map[sharefs.FileID]map[string]record.ID{}, map[sharefs.FileID][]record.ID{},
+		map[converge.Key]bool{}, map[sharefs.FileID]sharefs.FileID{}}
+	r.tree.Nodes(func(n converge.Node) {
+		for _, id := range n.Merged {
+			o.shown[id] = n.Key.File
+		}
+	})
 	var places []*record.Record
 	r.tree.Inputs(func(i converge.Input) {
 		switch b := i.Record.Body.(type) {
 		case *record.Place:
-			if i.Standing == converge.Merged && !b.Removed() {
+			if b.Removed() {
+				o.removed[converge.Key{File: b.File, Link: b.Link}] = true
+			} else if i.Standing == converge.Merged {
 				places = append(places, i.Record)
 			}
 		case *record.Attr:
@@ -123,8 +133,16 @@ func (r *Replica) wasThere(c *came, to converge.Slot) (bool, error) {
 	if same == nil {
 		same = like
 	}
-	if same == nil { // somewhere else, as below a directory that became one with the one that has the name now
-		same = r.unused(o, e, id, c.Name)
+	if same == nil && e == nil && typ == record.Regular && !r.placed[id] {
+		if same, err = r.goesOn(o, c, to); err != nil {
+			return false, err
+		}
+	}
+	moved := same == nil
+	if moved { // somewhere else, as below a directory that became one with the one that has the name now
+		if same, err = r.unused(o, e, id, c); err != nil {
+			return false, err
+		}
 	}
 	if same == nil {
 		return false, nil
@@ -139,41 +157,47 @@ func (r *Replica) wasThere(c *came, to converge.Slot) (bool, error) {
 	r.name(e, same.Link, spot{c.slot, c.Name})
 	r.show(e, same.Link)
 	r.due[*same] = true
+	if moved {
+		if err := r.sayMoved(o, e, *same, c); err != nil {
+			return false, err
+		}
+	}
 	if !fresh {
 		return true, nil
 	}
 	if typ == record.Regular {
-		if e.version, err = r.onceHeld(o, e.id, c.Ino); err != nil {
+		if err := r.hadLast(o, e, c); err != nil {
 			return false, err
-		}
-		if !e.version.IsZero() {
-			if e.own, _, err = r.cfg.Tree.Latest(c.Ino); err != nil {
-				return false, err
-			}
-			r.told[e.version] = true
-			r.saveEntry(e)
 		}
 	}
 	return true, r.wasLike(o, e, to)
 }
 
 // unused returns one of the names that a file was said to have, and has not here: the one of that text if there is one; nil: it has all.
-func (r *Replica) unused(o *once, e *entry, id sharefs.FileID, name string) (found *converge.Key) {
+func (r *Replica) unused(o *once, e *entry, id sharefs.FileID, c *came) (found *converge.Key, err error) {
 	if e == nil && r.files.Get(id) != nil { // another inode has become that file
-		return nil
+		return nil, nil
 	}
 	if e != nil {
 		id = e.id
 	}
 	for i := range o.of[id] {
 		n := &o.of[id][i]
-		if _, used := r.nameOf(&n.Key); !used && (found == nil || n.Slot.Name == name) {
-			if found = &n.Key; n.Slot.Name == name {
-				break
+		if _, used := r.nameOf(&n.Key); used || found != nil && n.Slot.Name != c.Name {
+			continue
+		}
+		if dir := r.files.Get(n.Slot.Parent); dir != nil && (dir.ino != c.dir || n.Slot.Name != c.Name) {
+			if d, there, err := r.cfg.Tree.Slot(dir.ino, n.Slot.Name); err != nil {
+				return nil, err
+			} else if there && d.Ino == c.Ino { // which that is
+				continue
 			}
 		}
+		if found = &n.Key; n.Slot.Name == c.Name {
+			break
+		}
 	}
-	return found
+	return found, nil
 }
 
 // wasLike takes an inode for what its file was once said to be like, and writes down what nobody said.

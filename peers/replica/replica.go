@@ -134,6 +134,7 @@ type state struct {
 	lost     bool             // the database took the place of one that was lost, and the tree has not been looked at since
 	heard    bool             // and peers have told since what they know
 	once     *once            // and what they told; nil: not looked through yet
+	asOf     sharefs.HLC      // what is written down was done then; 0: now
 	walked   bool             // all of the tree has been looked at
 	walk     Mark             // and otherwise what up to
 	unsynced bool             // something was committed since the last sync

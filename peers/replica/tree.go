@@ -45,6 +45,9 @@ type Tree interface {
 	// NameAt tells what is in a slot of a directory, Slot what has a name.
 	NameAt(dir sharefs.Ino, cookie uint64) (sharefs.Dentry, bool, error)
 	Slot(dir sharefs.Ino, name string) (sharefs.Dentry, bool, error)
+	// Bore tells since when what has a name in a directory has it, or nothing has any more, and what had it before that (inode 0: nothing that is known). The time may be a little too early. All is
+	// zero where nothing is known to have had it.
+	Bore(dir sharefs.Ino, name string) (since sharefs.HLC, before sharefs.Dentry, err error)
 	// FileID errors with KindStale where there is no such inode, and none that is gone and left versions.
 	FileID(ino sharefs.Ino) (sharefs.FileID, error)
 	// Getattr errors with KindStale where there is no such inode.

@@ -26,9 +26,16 @@ type inode struct {
 	btime   sharefs.Time // when it was made
 	xattrs  map[string]string
 	slots   map[uint64]sharefs.Dentry // of a directory, by cookie
+	bore    map[string][]borne        // of a directory: what had a name, one after the other
 	past    []version
 	writers int  // open for writing
 	hot     bool // written to since the last version
+}
+
+// borne says what had a name from some moment on; no inode: nothing.
+type borne struct {
+	sharefs.Dentry
+	since sharefs.HLC
 }
 
 // version is one of an inode's own; the number of the first is 1.
@@ -71,7 +78,7 @@ type tree struct {
 
 func newTree(h *host) *tree {
 	t := &tree{h: h, image: image{nodes: map[sharefs.Ino]*inode{}, marks: map[replica.Mark]uint64{}, chunks: map[sharefs.ChunkID]string{}, last: sharefs.RootIno}}
-	t.nodes[sharefs.RootIno] = &inode{ino: sharefs.RootIno, mode: sharefs.ModeDir | 0o755, names: 1, parent: sharefs.RootIno, slots: map[uint64]sharefs.Dentry{}}
+	t.nodes[sharefs.RootIno] = &inode{ino: sharefs.RootIno, mode: sharefs.ModeDir | 0o755, names: 1, parent: sharefs.RootIno, slots: map[uint64]sharefs.Dentry{}, bore: map[string][]borne{}}
 	t.sync()
 	return t
 }
@@ -131,7 +138,7 @@ func (t *tree) get(ino sharefs.Ino) (*inode, error) {
 // edit returns a copy of an inode that may be changed, and marks it.
 func (t *tree) edit(ino sharefs.Ino) *inode {
 	c := *t.nodes[ino]
-	c.xattrs, c.slots, c.past = maps.Clone(c.xattrs), maps.Clone(c.slots), slices.Clone(c.past)
+	c.xattrs, c.slots, c.bore, c.past = maps.Clone(c.xattrs), maps.Clone(c.slots), maps.Clone(c.bore), slices.Clone(c.past)
 	t.nodes[ino] = &c
 	t.mark(ino, 0)
 	return &c
@@ -169,13 +176,37 @@ func (t *tree) bind(dir sharefs.Ino, name string, ino sharefs.Ino) {
 		}
 	}
 	d.slots[cookie] = sharefs.Dentry{Name: name, Ino: ino, Type: t.nodes[ino].mode & sharefs.ModeType, Cookie: cookie}
+	d.bears(t, d.slots[cookie])
 	t.mark(dir, cookie)
+}
+
+// bears notes what has a name in a directory from now on.
+func (n *inode) bears(t *tree, d sharefs.Dentry) {
+	n.bore[d.Name] = append(slices.Clip(n.bore[d.Name]), borne{d, sharefs.HLCAt(t.h.now())})
+}
+
+// Bore implements [replica.Tree].
+func (t *tree) Bore(dir sharefs.Ino, name string) (since sharefs.HLC, before sharefs.Dentry, err error) {
+	n := t.nodes[dir]
+	if n == nil || len(n.bore[name]) == 0 {
+		return 0, before, nil
+	}
+	all := n.bore[name]
+	now := all[len(all)-1]
+	since = now.since
+	for _, b := range slices.Backward(all[:len(all)-1]) {
+		if b.Ino != 0 && b.Ino != now.Ino {
+			return since, b.Dentry, nil
+		}
+	}
+	return since, before, nil
 }
 
 func (t *tree) unbind(dir sharefs.Ino, name string) {
 	d := t.edit(dir)
 	had, _ := t.lookup(dir, name)
 	delete(d.slots, had.Cookie)
+	d.bears(t, sharefs.Dentry{Name: name})
 	t.mark(dir, had.Cookie)
 }
 
@@ -196,7 +227,7 @@ func (t *tree) create(dir sharefs.Ino, name string, n inode) sharefs.Ino {
 		n.mtime = n.btime
 	}
 	if n.isDir() {
-		n.slots, n.parent = map[uint64]sharefs.Dentry{}, dir
+		n.slots, n.bore, n.parent = map[uint64]sharefs.Dentry{}, map[string][]borne{}, dir
 	}
 	t.nodes[n.ino] = &n
 	t.mark(n.ino, 0)
