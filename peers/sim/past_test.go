@@ -30,8 +30,11 @@ func (w *world) sharesOf(h *host, end *record.Cut) *shares {
 	for _, o := range w.hosts {
 		o.batches(w.revoked.self, func(b *record.Batch) {
 			for _, id := range b.Records {
-				s.past[id] = s.past[id] || !end.Allows(b.Incarnation, b.Number)
-				within[id] = within[id] || end.Allows(b.Incarnation, b.Number)
+				if end.Allows(b.Incarnation, b.Number) {
+					within[id] = true
+				} else {
+					s.past[id] = true
+				}
 			}
 		})
 	}
