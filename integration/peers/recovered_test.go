@@ -121,17 +121,22 @@ func TestARecoveredHostKeepsWhatItDidAlone(t *testing.T) {
 	a.must("grant", "bert", "write")
 	b.must("grant", "anna", "write")
 	a.do(os.Mkdir(a.Path("dir"), 0o755))
-	for _, name := range []string{"kept", "removed", "renamed", "changed", "saved", "dir/file", "by bert", "also by bert"} {
+	for _, name := range []string{"kept", "removed", "renamed", "changed", "saved", "told", "dir/file", "by bert", "also by bert"} {
 		a.write(name, "first "+name)
 	}
-	alike(t, "the beginning", hs[:2], func(tree map[string]string) bool { return len(tree) == 9 })
+	alike(t, "the beginning", hs[:2], func(tree map[string]string) bool { return len(tree) == 10 })
 	a.saves("saved", "second saved")
 	alike(t, "a file that both have of another inode", hs[:2], func(tree map[string]string) bool { return has(tree, "saved", "second saved") })
+	a.write("told.tmp", "second told") // a save of which peers hear in the middle
+	alike(t, "a file for a save", hs[:2], func(tree map[string]string) bool { return has(tree, "told.tmp", "second told") })
+	a.do(os.Rename(a.Path("told.tmp"), a.Path("told")))
+	alike(t, "a save", hs[:2], func(tree map[string]string) bool { return has(tree, "told", "second told") && len(tree) == 10 })
 	a.keptBy(k)
 	b.Settled()
 	b.Unmount()
 	a.write("changed", "second changed")
 	a.write("saved", "third saved")
+	a.write("told", "third told")
 	a.saves("changed", "third changed")
 	a.do(os.Remove(a.Path("removed")))
 	a.do(os.Rename(a.Path("renamed"), a.Path("new name")))
@@ -147,7 +152,7 @@ func TestARecoveredHostKeepsWhatItDidAlone(t *testing.T) {
 	back, _ := a.recovered(nova, sheet, true)
 	back.meets(b)
 	alike(t, "all of it", []*host{back, b}, func(tree map[string]string) bool {
-		return len(tree) == 9 && has(tree, "kept", "first kept") && has(tree, "changed", "third changed") && has(tree, "saved", "third saved") && has(tree, "new name", "first renamed") &&
+		return len(tree) == 10 && has(tree, "kept", "first kept") && has(tree, "changed", "third changed") && has(tree, "saved", "third saved") && has(tree, "told", "third told") && has(tree, "new name", "first renamed") &&
 			has(tree, "other dir/file", "first dir/file") && has(tree, "by bert", "second by bert") && has(tree, "later by bert", "first also by bert") && has(tree, "late", "first late")
 	})
 	for _, h := range []*host{back, b} {

@@ -133,7 +133,7 @@ func (r *Replica) wasThere(c *came, to converge.Slot) (bool, error) {
 	if same == nil {
 		same = like
 	}
-	if same == nil && e == nil && typ == record.Regular && !r.placed[id] {
+	if same == nil && e == nil && typ == record.Regular && (!r.placed[id] || r.passing(o, id)) {
 		if same, err = r.goesOn(o, c, to); err != nil {
 			return false, err
 		}

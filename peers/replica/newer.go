@@ -74,6 +74,16 @@ func (r *Replica) goesOn(o *once, c *came, to converge.Slot) (*converge.Key, err
 	return nil, nil
 }
 
+// passing reports whether a file was said to have names and has none any more, as one that was made for a save, and told of before it took the place of another one.
+func (r *Replica) passing(o *once, id sharefs.FileID) bool {
+	for i := range o.of[id] {
+		if last := r.last.Get(o.of[id][i].Key); last == nil || !last.Body.(*record.Place).Removed() {
+			return false
+		}
+	}
+	return len(o.of[id]) > 0
+}
+
 // before returns the inode that had a name before what has it now, and has none any more; 0: there is none that is known.
 func (r *Replica) before(c *came) (sharefs.Ino, error) {
 	_, before, err := r.cfg.Tree.Bore(c.dir, c.Name)
